@@ -1,0 +1,54 @@
+package mandrill
+
+import (
+	"errors"
+	"fmt"
+)
+
+// MaxBatchEvents is the most events that Mandrill puts into one request.
+const MaxBatchEvents = 1000
+
+// ErrNotArray means that the batch is no JSON array.
+var ErrNotArray = errors.New("batch is not a JSON array")
+
+// SplitBatch returns the elements of a batch, a JSON array, as they are: the slices alias batch, without the
+// white space around them. It finds only where each element begins and ends, so an element that is odd, or
+// no valid JSON, costs none of the others; [ParseEvent] judges each. An array that is cut short is refused.
+func SplitBatch(batch []byte) ([][]byte, error) {
+	i := skipSpace(batch, 0)
+	if i == len(batch) || batch[i] != '[' {
+		return nil, ErrNotArray
+	}
+	i = skipSpace(batch, i+1)
+	var events [][]byte
+	for i < len(batch) {
+		end, err := skipElement(batch, i)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrNotArray, err)
+		}
+		element := trimSpace(batch[i:end])
+		last := batch[end] == ']'
+		if len(element) == 0 && (!last || len(events) > 0) {
+			return nil, fmt.Errorf("%w: it has an empty element", ErrNotArray)
+		}
+		if len(element) > 0 {
+			events = append(events, element)
+		}
+		i = skipSpace(batch, end+1)
+		if last {
+			if i != len(batch) {
+				return nil, fmt.Errorf("%w: something follows it", ErrNotArray)
+			}
+			return events, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %w", ErrNotArray, errTruncated)
+}
+
+func trimSpace(data []byte) []byte {
+	end := len(data)
+	for end > 0 && skipSpace(data[:end], end-1) == end {
+		end--
+	}
+	return data[skipSpace(data[:end], 0):end:end]
+}

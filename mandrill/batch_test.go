@@ -1,0 +1,88 @@
+package mandrill_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+)
+
+func TestSplitBatch(t *testing.T) {
+	t.Parallel()
+	deep := strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000)
+	for _, test := range []struct {
+		name, batch string
+		want        []string
+	}{
+		{"empty", "[]", nil},
+		{"empty with space", " [ \n] ", nil},
+		{"one", `[{"a":1}]`, []string{`{"a":1}`}},
+		{"space around elements goes, inside stays", "[ {\"a\" : 1} ,\t2 ]", []string{`{"a" : 1}`, "2"}},
+		{"brackets and commas in strings", `[{"a":"],}["},"\"],[\\",3]`, []string{`{"a":"],}["}`, `"\"],[\\"`, "3"}},
+		{"nested", `[[1,[2]],{"a":{"b":[]}}]`, []string{"[1,[2]]", `{"a":{"b":[]}}`}},
+		{"odd elements", `[null,tru,{"a":},1e,{}]`, []string{"null", "tru", `{"a":}`, "1e", "{}"}},
+		{"escapes stay", `[{"u":"\/\u00e9\ud800"}]`, []string{`{"u":"\/\u00e9\ud800"}`}},
+		{"bytes that are no UTF-8 stay", "[{\"u\":\"\xff\"}]", []string{"{\"u\":\"\xff\"}"}},
+		{"deep", "[" + deep + ",1]", []string{deep, "1"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := mandrill.SplitBatch([]byte(test.batch))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var texts []string
+			for _, event := range got {
+				texts = append(texts, string(event))
+			}
+			if diff := cmp.Diff(test.want, texts); diff != "" {
+				t.Errorf("elements (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSplitBatchRefuses(t *testing.T) {
+	t.Parallel()
+	for name, batch := range map[string]string{
+		"nothing": "", "space": "  ", "object": `{"event":"send"}`, "string": `"[]"`, "null": "null",
+		"no end": `[{"a":1}`, "ends in element": `[{"a":`, "ends in string": `[{"a":"b`, "ends after comma": "[1,",
+		"ends in escape": `["a\`, "empty element": "[1,,2]", "empty first": "[,1]", "trailing comma": "[1,]", "only comma": "[,]",
+		"tail": "[1]x", "second array": "[1][2]", "wrong bracket": "[1}",
+	} {
+		if got, err := mandrill.SplitBatch([]byte(batch)); !errors.Is(err, mandrill.ErrNotArray) {
+			t.Errorf("%s: got %q and error %v, want ErrNotArray", name, got, err)
+		}
+	}
+}
+
+// Whatever encoding/json takes for an array is split to the same bytes.
+func FuzzSplitBatch(f *testing.F) {
+	for _, sample := range mandrilltest.Samples() {
+		f.Add(mandrilltest.Batch(sample, sample))
+	}
+	f.Add([]byte(`[null,[1,"]"],{"a":"\"}"}, -1e5 ]`))
+	f.Fuzz(func(t *testing.T, batch []byte) {
+		got, err := mandrill.SplitBatch(batch)
+		for _, event := range got {
+			mandrill.ParseEvent(event) // must not panic
+		}
+		var want []json.RawMessage
+		if json.Unmarshal(batch, &want) != nil || want == nil {
+			return
+		}
+		if err != nil || len(got) != len(want) {
+			t.Fatalf("got %d elements and error %v, encoding/json has %d", len(got), err, len(want))
+		}
+		for i := range want {
+			if !bytes.Equal(got[i], want[i]) {
+				t.Fatalf("element %d is %q, encoding/json has %q", i, got[i], want[i])
+			}
+		}
+	})
+}

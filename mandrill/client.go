@@ -1,0 +1,155 @@
+package mandrill
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// DefaultBaseURL is where the API answers. Mandrill's specifications name later versions as well; this one
+// is the one in use.
+const DefaultBaseURL = "https://mandrillapp.com/api/1.0"
+
+const (
+	// defaultTimeout covers webhooks/add, during which Mandrill probes the webhook's URL twice.
+	defaultTimeout = 2 * time.Minute
+	// maxResponseBytes bounds what is read of an answer: a list of some 100,000 webhooks.
+	maxResponseBytes = 64 << 20
+)
+
+// ClientOptions configures a [Client]. Key is required.
+type ClientOptions struct {
+	Key        string       // the API key, sent in the body of every call
+	BaseURL    string       // default DefaultBaseURL
+	HTTPClient *http.Client // default: a timeout of 2 minutes, redirects are not followed
+	UserAgent  string       // default "mandrill-operator"
+}
+
+// Client calls Mandrill's API. It is safe for concurrent use. Every error it returns is an [*APIError], a
+// [*TransportError], or about the caller's own context or arguments, and none holds the key.
+type Client struct {
+	options ClientOptions
+}
+
+// NewClient returns a client for one API key.
+func NewClient(options ClientOptions) (*Client, error) {
+	if options.Key == "" {
+		return nil, errors.New("the API key is empty")
+	}
+	if options.BaseURL == "" {
+		options.BaseURL = DefaultBaseURL
+	}
+	options.BaseURL = strings.TrimRight(options.BaseURL, "/")
+	if options.HTTPClient == nil {
+		options.HTTPClient = &http.Client{
+			Timeout: defaultTimeout,
+			// a redirect that keeps the method would carry the key to wherever it points
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+	}
+	if options.UserAgent == "" {
+		options.UserAgent = "mandrill-operator"
+	}
+	return &Client{options}, nil
+}
+
+// String keeps the key out of anything that prints a client.
+func (c *Client) String() string { return "mandrill.Client(" + c.options.BaseURL + ")" }
+
+// GoString does the same for %#v.
+func (c *Client) GoString() string { return c.String() }
+
+// Ping checks the key.
+func (c *Client) Ping(ctx context.Context) error {
+	pong, err := call[string](ctx, c, "users/ping", nil)
+	if err == nil && pong != "PONG!" {
+		return &APIError{Call: "users/ping", HTTPStatus: http.StatusOK}
+	}
+	return err
+}
+
+// call posts the arguments, a JSON object or nil, with the key added, and decodes the answer.
+func call[T any](ctx context.Context, c *Client, name string, arguments map[string]any) (T, error) {
+	var result T
+	body := map[string]any{"key": c.options.Key}
+	for field, value := range arguments {
+		body[field] = value
+	}
+	encoded, err := json.Marshal(body)
+	if err != nil {
+		return result, fmt.Errorf("encoding %s: %w", name, err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.options.BaseURL+"/"+name+".json", bytes.NewReader(encoded))
+	if err != nil {
+		return result, fmt.Errorf("making %s: %w", name, err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("User-Agent", c.options.UserAgent)
+	response, err := c.options.HTTPClient.Do(request)
+	if err != nil {
+		return result, &TransportError{name, err}
+	}
+	defer response.Body.Close() //nolint:errcheck // nothing was written
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxResponseBytes+1))
+	if err != nil {
+		return result, &TransportError{name, fmt.Errorf("reading the answer: %w", err)}
+	}
+	if len(answer) > maxResponseBytes {
+		return result, &TransportError{name, fmt.Errorf("the answer is larger than %d bytes", maxResponseBytes)}
+	}
+	if response.StatusCode != http.StatusOK {
+		return result, c.apiError(name, response.StatusCode, answer)
+	}
+	if err := json.Unmarshal(answer, &result); err != nil {
+		return result, &TransportError{name, fmt.Errorf("decoding the answer: %w", err)}
+	}
+	return result, nil
+}
+
+func (c *Client) apiError(name string, status int, answer []byte) error {
+	var body struct {
+		Code    int    `json:"code"`
+		Name    string `json:"name"`
+		Message string `json:"message"`
+	}
+	_ = json.Unmarshal(answer, &body) // a proxy's page leaves Name empty
+	return &APIError{
+		Call: name, HTTPStatus: status, Code: body.Code, Name: redact(body.Name, c.options.Key),
+		Message: redact(body.Message, c.options.Key),
+	}
+}
+
+// Time is a date of the API: UTC, with or without a fraction of a second, null or empty for never.
+type Time struct{ time.Time }
+
+// UnmarshalJSON accepts "2026-01-01 10:00:00", "2026-01-01 10:00:00.12345" and null.
+func (t *Time) UnmarshalJSON(data []byte) error {
+	var s *string
+	if err := json.Unmarshal(data, &s); err != nil {
+		return err
+	}
+	if s == nil || *s == "" {
+		t.Time = time.Time{}
+		return nil
+	}
+	parsed, err := time.Parse(time.DateTime, *s) // parsing accepts a fraction that the layout lacks
+	if err != nil {
+		return fmt.Errorf("date %q is not of the form %q", *s, time.DateTime)
+	}
+	t.Time = parsed
+	return nil
+}
+
+// MarshalJSON writes the form without a fraction, and null for the zero time.
+func (t Time) MarshalJSON() ([]byte, error) {
+	if t.IsZero() {
+		return []byte("null"), nil
+	}
+	return json.Marshal(t.UTC().Format(time.DateTime))
+}

@@ -1,0 +1,198 @@
+package mandrill
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+	"time"
+)
+
+// Kind is the family an event belongs to.
+type Kind int
+
+// The families of events. The zero Kind is KindUnknown: what is not recognised is still delivered.
+const (
+	KindUnknown Kind = iota // no object, not valid JSON, or without a usable name
+	KindMessage             // something happened to a message: send, open, hard_bounce, ...
+	KindSync                // the allowlist or denylist changed
+	KindInbound             // mail arrived at an inbound route
+)
+
+// Event is one event of a batch: the bytes as Mandrill sent them and what routing needs to know of them.
+// Every field but Raw may be empty: Mandrill leaves out, nulls and retypes fields at will.
+type Event struct {
+	Raw  []byte
+	Kind Kind
+
+	// Name is the event's name ("hard_bounce") for KindMessage, the list ("allowlist", "denylist") for
+	// KindSync, and "inbound" for KindInbound.
+	Name string
+	// Action is what happened to the list for KindSync: "add", "change", "remove".
+	Action string
+	// MessageID is Mandrill's _id: of the message, not of the event.
+	MessageID string
+	// Time is ts in UTC, zero when missing or out of range.
+	Time time.Time
+	// Email is the recipient of the message, the listed address, or the address that received the mail.
+	Email string
+	// Subaccount, Template and Tag (the first of the tags) are those of the message.
+	Subaccount, Template, Tag string
+}
+
+// The names under which Mandrill has announced its two lists, and what this package calls them.
+// Mandrill's documentation has renamed them twice; its API and every captured event use the oldest.
+var syncLists = map[string]string{
+	"allowlist": "allowlist", "whitelist": "allowlist", "safelist": "allowlist",
+	"denylist": "denylist", "blacklist": "denylist", "blocklist": "denylist",
+}
+
+// WireName returns the name by which the API knows an event that may be given by its current name.
+func WireName(event string) string {
+	switch event {
+	case "allowlist":
+		return "whitelist"
+	case "denylist":
+		return "blacklist"
+	}
+	return event
+}
+
+// CurrentName is the inverse of [WireName].
+func CurrentName(event string) string {
+	if list, ok := syncLists[event]; ok {
+		return list
+	}
+	return event
+}
+
+// ParseEvent classifies one element of a batch. It never fails: an element that is not valid JSON, no
+// object, or has no usable name is of KindUnknown. Of a repeated key the last one counts.
+func ParseEvent(raw []byte) Event {
+	event := Event{Raw: raw}
+	var name, list string
+	err := members(raw, func(m member) {
+		switch m.key {
+		case "event":
+			name = text(m.value)
+		case "type":
+			list = text(m.value)
+		case "action":
+			event.Action = text(m.value)
+		case "ts":
+			event.Time = timestamp(m.value)
+		case "_id":
+			event.MessageID = text(m.value)
+		case "msg":
+			event.readMessage(m.value)
+		case "reject", "entry":
+			event.readEntry(m.value)
+		}
+	})
+	if err != nil {
+		return Event{Raw: raw}
+	}
+	switch {
+	case name == "inbound":
+		event.Kind, event.Name, event.Action = KindInbound, name, ""
+	case usableName(name):
+		event.Kind, event.Name, event.Action = KindMessage, name, ""
+	case syncLists[list] != "" && usableName(event.Action):
+		event.Kind, event.Name = KindSync, syncLists[list]
+	default:
+		event.Action = ""
+	}
+	return event
+}
+
+// readMessage reads msg, which is an object, or [], null or missing when Mandrill has none.
+func (e *Event) readMessage(msg []byte) {
+	_ = members(msg, func(m member) {
+		switch m.key {
+		case "_id":
+			if e.MessageID == "" {
+				e.MessageID = text(m.value)
+			}
+		case "email":
+			e.Email = text(m.value)
+		case "subaccount":
+			e.Subaccount = text(m.value)
+		case "template":
+			e.Template = text(m.value)
+		case "tags":
+			e.Tag = firstText(m.value)
+		}
+	})
+}
+
+// readEntry reads the entry of a sync event. A message event's reject has no email and leaves no mark.
+func (e *Event) readEntry(entry []byte) {
+	_ = members(entry, func(m member) {
+		switch m.key {
+		case "email":
+			if email := text(m.value); email != "" {
+				e.Email = email
+			}
+		case "subaccount":
+			if subaccount := text(m.value); subaccount != "" {
+				e.Subaccount = subaccount
+			}
+		}
+	})
+}
+
+// usableName tells whether an event or action name may become part of an event type.
+func usableName(name string) bool {
+	const maxName = 64
+	if name == "" || len(name) > maxName {
+		return false
+	}
+	for _, c := range []byte(name) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// text returns a string or number as text, anything else as "".
+func text(value []byte) string {
+	switch c := value[0]; {
+	case c == '"':
+		return unquote(value)
+	case c == '-' || '0' <= c && c <= '9':
+		return string(value)
+	}
+	return ""
+}
+
+// firstText returns the first element of an array, or the value itself where PHP made a list of one a scalar.
+func firstText(value []byte) string {
+	if value[0] != '[' {
+		return text(value)
+	}
+	elements, err := SplitBatch(value)
+	if err != nil || len(elements) == 0 {
+		return ""
+	}
+	return text(elements[0])
+}
+
+// timestamp returns whole or fractional seconds since 1970, as number or string, as a time in UTC.
+func timestamp(value []byte) time.Time {
+	const lastSecond = 253402300799 // 9999-12-31T23:59:59Z, the last that RFC 3339 can write
+	number := string(bytes.Trim(value, `"`))
+	if seconds, err := strconv.ParseInt(number, 10, 64); err == nil {
+		if seconds <= 0 || seconds > lastSecond {
+			return time.Time{}
+		}
+		return time.Unix(seconds, 0).UTC()
+	}
+	seconds, err := strconv.ParseFloat(number, 64)
+	if err != nil || !(seconds > 0 && seconds <= lastSecond) {
+		return time.Time{}
+	}
+	whole, fraction := math.Modf(seconds)
+	return time.Unix(int64(whole), int64(math.Round(fraction*1e6))*1e3).UTC()
+}

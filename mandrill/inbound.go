@@ -1,0 +1,90 @@
+package mandrill
+
+import "context"
+
+// InboundDomain is a domain whose mail Mandrill may receive.
+type InboundDomain struct {
+	Domain    string `json:"domain"`
+	CreatedAt Time   `json:"created_at"`
+	ValidMX   bool   `json:"valid_mx"`
+}
+
+// InboundRoute posts mail for the addresses that match Pattern at a domain to URL. Its batches are signed
+// with the key of the webhook at the same URL, if there is one.
+type InboundRoute struct {
+	ID      string `json:"id"` // such as "88.214614"
+	Pattern string `json:"pattern"`
+	URL     string `json:"url"`
+}
+
+// InboundMatch is a recipient that a raw message reached, and the route that took it.
+type InboundMatch struct {
+	Email   string `json:"email"`
+	Pattern string `json:"pattern"`
+	URL     string `json:"url"`
+}
+
+// RawMessage is a MIME message to be treated as if it had arrived by SMTP. Empty fields are left out.
+type RawMessage struct {
+	Message       string
+	To            []string // default: the addresses in the message's To header
+	MailFrom      string   // MailFrom, Helo and ClientAddress are needed for SPF
+	Helo          string
+	ClientAddress string
+}
+
+// InboundDomains lists the account's inbound domains.
+func (c *Client) InboundDomains(ctx context.Context) ([]InboundDomain, error) {
+	return call[[]InboundDomain](ctx, c, "inbound/domains", nil)
+}
+
+// AddInboundDomain adds a domain.
+func (c *Client) AddInboundDomain(ctx context.Context, domain string) (InboundDomain, error) {
+	return call[InboundDomain](ctx, c, "inbound/add-domain", map[string]any{"domain": domain})
+}
+
+// CheckInboundDomain looks up the domain's MX records, or returns ErrUnknownInboundDomain.
+func (c *Client) CheckInboundDomain(ctx context.Context, domain string) (InboundDomain, error) {
+	return call[InboundDomain](ctx, c, "inbound/check-domain", map[string]any{"domain": domain})
+}
+
+// DeleteInboundDomain deletes a domain with its routes, or returns ErrUnknownInboundDomain.
+func (c *Client) DeleteInboundDomain(ctx context.Context, domain string) (InboundDomain, error) {
+	return call[InboundDomain](ctx, c, "inbound/delete-domain", map[string]any{"domain": domain})
+}
+
+// InboundRoutes lists a domain's routes, or returns ErrUnknownInboundDomain.
+func (c *Client) InboundRoutes(ctx context.Context, domain string) ([]InboundRoute, error) {
+	return call[[]InboundRoute](ctx, c, "inbound/routes", map[string]any{"domain": domain})
+}
+
+// AddInboundRoute adds a route. The URL is probed as by AddWebhook.
+func (c *Client) AddInboundRoute(ctx context.Context, domain, pattern, url string) (InboundRoute, error) {
+	return call[InboundRoute](ctx, c, "inbound/add-route", map[string]any{"domain": domain, "pattern": pattern, "url": url})
+}
+
+// UpdateInboundRoute replaces a route's pattern and URL, or returns ErrUnknownInboundRoute.
+func (c *Client) UpdateInboundRoute(ctx context.Context, id, pattern, url string) (InboundRoute, error) {
+	return call[InboundRoute](ctx, c, "inbound/update-route", map[string]any{"id": id, "pattern": pattern, "url": url})
+}
+
+// DeleteInboundRoute deletes a route, or returns ErrUnknownInboundRoute.
+func (c *Client) DeleteInboundRoute(ctx context.Context, id string) (InboundRoute, error) {
+	return call[InboundRoute](ctx, c, "inbound/delete-route", map[string]any{"id": id})
+}
+
+// SendRawInbound treats a message as received and returns the routes it matched; none is not an error.
+func (c *Client) SendRawInbound(ctx context.Context, message RawMessage) ([]InboundMatch, error) {
+	arguments := map[string]any{"raw_message": message.Message}
+	if message.To != nil {
+		arguments["to"] = message.To
+	}
+	for field, value := range map[string]string{
+		"mail_from": message.MailFrom, "helo": message.Helo, "client_address": message.ClientAddress,
+	} {
+		if value != "" {
+			arguments[field] = value
+		}
+	}
+	return call[[]InboundMatch](ctx, c, "inbound/send-raw", arguments)
+}

@@ -1,0 +1,274 @@
+package mandrilltest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+)
+
+// pending is an event that waits to be posted. hook is nil when an inbound route took it.
+type pending struct {
+	raw  []byte
+	hook *webhook
+}
+
+// queue holds what waits for one URL. While its first batch fails, nothing else is posted to the URL.
+type queue struct {
+	account *Account
+	url     string
+	flush   chan chan struct{}
+	// the server's mutex guards what follows
+	waiting []pending
+	batch   []pending // in progress
+	attempt int       // attempts made for batch
+}
+
+// enqueue adds an event for a URL; the server's mutex is held.
+func (a *Account) enqueue(url string, hook *webhook, raw []byte) {
+	q := a.queues[url]
+	if q == nil {
+		q = &queue{account: a, url: url, flush: make(chan chan struct{})}
+		a.queues[url] = q
+		a.server.senders.Go(func() { q.run(a.server.ctx) })
+	}
+	q.waiting = append(q.waiting, pending{raw, hook})
+}
+
+// Emit generates one event of each kind, of all kinds when none is named, and queues it for every webhook
+// that subscribes to it, or for every inbound route. The events are returned as they will be sent. Unknown
+// kinds are an error; an event that nobody subscribes to is not.
+func (a *Account) Emit(names ...string) ([][]byte, error) {
+	if len(names) == 0 {
+		names = Kinds()
+	}
+	var events [][]byte
+	a.server.mu.Lock()
+	defer a.server.mu.Unlock()
+	for _, name := range names {
+		k, err := kindNamed(name)
+		if err != nil {
+			return nil, err
+		}
+		event := k.generate(newMessageID(), time.Now())
+		events = append(events, event)
+		a.publish(k.subscription, event)
+	}
+	return events, nil
+}
+
+// EmitRaw queues an event as it is for every webhook that subscribes to the wire name.
+func (a *Account) EmitRaw(subscription string, event []byte) {
+	a.server.mu.Lock()
+	defer a.server.mu.Unlock()
+	a.publish(subscription, event)
+}
+
+// publish queues an event for its subscribers; no subscription means inbound.
+func (a *Account) publish(subscription string, event []byte) {
+	for _, w := range a.webhooks {
+		if subscription != "" && slices.Contains(w.events, subscription) {
+			a.enqueue(w.url, w, event)
+		}
+	}
+	for _, d := range a.domains {
+		for _, r := range d.routes {
+			if subscription == "" {
+				a.enqueue(r.url, nil, event)
+			}
+		}
+	}
+}
+
+// SendTest queues what the "send test" button of the web interface sends: one event of each subscribed type,
+// two when there is only one, signed with the webhook's own key.
+func (a *Account) SendTest(id int64) ([][]byte, error) {
+	a.server.mu.Lock()
+	defer a.server.mu.Unlock()
+	w, err := a.webhook(id)
+	if err != nil {
+		return nil, err
+	}
+	names := slices.Clone(w.events)
+	if len(names) == 1 {
+		names = append(names, names[0])
+	}
+	var events [][]byte
+	for _, name := range names {
+		at := slices.IndexFunc(kinds, func(k kind) bool { return k.subscription == name })
+		event := kinds[at].generate(newMessageID(), time.Now())
+		events = append(events, event)
+		a.enqueue(w.url, w, event)
+	}
+	return events, nil
+}
+
+// Flush makes every URL's sender act now, retries included, and returns when each has tried.
+func (s *Server) Flush(ctx context.Context) error {
+	s.mu.Lock()
+	var queues []*queue
+	for _, a := range s.accounts {
+		for _, q := range a.queues {
+			queues = append(queues, q)
+		}
+	}
+	s.mu.Unlock()
+	for _, q := range queues {
+		done := make(chan struct{})
+		select {
+		case q.flush <- done:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.ctx.Done():
+			return s.ctx.Err()
+		}
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Waiting returns how many events wait to be posted, those of batches in progress included.
+func (a *Account) Waiting() int {
+	a.server.mu.Lock()
+	defer a.server.mu.Unlock()
+	n := 0
+	for _, q := range a.queues {
+		n += len(q.waiting) + len(q.batch)
+	}
+	return n
+}
+
+func (q *queue) run(ctx context.Context) {
+	options := q.account.server.options
+	wait := options.BatchInterval
+	for {
+		timer := time.NewTimer(wait)
+		var flushed chan struct{}
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case flushed = <-q.flush:
+			timer.Stop()
+		case <-timer.C:
+		}
+		wait = options.BatchInterval
+		for q.next() {
+			if !q.post(ctx) {
+				wait = jitter(options.RetryInterval)
+				break
+			}
+		}
+		if flushed != nil {
+			close(flushed)
+		}
+	}
+}
+
+// next makes sure that there is a batch in progress and reports whether there is one. A batch is as many
+// events of one webhook as came in a row, at most 1,000. Events of deleted webhooks are dropped.
+func (q *queue) next() bool {
+	s := q.account.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	gone := func(p pending) bool { return p.hook != nil && !slices.Contains(q.account.webhooks, p.hook) }
+	if len(q.batch) > 0 && gone(q.batch[0]) {
+		q.batch = nil
+	}
+	q.waiting = slices.DeleteFunc(q.waiting, gone)
+	if len(q.batch) == 0 && len(q.waiting) > 0 {
+		signer := q.signer(q.waiting[0].hook)
+		n := 1
+		for n < len(q.waiting) && n < mandrill.MaxBatchEvents && q.signer(q.waiting[n].hook) == signer {
+			n++
+		}
+		q.batch, q.waiting, q.attempt = slices.Clone(q.waiting[:n]), q.waiting[n:], 0
+	}
+	return len(q.batch) > 0
+}
+
+// signer returns the webhook that signs for an event: its own or, for inbound, the one at the same URL.
+func (q *queue) signer(hook *webhook) *webhook {
+	if hook != nil {
+		return hook
+	}
+	for _, w := range q.account.webhooks {
+		if w.url == q.url {
+			return w
+		}
+	}
+	return nil
+}
+
+// post sends the batch in progress once and reports whether the queue may go on with the next.
+func (q *queue) post(ctx context.Context) bool {
+	s := q.account.server
+	s.mu.Lock()
+	signer := q.signer(q.batch[0].hook)
+	key := q.account.routeKeys[q.url]
+	if signer != nil {
+		key = signer.key
+	} else if key == "" {
+		key = newSigningKey()
+		q.account.routeKeys[q.url] = key
+	}
+	events := make([][]byte, len(q.batch))
+	for i, p := range q.batch {
+		events[i] = p.raw
+	}
+	q.attempt++
+	attempt := q.attempt
+	s.mu.Unlock()
+
+	status := 0
+	request, err := NewRequest(ctx, q.url, q.url, key, Batch(events...))
+	if err == nil {
+		status, err = s.do(request)
+	}
+	if ctx.Err() != nil {
+		return false
+	}
+	if s.options.OnDelivery != nil {
+		s.options.OnDelivery(Delivery{URL: q.url, Events: events, Attempt: attempt, Status: status, Err: err})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil && status == http.StatusOK {
+		if signer != nil {
+			signer.batchesSent++
+			signer.eventsSent += int64(len(events))
+			signer.lastSentAt, signer.failures = time.Now(), 0
+		}
+		q.batch = nil
+		return true
+	}
+	return q.failed(signer, status, err)
+}
+
+// failed notes a failed attempt and reports whether the batch was given up, so that the next may go.
+func (q *queue) failed(signer *webhook, status int, err error) bool {
+	options := q.account.server.options
+	text := fmt.Sprintf("the server answered with status %d", status)
+	if err != nil {
+		text = cause(err)
+	}
+	options.Logger.Info("Post failed", "attempt", q.attempt, "events", len(q.batch), "error", text)
+	if signer != nil {
+		signer.lastError = &text
+		if signer.failures++; signer.failures >= options.DisableAfter {
+			signer.events = []string{}
+		}
+	}
+	if q.attempt < options.MaxAttempts {
+		return false
+	}
+	q.batch = nil
+	return true
+}

@@ -1,0 +1,150 @@
+package mandrilltest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+const userAgent = "Mandrill-Webhook/1.0"
+
+// What Mandrill does unless the options say otherwise. The number of failures that disable a webhook is not
+// published; here it is three batches given up in a row.
+const (
+	defaultBatchInterval = time.Minute
+	defaultRetryInterval = 20 * time.Minute
+	defaultMaxAttempts   = 20
+	defaultDisableAfter  = 60
+	defaultPostTimeout   = 30 * time.Second
+)
+
+// Options configures a [Server]. The zero value is one account with the key "test-key" and Mandrill's own
+// intervals.
+type Options struct {
+	APIKeys       []string      // one account each
+	BatchInterval time.Duration // between posts to one URL; default 1 minute
+	RetryInterval time.Duration // mean time between attempts, each 75 to 125 % of it; default 20 minutes
+	MaxAttempts   int           // of one batch, then it is dropped; default 20
+	DisableAfter  int           // failed attempts in a row that empty a webhook's event list; default 60
+	RefuseEvents  []string      // wire names of documented events to refuse all the same, such as "deferral"
+	HTTPClient    *http.Client  // probes and posts; default: 30 s timeout, redirects not followed
+	Logger        *slog.Logger  // default: discards
+	OnDelivery    func(Delivery)
+}
+
+// Delivery is one attempt to post a batch.
+type Delivery struct {
+	URL     string
+	Events  [][]byte
+	Attempt int // from 1
+	Status  int // 0 when there was no answer
+	Err     error
+}
+
+// Server is an emulated Mandrill. It serves the API under /api/1.x/ and controls of its own under /emulator/.
+type Server struct {
+	options Options
+	ctx     context.Context
+	stop    context.CancelFunc
+	senders sync.WaitGroup
+
+	mu       sync.Mutex // guards all that follows, the accounts' contents too
+	accounts map[string]*Account
+	faults   map[string][]Fault
+	calls    []string
+	nextID   int64
+}
+
+// Account is what one API key sees.
+type Account struct {
+	server   *Server
+	revoked  bool
+	webhooks []*webhook
+	domains  []*domain
+	queues   map[string]*queue // by URL
+	// routeKeys sign for inbound routes at URLs that no webhook has; the API does not show them.
+	routeKeys map[string]string
+}
+
+// New returns a running server; Close stops its senders.
+func New(options Options) *Server {
+	setDefault(&options.BatchInterval, defaultBatchInterval)
+	setDefault(&options.RetryInterval, defaultRetryInterval)
+	setDefault(&options.MaxAttempts, defaultMaxAttempts)
+	setDefault(&options.DisableAfter, defaultDisableAfter)
+	setDefault(&options.Logger, slog.New(slog.DiscardHandler))
+	setDefault(&options.HTTPClient, &http.Client{
+		Timeout:       defaultPostTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	})
+	if len(options.APIKeys) == 0 {
+		options.APIKeys = []string{"test-key"}
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	s := &Server{
+		options: options, ctx: ctx, stop: stop,
+		accounts: map[string]*Account{}, faults: map[string][]Fault{}, nextID: 100,
+	}
+	for _, key := range options.APIKeys {
+		s.accounts[key] = &Account{server: s, queues: map[string]*queue{}, routeKeys: map[string]string{}}
+	}
+	return s
+}
+
+func setDefault[T comparable](option *T, value T) {
+	var zero T
+	if *option == zero {
+		*option = value
+	}
+}
+
+// Close stops the senders and waits for them. Batches that wait are lost.
+func (s *Server) Close() {
+	s.stop()
+	s.senders.Wait()
+}
+
+// Account returns the account of an API key, or nil.
+func (s *Server) Account(key string) *Account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.accounts[key]
+}
+
+// Revoke makes the API refuse the account's key, or accept it again.
+func (a *Account) Revoke(revoked bool) {
+	a.server.mu.Lock()
+	defer a.server.mu.Unlock()
+	a.revoked = revoked
+}
+
+// Calls returns the API calls answered so far, in order, such as "webhooks/add", refused ones included.
+func (s *Server) Calls() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.calls)
+}
+
+// jitter spreads an interval over 75 to 125 % of it, as Mandrill's 15 to 25 minutes are.
+func jitter(interval time.Duration) time.Duration {
+	return time.Duration((0.75 + mathrand.Float64()/2) * float64(interval)) //nolint:gosec // no secret
+}
+
+func newSigningKey() string {
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return base64.RawURLEncoding.EncodeToString(random[:])
+}
+
+func newMessageID() string {
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return hex.EncodeToString(random[:])
+}

@@ -1,0 +1,351 @@
+package mandrill
+
+import (
+	"bytes"
+	"errors"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// A JSON scanner that finds where values begin and end and nothing else. encoding/json would do the same
+// but refuses input nested over 10,000 deep as a whole, and one odd event must not cost the batch.
+
+var (
+	errJSON      = errors.New("not valid JSON")
+	errTruncated = errors.New("JSON ends early")
+)
+
+func skipSpace(data []byte, i int) int {
+	for i < len(data) && (data[i] == ' ' || data[i] == '\n' || data[i] == '\t' || data[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// stringEnd returns the index after the string that opens at data[i]. It looks at quotes and backslashes
+// only.
+func stringEnd(data []byte, i int) (int, error) {
+	for i++; i < len(data); {
+		quote := bytes.IndexByte(data[i:], '"')
+		if quote < 0 {
+			return 0, errTruncated
+		}
+		end := i + quote
+		backslashes := 0
+		for end-backslashes > i && data[end-backslashes-1] == '\\' {
+			backslashes++
+		}
+		i = end + 1
+		if backslashes%2 == 0 {
+			return i, nil
+		}
+	}
+	return 0, errTruncated
+}
+
+// skipElement returns the index of the comma or bracket that ends the array element at data[i]. It tracks
+// strings and brackets and does not ask whether the element is valid.
+func skipElement(data []byte, i int) (int, error) {
+	for depth := 0; i < len(data); {
+		switch data[i] {
+		case '"':
+			end, err := stringEnd(data, i)
+			if err != nil {
+				return 0, err
+			}
+			i = end
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				if data[i] == '}' {
+					return 0, errJSON
+				}
+				return i, nil
+			}
+			depth--
+		case ',':
+			if depth == 0 {
+				return i, nil
+			}
+		}
+		i++
+	}
+	return 0, errTruncated
+}
+
+// member is one key and value of an object. The value is the raw bytes, valid JSON.
+type member struct {
+	key   string
+	value []byte
+}
+
+// members calls yield for each member of the object that data holds, in order, and fails when data is not
+// exactly one valid JSON object. Members seen before the fault have been yielded by then.
+func members(data []byte, yield func(member)) error {
+	i := skipSpace(data, 0)
+	if i == len(data) || data[i] != '{' {
+		return errJSON
+	}
+	i = skipSpace(data, i+1)
+	for first := true; ; first = false {
+		if i == len(data) {
+			return errTruncated
+		}
+		if data[i] == '}' && first {
+			break
+		}
+		keyEnd, err := validString(data, i)
+		if err != nil {
+			return err
+		}
+		key := unquote(data[i:keyEnd])
+		i = skipSpace(data, keyEnd)
+		if i == len(data) || data[i] != ':' {
+			return errJSON
+		}
+		start := skipSpace(data, i+1)
+		end, err := validValue(data, start)
+		if err != nil {
+			return err
+		}
+		yield(member{key, data[start:end]})
+		i = skipSpace(data, end)
+		if i == len(data) {
+			return errTruncated
+		}
+		if data[i] == '}' {
+			break
+		}
+		if data[i] != ',' {
+			return errJSON
+		}
+		i = skipSpace(data, i+1)
+	}
+	if skipSpace(data, i+1) != len(data) {
+		return errJSON
+	}
+	return nil
+}
+
+// validValue returns the index after the valid JSON value that begins at data[i]. It keeps its own stack,
+// so that depth costs a byte and not a call.
+func validValue(data []byte, i int) (int, error) {
+	var open []byte // the closing brackets owed
+	var err error
+	for {
+		// a value begins here
+		i = skipSpace(data, i)
+		if i >= len(data) {
+			return 0, errTruncated
+		}
+		switch c := data[i]; c {
+		case '{', '[':
+			closing := c + 2 // '{'+2 is '}', '['+2 is ']'
+			i = skipSpace(data, i+1)
+			if i < len(data) && data[i] == closing {
+				i++
+				break
+			}
+			open = append(open, closing)
+			if c == '{' {
+				if i, err = validKey(data, i); err != nil {
+					return 0, err
+				}
+			}
+			continue
+		default:
+			if i, err = validScalar(data, i); err != nil {
+				return 0, err
+			}
+		}
+		// a value ended here: close what closes, go on after a comma
+		for {
+			if len(open) == 0 {
+				return i, nil
+			}
+			i = skipSpace(data, i)
+			if i >= len(data) {
+				return 0, errTruncated
+			}
+			if data[i] == open[len(open)-1] {
+				open = open[:len(open)-1]
+				i++
+				continue
+			}
+			break
+		}
+		if data[i] != ',' {
+			return 0, errJSON
+		}
+		i++
+		if open[len(open)-1] == '}' {
+			if i, err = validKey(data, skipSpace(data, i)); err != nil {
+				return 0, err
+			}
+		}
+	}
+}
+
+// validKey returns the index after the key and colon that begin at data[i].
+func validKey(data []byte, i int) (int, error) {
+	i, err := validString(data, i)
+	if err != nil {
+		return 0, err
+	}
+	i = skipSpace(data, i)
+	if i >= len(data) || data[i] != ':' {
+		return 0, errJSON
+	}
+	return i + 1, nil
+}
+
+func validScalar(data []byte, i int) (int, error) {
+	switch c := data[i]; {
+	case c == '"':
+		return validString(data, i)
+	case c == '-' || '0' <= c && c <= '9':
+		return validNumber(data, i)
+	}
+	for _, literal := range []string{"true", "false", "null"} {
+		if bytes.HasPrefix(data[i:], []byte(literal)) {
+			return i + len(literal), nil
+		}
+	}
+	return 0, errJSON
+}
+
+func validString(data []byte, i int) (int, error) {
+	if i >= len(data) || data[i] != '"' {
+		return 0, errJSON
+	}
+	for i++; i < len(data); i++ {
+		switch c := data[i]; {
+		case c == '"':
+			return i + 1, nil
+		case c < ' ':
+			return 0, errJSON
+		case c == '\\':
+			i++
+			if i == len(data) {
+				return 0, errTruncated
+			}
+			switch data[i] {
+			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+			case 'u':
+				if _, ok := hex4(data, i+1); !ok {
+					return 0, errJSON
+				}
+				i += 4
+			default:
+				return 0, errJSON
+			}
+		}
+	}
+	return 0, errTruncated
+}
+
+func validNumber(data []byte, i int) (int, error) {
+	if data[i] == '-' {
+		i++
+	}
+	if i < len(data) && data[i] == '0' {
+		i++
+	} else if next := skipDigits(data, i); next > i {
+		i = next
+	} else {
+		return 0, errJSON
+	}
+	if i < len(data) && data[i] == '.' {
+		next := skipDigits(data, i+1)
+		if next == i+1 {
+			return 0, errJSON
+		}
+		i = next
+	}
+	if i < len(data) && (data[i] == 'e' || data[i] == 'E') {
+		i++
+		if i < len(data) && (data[i] == '+' || data[i] == '-') {
+			i++
+		}
+		next := skipDigits(data, i)
+		if next == i {
+			return 0, errJSON
+		}
+		i = next
+	}
+	return i, nil
+}
+
+func skipDigits(data []byte, i int) int {
+	for i < len(data) && '0' <= data[i] && data[i] <= '9' {
+		i++
+	}
+	return i
+}
+
+func hex4(data []byte, i int) (rune, bool) {
+	if i+4 > len(data) {
+		return 0, false
+	}
+	var r rune
+	for _, c := range data[i : i+4] {
+		digit := hexDigit[c]
+		if digit > 15 {
+			return 0, false
+		}
+		r = r<<4 | rune(digit)
+	}
+	return r, true
+}
+
+// unquote decodes a valid JSON string. Invalid UTF-8 and lone surrogates become U+FFFD.
+func unquote(quoted []byte) string {
+	s := quoted[1 : len(quoted)-1]
+	if bytes.IndexByte(s, '\\') < 0 {
+		if utf8.Valid(s) {
+			return string(s)
+		}
+		return string(bytes.ToValidUTF8(s, []byte("\uFFFD")))
+	}
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' {
+			out = append(out, s[i])
+			continue
+		}
+		i++
+		switch s[i] {
+		case 'b':
+			out = append(out, '\b')
+		case 'f':
+			out = append(out, '\f')
+		case 'n':
+			out = append(out, '\n')
+		case 'r':
+			out = append(out, '\r')
+		case 't':
+			out = append(out, '\t')
+		case 'u':
+			r, _ := hex4(s, i+1)
+			i += 4
+			if utf16.IsSurrogate(r) {
+				low, ok := rune(0), false
+				if i+2 < len(s) && s[i+1] == '\\' && s[i+2] == 'u' {
+					low, ok = hex4(s, i+3)
+				}
+				if pair := utf16.DecodeRune(r, low); ok && pair != utf8.RuneError {
+					r = pair
+					i += 6
+				} else {
+					r = utf8.RuneError
+				}
+			}
+			out = utf8.AppendRune(out, r)
+		default:
+			out = append(out, s[i])
+		}
+	}
+	return string(bytes.ToValidUTF8(out, []byte("\uFFFD")))
+}
