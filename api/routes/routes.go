@@ -1,0 +1,203 @@
+// Package routes is the routes document: what the receiver answers for, and where the events go. The operator
+// writes it into a Secret, and whoever runs the receiver alone writes it into a file. It knows nothing of
+// Kubernetes.
+package routes
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Key is the key of the Secret's data that holds the document.
+const Key = "routes.yaml"
+
+// Document is a routes document.
+type Document struct {
+	Routes []Route `json:"routes"`
+}
+
+// Route is one URL that the receiver answers for.
+type Route struct {
+	// Name identifies the route in logs and metrics: <namespace>/<name> of the MandrillWebhook.
+	Name string `json:"name"`
+	// URL exactly as registered at Mandrill, anything secret in it included.
+	URL string `json:"url"`
+	// Keys of which any verifies a batch. Without one, probes are answered and batches get 503.
+	Keys []string `json:"keys,omitempty"`
+	// Source of the CloudEvents.
+	Source string `json:"source"`
+	// Sink that the CloudEvents go to.
+	Sink Sink `json:"sink"`
+	// CEOverrides are set on every CloudEvent.
+	CEOverrides Overrides `json:"ceOverrides,omitzero"`
+	// Delivery says how CloudEvents are sent.
+	Delivery Delivery `json:"delivery,omitzero"`
+	// Suspend answers batches with 503.
+	Suspend bool `json:"suspend,omitempty"`
+}
+
+// Sink is an HTTP endpoint that accepts CloudEvents.
+type Sink struct {
+	URI      string `json:"uri"`
+	CACerts  string `json:"CACerts,omitempty"`
+	Audience string `json:"audience,omitempty"`
+}
+
+// Overrides are set on every CloudEvent.
+type Overrides struct {
+	Extensions map[string]string `json:"extensions,omitempty"`
+}
+
+// Delivery says how CloudEvents are sent.
+type Delivery struct {
+	Mode        string `json:"mode,omitempty"`
+	ContentMode string `json:"contentMode,omitempty"`
+	// Timeout of one request, an ISO 8601 duration. Default: PT10S.
+	Timeout string `json:"timeout,omitempty"`
+}
+
+// Decode reads a document strictly: unknown and repeated fields are refused, and so is a document in which any
+// route is not usable. The errors name routes and fields, never values, which may be secret.
+func Decode(data []byte) (*Document, error) {
+	var document Document
+	if err := yaml.UnmarshalStrict(data, &document); err != nil {
+		return nil, fmt.Errorf("decoding routes: %w", err)
+	}
+	if err := document.validate(); err != nil {
+		return nil, err
+	}
+	return &document, nil
+}
+
+// Encode writes a document with its routes in order of name, so that the same routes are the same bytes.
+func (d *Document) Encode() ([]byte, error) {
+	sorted := Document{slices.Clone(d.Routes)}
+	slices.SortFunc(sorted.Routes, func(a, b Route) int { return strings.Compare(a.Name, b.Name) })
+	return yaml.Marshal(sorted)
+}
+
+// Set adds a route or replaces the one of the same name, and reports whether the document changed.
+func (d *Document) Set(route Route) bool {
+	at := d.index(route.Name)
+	if at < 0 {
+		d.Routes = append(d.Routes, route)
+		return true
+	}
+	if equal(d.Routes[at], route) {
+		return false
+	}
+	d.Routes[at] = route
+	return true
+}
+
+// Delete removes the named route and reports whether there was one.
+func (d *Document) Delete(name string) bool {
+	at := d.index(name)
+	if at < 0 {
+		return false
+	}
+	d.Routes = slices.Delete(d.Routes, at, at+1)
+	return true
+}
+
+func (d *Document) index(name string) int {
+	return slices.IndexFunc(d.Routes, func(route Route) bool { return route.Name == name })
+}
+
+// equal compares as the document is written: an absent and an empty field are the same.
+func equal(a, b Route) bool {
+	left, err := json.Marshal(a)
+	if err != nil {
+		return false
+	}
+	right, err := json.Marshal(b)
+	return err == nil && bytes.Equal(left, right)
+}
+
+func (d *Document) validate() error {
+	names := map[string]bool{}
+	var faults []error
+	for i, route := range d.Routes {
+		label := strconv.Quote(route.Name)
+		if route.Name == "" {
+			label = "number " + strconv.Itoa(i+1)
+			faults = append(faults, fmt.Errorf("route %s: name is missing", label))
+		}
+		if names[route.Name] && route.Name != "" {
+			faults = append(faults, fmt.Errorf("route %s: the name is used twice", label))
+		}
+		names[route.Name] = true
+		for _, fault := range route.faults() {
+			faults = append(faults, fmt.Errorf("route %s: %s", label, fault))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+var extensionName = regexp.MustCompile(`^[a-z0-9]{1,20}$`)
+
+// reserved are the attributes of CloudEvents that are no extensions.
+var reserved = []string{"id", "source", "specversion", "type", "subject", "time", "datacontenttype", "dataschema", "data"}
+
+func (r Route) faults() []string {
+	var faults []string
+	fault := func(bad bool, text string) {
+		if bad {
+			faults = append(faults, text)
+		}
+	}
+	fault(!isHTTP(r.URL), "url must be an absolute http or https URL")
+	fault(strings.Contains(r.URL, "#"), "url must not have a fragment")
+	fault(slices.Contains(r.Keys, ""), "keys has an empty key")
+	fault(r.Source == "", "source is missing")
+	fault(!isHTTP(r.Sink.URI), "sink.uri must be an absolute http or https URL")
+	fault(r.Sink.Audience != "", "sink.audience is not available yet")
+	fault(r.Delivery.Mode != "" && r.Delivery.Mode != "Direct", "delivery.mode must be Direct; Buffered is not available yet")
+	fault(r.Delivery.ContentMode != "" && r.Delivery.ContentMode != "Binary", "delivery.contentMode must be Binary; the others are not available yet")
+	if r.Delivery.Timeout != "" {
+		timeout, err := ParseDuration(r.Delivery.Timeout)
+		fault(err != nil || timeout <= 0, "delivery.timeout must be a positive ISO 8601 duration such as PT10S")
+	}
+	for name, value := range r.CEOverrides.Extensions {
+		fault(!extensionName.MatchString(name), "ceOverrides.extensions are named in 1 to 20 lower case letters and digits")
+		fault(slices.Contains(reserved, name), "ceOverrides.extensions cannot set "+name)
+		fault(value == "", "ceOverrides.extensions has an empty value")
+	}
+	return faults
+}
+
+func isHTTP(text string) bool {
+	parsed, err := url.Parse(text)
+	return err == nil && (parsed.Scheme == "http" || parsed.Scheme == "https") && parsed.Host != ""
+}
+
+var duration = regexp.MustCompile(`^PT(?:(\d{1,4})H)?(?:(\d{1,4})M)?(?:(\d{1,4}(?:\.\d{1,3})?)S)?$`)
+
+// ParseDuration reads an ISO 8601 duration of hours, minutes and seconds, such as PT1M30S or PT0.5S.
+func ParseDuration(text string) (time.Duration, error) {
+	match := duration.FindStringSubmatch(text)
+	if match == nil || text == "PT" {
+		return 0, errors.New("not an ISO 8601 duration of hours, minutes and seconds, such as PT10S")
+	}
+	var total time.Duration
+	for i, unit := range []string{"h", "m", "s"} {
+		if match[i+1] != "" {
+			part, err := time.ParseDuration(match[i+1] + unit)
+			if err != nil {
+				return 0, err
+			}
+			total += part
+		}
+	}
+	return total, nil
+}

@@ -1,0 +1,148 @@
+package routes_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+)
+
+const good = `
+routes:
+- name: shop/transactional
+  url: https://user:s3cret@hooks.example.com/mandrill/shop?secret=s3cret
+  keys: [s3cret-1, s3cret-2]
+  source: /apis/mandrill-operator.io/namespaces/shop/mandrillwebhooks/transactional
+  sink: {uri: "http://broker-ingress.knative-eventing.svc.cluster.local/shop/default", CACerts: "", audience: ""}
+  ceOverrides: {extensions: {env: prod}}
+  delivery: {mode: Direct, contentMode: Binary, timeout: PT10S}
+  suspend: false
+`
+
+func TestDecode(t *testing.T) {
+	t.Parallel()
+	document, err := routes.Decode([]byte(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &routes.Document{Routes: []routes.Route{{
+		Name: "shop/transactional", URL: "https://user:s3cret@hooks.example.com/mandrill/shop?secret=s3cret",
+		Keys: []string{"s3cret-1", "s3cret-2"}, Source: "/apis/mandrill-operator.io/namespaces/shop/mandrillwebhooks/transactional",
+		Sink:        routes.Sink{URI: "http://broker-ingress.knative-eventing.svc.cluster.local/shop/default"},
+		CEOverrides: routes.Overrides{Extensions: map[string]string{"env": "prod"}},
+		Delivery:    routes.Delivery{Mode: "Direct", ContentMode: "Binary", Timeout: "PT10S"},
+	}}}
+	if diff := cmp.Diff(want, document); diff != "" {
+		t.Errorf("document (-want +got):\n%s", diff)
+	}
+	encoded, err := document.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := routes.Decode(encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(document, again); diff != "" {
+		t.Errorf("round trip (-want +got):\n%s", diff)
+	}
+	if empty, err := routes.Decode([]byte("routes: []")); err != nil || len(empty.Routes) != 0 {
+		t.Errorf("no routes: %v, %v", empty, err)
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ old, replacement, want string }{
+		"unknown field":          {"suspend:", "suspended:", "suspended"},
+		"repeated field":         {"suspend: false", "suspend: false\n  suspend: true", "suspend"},
+		"wrong type":             {"[s3cret-1, s3cret-2]", "7", "keys"},
+		"no name":                {"shop/transactional\n", "\"\"\n", "route number 1: name is missing"},
+		"relative url":           {"https://user:s3cret@hooks.example.com", "", "url must be an absolute"},
+		"url of another scheme":  {"https://user", "ftp://user", "url must be an absolute"},
+		"url with a fragment":    {"?secret=s3cret", "#s3cret", "fragment"},
+		"empty key":              {"s3cret-1", `""`, "empty key"},
+		"no source":              {"/apis/mandrill-operator.io/namespaces/shop/mandrillwebhooks/transactional", `""`, "source is missing"},
+		"no sink":                {"http://broker-ingress.knative-eventing.svc.cluster.local/shop/default", "", "sink.uri"},
+		"relative sink":          {"http://broker-ingress.knative-eventing.svc.cluster.local/", "/", "sink.uri"},
+		"audience":               {`audience: ""`, `audience: "x"`, "audience is not available yet"},
+		"buffered":               {"mode: Direct", "mode: Buffered", "Buffered is not available yet"},
+		"mode nobody knows":      {"mode: Direct", "mode: Sometimes", "delivery.mode must be Direct"},
+		"structured":             {"Binary", "Structured", "not available yet"},
+		"timeout in Go's form":   {"PT10S", "10s", "PT10S"},
+		"timeout of nothing":     {"PT10S", "PT0S", "positive"},
+		"extension in capitals":  {"env: prod", "Env: prod", "lower case"},
+		"extension with a dash":  {"env: prod", "e-n: prod", "lower case"},
+		"required attribute":     {"env: prod", "id: x", "cannot set id"},
+		"extension empty":        {"env: prod", `env: ""`, "empty value"},
+		"not YAML":               {"routes:", "routes: [", "decoding routes"},
+		"the name used twice":    {good, good + strings.TrimPrefix(good, "\nroutes:\n"), "used twice"},
+		"field no one knows yet": {"suspend: false", "retries: 3", "retries"},
+	} {
+		document := strings.Replace(good, test.old, test.replacement, 1)
+		if document == good {
+			t.Fatalf("%s: nothing was replaced", name)
+		}
+		_, err := routes.Decode([]byte(document))
+		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: got %v, want an error with %q and no secret", name, err, test.want)
+		}
+	}
+}
+
+func TestSetAndDelete(t *testing.T) {
+	t.Parallel()
+	document := &routes.Document{}
+	a, b := routes.Route{Name: "b", URL: "https://b.example"}, routes.Route{Name: "a", URL: "https://a.example"}
+	if !document.Set(a) || !document.Set(b) || document.Set(a) {
+		t.Error("Set does not tell whether the document changed")
+	}
+	a.Keys = []string{"k"}
+	if !document.Set(a) || len(document.Routes) != 2 {
+		t.Error("Set did not replace the route")
+	}
+	encoded, err := document.Encode()
+	if err != nil || strings.Index(string(encoded), "name: a") > strings.Index(string(encoded), "name: b") {
+		t.Errorf("not in order of name: %s, %v", encoded, err)
+	}
+	if !document.Delete("a") || document.Delete("a") || len(document.Routes) != 1 {
+		t.Error("Delete does not tell whether there was a route")
+	}
+}
+
+func TestParseDuration(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{
+		"PT10S": 10 * time.Second, "PT0.5S": 500 * time.Millisecond, "PT1H2M3S": time.Hour + 2*time.Minute + 3*time.Second, "PT5M": 5 * time.Minute,
+	} {
+		if got, err := routes.ParseDuration(text); err != nil || got != want {
+			t.Errorf("%s: got %s, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "PT", "10s", "P1D", "PT-1S", "PT1.S", "PT10", "pt10s", "PT1S1M"} {
+		if got, err := routes.ParseDuration(text); err == nil {
+			t.Errorf("%q: got %s, want an error", text, got)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(good))
+	f.Add([]byte("routes: [{name: a}]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		document, err := routes.Decode(data)
+		if err != nil {
+			return
+		}
+		encoded, err := document.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := routes.Decode(encoded); err != nil {
+			t.Fatalf("what was accepted is refused when written again: %v", err)
+		}
+	})
+}

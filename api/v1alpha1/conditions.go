@@ -1,0 +1,116 @@
+package v1alpha1
+
+// Every condition and every reason, with what the user does about it. All conditions are positive.
+const (
+	// ConditionReady: the webhook is registered and its events reach the receiver. It is True when the four
+	// conditions after it are; otherwise it carries the reason and message of the first that is not.
+	ConditionReady = "Ready"
+	// ConditionSinkProvided: the sink has an address.
+	ConditionSinkProvided = "SinkProvided"
+	// ConditionReceiverReady: the receiver answers for the webhook's URL.
+	ConditionReceiverReady = "ReceiverReady"
+	// ConditionRegistered: Mandrill has the webhook as the spec says.
+	ConditionRegistered = "Registered"
+	// ConditionSigningKeyStored: the Secret holds the key that Mandrill signs with, and the receiver knows it.
+	ConditionSigningKeyStored = "SigningKeyStored"
+	// ConditionDelivering is Mandrill's own view of whether it can deliver. It does not count for Ready.
+	ConditionDelivering = "Delivering"
+	// ConditionReconciling is kstatus's: the operator is still working on the spec. Absent otherwise.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is kstatus's: the operator waits for the user to change something. Absent otherwise.
+	ConditionStalled = "Stalled"
+)
+
+// Reasons of any condition.
+const (
+	// ReasonSucceeded: nothing to do.
+	ReasonSucceeded = "Succeeded"
+	// ReasonRetrying: something failed that may pass; the operator tries again by itself. If it lasts, the
+	// message says what failed.
+	ReasonRetrying = "Retrying"
+	// ReasonProgressing: the operator has not come to this yet; a condition before it says why.
+	ReasonProgressing = "Progressing"
+	// ReasonDeleting: the object is being deleted; the message says what is still to be undone.
+	ReasonDeleting = "Deleting"
+)
+
+// Reasons of SinkProvided.
+const (
+	// ReasonSinkNotFound: the object named by spec.sink.ref does not exist, or its kind is not installed.
+	// Create it, or correct the reference.
+	ReasonSinkNotFound = "SinkNotFound"
+	// ReasonSinkNotAddressable: the object has no status.address.url (yet). Wait for it to become ready, or
+	// name an object that can receive events.
+	ReasonSinkNotAddressable = "SinkNotAddressable"
+	// ReasonSinkNotAllowed: the operator's installation does not allow this sink, such as one in another
+	// namespace. Name one that it allows, or ask whoever runs the operator.
+	ReasonSinkNotAllowed = "SinkNotAllowed"
+	// ReasonSinkUnsupported: the sink asks for something that is not available yet, which the message names.
+	// Name another sink.
+	ReasonSinkUnsupported = "SinkUnsupported"
+)
+
+// Reasons of ReceiverReady.
+const (
+	// ReasonURLMissing: spec.url is empty and the operator has no public URL to make one from. Set spec.url, or
+	// run the operator with --public-url.
+	ReasonURLMissing = "URLMissing"
+	// ReasonRouteNotServed: the receiver does not answer for the URL yet. If it lasts, check that the receiver
+	// runs, that it reads the Secret of the operator's --routes-secret, and that the operator reaches it.
+	ReasonRouteNotServed = "RouteNotServed"
+	// ReasonURLConflict: another MandrillWebhook, which the message names, has the same URL. Change one of them.
+	ReasonURLConflict = "URLConflict"
+)
+
+// Reasons of Registered.
+const (
+	// ReasonAPIKeySecretNotFound: the Secret of spec.apiKeySecretRef does not exist. Create it.
+	ReasonAPIKeySecretNotFound = "APIKeySecretNotFound"
+	// ReasonAPIKeyMissing: the Secret does not have the key of spec.apiKeySecretRef, or it is empty. Add it.
+	ReasonAPIKeyMissing = "APIKeyMissing"
+	// ReasonInvalidAPIKey: Mandrill does not accept the API key. Put a valid one into the Secret.
+	ReasonInvalidAPIKey = "InvalidAPIKey"
+	// ReasonURLCheckFailed: Mandrill asked the URL and was not answered with 200. Check DNS, ingress and
+	// certificate of the public URL; the message has Mandrill's words.
+	ReasonURLCheckFailed = "URLCheckFailed"
+	// ReasonRefused: Mandrill refuses the webhook for another reason, which the message has in Mandrill's
+	// words. Change the spec accordingly.
+	ReasonRefused = "Refused"
+)
+
+// Reasons of SigningKeyStored.
+const (
+	// ReasonSecretConflict: a Secret of the name exists and is not the operator's. Delete or rename it, or
+	// choose another name in a new MandrillWebhook.
+	ReasonSecretConflict = "SecretConflict"
+	// ReasonSigningKeyMissing: Mandrill did not return a signing key. Look at the webhook in Mandrill.
+	ReasonSigningKeyMissing = "SigningKeyMissing"
+)
+
+// Reasons of Delivering.
+const (
+	// ReasonDelivered: Mandrill's last attempt succeeded, as far as it says.
+	ReasonDelivered = "Delivered"
+	// ReasonLastAttemptFailed: Mandrill reports an error, which may be over; the message has its words.
+	ReasonLastAttemptFailed = "LastAttemptFailed"
+	// ReasonNothingSentYet: Mandrill has not sent anything yet. Nothing to do.
+	ReasonNothingSentYet = "NothingSentYet"
+)
+
+// ReasonsOfEvents are the reasons of Kubernetes Events that are not reasons of a condition as well.
+const (
+	// ReasonRegistered: the webhook was created at Mandrill.
+	ReasonRegistered = "Registered"
+	// ReasonAdopted: a webhook that existed at the URL was taken over.
+	ReasonAdopted = "Adopted"
+	// ReasonUpdated: the webhook was changed at Mandrill; the message says why.
+	ReasonUpdated = "Updated"
+	// ReasonDeleted: the webhook was deleted at Mandrill.
+	ReasonDeleted = "Deleted"
+	// ReasonRetained: the webhook was left at Mandrill, as spec.deletionPolicy says.
+	ReasonRetained = "Retained"
+	// ReasonOrphaned: the object is gone and its webhook may still exist at Mandrill. Delete it there.
+	ReasonOrphaned = "Orphaned"
+	// ReasonSigningKeyChanged: Mandrill signs with another key, and the Secret now has it.
+	ReasonSigningKeyChanged = "SigningKeyChanged"
+)

@@ -1,0 +1,392 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// A field whose behaviour is not there yet is refused by a rule below, never silently ignored. The rule goes
+// when the behaviour comes.
+
+// MandrillWebhook is a webhook at Mandrill (Mailchimp Transactional) and the sink its events go to.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=mwh,categories={all,knative,sources}
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Sink",type=string,JSONPath=`.status.sinkUri`
+// +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`
+// +kubebuilder:printcolumn:name="Events",type=string,JSONPath=`.status.events`,priority=1
+// +kubebuilder:printcolumn:name="Last sent",type=date,JSONPath=`.status.upstream.lastSentAt`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:metadata:labels="duck.knative.dev/source=true"
+// +kubebuilder:metadata:annotations="registry.knative.dev/eventTypes=[{\"type\":\"com.mandrill.message.send\",\"description\":\"Mandrill accepted the message\"},{\"type\":\"com.mandrill.message.delivered\",\"description\":\"the recipient's server accepted the message\"},{\"type\":\"com.mandrill.message.deferral\",\"description\":\"the recipient's server asked to try later\"},{\"type\":\"com.mandrill.message.hard_bounce\",\"description\":\"the message cannot be delivered\"},{\"type\":\"com.mandrill.message.soft_bounce\",\"description\":\"the message was not delivered this time\"},{\"type\":\"com.mandrill.message.open\",\"description\":\"the recipient opened the message\"},{\"type\":\"com.mandrill.message.click\",\"description\":\"the recipient followed a link\"},{\"type\":\"com.mandrill.message.spam\",\"description\":\"the recipient reported spam\"},{\"type\":\"com.mandrill.message.unsub\",\"description\":\"the recipient unsubscribed\"},{\"type\":\"com.mandrill.message.reject\",\"description\":\"Mandrill refused to send the message\"},{\"type\":\"com.mandrill.sync.allowlist.add\",\"description\":\"an address was added to the allowlist\"},{\"type\":\"com.mandrill.sync.allowlist.remove\",\"description\":\"an address was removed from the allowlist\"},{\"type\":\"com.mandrill.sync.denylist.add\",\"description\":\"an address was added to the denylist\"},{\"type\":\"com.mandrill.sync.denylist.change\",\"description\":\"an entry of the denylist changed\"},{\"type\":\"com.mandrill.sync.denylist.remove\",\"description\":\"an address was removed from the denylist\"},{\"type\":\"com.mandrill.inbound\",\"description\":\"mail arrived at an inbound route\"},{\"type\":\"com.mandrill.unknown\",\"description\":\"Mandrill sent something that has no name\"}]"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="the name is too long: use at most 63 characters, because the names of Secrets are made from it"
+type MandrillWebhook struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +required
+	Spec MandrillWebhookSpec `json:"spec"`
+	// +optional
+	Status MandrillWebhookStatus `json:"status,omitempty"`
+}
+
+// MandrillWebhookList is a list of MandrillWebhooks.
+//
+// +kubebuilder:object:root=true
+type MandrillWebhookList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []MandrillWebhook `json:"items"`
+}
+
+// MandrillWebhookSpec is what the user wants.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.signingKeySecretName) == has(oldSelf.signingKeySecretName) && (!has(self.signingKeySecretName) || self.signingKeySecretName == oldSelf.signingKeySecretName)",message="signingKeySecretName cannot be changed, because whoever reads the Secret knows it by its name: create a new MandrillWebhook instead"
+// +kubebuilder:validation:XValidation:rule="!has(self.urlSecretRef)",message="urlSecretRef is not available yet: leave it out; to make the URL itself secret write it as https://user:password@host/path"
+// +kubebuilder:validation:XValidation:rule="!has(self.inbound)",message="inbound is not available yet: leave it out, and add inbound routes that post to this webhook's URL in Mandrill"
+// +kubebuilder:validation:XValidation:rule="!has(self.receiver) || self.receiver == 'Shared'",message="receiver Sidecar is not available yet: leave receiver out or write Shared"
+type MandrillWebhookSpec struct {
+	// URL is the public URL that Mandrill posts to, exactly as it is registered and signed: nothing in it is
+	// normalised. It may have userinfo (https://user:password@host/path), which is then demanded of requests
+	// and hidden in the status. Default: the installation's public URL followed by /<namespace>/<name>.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#]+([/?][^#]*)?$') && isURL(self)",message="url must be absolute and without a fragment: write https://host/path (http is accepted)"
+	URL string `json:"url,omitempty"`
+
+	// URLSecretRef names a Secret whose value becomes a query parameter of the URL.
+	//
+	// +optional
+	URLSecretRef *URLSecretRef `json:"urlSecretRef,omitempty"`
+
+	// Description is shown in Mandrill's list of webhooks.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Description string `json:"description,omitempty"`
+
+	// Events are the events to be sent: send, deferral, hard_bounce, soft_bounce, delivered, open, click, spam,
+	// unsub, reject, allowlist, denylist, or any that Mandrill may add.
+	//
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.size() > 0",message="events must name at least one event, because Mandrill takes an empty list for a disabled webhook: to pause delivery set suspend"
+	// +kubebuilder:validation:XValidation:rule="self.all(e, self.exists_one(o, o == e))",message="events names an event twice: list each event once"
+	Events []EventName `json:"events"`
+
+	// APIKeySecretRef names the Secret, in the same namespace, that holds the account's API key.
+	//
+	// +required
+	APIKeySecretRef SecretKeyRef `json:"apiKeySecretRef"`
+
+	// SigningKeySecretName is the Secret, in the same namespace, that the operator creates and keeps: the key
+	// that Mandrill signs with under "signing-key" and the registered URL under "url". It cannot be changed.
+	// Default: <name>-signing-key.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="signingKeySecretName must be the name of a Secret: lower case letters, digits, - and ."
+	SigningKeySecretName string `json:"signingKeySecretName,omitempty"`
+
+	// Inbound are inbound routes that post to the same URL.
+	//
+	// +optional
+	Inbound *Inbound `json:"inbound,omitempty"`
+
+	// Sink is where the CloudEvents go.
+	//
+	// +required
+	Sink Destination `json:"sink"`
+
+	// CloudEventOverrides changes the CloudEvents before they are sent.
+	//
+	// +optional
+	CloudEventOverrides *CloudEventOverrides `json:"ceOverrides,omitempty"`
+
+	// Delivery says how CloudEvents are sent to the sink.
+	//
+	// +optional
+	Delivery *Delivery `json:"delivery,omitempty"`
+
+	// Receiver says who answers at the URL: the installation's Shared receiver, or a Sidecar of the consumer.
+	//
+	// +optional
+	// +kubebuilder:default=Shared
+	Receiver ReceiverKind `json:"receiver,omitempty"`
+
+	// DeletionPolicy says what becomes of the webhook at Mandrill when this object is deleted: Delete, or
+	// Retain to leave it.
+	//
+	// +optional
+	// +kubebuilder:default=Delete
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+
+	// Suspend makes the receiver refuse batches with 503, so that Mandrill keeps them and tries again for some
+	// hours. What Mandrill gives up meanwhile is lost.
+	//
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+}
+
+// EventName is the name of an event that Mandrill can send.
+//
+// +kubebuilder:validation:MaxLength=64
+// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z][a-z0-9_]*$')",message="an event is named in lower case letters, digits and underscores, such as hard_bounce"
+// +kubebuilder:validation:XValidation:rule="self != 'whitelist' && self != 'blacklist'",message="write allowlist instead of whitelist, and denylist instead of blacklist"
+// +kubebuilder:validation:XValidation:rule="self != 'inbound'",message="inbound is no event of a webhook: inbound mail comes from inbound routes"
+type EventName string
+
+// SecretKeyRef names a key of a Secret in the same namespace.
+type SecretKeyRef struct {
+	// Name of the Secret.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// Key in the Secret's data.
+	//
+	// +optional
+	// +kubebuilder:default=api-key
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Key string `json:"key,omitempty"`
+}
+
+// URLSecretRef names a key of a Secret in the same namespace and the query parameter its value goes to.
+type URLSecretRef struct {
+	// Name of the Secret.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// Key in the Secret's data.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Key string `json:"key"`
+	// Parameter of the URL's query.
+	//
+	// +optional
+	// +kubebuilder:default=secret
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_.-]{1,64}$`
+	Parameter string `json:"parameter,omitempty"`
+}
+
+// Inbound are inbound routes.
+type Inbound struct {
+	// Routes of mail to the webhook's URL.
+	//
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	Routes []InboundRoute `json:"routes"`
+}
+
+// InboundRoute sends mail for matching addresses to the webhook's URL.
+type InboundRoute struct {
+	// Domain that receives mail at Mandrill.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Domain string `json:"domain"`
+	// Pattern of the mailbox part; * stands for anything.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Pattern string `json:"pattern"`
+}
+
+// ReceiverKind says who answers at a webhook's URL.
+//
+// +kubebuilder:validation:Enum=Shared;Sidecar
+type ReceiverKind string
+
+// The kinds of receiver.
+const (
+	ReceiverShared  ReceiverKind = "Shared"
+	ReceiverSidecar ReceiverKind = "Sidecar"
+)
+
+// DeletionPolicy says what becomes of the webhook at Mandrill when its object is deleted.
+//
+// +kubebuilder:validation:Enum=Delete;Retain
+type DeletionPolicy string
+
+// The deletion policies.
+const (
+	DeletionDelete DeletionPolicy = "Delete"
+	DeletionRetain DeletionPolicy = "Retain"
+)
+
+// DeliveryMode says when a batch is acknowledged to Mandrill.
+//
+// +kubebuilder:validation:Enum=Buffered;Direct
+type DeliveryMode string
+
+// The delivery modes.
+const (
+	// ModeBuffered acknowledges a batch when it is on disk.
+	ModeBuffered DeliveryMode = "Buffered"
+	// ModeDirect acknowledges a batch when the sink has accepted all of it.
+	ModeDirect DeliveryMode = "Direct"
+)
+
+// ContentMode is a content mode of the CloudEvents HTTP binding.
+//
+// +kubebuilder:validation:Enum=Binary;Structured;Batched
+type ContentMode string
+
+// The content modes.
+const (
+	ContentBinary     ContentMode = "Binary"
+	ContentStructured ContentMode = "Structured"
+	ContentBatched    ContentMode = "Batched"
+)
+
+// Delivery says how CloudEvents are sent. The names are those of Knative's DeliverySpec.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.mode) || self.mode == 'Direct'",message="delivery.mode Buffered is not available yet: leave mode out or write Direct"
+// +kubebuilder:validation:XValidation:rule="!has(self.contentMode) || self.contentMode == 'Binary'",message="delivery.contentMode Structured and Batched are not available yet: leave contentMode out or write Binary"
+// +kubebuilder:validation:XValidation:rule="!has(self.retry) && !has(self.backoffPolicy) && !has(self.backoffDelay)",message="delivery.retry, backoffPolicy and backoffDelay are not available yet: leave them out; Mandrill itself sends a batch again that the sink did not accept"
+// +kubebuilder:validation:XValidation:rule="!has(self.deadLetterSink)",message="delivery.deadLetterSink is not available yet: leave it out; Mandrill itself sends a batch again that the sink did not accept"
+type Delivery struct {
+	// Mode says when a batch is acknowledged to Mandrill.
+	//
+	// +optional
+	Mode DeliveryMode `json:"mode,omitempty"`
+	// ContentMode of the requests to the sink. Batched is for HTTP sinks that accept it; Knative brokers do not.
+	//
+	// +optional
+	ContentMode ContentMode `json:"contentMode,omitempty"`
+	// Timeout of one request to the sink, an ISO 8601 duration. Default: PT10S.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^PT([0-9]{1,4}H)?([0-9]{1,4}M)?([0-9]{1,4}([.][0-9]{1,3})?S)?$') && self.matches('[1-9]')",message="timeout must be a positive ISO 8601 duration of hours, minutes and seconds: write PT10S for ten seconds"
+	Timeout string `json:"timeout,omitempty"`
+	// Retry is how often a failed event is sent again.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Retry *int32 `json:"retry,omitempty"`
+	// BackoffPolicy of the retries.
+	//
+	// +optional
+	// +kubebuilder:validation:Enum=linear;exponential
+	BackoffPolicy string `json:"backoffPolicy,omitempty"`
+	// BackoffDelay before the first retry, an ISO 8601 duration.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	BackoffDelay string `json:"backoffDelay,omitempty"`
+	// DeadLetterSink is where events go that the sink did not accept.
+	//
+	// +optional
+	DeadLetterSink *Destination `json:"deadLetterSink,omitempty"`
+}
+
+// MandrillWebhookStatus is what the operator found and did.
+type MandrillWebhookStatus struct {
+	// ObservedGeneration is the generation of the spec that the status is about.
+	//
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Conditions: Ready sums up SinkProvided, ReceiverReady, Registered and SigningKeyStored. Delivering is
+	// Mandrill's own view and does not count for Ready. Reconciling and Stalled are those of kstatus.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// URL as registered, with anything secret hidden.
+	//
+	// +optional
+	URL string `json:"url,omitempty"`
+	// WebhookID is Mandrill's number of the webhook.
+	//
+	// +optional
+	WebhookID int64 `json:"webhookID,omitempty"`
+	// Events as Mandrill has them, under their current names.
+	//
+	// +optional
+	// +listType=atomic
+	Events []string `json:"events,omitempty"`
+	// SinkURI is the address of the sink.
+	//
+	// +optional
+	SinkURI string `json:"sinkUri,omitempty"`
+	// SinkCACerts are the certificates, PEM, that the sink's TLS certificate is trusted by.
+	//
+	// +optional
+	SinkCACerts string `json:"sinkCACerts,omitempty"`
+	// SinkAudience is the OIDC audience of the sink.
+	//
+	// +optional
+	SinkAudience string `json:"sinkAudience,omitempty"`
+	// CloudEventAttributes are the types and source of the CloudEvents.
+	//
+	// +optional
+	// +listType=atomic
+	CloudEventAttributes []CloudEventAttributes `json:"ceAttributes,omitempty"`
+	// SigningKeySecretName is the Secret that holds the signing key.
+	//
+	// +optional
+	SigningKeySecretName string `json:"signingKeySecretName,omitempty"`
+	// InboundRoutes are the inbound routes at Mandrill.
+	//
+	// +optional
+	// +listType=atomic
+	InboundRoutes []InboundRouteStatus `json:"inboundRoutes,omitempty"`
+	// Upstream is what Mandrill says of the webhook.
+	//
+	// +optional
+	Upstream *Upstream `json:"upstream,omitempty"`
+}
+
+// InboundRouteStatus is an inbound route at Mandrill.
+type InboundRouteStatus struct {
+	// ID is Mandrill's name of the route.
+	ID string `json:"id"`
+	// Domain that receives the mail.
+	Domain string `json:"domain"`
+	// Pattern of the mailbox part.
+	Pattern string `json:"pattern"`
+}
+
+// Upstream is what Mandrill says of the webhook.
+type Upstream struct {
+	// CreatedAt is when the webhook was created.
+	//
+	// +optional
+	CreatedAt *metav1.Time `json:"createdAt,omitempty"`
+	// LastSentAt is when Mandrill last sent a batch.
+	//
+	// +optional
+	LastSentAt *metav1.Time `json:"lastSentAt,omitempty"`
+	// BatchesSent since the webhook was created.
+	//
+	// +optional
+	BatchesSent int64 `json:"batchesSent,omitempty"`
+	// EventsSent since the webhook was created.
+	//
+	// +optional
+	EventsSent int64 `json:"eventsSent,omitempty"`
+	// LastError is the last failure to deliver, which may be over.
+	//
+	// +optional
+	LastError string `json:"lastError,omitempty"`
+	// LastCheckedAt is when Mandrill last said something new about the webhook.
+	//
+	// +optional
+	LastCheckedAt *metav1.Time `json:"lastCheckedAt,omitempty"`
+}

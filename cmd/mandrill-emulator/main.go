@@ -1,0 +1,95 @@
+// The emulator is a Mandrill of one's own: its API, its probe of webhook URLs and its sender. See the package
+// mandrilltest for what it does, and for its controls under /emulator/.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "mandrill-emulator:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("mandrill-emulator", flag.ContinueOnError)
+	listen := flags.String("listen", "127.0.0.1:8085", "address of the API, below /api/1.0/, and of the controls, below /emulator/")
+	apiKeys := flags.String("api-key", "test-key", "API keys to accept, comma-separated; each is an account")
+	batchInterval := flags.Duration("batch-interval", time.Minute, "time between posts to one URL")
+	retryInterval := flags.Duration("retry-interval", 20*time.Minute, "mean time between attempts to post a batch")
+	emitInterval := flags.Duration("emit-interval", 0, "make one event of each kind in turn, one per interval, in every account; 0 makes none")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if *batchInterval <= 0 || *retryInterval <= 0 || *emitInterval < 0 {
+		return errors.New("intervals must be positive")
+	}
+	logger := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	keys := strings.Split(*apiKeys, ",")
+	emulator := mandrilltest.New(mandrilltest.Options{
+		APIKeys: keys, BatchInterval: *batchInterval, RetryInterval: *retryInterval, Logger: logger,
+	})
+	defer emulator.Close()
+	listener, err := net.Listen("tcp", *listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	server := &http.Server{Handler: emulator, ReadHeaderTimeout: 10 * time.Second}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serving: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		return server.Close()
+	})
+	if *emitInterval > 0 {
+		group.Go(func() error { return emit(ctx, emulator, keys, *emitInterval) })
+	}
+	logger.Info("Started", "api", "http://"+listener.Addr().String()+"/api/1.0")
+	return group.Wait()
+}
+
+// emit makes events, a kind after the other, until the context ends.
+func emit(ctx context.Context, emulator *mandrilltest.Server, keys []string, interval time.Duration) error {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	kinds := mandrilltest.Kinds()
+	for i := 0; ; i++ {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		for _, key := range keys {
+			if _, err := emulator.Account(key).Emit(kinds[i%len(kinds)]); err != nil {
+				return err
+			}
+		}
+	}
+}

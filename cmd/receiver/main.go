@@ -1,0 +1,120 @@
+// The receiver answers at webhook URLs: it verifies Mandrill's batches and sends their events on as
+// CloudEvents.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/kube"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+type options struct {
+	config, routesSecret  string
+	kubeconfig            string
+	listen, metricsListen string
+	maxBodyBytes          int64
+	logLevel              slog.Level
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "receiver:", err)
+		os.Exit(1)
+	}
+}
+
+func parseFlags(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("receiver", flag.ContinueOnError)
+	flags.StringVar(&o.config, "config", "", "file with the routes document; loaded again when it changes")
+	flags.StringVar(&o.routesSecret, "routes-secret", "", "NAMESPACE/NAME of the Secret with the routes document that the operator writes")
+	flags.StringVar(&o.listen, "listen", ":8080", "address to answer webhooks on")
+	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics, /healthz and /readyz")
+	flags.Int64Var(&o.maxBodyBytes, "max-body-bytes", receiver.DefaultMaxBodyBytes, "largest body of a request; inbound mail with attachments is large")
+	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; default: $KUBECONFIG, or the pod's own account")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if (o.config == "") == (o.routesSecret == "") {
+		return o, errors.New("give either --config FILE or --routes-secret NAMESPACE/NAME")
+	}
+	if o.maxBodyBytes <= 0 {
+		return o, errors.New("--max-body-bytes must be positive")
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string) error {
+	o, err := parseFlags(args)
+	if err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics := receiver.NewMetrics(registry)
+	routes := &receiver.Routes{Logger: logger, Metrics: metrics}
+	handler := receiver.NewHandler(receiver.Options{
+		Routes: routes, Sender: &sink.Client{}, Metrics: metrics, Logger: logger, MaxBodyBytes: o.maxBodyBytes,
+	})
+	admin := receiver.AdminHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), routes.Ready)
+
+	listener, err := net.Listen("tcp", o.listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	adminListener, err := net.Listen("tcp", o.metricsListen)
+	if err != nil {
+		return fmt.Errorf("--metrics-listen: %w", err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return receiver.Serve(ctx, listener, handler, logger) })
+	group.Go(func() error { return receiver.Serve(ctx, adminListener, admin, logger) })
+	group.Go(func() error { return watchRoutes(ctx, o, routes, logger) })
+	logger.Info("Started", "listen", listener.Addr().String(), "metricsListen", adminListener.Addr().String())
+	return group.Wait()
+}
+
+func watchRoutes(ctx context.Context, o options, routes *receiver.Routes, logger *slog.Logger) error {
+	if o.config != "" {
+		return routes.WatchFile(ctx, o.config)
+	}
+	namespace, name, err := kube.ParseName(o.routesSecret)
+	if err != nil {
+		return fmt.Errorf("--routes-secret: %w", err)
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules() // without any file: the pod's own account
+	rules.ExplicitPath = o.kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return fmt.Errorf("finding the API server: %w", err)
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("making a Kubernetes client: %w", err)
+	}
+	return kube.WatchSecret(ctx, client, namespace, name, routes, logger)
+}

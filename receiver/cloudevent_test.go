@@ -1,0 +1,128 @@
+package receiver_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// Every sample and the attributes of its CloudEvent.
+func TestGoldenCloudEvents(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	document := f.document()
+	document.Routes[0].CEOverrides.Extensions = map[string]string{"env": "prod"}
+	f.load(t, document)
+	for name, sample := range mandrilltest.Samples() {
+		f.do(t, f.request(t, string(mandrilltest.Batch(sample))))
+		events := f.consumer.take()
+		if len(events) != 1 {
+			t.Errorf("%s: %d events", name, len(events))
+			continue
+		}
+		attributes := attributesOf(events[0])
+		got, err := json.MarshalIndent(attributes, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, '\n')
+		path := filepath.Join("testdata", "cloudevents", name+".json")
+		if *update {
+			if err := os.WriteFile(path, got, 0o644); err != nil { //nolint:gosec // a golden file
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(got)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func attributesOf(event cloudevents.Event) map[string]any {
+	attributes := map[string]any{
+		"id": event.ID(), "source": event.Source(), "specversion": event.SpecVersion(), "type": event.Type(),
+		"datacontenttype": event.DataContentType(),
+	}
+	if event.Subject() != "" {
+		attributes["subject"] = event.Subject()
+	}
+	if !event.Time().IsZero() {
+		attributes["time"] = event.Time()
+	}
+	for name, value := range event.Extensions() {
+		attributes[name] = value
+	}
+	return attributes
+}
+
+func TestIDsAreStable(t *testing.T) {
+	t.Parallel()
+	ids := func(batch string) []string {
+		f := newFixture(t) // another replica
+		f.do(t, f.request(t, batch))
+		var list []string
+		for _, event := range f.consumer.take() {
+			list = append(list, event.ID()+" "+string(event.Data()))
+		}
+		return list
+	}
+	first := ids(`[{"event":"open","_id":"a"},{"event":"open","_id":"a"},{"event":"open","_id":"a"}]`)
+	if diff := cmp.Diff(first, ids(`[{"event":"open","_id":"a"}, {"event":"open","_id":"a"}, {"event":"open","_id":"a"}]`)); diff != "" {
+		t.Errorf("ids differ between replicas:\n%s", diff)
+	}
+	id, _, _ := strings.Cut(first[0], " ")
+	// printf '%s' '{"event":"open","_id":"a"}' | sha256sum | cut -c1-32
+	if id != "80ccc461c647884e7d7c23e92a6ecd22" {
+		t.Errorf("id %q is not the hash of the bytes", id)
+	}
+	if !strings.HasPrefix(first[1], id+"-1 ") || !strings.HasPrefix(first[2], id+"-2 ") {
+		t.Errorf("identical events have ids %q", first)
+	}
+}
+
+// What cannot be an attribute is left out, and the event goes out all the same.
+func TestUnusableAttributes(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", 1025)
+	for name, test := range map[string]struct {
+		event       string
+		wantSubject string
+		wantTag     any
+	}{
+		"long":           {`{"event":"open","_id":"` + long + `","msg":{"tags":["` + long + `"]}}`, "", nil},
+		"control":        {`{"event":"open","_id":"a\u0000b","msg":{"tags":["a\r\nInjected: x"]}}`, "", nil},
+		"lone surrogate": {`{"event":"open","_id":"\ud800","msg":{"tags":["\ud800"]}}`, "", nil},
+		"blank":          {`{"event":"open","_id":" ","msg":{"tags":[""]}}`, "", nil},
+		"spaces":         {`{"event":"open","_id":"a","msg":{"tags":["welcome mail"]}}`, "a", "welcome mail"},
+		// the SDK's reader does not decode what the CloudEvents HTTP binding demands of writers
+		"percent and beyond ASCII": {`{"event":"open","_id":"100%","msg":{"tags":["caf\u00e9 \"x\""]}}`, "100%25", "caf%C3%A9 %22x%22"},
+	} {
+		f := newFixture(t)
+		f.do(t, f.request(t, "["+test.event+"]"))
+		events := f.consumer.take()
+		if len(events) != 1 || string(events[0].Data()) != test.event {
+			t.Errorf("%s: delivered %v", name, events)
+			continue
+		}
+		if got := events[0].Subject(); got != test.wantSubject {
+			t.Errorf("%s: subject %q, want %q", name, got, test.wantSubject)
+		}
+		if got := events[0].Extensions()["tag"]; got != test.wantTag {
+			t.Errorf("%s: tag %q, want %q", name, got, test.wantTag)
+		}
+	}
+}

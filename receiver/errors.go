@@ -1,0 +1,71 @@
+package receiver
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+)
+
+// Kind says why a request was refused.
+type Kind int
+
+// The kinds of refusal. The status answers one question: could the same bytes succeed later?
+const (
+	KindInternal    Kind = iota // a fault of ours
+	KindNoRoute                 // no route has the path
+	KindMethod                  // neither HEAD, GET nor POST
+	KindTooLarge                // the body is over the limit
+	KindUnreadable              // no form, or no JSON array in it
+	KindSignature               // unsigned, wrongly signed, or without the secret part of the URL
+	KindNotReady                // the route has no key yet, or is suspended
+	KindSinkRefused             // Direct mode: the sink did not accept every event
+	KindAborted                 // the client went away
+)
+
+// answers says how each kind is answered, counted and logged. Mandrill sends everything but 200 again.
+var answers = map[Kind]struct {
+	status  int
+	outcome string // the body of the answer and the label of the metric
+	level   slog.Level
+}{
+	KindInternal:    {http.StatusInternalServerError, "internal error", slog.LevelError},
+	KindNoRoute:     {http.StatusNotFound, "no route", slog.LevelDebug},
+	KindMethod:      {http.StatusMethodNotAllowed, "method", slog.LevelDebug},
+	KindTooLarge:    {http.StatusRequestEntityTooLarge, "too large", slog.LevelWarn},
+	KindUnreadable:  {http.StatusBadRequest, "unreadable", slog.LevelWarn},
+	KindSignature:   {http.StatusForbidden, "signature", slog.LevelWarn},
+	KindNotReady:    {http.StatusServiceUnavailable, "not ready", slog.LevelWarn},
+	KindSinkRefused: {http.StatusBadGateway, "sink refused", slog.LevelError},
+	KindAborted:     {http.StatusBadRequest, "aborted", slog.LevelInfo},
+}
+
+// The outcomes of requests that were answered 200.
+const (
+	outcomeAccepted = "accepted"
+	outcomeProbe    = "probe" // HEAD, GET, or an empty batch
+)
+
+// Error is a refusal.
+type Error struct {
+	Kind Kind
+	Err  error // for the log: holds no secret, payload or address
+}
+
+func (e *Error) Error() string { return answers[e.Kind].outcome + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+func refuse(kind Kind, format string, args ...any) error {
+	return &Error{kind, fmt.Errorf(format, args...)}
+}
+
+// kindOf is the kind of any error; one that is no [Error] is a fault of ours.
+func kindOf(err error) Kind {
+	var refusal *Error
+	if errors.As(err, &refusal) {
+		return refusal.Kind
+	}
+	return KindInternal
+}

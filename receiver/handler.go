@@ -1,0 +1,112 @@
+package receiver
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+// Sender sends one CloudEvent to a sink. A returned [sink.Error] says whether it is worth trying again.
+type Sender interface {
+	Send(ctx context.Context, target sink.Target, event *cloudevents.Event) error
+}
+
+// Options configures a [Handler]. Routes, Sender and Metrics are required.
+type Options struct {
+	Routes       *Routes
+	Sender       Sender
+	Metrics      *Metrics
+	Logger       *slog.Logger     // default: slog.Default()
+	MaxBodyBytes int64            // default DefaultMaxBodyBytes
+	Now          func() time.Time // default time.Now
+}
+
+// Handler answers at webhook URLs.
+type Handler struct {
+	routes       *Routes
+	sender       Sender
+	metrics      *Metrics
+	logger       *slog.Logger
+	maxBodyBytes int64
+	now          func() time.Time
+}
+
+// NewHandler returns a handler.
+func NewHandler(options Options) *Handler {
+	h := &Handler{options.Routes, options.Sender, options.Metrics, options.Logger, options.MaxBodyBytes, options.Now}
+	if h.logger == nil {
+		h.logger = slog.Default()
+	}
+	if h.maxBodyBytes == 0 {
+		h.maxBodyBytes = DefaultMaxBodyBytes
+	}
+	if h.now == nil {
+		h.now = time.Now
+	}
+	return h
+}
+
+// ServeHTTP answers a request of Mandrill: 200 with an empty body when every event was accepted, otherwise a
+// status after which Mandrill tries again.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	entry := &record{start: h.now()}
+	h.finish(w, entry, h.serve(w, r, entry))
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, entry *record) error {
+	route, form, err := h.accept(w, r, entry)
+	if err != nil || r.Method != http.MethodPost { // HEAD and GET ask whether the route is served
+		return err
+	}
+	if err := route.verify(r.Header, form); err != nil {
+		return err
+	}
+	events, err := split(form)
+	if err != nil {
+		return err
+	}
+	entry.events = len(events)
+	return h.deliver(r.Context(), route, events)
+}
+
+// record is what is known of a request when it is answered.
+type record struct {
+	start  time.Time
+	route  string
+	events int
+	bytes  int
+}
+
+// finish is the one place that answers, counts and logs.
+func (h *Handler) finish(w http.ResponseWriter, entry *record, err error) {
+	status, outcome, level := http.StatusOK, outcomeAccepted, slog.LevelInfo
+	if entry.events == 0 {
+		outcome, level = outcomeProbe, slog.LevelDebug
+	}
+	var cause string
+	if err != nil {
+		answer := answers[kindOf(err)]
+		status, outcome, level, cause = answer.status, answer.outcome, answer.level, err.Error()
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+	}
+	w.WriteHeader(status)
+	if err != nil {
+		_, _ = w.Write([]byte(outcome + "\n")) // the client may have gone
+	}
+	duration := h.now().Sub(entry.start)
+	h.metrics.requests.WithLabelValues(outcome).Inc()
+	h.metrics.duration.Observe(duration.Seconds())
+	attributes := []any{
+		"route", entry.route, "outcome", outcome, "status", status, "events", entry.events, "bytes", entry.bytes, "duration", duration,
+	}
+	if err != nil {
+		attributes = append(attributes, "error", cause)
+	}
+	h.logger.Log(context.Background(), level, "Answered a request", attributes...)
+}

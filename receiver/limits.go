@@ -1,0 +1,27 @@
+package receiver
+
+import "time"
+
+// The bounds of the receiver.
+const (
+	// DefaultMaxBodyBytes admits inbound mail: a 20 MB attachment is sent twice, escaped and percent-encoded.
+	DefaultMaxBodyBytes = 100 << 20
+	// readHeaderTimeout and readTimeout end slow senders. Mandrill sends from one place with good lines.
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 2 * time.Minute
+	// idleTimeout outlives the idle timeouts of common load balancers, which would reuse a closed connection.
+	idleTimeout = 3 * time.Minute
+	// maxHeaderBytes is far above what Mandrill and a proxy in front send.
+	maxHeaderBytes = 64 << 10
+	// firstBuffer is what a body of unknown length is given to begin with: a batch of common size.
+	firstBuffer = 64 << 10
+	// directTimeout bounds a batch in Direct mode, so that a sink that hangs costs Mandrill one connection for
+	// that long and not for a thousand timeouts.
+	directTimeout = 30 * time.Second
+	// directConcurrency is how many events of one batch are sent at once in Direct mode.
+	directConcurrency = 32
+	// defaultSinkTimeout bounds one request to a sink when the route does not say.
+	defaultSinkTimeout = 10 * time.Second
+	// maxAttribute is the longest value that becomes a CloudEvents attribute, and so an HTTP header.
+	maxAttribute = 1024
+)

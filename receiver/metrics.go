@@ -1,0 +1,34 @@
+package receiver
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Metrics of the receiver. Labels are from closed sets.
+type Metrics struct {
+	requests *prometheus.CounterVec
+	duration prometheus.Histogram
+	events   *prometheus.CounterVec
+	reloads  *prometheus.CounterVec
+	routes   prometheus.Gauge
+}
+
+// NewMetrics makes the metrics and registers them.
+func NewMetrics(registerer prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mandrill_receiver_requests_total", Help: "Requests by outcome; all but accepted and probe were refused.",
+		}, []string{"outcome"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "mandrill_receiver_request_duration_seconds", Help: "Time from a request to its answer.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
+		}),
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mandrill_receiver_events_total", Help: "Attempts to send an event to its sink, by CloudEvents type and outcome.",
+		}, []string{"type", "outcome"}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mandrill_receiver_routes_loads_total", Help: "Routes documents loaded, by outcome; a failed one changed nothing.",
+		}, []string{"outcome"}),
+		routes: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mandrill_receiver_routes", Help: "Routes in use."}),
+	}
+	registerer.MustRegister(m.requests, m.duration, m.events, m.reloads, m.routes)
+	return m
+}

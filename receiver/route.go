@@ -1,0 +1,162 @@
+package receiver
+
+import (
+	"crypto/subtle"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+// Route is a route of the document, ready for use.
+type Route struct {
+	routes.Route
+	host   string        // in lower case, without a default port
+	user   *url.Userinfo // demanded of requests when not nil
+	query  url.Values    // parameters demanded of requests
+	target sink.Target
+}
+
+// Table is a set of routes by path.
+type Table struct {
+	byPath map[string][]*Route
+	size   int
+}
+
+// NewTable prepares the routes of a document.
+func NewTable(document *routes.Document) (*Table, error) {
+	table := &Table{byPath: map[string][]*Route{}, size: len(document.Routes)}
+	for _, entry := range document.Routes {
+		registered, err := url.Parse(entry.URL)
+		if err != nil {
+			return nil, fmt.Errorf("route %q: url cannot be parsed", entry.Name) // the cause quotes the URL
+		}
+		route := &Route{Route: entry, host: canonicalHost(registered.Scheme, registered.Host), user: registered.User, query: registered.Query()}
+		route.target = sink.Target{URI: entry.Sink.URI, CACerts: entry.Sink.CACerts, Timeout: defaultSinkTimeout}
+		if entry.Delivery.Timeout != "" {
+			if route.target.Timeout, err = routes.ParseDuration(entry.Delivery.Timeout); err != nil {
+				return nil, fmt.Errorf("route %q: delivery.timeout: %w", entry.Name, err)
+			}
+		}
+		path := pathOf(registered)
+		table.byPath[path] = append(table.byPath[path], route)
+	}
+	return table, nil
+}
+
+func pathOf(u *url.URL) string {
+	if path := u.EscapedPath(); path != "" {
+		return path
+	}
+	return "/"
+}
+
+// Match returns the route for a request, or nil. The path must be the registered one byte for byte. Only among
+// several routes with the same path the host counts, and then the query: a proxy may rewrite Host.
+func (t *Table) Match(r *http.Request) *Route {
+	candidates := t.byPath[pathOf(r.URL)]
+	if len(candidates) == 1 {
+		return candidates[0]
+	}
+	var sameHost []*Route
+	for _, route := range candidates {
+		if host := canonicalHost("", r.Host); host == route.host || host == strings.TrimSuffix(route.host, ":80") {
+			sameHost = append(sameHost, route)
+		}
+	}
+	for _, route := range sameHost {
+		if route.admitsQuery(r) {
+			return route
+		}
+	}
+	if len(sameHost) > 0 {
+		return sameHost[0] // verify refuses it
+	}
+	return nil
+}
+
+// canonicalHost drops the port that the scheme implies. Of a request the scheme is unknown: either is dropped.
+func canonicalHost(scheme, host string) string {
+	host = strings.ToLower(host)
+	name, port, err := net.SplitHostPort(host)
+	if err != nil {
+		return host
+	}
+	if port == "443" && scheme != "http" || port == "80" && scheme != "https" {
+		return name
+	}
+	return host
+}
+
+// admits tells whether a request carries the userinfo and the query of the registered URL. It compares in
+// constant time, because both may be secret.
+func (r *Route) admits(request *http.Request) bool {
+	if r.user != nil {
+		user, password, _ := request.BasicAuth()
+		wantPassword, _ := r.user.Password()
+		if !equal(user, r.user.Username()) || !equal(password, wantPassword) {
+			return false
+		}
+	}
+	return r.admitsQuery(request)
+}
+
+func (r *Route) admitsQuery(request *http.Request) bool {
+	if len(r.query) == 0 {
+		return true
+	}
+	given := request.URL.Query()
+	for name, values := range r.query {
+		if !equal(strings.Join(given[name], "\x00"), strings.Join(values, "\x00")) {
+			return false
+		}
+	}
+	return true
+}
+
+func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+// Routes holds the table in use. Its zero value has no routes and is not ready.
+type Routes struct {
+	Logger  *slog.Logger
+	Metrics *Metrics
+	table   atomic.Pointer[Table]
+}
+
+// Load replaces the routes by those of an encoded document. Requests in flight finish on the old ones. A bad
+// document changes nothing: it is logged and counted, and the error returned.
+func (r *Routes) Load(data []byte) error {
+	start := time.Now()
+	document, err := routes.Decode(data)
+	var table *Table
+	if err == nil {
+		table, err = NewTable(document)
+	}
+	if err != nil {
+		r.Metrics.reloads.WithLabelValues("failed").Inc()
+		r.Logger.Error("Refused a routes document, the last good one stays", "error", err.Error(), "ready", r.Ready())
+		return err
+	}
+	r.table.Store(table)
+	r.Metrics.reloads.WithLabelValues("succeeded").Inc()
+	r.Metrics.routes.Set(float64(table.size))
+	r.Logger.Info("Loaded routes", "routes", table.size, "duration", time.Since(start))
+	return nil
+}
+
+// Ready tells whether routes have been loaded.
+func (r *Routes) Ready() bool { return r.table.Load() != nil }
+
+func (r *Routes) match(request *http.Request) *Route {
+	if table := r.table.Load(); table != nil {
+		return table.Match(request)
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+// Package sink sends CloudEvents to HTTP sinks.
+package sink
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/binding"
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+)
+
+const (
+	// maxIdlePerHost keeps as many connections as are used at once, so that none is opened per event.
+	maxIdlePerHost = 128
+	// idleTimeout is below the idle timeouts of common servers and proxies, which close at 60 s and above.
+	idleTimeout = 50 * time.Second
+	// maxDrain is how much of an answer is read so that its connection can be used again.
+	maxDrain = 64 << 10
+)
+
+// Target is a sink and how to talk to it.
+type Target struct {
+	URI     string
+	CACerts string // PEM, trusted besides the system's
+	Timeout time.Duration
+}
+
+// Client sends CloudEvents. Its zero value is ready, and it is safe for concurrent use.
+type Client struct {
+	mu      sync.Mutex
+	clients map[[sha256.Size]byte]*http.Client // by hash of CACerts
+}
+
+// Send posts one event in binary content mode. It returns nil when the sink answered 2xx, else an [*Error].
+func (c *Client) Send(ctx context.Context, target Target, event *cloudevents.Event) error {
+	client, err := c.client(target.CACerts)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, target.Timeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.URI, nil)
+	if err != nil {
+		return &Error{Err: errors.New("the sink's address is no URL")}
+	}
+	if err := cehttp.WriteRequest(binding.WithForceBinary(ctx), binding.ToMessage(event), request); err != nil {
+		return &Error{Err: fmt.Errorf("encoding the event: %w", err)}
+	}
+	escapeAttributes(request.Header)
+	response, err := client.Do(request)
+	if err != nil {
+		return &Error{Err: withoutURL(err), temporary: true}
+	}
+	_, _ = io.CopyN(io.Discard, response.Body, maxDrain) // what the sink says is not for us
+	_ = response.Body.Close()
+	return classify(response.StatusCode)
+}
+
+// client returns the client that trusts the given certificates.
+func (c *Client) client(caCerts string) (*http.Client, error) {
+	key := sha256.Sum256([]byte(caCerts))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if client, ok := c.clients[key]; ok {
+		return client, nil
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck // the standard library's
+	transport.MaxIdleConns = 0                                   // bounded per host
+	transport.MaxIdleConnsPerHost = maxIdlePerHost
+	transport.IdleConnTimeout = idleTimeout
+	if caCerts != "" {
+		roots, err := x509.SystemCertPool()
+		if err != nil {
+			return nil, &Error{Err: fmt.Errorf("reading the system's certificates: %w", err)}
+		}
+		if !roots.AppendCertsFromPEM([]byte(caCerts)) {
+			return nil, &Error{Err: errors.New("the sink's CACerts hold no certificate")}
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	}
+	client := &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	if c.clients == nil {
+		c.clients = map[[sha256.Size]byte]*http.Client{}
+	}
+	c.clients[key] = client
+	return client, nil
+}
+
+// escapeAttributes percent-encodes what HTTP cannot carry or a reader would misread: everything beyond ASCII,
+// quotes and percent signs. The SDK writes attributes as they are. Spaces stay, because the SDK, and so
+// Knative, does not decode them.
+func escapeAttributes(header http.Header) {
+	for name, values := range header {
+		if !strings.HasPrefix(name, "Ce-") {
+			continue
+		}
+		for i, value := range values {
+			values[i] = escape(value)
+		}
+	}
+}
+
+func escape(value string) string {
+	var out []byte
+	for i := range len(value) {
+		c := value[i]
+		if plain := c >= ' ' && c < 0x7f && c != '"' && c != '%'; plain {
+			if out != nil {
+				out = append(out, c)
+			}
+			continue
+		}
+		if out == nil {
+			out = append(make([]byte, 0, len(value)+16), value[:i]...)
+		}
+		out = fmt.Appendf(out, "%%%02X", c)
+	}
+	if out == nil {
+		return value
+	}
+	return string(out)
+}
+
+// withoutURL takes the sink's URL, which may hold a secret, out of a transport error.
+func withoutURL(err error) error {
+	if wrapped := new(url.Error); errors.As(err, &wrapped) {
+		return wrapped.Err
+	}
+	return err
+}
