@@ -79,8 +79,12 @@ func Decode(data []byte) (*Document, error) {
 	return &document, nil
 }
 
-// Encode writes a document with its routes in order of name, so that the same routes are the same bytes.
+// Encode writes a document with its routes in order of name, so that the same routes are the same bytes. It
+// refuses what Decode would refuse.
 func (d *Document) Encode() ([]byte, error) {
+	if err := d.validate(); err != nil {
+		return nil, err
+	}
 	sorted := Document{slices.Clone(d.Routes)}
 	slices.SortFunc(sorted.Routes, func(a, b Route) int { return strings.Compare(a.Name, b.Name) })
 	return yaml.Marshal(sorted)

@@ -96,7 +96,9 @@ func TestDecodeRefuses(t *testing.T) {
 func TestSetAndDelete(t *testing.T) {
 	t.Parallel()
 	document := &routes.Document{}
-	a, b := routes.Route{Name: "b", URL: "https://b.example"}, routes.Route{Name: "a", URL: "https://a.example"}
+	a := routes.Route{Name: "b", URL: "https://b.example", Source: "s", Sink: routes.Sink{URI: "http://s.example"}}
+	b := a
+	b.Name = "a"
 	if !document.Set(a) || !document.Set(b) || document.Set(a) {
 		t.Error("Set does not tell whether the document changed")
 	}
@@ -107,6 +109,10 @@ func TestSetAndDelete(t *testing.T) {
 	encoded, err := document.Encode()
 	if err != nil || strings.Index(string(encoded), "name: a") > strings.Index(string(encoded), "name: b") {
 		t.Errorf("not in order of name: %s, %v", encoded, err)
+	}
+	unusable := &routes.Document{Routes: []routes.Route{{Name: "x"}}}
+	if _, err := unusable.Encode(); err == nil {
+		t.Error("a route that nobody can use was written")
 	}
 	if !document.Delete("a") || document.Delete("a") || len(document.Routes) != 1 {
 		t.Error("Delete does not tell whether there was a route")

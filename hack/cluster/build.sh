@@ -8,7 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 out=$(cd "$here/../.." && pwd)/bin/cluster-$(cat "$here"/*/go.mod "$here"/*/go.sum "$here"/build.sh | sha256sum | cut -c1-12)
 
 # Kubernetes reports the version it was linked with; clients and tools compare it.
-version=$(sed -n 's,^require k8s.io/kubernetes \(v.*\),\1,p' "$here/kube/go.mod")
+version=$(cd "$here/kube" && go list -m -f "{{.Version}}" k8s.io/kubernetes)
 IFS=. read -r major minor _ <<<"${version#v}"
 ldflags="-s -w"
 for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do

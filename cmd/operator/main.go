@@ -1,0 +1,151 @@
+// The operator keeps Mandrill and the cluster in agreement with MandrillWebhooks.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+)
+
+type options struct {
+	kubeconfig, apiURL                 string
+	publicURL, receiverURL             string
+	routesSecret, clusterDomain        string
+	metricsListen, healthListen        string
+	leaderElect                        bool
+	leaderElectionID, leaderElectionNS string
+	resync                             time.Duration
+	logLevel                           slog.Level
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "operator:", err)
+		os.Exit(1)
+	}
+}
+
+func parseFlags(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("operator", flag.ContinueOnError)
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; default: $KUBECONFIG, or the pod's own account")
+	flags.StringVar(&o.publicURL, "public-url", "", "public URL of the receiver, such as https://hooks.example.com/mandrill; prefix of the URLs of objects that have none")
+	flags.StringVar(&o.receiverURL, "receiver-url", "", "URL at which the operator itself reaches the receiver, such as http://mandrill-receiver.mandrill-operator-system; default: the public URL of each object")
+	flags.StringVar(&o.apiURL, "mandrill-api-url", mandrill.DefaultBaseURL, "base URL of Mandrill's API")
+	flags.StringVar(&o.routesSecret, "routes-secret", "mandrill-operator-system/mandrill-receiver-routes", "NAMESPACE/NAME of the Secret in which the receiver finds its routes")
+	flags.StringVar(&o.clusterDomain, "cluster-domain", "cluster.local", "DNS domain of the cluster's Services")
+	flags.DurationVar(&o.resync, "resync-interval", 5*time.Minute, "how often Mandrill is asked about an object that is in order")
+	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics; 0 for none")
+	flags.StringVar(&o.healthListen, "health-listen", ":8081", "address of /healthz and /readyz; 0 for none")
+	flags.BoolVar(&o.leaderElect, "leader-elect", true, "work only while holding the Lease; needed wherever two operators may overlap, as during an update")
+	flags.StringVar(&o.leaderElectionID, "leader-election-id", "mandrill-operator", "name of the Lease")
+	flags.StringVar(&o.leaderElectionNS, "leader-election-namespace", "", "namespace of the Lease; default: that of the routes Secret")
+	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	for name, value := range map[string]string{"public-url": o.publicURL, "receiver-url": o.receiverURL, "mandrill-api-url": o.apiURL} {
+		parsed, err := url.Parse(value)
+		if value != "" && (err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
+			return o, fmt.Errorf("--%s must be an absolute http or https URL", name)
+		}
+	}
+	if o.resync <= 0 {
+		return o, errors.New("--resync-interval must be positive")
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string) error {
+	o, err := parseFlags(args)
+	if err != nil {
+		return err
+	}
+	namespace, name, ok := strings.Cut(o.routesSecret, "/")
+	if !ok || namespace == "" || name == "" {
+		return fmt.Errorf("--routes-secret: %q is not of the form NAMESPACE/NAME", o.routesSecret)
+	}
+	if o.leaderElectionNS == "" {
+		o.leaderElectionNS = namespace
+	}
+	logger := logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
+	ctrl.SetLogger(logger)
+	klog.SetLogger(logger) // client-go's
+	manager, err := newManager(o)
+	if err != nil {
+		return err
+	}
+	reconciler := mandrillwebhook.New(mandrillwebhook.Options{
+		Client: manager.GetClient(), Recorder: manager.GetEventRecorder("mandrill-operator"),
+		NewAPI: func(apiKey string) (mandrillwebhook.API, error) {
+			return mandrill.NewClient(mandrill.ClientOptions{Key: apiKey, BaseURL: o.apiURL})
+		},
+		RoutesSecret: types.NamespacedName{Namespace: namespace, Name: name},
+		PublicURL:    o.publicURL, ReceiverURL: o.receiverURL, ClusterDomain: o.clusterDomain, Resync: o.resync,
+	})
+	if err := reconciler.SetupWithManager(ctx, manager); err != nil {
+		return fmt.Errorf("setting up the controller: %w", err)
+	}
+	logger.Info("Started", "api", o.apiURL, "routesSecret", o.routesSecret)
+	return manager.Start(ctx)
+}
+
+func newManager(o options) (ctrl.Manager, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules() // without any file: the pod's own account
+	rules.ExplicitPath = o.kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("finding the API server: %w", err)
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("building the scheme: %w", err)
+	}
+	manager, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme: scheme,
+		// Secrets are watched by metadata and read when needed: their contents do not belong into a cache.
+		Client:                        client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
+		Metrics:                       metricsserver.Options{BindAddress: o.metricsListen},
+		HealthProbeBindAddress:        o.healthListen,
+		LeaderElection:                o.leaderElect,
+		LeaderElectionID:              o.leaderElectionID,
+		LeaderElectionNamespace:       o.leaderElectionNS,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the manager: %w", err)
+	}
+	if err := errors.Join(manager.AddHealthzCheck("ping", healthz.Ping), manager.AddReadyzCheck("ping", healthz.Ping)); err != nil {
+		return nil, fmt.Errorf("adding health checks: %w", err)
+	}
+	return manager, nil
+}

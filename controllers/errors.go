@@ -1,0 +1,74 @@
+package controllers
+
+import (
+	"errors"
+	"time"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+)
+
+// class says what a failed step means for the object.
+type class int
+
+const (
+	transient class = iota // may pass by itself
+	waiting                // a dependency is not there yet
+	stalled                // the user must change something
+)
+
+// StepError is a step's way to say why it did not succeed. Its text becomes a condition's message: it holds
+// nothing secret.
+type StepError struct {
+	class  class
+	reason string
+	after  time.Duration
+	err    error
+}
+
+func (e *StepError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *StepError) Unwrap() error { return e.err }
+
+// Waiting means that a dependency is not there yet. The step runs again after the given time, or earlier when
+// a watch sees the dependency.
+func Waiting(reason string, after time.Duration, err error) error {
+	return &StepError{waiting, reason, after, err}
+}
+
+// Stalled means that the user must change something; until then nothing is tried.
+func Stalled(reason string, err error) error { return &StepError{class: stalled, reason: reason, err: err} }
+
+// Transient means that something failed that may pass, for a reason that has a name. Any other error that a
+// step returns is transient too, with the reason Retrying.
+func Transient(reason string, err error) error {
+	return &StepError{class: transient, reason: reason, err: err}
+}
+
+// classify returns the class and reason of any error.
+func classify(err error) (class, string) {
+	if step := new(StepError); errors.As(err, &step) {
+		return step.class, step.reason
+	}
+	return transient, v1alpha1.ReasonRetrying
+}
+
+// Result maps the outcome of a run to what controller-runtime does next; resync is when to look again at an
+// object that is in order.
+func Result(err error, resync time.Duration) (ctrl.Result, error) {
+	step := new(StepError)
+	switch {
+	case err == nil:
+		return ctrl.Result{RequeueAfter: resync}, nil
+	case !errors.As(err, &step):
+		return ctrl.Result{}, err
+	case step.class == waiting:
+		return ctrl.Result{RequeueAfter: step.after}, nil
+	case step.class == stalled:
+		return ctrl.Result{}, reconcile.TerminalError(err)
+	}
+	return ctrl.Result{}, err
+}

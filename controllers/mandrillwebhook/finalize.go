@@ -1,0 +1,107 @@
+package mandrillwebhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+)
+
+const (
+	// deletionDeadline is how long a webhook that cannot be deleted at Mandrill keeps its object.
+	deletionDeadline = 10 * time.Minute
+	// deletionRetry is how often it is tried until then.
+	deletionRetry = 15 * time.Second
+)
+
+// finalize undoes what the steps did: first at Mandrill, so that it stops sending, then the route.
+func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (ctrl.Result, error) {
+	if !controllerutil.ContainsFinalizer(webhook, Finalizer) {
+		return ctrl.Result{}, nil
+	}
+	if err := r.unregister(ctx, webhook); err != nil {
+		if r.Now().Before(webhook.DeletionTimestamp.Add(deletionDeadline)) {
+			return r.stillDeleting(ctx, webhook, err)
+		}
+		r.warn(webhook, v1alpha1.ReasonOrphaned, fmt.Sprintf("Gave up deleting the webhook at Mandrill, delete it there: %v", err))
+	}
+	_, err := r.routes.update(ctx, func(document *routes.Document) bool { return document.Delete(routeName(webhook)) })
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	before := webhook.DeepCopy()
+	controllerutil.RemoveFinalizer(webhook, Finalizer)
+	if err := r.Client.Patch(ctx, webhook, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, fmt.Errorf("removing the finalizer: %w", err)
+	}
+	return ctrl.Result{}, nil
+}
+
+// stillDeleting shows why the object is still there and tries again later.
+func (r *Reconciler) stillDeleting(ctx context.Context, webhook *v1alpha1.MandrillWebhook, cause error) (ctrl.Result, error) {
+	before := webhook.DeepCopy()
+	conditions := &controllers.Conditions{List: &webhook.Status.Conditions, Generation: webhook.Generation}
+	waiting := controllers.Waiting(v1alpha1.ReasonDeleting, deletionRetry, fmt.Errorf("deleting the webhook at Mandrill: %w", cause))
+	conditions.Summarise(waiting)
+	webhook.Status.ObservedGeneration = webhook.Generation
+	if err := r.Client.Status().Patch(ctx, webhook, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, fmt.Errorf("writing the status: %w", err)
+	}
+	return controllers.Result(waiting, 0)
+}
+
+// unregister deletes the object's webhook at Mandrill. That there is none is success.
+func (r *Reconciler) unregister(ctx context.Context, webhook *v1alpha1.MandrillWebhook) error {
+	if webhook.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
+		r.normal(webhook, v1alpha1.ReasonRetained, "Left the webhook at Mandrill, as deletionPolicy says")
+		return nil
+	}
+	run := &state{webhook: webhook}
+	if err := r.credentials(ctx, run); err != nil {
+		return err
+	}
+	list, err := run.api.Webhooks(ctx)
+	if err != nil {
+		return run.refusal("listing webhooks", err)
+	}
+	ours, err := r.ours(ctx, webhook, list)
+	if err != nil || ours == nil {
+		return err
+	}
+	if _, err := run.api.DeleteWebhook(ctx, ours.ID); err != nil && !errors.Is(err, mandrill.ErrUnknownWebhook) {
+		return run.refusal("deleting the webhook", err)
+	}
+	r.normal(webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d at Mandrill", ours.ID))
+	return nil
+}
+
+// ours finds the webhook to delete: the recorded one, else the one at the URL, which a crash may have left
+// unrecorded, unless another object has that URL.
+func (r *Reconciler) ours(ctx context.Context, webhook *v1alpha1.MandrillWebhook, list []mandrill.Webhook) (*mandrill.Webhook, error) {
+	at := slices.IndexFunc(list, func(w mandrill.Webhook) bool { return webhook.Status.WebhookID != 0 && w.ID == webhook.Status.WebhookID })
+	if at < 0 {
+		url, err := r.webhookURL(webhook)
+		if err != nil {
+			return nil, nil //nolint:nilerr,nilnil // it never had a URL
+		}
+		others, err := r.sameURL(ctx, webhook)
+		if err != nil || len(others) > 0 {
+			return nil, err
+		}
+		at = slices.IndexFunc(list, func(w mandrill.Webhook) bool { return w.URL == url })
+	}
+	if at < 0 {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	return &list[at], nil
+}

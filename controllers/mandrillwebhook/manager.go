@@ -1,0 +1,123 @@
+package mandrillwebhook
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+)
+
+// Back-off of transient failures: quick first, because most pass at once, and then as slow as a resync.
+const (
+	firstRetry = 500 * time.Millisecond
+	lastRetry  = 5 * time.Minute
+	// workers reconcile objects at the same time; most of their time they wait for Mandrill.
+	workers = 4
+)
+
+// Indexes of MandrillWebhooks in the cache.
+const (
+	byAPIKeySecret = "spec.apiKeySecretRef.name"
+	bySinkService  = "spec.sink.ref.name"
+	byURL          = "spec.url" // or the default URL
+)
+
+// +kubebuilder:rbac:groups=mandrill-operator.io,resources=mandrillwebhooks,verbs=get;list;watch;patch;update
+// +kubebuilder:rbac:groups=mandrill-operator.io,resources=mandrillwebhooks/status,verbs=get;patch;update
+// +kubebuilder:rbac:groups=mandrill-operator.io,resources=mandrillwebhooks/finalizers,verbs=update
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch
+// +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=mandrill-operator-system,resources=leases,verbs=get;list;watch;create;update;patch
+// +kubebuilder:rbac:groups="",namespace=mandrill-operator-system,resources=events,verbs=create;patch
+
+// SetupWithManager makes the manager run the reconciler whenever an object, or anything it depends on, changes.
+func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager) error {
+	for field, index := range r.Indexes() {
+		if err := manager.GetFieldIndexer().IndexField(ctx, &v1alpha1.MandrillWebhook{}, field, index); err != nil {
+			return fmt.Errorf("indexing %s: %w", field, err)
+		}
+	}
+	return ctrl.NewControllerManagedBy(manager).
+		For(&v1alpha1.MandrillWebhook{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Owns(&corev1.Secret{}, builder.OnlyMetadata).
+		Watches(&corev1.Secret{}, r.referring(byAPIKeySecret), builder.OnlyMetadata).
+		Watches(&corev1.Service{}, r.referring(bySinkService)).
+		Watches(&v1alpha1.MandrillWebhook{}, handler.EnqueueRequestsFromMapFunc(r.sharingURL), builder.WithPredicates(onlyDeletes)).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: workers,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
+		}).
+		Complete(reconcile.AsReconciler(r.Client, r))
+}
+
+// Indexes are how MandrillWebhooks are found in the cache, by the name of the index.
+func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
+	return map[string]client.IndexerFunc{
+		byAPIKeySecret: func(object client.Object) []string {
+			return []string{object.(*v1alpha1.MandrillWebhook).Spec.APIKeySecretRef.Name}
+		},
+		bySinkService: func(object client.Object) []string {
+			if ref := object.(*v1alpha1.MandrillWebhook).Spec.Sink.Ref; ref != nil && ref.APIVersion == "v1" && ref.Kind == "Service" {
+				return []string{ref.Name}
+			}
+			return nil
+		},
+		byURL: func(object client.Object) []string {
+			if url, err := r.webhookURL(object.(*v1alpha1.MandrillWebhook)); err == nil {
+				return []string{url}
+			}
+			return nil
+		},
+	}
+}
+
+// onlyDeletes lets the end of an object through.
+var onlyDeletes = predicate.Funcs{
+	CreateFunc:  func(event.CreateEvent) bool { return false },
+	UpdateFunc:  func(event.UpdateEvent) bool { return false },
+	GenericFunc: func(event.GenericEvent) bool { return false },
+}
+
+// referring maps an object to the MandrillWebhooks in its namespace that name it.
+func (r *Reconciler) referring(index string) handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, object client.Object) []reconcile.Request {
+		var list v1alpha1.MandrillWebhookList
+		err := r.Client.List(ctx, &list, client.InNamespace(object.GetNamespace()), client.MatchingFields{index: object.GetName()})
+		if err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "Could not find what refers to an object")
+			return nil
+		}
+		return requests(list.Items)
+	})
+}
+
+// sharingURL maps an object that went to those that have waited for its URL.
+func (r *Reconciler) sharingURL(ctx context.Context, object client.Object) []reconcile.Request {
+	others, err := r.sameURL(ctx, object.(*v1alpha1.MandrillWebhook))
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not find what shares a URL")
+		return nil
+	}
+	return requests(others)
+}
+
+func requests(items []v1alpha1.MandrillWebhook) []reconcile.Request {
+	var list []reconcile.Request
+	for _, item := range items {
+		list = append(list, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&item)})
+	}
+	return list
+}

@@ -1,0 +1,61 @@
+package mandrillwebhook
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+)
+
+// probe asks the receiver for a registered URL as Mandrill will: without a key by HEAD, with one by an empty
+// batch signed with it, which is answered with 200 only when the receiver has the same URL and key.
+func (r *Reconciler) probe(ctx context.Context, registered, key string) error {
+	target, err := url.Parse(registered)
+	if err != nil {
+		return errors.New("the URL cannot be parsed")
+	}
+	host, user := target.Host, target.User
+	if r.ReceiverURL != "" {
+		receiver, err := url.Parse(r.ReceiverURL)
+		if err != nil {
+			return errors.New("the receiver's URL cannot be parsed")
+		}
+		target.Scheme, target.Host = receiver.Scheme, receiver.Host
+	}
+	method, body := http.MethodHead, []byte(nil)
+	if key != "" {
+		method, body = http.MethodPost, []byte(mandrill.EventsField+"=%5B%5D")
+	}
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), bytes.NewReader(body))
+	if err != nil {
+		return errors.New("the URL cannot be requested")
+	}
+	request.Host = host
+	if user != nil {
+		password, _ := user.Password()
+		request.SetBasicAuth(user.Username(), password)
+	}
+	if key != "" {
+		form := mandrill.Form{{Name: mandrill.EventsField, Value: []byte("[]")}}
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		request.Header.Set(mandrill.SignatureHeader, mandrill.Sign(key, registered, form))
+	}
+	response, err := r.HTTPClient.Do(request)
+	if err != nil {
+		if wrapped := new(url.Error); errors.As(err, &wrapped) { // its text holds the URL
+			err = wrapped.Err
+		}
+		return err
+	}
+	defer response.Body.Close() //nolint:errcheck // only the status counts
+	_, _ = io.CopyN(io.Discard, response.Body, 1<<10)
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("it answered %s with status %d", method, response.StatusCode)
+	}
+	return nil
+}

@@ -1,0 +1,135 @@
+// Package mandrillwebhook keeps Mandrill and the cluster in agreement with MandrillWebhooks.
+package mandrillwebhook
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+)
+
+const (
+	// Finalizer keeps an object until its webhook at Mandrill is gone.
+	Finalizer = "mandrill-operator.io/webhook"
+	// FieldOwner is the operator's name in server-side apply.
+	FieldOwner = client.FieldOwner("mandrill-operator")
+
+	defaultResync        = 5 * time.Minute
+	defaultClusterDomain = "cluster.local"
+	// probeTimeout bounds the operator's question whether a route is served.
+	probeTimeout = 10 * time.Second
+)
+
+// API is what the reconciler needs of Mandrill.
+type API interface {
+	Webhooks(ctx context.Context) ([]mandrill.Webhook, error)
+	AddWebhook(ctx context.Context, spec mandrill.WebhookSpec) (mandrill.Webhook, error)
+	UpdateWebhook(ctx context.Context, id int64, spec mandrill.WebhookSpec) (mandrill.Webhook, error)
+	DeleteWebhook(ctx context.Context, id int64) (mandrill.Webhook, error)
+}
+
+// Options configures a [Reconciler]. Client, NewAPI, Recorder and RoutesSecret are required.
+type Options struct {
+	Client        client.Client
+	NewAPI        func(apiKey string) (API, error)
+	Recorder      events.EventRecorder
+	RoutesSecret  types.NamespacedName // where the receiver reads its routes
+	PublicURL     string               // prefix of default URLs; without it every object needs spec.url
+	ReceiverURL   string               // where the operator reaches the receiver; default: the public URL itself
+	ClusterDomain string               // default cluster.local
+	Resync        time.Duration        // how often Mandrill is asked about an object in order; default 5 minutes
+	HTTPClient    *http.Client         // for asking the receiver
+	Now           func() time.Time
+}
+
+// Reconciler reconciles MandrillWebhooks.
+type Reconciler struct {
+	Options
+	routes routeStore
+}
+
+// New returns a reconciler.
+func New(options Options) *Reconciler {
+	if options.ClusterDomain == "" {
+		options.ClusterDomain = defaultClusterDomain
+	}
+	if options.Resync == 0 {
+		options.Resync = defaultResync
+	}
+	if options.HTTPClient == nil {
+		options.HTTPClient = &http.Client{
+			Timeout:       probeTimeout,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	return &Reconciler{Options: options, routes: routeStore{client: options.Client, name: options.RoutesSecret}}
+}
+
+// state is what the steps of one reconcile hand on.
+type state struct {
+	webhook *v1alpha1.MandrillWebhook
+	api     API
+	url     string           // as registered, secret parts included
+	key     string           // the signing key in the Secret, "" when there is none
+	sink    destination      // resolved
+	remote  mandrill.Webhook // as Mandrill has it
+}
+
+// Reconcile brings Mandrill and the cluster in line with one object.
+func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (ctrl.Result, error) {
+	before := webhook.DeepCopy()
+	if !webhook.DeletionTimestamp.IsZero() {
+		return r.finalize(ctx, webhook)
+	}
+	if controllerutil.AddFinalizer(webhook, Finalizer) {
+		if err := r.Client.Patch(ctx, webhook, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+			return ctrl.Result{}, fmt.Errorf("adding the finalizer: %w", err)
+		}
+		before = webhook.DeepCopy()
+	}
+	run := &state{webhook: webhook}
+	conditions := &controllers.Conditions{List: &webhook.Status.Conditions, Generation: webhook.Generation}
+	err := controllers.Run(ctx, run, conditions,
+		controllers.Step[*state]{Condition: v1alpha1.ConditionRegistered, Run: r.credentials},
+		controllers.Step[*state]{Condition: v1alpha1.ConditionSinkProvided, Run: r.resolveSink},
+		controllers.Step[*state]{Condition: v1alpha1.ConditionReceiverReady, Run: r.route},
+		controllers.Step[*state]{Condition: v1alpha1.ConditionRegistered, Run: r.registration},
+		controllers.Step[*state]{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.signingKey},
+	)
+	conditions.Summarise(err, v1alpha1.ConditionSinkProvided, v1alpha1.ConditionReceiverReady,
+		v1alpha1.ConditionRegistered, v1alpha1.ConditionSigningKeyStored)
+	webhook.Status.ObservedGeneration = webhook.Generation
+	if controllers.Deserves(err, before.Status.Conditions) {
+		r.warn(webhook, controllers.Reason(err), err.Error())
+	}
+	if !equality.Semantic.DeepEqual(before.Status, webhook.Status) {
+		if patchErr := r.Client.Status().Patch(ctx, webhook, client.MergeFrom(before)); patchErr != nil {
+			return ctrl.Result{}, fmt.Errorf("writing the status: %w", patchErr)
+		}
+	}
+	return controllers.Result(err, r.Resync)
+}
+
+// normal and warn tell the user by Kubernetes Events. The message holds nothing secret.
+func (r *Reconciler) normal(webhook *v1alpha1.MandrillWebhook, reason, message string) {
+	r.Recorder.Eventf(webhook, nil, corev1.EventTypeNormal, reason, "Reconcile", "%s", message)
+}
+
+func (r *Reconciler) warn(webhook *v1alpha1.MandrillWebhook, reason, message string) {
+	r.Recorder.Eventf(webhook, nil, corev1.EventTypeWarning, reason, "Reconcile", "%s", message)
+}

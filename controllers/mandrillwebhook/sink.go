@@ -1,0 +1,142 @@
+package mandrillwebhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers"
+)
+
+// sinkRetry is when to look again at a sink that is not watched.
+const sinkRetry = 10 * time.Second
+
+// destination is a resolved sink.
+type destination struct{ uri, caCerts, audience string }
+
+// resolveSink finds the address of the sink.
+func (r *Reconciler) resolveSink(ctx context.Context, run *state) error {
+	spec, status := run.webhook.Spec.Sink, &run.webhook.Status
+	status.SinkURI, status.SinkCACerts, status.SinkAudience = "", "", ""
+	found := destination{uri: spec.URI}
+	if spec.Ref != nil {
+		var err error
+		if found, err = r.address(ctx, run.webhook.Namespace, *spec.Ref); err != nil {
+			return err
+		}
+		if found.uri, err = join(found.uri, spec.URI); err != nil {
+			return err
+		}
+	}
+	if spec.CACerts != "" {
+		found.caCerts = spec.CACerts
+	}
+	if found.audience != "" {
+		return controllers.Stalled(v1alpha1.ReasonSinkUnsupported,
+			errors.New("the sink asks for an OIDC token (status.address.audience), which is not available yet: use one that does not"))
+	}
+	run.sink = found
+	status.SinkURI, status.SinkCACerts, status.SinkAudience = found.uri, found.caCerts, found.audience
+	return nil
+}
+
+// address resolves a reference.
+func (r *Reconciler) address(ctx context.Context, namespace string, ref v1alpha1.Reference) (destination, error) {
+	if ref.Namespace != "" && ref.Namespace != namespace {
+		return destination{}, controllers.Stalled(v1alpha1.ReasonSinkNotAllowed,
+			fmt.Errorf("the sink is in the namespace %q: name one in this namespace", ref.Namespace))
+	}
+	key := types.NamespacedName{Namespace: namespace, Name: ref.Name}
+	if ref.APIVersion == "v1" && ref.Kind == "Service" {
+		return r.serviceAddress(ctx, key)
+	}
+	gv, err := schema.ParseGroupVersion(ref.APIVersion)
+	if err != nil {
+		return destination{}, controllers.Stalled(v1alpha1.ReasonSinkNotFound,
+			fmt.Errorf("the sink's apiVersion %q is not of the form group/version", ref.APIVersion))
+	}
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(gv.WithKind(ref.Kind))
+	err = r.Client.Get(ctx, key, object)
+	if meta.IsNoMatchError(err) {
+		return destination{}, controllers.Waiting(v1alpha1.ReasonSinkNotFound, dependencyRetry,
+			fmt.Errorf("the cluster has no kind %s in %s: install it, or correct the reference", ref.Kind, ref.APIVersion))
+	}
+	if apierrors.IsNotFound(err) {
+		return destination{}, sinkNotFound(ref.Kind, ref.Name)
+	}
+	if err != nil {
+		return destination{}, fmt.Errorf("reading the sink: %w", err)
+	}
+	return addressOf(object)
+}
+
+func sinkNotFound(kind, name string) error {
+	return controllers.Waiting(v1alpha1.ReasonSinkNotFound, sinkRetry,
+		fmt.Errorf("there is no %s %q in this namespace: create it, or correct the reference", kind, name))
+}
+
+// addressOf reads the address that an Addressable publishes.
+func addressOf(object *unstructured.Unstructured) (destination, error) {
+	var found destination
+	for field, into := range map[string]*string{"url": &found.uri, "CACerts": &found.caCerts, "audience": &found.audience} {
+		*into, _, _ = unstructured.NestedString(object.Object, "status", "address", field) // another type is no address
+	}
+	if parsed, err := url.Parse(found.uri); err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+		return destination{}, controllers.Waiting(v1alpha1.ReasonSinkNotAddressable, sinkRetry,
+			fmt.Errorf("the %s %q has no URL in status.address.url (yet): wait until it is ready, or name an object that receives events",
+				object.GetKind(), object.GetName()))
+	}
+	return found, nil
+}
+
+// serviceAddress is the DNS name of a core Service, with its port where that is not 80.
+func (r *Reconciler) serviceAddress(ctx context.Context, key types.NamespacedName) (destination, error) {
+	var service corev1.Service
+	err := r.Client.Get(ctx, key, &service)
+	if apierrors.IsNotFound(err) {
+		return destination{}, sinkNotFound("Service", key.Name)
+	}
+	if err != nil {
+		return destination{}, fmt.Errorf("reading the sink: %w", err)
+	}
+	host := service.Name + "." + service.Namespace + ".svc." + r.ClusterDomain
+	ports := service.Spec.Ports
+	for _, port := range ports {
+		if port.Port == 80 {
+			return destination{uri: "http://" + host}, nil
+		}
+	}
+	if len(ports) != 1 {
+		return destination{}, controllers.Stalled(v1alpha1.ReasonSinkNotAddressable,
+			fmt.Errorf("the Service %q has %d ports and none is 80: write the address as sink.uri, such as http://%s:8080/", key.Name, len(ports), host))
+	}
+	return destination{uri: "http://" + host + ":" + strconv.Itoa(int(ports[0].Port))}, nil
+}
+
+// join resolves a relative URI against an address, as Knative does.
+func join(address, relative string) (string, error) {
+	if relative == "" {
+		return address, nil
+	}
+	base, err := url.Parse(address)
+	if err != nil {
+		return "", fmt.Errorf("parsing the sink's address: %w", err)
+	}
+	reference, err := url.Parse(relative)
+	if err != nil {
+		return "", controllers.Stalled(v1alpha1.ReasonSinkNotAddressable, errors.New("sink.uri is no path: write one such as /events"))
+	}
+	return base.ResolveReference(reference).String(), nil
+}

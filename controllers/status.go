@@ -1,0 +1,85 @@
+package controllers
+
+import (
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+)
+
+// maxMessage keeps a remote's words in a condition readable, and far below the API's limit of 32,768.
+const maxMessage = 1024
+
+// Conditions are the conditions of an object of one generation.
+type Conditions struct {
+	List       *[]metav1.Condition
+	Generation int64
+}
+
+// Set sets a condition; its transition time changes only with its status.
+func (c *Conditions) Set(name string, status metav1.ConditionStatus, reason, message string) {
+	if len(message) > maxMessage {
+		message = message[:maxMessage-3] + "..."
+	}
+	meta.SetStatusCondition(c.List, metav1.Condition{
+		Type: name, Status: status, Reason: reason, Message: message, ObservedGeneration: c.Generation,
+	})
+}
+
+func (c *Conditions) fail(name string, err error) {
+	_, reason := classify(err)
+	c.Set(name, metav1.ConditionFalse, reason, err.Error())
+}
+
+func (c *Conditions) initialise(name string) {
+	if meta.FindStatusCondition(*c.List, name) == nil {
+		c.Set(name, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, "Another condition comes first")
+	}
+}
+
+// Summarise sets Ready from the conditions it depends on, in order, and kstatus's Reconciling and Stalled from
+// the error of the run.
+func (c *Conditions) Summarise(err error, dependencies ...string) {
+	status, reason, message := metav1.ConditionTrue, v1alpha1.ReasonSucceeded, ""
+	for _, name := range dependencies {
+		if dependency := meta.FindStatusCondition(*c.List, name); dependency != nil && dependency.Status != metav1.ConditionTrue {
+			status, reason, message = dependency.Status, dependency.Reason, dependency.Message
+			break
+		}
+	}
+	class := transient
+	if err != nil { // whatever the conditions say of earlier runs
+		class, reason = classify(err)
+		status, message = metav1.ConditionFalse, err.Error()
+	}
+	c.Set(v1alpha1.ConditionReady, status, reason, message)
+	meta.RemoveStatusCondition(c.List, v1alpha1.ConditionReconciling)
+	meta.RemoveStatusCondition(c.List, v1alpha1.ConditionStalled)
+	switch {
+	case err == nil:
+	case class == stalled:
+		c.Set(v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, message)
+	default:
+		c.Set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, message)
+	}
+}
+
+// Deserves tells whether a failed run deserves a Warning Event: not when it waits for a dependency, and not
+// when the condition Ready said the same before.
+func Deserves(err error, before []metav1.Condition) bool {
+	if err == nil {
+		return false
+	}
+	class, reason := classify(err)
+	if class == waiting {
+		return false
+	}
+	ready := meta.FindStatusCondition(before, v1alpha1.ConditionReady)
+	return ready == nil || ready.Reason != reason || ready.Message != err.Error()
+}
+
+// Reason returns the reason of a failed run.
+func Reason(err error) string {
+	_, reason := classify(err)
+	return reason
+}

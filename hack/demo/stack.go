@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+const namespace = "mandrill-operator-system"
+
+// start brings up the control plane, the emulated Mandrill, the receiver and the operator. The stack it returns
+// must be stopped, also after an error.
+func start(ctx context.Context, folder, consumerURL string) (*stack, error) {
+	s := &stack{folder: folder}
+	var err error
+	if s.kubectl, err = findKubectl(ctx); err != nil {
+		return s, err
+	}
+	say("starting an API server and etcd")
+	environment := &envtest.Environment{}
+	if _, err := environment.Start(); err != nil {
+		return s, fmt.Errorf("starting the control plane (is KUBEBUILDER_ASSETS set?): %w", err)
+	}
+	s.stoppers = append(s.stoppers, environment.Stop)
+	s.kubeconfig = filepath.Join(folder, "kubeconfig")
+	if err := addUser(environment, s.kubeconfig, "admin", "system:masters"); err != nil {
+		return s, err
+	}
+	for _, account := range []string{"mandrill-operator", "mandrill-receiver"} {
+		if err := addUser(environment, filepath.Join(folder, account), "system:serviceaccount:"+namespace+":"+account); err != nil {
+			return s, err
+		}
+	}
+	say("kubectl apply -k config")
+	if err := s.run(ctx, "apply", "-k", "config"); err != nil {
+		return s, err
+	}
+	if err := s.run(ctx, "wait", "--for=condition=Established", "crd/mandrillwebhooks.mandrill-operator.io", "--timeout=60s"); err != nil {
+		return s, err
+	}
+	return s, s.startPrograms(ctx, consumerURL)
+}
+
+func (s *stack) startPrograms(ctx context.Context, consumerURL string) error {
+	mandrillAddress, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	receiverAddress, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	s.mandrillURL = "http://" + mandrillAddress
+	say("starting the emulated Mandrill, the receiver and the operator")
+	return errors.Join(
+		s.program(nil, "mandrill-emulator", "--listen", mandrillAddress, "--api-key", apiKey, "--batch-interval", "2s", "--retry-interval", "5s"),
+		// There is no pod network here: the Service's name leads to the consumer by way of a proxy.
+		s.program([]string{"HTTP_PROXY=" + consumerURL, "NO_PROXY="}, "receiver", "--listen", receiverAddress, "--metrics-listen", "127.0.0.1:0",
+			"--routes-secret", namespace+"/mandrill-receiver-routes", "--kubeconfig", filepath.Join(s.folder, "mandrill-receiver"), "--log-level", "warn"),
+		s.program(nil, "operator", "--public-url", "http://"+receiverAddress+"/mandrill", "--mandrill-api-url", s.mandrillURL+"/api/1.0",
+			"--kubeconfig", filepath.Join(s.folder, "mandrill-operator"), "--metrics-listen", "0", "--health-listen", "0", "--log-level", "warn"),
+		waitFor(ctx, s.mandrillURL+"/emulator/"), waitFor(ctx, "http://"+receiverAddress),
+	)
+}
+
+// waitFor waits until something answers at a URL.
+func waitFor(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	for {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err == nil {
+			return response.Body.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("nothing answers at %s: %w", url, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return listener.Addr().String(), listener.Close()
+}
+
+// addUser writes a kubeconfig for a user with the rights of its groups and role bindings.
+func addUser(environment *envtest.Environment, path, name string, groups ...string) error {
+	user, err := environment.AddUser(envtest.User{Name: name, Groups: groups}, nil)
+	if err != nil {
+		return fmt.Errorf("adding the user %s: %w", name, err)
+	}
+	kubeconfig, err := user.KubeConfig()
+	if err != nil {
+		return fmt.Errorf("writing the kubeconfig of %s: %w", name, err)
+	}
+	return os.WriteFile(path, kubeconfig, 0o600)
+}
+
+// findKubectl returns the kubectl of this machine, or one that is built.
+func findKubectl(ctx context.Context) (string, error) {
+	if path, err := exec.LookPath("kubectl"); err == nil {
+		return path, nil
+	}
+	command := exec.CommandContext(ctx, "hack/cluster/build.sh", "kubectl")
+	command.Stderr = os.Stderr
+	folder, err := command.Output()
+	if err != nil {
+		return "", fmt.Errorf("building kubectl: %w", err)
+	}
+	return filepath.Join(strings.TrimSpace(string(folder)), "kubectl"), nil
+}

@@ -1,0 +1,55 @@
+// Command events writes docs/events.md from the receiver's mapping table.
+package main
+
+import (
+	"fmt"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+)
+
+const head = `<!-- Generated from the table in receiver/cloudevent.go by make generate. -->
+# CloudEvents
+
+Each event of a Mandrill batch becomes one CloudEvent (version 1.0, HTTP binary content mode).
+
+| attribute | value |
+|---|---|
+| ` + "`id`" + ` | the first 16 bytes of the SHA-256 of the event's bytes, in hex; of events that are identical within a batch the second has ` + "`-1`" + ` appended, the third ` + "`-2`" + `. A batch that Mandrill sends again gives the same ids |
+| ` + "`source`" + ` | ` + "`/apis/mandrill-operator.io/namespaces/<namespace>/mandrillwebhooks/<name>`" + ` |
+| ` + "`type`" + ` | see below |
+| ` + "`subject`" + ` | Mandrill's message id (` + "`_id`" + `); of a list change the address; of inbound mail the address that received it |
+| ` + "`time`" + ` | ` + "`ts`" + ` of the event, UTC; absent when Mandrill sent none |
+| ` + "`datacontenttype`" + ` | ` + "`application/json`" + `; ` + "`application/octet-stream`" + ` for an element of the batch that is not valid JSON |
+| ` + "`partitionkey`" + ` | Mandrill's message id; events of one message are sent in order |
+| ` + "`recipientdomain`" + ` | domain of the recipient, or of the listed address, in lower case |
+| ` + "`subaccount`, `template`, `tag`" + ` | of the message; ` + "`tag`" + ` is the first of its tags |
+
+The data are the event's bytes exactly as Mandrill sent them. An attribute is left out when Mandrill sent no
+value for it, or one that cannot be an attribute: over 1,024 bytes, or with control characters. In HTTP headers
+everything beyond ASCII, double quotes and percent signs are percent-encoded, as the CloudEvents HTTP binding says;
+spaces are sent as they are, because the Go SDK, and so Knative, does not decode them.
+
+| type | what Mandrill sends | meaning |
+|---|---|---|
+`
+
+var kinds = map[mandrill.Kind]string{mandrill.KindUnknown: "anything else", mandrill.KindInbound: "`event: inbound`"}
+
+func main() {
+	fmt.Print(head)
+	for _, row := range receiver.EventTypes {
+		ceType, sent := row.Type, kinds[row.Kind]
+		switch {
+		case row.Kind == mandrill.KindMessage && row.Name == "":
+			ceType, sent = row.Type+"<event>", "any other `event`"
+		case row.Kind == mandrill.KindMessage:
+			sent = "`event: " + row.Name + "`"
+		case row.Kind == mandrill.KindSync && row.Name == "":
+			ceType, sent = row.Type+"<list>.<action>", "any other `action` of a list"
+		case row.Kind == mandrill.KindSync:
+			sent = "`type: " + row.Name + "` or `" + mandrill.WireName(row.Name) + "`, `action: " + row.Action + "`"
+		}
+		fmt.Printf("| `%s` | %s | %s |\n", ceType, sent, row.Description)
+	}
+}

@@ -1,0 +1,57 @@
+// Package docs_test keeps documents and code in agreement.
+package docs_test
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile("../../" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// The manifest in the README is the one that make demo applies.
+func TestReadmeManifest(t *testing.T) {
+	t.Parallel()
+	documents := strings.Split(read(t, "config/samples/transactional.yaml"), "---\n")
+	manifest := documents[len(documents)-1]
+	if !strings.Contains(read(t, "README.md"), "```yaml\n"+manifest+"```") {
+		t.Error("the README does not show the MandrillWebhook of config/samples/transactional.yaml as it is")
+	}
+}
+
+// What the CRD announces to Knative is what the receiver's table has.
+func TestAnnouncedEventTypes(t *testing.T) {
+	t.Parallel()
+	var crd struct {
+		Metadata struct{ Annotations map[string]string }
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "config/crd/mandrill-operator.io_mandrillwebhooks.yaml")), &crd); err != nil {
+		t.Fatal(err)
+	}
+	type eventType struct{ Type, Description string }
+	var got, want []eventType
+	if err := json.Unmarshal([]byte(crd.Metadata.Annotations["registry.knative.dev/eventTypes"]), &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range receiver.EventTypes {
+		if !strings.HasSuffix(row.Type, ".") { // rows for what Mandrill may add have no type of their own
+			want = append(want, eventType{row.Type, row.Description})
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("event types (-receiver +CRD):\n%s", diff)
+	}
+}

@@ -1,0 +1,111 @@
+// Package imports_test holds the arrows of the architecture: who may import whom.
+package imports_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/mandrill-operator/mandrill-operator"
+
+// allowed says for each package, or folder of packages ending in /, which of our packages it may import.
+// Programs join the parts and may import anything.
+var allowed = map[string][]string{
+	"api/routes":            nil,
+	"api/v1alpha1":          nil,
+	"mandrill":              nil,
+	"mandrill/mandrilltest": {"mandrill"},
+	"receiver/sink":         nil,
+	"receiver":              {"api/routes", "mandrill", "receiver/sink"},
+	"receiver/kube":         {"api/routes", "receiver"},
+	"controllers":           {"api/v1alpha1"},
+	"controllers/":          {"api/routes", "api/v1alpha1", "controllers", "mandrill"},
+}
+
+var programs = []string{"cmd/", "hack/", "test/"}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	output, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Deps", module+"/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []goPackage
+	decoder := json.NewDecoder(strings.NewReader(string(output)))
+	for {
+		var p goPackage
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return list
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+}
+
+func hasPrefix(path string, prefixes ...string) bool {
+	return slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(path, prefix) })
+}
+
+func TestArrows(t *testing.T) {
+	t.Parallel()
+	seen := 0
+	for _, p := range packages(t) {
+		path := strings.TrimPrefix(p.ImportPath, module+"/")
+		if hasPrefix(path, programs...) {
+			continue
+		}
+		seen++
+		permitted, ok := allowed[path]
+		if folder, _, nested := strings.Cut(path, "/"); !ok && nested {
+			permitted, ok = allowed[folder+"/"]
+		}
+		if !ok {
+			t.Errorf("%s is not in the table of arrows: decide what it may import", path)
+		}
+		for _, imported := range p.Imports {
+			if ours, isOurs := strings.CutPrefix(imported, module+"/"); isOurs && !slices.Contains(permitted, ours) {
+				t.Errorf("%s imports %s, and may import %v", path, ours, permitted)
+			}
+		}
+	}
+	if seen < len(allowed) {
+		t.Errorf("%d packages were checked, the table has %d", seen, len(allowed))
+	}
+}
+
+// mandrill is for everybody: it has no dependency. The receiver knows nothing of Kubernetes.
+func TestFreeOf(t *testing.T) {
+	t.Parallel()
+	checked := 0
+	for _, p := range packages(t) {
+		for _, dependency := range p.Deps {
+			switch strings.TrimPrefix(p.ImportPath, module+"/") {
+			case "mandrill", "mandrill/mandrilltest":
+				checked++
+				if strings.Contains(dependency, ".") && !hasPrefix(dependency, module+"/mandrill", "vendor/") {
+					t.Errorf("%s depends on %s", p.ImportPath, dependency)
+				}
+			case "receiver", "receiver/sink", "api/routes":
+				checked++
+				if hasPrefix(dependency, "k8s.io/", "sigs.k8s.io/controller-runtime") {
+					t.Errorf("%s depends on %s", p.ImportPath, dependency)
+				}
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("nothing was checked")
+	}
+}
