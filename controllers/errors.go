@@ -40,7 +40,9 @@ func Waiting(reason string, after time.Duration, err error) error {
 }
 
 // Stalled means that the user must change something; until then nothing is tried.
-func Stalled(reason string, err error) error { return &StepError{class: stalled, reason: reason, err: err} }
+func Stalled(reason string, err error) error {
+	return &StepError{class: stalled, reason: reason, err: err}
+}
 
 // Transient means that something failed that may pass, for a reason that has a name. Any other error that a
 // step returns is transient too, with the reason Retrying.

@@ -32,6 +32,7 @@ func TestSplitBatch(t *testing.T) {
 		{"deep", "[" + deep + ",1]", []string{deep, "1"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			got, err := mandrill.SplitBatch([]byte(test.batch))
 			if err != nil {
 				t.Fatal(err)

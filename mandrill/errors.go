@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -77,12 +78,10 @@ func (e *TransportError) Unwrap() error { return e.Err }
 func (e *TransportError) Temporary() bool { return true }
 
 func isSentinel(err error) bool {
-	switch err { //nolint:errorlint // identity is the question
-	case ErrInvalidKey, ErrValidation, ErrUnknownWebhook, ErrUnknownInboundDomain, ErrUnknownInboundRoute,
-		ErrPaymentRequired, ErrRequestLimit, ErrServiceUnavailable, ErrGeneral:
-		return true
-	}
-	return false
+	return slices.Contains([]error{
+		ErrInvalidKey, ErrValidation, ErrUnknownWebhook, ErrUnknownInboundDomain, ErrUnknownInboundRoute,
+		ErrPaymentRequired, ErrRequestLimit, ErrServiceUnavailable, ErrGeneral,
+	}, err)
 }
 
 // redact takes a secret out of a text that somebody else wrote.

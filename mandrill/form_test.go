@@ -39,6 +39,7 @@ func TestParseForm(t *testing.T) {
 		{"too many", "x=1" + manyFields(64), nil, mandrill.ErrTooManyNames},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			got, err := mandrill.ParseForm([]byte(test.body))
 			if !errors.Is(err, test.wantErr) {
 				t.Fatalf("got error %v, want %v", err, test.wantErr)

@@ -43,6 +43,7 @@ func TestSignatureVectors(t *testing.T) {
 	t.Parallel()
 	for _, v := range vectors(t) {
 		t.Run(v.Name, func(t *testing.T) {
+			t.Parallel()
 			form := parse(t, v.Body)
 			if got := mandrill.Sign(v.Key, v.URL, form); got != v.Signature {
 				t.Errorf("Sign = %s, want %s", got, v.Signature)

@@ -55,7 +55,7 @@ func NewHandler(options Options) *Handler {
 // status after which Mandrill tries again.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	entry := &record{start: h.now()}
-	h.finish(w, entry, h.serve(w, r, entry))
+	h.finish(r.Context(), w, entry, h.serve(w, r, entry))
 }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, entry *record) error {
@@ -83,7 +83,7 @@ type record struct {
 }
 
 // finish is the one place that answers, counts and logs.
-func (h *Handler) finish(w http.ResponseWriter, entry *record, err error) {
+func (h *Handler) finish(ctx context.Context, w http.ResponseWriter, entry *record, err error) {
 	status, outcome, level := http.StatusOK, outcomeAccepted, slog.LevelInfo
 	if entry.events == 0 {
 		outcome, level = outcomeProbe, slog.LevelDebug
@@ -108,5 +108,5 @@ func (h *Handler) finish(w http.ResponseWriter, entry *record, err error) {
 	if err != nil {
 		attributes = append(attributes, "error", cause)
 	}
-	h.logger.Log(context.Background(), level, "Answered a request", attributes...)
+	h.logger.Log(ctx, level, "Answered a request", attributes...)
 }

@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string) error {
 		APIKeys: keys, BatchInterval: *batchInterval, RetryInterval: *retryInterval, Logger: logger,
 	})
 	defer emulator.Close()
-	listener, err := net.Listen("tcp", *listen)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", *listen)
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}

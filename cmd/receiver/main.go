@@ -82,11 +82,11 @@ func run(ctx context.Context, args []string) error {
 	})
 	admin := receiver.AdminHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), routes.Ready)
 
-	listener, err := net.Listen("tcp", o.listen)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}
-	adminListener, err := net.Listen("tcp", o.metricsListen)
+	adminListener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.metricsListen)
 	if err != nil {
 		return fmt.Errorf("--metrics-listen: %w", err)
 	}

@@ -88,7 +88,9 @@ func (r *Reconciler) unregister(ctx context.Context, webhook *v1alpha1.MandrillW
 // ours finds the webhook to delete: the recorded one, else the one at the URL, which a crash may have left
 // unrecorded, unless another object has that URL.
 func (r *Reconciler) ours(ctx context.Context, webhook *v1alpha1.MandrillWebhook, list []mandrill.Webhook) (*mandrill.Webhook, error) {
-	at := slices.IndexFunc(list, func(w mandrill.Webhook) bool { return webhook.Status.WebhookID != 0 && w.ID == webhook.Status.WebhookID })
+	at := slices.IndexFunc(list, func(w mandrill.Webhook) bool {
+		return webhook.Status.WebhookID != 0 && w.ID == webhook.Status.WebhookID
+	})
 	if at < 0 {
 		url, err := r.webhookURL(webhook)
 		if err != nil {

@@ -29,7 +29,7 @@ const (
 
 // Indexes of MandrillWebhooks in the cache.
 const (
-	byAPIKeySecret = "spec.apiKeySecretRef.name"
+	byAPIKeySecret = "spec.apiKeySecretRef.name" //nolint:gosec // a field's name
 	bySinkService  = "spec.sink.ref.name"
 	byURL          = "spec.url" // or the default URL
 )

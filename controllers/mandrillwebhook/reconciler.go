@@ -107,6 +107,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 	err := controllers.Run(ctx, run, conditions,
 		controllers.Step[*state]{Condition: v1alpha1.ConditionRegistered, Run: r.credentials},
 		controllers.Step[*state]{Condition: v1alpha1.ConditionSinkProvided, Run: r.resolveSink},
+		controllers.Step[*state]{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.storedKey},
 		controllers.Step[*state]{Condition: v1alpha1.ConditionReceiverReady, Run: r.route},
 		controllers.Step[*state]{Condition: v1alpha1.ConditionRegistered, Run: r.registration},
 		controllers.Step[*state]{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.signingKey},

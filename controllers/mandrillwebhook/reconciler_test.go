@@ -394,7 +394,7 @@ func TestChangesReachMandrillAndTheReceiver(t *testing.T) {
 	if secret := w.secret(types.NamespacedName{Namespace: "shop", Name: "transactional-signing-key"}); string(secret.Data["url"]) != second[0].URL {
 		t.Errorf("the Secret has the URL %s", secret.Data["url"])
 	}
-	w.assertEvent("Normal Updated Updated webhook 101 at Mandrill: the URL differs, the description differs, the events differ")
+	w.assertEvent("Updated webhook 101 at Mandrill: the URL differs, the description differs, the events differ")
 }
 
 func TestDriftAndKeyResetAreRepaired(t *testing.T) {

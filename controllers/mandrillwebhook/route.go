@@ -37,9 +37,6 @@ func (r *Reconciler) route(ctx context.Context, run *state) error {
 	if err := r.checkConflict(ctx, run); err != nil {
 		return err
 	}
-	if run.key, err = r.storedKey(ctx, run.webhook); err != nil {
-		return err
-	}
 	changed, err := r.publish(ctx, run)
 	if err != nil {
 		return err
@@ -142,7 +139,9 @@ func (r *Reconciler) publish(ctx context.Context, run *state) (bool, error) {
 	})
 }
 
-func routeName(webhook *v1alpha1.MandrillWebhook) string { return webhook.Namespace + "/" + webhook.Name }
+func routeName(webhook *v1alpha1.MandrillWebhook) string {
+	return webhook.Namespace + "/" + webhook.Name
+}
 
 func source(webhook *v1alpha1.MandrillWebhook) string {
 	return "/apis/mandrill-operator.io/namespaces/" + webhook.Namespace + "/mandrillwebhooks/" + webhook.Name

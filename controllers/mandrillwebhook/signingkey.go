@@ -73,16 +73,15 @@ func (r *Reconciler) keySecret(ctx context.Context, webhook *v1alpha1.MandrillWe
 	return &secret, nil
 }
 
-// storedKey returns the key in the Secret, "" when there is none. A conflict is the signing key step's to tell.
-func (r *Reconciler) storedKey(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (string, error) {
-	secret, err := r.keySecret(ctx, webhook)
-	if conflict := new(controllers.StepError); errors.As(err, &conflict) || secret == nil && err == nil {
-		return "", nil
+// storedKey reads the key that the receiver may have already. It comes before the registration, so that a
+// conflict is found before there is a webhook.
+func (r *Reconciler) storedKey(ctx context.Context, run *state) error {
+	secret, err := r.keySecret(ctx, run.webhook)
+	if err != nil || secret == nil {
+		return err
 	}
-	if err != nil {
-		return "", err
-	}
-	return string(secret.Data[signingKeyData]), nil
+	run.key = string(secret.Data[signingKeyData])
+	return nil
 }
 
 // storeKey writes the Secret when it differs.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -24,8 +23,8 @@ type consumer struct {
 	changed  chan struct{}
 }
 
-func newConsumer() (*consumer, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func newConsumer(ctx context.Context) (*consumer, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +54,10 @@ func (c *consumer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.events = append(c.events, *event)
-	fmt.Fprintf(os.Stdout, "%s\n", line)
+	if _, err := fmt.Printf("%s\n", line); err != nil {
+		http.Error(w, "standard output is closed", http.StatusInternalServerError)
+		return
+	}
 	select {
 	case c.changed <- struct{}{}:
 	default:
@@ -103,7 +105,7 @@ func check(sent []string, arrived []cloudevents.Event) error {
 	}
 	for _, raw := range sent {
 		if _, ok := byData[raw]; !ok {
-			faults = append(faults, fmt.Errorf("an event did not arrive as it was sent: %.60s...", raw))
+			faults = append(faults, fmt.Errorf("an event did not arrive as it was sent: %.60s", raw))
 		}
 	}
 	if len(types) != len(sent) {

@@ -54,7 +54,7 @@ func run(ctx context.Context, once bool) (err error) {
 		return err
 	}
 	defer os.RemoveAll(folder) //nolint:errcheck // a temporary folder
-	consumer, err := newConsumer()
+	consumer, err := newConsumer(ctx)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (s *stack) program(environment []string, name string, args ...string) error
 
 // run runs a command to its end, with what it prints on standard error.
 func (s *stack) run(ctx context.Context, args ...string) error {
-	command := exec.CommandContext(ctx, s.kubectl, args...)
+	command := exec.CommandContext(ctx, s.kubectl, args...) //nolint:gosec // the user's kubectl
 	command.Env = append(os.Environ(), "KUBECONFIG="+s.kubeconfig)
 	command.Stdout, command.Stderr = os.Stderr, os.Stderr
 	if err := command.Run(); err != nil {

@@ -51,11 +51,11 @@ func start(ctx context.Context, folder, consumerURL string) (*stack, error) {
 }
 
 func (s *stack) startPrograms(ctx context.Context, consumerURL string) error {
-	mandrillAddress, err := freeAddress()
+	mandrillAddress, err := freeAddress(ctx)
 	if err != nil {
 		return err
 	}
-	receiverAddress, err := freeAddress()
+	receiverAddress, err := freeAddress(ctx)
 	if err != nil {
 		return err
 	}
@@ -93,8 +93,8 @@ func waitFor(ctx context.Context, url string) error {
 	}
 }
 
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func freeAddress(ctx context.Context) (string, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}

@@ -117,7 +117,7 @@ func phpJSON(data []byte) []byte {
 		case r == '/':
 			out = append(out, `\/`...)
 		case r < 0x80:
-			out = append(out, byte(r))
+			out = append(out, byte(r)) //nolint:gosec // ASCII
 		default:
 			for _, unit := range utf16.Encode([]rune{r}) {
 				out = fmt.Appendf(out, `\u%04x`, unit)

@@ -75,8 +75,8 @@ func (c *Client) client(caCerts string) (*http.Client, error) {
 	if client, ok := c.clients[key]; ok {
 		return client, nil
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck // the standard library's
-	transport.MaxIdleConns = 0                                   // bounded per host
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConns = 0 // bounded per host
 	transport.MaxIdleConnsPerHost = maxIdlePerHost
 	transport.IdleConnTimeout = idleTimeout
 	if caCerts != "" {

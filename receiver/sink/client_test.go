@@ -63,7 +63,7 @@ func TestClasses(t *testing.T) {
 
 func TestRequestIsTheBinaryMode(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil || string(body) != `{"a":"\/"}` || r.ContentLength != int64(len(body)) {
 			t.Errorf("body %q of length %d, error %v", body, r.ContentLength, err)

@@ -1,0 +1,334 @@
+package mandrillwebhook_test
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+)
+
+// What a class of error means for the queue and for kstatus.
+const (
+	waits   = "waits"   // looked at again after a while, Reconciling, no Event
+	stalls  = "stalls"  // not before something changes, Stalled, a Warning
+	retries = "retries" // with back-off, Reconciling, a Warning
+)
+
+func ref(apiVersion, kind, name string) func(*v1alpha1.MandrillWebhook) {
+	return func(o *v1alpha1.MandrillWebhook) {
+		o.Spec.Sink = v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: apiVersion, Kind: kind, Name: name}}
+	}
+}
+
+func unchanged(*v1alpha1.MandrillWebhook) {}
+
+func TestBadInput(t *testing.T) {
+	t.Parallel()
+	const add = "webhooks/add"
+	for _, test := range []struct {
+		name              string
+		object            func(*v1alpha1.MandrillWebhook)
+		prepare           func(*world)
+		class             string
+		condition, reason string
+		message           string
+		calls             []string // to Mandrill: nothing else happens
+	}{
+		{"no Secret", func(o *v1alpha1.MandrillWebhook) { o.Spec.APIKeySecretRef.Name = "nowhere" }, nil,
+			waits, "Registered", "APIKeySecretNotFound", `there is no Secret "nowhere" in this namespace: create it with the API key under "api-key"`, nil},
+		{"no key in the Secret", func(o *v1alpha1.MandrillWebhook) { o.Spec.APIKeySecretRef.Key = "token" }, nil,
+			stalls, "Registered", "APIKeyMissing", `the Secret "mandrill" has no "token", or it is empty: put the API key there`, nil},
+		{"wrong key", unchanged, func(w *world) { w.account.Revoke(true) },
+			stalls, "Registered", "InvalidAPIKey", `Mandrill does not accept the API key: put a valid one into the Secret "mandrill"`, []string{"webhooks/list"}},
+		{"no Service", ref("v1", "Service", "nowhere"), nil,
+			waits, "SinkProvided", "SinkNotFound", `there is no Service "nowhere" in this namespace: create it, or correct the reference`, nil},
+		{"no such kind", ref("example.com/v1", "Nothing", "x"), nil,
+			waits, "SinkProvided", "SinkNotFound", "the cluster has no kind Nothing in example.com/v1: install it, or correct the reference", nil},
+		{"no such object", ref("example.com/v1", "Broker", "nowhere"), nil,
+			waits, "SinkProvided", "SinkNotFound", `there is no Broker "nowhere" in this namespace`, nil},
+		{"apiVersion that is none", ref("a/b/c", "Broker", "x"), nil,
+			stalls, "SinkProvided", "SinkNotFound", `apiVersion "a/b/c" is not of the form group/version`, nil},
+		{"not addressable", ref("v1", "ConfigMap", "settings"), func(w *world) {
+			w.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "settings"}})
+		}, waits, "SinkProvided", "SinkNotAddressable", `the ConfigMap "settings" has no URL in status.address.url (yet)`, nil},
+		{"address that is no URL", ref("example.com/v1", "Broker", "odd"), func(w *world) { w.create(broker("odd", map[string]any{"url": "not a url"})) },
+			waits, "SinkProvided", "SinkNotAddressable", "has no URL in status.address.url", nil},
+		{"audience", ref("example.com/v1", "Broker", "oidc"), func(w *world) {
+			w.create(broker("oidc", map[string]any{"url": "http://x.example", "audience": "a"}))
+		}, stalls, "SinkProvided", "SinkUnsupported", "the sink asks for an OIDC token (status.address.audience), which is not available yet", nil},
+		{"another namespace", func(o *v1alpha1.MandrillWebhook) { o.Spec.Sink.Ref.Namespace = "other" }, nil,
+			stalls, "SinkProvided", "SinkNotAllowed", `the sink is in the namespace "other": name one in this namespace`, nil},
+		{"a Service of many ports", ref("v1", "Service", "many"), func(w *world) { w.create(service("many", 81, 82)) },
+			stalls, "SinkProvided", "SinkNotAddressable", "has 2 ports and none is 80: write the address as sink.uri, such as http://many.shop.svc.cluster.local:8080/", nil},
+		{"no URL", unchanged, func(w *world) { w.reconciler.PublicURL = "" },
+			stalls, "ReceiverReady", "URLMissing", "set spec.url, or run the operator with --public-url", nil},
+		{"no receiver", unchanged, func(w *world) { w.receiver.Close() },
+			waits, "ReceiverReady", "RouteNotServed", "the receiver does not serve the URL yet", nil},
+		{"a receiver that does not know the URL", unchanged, func(w *world) { w.receiver.Config.Handler = http.NotFoundHandler() },
+			waits, "ReceiverReady", "RouteNotServed", "it answered HEAD with status 404", nil},
+		{"a URL that Mandrill cannot reach", func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = "http://user:s3ntinel@127.0.0.1:1/hook" }, nil,
+			retries, "Registered", "URLCheckFailed", "check DNS, ingress and certificate of http://hidden@127.0.0.1:1/hook", []string{"webhooks/list", add}},
+		{"an event that Mandrill refuses", func(o *v1alpha1.MandrillWebhook) { o.Spec.Events = []v1alpha1.EventName{"sent"} }, nil,
+			stalls, "Registered", "Refused", "valid event: sent", []string{"webhooks/list", add}},
+		{"no paid plan", unchanged, func(w *world) {
+			payment := mandrilltest.Fault{Status: 402, Name: "PaymentRequired", Code: 10, Message: "The requested feature requires payment."}
+			w.emulator.Fail(add, payment, payment)
+		}, stalls, "Registered", "Refused", "PaymentRequired: The requested feature requires payment.", []string{"webhooks/list", add}},
+		{"Mandrill down", unchanged, func(w *world) { w.emulator.Fail("*", mandrilltest.Fault{Status: 502}) },
+			retries, "Registered", "Retrying", "listing webhooks: webhooks/list: HTTP status 502", []string{"webhooks/list"}},
+		{"rate limit", unchanged, func(w *world) {
+			w.emulator.Fail(add, mandrilltest.Fault{Status: 429, Name: "RequestLimitExceeded", Code: 429, Message: "slow down"})
+		}, retries, "Registered", "Retrying", "slow down", []string{"webhooks/list", add}},
+		{"a Secret of that name", unchanged, func(w *world) {
+			w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "transactional-signing-key"}, Data: map[string][]byte{"signing-key": []byte("theirs")}})
+		}, stalls, "SigningKeyStored", "SecretConflict", `the Secret "transactional-signing-key" exists and is not this object's: delete or rename it`, nil},
+		{"routes that somebody spoilt", unchanged, func(w *world) {
+			w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: "routes"}, Data: map[string][]byte{"routes.yaml": []byte("s3ntinel: [")}})
+		}, retries, "ReceiverReady", "Retrying", "delete it to have it written anew", nil},
+		{"an API server that does not answer", unchanged, func(w *world) {
+			w.fault = func(verb string, object client.Object) error {
+				if _, isSecret := object.(*corev1.Secret); isSecret && verb == "create" {
+					return errors.New("no answer")
+				}
+				return nil
+			}
+		}, retries, "ReceiverReady", "Retrying", "writing the routes: no answer", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(o *mandrillwebhook.Options) {
+				if test.reason == "URLCheckFailed" { // the operator reaches the receiver inside the cluster
+					o.ReceiverURL = "set below"
+				}
+			})
+			if test.reason == "URLCheckFailed" {
+				w.reconciler.ReceiverURL = w.receiver.URL
+			}
+			if test.prepare != nil {
+				test.prepare(w)
+			}
+			w.apply(test.object)
+			result, err := w.reconcile()
+			w.assert(test.condition, "False", test.reason, test.message)
+			w.assert("Ready", "False", test.reason, test.message)
+			if got := w.emulator.Calls(); !slices.Equal(got, test.calls) {
+				t.Errorf("calls to Mandrill are %v, want %v", got, test.calls)
+			}
+			w.assertClass(test.class, test.reason, result, err)
+			if n := len(w.account.Webhooks()); n > 0 {
+				t.Errorf("%d webhooks were made", n)
+			}
+			if got := w.get().Status.ObservedGeneration; got != 1 {
+				t.Errorf("observedGeneration is %d", got)
+			}
+		})
+	}
+}
+
+func broker(name string, address map[string]any) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "example.com/v1", "kind": "Broker", "metadata": map[string]any{"namespace": "shop", "name": name},
+		"status": map[string]any{"address": address},
+	}}
+}
+
+func (w *world) assertClass(class, reason string, result reconcile.Result, err error) {
+	w.t.Helper()
+	w.fault = nil
+	terminal := errors.Is(err, reconcile.TerminalError(nil))
+	warnings := w.events()
+	switch class {
+	case waits:
+		if err != nil || result.RequeueAfter <= 0 || len(warnings) > 0 {
+			w.t.Errorf("got %v, error %v and Events %q; want another look and no Event", result, err, warnings)
+		}
+		w.assert("Reconciling", "True", reason, "")
+	case stalls:
+		if !terminal || len(warnings) != 1 || !strings.Contains(warnings[0], "Warning "+reason) {
+			w.t.Errorf("got error %v and Events %q; want a terminal error and a Warning", err, warnings)
+		}
+		w.assert("Stalled", "True", reason, "")
+	case retries:
+		if err == nil || terminal || len(warnings) != 1 || !strings.Contains(warnings[0], "Warning "+reason) {
+			w.t.Errorf("got error %v and Events %q; want an error and one Warning", err, warnings)
+		}
+		w.assert("Reconciling", "True", reason, "")
+	}
+	if err != nil && strings.Contains(err.Error(), "s3ntinel") {
+		w.t.Errorf("the error holds a secret: %v", err)
+	}
+	// the same again makes no noise
+	if class == stalls {
+		if _, again := w.reconcile(); again == nil {
+			w.t.Error("a second reconcile succeeded")
+		}
+		if warnings := w.events(); len(warnings) > 0 {
+			w.t.Errorf("a second reconcile made Events %q", warnings)
+		}
+	}
+}
+
+// What is put right is picked up, and kstatus's conditions go.
+func TestRecovery(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply(ref("v1", "Service", "late"))
+	if _, err := w.reconcile(); err != nil {
+		t.Fatal(err)
+	}
+	w.assert("Registered", "Unknown", "Progressing", "")
+	w.create(service("late", 8080))
+	w.account.Revoke(true)
+	if _, err := w.reconcile(); err == nil {
+		t.Fatal("a revoked key was accepted")
+	}
+	w.assert("Stalled", "True", "InvalidAPIKey", "")
+	w.account.Revoke(false)
+	webhook := w.mustReconcile()
+	if webhook.Status.SinkURI != "http://late.shop.svc.cluster.local:8080" {
+		t.Errorf("sink is %s", webhook.Status.SinkURI)
+	}
+	for _, condition := range webhook.Status.Conditions {
+		if condition.Type == "Stalled" || condition.Type == "Reconciling" {
+			t.Errorf("%s stayed", condition.Type)
+		}
+	}
+}
+
+func TestSinks(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		sink          v1alpha1.Destination
+		want, wantCAs string
+	}{
+		"Service":            {v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "v1", Kind: "Service", Name: "consumer"}}, "http://consumer.shop.svc.example.org", ""},
+		"Service and path":   {v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "v1", Kind: "Service", Name: "consumer", Namespace: "shop"}, URI: "/events?a=b"}, "http://consumer.shop.svc.example.org/events?a=b", ""},
+		"Addressable":        {v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "example.com/v1", Kind: "Broker", Name: "default"}}, "https://broker.example/shop/default", "theirs"},
+		"relative path":      {v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "example.com/v1", Kind: "Broker", Name: "default"}, URI: "extra"}, "https://broker.example/shop/extra", "theirs"},
+		"CACerts of our own": {v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "example.com/v1", Kind: "Broker", Name: "default"}, CACerts: "ours"}, "https://broker.example/shop/default", "ours"},
+		"absolute":           {v1alpha1.Destination{URI: "http://sink.example/x"}, "http://sink.example/x", ""},
+	} {
+		w := newWorld(t, func(o *mandrillwebhook.Options) { o.ClusterDomain = "example.org" })
+		w.create(broker("default", map[string]any{"url": "https://broker.example/shop/default", "CACerts": "theirs"}))
+		w.apply(func(o *v1alpha1.MandrillWebhook) { o.Spec.Sink = test.sink })
+		status := w.mustReconcile().Status
+		if status.SinkURI != test.want || status.SinkCACerts != test.wantCAs || w.routes()[0].Sink.URI != test.want || w.routes()[0].Sink.CACerts != test.wantCAs {
+			t.Errorf("%s: got %s with %q, want %s with %q", name, status.SinkURI, status.SinkCACerts, test.want, test.wantCAs)
+		}
+	}
+}
+
+// Of two objects with one URL the older keeps it; the younger neither registers nor, when it goes, deletes.
+func TestURLConflict(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.create(&v1alpha1.MandrillWebhook{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "older", UID: "uid-0", Generation: 1, CreationTimestamp: metav1.NewTime(start.Add(-time.Hour))},
+		Spec:       v1alpha1.MandrillWebhookSpec{URL: w.receiver.URL + "/mandrill/shop/transactional"},
+	})
+	w.apply()
+	result, err := w.reconcile()
+	w.assert("ReceiverReady", "False", "URLConflict", "the MandrillWebhook shop/older has the same URL: change one of them")
+	w.assertClass(stalls, "URLConflict", result, err)
+	w.withoutProbe(func() { // the older one's webhook
+		add := `{"key":"` + apiKey + `","url":"` + w.receiver.URL + `/mandrill/shop/transactional","events":["send"]}`
+		request, requestErr := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://x/api/1.0/webhooks/add", strings.NewReader(add))
+		if requestErr != nil {
+			t.Fatal(requestErr)
+		}
+		w.emulator.ServeHTTP(discard{}, request)
+	})
+	if err := w.client.Delete(t.Context(), w.get()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.reconcile(); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.account.Webhooks(); len(got) != 1 {
+		t.Errorf("Mandrill has %d webhooks, want the older one's", len(got))
+	}
+}
+
+type discard struct{}
+
+func (discard) Header() http.Header         { return http.Header{} }
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+func (discard) WriteHeader(int)             {}
+
+// Userinfo is registered, demanded and stored, and shown nowhere.
+func TestSecretURL(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	url := strings.Replace(w.receiver.URL, "://", "://robot:s3ntinel@", 1) + "/hook?x=1"
+	w.apply(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = url })
+	webhook := w.mustReconcile()
+	if got := w.account.Webhooks(); len(got) != 1 || got[0].URL != url || w.routes()[0].URL != url {
+		t.Errorf("Mandrill has %+v", got)
+	}
+	if want := strings.Replace(url, "robot:s3ntinel", "hidden", 1); webhook.Status.URL != want {
+		t.Errorf("the status shows %s, want %s", webhook.Status.URL, want)
+	}
+	w.events()
+}
+
+func TestSuspend(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply(func(o *v1alpha1.MandrillWebhook) { o.Spec.Suspend = true })
+	w.mustReconcile()
+	if got := w.routes(); !got[0].Suspend || len(got[0].Keys) != 1 {
+		t.Errorf("the route is %+v", got[0])
+	}
+	w.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.Suspend = false })
+	w.mustReconcile()
+	if w.routes()[0].Suspend {
+		t.Error("the route stayed suspended")
+	}
+}
+
+// Mandrill's last error may be over: batches sent since then say so.
+func TestDelivering(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply()
+	w.mustReconcile()
+	handler := w.receiver.Config.Handler
+	emit := func(status int) {
+		t.Helper()
+		if status != http.StatusOK {
+			w.receiver.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(status) })
+		} else {
+			w.receiver.Config.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+		}
+		if _, err := w.account.Emit("open"); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.emulator.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.receiver.Config.Handler = handler
+		w.mustReconcile()
+	}
+	emit(200)
+	w.assert("Delivering", "True", "Delivered", "")
+	emit(503)
+	w.assert("Delivering", "False", "LastAttemptFailed", "503")
+	w.mustReconcile()
+	w.assert("Delivering", "False", "LastAttemptFailed", "503")
+	emit(200)
+	w.assert("Delivering", "True", "Delivered", "")
+	w.mustReconcile()
+	w.assert("Delivering", "True", "Delivered", "")
+}

@@ -1,0 +1,388 @@
+package apiserver_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/kube"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+const lifecycleKey = "md-lifecycle"
+
+var routesSecret = types.NamespacedName{Namespace: "mandrill-operator-system", Name: "mandrill-receiver-routes"}
+
+// installation is the operator and the receiver with the rights that they have in a cluster, an emulated
+// Mandrill and a consumer. There is one for all tests, as there is one in a cluster.
+type installation struct {
+	account  *mandrilltest.Account
+	emulator *mandrilltest.Server
+	consumer *consumer
+}
+
+type consumer struct {
+	*httptest.Server
+	mu     sync.Mutex
+	events []cloudevents.Event
+}
+
+func (c *consumer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	event, err := cehttp.NewEventFromHTTPRequest(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.events = append(c.events, *event)
+}
+
+func (c *consumer) got(data []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.events, func(e cloudevents.Event) bool { return string(e.Data()) == string(data) })
+}
+
+func install(t *testing.T) *installation {
+	t.Helper()
+	i := &installation{consumer: &consumer{}}
+	i.consumer.Server = httptest.NewServer(i.consumer)
+	t.Cleanup(i.consumer.Close)
+	i.emulator = mandrilltest.New(mandrilltest.Options{APIKeys: []string{lifecycleKey}, BatchInterval: time.Hour})
+	t.Cleanup(i.emulator.Close)
+	i.account = i.emulator.Account(lifecycleKey)
+	api := httptest.NewServer(i.emulator)
+	t.Cleanup(api.Close)
+	receiverURL := startReceiver(t)
+	startOperator(t, api.URL+"/api/1.0", receiverURL+"/mandrill")
+	return i
+}
+
+// background runs something until the test ends, and fails the test with its error.
+func background(t *testing.T, what string, run func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	})
+}
+
+func startReceiver(t *testing.T) string {
+	t.Helper()
+	logger := slog.New(slog.DiscardHandler)
+	metrics := receiver.NewMetrics(prometheus.NewRegistry())
+	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
+	clientset, err := kubernetes.NewForConfig(account(t, "mandrill-receiver"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := receiver.NewHandler(receiver.Options{Routes: loaded, Sender: &sink.Client{}, Metrics: metrics, Logger: logger})
+	background(t, "receiver", func(ctx context.Context) error { return receiver.Serve(ctx, listener, handler, logger) })
+	background(t, "routes", func(ctx context.Context) error {
+		return kube.WatchSecret(ctx, clientset, routesSecret.Namespace, routesSecret.Name, loaded, logger)
+	})
+	return "http://" + listener.Addr().String()
+}
+
+func startOperator(t *testing.T, apiURL, publicURL string) {
+	t.Helper()
+	skipNameValidation := true
+	manager, err := ctrl.NewManager(account(t, "mandrill-operator"), ctrl.Options{
+		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
+		Controller:     config.Controller{SkipNameValidation: &skipNameValidation},
+		Client:         client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
+		LeaderElection: true, LeaderElectionID: "mandrill-operator", LeaderElectionNamespace: routesSecret.Namespace, LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reconciler := mandrillwebhook.New(mandrillwebhook.Options{
+		Client: manager.GetClient(), Recorder: manager.GetEventRecorder("mandrill-operator"), RoutesSecret: routesSecret, PublicURL: publicURL,
+		NewAPI: func(key string) (mandrillwebhook.API, error) {
+			return mandrill.NewClient(mandrill.ClientOptions{Key: key, BaseURL: apiURL})
+		},
+	})
+	if err := reconciler.SetupWithManager(t.Context(), manager); err != nil {
+		t.Fatal(err)
+	}
+	background(t, "operator", manager.Start)
+}
+
+// create makes an object in a namespace of its own, with its API key unless the test makes it later.
+func (i *installation) create(t *testing.T, withKey bool, change func(*v1alpha1.MandrillWebhook)) *v1alpha1.MandrillWebhook {
+	t.Helper()
+	namespace := newNamespace(t)
+	if withKey {
+		createKey(t, namespace, lifecycleKey)
+	}
+	webhook := &v1alpha1.MandrillWebhook{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "transactional"},
+		Spec: v1alpha1.MandrillWebhookSpec{
+			Events: []v1alpha1.EventName{"open", "denylist"}, APIKeySecretRef: v1alpha1.SecretKeyRef{Name: "mandrill"},
+			Sink: v1alpha1.Destination{URI: i.consumer.URL},
+		},
+	}
+	if change != nil {
+		change(webhook)
+	}
+	if err := admin.Create(t.Context(), webhook); err != nil {
+		t.Fatal(err)
+	}
+	return webhook
+}
+
+func createKey(t *testing.T, namespace, key string) {
+	t.Helper()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "mandrill"}, StringData: map[string]string{"api-key": key}}
+	if err := admin.Create(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// await waits until a condition of the object says what is wanted, of the present generation.
+func await(t *testing.T, webhook *v1alpha1.MandrillWebhook, name, status, reason string) {
+	t.Helper()
+	eventually(t, name+"="+status, func() error {
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(webhook), webhook); err != nil {
+			return err
+		}
+		got := condition(webhook, name)
+		if string(got.Status) != status || got.Reason != reason || got.ObservedGeneration != webhook.Generation || webhook.Status.ObservedGeneration != webhook.Generation {
+			return fmt.Errorf("the conditions are %+v", webhook.Status.Conditions)
+		}
+		return nil
+	})
+}
+
+func (i *installation) hook(id int64) *mandrill.Webhook {
+	for _, webhook := range i.account.Webhooks() {
+		if webhook.ID == id {
+			return &webhook
+		}
+	}
+	return nil
+}
+
+func (i *installation) deliver(t *testing.T, kinds ...string) {
+	t.Helper()
+	events, err := i.account.Emit(kinds...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := i.emulator.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, event := range events {
+		if !i.consumer.got(event) {
+			t.Errorf("an event did not arrive with its bytes as they were: %.80s", event)
+		}
+	}
+}
+
+func TestLifecycle(t *testing.T) {
+	i := install(t)
+
+	t.Run("from create to delete", func(t *testing.T) {
+		webhook := i.create(t, true, nil)
+		await(t, webhook, "Ready", "True", "Succeeded")
+		hook := i.hook(webhook.Status.WebhookID)
+		if hook == nil || !strings.HasSuffix(hook.URL, "/mandrill/"+webhook.Namespace+"/transactional") || webhook.Status.URL != hook.URL {
+			t.Fatalf("Mandrill has %+v", hook)
+		}
+		secret := &corev1.Secret{}
+		key := types.NamespacedName{Namespace: webhook.Namespace, Name: "transactional-signing-key"}
+		if err := admin.Get(t.Context(), key, secret); err != nil || string(secret.Data["signing-key"]) != hook.AuthKey || string(secret.Data["url"]) != hook.URL || !metav1.IsControlledBy(secret, webhook) {
+			t.Errorf("the signing key's Secret is %+v, error %v", secret.ObjectMeta, err)
+		}
+		i.deliver(t, "open", "denylist_add")
+
+		webhook.Spec.Events = []v1alpha1.EventName{"click"}
+		if err := admin.Update(t.Context(), webhook); err != nil {
+			t.Fatal(err)
+		}
+		await(t, webhook, "Ready", "True", "Succeeded")
+		if got := i.hook(webhook.Status.WebhookID); !slices.Equal(got.Events, []string{"click"}) {
+			t.Errorf("Mandrill has the events %v", got.Events)
+		}
+		i.deliver(t, "click")
+
+		// a Secret deleted by hand comes back by way of the watch
+		if err := admin.Delete(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the Secret comes back", func() error { return admin.Get(t.Context(), key, &corev1.Secret{}) })
+
+		if err := admin.Delete(t.Context(), webhook); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the object goes", func() error {
+			if err := admin.Get(t.Context(), client.ObjectKeyFromObject(webhook), webhook); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("still there: %w", errors.Join(err))
+			}
+			return nil
+		})
+		if i.hook(hook.ID) != nil {
+			t.Error("the webhook is still there at Mandrill")
+		}
+		routesNow := &corev1.Secret{}
+		if err := admin.Get(t.Context(), routesSecret, routesNow); err != nil || strings.Contains(string(routesNow.Data[routes.Key]), webhook.Namespace) {
+			t.Errorf("the route is still there, or error %v", err)
+		}
+		assertEvents(t, webhook.Namespace, "Registered", "Updated", "Deleted")
+	})
+
+	t.Run("an API key that comes late and was wrong at first", func(t *testing.T) {
+		webhook := i.create(t, false, nil)
+		await(t, webhook, "Registered", "False", v1alpha1.ReasonAPIKeySecretNotFound)
+		createKey(t, webhook.Namespace, "wrong")
+		await(t, webhook, "Stalled", "True", v1alpha1.ReasonInvalidAPIKey)
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: webhook.Namespace, Name: "mandrill"}, StringData: map[string]string{"api-key": lifecycleKey}}
+		if err := admin.Update(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+		await(t, webhook, "Ready", "True", "Succeeded")
+		assertEvents(t, webhook.Namespace, "InvalidAPIKey", "Registered")
+	})
+
+	t.Run("a Service that comes late", func(t *testing.T) {
+		webhook := i.create(t, true, func(o *v1alpha1.MandrillWebhook) {
+			o.Spec.Sink = v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "v1", Kind: "Service", Name: "late"}, URI: "/events"}
+		})
+		await(t, webhook, "SinkProvided", "False", v1alpha1.ReasonSinkNotFound)
+		service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: webhook.Namespace, Name: "late"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 8080}}}}
+		if err := admin.Create(t.Context(), service); err != nil {
+			t.Fatal(err)
+		}
+		await(t, webhook, "Ready", "True", "Succeeded")
+		if want := "http://late." + webhook.Namespace + ".svc.cluster.local:8080/events"; webhook.Status.SinkURI != want {
+			t.Errorf("the sink is %s, want %s", webhook.Status.SinkURI, want)
+		}
+	})
+
+	t.Run("a sink of a kind that is not installed", func(t *testing.T) {
+		webhook := i.create(t, true, func(o *v1alpha1.MandrillWebhook) {
+			o.Spec.Sink = v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "eventing.knative.dev/v1", Kind: "Broker", Name: "default"}}
+		})
+		await(t, webhook, "SinkProvided", "False", v1alpha1.ReasonSinkNotFound)
+		if message := condition(webhook, "SinkProvided").Message; !strings.Contains(message, "the cluster has no kind Broker in eventing.knative.dev/v1") {
+			t.Errorf("the message is %q", message)
+		}
+	})
+
+	t.Run("two objects with one URL", func(t *testing.T) {
+		older := i.create(t, true, nil)
+		await(t, older, "Ready", "True", "Succeeded")
+		younger := i.create(t, true, func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = older.Status.URL })
+		await(t, younger, "Stalled", "True", v1alpha1.ReasonURLConflict)
+		if err := admin.Delete(t.Context(), older); err != nil {
+			t.Fatal(err)
+		}
+		await(t, younger, "Ready", "True", "Succeeded")
+	})
+}
+
+// assertEvents waits for Kubernetes Events with these reasons.
+func assertEvents(t *testing.T, namespace string, reasons ...string) {
+	t.Helper()
+	eventually(t, "Events", func() error {
+		var list eventsv1.EventList
+		if err := admin.List(t.Context(), &list, client.InNamespace(namespace)); err != nil {
+			return err
+		}
+		var got []string
+		for _, event := range list.Items {
+			got = append(got, event.Reason)
+			if strings.Contains(event.Note, lifecycleKey) {
+				t.Errorf("an Event holds the API key: %s", event.Note)
+			}
+		}
+		for _, reason := range reasons {
+			if !slices.Contains(got, reason) {
+				return fmt.Errorf("no Event %s among %v", reason, got)
+			}
+		}
+		return nil
+	})
+}
+
+// The receiver may read its routes and nothing else; the operator no more than it needs.
+func TestRights(t *testing.T) {
+	t.Parallel()
+	asReceiver, err := client.New(account(t, "mandrill-receiver"), client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	namespace := newNamespace(t)
+	createKey(t, namespace, "x")
+	for what, err := range map[string]error{
+		"a Secret of a user":            asReceiver.Get(t.Context(), types.NamespacedName{Namespace: namespace, Name: "mandrill"}, &corev1.Secret{}),
+		"another Secret beside":         asReceiver.Get(t.Context(), types.NamespacedName{Namespace: routesSecret.Namespace, Name: "other"}, &corev1.Secret{}),
+		"all Secrets beside":            asReceiver.List(t.Context(), &corev1.SecretList{}, client.InNamespace(routesSecret.Namespace)),
+		"MandrillWebhooks":              asReceiver.List(t.Context(), &v1alpha1.MandrillWebhookList{}),
+		"writing its routes":            asReceiver.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: routesSecret.Namespace, Name: routesSecret.Name}}),
+		"the Services of the cluster":   asReceiver.List(t.Context(), &corev1.ServiceList{}),
+		"the Namespaces of the cluster": asReceiver.List(t.Context(), &corev1.NamespaceList{}),
+	} {
+		if !apierrors.IsForbidden(err) {
+			t.Errorf("the receiver is not forbidden %s: %v", what, err)
+		}
+	}
+	err = asReceiver.Get(t.Context(), routesSecret, &corev1.Secret{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		t.Errorf("the receiver may not read its routes: %v", err)
+	}
+	asOperator, err := client.New(account(t, "mandrill-operator"), client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range map[string]error{
+		"deleting a Secret":    asOperator.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "mandrill"}}),
+		"creating an object":   asOperator.Create(t.Context(), &v1alpha1.MandrillWebhook{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "x"}}),
+		"the Pods":             asOperator.List(t.Context(), &corev1.PodList{}),
+		"listing Events":       asOperator.List(t.Context(), &eventsv1.EventList{}, client.InNamespace(namespace)),
+		"changing a Namespace": asOperator.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}),
+	} {
+		if !apierrors.IsForbidden(err) {
+			t.Errorf("the operator is not forbidden %s: %v", what, err)
+		}
+	}
+}

@@ -1,0 +1,121 @@
+// Package apiserver_test runs what needs a real API server: validation, defaults, rights, and objects through
+// their life with the operator and the receiver as they are deployed.
+package apiserver_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+)
+
+var (
+	environment *envtest.Environment
+	scheme      = runtime.NewScheme()
+	admin       client.Client
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		fmt.Fprintln(os.Stderr, "these tests need an API server: run make test, or set KUBEBUILDER_ASSETS to what hack/cluster/build.sh etcd kube-apiserver prints")
+		return 1
+	}
+	klog.SetLogger(logr.Discard())
+	ctrl.SetLogger(logr.Discard())
+	environment = &envtest.Environment{CRDDirectoryPaths: []string{"../../config/crd"}, ErrorIfCRDPathMissing: true}
+	config, err := environment.Start()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "starting the control plane:", err)
+		return 1
+	}
+	defer func() {
+		if err := environment.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "stopping the control plane:", err)
+		}
+	}()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		panic(err)
+	}
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		panic(err)
+	}
+	if admin, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+		panic(err)
+	}
+	if err := applyFiles("../../config/namespace.yaml", "../../config/rbac/role.yaml", "../../config/rbac/bindings.yaml"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// applyFiles creates every object of manifests.
+func applyFiles(paths ...string) error {
+	for _, path := range paths {
+		objects, err := decodeFile(path)
+		if err != nil {
+			return err
+		}
+		for _, object := range objects {
+			if err := admin.Create(context.Background(), object); err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+		}
+	}
+	return nil
+}
+
+// account returns a configuration with the rights of one of the project's service accounts and no others.
+func account(t *testing.T, name string) *rest.Config {
+	t.Helper()
+	user, err := environment.AddUser(envtest.User{Name: "system:serviceaccount:mandrill-operator-system:" + name}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user.Config()
+}
+
+// newNamespace makes a namespace for one test.
+func newNamespace(t *testing.T) string {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+	if err := admin.Create(t.Context(), namespace); err != nil {
+		t.Fatal(err)
+	}
+	return namespace.Name
+}
+
+// eventually waits until the condition holds, and fails with what it last said when it does not in a minute.
+func eventually(t *testing.T, what string, condition func() error) {
+	t.Helper()
+	deadline := time.After(time.Minute)
+	for {
+		err := condition()
+		if err == nil {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("%s: %v", what, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,208 @@
+package apiserver_test
+
+import (
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+)
+
+const base = `
+apiVersion: mandrill-operator.io/v1alpha1
+kind: MandrillWebhook
+metadata: {generateName: valid-}
+spec:
+  events: [open]
+  apiKeySecretRef: {name: mandrill}
+  sink: {uri: http://sink.example/}
+`
+
+// object is the base with fields of its spec replaced, given as YAML flow, and null for removed.
+func object(t *testing.T, namespace string, fields ...string) *unstructured.Unstructured {
+	t.Helper()
+	o, err := decode(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.SetNamespace(namespace)
+	for _, field := range fields {
+		change, err := decode(field)
+		if err != nil {
+			t.Fatalf("%s: %v", field, err)
+		}
+		for name, value := range change.Object {
+			spec := o.Object["spec"].(map[string]any)
+			if spec[name] = value; value == nil {
+				delete(spec, name)
+			}
+		}
+	}
+	return o
+}
+
+// Every rule of the CRD with what it accepts and what it refuses, and what the user is told.
+func TestValidation(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", 64)
+	for _, test := range []struct {
+		rule     string
+		accepted []string
+		refused  []string
+		message  string
+	}{
+		{"url", []string{
+			`url: https://hooks.example.com/mandrill/shop`, `url: http://hooks.example.com`, `url: "https://user:p%40ss@hooks.example.com:8443/a/?b=c&d=%2F"`, `url: "https://hooks.example.com?a=b"`, `url: "https://[2001:db8::1]/x"`,
+		}, []string{
+			`url: /mandrill/shop`, `url: hooks.example.com/x`, `url: ftp://hooks.example.com/`, `url: "https:///x"`, `url: "https://hooks.example.com/#a"`, `url: "https://hooks.example.com/%zz"`, `url: "https://a b/"`, `url: "HTTPS://hooks.example.com/"`,
+		}, "url must be absolute and without a fragment: write https://host/path"},
+		{"url empty", nil, []string{`url: ""`}, "spec.url"},
+		{"events", []string{`events: [send, delivered, deferral, hard_bounce, soft_bounce, open, click, spam, unsub, reject, allowlist, denylist]`, `events: [sms_sent]`}, []string{`events: []`},
+			"events must name at least one event, because Mandrill takes an empty list for a disabled webhook: to pause delivery set suspend"},
+		{"events missing", nil, []string{`events: null`}, "spec.events: Required value"},
+		{"events repeated", []string{`events: [open, click]`}, []string{`events: [open, click, open]`}, "events names an event twice: list each event once"},
+		{"event name", []string{`events: [a, hard_bounce2]`}, []string{`events: [Open]`, `events: ["hard bounce"]`, `events: [hard-bounce]`, `events: [""]`, `events: [_a]`},
+			"an event is named in lower case letters, digits and underscores, such as hard_bounce"},
+		{"event name too long", nil, []string{`events: [` + long + `b]`}, "Too long"},
+		{"old names of the lists", []string{`events: [allowlist, denylist]`}, []string{`events: [whitelist]`, `events: [blacklist]`}, "write allowlist instead of whitelist, and denylist instead of blacklist"},
+		{"inbound as an event", nil, []string{`events: [inbound]`}, "inbound is no event of a webhook"},
+		{"apiKeySecretRef", []string{`apiKeySecretRef: {name: a, key: b}`}, []string{`apiKeySecretRef: null`}, "spec.apiKeySecretRef: Required value"},
+		{"apiKeySecretRef.name", nil, []string{`apiKeySecretRef: {name: ""}`, `apiKeySecretRef: {key: b}`}, "spec.apiKeySecretRef.name"},
+		{"signingKeySecretName", []string{`signingKeySecretName: a.b-c`}, []string{`signingKeySecretName: A`, `signingKeySecretName: a_b`, `signingKeySecretName: -a`},
+			"signingKeySecretName must be the name of a Secret"},
+		{"sink missing", nil, []string{`sink: null`}, "spec.sink: Required value"},
+		{"sink empty", []string{`sink: {ref: {apiVersion: v1, kind: Service, name: x}}`, `sink: {ref: {apiVersion: v1, kind: Service, name: x, namespace: other}}`}, []string{`sink: {}`, `sink: {CACerts: x}`},
+			"a sink needs ref or uri: write ref with apiVersion, kind and name, or uri with an absolute URL"},
+		{"sink with ref and absolute uri", []string{`sink: {ref: {apiVersion: v1, kind: Service, name: x}, uri: /events}`, `sink: {ref: {apiVersion: v1, kind: Service, name: x}, uri: "events?a=b:c"}`},
+			[]string{`sink: {ref: {apiVersion: v1, kind: Service, name: x}, uri: "http://a.example/"}`, `sink: {ref: {apiVersion: v1, kind: Service, name: x}, uri: "mailto:x"}`},
+			"a sink has either ref or an absolute uri"},
+		{"relative uri without ref", []string{`sink: {uri: "https://sink.example:8443/a?b=c"}`}, []string{`sink: {uri: /events}`, `sink: {uri: sink.example}`, `sink: {uri: "ftp://sink.example"}`, `sink: {uri: "http://"}`, `sink: {uri: "http://a b"}`},
+			"without ref, uri must be absolute: write http://host/path or https://host/path"},
+		{"sink.ref", nil, []string{`sink: {ref: {kind: Service, name: x}}`, `sink: {ref: {apiVersion: v1, name: x}}`, `sink: {ref: {apiVersion: v1, kind: Service}}`}, "Required value"},
+		{"sink.audience", nil, []string{`sink: {uri: "http://sink.example", audience: x}`}, "audience is not available yet: leave it out"},
+		{"ceOverrides name", []string{`ceOverrides: {extensions: {env: prod, a1: "x y"}}`, `ceOverrides: {}`}, []string{`ceOverrides: {extensions: {Env: prod}}`, `ceOverrides: {extensions: {e-n: prod}}`, `ceOverrides: {extensions: {abcdefghijklmnopqrstu: x}}`},
+			"an extension is named in 1 to 20 lower case letters and digits, such as env"},
+		{"ceOverrides required attributes", nil, []string{
+			`ceOverrides: {extensions: {id: x}}`, `ceOverrides: {extensions: {source: x}}`, `ceOverrides: {extensions: {type: x}}`, `ceOverrides: {extensions: {specversion: x}}`,
+			`ceOverrides: {extensions: {subject: x}}`, `ceOverrides: {extensions: {time: x}}`, `ceOverrides: {extensions: {datacontenttype: x}}`, `ceOverrides: {extensions: {data: x}}`,
+		}, "cannot be overridden"},
+		{"ceOverrides empty value", nil, []string{`ceOverrides: {extensions: {env: ""}}`}, "spec.ceOverrides.extensions"},
+		{"delivery.timeout", []string{`delivery: {timeout: PT10S}`, `delivery: {timeout: PT0.5S}`, `delivery: {timeout: PT1M30S}`}, []string{`delivery: {timeout: 10s}`, `delivery: {timeout: PT}`, `delivery: {timeout: PT0S}`, `delivery: {timeout: P1D}`, `delivery: {timeout: PT-1S}`},
+			"timeout must be a positive ISO 8601 duration of hours, minutes and seconds: write PT10S for ten seconds"},
+		{"delivery.mode", []string{`delivery: {mode: Direct}`, `delivery: {}`}, []string{`delivery: {mode: Buffered}`}, "delivery.mode Buffered is not available yet: leave mode out or write Direct"},
+		{"delivery.mode nobody knows", nil, []string{`delivery: {mode: Later}`}, "Unsupported value"},
+		{"delivery.contentMode", []string{`delivery: {contentMode: Binary}`}, []string{`delivery: {contentMode: Structured}`, `delivery: {contentMode: Batched}`}, "delivery.contentMode Structured and Batched are not available yet"},
+		{"delivery.retry", nil, []string{`delivery: {retry: 0}`, `delivery: {retry: 10}`, `delivery: {backoffPolicy: linear}`, `delivery: {backoffDelay: PT1S}`}, "delivery.retry, backoffPolicy and backoffDelay are not available yet: leave them out"},
+		{"delivery.deadLetterSink", nil, []string{`delivery: {deadLetterSink: {uri: "http://dlq.example/"}}`}, "delivery.deadLetterSink is not available yet: leave it out"},
+		{"urlSecretRef", nil, []string{`urlSecretRef: {name: hook-secret, key: token}`}, "urlSecretRef is not available yet: leave it out"},
+		{"inbound", nil, []string{`inbound: {routes: [{domain: in.example.com, pattern: "help-*"}]}`}, "inbound is not available yet: leave it out"},
+		{"receiver", []string{`receiver: Shared`}, []string{`receiver: Sidecar`}, "receiver Sidecar is not available yet: leave receiver out or write Shared"},
+		{"receiver nobody knows", nil, []string{`receiver: Mine`}, "Unsupported value"},
+		{"deletionPolicy", []string{`deletionPolicy: Delete`, `deletionPolicy: Retain`}, []string{`deletionPolicy: Keep`}, "Unsupported value"},
+		{"suspend", []string{`suspend: true`}, []string{`suspend: "yes"`}, "must be of type boolean"},
+		{"description", []string{`description: Shop mail events`}, []string{`description: "` + strings.Repeat("a", 1025) + `"`}, "Too long"},
+	} {
+		t.Run(test.rule, func(t *testing.T) {
+			t.Parallel()
+			namespace := newNamespace(t)
+			for _, field := range test.accepted {
+				if err := admin.Create(t.Context(), object(t, namespace, field)); err != nil {
+					t.Errorf("%s was refused: %v", field, err)
+				}
+			}
+			for _, field := range test.refused {
+				if err := admin.Create(t.Context(), object(t, namespace, field)); err == nil || !strings.Contains(err.Error(), test.message) {
+					t.Errorf("%s: got %v, want a refusal with %q", field, err, test.message)
+				}
+			}
+		})
+	}
+}
+
+func TestNameLength(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	named := object(t, namespace)
+	named.SetGenerateName("")
+	named.SetName(strings.Repeat("a", 63))
+	if err := admin.Create(t.Context(), named); err != nil {
+		t.Errorf("63 characters were refused: %v", err)
+	}
+	named = object(t, namespace)
+	named.SetName(strings.Repeat("a", 64))
+	if err := admin.Create(t.Context(), named); err == nil || !strings.Contains(err.Error(), "the name is too long: use at most 63 characters") {
+		t.Errorf("64 characters: %v", err)
+	}
+}
+
+func TestImmutableFields(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	for _, test := range []struct {
+		before, after string
+		refused       bool
+	}{
+		{`signingKeySecretName: a`, `signingKeySecretName: a`, false},
+		{`signingKeySecretName: a`, `signingKeySecretName: b`, true},
+		{`signingKeySecretName: a`, `signingKeySecretName: null`, true},
+		{`signingKeySecretName: null`, `signingKeySecretName: a`, true},
+		{`url: https://a.example`, `url: https://b.example`, false},
+	} {
+		created := object(t, namespace, test.before)
+		if err := admin.Create(t.Context(), created); err != nil {
+			t.Fatal(err)
+		}
+		changed := object(t, namespace, test.before, test.after, `description: changed`)
+		created.Object["spec"] = changed.Object["spec"]
+		err := admin.Update(t.Context(), created)
+		if refused := err != nil && strings.Contains(err.Error(), "signingKeySecretName cannot be changed"); refused != test.refused || err != nil && !refused {
+			t.Errorf("%s to %s: got %v, want refused %t", test.before, test.after, err, test.refused)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	created := object(t, newNamespace(t))
+	if err := admin.Create(t.Context(), created); err != nil {
+		t.Fatal(err)
+	}
+	var webhook v1alpha1.MandrillWebhook
+	if err := admin.Get(t.Context(), client.ObjectKeyFromObject(created), &webhook); err != nil {
+		t.Fatal(err)
+	}
+	if spec := webhook.Spec; spec.APIKeySecretRef.Key != "api-key" || spec.Receiver != v1alpha1.ReceiverShared || spec.DeletionPolicy != v1alpha1.DeletionDelete || spec.Suspend || spec.Delivery != nil {
+		t.Errorf("defaults are %+v", spec)
+	}
+}
+
+// The kind can be found as Knative's tools look for sources, and under its short name.
+func TestDiscovery(t *testing.T) {
+	t.Parallel()
+	crds := &unstructured.UnstructuredList{}
+	crds.SetAPIVersion("apiextensions.k8s.io/v1")
+	crds.SetKind("CustomResourceDefinitionList")
+	if err := admin.List(t.Context(), crds, client.MatchingLabels{"duck.knative.dev/source": "true"}); err != nil || len(crds.Items) != 1 {
+		t.Fatalf("%d CRDs with Knative's label, error %v", len(crds.Items), err)
+	}
+	names, _, err := unstructured.NestedStringSlice(crds.Items[0].Object, "spec", "names", "shortNames")
+	if err != nil || len(names) != 1 || names[0] != "mwh" {
+		t.Errorf("short names are %v, error %v", names, err)
+	}
+	categories, _, err := unstructured.NestedStringSlice(crds.Items[0].Object, "spec", "names", "categories")
+	if got := strings.Join(categories, ","); err != nil || got != "all,knative,sources" {
+		t.Errorf("categories are %s, error %v", got, err)
+	}
+}
+
+// condition returns a condition of an object, or an empty one.
+func condition(webhook *v1alpha1.MandrillWebhook, name string) metav1.Condition {
+	if found := meta.FindStatusCondition(webhook.Status.Conditions, name); found != nil {
+		return *found
+	}
+	return metav1.Condition{}
+}
