@@ -22,8 +22,12 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 )
 
-// routeRetry is when to ask the receiver again; a watch brings it a route in well under a second.
-const routeRetry = time.Second
+// How soon to ask the receiver again. A watch brings it a route in milliseconds; one that does not come, or
+// runs no more, is asked as often as it has been waited for.
+const (
+	firstRouteRetry = 100 * time.Millisecond
+	lastRouteRetry  = 30 * time.Second
+)
 
 // route hands the receiver its route and waits until it is served, because Mandrill asks the URL while it
 // registers the webhook.
@@ -44,7 +48,7 @@ func (r *Reconciler) route(ctx context.Context, run *state) error {
 	if !changed && wasTrue(run.webhook, v1alpha1.ConditionReceiverReady) {
 		return nil
 	}
-	return r.askReceiver(ctx, run, "")
+	return r.askReceiver(ctx, run, v1alpha1.ConditionReceiverReady, "")
 }
 
 // wasTrue tells whether a condition was True for the present generation.
@@ -53,9 +57,14 @@ func wasTrue(webhook *v1alpha1.MandrillWebhook, name string) bool {
 	return condition != nil && condition.Status == metav1.ConditionTrue && condition.ObservedGeneration == webhook.Generation
 }
 
-func (r *Reconciler) askReceiver(ctx context.Context, run *state, key string) error {
+// askReceiver waits, on behalf of a condition, until the receiver serves the URL, with the key if there is one.
+func (r *Reconciler) askReceiver(ctx context.Context, run *state, condition, key string) error {
 	if err := r.probe(ctx, run.url, key); err != nil {
-		return controllers.Waiting(v1alpha1.ReasonRouteNotServed, routeRetry,
+		retry := firstRouteRetry
+		if since := meta.FindStatusCondition(run.webhook.Status.Conditions, condition); since != nil && since.Status == metav1.ConditionFalse {
+			retry = min(max(r.Now().Sub(since.LastTransitionTime.Time), firstRouteRetry), lastRouteRetry)
+		}
+		return controllers.Waiting(v1alpha1.ReasonRouteNotServed, retry,
 			fmt.Errorf("the receiver does not serve the URL yet (%w): check that it runs and reads the Secret %s", err, r.RoutesSecret))
 	}
 	return nil

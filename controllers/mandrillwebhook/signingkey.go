@@ -45,7 +45,7 @@ func (r *Reconciler) signingKey(ctx context.Context, run *state) error {
 	if run.webhook.Spec.Suspend || !changed && wasTrue(run.webhook, v1alpha1.ConditionSigningKeyStored) {
 		return nil
 	}
-	return r.askReceiver(ctx, run, run.key)
+	return r.askReceiver(ctx, run, v1alpha1.ConditionSigningKeyStored, run.key)
 }
 
 func secretName(webhook *v1alpha1.MandrillWebhook) string {

@@ -90,7 +90,9 @@ func account(t *testing.T, name string) *rest.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return user.Config()
+	config := user.Config()
+	config.QPS = -1 // as the operator does
+	return config
 }
 
 // newNamespace makes a namespace for one test.
