@@ -94,7 +94,8 @@ func TestFreeOf(t *testing.T) {
 			switch strings.TrimPrefix(p.ImportPath, module+"/") {
 			case "mandrill", "mandrill/mandrilltest":
 				checked++
-				if strings.Contains(dependency, ".") && !hasPrefix(dependency, module+"/mandrill", "vendor/") {
+				host, _, _ := strings.Cut(dependency, "/") // the standard library's has no dot
+				if strings.Contains(host, ".") && !hasPrefix(dependency, module+"/mandrill", "vendor/") {
 					t.Errorf("%s depends on %s", p.ImportPath, dependency)
 				}
 			case "receiver", "receiver/sink", "api/routes":
