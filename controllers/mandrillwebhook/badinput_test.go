@@ -267,6 +267,42 @@ func (discard) Header() http.Header         { return http.Header{} }
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
 func (discard) WriteHeader(int)             {}
 
+// Within a second the one that is registered keeps the URL, and two that took the same webhook are told apart.
+func TestURLConflictWithinASecond(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply()
+	w.mustReconcile()
+	twin := &v1alpha1.MandrillWebhook{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "a-twin", UID: "uid-0", Generation: 1, CreationTimestamp: metav1.NewTime(start)},
+		Spec:       v1alpha1.MandrillWebhookSpec{URL: w.get().Status.URL},
+	}
+	w.create(twin)
+	w.mustReconcile()
+	twin.Status.WebhookID = w.get().Status.WebhookID
+	if err := w.client.Status().Update(t.Context(), twin); err != nil {
+		t.Fatal(err)
+	}
+	result, err := w.reconcile()
+	w.assert("ReceiverReady", "False", "URLConflict", "shop/a-twin")
+	if w.get().Status.WebhookID != 0 {
+		t.Error("the webhook is still claimed by both")
+	}
+	w.assert("Stalled", "True", "URLConflict", "")
+	if err == nil || result.RequeueAfter != 0 {
+		t.Errorf("got %v, %v", result, err)
+	}
+	if err := w.client.Delete(t.Context(), w.get()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.reconcile(); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.account.Webhooks(); len(got) != 1 {
+		t.Errorf("Mandrill has %d webhooks, want the twin's", len(got))
+	}
+}
+
 // Userinfo is registered, demanded and stored, and shown nowhere.
 func TestSecretURL(t *testing.T) {
 	t.Parallel()

@@ -86,24 +86,23 @@ func (r *Reconciler) unregister(ctx context.Context, webhook *v1alpha1.MandrillW
 }
 
 // ours finds the webhook to delete: the recorded one, else the one at the URL, which a crash may have left
-// unrecorded, unless another object has that URL.
+// unrecorded. What is another object's is not ours: the webhook it has recorded, or the one at its URL.
 func (r *Reconciler) ours(ctx context.Context, webhook *v1alpha1.MandrillWebhook, list []mandrill.Webhook) (*mandrill.Webhook, error) {
-	at := slices.IndexFunc(list, func(w mandrill.Webhook) bool {
-		return webhook.Status.WebhookID != 0 && w.ID == webhook.Status.WebhookID
-	})
-	if at < 0 {
-		url, err := r.webhookURL(webhook)
-		if err != nil {
-			return nil, nil //nolint:nilerr,nilnil // it never had a URL
-		}
-		others, err := r.sameURL(ctx, webhook)
-		if err != nil || len(others) > 0 {
-			return nil, err
-		}
-		at = slices.IndexFunc(list, func(w mandrill.Webhook) bool { return w.URL == url })
+	others, err := r.sameURL(ctx, webhook)
+	if err != nil {
+		return nil, err
 	}
-	if at < 0 {
+	url, err := r.webhookURL(webhook)
+	if err != nil {
+		url = "" // it never had one
+	}
+	found, known := match(list, webhook.Status.WebhookID, url)
+	recorded := found.ID == webhook.Status.WebhookID
+	theirs := func(other v1alpha1.MandrillWebhook) bool {
+		return other.DeletionTimestamp.IsZero() && (!recorded || other.Status.WebhookID == found.ID)
+	}
+	if !known || slices.ContainsFunc(others, theirs) {
 		return nil, nil //nolint:nilnil // there is none
 	}
-	return &list[at], nil
+	return &found, nil
 }

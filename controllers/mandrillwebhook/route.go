@@ -82,14 +82,17 @@ func (r *Reconciler) webhookURL(webhook *v1alpha1.MandrillWebhook) (string, erro
 	return strings.TrimRight(r.PublicURL, "/") + "/" + webhook.Namespace + "/" + webhook.Name, nil
 }
 
-// checkConflict refuses a URL that an older object has.
+// checkConflict refuses a URL that another object has a better claim to.
 func (r *Reconciler) checkConflict(ctx context.Context, run *state) error {
 	others, err := r.sameURL(ctx, run.webhook)
 	if err != nil {
 		return err
 	}
 	for _, other := range others {
-		if older(&other, run.webhook) {
+		if precedes(&other, run.webhook) {
+			if other.Status.WebhookID == run.webhook.Status.WebhookID {
+				run.webhook.Status.WebhookID = 0 // it is the other's
+			}
 			return controllers.Stalled(v1alpha1.ReasonURLConflict,
 				fmt.Errorf("the MandrillWebhook %s/%s has the same URL: change one of them", other.Namespace, other.Name))
 		}
@@ -111,9 +114,14 @@ func (r *Reconciler) sameURL(ctx context.Context, webhook *v1alpha1.MandrillWebh
 	return slices.DeleteFunc(list.Items, itself), nil
 }
 
-func older(a, b *v1alpha1.MandrillWebhook) bool {
+// precedes tells which of two objects has the better claim to a URL: the older one. Within a second, which is
+// as fine as their age is known, it is the one that is registered.
+func precedes(a, b *v1alpha1.MandrillWebhook) bool {
 	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
 		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	if aRegistered, bRegistered := a.Status.WebhookID != 0, b.Status.WebhookID != 0; aRegistered != bRegistered {
+		return aRegistered
 	}
 	return a.Namespace+"/"+a.Name < b.Namespace+"/"+b.Name
 }
