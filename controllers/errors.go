@@ -58,13 +58,12 @@ func classify(err error) (class, string) {
 	return transient, v1alpha1.ReasonRetrying
 }
 
-// Result maps the outcome of a run to what controller-runtime does next; resync is when to look again at an
-// object that is in order.
-func Result(err error, resync time.Duration) (ctrl.Result, error) {
+// Result maps the outcome of a run to what controller-runtime does next.
+func Result(err error) (ctrl.Result, error) {
 	step := new(StepError)
 	switch {
 	case err == nil:
-		return ctrl.Result{RequeueAfter: resync}, nil
+		return ctrl.Result{}, nil
 	case !errors.As(err, &step):
 		return ctrl.Result{}, err
 	case step.class == waiting:

@@ -119,10 +119,10 @@ func (c *Client) apiError(name string, status int, answer []byte) error {
 		Message string `json:"message"`
 	}
 	_ = json.Unmarshal(answer, &body) // a proxy's page leaves Name empty
-	return &APIError{
-		Call: name, HTTPStatus: status, Code: body.Code, Name: redact(body.Name, c.options.Key),
-		Message: redact(body.Message, c.options.Key),
+	if body.Name == c.options.Key {   // nobody would, but a name is shown as it is
+		body.Name = ""
 	}
+	return &APIError{Call: name, HTTPStatus: status, Code: body.Code, Name: body.Name, Message: redact(body.Message, c.options.Key)}
 }
 
 // Time is a date of the API: UTC, with or without a fraction of a second, null or empty for never.

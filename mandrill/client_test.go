@@ -107,6 +107,16 @@ func TestClientTransportErrors(t *testing.T) {
 	if got := fmt.Sprintf("%v %+v %#v", client, client, client); strings.Contains(got, secretKey) {
 		t.Errorf("printing the client shows the key: %s", got)
 	}
+	// a key that is part of a name does not change what kind of error it is
+	emulator := httptest.NewServer(mandrilltest.New(mandrilltest.Options{}))
+	t.Cleanup(emulator.Close)
+	short, err := mandrill.NewClient(mandrill.ClientOptions{Key: "a", BaseURL: emulator.URL + "/api/1.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := short.Ping(t.Context()); !errors.Is(err, mandrill.ErrInvalidKey) {
+		t.Errorf("with a short key: %v", err)
+	}
 	if _, err := mandrill.NewClient(mandrill.ClientOptions{}); err == nil {
 		t.Error("a client without a key was made")
 	}

@@ -27,6 +27,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
@@ -60,7 +61,7 @@ func parseFlags(args []string) (options, error) {
 	flags.StringVar(&o.apiURL, "mandrill-api-url", mandrill.DefaultBaseURL, "base URL of Mandrill's API")
 	flags.StringVar(&o.routesSecret, "routes-secret", "mandrill-operator-system/mandrill-receiver-routes", "NAMESPACE/NAME of the Secret in which the receiver finds its routes")
 	flags.StringVar(&o.clusterDomain, "cluster-domain", "cluster.local", "DNS domain of the cluster's Services")
-	flags.DurationVar(&o.resync, "resync-interval", 5*time.Minute, "how often Mandrill is asked about an object that is in order")
+	flags.DurationVar(&o.resync, "resync-interval", 5*time.Minute, "how often each Mandrill account is listed, within 10 %")
 	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics; 0 for none")
 	flags.StringVar(&o.healthListen, "health-listen", ":8081", "address of /healthz and /readyz; 0 for none")
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "work only while holding the Lease; needed wherever two operators may overlap, as during an update")
@@ -106,7 +107,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	reconciler := mandrillwebhook.New(mandrillwebhook.Options{
 		Client: manager.GetClient(), Recorder: manager.GetEventRecorder("mandrill-operator"),
-		NewAPI: func(apiKey string) (mandrillwebhook.API, error) {
+		NewAPI: func(apiKey string) (account.API, error) {
 			return mandrill.NewClient(mandrill.ClientOptions{Key: apiKey, BaseURL: o.apiURL})
 		},
 		RoutesSecret: types.NamespacedName{Namespace: namespace, Name: name},

@@ -355,7 +355,7 @@ func TestDelivering(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.receiver.Config.Handler = handler
-		w.mustReconcile()
+		w.later().mustReconcile()
 	}
 	emit(200)
 	w.assert("Delivering", "True", "Delivered", "")

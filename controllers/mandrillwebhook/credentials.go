@@ -34,8 +34,7 @@ func (r *Reconciler) credentials(ctx context.Context, run *state) error {
 		return controllers.Stalled(v1alpha1.ReasonAPIKeyMissing,
 			fmt.Errorf("the Secret %q has no %q, or it is empty: put the API key there", ref.Name, ref.Key))
 	}
-	run.api, err = r.NewAPI(key)
-	if err != nil {
+	if run.account, err = r.accounts.Account(key); err != nil {
 		return fmt.Errorf("making an API client: %w", err)
 	}
 	return nil

@@ -2,7 +2,6 @@ package mandrillwebhook
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -39,6 +38,7 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	r.accounts.Forget(client.ObjectKeyFromObject(webhook))
 	before := webhook.DeepCopy()
 	controllerutil.RemoveFinalizer(webhook, Finalizer)
 	if err := r.Client.Patch(ctx, webhook, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
@@ -57,7 +57,7 @@ func (r *Reconciler) stillDeleting(ctx context.Context, webhook *v1alpha1.Mandri
 	if err := r.Client.Status().Patch(ctx, webhook, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("writing the status: %w", err)
 	}
-	return controllers.Result(waiting, 0)
+	return controllers.Result(waiting)
 }
 
 // unregister deletes the object's webhook at Mandrill. That there is none is success.
@@ -68,9 +68,12 @@ func (r *Reconciler) unregister(ctx context.Context, webhook *v1alpha1.MandrillW
 	}
 	run := &state{webhook: webhook}
 	if err := r.credentials(ctx, run); err != nil {
-		return err
+		// The Secret may have gone first, as with its namespace: the key is still known here.
+		if run.account = r.accounts.Followed(client.ObjectKeyFromObject(webhook)); run.account == nil {
+			return err
+		}
 	}
-	list, err := run.api.Webhooks(ctx)
+	list, err := run.account.Webhooks(ctx, addMaxAge)
 	if err != nil {
 		return run.refusal("listing webhooks", err)
 	}
@@ -78,7 +81,7 @@ func (r *Reconciler) unregister(ctx context.Context, webhook *v1alpha1.MandrillW
 	if err != nil || ours == nil {
 		return err
 	}
-	if _, err := run.api.DeleteWebhook(ctx, ours.ID); err != nil && !errors.Is(err, mandrill.ErrUnknownWebhook) {
+	if err := run.account.Delete(ctx, ours.ID); err != nil {
 		return run.refusal("deleting the webhook", err)
 	}
 	r.normal(webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d at Mandrill", ours.ID))

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -15,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 )
@@ -50,11 +53,15 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 			return fmt.Errorf("indexing %s: %w", field, err)
 		}
 	}
+	if err := manager.Add(r.accounts); err != nil {
+		return fmt.Errorf("adding the pollers: %w", err)
+	}
 	return ctrl.NewControllerManagedBy(manager).
 		For(&v1alpha1.MandrillWebhook{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Owns(&corev1.Secret{}, builder.OnlyMetadata).
 		Watches(&corev1.Secret{}, r.referring(byAPIKeySecret), builder.OnlyMetadata).
 		Watches(&corev1.Service{}, r.referring(bySinkService)).
+		WatchesRawSource(source.Channel(r.changed, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.MandrillWebhook{}, handler.EnqueueRequestsFromMapFunc(r.sharingURL), builder.WithPredicates(onlyDeletes)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
@@ -81,6 +88,15 @@ func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
 			}
 			return nil
 		},
+	}
+}
+
+// enqueue is told by a poller that an object's webhook is not as it was.
+func (r *Reconciler) enqueue(ctx context.Context, object types.NamespacedName) {
+	metadata := metav1.ObjectMeta{Namespace: object.Namespace, Name: object.Name}
+	select {
+	case r.changed <- event.GenericEvent{Object: &v1alpha1.MandrillWebhook{ObjectMeta: metadata}}:
+	case <-ctx.Done():
 	}
 }
 

@@ -14,9 +14,11 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -26,30 +28,23 @@ const (
 	// FieldOwner is the operator's name in server-side apply.
 	FieldOwner = client.FieldOwner("mandrill-operator")
 
-	defaultResync        = 5 * time.Minute
 	defaultClusterDomain = "cluster.local"
 	// probeTimeout bounds the operator's question whether a route is served.
 	probeTimeout = 10 * time.Second
+	// changedBuffer lets a poll that finds many differences go on while the queue takes them.
+	changedBuffer = 1024
 )
-
-// API is what the reconciler needs of Mandrill.
-type API interface {
-	Webhooks(ctx context.Context) ([]mandrill.Webhook, error)
-	AddWebhook(ctx context.Context, spec mandrill.WebhookSpec) (mandrill.Webhook, error)
-	UpdateWebhook(ctx context.Context, id int64, spec mandrill.WebhookSpec) (mandrill.Webhook, error)
-	DeleteWebhook(ctx context.Context, id int64) (mandrill.Webhook, error)
-}
 
 // Options configures a [Reconciler]. Client, NewAPI, Recorder and RoutesSecret are required.
 type Options struct {
 	Client        client.Client
-	NewAPI        func(apiKey string) (API, error)
+	NewAPI        func(apiKey string) (account.API, error)
 	Recorder      events.EventRecorder
 	RoutesSecret  types.NamespacedName // where the receiver reads its routes
 	PublicURL     string               // prefix of default URLs; without it every object needs spec.url
 	ReceiverURL   string               // where the operator reaches the receiver; default: the public URL itself
 	ClusterDomain string               // default cluster.local
-	Resync        time.Duration        // how often Mandrill is asked about an object in order; default 5 minutes
+	Resync        time.Duration        // how often each account is listed; default 5 minutes
 	HTTPClient    *http.Client         // for asking the receiver
 	Now           func() time.Time
 }
@@ -57,7 +52,9 @@ type Options struct {
 // Reconciler reconciles MandrillWebhooks.
 type Reconciler struct {
 	Options
-	routes routeStore
+	routes   routeStore
+	accounts *account.Pool
+	changed  chan event.GenericEvent // objects whose webhook is not as it was
 }
 
 // New returns a reconciler.
@@ -66,7 +63,7 @@ func New(options Options) *Reconciler {
 		options.ClusterDomain = defaultClusterDomain
 	}
 	if options.Resync == 0 {
-		options.Resync = defaultResync
+		options.Resync = account.DefaultInterval
 	}
 	if options.HTTPClient == nil {
 		options.HTTPClient = &http.Client{
@@ -77,13 +74,18 @@ func New(options Options) *Reconciler {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	return &Reconciler{Options: options, routes: routeStore{client: options.Client, name: options.RoutesSecret}}
+	r := &Reconciler{
+		Options: options, routes: routeStore{client: options.Client, name: options.RoutesSecret},
+		changed: make(chan event.GenericEvent, changedBuffer),
+	}
+	r.accounts = account.NewPool(account.Options{NewAPI: options.NewAPI, Interval: options.Resync, Now: options.Now, Changed: r.enqueue})
+	return r
 }
 
 // state is what the steps of one reconcile hand on.
 type state struct {
 	webhook *v1alpha1.MandrillWebhook
-	api     API
+	account *account.Account
 	url     string           // as registered, secret parts included
 	key     string           // the signing key in the Secret, "" when there is none
 	sink    destination      // resolved
@@ -123,7 +125,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 			return ctrl.Result{}, fmt.Errorf("writing the status: %w", patchErr)
 		}
 	}
-	return controllers.Result(err, r.Resync)
+	return controllers.Result(err)
 }
 
 // normal and warn tell the user by Kubernetes Events. The message holds nothing secret.

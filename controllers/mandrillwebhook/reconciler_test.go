@@ -1,7 +1,6 @@
 package mandrillwebhook_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -31,6 +30,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
@@ -55,7 +55,7 @@ type world struct {
 	receiver   *httptest.Server
 	recorder   *events.FakeRecorder
 	reconciler *mandrillwebhook.Reconciler
-	log        *bytes.Buffer
+	options    mandrillwebhook.Options
 
 	mu    sync.Mutex
 	now   time.Time
@@ -64,7 +64,7 @@ type world struct {
 
 func newWorld(t *testing.T, change ...func(*mandrillwebhook.Options)) *world {
 	t.Helper()
-	w := &world{t: t, now: start, recorder: events.NewFakeRecorder(100), log: &bytes.Buffer{}}
+	w := &world{t: t, now: start, recorder: events.NewFakeRecorder(100)}
 	w.emulator = mandrilltest.New(mandrilltest.Options{APIKeys: []string{apiKey}, BatchInterval: time.Hour})
 	t.Cleanup(w.emulator.Close)
 	w.account = w.emulator.Account(apiKey)
@@ -74,7 +74,7 @@ func newWorld(t *testing.T, change ...func(*mandrillwebhook.Options)) *world {
 	t.Cleanup(w.receiver.Close)
 	options := mandrillwebhook.Options{
 		Recorder: w.recorder, RoutesSecret: routesSecret, PublicURL: w.receiver.URL + "/mandrill",
-		NewAPI: func(key string) (mandrillwebhook.API, error) {
+		NewAPI: func(key string) (account.API, error) {
 			return mandrill.NewClient(mandrill.ClientOptions{Key: key, BaseURL: api.URL + "/api/1.0"})
 		},
 		Now: func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.now },
@@ -95,7 +95,8 @@ func newWorld(t *testing.T, change ...func(*mandrillwebhook.Options)) *world {
 	}
 	w.client = builder.Build()
 	options.Client = w.client
-	w.reconciler = mandrillwebhook.New(options)
+	w.options = options
+	w.restart()
 	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "mandrill"}, Data: map[string][]byte{"api-key": []byte(apiKey + "\n")}})
 	w.create(service("consumer", 80))
 	return w
@@ -211,8 +212,8 @@ func (w *world) reconcile() (ctrl.Result, error) {
 func (w *world) mustReconcile() *v1alpha1.MandrillWebhook {
 	w.t.Helper()
 	result, err := w.reconcile()
-	if err != nil || result.RequeueAfter != 5*time.Minute {
-		w.t.Fatalf("got %v and error %v, want the next resync\n%s", result, err, w.conditions())
+	if err != nil || !result.IsZero() {
+		w.t.Fatalf("got %v and error %v, want neither\n%s", result, err, w.conditions())
 	}
 	webhook := w.get()
 	w.assert("Ready", "True", "Succeeded", "")
@@ -220,6 +221,17 @@ func (w *world) mustReconcile() *v1alpha1.MandrillWebhook {
 		w.t.Errorf("observedGeneration is %d, want %d", webhook.Status.ObservedGeneration, webhook.Generation)
 	}
 	return webhook
+}
+
+// restart makes the operator forget everything it has in memory.
+func (w *world) restart() { w.reconciler = mandrillwebhook.New(w.options) }
+
+// later lets so much time pass that the account is listed again.
+func (w *world) later() *world {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(time.Hour)
+	return w
 }
 
 func (w *world) conditions() string {
@@ -341,7 +353,8 @@ func TestAnnouncedTypes(t *testing.T) {
 	}
 }
 
-// Once everything agrees, a reconcile lists and writes nothing.
+// Once everything agrees, a reconcile asks Mandrill nothing, because the account is listed for all, and writes
+// nothing.
 func TestSteadyState(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -357,6 +370,10 @@ func TestSteadyState(t *testing.T) {
 		return nil
 	}
 	w.mustReconcile()
+	if made := w.emulator.Calls()[calls:]; len(made) != 0 {
+		t.Errorf("calls are %v, want none", made)
+	}
+	w.later().mustReconcile()
 	if made := w.emulator.Calls()[calls:]; !slices.Equal(made, []string{"webhooks/list"}) {
 		t.Errorf("calls are %v, want one list", made)
 	}
@@ -408,7 +425,7 @@ func TestDriftAndKeyResetAreRepaired(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.mustReconcile()
+	w.later().mustReconcile()
 	if got := w.account.Webhooks()[0]; len(got.Events) != 3 {
 		t.Errorf("the emptied events were not put back: %v", got.Events)
 	}
@@ -418,7 +435,7 @@ func TestDriftAndKeyResetAreRepaired(t *testing.T) {
 	w.assertEvent("Normal SigningKeyChanged")
 	// deleted at Mandrill: made again
 	call(t, w, "webhooks/delete", id)
-	w.mustReconcile()
+	w.later().mustReconcile()
 	if got := w.account.Webhooks(); len(got) != 1 || got[0].ID == id {
 		t.Errorf("the deleted webhook was not made again: %+v", got)
 	}
@@ -535,15 +552,39 @@ func TestDelete(t *testing.T) {
 	}
 }
 
+func (w *world) deleteKey() {
+	w.t.Helper()
+	if err := w.client.Delete(w.t.Context(), w.secret(types.NamespacedName{Namespace: "shop", Name: "mandrill"})); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// When a namespace is deleted its Secrets go in any order: a key that was used is still known.
+func TestDeletionWhenTheKeyWentFirst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply()
+	w.mustReconcile()
+	w.deleteKey()
+	if err := w.client.Delete(t.Context(), w.get()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.reconcile(); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.account.Webhooks(); len(got) != 0 {
+		t.Errorf("Mandrill still has %+v", got)
+	}
+}
+
 // A key that is gone or revoked keeps an object for ten minutes and not longer.
 func TestDeletionIsNotBlockedForEver(t *testing.T) {
 	t.Parallel()
 	for name, breakIt := range map[string]func(*world){
 		"key revoked": func(w *world) { w.account.Revoke(true) },
 		"Secret gone": func(w *world) {
-			if err := w.client.Delete(w.t.Context(), w.secret(types.NamespacedName{Namespace: "shop", Name: "mandrill"})); err != nil {
-				w.t.Fatal(err)
-			}
+			w.deleteKey()
+			w.restart()
 		},
 		"Mandrill down": func(w *world) {
 			w.emulator.Fail("*", mandrilltest.Fault{Status: 503}, mandrilltest.Fault{Status: 503})

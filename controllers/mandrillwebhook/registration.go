@@ -6,32 +6,47 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
+// How old a view of the account may be. Pollers renew it every interval; before something is added it must be
+// recent, because whatever else works on the account would make a second webhook of it.
+const (
+	viewIntervals = 2
+	addMaxAge     = 10 * time.Second
+)
+
 // registration makes Mandrill have exactly the webhook that the spec asks for.
 func (r *Reconciler) registration(ctx context.Context, run *state) error {
-	list, err := run.api.Webhooks(ctx)
+	list, err := run.account.Webhooks(ctx, viewIntervals*r.Resync)
 	if err != nil {
 		return run.refusal("listing webhooks", err)
 	}
 	want := wanted(run)
 	have, known := match(list, run.webhook.Status.WebhookID, run.url)
+	if !known {
+		if list, err = run.account.Webhooks(ctx, addMaxAge); err != nil {
+			return run.refusal("listing webhooks", err)
+		}
+		have, known = match(list, run.webhook.Status.WebhookID, run.url)
+	}
 	adopted := known && have.ID != run.webhook.Status.WebhookID
 	reason, differs := diff(want, have)
 	switch {
 	case !known:
-		if have, err = run.api.AddWebhook(ctx, want); err != nil {
+		if have, err = run.account.Add(ctx, want); err != nil {
 			return run.refusal("adding the webhook", err)
 		}
 		r.normal(run.webhook, v1alpha1.ReasonRegistered, fmt.Sprintf("Created webhook %d at Mandrill", have.ID))
 	case differs:
-		if have, err = run.api.UpdateWebhook(ctx, have.ID, want); err != nil {
+		if have, err = run.account.Update(ctx, have.ID, want); err != nil {
 			return run.refusal("updating the webhook", err)
 		}
 		r.normal(run.webhook, v1alpha1.ReasonUpdated, fmt.Sprintf("Updated webhook %d at Mandrill: %s", have.ID, reason))
@@ -40,6 +55,7 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 		r.normal(run.webhook, v1alpha1.ReasonAdopted, fmt.Sprintf("Took over webhook %d, which existed at this URL", have.ID))
 	}
 	run.remote = have
+	run.account.Follow(client.ObjectKeyFromObject(run.webhook), have) //nolint:contextcheck // a poller outlives the reconcile
 	r.report(run)
 	return nil
 }

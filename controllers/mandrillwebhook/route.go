@@ -131,7 +131,7 @@ func precedes(a, b *v1alpha1.MandrillWebhook) bool {
 func (r *Reconciler) publish(ctx context.Context, run *state) (bool, error) {
 	spec := run.webhook.Spec
 	next := routes.Route{
-		Name: routeName(run.webhook), URL: run.url, Source: source(run.webhook),
+		Name: routeName(run.webhook), URL: run.url, Source: eventSource(run.webhook),
 		Sink: routes.Sink{URI: run.sink.uri, CACerts: run.sink.caCerts, Audience: run.sink.audience}, Suspend: spec.Suspend,
 	}
 	if run.key != "" {
@@ -160,7 +160,7 @@ func routeName(webhook *v1alpha1.MandrillWebhook) string {
 	return webhook.Namespace + "/" + webhook.Name
 }
 
-func source(webhook *v1alpha1.MandrillWebhook) string {
+func eventSource(webhook *v1alpha1.MandrillWebhook) string {
 	return "/apis/mandrill-operator.io/namespaces/" + webhook.Namespace + "/mandrillwebhooks/" + webhook.Name
 }
 
@@ -227,7 +227,7 @@ func redactURL(text string) string {
 func cloudEventAttributes(webhook *v1alpha1.MandrillWebhook) []v1alpha1.CloudEventAttributes {
 	var attributes []v1alpha1.CloudEventAttributes
 	add := func(eventType string) {
-		attributes = append(attributes, v1alpha1.CloudEventAttributes{Type: eventType, Source: source(webhook)})
+		attributes = append(attributes, v1alpha1.CloudEventAttributes{Type: eventType, Source: eventSource(webhook)})
 	}
 	for _, event := range webhook.Spec.Events {
 		switch event {

@@ -30,6 +30,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
@@ -107,7 +108,7 @@ func startReceiver(t *testing.T) string {
 	logger := slog.New(slog.DiscardHandler)
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
 	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
-	clientset, err := kubernetes.NewForConfig(account(t, "mandrill-receiver"))
+	clientset, err := kubernetes.NewForConfig(rightsOf(t, "mandrill-receiver"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +127,7 @@ func startReceiver(t *testing.T) string {
 func startOperator(t *testing.T, apiURL, publicURL string) {
 	t.Helper()
 	skipNameValidation := true
-	manager, err := ctrl.NewManager(account(t, "mandrill-operator"), ctrl.Options{
+	manager, err := ctrl.NewManager(rightsOf(t, "mandrill-operator"), ctrl.Options{
 		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
 		Controller:     config.Controller{SkipNameValidation: &skipNameValidation},
 		Client:         client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
@@ -137,7 +138,8 @@ func startOperator(t *testing.T, apiURL, publicURL string) {
 	}
 	reconciler := mandrillwebhook.New(mandrillwebhook.Options{
 		Client: manager.GetClient(), Recorder: manager.GetEventRecorder("mandrill-operator"), RoutesSecret: routesSecret, PublicURL: publicURL,
-		NewAPI: func(key string) (mandrillwebhook.API, error) {
+		Resync: 200 * time.Millisecond,
+		NewAPI: func(key string) (account.API, error) {
 			return mandrill.NewClient(mandrill.ClientOptions{Key: key, BaseURL: apiURL})
 		},
 	})
@@ -308,6 +310,56 @@ func TestLifecycle(t *testing.T) {
 		}
 	})
 
+	t.Run("changes made at Mandrill", func(t *testing.T) {
+		webhook := i.create(t, true, nil)
+		await(t, webhook, "Ready", "True", "Succeeded")
+		id := webhook.Status.WebhookID
+		i.account.Edit(id, func(spec *mandrill.WebhookSpec) { spec.Events, spec.Description = nil, "edited" })
+		eventually(t, "the events come back", func() error {
+			if got := i.hook(id); len(got.Events) != 2 || got.Description != "" {
+				return fmt.Errorf("Mandrill has %+v", got) //nolint:staticcheck // a name
+			}
+			return nil
+		})
+		key, err := i.account.ResetKey(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the new key is stored", func() error {
+			secret := &corev1.Secret{}
+			err := admin.Get(t.Context(), types.NamespacedName{Namespace: webhook.Namespace, Name: "transactional-signing-key"}, secret)
+			if err == nil && string(secret.Data["signing-key"]) != key {
+				err = errors.New("the Secret has the old key")
+			}
+			return err
+		})
+		eventually(t, "the receiver has the new key", func() error {
+			if err := i.emulator.Flush(t.Context()); err != nil {
+				return err
+			}
+			if _, err := i.account.Emit("open"); err != nil {
+				return err
+			}
+			if got := i.hook(id); got.BatchesSent == 0 {
+				return fmt.Errorf("nothing was delivered: %s", got.LastError)
+			}
+			return nil
+		})
+		body := strings.NewReader(fmt.Sprintf(`{"key":%q,"id":%d}`, lifecycleKey, id))
+		response := httptest.NewRecorder()
+		i.emulator.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/1.0/webhooks/delete", body))
+		eventually(t, "the webhook is made again", func() error {
+			if err := admin.Get(t.Context(), client.ObjectKeyFromObject(webhook), webhook); err != nil {
+				return err
+			}
+			if webhook.Status.WebhookID == id || i.hook(webhook.Status.WebhookID) == nil {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		assertEvents(t, webhook.Namespace, "Registered", "Updated", "SigningKeyChanged")
+	})
+
 	t.Run("two objects with one URL", func(t *testing.T) {
 		older := i.create(t, true, nil)
 		await(t, older, "Ready", "True", "Succeeded")
@@ -347,7 +399,7 @@ func assertEvents(t *testing.T, namespace string, reasons ...string) {
 // The receiver may read its routes and nothing else; the operator no more than it needs.
 func TestRights(t *testing.T) {
 	t.Parallel()
-	asReceiver, err := client.New(account(t, "mandrill-receiver"), client.Options{Scheme: scheme})
+	asReceiver, err := client.New(rightsOf(t, "mandrill-receiver"), client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,7 +422,7 @@ func TestRights(t *testing.T) {
 	if err != nil && !apierrors.IsNotFound(err) {
 		t.Errorf("the receiver may not read its routes: %v", err)
 	}
-	asOperator, err := client.New(account(t, "mandrill-operator"), client.Options{Scheme: scheme})
+	asOperator, err := client.New(rightsOf(t, "mandrill-operator"), client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,8 +83,8 @@ func applyFiles(paths ...string) error {
 	return nil
 }
 
-// account returns a configuration with the rights of one of the project's service accounts and no others.
-func account(t *testing.T, name string) *rest.Config {
+// rightsOf returns a configuration with the rights of one of the project's service accounts and no others.
+func rightsOf(t *testing.T, name string) *rest.Config {
 	t.Helper()
 	user, err := environment.AddUser(envtest.User{Name: "system:serviceaccount:mandrill-operator-system:" + name}, nil)
 	if err != nil {

@@ -24,7 +24,8 @@ var allowed = map[string][]string{
 	"receiver":              {"api/routes", "mandrill", "receiver/sink"},
 	"receiver/kube":         {"api/routes", "receiver"},
 	"controllers":           {"api/v1alpha1"},
-	"controllers/":          {"api/routes", "api/v1alpha1", "controllers", "mandrill"},
+	"controllers/account":   {"mandrill"},
+	"controllers/":          {"api/routes", "api/v1alpha1", "controllers", "controllers/account", "mandrill"},
 }
 
 var programs = []string{"cmd/", "hack/", "test/"}

@@ -1,0 +1,153 @@
+package account
+
+import (
+	"context"
+	"crypto/sha256"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+)
+
+// DefaultInterval is how often an account is listed.
+const DefaultInterval = 5 * time.Minute
+
+// Options configures a [Pool]. NewAPI and Changed are required.
+type Options struct {
+	NewAPI   func(apiKey string) (API, error)
+	Changed  func(ctx context.Context, object types.NamespacedName) // told when something about an object's webhook is new
+	Interval time.Duration                                          // default DefaultInterval; each wait is 90 to 110 % of it
+	Now      func() time.Time
+}
+
+// Pool has the account of every API key in use.
+type Pool struct {
+	options Options
+	pollers sync.WaitGroup
+
+	mu       sync.Mutex
+	running  context.Context                //nolint:containedctx // the pollers' life, from Start to its end
+	accounts map[[sha256.Size]byte]*Account // by hash of the key, whatever Secret holds it
+	followed map[types.NamespacedName]*Account
+}
+
+// NewPool returns a pool. Accounts are polled once it is started.
+func NewPool(options Options) *Pool {
+	if options.Interval == 0 {
+		options.Interval = DefaultInterval
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	return &Pool{options: options, accounts: map[[sha256.Size]byte]*Account{}, followed: map[types.NamespacedName]*Account{}}
+}
+
+func (p *Pool) now() time.Time { return p.options.Now() }
+
+// Interval is how often an account is listed.
+func (p *Pool) Interval() time.Duration { return p.options.Interval }
+
+// Account returns the account of an API key.
+func (p *Pool) Account(apiKey string) (*Account, error) {
+	hash := sha256.Sum256([]byte(apiKey))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if account, ok := p.accounts[hash]; ok {
+		return account, nil
+	}
+	api, err := p.options.NewAPI(apiKey)
+	if err != nil {
+		return nil, err
+	}
+	account := &Account{api: api, pool: p, followers: map[types.NamespacedName]mandrill.Webhook{}}
+	p.accounts[hash] = account
+	return account, nil
+}
+
+// Followed returns the account that an object last followed, or nil: with it a webhook can be deleted when its
+// key's Secret is gone.
+func (p *Pool) Followed(object types.NamespacedName) *Account {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.followed[object]
+}
+
+// Forget ends the interest of an object.
+func (p *Pool) Forget(object types.NamespacedName) { p.moveTo(object, nil) }
+
+// moveTo makes an object follow one account, or none, and no other.
+func (p *Pool) moveTo(object types.NamespacedName, account *Account) {
+	p.mu.Lock()
+	previous := p.followed[object]
+	if account == nil {
+		delete(p.followed, object)
+	} else {
+		p.followed[object] = account
+	}
+	p.mu.Unlock()
+	if previous != nil && previous != account {
+		previous.mu.Lock()
+		delete(previous.followers, object)
+		previous.mu.Unlock()
+	}
+}
+
+// Start polls until the context ends. It is a runnable of the manager, for the leader only.
+func (p *Pool) Start(ctx context.Context) error {
+	p.mu.Lock()
+	p.running = ctx
+	accounts := make([]*Account, 0, len(p.accounts))
+	for _, account := range p.accounts {
+		accounts = append(accounts, account)
+	}
+	p.mu.Unlock()
+	for _, account := range accounts {
+		p.ensurePolling(account) //nolint:contextcheck // the same context
+	}
+	<-ctx.Done()
+	p.pollers.Wait()
+	return nil
+}
+
+// ensurePolling starts an account's poller when it has followers and none yet.
+func (p *Pool) ensurePolling(account *Account) {
+	p.mu.Lock()
+	running := p.running
+	p.mu.Unlock()
+	account.mu.Lock()
+	defer account.mu.Unlock()
+	if running == nil || running.Err() != nil || account.polling || len(account.followers) == 0 {
+		return
+	}
+	account.polling = true
+	p.pollers.Go(func() { p.poll(running, account) })
+}
+
+// poll lists an account per interval for as long as anybody follows it.
+func (p *Pool) poll(ctx context.Context, account *Account) {
+	for {
+		wait := time.Duration((0.9 + rand.Float64()/5) * float64(p.options.Interval)) //nolint:gosec // no secret
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		account.mu.Lock()
+		idle := len(account.followers) == 0
+		if idle {
+			account.polling, account.view, account.viewed = false, nil, time.Time{}
+		}
+		account.mu.Unlock()
+		if idle {
+			return
+		}
+		for _, object := range account.poll(ctx) {
+			p.options.Changed(ctx, object)
+		}
+	}
+}
