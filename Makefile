@@ -17,7 +17,7 @@ assets:
 	@hack/cluster/build.sh etcd kube-apiserver >/dev/null
 
 ## demo: everything on this machine; DEMO=once exits after one batch of every kind of event
-demo: build assets
+demo: build $(if $(KUBEBUILDER_ASSETS),,assets)
 	@KUBEBUILDER_ASSETS=$${KUBEBUILDER_ASSETS:-$$(hack/cluster/build.sh etcd kube-apiserver)} go run ./hack/demo $(if $(filter once,$(DEMO)),-once)
 
 ## test: unit, HTTP, reconcile and API server tests

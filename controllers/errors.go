@@ -44,6 +44,11 @@ func Stalled(reason string, err error) error {
 	return &StepError{class: stalled, reason: reason, err: err}
 }
 
+// StalledAt is Stalled where what the user must change is not in the cluster: it is tried again after a time.
+func StalledAt(reason string, after time.Duration, err error) error {
+	return &StepError{stalled, reason, after, err}
+}
+
 // Transient means that something failed that may pass, for a reason that has a name. Any other error that a
 // step returns is transient too, with the reason Retrying.
 func Transient(reason string, err error) error {
@@ -66,7 +71,7 @@ func Result(err error) (ctrl.Result, error) {
 		return ctrl.Result{}, nil
 	case !errors.As(err, &step):
 		return ctrl.Result{}, err
-	case step.class == waiting:
+	case step.class == waiting || step.after > 0:
 		return ctrl.Result{RequeueAfter: step.after}, nil
 	case step.class == stalled:
 		return ctrl.Result{}, reconcile.TerminalError(err)

@@ -1,6 +1,8 @@
 package controllers
 
 import (
+	"strings"
+
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -18,12 +20,17 @@ type Conditions struct {
 
 // Set sets a condition; its transition time changes only with its status.
 func (c *Conditions) Set(name string, status metav1.ConditionStatus, reason, message string) {
-	if len(message) > maxMessage {
-		message = message[:maxMessage-3] + "..."
-	}
+	message = cut(message)
 	meta.SetStatusCondition(c.List, metav1.Condition{
 		Type: name, Status: status, Reason: reason, Message: message, ObservedGeneration: c.Generation,
 	})
+}
+
+func cut(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxMessage-3], "") + "..."
 }
 
 func (c *Conditions) fail(name string, err error) {
@@ -53,14 +60,15 @@ func (c *Conditions) Summarise(err error, dependencies ...string) {
 		status, message = metav1.ConditionFalse, err.Error()
 	}
 	c.Set(v1alpha1.ConditionReady, status, reason, message)
-	meta.RemoveStatusCondition(c.List, v1alpha1.ConditionReconciling)
-	meta.RemoveStatusCondition(c.List, v1alpha1.ConditionStalled)
-	switch {
-	case err == nil:
-	case class == stalled:
-		c.Set(v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, message)
-	default:
-		c.Set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, message)
+	for name, applies := range map[string]bool{
+		v1alpha1.ConditionStalled:     err != nil && class == stalled,
+		v1alpha1.ConditionReconciling: err != nil && class != stalled,
+	} {
+		if applies {
+			c.Set(name, metav1.ConditionTrue, reason, message)
+		} else {
+			meta.RemoveStatusCondition(c.List, name)
+		}
 	}
 }
 
@@ -75,7 +83,7 @@ func Deserves(err error, before []metav1.Condition) bool {
 		return false
 	}
 	ready := meta.FindStatusCondition(before, v1alpha1.ConditionReady)
-	return ready == nil || ready.Reason != reason || ready.Message != err.Error()
+	return ready == nil || ready.Reason != reason || ready.Message != cut(err.Error())
 }
 
 // Reason returns the reason of a failed run.

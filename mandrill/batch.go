@@ -11,6 +11,12 @@ const MaxBatchEvents = 1000
 // ErrNotArray means that the batch is no JSON array.
 var ErrNotArray = errors.New("batch is not a JSON array")
 
+// EmptyBatch tells whether a batch is an array without elements, at the cost of looking at its ends.
+func EmptyBatch(batch []byte) bool {
+	batch = trimSpace(batch)
+	return len(batch) >= 2 && batch[0] == '[' && skipSpace(batch, 1) == len(batch)-1 && batch[len(batch)-1] == ']'
+}
+
 // SplitBatch returns the elements of a batch, a JSON array, as they are: the slices alias batch, without the
 // white space around them. It finds only where each element begins and ends, so an element that is odd, or
 // no valid JSON, costs none of the others; [ParseEvent] judges each. An array that is cut short is refused.

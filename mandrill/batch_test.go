@@ -62,6 +62,17 @@ func TestSplitBatchRefuses(t *testing.T) {
 	}
 }
 
+func TestEmptyBatch(t *testing.T) {
+	t.Parallel()
+	for batch, want := range map[string]bool{
+		"[]": true, " [ \n\t] ": true, "": false, "[": false, "]": false, "[1]": false, "[[]]": false, "[][]": false, "[]]": false, "{}": false, "null": false, "[ ,]": false,
+	} {
+		if got := mandrill.EmptyBatch([]byte(batch)); got != want {
+			t.Errorf("%q: got %t", batch, got)
+		}
+	}
+}
+
 // Whatever encoding/json takes for an array is split to the same bytes.
 func FuzzSplitBatch(f *testing.F) {
 	for _, sample := range mandrilltest.Samples() {
@@ -70,6 +81,9 @@ func FuzzSplitBatch(f *testing.F) {
 	f.Add([]byte(`[null,[1,"]"],{"a":"\"}"}, -1e5 ]`))
 	f.Fuzz(func(t *testing.T, batch []byte) {
 		got, err := mandrill.SplitBatch(batch)
+		if empty := mandrill.EmptyBatch(batch); empty != (err == nil && len(got) == 0) {
+			t.Fatalf("EmptyBatch is %t, SplitBatch has %d elements and error %v", empty, len(got), err)
+		}
 		for _, event := range got {
 			mandrill.ParseEvent(event) // must not panic
 		}

@@ -3,7 +3,6 @@ package receiver
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -11,46 +10,57 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// accept finds the route and reads the form. What can be refused without the body is refused before it is
-// read. HEAD and GET have no form.
-func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *record) (*Route, mandrill.Form, error) {
-	route := h.routes.match(r)
-	if route == nil {
+// accept finds the routes that may be meant and reads the form. What can be refused without the body is refused
+// before it is read. HEAD and GET have no form.
+func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *record) ([]*Route, mandrill.Form, error) {
+	candidates := h.routes.match(r)
+	if len(candidates) == 0 {
 		return nil, nil, refuse(KindNoRoute, "no route has this path")
 	}
-	entry.route = route.Name
+	if len(candidates) == 1 {
+		entry.route = candidates[0].Name
+	}
 	switch r.Method {
 	case http.MethodHead, http.MethodGet:
-		return route, nil, nil
+		return nil, nil, nil
 	case http.MethodPost:
 	default:
 		w.Header().Set("Allow", "GET, HEAD, POST")
-		return route, nil, refuse(KindMethod, "method is none of GET, HEAD and POST")
+		return nil, nil, refuse(KindMethod, "method is none of GET, HEAD and POST")
 	}
-	if err := route.admit(r); err != nil {
-		return route, nil, err
+	candidates, err := admit(r, candidates)
+	if err != nil {
+		return nil, nil, err
 	}
 	body, err := h.readBody(w, r)
 	entry.bytes = len(body)
 	if err != nil {
-		return route, nil, err
+		return nil, nil, err
 	}
 	form, err := parseForm(r.Header, body)
-	return route, form, err
+	return candidates, form, err
 }
 
-// admit refuses what can be refused before the body is read.
-func (r *Route) admit(request *http.Request) error {
-	if request.Header.Get(mandrill.SignatureHeader) == "" || !r.admits(request) {
-		return refuse(KindSignature, "unsigned, or without the secret part of the URL")
+// admit returns the routes that the request may be for, as far as can be told without the body.
+func admit(r *http.Request, candidates []*Route) ([]*Route, error) {
+	var admitted []*Route
+	suspended := false
+	for _, route := range candidates {
+		if route.admits(r) {
+			admitted = append(admitted, route)
+			suspended = route.Suspend && (suspended || len(admitted) == 1)
+		}
 	}
-	if r.Suspend {
-		return refuse(KindNotReady, "the route is suspended")
+	if r.Header.Get(mandrill.SignatureHeader) == "" || len(admitted) == 0 {
+		return nil, refuse(KindSignature, "unsigned, or without the secret part of the URL")
 	}
-	if coding := request.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
-		return refuse(KindUnreadable, "the body has a content encoding, which Mandrill does not use")
+	if suspended { // all of them
+		return nil, errSuspended
 	}
-	return nil
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		return nil, refuse(KindUnreadable, "the body has a content encoding, which Mandrill does not use")
+	}
+	return admitted, nil
 }
 
 // readBody reads the whole body into one buffer, which is the only copy of it.
@@ -59,19 +69,37 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
 		return nil, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
 	}
-	size := r.ContentLength + bytes.MinRead // ReadFrom wants room to see the end
-	if r.ContentLength < 0 {
-		size = firstBuffer
-	}
-	buffer := bytes.NewBuffer(make([]byte, 0, size))
-	_, err := buffer.ReadFrom(http.MaxBytesReader(w, r.Body, h.maxBodyBytes))
+	body, err := readAll(http.MaxBytesReader(w, r.Body, h.maxBodyBytes), r.ContentLength)
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return nil, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
 	}
-	if err != nil {
-		return nil, &Error{KindAborted, fmt.Errorf("reading the body: %w", err)}
+	if err != nil { // its text has addresses
+		return nil, refuse(KindAborted, "the body did not come to its end")
 	}
-	return buffer.Bytes(), nil
+	return body, nil
+}
+
+// readAll reads to the end into one buffer. It gives the buffer the announced length only when a quarter of it
+// has come, so that an announcement alone costs next to nothing.
+func readAll(reader io.Reader, announced int64) ([]byte, error) {
+	body := make([]byte, 0, firstBuffer)
+	for {
+		if len(body) == cap(body) {
+			grown := 2 * int64(cap(body))
+			if room := announced + 1; announced > 0 && room > int64(cap(body)) && room <= 2*grown { // one byte to see the end
+				grown = room
+			}
+			body = append(make([]byte, 0, grown), body...)
+		}
+		n, err := reader.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if errors.Is(err, io.EOF) {
+			return body, nil
+		}
+		if err != nil {
+			return body, err
+		}
+	}
 }
 
 func parseForm(header http.Header, body []byte) (mandrill.Form, error) {

@@ -40,7 +40,7 @@ var EventTypes = []EventType{
 	{mandrill.KindSync, "denylist", "add", "com.mandrill.sync.denylist.add", "an address was added to the denylist"},
 	{mandrill.KindSync, "denylist", "change", "com.mandrill.sync.denylist.change", "an entry of the denylist changed"},
 	{mandrill.KindSync, "denylist", "remove", "com.mandrill.sync.denylist.remove", "an address was removed from the denylist"},
-	{mandrill.KindSync, "", "", "com.mandrill.sync.", "any change of a list that Mandrill may add, by list and action"},
+	{mandrill.KindSync, "", "", "com.mandrill.sync.", "any change of a list that Mandrill may add, by its action"},
 	{mandrill.KindInbound, "inbound", "", "com.mandrill.inbound", "mail arrived at an inbound route"},
 	{mandrill.KindUnknown, "", "", "com.mandrill.unknown", "Mandrill sent something that has no name"},
 }

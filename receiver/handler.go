@@ -59,11 +59,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, entry *record) error {
-	route, form, err := h.accept(w, r, entry)
+	candidates, form, err := h.accept(w, r, entry)
 	if err != nil || r.Method != http.MethodPost { // HEAD and GET ask whether the route is served
 		return err
 	}
-	if err := route.verify(r.Header, form); err != nil {
+	route, err := verify(r.Header, candidates, form)
+	if route != nil {
+		entry.route = route.Name
+	}
+	if err != nil {
 		return err
 	}
 	events, err := split(form)

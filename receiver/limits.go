@@ -1,6 +1,10 @@
 package receiver
 
-import "time"
+import (
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+)
 
 // The bounds of the receiver.
 const (
@@ -13,11 +17,11 @@ const (
 	idleTimeout = 3 * time.Minute
 	// maxHeaderBytes is far above what Mandrill and a proxy in front send.
 	maxHeaderBytes = 64 << 10
-	// firstBuffer is what a body of unknown length is given to begin with: a batch of common size.
+	// firstBuffer is what a body is given to begin with: a batch of common size.
 	firstBuffer = 64 << 10
 	// directTimeout bounds a batch in Direct mode, so that a sink that hangs costs Mandrill one connection for
 	// that long and not for a thousand timeouts.
-	directTimeout = 30 * time.Second
+	directTimeout = routes.MaxDirectTimeout
 	// directConcurrency is how many events of one batch are sent at once in Direct mode.
 	directConcurrency = 32
 	// defaultSinkTimeout bounds one request to a sink when the route does not say.

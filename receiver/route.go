@@ -4,7 +4,6 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -18,7 +17,6 @@ import (
 // Route is a route of the document, ready for use.
 type Route struct {
 	routes.Route
-	host   string        // in lower case, without a default port
 	user   *url.Userinfo // demanded of requests when not nil
 	query  url.Values    // parameters demanded of requests
 	target sink.Target
@@ -38,7 +36,7 @@ func NewTable(document *routes.Document) (*Table, error) {
 		if err != nil {
 			return nil, fmt.Errorf("route %q: url cannot be parsed", entry.Name) // the cause quotes the URL
 		}
-		route := &Route{Route: entry, host: canonicalHost(registered.Scheme, registered.Host), user: registered.User, query: registered.Query()}
+		route := &Route{Route: entry, user: registered.User, query: registered.Query()}
 		route.target = sink.Target{URI: entry.Sink.URI, CACerts: entry.Sink.CACerts, Timeout: defaultSinkTimeout}
 		if entry.Delivery.Timeout != "" {
 			if route.target.Timeout, err = routes.ParseDuration(entry.Delivery.Timeout); err != nil {
@@ -58,42 +56,10 @@ func pathOf(u *url.URL) string {
 	return "/"
 }
 
-// Match returns the route for a request, or nil. The path must be the registered one byte for byte. Only among
-// several routes with the same path the host counts, and then the query: a proxy may rewrite Host.
-func (t *Table) Match(r *http.Request) *Route {
-	candidates := t.byPath[pathOf(r.URL)]
-	if len(candidates) == 1 {
-		return candidates[0]
-	}
-	var sameHost []*Route
-	for _, route := range candidates {
-		if host := canonicalHost("", r.Host); host == route.host || host == strings.TrimSuffix(route.host, ":80") {
-			sameHost = append(sameHost, route)
-		}
-	}
-	for _, route := range sameHost {
-		if route.admitsQuery(r) {
-			return route
-		}
-	}
-	if len(sameHost) > 0 {
-		return sameHost[0] // verify refuses it
-	}
-	return nil
-}
-
-// canonicalHost drops the port that the scheme implies. Of a request the scheme is unknown: either is dropped.
-func canonicalHost(scheme, host string) string {
-	host = strings.ToLower(host)
-	name, port, err := net.SplitHostPort(host)
-	if err != nil {
-		return host
-	}
-	if port == "443" && scheme != "http" || port == "80" && scheme != "https" {
-		return name
-	}
-	return host
-}
+// Match returns the routes for a request's path, which must be the registered one byte for byte. The host does not
+// count, because a proxy may rewrite it: of several routes with one path the signature, made over the whole URL,
+// tells which is meant.
+func (t *Table) Match(r *http.Request) []*Route { return t.byPath[pathOf(r.URL)] }
 
 // admits tells whether a request carries the userinfo and the query of the registered URL. It compares in
 // constant time, because both may be secret.
@@ -105,10 +71,6 @@ func (r *Route) admits(request *http.Request) bool {
 			return false
 		}
 	}
-	return r.admitsQuery(request)
-}
-
-func (r *Route) admitsQuery(request *http.Request) bool {
 	if len(r.query) == 0 {
 		return true
 	}
@@ -154,7 +116,7 @@ func (r *Routes) Load(data []byte) error {
 // Ready tells whether routes have been loaded.
 func (r *Routes) Ready() bool { return r.table.Load() != nil }
 
-func (r *Routes) match(request *http.Request) *Route {
+func (r *Routes) match(request *http.Request) []*Route {
 	if table := r.table.Load(); table != nil {
 		return table.Match(request)
 	}

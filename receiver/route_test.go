@@ -4,25 +4,27 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 )
 
 func TestMatch(t *testing.T) {
 	t.Parallel()
 	document := &routes.Document{}
-	for name, url := range map[string]string{
-		"alone": "https://a.example/alone", "root": "http://a.example", "escaped": "https://a.example/x%2Fy",
-		"a": "https://a.example/shared", "b": "http://b.example:80/shared", "port": "https://a.example:8443/shared",
-		"blue": "https://t.example/tenant?t=blue", "red": "https://t.example/tenant?t=red",
+	for _, route := range []routes.Route{
+		{Name: "alone", URL: "https://a.example/alone"}, {Name: "root", URL: "http://a.example"}, {Name: "escaped", URL: "https://a.example/x%2Fy"},
+		{Name: "a", URL: "https://a.example/shared"}, {Name: "b", URL: "http://b.example:80/shared?x=1"},
 	} {
-		document.Routes = append(document.Routes, routes.Route{Name: name, URL: url})
+		document.Routes = append(document.Routes, route)
 	}
 	table, err := receiver.NewTable(document)
 	if err != nil {
@@ -35,32 +37,93 @@ func TestMatch(t *testing.T) {
 		{"a.example", "/", "root"},
 		{"a.example", "/x%2Fy", "escaped"},
 		{"a.example", "/x/y", ""},
-		{"a.example", "/shared", "a"},
-		{"A.example:443", "/shared", "a"},
-		{"b.example", "/shared", "b"},
-		{"b.example:80", "/shared", "b"},
-		{"a.example:8443", "/shared", "port"},
-		{"10.0.0.1", "/shared", ""}, // cannot be decided
-		{"t.example", "/tenant?t=red", "red"},
-		{"t.example", "/tenant?t=blue&x=1", "blue"},
+		{"a.example", "/shared", "a b"},
+		{"c.example", "/shared", "a b"},
 		{"a.example", "/nothing", ""},
 		{"a.example", "//alone", ""},
 		{"a.example", "/./alone", ""},
 	} {
 		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, test.target, nil)
 		request.Host = test.host
-		got := ""
-		if route := table.Match(request); route != nil {
-			got = route.Name
+		var got []string
+		for _, route := range table.Match(request) {
+			got = append(got, route.Name)
 		}
-		if got != test.want {
-			t.Errorf("%s%s: got route %q, want %q", test.host, test.target, got, test.want)
+		if strings.Join(got, " ") != test.want {
+			t.Errorf("%s%s: got routes %v, want %q", test.host, test.target, got, test.want)
 		}
 	}
-	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/tenant?t=green", nil)
-	request.Host = "t.example"
-	if table.Match(request) == nil {
-		t.Error("a request with another query has no route; verify must refuse it instead")
+}
+
+// Routes may share a path and more. Each gets the batches that are signed for its URL with its key, and no other
+// keeps them from it, whatever their order.
+func TestRoutesThatShareAPath(t *testing.T) {
+	t.Parallel()
+	for _, pair := range [][2]string{
+		{"https://h.example/p", "https://h.example:443/p"}, {"https://h.example/p", "https://H.example/p"}, {"https://h.example/p", "http://h.example/p"},
+		{"https://h.example/p", "https://user@h.example/p"}, {"https://h.example/p?secret=x", "https://h.example/p"}, {"https://h.example/p?t=red", "https://h.example/p?t=blue"},
+		{"https://h.example/p", "https://other.example/p"},
+	} {
+		for _, order := range [][2]int{{0, 1}, {1, 0}} {
+			f := newFixture(t)
+			document := &routes.Document{}
+			for i, at := range order {
+				document.Routes = append(document.Routes, routes.Route{
+					Name: []string{"first", "second"}[i], URL: pair[at], Keys: []string{"key of " + pair[at]}, Source: "/" + []string{"zero", "one"}[at], Sink: routes.Sink{URI: f.consumer.URL},
+				})
+			}
+			f.load(t, document)
+			for at, registered := range pair {
+				parsed, err := url.Parse(registered)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request := f.requestTo(t, parsed.RequestURI(), registered, "key of "+registered, `[{"event":"open"}]`)
+				if parsed.User != nil {
+					request.SetBasicAuth(parsed.User.Username(), "")
+				}
+				response, body := f.do(t, request)
+				events := f.consumer.take()
+				if response.StatusCode != http.StatusOK || len(events) != 1 || events[0].Source() != "/"+[]string{"zero", "one"}[at] {
+					t.Errorf("%v in order %v, batch for %s: %d %q, events %v", pair, order, registered, response.StatusCode, body, events)
+				}
+			}
+			forged := f.requestTo(t, "/p?secret=x", pair[0], "key of "+pair[1], `[{"event":"open"}]`)
+			if response, _ := f.do(t, forged); response.StatusCode != http.StatusForbidden {
+				t.Errorf("%v: one route's key vouched for another's URL: %d", pair, response.StatusCode)
+			}
+		}
+	}
+	// of two routes with a path the suspended one is refused after the body, the other is not
+	f := newFixture(t)
+	document := f.document()
+	document.Routes[3].URL = plainURL + "?s=1"
+	f.load(t, document)
+	if response, _ := f.do(t, f.requestTo(t, "/mandrill/shop?s=1", plainURL+"?s=1", signingKey, `[{"event":"open"}]`)); response.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("the suspended route answered %d", response.StatusCode)
+	}
+	if response, _ := f.do(t, f.request(t, `[{"event":"open"}]`)); response.StatusCode != http.StatusOK {
+		t.Errorf("the other route answered %d", response.StatusCode)
+	}
+}
+
+// An announced length, or a forged batch of nothing but commas, costs no memory to speak of.
+func TestCheapRefusals(t *testing.T) { // not parallel: nothing else may allocate meanwhile
+	f := newFixture(t)
+	forged := f.requestTo(t, "/mandrill/shop", plainURL, mandrill.TestKey, "["+strings.Repeat("1,", maxBody/8)+"1]")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	response := httptest.NewRecorder()
+	if f.Config.Handler.ServeHTTP(response, forged); response.Code != http.StatusForbidden {
+		t.Errorf("status %d, want 403", response.Code)
+	}
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/mandrill/shop", strings.NewReader("x"))
+	request.ContentLength = maxBody
+	request.Header.Set(mandrill.SignatureHeader, "x")
+	f.Config.Handler.ServeHTTP(httptest.NewRecorder(), request)
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 3*maxBody {
+		t.Errorf("%d bytes were allocated for a body of %d", grown, maxBody)
 	}
 }
 

@@ -7,23 +7,34 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-var errSignature = errors.New("no key of the route made this signature")
+var (
+	errSignature = &Error{KindSignature, errors.New("no key of a route with this path made this signature")}
+	errSuspended = &Error{KindNotReady, errors.New("the route is suspended")}
+	errNoKey     = &Error{KindNotReady, errors.New("the route has no signing key yet")}
+)
 
-// verify checks the signature over the registered URL, whatever URL the request shows. The key that everybody
-// knows vouches for an empty batch and nothing else.
-func (r *Route) verify(header http.Header, form mandrill.Form) error {
+// verify returns the route whose key made the signature over its registered URL, whatever URL the request shows.
+// The key that everybody knows vouches for an empty batch and nothing else.
+func verify(header http.Header, candidates []*Route, form mandrill.Form) (*Route, error) {
 	signature := header.Get(mandrill.SignatureHeader)
-	if mandrill.Verify(signature, r.URL, form, r.Keys...) {
-		return nil
-	}
-	if mandrill.Verify(signature, r.URL, form, mandrill.TestKey) {
-		if events, err := mandrill.SplitBatch(form.Get(mandrill.EventsField)); err == nil && len(events) == 0 {
-			return nil
+	keyless := false
+	for _, route := range candidates {
+		if mandrill.Verify(signature, route.URL, form, route.Keys...) {
+			if route.Suspend {
+				return route, errSuspended
+			}
+			return route, nil
 		}
-		return &Error{KindSignature, errSignature}
+		if mandrill.Verify(signature, route.URL, form, mandrill.TestKey) {
+			if mandrill.EmptyBatch(form.Get(mandrill.EventsField)) {
+				return route, nil
+			}
+			return route, errSignature
+		}
+		keyless = keyless || len(route.Keys) == 0
 	}
-	if len(r.Keys) == 0 {
-		return refuse(KindNotReady, "the route has no signing key yet")
+	if keyless {
+		return nil, errNoKey
 	}
-	return &Error{KindSignature, errSignature}
+	return nil, errSignature
 }

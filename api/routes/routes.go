@@ -18,6 +18,12 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
+// MaxDirectTimeout bounds a batch in Direct mode, and so one request to the sink: Mandrill waits meanwhile.
+const MaxDirectTimeout = 30 * time.Second
+
+// testKey is what Mandrill signs with while it checks a URL. Everybody knows it.
+const testKey = "test-webhook"
+
 // Key is the key of the Secret's data that holds the document.
 const Key = "routes.yaml"
 
@@ -163,14 +169,15 @@ func (r Route) faults() []string {
 	fault(!isHTTP(r.URL), "url must be an absolute http or https URL")
 	fault(strings.Contains(r.URL, "#"), "url must not have a fragment")
 	fault(slices.Contains(r.Keys, ""), "keys has an empty key")
-	fault(r.Source == "", "source is missing")
+	fault(slices.Contains(r.Keys, testKey), "keys has the key that everybody knows, which vouches for nothing")
+	fault(!isReference(r.Source), "source must be a URI reference, such as /mandrill/shop")
 	fault(!isHTTP(r.Sink.URI), "sink.uri must be an absolute http or https URL")
 	fault(r.Sink.Audience != "", "sink.audience is not available yet")
 	fault(r.Delivery.Mode != "" && r.Delivery.Mode != "Direct", "delivery.mode must be Direct; Buffered is not available yet")
 	fault(r.Delivery.ContentMode != "" && r.Delivery.ContentMode != "Binary", "delivery.contentMode must be Binary; the others are not available yet")
 	if r.Delivery.Timeout != "" {
 		timeout, err := ParseDuration(r.Delivery.Timeout)
-		fault(err != nil || timeout <= 0, "delivery.timeout must be a positive ISO 8601 duration such as PT10S")
+		fault(err != nil || timeout <= 0 || timeout > MaxDirectTimeout, "delivery.timeout must be an ISO 8601 duration above zero and of at most 30 seconds, such as PT10S")
 	}
 	for name, value := range r.CEOverrides.Extensions {
 		fault(!extensionName.MatchString(name), "ceOverrides.extensions are named in 1 to 20 lower case letters and digits")
@@ -183,6 +190,12 @@ func (r Route) faults() []string {
 func isHTTP(text string) bool {
 	parsed, err := url.Parse(text)
 	return err == nil && (parsed.Scheme == "http" || parsed.Scheme == "https") && parsed.Host != ""
+}
+
+// isReference tells whether a text can be the source of CloudEvents.
+func isReference(text string) bool {
+	_, err := url.Parse(text)
+	return err == nil && text != "" && !strings.ContainsAny(text, " \t\r\n\"<>")
 }
 
 var duration = regexp.MustCompile(`^PT(?:(\d{1,4})H)?(?:(\d{1,4})M)?(?:(\d{1,4}(?:\.\d{1,3})?)S)?$`)

@@ -7,7 +7,7 @@ package v1alpha1
 // the URI is relative and joined to the object's address.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.ref) || has(self.uri)",message="a sink needs ref or uri: write ref with apiVersion, kind and name, or uri with an absolute URL"
-// +kubebuilder:validation:XValidation:rule="!(has(self.ref) && has(self.uri) && self.uri.matches('^[A-Za-z][A-Za-z0-9+.-]*:'))",message="a sink has either ref or an absolute uri: leave out one of them, or make uri a path such as /events, which is joined to the address of ref"
+// +kubebuilder:validation:XValidation:rule="!(has(self.ref) && has(self.uri) && self.uri.matches('^([A-Za-z][A-Za-z0-9+.-]*:|//)'))",message="a sink has either ref or an absolute uri: leave out one of them, or make uri a path such as /events, which is joined to the address of ref"
 // +kubebuilder:validation:XValidation:rule="has(self.ref) || !has(self.uri) || (self.uri.matches('^https?://[^/?#]+') && isURL(self.uri))",message="without ref, uri must be absolute: write http://host/path or https://host/path"
 // +kubebuilder:validation:XValidation:rule="!has(self.audience)",message="audience is not available yet: leave it out"
 type Destination struct {

@@ -268,11 +268,12 @@ type Delivery struct {
 	//
 	// +optional
 	ContentMode ContentMode `json:"contentMode,omitempty"`
-	// Timeout of one request to the sink, an ISO 8601 duration. Default: PT10S.
+	// Timeout of one request to the sink, an ISO 8601 duration of at most 30 seconds, which is also what a whole
+	// batch may take. Default: PT10S.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^PT([0-9]{1,4}H)?([0-9]{1,4}M)?([0-9]{1,4}([.][0-9]{1,3})?S)?$') && self.matches('[1-9]')",message="timeout must be a positive ISO 8601 duration of hours, minutes and seconds: write PT10S for ten seconds"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^PT(30([.]0{1,3})?|[12]?[0-9]([.][0-9]{1,3})?)S$') && self.matches('[1-9]')",message="timeout must be an ISO 8601 duration above zero and of at most 30 seconds: write PT10S for ten seconds"
 	Timeout string `json:"timeout,omitempty"`
 	// Retry is how often a failed event is sent again.
 	//

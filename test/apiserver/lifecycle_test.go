@@ -317,7 +317,7 @@ func TestLifecycle(t *testing.T) {
 		i.account.Edit(id, func(spec *mandrill.WebhookSpec) { spec.Events, spec.Description = nil, "edited" })
 		eventually(t, "the events come back", func() error {
 			if got := i.hook(id); len(got.Events) != 2 || got.Description != "" {
-				return fmt.Errorf("Mandrill has %+v", got) //nolint:staticcheck // a name
+				return fmt.Errorf("Mandrill has %+v", got)
 			}
 			return nil
 		})
