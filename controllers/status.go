@@ -49,8 +49,14 @@ func (c *Conditions) initialise(name string) {
 func (c *Conditions) Summarise(err error, dependencies ...string) {
 	status, reason, message := metav1.ConditionTrue, v1alpha1.ReasonSucceeded, ""
 	for _, name := range dependencies {
-		if dependency := meta.FindStatusCondition(*c.List, name); dependency != nil && dependency.Status != metav1.ConditionTrue {
+		dependency := meta.FindStatusCondition(*c.List, name)
+		if dependency == nil {
+			continue
+		}
+		if dependency.Reason != v1alpha1.ReasonSucceeded {
 			status, reason, message = dependency.Status, dependency.Reason, dependency.Message
+		}
+		if dependency.Status != metav1.ConditionTrue {
 			break
 		}
 	}

@@ -41,7 +41,11 @@ func (r *Routes) WatchFile(ctx context.Context, path string) error {
 				r.Logger.Error("Could not read the routes file, the last good routes stay", "error", err.Error())
 				continue
 			}
-			if len(data) == 0 || bytes.Equal(data, loaded) { // empty: about to be written
+			if len(data) == 0 { // most likely about to be written
+				r.Logger.Warn("The routes file is empty, the last good routes stay")
+				continue
+			}
+			if bytes.Equal(data, loaded) {
 				continue
 			}
 			loaded = data

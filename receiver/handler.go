@@ -107,7 +107,7 @@ func (h *Handler) finish(ctx context.Context, w http.ResponseWriter, entry *reco
 	h.metrics.requests.WithLabelValues(outcome).Inc()
 	h.metrics.duration.Observe(duration.Seconds())
 	attributes := []any{
-		"route", entry.route, "outcome", outcome, "status", status, "events", entry.events, "bytes", entry.bytes, "duration", duration,
+		"route", entry.route, "outcome", outcome, "status", status, "events", entry.events, "bytes", entry.bytes, "duration", duration.String(),
 	}
 	if err != nil {
 		attributes = append(attributes, "error", cause)

@@ -109,7 +109,7 @@ func (r *Routes) Load(data []byte) error {
 	r.table.Store(table)
 	r.Metrics.reloads.WithLabelValues("succeeded").Inc()
 	r.Metrics.routes.Set(float64(table.size))
-	r.Logger.Info("Loaded routes", "routes", table.size, "duration", time.Since(start))
+	r.Logger.Info("Loaded routes", "routes", table.size, "duration", time.Since(start).String())
 	return nil
 }
 

@@ -5,6 +5,7 @@ package routes
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -88,40 +89,50 @@ func Decode(data []byte) (*Document, error) {
 // Encode writes a document with its routes in order of name, so that the same routes are the same bytes. It
 // refuses what Decode would refuse.
 func (d *Document) Encode() ([]byte, error) {
-	if err := d.validate(); err != nil {
+	sorted := Document{append([]Route{}, d.Routes...)}
+	if err := sorted.validate(); err != nil {
 		return nil, err
 	}
-	sorted := Document{slices.Clone(d.Routes)}
 	slices.SortFunc(sorted.Routes, func(a, b Route) int { return strings.Compare(a.Name, b.Name) })
 	return yaml.Marshal(sorted)
 }
 
-// Set adds a route or replaces the one of the same name, and reports whether the document changed.
-func (d *Document) Set(route Route) bool {
-	at := d.index(route.Name)
-	if at < 0 {
-		d.Routes = append(d.Routes, route)
-		return true
+// earlier separates a route's name from the number of one that stands for an earlier URL of the same webhook.
+const earlier = "~"
+
+// Replace puts routes in the place of the named one and of those for its earlier URLs, and reports whether that
+// changed the document. The first is the named one; no routes remove it.
+func (d *Document) Replace(name string, list ...Route) bool {
+	of := func(route Route) bool {
+		base, _, _ := strings.Cut(route.Name, earlier)
+		return base == name
 	}
-	if equal(d.Routes[at], route) {
+	var before, after []Route
+	for _, route := range d.Routes {
+		if of(route) {
+			before = append(before, route)
+		}
+	}
+	for i, route := range list {
+		if route.Name = name; i > 0 {
+			route.Name += earlier + strconv.Itoa(i)
+		}
+		after = append(after, route)
+	}
+	if slices.EqualFunc(before, after, equal) {
 		return false
 	}
-	d.Routes[at] = route
+	d.Routes = append(slices.DeleteFunc(d.Routes, of), after...)
 	return true
 }
 
-// Delete removes the named route and reports whether there was one.
-func (d *Document) Delete(name string) bool {
-	at := d.index(name)
+// Find returns the named route.
+func (d *Document) Find(name string) (Route, bool) {
+	at := slices.IndexFunc(d.Routes, func(route Route) bool { return route.Name == name })
 	if at < 0 {
-		return false
+		return Route{}, false
 	}
-	d.Routes = slices.Delete(d.Routes, at, at+1)
-	return true
-}
-
-func (d *Document) index(name string) int {
-	return slices.IndexFunc(d.Routes, func(route Route) bool { return route.Name == name })
+	return d.Routes[at], true
 }
 
 // equal compares as the document is written: an absent and an empty field are the same.
@@ -135,6 +146,9 @@ func equal(a, b Route) bool {
 }
 
 func (d *Document) validate() error {
+	if d.Routes == nil {
+		return errors.New("the document has no routes; write routes: [] for none")
+	}
 	names := map[string]bool{}
 	var faults []error
 	for i, route := range d.Routes {
@@ -172,6 +186,7 @@ func (r Route) faults() []string {
 	fault(slices.Contains(r.Keys, testKey), "keys has the key that everybody knows, which vouches for nothing")
 	fault(!isReference(r.Source), "source must be a URI reference, such as /mandrill/shop")
 	fault(!isHTTP(r.Sink.URI), "sink.uri must be an absolute http or https URL")
+	fault(r.Sink.CACerts != "" && !HoldsCertificate(r.Sink.CACerts), "sink.CACerts holds no PEM certificate")
 	fault(r.Sink.Audience != "", "sink.audience is not available yet")
 	fault(r.Delivery.Mode != "" && r.Delivery.Mode != "Direct", "delivery.mode must be Direct; Buffered is not available yet")
 	fault(r.Delivery.ContentMode != "" && r.Delivery.ContentMode != "Binary", "delivery.contentMode must be Binary; the others are not available yet")
@@ -191,6 +206,9 @@ func isHTTP(text string) bool {
 	parsed, err := url.Parse(text)
 	return err == nil && (parsed.Scheme == "http" || parsed.Scheme == "https") && parsed.Host != ""
 }
+
+// HoldsCertificate tells whether a text has at least one PEM certificate.
+func HoldsCertificate(text string) bool { return x509.NewCertPool().AppendCertsFromPEM([]byte(text)) }
 
 // isReference tells whether a text can be the source of CloudEvents.
 func isReference(text string) bool {

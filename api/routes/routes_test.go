@@ -49,7 +49,11 @@ func TestDecode(t *testing.T) {
 	if diff := cmp.Diff(document, again); diff != "" {
 		t.Errorf("round trip (-want +got):\n%s", diff)
 	}
-	if empty, err := routes.Decode([]byte("routes: []")); err != nil || len(empty.Routes) != 0 {
+	nothing, err := (&routes.Document{}).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if empty, err := routes.Decode(nothing); err != nil || len(empty.Routes) != 0 {
 		t.Errorf("no routes: %v, %v", empty, err)
 	}
 }
@@ -71,6 +75,9 @@ func TestDecodeRefuses(t *testing.T) {
 		"the test key":           {"s3cret-1", "test-webhook", "the key that everybody knows"},
 		"no sink":                {"http://broker-ingress.knative-eventing.svc.cluster.local/shop/default", "", "sink.uri"},
 		"relative sink":          {"http://broker-ingress.knative-eventing.svc.cluster.local/", "/", "sink.uri"},
+		"no routes":              {good, "{}", "the document has no routes; write routes: [] for none"},
+		"nothing":                {good, "", "the document has no routes"},
+		"CACerts of nothing":     {`CACerts: ""`, `CACerts: s3cret`, "sink.CACerts holds no PEM certificate"},
 		"audience":               {`audience: ""`, `audience: "x"`, "audience is not available yet"},
 		"buffered":               {"mode: Direct", "mode: Buffered", "Buffered is not available yet"},
 		"mode nobody knows":      {"mode: Direct", "mode: Sometimes", "delivery.mode must be Direct"},
@@ -97,29 +104,42 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-func TestSetAndDelete(t *testing.T) {
+func TestReplace(t *testing.T) {
 	t.Parallel()
 	document := &routes.Document{}
-	a := routes.Route{Name: "b", URL: "https://b.example", Source: "s", Sink: routes.Sink{URI: "http://s.example"}}
-	b := a
-	b.Name = "a"
-	if !document.Set(a) || !document.Set(b) || document.Set(a) {
-		t.Error("Set does not tell whether the document changed")
+	usable := routes.Route{URL: "https://b.example", Source: "s", Sink: routes.Sink{URI: "http://s.example"}}
+	old := usable
+	old.URL = "https://a.example"
+	if !document.Replace("b", usable) || !document.Replace("a", usable, old) || document.Replace("a", usable, old) {
+		t.Error("Replace does not tell whether the document changed")
 	}
-	a.Keys = []string{"k"}
-	if !document.Set(a) || len(document.Routes) != 2 {
-		t.Error("Set did not replace the route")
+	var names []string
+	for _, route := range document.Routes {
+		names = append(names, route.Name+" "+route.URL)
+	}
+	if diff := cmp.Diff([]string{"b https://b.example", "a https://b.example", "a~1 https://a.example"}, names); diff != "" {
+		t.Errorf("routes (-want +got):\n%s", diff)
 	}
 	encoded, err := document.Encode()
 	if err != nil || strings.Index(string(encoded), "name: a") > strings.Index(string(encoded), "name: b") {
 		t.Errorf("not in order of name: %s, %v", encoded, err)
 	}
+	again, err := routes.Decode(encoded)
+	if err != nil || again.Replace("a", usable, old) || again.Replace("b", usable) {
+		t.Errorf("what was written and read is not the same: %v", err)
+	}
+	if !document.Replace("a", usable) || len(document.Routes) != 2 || !document.Replace("a") || document.Replace("a") || len(document.Routes) != 1 {
+		t.Errorf("routes are %+v", document.Routes)
+	}
+	if _, ok := document.Find("a"); ok {
+		t.Error("a removed route was found")
+	}
+	if found, ok := document.Find("b"); !ok || found.URL != usable.URL {
+		t.Errorf("found %+v", found)
+	}
 	unusable := &routes.Document{Routes: []routes.Route{{Name: "x"}}}
 	if _, err := unusable.Encode(); err == nil {
 		t.Error("a route that nobody can use was written")
-	}
-	if !document.Delete("a") || document.Delete("a") || len(document.Routes) != 1 {
-		t.Error("Delete does not tell whether there was a route")
 	}
 }
 

@@ -58,6 +58,9 @@ const (
 	// ReasonRouteNotServed: the receiver does not answer for the URL yet. If it lasts, check that the receiver
 	// runs, that it reads the Secret of the operator's --routes-secret, and that the operator reaches it.
 	ReasonRouteNotServed = "RouteNotServed"
+	// ReasonSuspended: the receiver refuses batches with 503, as spec.suspend says; Mandrill keeps them for some
+	// hours. Set it to false to go on.
+	ReasonSuspended = "Suspended"
 	// ReasonURLConflict: another MandrillWebhook, which the message names, has the same URL. Change one of them.
 	ReasonURLConflict = "URLConflict"
 )

@@ -26,7 +26,7 @@ type Destination struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=65536
 	CACerts string `json:"CACerts,omitempty"`
-	// Audience of the OIDC token that is sent along.
+	// Audience of the OIDC token that is sent along. Not available yet: refused.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024

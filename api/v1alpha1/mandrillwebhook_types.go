@@ -57,7 +57,7 @@ type MandrillWebhookSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#]+([/?][^#]*)?$') && isURL(self)",message="url must be absolute and without a fragment: write https://host/path (http is accepted)"
 	URL string `json:"url,omitempty"`
 
-	// URLSecretRef names a Secret whose value becomes a query parameter of the URL.
+	// URLSecretRef names a Secret whose value becomes a query parameter of the URL. Not available yet: refused.
 	//
 	// +optional
 	URLSecretRef *URLSecretRef `json:"urlSecretRef,omitempty"`
@@ -92,7 +92,7 @@ type MandrillWebhookSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="signingKeySecretName must be the name of a Secret: lower case letters, digits, - and ."
 	SigningKeySecretName string `json:"signingKeySecretName,omitempty"`
 
-	// Inbound are inbound routes that post to the same URL.
+	// Inbound are inbound routes that post to the same URL. Not available yet: refused.
 	//
 	// +optional
 	Inbound *Inbound `json:"inbound,omitempty"`
@@ -112,7 +112,8 @@ type MandrillWebhookSpec struct {
 	// +optional
 	Delivery *Delivery `json:"delivery,omitempty"`
 
-	// Receiver says who answers at the URL: the installation's Shared receiver, or a Sidecar of the consumer.
+	// Receiver says who answers at the URL: the installation's Shared receiver, or a Sidecar of the consumer, which
+	// is not available yet and refused.
 	//
 	// +optional
 	// +kubebuilder:default=Shared
@@ -260,11 +261,12 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.retry) && !has(self.backoffPolicy) && !has(self.backoffDelay)",message="delivery.retry, backoffPolicy and backoffDelay are not available yet: leave them out; Mandrill itself sends a batch again that the sink did not accept"
 // +kubebuilder:validation:XValidation:rule="!has(self.deadLetterSink)",message="delivery.deadLetterSink is not available yet: leave it out; Mandrill itself sends a batch again that the sink did not accept"
 type Delivery struct {
-	// Mode says when a batch is acknowledged to Mandrill.
+	// Mode says when a batch is acknowledged to Mandrill. Buffered is not available yet and refused. Default: Direct.
 	//
 	// +optional
 	Mode DeliveryMode `json:"mode,omitempty"`
 	// ContentMode of the requests to the sink. Batched is for HTTP sinks that accept it; Knative brokers do not.
+	// Structured and Batched are not available yet and refused. Default: Binary.
 	//
 	// +optional
 	ContentMode ContentMode `json:"contentMode,omitempty"`
@@ -275,22 +277,22 @@ type Delivery struct {
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^PT(30([.]0{1,3})?|[12]?[0-9]([.][0-9]{1,3})?)S$') && self.matches('[1-9]')",message="timeout must be an ISO 8601 duration above zero and of at most 30 seconds: write PT10S for ten seconds"
 	Timeout string `json:"timeout,omitempty"`
-	// Retry is how often a failed event is sent again.
+	// Retry is how often a failed event is sent again. Not available yet: refused.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Retry *int32 `json:"retry,omitempty"`
-	// BackoffPolicy of the retries.
+	// BackoffPolicy of the retries. Not available yet: refused.
 	//
 	// +optional
 	// +kubebuilder:validation:Enum=linear;exponential
 	BackoffPolicy string `json:"backoffPolicy,omitempty"`
-	// BackoffDelay before the first retry, an ISO 8601 duration.
+	// BackoffDelay before the first retry, an ISO 8601 duration. Not available yet: refused.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	BackoffDelay string `json:"backoffDelay,omitempty"`
-	// DeadLetterSink is where events go that the sink did not accept.
+	// DeadLetterSink is where events go that the sink did not accept. Not available yet: refused.
 	//
 	// +optional
 	DeadLetterSink *Destination `json:"deadLetterSink,omitempty"`
@@ -309,7 +311,7 @@ type MandrillWebhookStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// URL as registered, with anything secret hidden.
+	// URL as registered, with its userinfo hidden.
 	//
 	// +optional
 	URL string `json:"url,omitempty"`

@@ -79,6 +79,9 @@ func parseFlags(args []string) (options, error) {
 		if value != "" && (err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
 			return o, fmt.Errorf("--%s must be an absolute http or https URL", name)
 		}
+		if value != "" && (parsed.Fragment != "" || parsed.RawQuery != "") {
+			return o, fmt.Errorf("--%s must have neither query nor fragment", name)
+		}
 	}
 	if o.resync <= 0 {
 		return o, errors.New("--resync-interval must be positive")

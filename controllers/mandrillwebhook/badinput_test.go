@@ -9,8 +9,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -24,6 +26,7 @@ const (
 	waits   = "waits"   // looked at again after a while, Reconciling, no Event
 	stalls  = "stalls"  // not before something changes, Stalled, a Warning
 	retries = "retries" // with back-off, Reconciling, a Warning
+	refused = "refused" // by Mandrill: in half an hour or when something changes, Stalled, a Warning
 )
 
 func ref(apiVersion, kind, name string) func(*v1alpha1.MandrillWebhook) {
@@ -51,7 +54,7 @@ func TestBadInput(t *testing.T) {
 		{"no key in the Secret", func(o *v1alpha1.MandrillWebhook) { o.Spec.APIKeySecretRef.Key = "token" }, nil,
 			stalls, "Registered", "APIKeyMissing", `the Secret "mandrill" has no "token", or it is empty: put the API key there`, nil},
 		{"wrong key", unchanged, func(w *world) { w.account.Revoke(true) },
-			stalls, "Registered", "InvalidAPIKey", `Mandrill does not accept the API key: put a valid one into the Secret "mandrill"`, []string{"webhooks/list"}},
+			refused, "Registered", "InvalidAPIKey", `Mandrill does not accept the API key: put a valid one into the Secret "mandrill"`, []string{"webhooks/list"}},
 		{"no Service", ref("v1", "Service", "nowhere"), nil,
 			waits, "SinkProvided", "SinkNotFound", `there is no Service "nowhere" in this namespace: create it, or correct the reference`, nil},
 		{"no such kind", ref("example.com/v1", "Nothing", "x"), nil,
@@ -65,6 +68,18 @@ func TestBadInput(t *testing.T) {
 		}, waits, "SinkProvided", "SinkNotAddressable", `the ConfigMap "settings" has no URL in status.address.url (yet)`, nil},
 		{"address that is no URL", ref("example.com/v1", "Broker", "odd"), func(w *world) { w.create(broker("odd", map[string]any{"url": "not a url"})) },
 			waits, "SinkProvided", "SinkNotAddressable", "has no URL in status.address.url", nil},
+		{"CACerts of nothing", func(o *v1alpha1.MandrillWebhook) { o.Spec.Sink.CACerts = "foo" }, nil,
+			stalls, "SinkProvided", "SinkUnsupported", "the sink's CACerts hold no certificate: put PEM there, or leave it out", nil},
+		{"a kind that the operator may not read", ref("apps/v1", "Deployment", "x"), func(w *world) {
+			w.fault = func(_ string, object client.Object) error {
+				if object.GetObjectKind().GroupVersionKind().Kind == "Deployment" {
+					return apierrors.NewForbidden(schema.GroupResource{Resource: "deployments"}, "x", nil)
+				}
+				return nil
+			}
+		}, waits, "SinkProvided", "SinkNotAllowed", "the operator may not read the kind Deployment of apps/v1: name a sink that receives events", nil},
+		{"a uri that leads elsewhere", func(o *v1alpha1.MandrillWebhook) { o.Spec.Sink.URI = "//169.254.169.254/x" }, nil,
+			stalls, "SinkProvided", "SinkNotAllowed", "sink.uri leads away from the address of sink.ref", nil},
 		{"audience", ref("example.com/v1", "Broker", "oidc"), func(w *world) {
 			w.create(broker("oidc", map[string]any{"url": "http://x.example", "audience": "a"}))
 		}, stalls, "SinkProvided", "SinkUnsupported", "the sink asks for an OIDC token (status.address.audience), which is not available yet", nil},
@@ -81,11 +96,13 @@ func TestBadInput(t *testing.T) {
 		{"a URL that Mandrill cannot reach", func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = "http://user:s3ntinel@127.0.0.1:1/hook" }, nil,
 			retries, "Registered", "URLCheckFailed", "check DNS, ingress and certificate of http://hidden@127.0.0.1:1/hook", []string{"webhooks/list", add}},
 		{"an event that Mandrill refuses", func(o *v1alpha1.MandrillWebhook) { o.Spec.Events = []v1alpha1.EventName{"sent"} }, nil,
-			stalls, "Registered", "Refused", "valid event: sent", []string{"webhooks/list", add}},
+			refused, "Registered", "Refused", "valid event: sent", []string{"webhooks/list", add}},
 		{"no paid plan", unchanged, func(w *world) {
 			payment := mandrilltest.Fault{Status: 402, Name: "PaymentRequired", Code: 10, Message: "The requested feature requires payment."}
 			w.emulator.Fail(add, payment, payment)
-		}, stalls, "Registered", "Refused", "PaymentRequired: The requested feature requires payment.", []string{"webhooks/list", add}},
+		}, refused, "Registered", "Refused", "PaymentRequired: The requested feature requires payment.", []string{"webhooks/list", add}},
+		{"a proxy that refuses", unchanged, func(w *world) { w.emulator.Fail("*", mandrilltest.Fault{Status: 403}) },
+			retries, "Registered", "Retrying", "HTTP status 403 without an error that Mandrill would send", []string{"webhooks/list"}},
 		{"Mandrill down", unchanged, func(w *world) { w.emulator.Fail("*", mandrilltest.Fault{Status: 502}) },
 			retries, "Registered", "Retrying", "listing webhooks: webhooks/list: HTTP status 502", []string{"webhooks/list"}},
 		{"rate limit", unchanged, func(w *world) {
@@ -160,6 +177,11 @@ func (w *world) assertClass(class, reason string, result reconcile.Result, err e
 			w.t.Errorf("got error %v and Events %q; want a terminal error and a Warning", err, warnings)
 		}
 		w.assert("Stalled", "True", reason, "")
+	case refused:
+		if err != nil || result.RequeueAfter != 30*time.Minute || len(warnings) != 1 || !strings.Contains(warnings[0], "Warning "+reason) {
+			w.t.Errorf("got %v, error %v and Events %q; want another look in half an hour and a Warning", result, err, warnings)
+		}
+		w.assert("Stalled", "True", reason, "")
 	case retries:
 		if err == nil || terminal || len(warnings) != 1 || !strings.Contains(warnings[0], "Warning "+reason) {
 			w.t.Errorf("got error %v and Events %q; want an error and one Warning", err, warnings)
@@ -191,8 +213,8 @@ func TestRecovery(t *testing.T) {
 	w.assert("Registered", "Unknown", "Progressing", "")
 	w.create(service("late", 8080))
 	w.account.Revoke(true)
-	if _, err := w.reconcile(); err == nil {
-		t.Fatal("a revoked key was accepted")
+	if _, err := w.reconcile(); err != nil {
+		t.Fatal(err)
 	}
 	w.assert("Stalled", "True", "InvalidAPIKey", "")
 	w.account.Revoke(false)
@@ -209,19 +231,21 @@ func TestRecovery(t *testing.T) {
 
 func TestSinks(t *testing.T) {
 	t.Parallel()
+	ourCerts := certificate(t)
+	theirCerts := ourCerts + certificate(t)
 	for name, test := range map[string]struct {
 		sink          v1alpha1.Destination
 		want, wantCAs string
 	}{
 		"Service":            {v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "v1", Kind: "Service", Name: "consumer"}}, "http://consumer.shop.svc.example.org", ""},
 		"Service and path":   {v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "v1", Kind: "Service", Name: "consumer", Namespace: "shop"}, URI: "/events?a=b"}, "http://consumer.shop.svc.example.org/events?a=b", ""},
-		"Addressable":        {v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "example.com/v1", Kind: "Broker", Name: "default"}}, "https://broker.example/shop/default", "theirs"},
-		"relative path":      {v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "example.com/v1", Kind: "Broker", Name: "default"}, URI: "extra"}, "https://broker.example/shop/extra", "theirs"},
-		"CACerts of our own": {v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "example.com/v1", Kind: "Broker", Name: "default"}, CACerts: "ours"}, "https://broker.example/shop/default", "ours"},
+		"Addressable":        {v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "example.com/v1", Kind: "Broker", Name: "default"}}, "https://broker.example/shop/default", theirCerts},
+		"relative path":      {v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "example.com/v1", Kind: "Broker", Name: "default"}, URI: "extra"}, "https://broker.example/shop/extra", theirCerts},
+		"CACerts of our own": {v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "example.com/v1", Kind: "Broker", Name: "default"}, CACerts: ourCerts}, "https://broker.example/shop/default", ourCerts},
 		"absolute":           {v1alpha1.Destination{URI: "http://sink.example/x"}, "http://sink.example/x", ""},
 	} {
 		w := newWorld(t, func(o *mandrillwebhook.Options) { o.ClusterDomain = "example.org" })
-		w.create(broker("default", map[string]any{"url": "https://broker.example/shop/default", "CACerts": "theirs"}))
+		w.create(broker("default", map[string]any{"url": "https://broker.example/shop/default", "CACerts": theirCerts}))
 		w.apply(func(o *v1alpha1.MandrillWebhook) { o.Spec.Sink = test.sink })
 		status := w.mustReconcile().Status
 		if status.SinkURI != test.want || status.SinkCACerts != test.wantCAs || w.routes()[0].Sink.URI != test.want || w.routes()[0].Sink.CACerts != test.wantCAs {
@@ -279,7 +303,7 @@ func TestURLConflictWithinASecond(t *testing.T) {
 	}
 	w.create(twin)
 	w.mustReconcile()
-	twin.Status.WebhookID = w.get().Status.WebhookID
+	twin.Status.WebhookID, twin.Status.URL = w.get().Status.WebhookID, w.get().Status.URL
 	if err := w.client.Status().Update(t.Context(), twin); err != nil {
 		t.Fatal(err)
 	}
@@ -306,17 +330,26 @@ func TestURLConflictWithinASecond(t *testing.T) {
 // Userinfo is registered, demanded and stored, and shown nowhere.
 func TestSecretURL(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	url := strings.Replace(w.receiver.URL, "://", "://robot:s3ntinel@", 1) + "/hook?x=1"
-	w.apply(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = url })
-	webhook := w.mustReconcile()
-	if got := w.account.Webhooks(); len(got) != 1 || got[0].URL != url || w.routes()[0].URL != url {
-		t.Errorf("Mandrill has %+v", got)
+	for _, userinfo := range []string{"robot:s3ntinel", "ana@shop.example:s3ntinel", "robot:s3ntinel%21", "s3ntinel"} {
+		w := newWorld(t)
+		url := strings.Replace(w.receiver.URL, "://", "://"+userinfo+"@", 1) + "/hook?x=1"
+		w.apply(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = url })
+		// Mandrill may quote the URL in a way of its own
+		escaped := strings.ReplaceAll(strings.ReplaceAll(url, "/", `\/`), "%21", "!")
+		w.emulator.Fail("webhooks/add", mandrilltest.Fault{Status: 400, Name: "ValidationError", Code: -2, Message: `Validation error: {"url":"Could not verify ` + escaped + `"}`})
+		if _, err := w.reconcile(); err == nil || strings.Contains(err.Error(), "s3ntinel") {
+			t.Errorf("%s: error is %v", userinfo, err)
+		}
+		w.events()
+		webhook := w.mustReconcile()
+		if got := w.account.Webhooks(); len(got) != 1 || got[0].URL != url || w.routes()[0].URL != url {
+			t.Errorf("%s: Mandrill has %+v", userinfo, got)
+		}
+		if want := strings.Replace(url, userinfo, "hidden", 1); webhook.Status.URL != want {
+			t.Errorf("the status shows %s, want %s", webhook.Status.URL, want)
+		}
+		w.events()
 	}
-	if want := strings.Replace(url, "robot:s3ntinel", "hidden", 1); webhook.Status.URL != want {
-		t.Errorf("the status shows %s, want %s", webhook.Status.URL, want)
-	}
-	w.events()
 }
 
 func TestSuspend(t *testing.T) {
@@ -327,8 +360,10 @@ func TestSuspend(t *testing.T) {
 	if got := w.routes(); !got[0].Suspend || len(got[0].Keys) != 1 {
 		t.Errorf("the route is %+v", got[0])
 	}
+	w.assert("Ready", "True", "Suspended", "as spec.suspend says")
 	w.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.Suspend = false })
 	w.mustReconcile()
+	w.assert("Ready", "True", "Succeeded", "")
 	if w.routes()[0].Suspend {
 		t.Error("the route stayed suspended")
 	}

@@ -2,10 +2,12 @@ package mandrillwebhook
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -29,12 +31,12 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 		return ctrl.Result{}, nil
 	}
 	if err := r.unregister(ctx, webhook); err != nil {
-		if r.Now().Before(webhook.DeletionTimestamp.Add(deletionDeadline)) {
+		if since := failingSince(webhook); since.IsZero() || r.Now().Sub(since) < deletionDeadline {
 			return r.stillDeleting(ctx, webhook, err)
 		}
 		r.warn(webhook, v1alpha1.ReasonOrphaned, fmt.Sprintf("Gave up deleting the webhook at Mandrill, delete it there: %v", err))
 	}
-	_, err := r.routes.update(ctx, func(document *routes.Document) bool { return document.Delete(routeName(webhook)) })
+	_, err := r.routes.update(ctx, func(document *routes.Document) bool { return document.Replace(routeName(webhook)) })
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -47,10 +49,25 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 	return ctrl.Result{}, nil
 }
 
+func isStep(err error) bool { return errors.As(err, new(*controllers.StepError)) }
+
+// failingSince tells when deleting failed first, zero when it has not: not when it was asked for, because the
+// operator may have been away.
+func failingSince(webhook *v1alpha1.MandrillWebhook) time.Time {
+	reconciling := meta.FindStatusCondition(webhook.Status.Conditions, v1alpha1.ConditionReconciling)
+	if reconciling == nil || reconciling.Reason != v1alpha1.ReasonDeleting {
+		return time.Time{}
+	}
+	return reconciling.LastTransitionTime.Time
+}
+
 // stillDeleting shows why the object is still there and tries again later.
 func (r *Reconciler) stillDeleting(ctx context.Context, webhook *v1alpha1.MandrillWebhook, cause error) (ctrl.Result, error) {
 	before := webhook.DeepCopy()
 	conditions := &controllers.Conditions{List: &webhook.Status.Conditions, Generation: webhook.Generation}
+	if failingSince(webhook).IsZero() {
+		meta.RemoveStatusCondition(conditions.List, v1alpha1.ConditionReconciling) // the time starts now
+	}
 	waiting := controllers.Waiting(v1alpha1.ReasonDeleting, deletionRetry, fmt.Errorf("deleting the webhook at Mandrill: %w", cause))
 	conditions.Summarise(waiting)
 	webhook.Status.ObservedGeneration = webhook.Generation
@@ -67,9 +84,19 @@ func (r *Reconciler) unregister(ctx context.Context, webhook *v1alpha1.MandrillW
 		return nil
 	}
 	run := &state{webhook: webhook}
+	if url, err := r.webhookURL(webhook); err == nil {
+		run.url = url
+	}
+	if err := r.storedKey(ctx, run); err != nil && !isStep(err) { // another's Secret says nothing
+		return err
+	}
 	if err := r.credentials(ctx, run); err != nil {
 		// The Secret may have gone first, as with its namespace: the key is still known here.
-		if run.account = r.accounts.Followed(client.ObjectKeyFromObject(webhook)); run.account == nil {
+		run.account = r.accounts.Followed(client.ObjectKeyFromObject(webhook))
+		if run.account == nil && webhook.Status.WebhookID == 0 && run.stored.Key == "" {
+			return nil // nothing was ever registered
+		}
+		if run.account == nil {
 			return err
 		}
 	}
@@ -77,7 +104,7 @@ func (r *Reconciler) unregister(ctx context.Context, webhook *v1alpha1.MandrillW
 	if err != nil {
 		return run.refusal("listing webhooks", err)
 	}
-	ours, err := r.ours(ctx, webhook, list)
+	ours, err := r.ours(ctx, run, list)
 	if err != nil || ours == nil {
 		return err
 	}
@@ -88,24 +115,23 @@ func (r *Reconciler) unregister(ctx context.Context, webhook *v1alpha1.MandrillW
 	return nil
 }
 
-// ours finds the webhook to delete: the recorded one, else the one at the URL, which a crash may have left
-// unrecorded. What is another object's is not ours: the webhook it has recorded, or the one at its URL.
-func (r *Reconciler) ours(ctx context.Context, webhook *v1alpha1.MandrillWebhook, list []mandrill.Webhook) (*mandrill.Webhook, error) {
-	others, err := r.sameURL(ctx, webhook)
-	if err != nil {
+// ours finds the webhook to delete as match does. What is another object's is not ours: the webhook that it has
+// recorded or, where we have neither recorded it nor its key, the one at its URL.
+func (r *Reconciler) ours(ctx context.Context, run *state, list []mandrill.Webhook) (*mandrill.Webhook, error) {
+	found, known := match(list, run)
+	if !known {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	if owner, err := r.claimant(ctx, run.webhook, found.ID); err != nil || owner != nil {
 		return nil, err
 	}
-	url, err := r.webhookURL(webhook)
-	if err != nil {
-		url = "" // it never had one
+	if found.ID == run.webhook.Status.WebhookID || found.AuthKey == run.stored.Key {
+		return &found, nil
 	}
-	found, known := match(list, webhook.Status.WebhookID, url)
-	recorded := found.ID == webhook.Status.WebhookID
-	theirs := func(other v1alpha1.MandrillWebhook) bool {
-		return other.DeletionTimestamp.IsZero() && (!recorded || other.Status.WebhookID == found.ID)
-	}
-	if !known || slices.ContainsFunc(others, theirs) {
-		return nil, nil //nolint:nilnil // there is none
+	others, err := r.sameURL(ctx, run.webhook)
+	living := func(other v1alpha1.MandrillWebhook) bool { return other.DeletionTimestamp.IsZero() }
+	if err != nil || slices.ContainsFunc(others, living) {
+		return nil, err
 	}
 	return &found, nil
 }

@@ -3,6 +3,7 @@ package mandrillwebhook
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,6 +36,7 @@ const (
 	byAPIKeySecret = "spec.apiKeySecretRef.name" //nolint:gosec // a field's name
 	bySinkService  = "spec.sink.ref.name"
 	byURL          = "spec.url" // or the default URL
+	byWebhookID    = "status.webhookID"
 )
 
 // +kubebuilder:rbac:groups=mandrill-operator.io,resources=mandrillwebhooks,verbs=get;list;watch;patch;update
@@ -62,7 +64,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 		Watches(&corev1.Secret{}, r.referring(byAPIKeySecret), builder.OnlyMetadata).
 		Watches(&corev1.Service{}, r.referring(bySinkService)).
 		WatchesRawSource(source.Channel(r.changed, &handler.EnqueueRequestForObject{})).
-		Watches(&v1alpha1.MandrillWebhook{}, handler.EnqueueRequestsFromMapFunc(r.sharingURL), builder.WithPredicates(onlyDeletes)).
+		Watches(&v1alpha1.MandrillWebhook{}, handler.EnqueueRequestsFromMapFunc(r.sharingURL), builder.WithPredicates(onlyLeaves)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
@@ -79,6 +81,12 @@ func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
 		bySinkService: func(object client.Object) []string {
 			if ref := object.(*v1alpha1.MandrillWebhook).Spec.Sink.Ref; ref != nil && ref.APIVersion == "v1" && ref.Kind == "Service" {
 				return []string{ref.Name}
+			}
+			return nil
+		},
+		byWebhookID: func(object client.Object) []string {
+			if id := object.(*v1alpha1.MandrillWebhook).Status.WebhookID; id != 0 {
+				return []string{strconv.FormatInt(id, 10)}
 			}
 			return nil
 		},
@@ -100,10 +108,10 @@ func (r *Reconciler) enqueue(ctx context.Context, object types.NamespacedName) {
 	}
 }
 
-// onlyDeletes lets the end of an object through.
-var onlyDeletes = predicate.Funcs{
+// onlyLeaves lets through what may make a URL free: an object that went, or whose spec changed.
+var onlyLeaves = predicate.Funcs{
 	CreateFunc:  func(event.CreateEvent) bool { return false },
-	UpdateFunc:  func(event.UpdateEvent) bool { return false },
+	UpdateFunc:  func(e event.UpdateEvent) bool { return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() },
 	GenericFunc: func(event.GenericEvent) bool { return false },
 }
 
@@ -120,7 +128,7 @@ func (r *Reconciler) referring(index string) handler.EventHandler {
 	})
 }
 
-// sharingURL maps an object that went to those that have waited for its URL.
+// sharingURL maps an object that went, or both states of one that changed, to those that wait for its URL.
 func (r *Reconciler) sharingURL(ctx context.Context, object client.Object) []reconcile.Request {
 	others, err := r.sameURL(ctx, object.(*v1alpha1.MandrillWebhook))
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -86,10 +87,12 @@ func New(options Options) *Reconciler {
 type state struct {
 	webhook *v1alpha1.MandrillWebhook
 	account *account.Account
-	url     string           // as registered, secret parts included
-	key     string           // the signing key in the Secret, "" when there is none
-	sink    destination      // resolved
-	remote  mandrill.Webhook // as Mandrill has it
+	url     string            // as registered, secret parts included
+	secret  map[string][]byte // of the signing key, nil when there is none
+	stored  identity          // what the Secret has as present
+	retired []retired         // what it has as accepted still
+	sink    destination       // resolved
+	remote  mandrill.Webhook  // as Mandrill has it
 }
 
 // Reconcile brings Mandrill and the cluster in line with one object.
@@ -107,13 +110,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 	run := &state{webhook: webhook}
 	conditions := &controllers.Conditions{List: &webhook.Status.Conditions, Generation: webhook.Generation}
 	err := controllers.Run(ctx, run, conditions,
-		controllers.Step[*state]{Condition: v1alpha1.ConditionRegistered, Run: r.credentials},
 		controllers.Step[*state]{Condition: v1alpha1.ConditionSinkProvided, Run: r.resolveSink},
 		controllers.Step[*state]{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.storedKey},
 		controllers.Step[*state]{Condition: v1alpha1.ConditionReceiverReady, Run: r.route},
+		controllers.Step[*state]{Condition: v1alpha1.ConditionRegistered, Run: r.credentials},
 		controllers.Step[*state]{Condition: v1alpha1.ConditionRegistered, Run: r.registration},
 		controllers.Step[*state]{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.signingKey},
 	)
+	if err == nil && webhook.Spec.Suspend {
+		conditions.Set(v1alpha1.ConditionReceiverReady, metav1.ConditionTrue, v1alpha1.ReasonSuspended,
+			"The receiver refuses batches, as spec.suspend says, and Mandrill keeps them for some hours")
+	}
 	conditions.Summarise(err, v1alpha1.ConditionSinkProvided, v1alpha1.ConditionReceiverReady,
 		v1alpha1.ConditionRegistered, v1alpha1.ConditionSigningKeyStored)
 	webhook.Status.ObservedGeneration = webhook.Generation
@@ -125,7 +132,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 			return ctrl.Result{}, fmt.Errorf("writing the status: %w", patchErr)
 		}
 	}
-	return controllers.Result(err)
+	result, err := controllers.Result(err)
+	if err == nil && result.IsZero() {
+		result.RequeueAfter = nextExpiry(run.retired, r.Now())
+	}
+	return result, err
 }
 
 // normal and warn tell the user by Kubernetes Events. The message holds nothing secret.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +22,8 @@ import (
 const (
 	viewIntervals = 2
 	addMaxAge     = 10 * time.Second
+	// refusedRetry is when to ask again where the remedy may be at Mandrill: a plan, a key made valid again.
+	refusedRetry = 30 * time.Minute
 )
 
 // registration makes Mandrill have exactly the webhook that the spec asks for.
@@ -30,14 +33,19 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 		return run.refusal("listing webhooks", err)
 	}
 	want := wanted(run)
-	have, known := match(list, run.webhook.Status.WebhookID, run.url)
+	have, known := match(list, run)
 	if !known {
 		if list, err = run.account.Webhooks(ctx, addMaxAge); err != nil {
 			return run.refusal("listing webhooks", err)
 		}
-		have, known = match(list, run.webhook.Status.WebhookID, run.url)
+		have, known = match(list, run)
 	}
 	adopted := known && have.ID != run.webhook.Status.WebhookID
+	if adopted {
+		if err := r.checkClaim(ctx, run, have); err != nil {
+			return err
+		}
+	}
 	reason, differs := diff(want, have)
 	switch {
 	case !known:
@@ -45,19 +53,35 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 			return run.refusal("adding the webhook", err)
 		}
 		r.normal(run.webhook, v1alpha1.ReasonRegistered, fmt.Sprintf("Created webhook %d at Mandrill", have.ID))
+		r.leaveAccount(ctx, run)
 	case differs:
 		if have, err = run.account.Update(ctx, have.ID, want); err != nil {
 			return run.refusal("updating the webhook", err)
 		}
 		r.normal(run.webhook, v1alpha1.ReasonUpdated, fmt.Sprintf("Updated webhook %d at Mandrill: %s", have.ID, reason))
 	}
-	if adopted {
+	if adopted && have.AuthKey != run.stored.Key { // otherwise it is the one that the Secret speaks of
 		r.normal(run.webhook, v1alpha1.ReasonAdopted, fmt.Sprintf("Took over webhook %d, which existed at this URL", have.ID))
 	}
 	run.remote = have
 	run.account.Follow(client.ObjectKeyFromObject(run.webhook), have) //nolint:contextcheck // a poller outlives the reconcile
 	r.report(run)
 	return nil
+}
+
+// leaveAccount deletes the webhook of the account that the object used before, when its API key is another
+// account's now.
+func (r *Reconciler) leaveAccount(ctx context.Context, run *state) {
+	id, before := run.webhook.Status.WebhookID, r.accounts.Followed(client.ObjectKeyFromObject(run.webhook))
+	if id == 0 || before == nil || before == run.account {
+		return
+	}
+	if err := before.Delete(ctx, id); err != nil {
+		r.warn(run.webhook, v1alpha1.ReasonOrphaned,
+			fmt.Sprintf("The API key is another account's, and webhook %d could not be deleted in the account before, delete it there: %s", id, redact(err.Error(), run.url)))
+		return
+	}
+	r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d in the account that was used before", id))
 }
 
 // wanted is the webhook that the spec asks for.
@@ -69,16 +93,44 @@ func wanted(run *state) mandrill.WebhookSpec {
 	return spec
 }
 
-// match finds the object's webhook: the recorded one, else the one at exactly the URL.
-func match(list []mandrill.Webhook, id int64, url string) (mandrill.Webhook, bool) {
-	at := slices.IndexFunc(list, func(w mandrill.Webhook) bool { return id != 0 && w.ID == id })
-	if at < 0 {
-		at = slices.IndexFunc(list, func(w mandrill.Webhook) bool { return w.URL == url })
+// match finds the object's webhook: the recorded one, else the one whose key is stored, else the one at exactly
+// the URL. The status may be lost or late, and a crash may have left a webhook that nobody recorded.
+func match(list []mandrill.Webhook, run *state) (mandrill.Webhook, bool) {
+	id := run.webhook.Status.WebhookID
+	for _, is := range []func(mandrill.Webhook) bool{
+		func(w mandrill.Webhook) bool { return id != 0 && w.ID == id },
+		func(w mandrill.Webhook) bool { return run.stored.Key != "" && w.AuthKey == run.stored.Key },
+		func(w mandrill.Webhook) bool { return w.URL == run.url },
+	} {
+		if at := slices.IndexFunc(list, is); at >= 0 {
+			return list[at], true
+		}
 	}
-	if at < 0 {
-		return mandrill.Webhook{}, false
+	return mandrill.Webhook{}, false
+}
+
+// checkClaim refuses to take a webhook that another object has recorded.
+func (r *Reconciler) checkClaim(ctx context.Context, run *state, have mandrill.Webhook) error {
+	owner, err := r.claimant(ctx, run.webhook, have.ID)
+	if err != nil || owner == nil {
+		return err
 	}
-	return list[at], true
+	return controllers.Waiting(v1alpha1.ReasonURLConflict, dependencyRetry,
+		fmt.Errorf("the webhook at this URL is still that of the MandrillWebhook %s/%s: wait until that has moved, or change one of them", owner.Namespace, owner.Name))
+}
+
+// claimant returns another object that has recorded a webhook, or nil.
+func (r *Reconciler) claimant(ctx context.Context, webhook *v1alpha1.MandrillWebhook, id int64) (*v1alpha1.MandrillWebhook, error) {
+	var list v1alpha1.MandrillWebhookList
+	if err := r.Client.List(ctx, &list, client.MatchingFields{byWebhookID: strconv.FormatInt(id, 10)}); err != nil {
+		return nil, fmt.Errorf("listing MandrillWebhooks: %w", err)
+	}
+	for _, other := range list.Items {
+		if other.UID != webhook.UID {
+			return &other, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // nobody
 }
 
 // diff tells whether the webhook must change, and why.
@@ -103,10 +155,10 @@ func sameSet(a, b []string) bool {
 
 // refusal gives an error of the API its class. Its message is Mandrill's, without the URL's secret.
 func (s *state) refusal(doing string, err error) error {
-	text := fmt.Errorf("%s: %s", doing, strings.ReplaceAll(err.Error(), s.url, redactURL(s.url)))
+	text := fmt.Errorf("%s: %s", doing, redact(err.Error(), s.url))
 	switch {
 	case errors.Is(err, mandrill.ErrInvalidKey):
-		return controllers.Stalled(v1alpha1.ReasonInvalidAPIKey,
+		return controllers.StalledAt(v1alpha1.ReasonInvalidAPIKey, refusedRetry,
 			fmt.Errorf("Mandrill does not accept the API key: put a valid one into the Secret %q", s.webhook.Spec.APIKeySecretRef.Name)) //nolint:staticcheck // a name
 	case errors.Is(err, mandrill.ErrValidation) && strings.Contains(err.Error(), `"url"`):
 		return controllers.Transient(v1alpha1.ReasonURLCheckFailed,
@@ -115,8 +167,8 @@ func (s *state) refusal(doing string, err error) error {
 		return text
 	}
 	var refused *mandrill.APIError
-	if errors.As(err, &refused) {
-		return controllers.Stalled(v1alpha1.ReasonRefused, text)
+	if errors.As(err, &refused) && refused.Name != "" { // without a name a proxy refused, and may think again
+		return controllers.StalledAt(v1alpha1.ReasonRefused, refusedRetry, text)
 	}
 	return text
 }
@@ -133,7 +185,7 @@ func (r *Reconciler) report(run *state) {
 	next := &v1alpha1.Upstream{
 		CreatedAt: optionalTime(remote.CreatedAt), LastSentAt: optionalTime(remote.LastSentAt),
 		BatchesSent: remote.BatchesSent, EventsSent: remote.EventsSent,
-		LastError: strings.ReplaceAll(remote.LastError, run.url, redactURL(run.url)),
+		LastError: redact(remote.LastError, run.url),
 	}
 	if before != nil {
 		next.LastCheckedAt = before.LastCheckedAt
@@ -158,7 +210,7 @@ func delivering(conditions *controllers.Conditions, before, now *v1alpha1.Upstre
 		conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionTrue, v1alpha1.ReasonDelivered, "")
 	case now.LastError != "":
 		conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionFalse, v1alpha1.ReasonLastAttemptFailed,
-			"Mandrill reports, and it may be over: "+now.LastError)
+			"Mandrill reports, and it may be over: "+now.LastError+" (look at the sink, and at the receiver's log and metrics)")
 	default:
 		conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionUnknown, v1alpha1.ReasonNothingSentYet, "Mandrill has not sent anything yet")
 	}

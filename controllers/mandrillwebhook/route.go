@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -36,11 +35,11 @@ func (r *Reconciler) route(ctx context.Context, run *state) error {
 	if run.url, err = r.webhookURL(run.webhook); err != nil {
 		return err
 	}
-	run.webhook.Status.URL = redactURL(run.url)
-	run.webhook.Status.CloudEventAttributes = cloudEventAttributes(run.webhook)
 	if err := r.checkConflict(ctx, run); err != nil {
 		return err
 	}
+	run.webhook.Status.URL = redactURL(run.url)
+	run.webhook.Status.CloudEventAttributes = cloudEventAttributes(run.webhook)
 	changed, err := r.publish(ctx, run)
 	if err != nil {
 		return err
@@ -65,7 +64,7 @@ func (r *Reconciler) askReceiver(ctx context.Context, run *state, condition, key
 			retry = min(max(r.Now().Sub(since.LastTransitionTime.Time), firstRouteRetry), lastRouteRetry)
 		}
 		return controllers.Waiting(v1alpha1.ReasonRouteNotServed, retry,
-			fmt.Errorf("the receiver does not serve the URL yet (%w): check that it runs and reads the Secret %s", err, r.RoutesSecret))
+			fmt.Errorf("the receiver does not serve the URL yet (%w): check that it runs, that it reads the Secret %s, and that the operator reaches it, by --receiver-url or at the URL itself", err, r.RoutesSecret))
 	}
 	return nil
 }
@@ -82,20 +81,29 @@ func (r *Reconciler) webhookURL(webhook *v1alpha1.MandrillWebhook) (string, erro
 	return strings.TrimRight(r.PublicURL, "/") + "/" + webhook.Namespace + "/" + webhook.Name, nil
 }
 
-// checkConflict refuses a URL that another object has a better claim to.
+// checkConflict refuses a URL that another object has a better claim to. What this object has at Mandrill, and the
+// routes of that, stay as they are, but for a claim to the very same.
 func (r *Reconciler) checkConflict(ctx context.Context, run *state) error {
 	others, err := r.sameURL(ctx, run.webhook)
 	if err != nil {
 		return err
 	}
 	for _, other := range others {
-		if precedes(&other, run.webhook) {
-			if other.Status.WebhookID == run.webhook.Status.WebhookID {
-				run.webhook.Status.WebhookID = 0 // it is the other's
-			}
-			return controllers.Stalled(v1alpha1.ReasonURLConflict,
-				fmt.Errorf("the MandrillWebhook %s/%s has the same URL: change one of them", other.Namespace, other.Name))
+		if !precedes(&other, run.webhook, run.url) {
+			continue
 		}
+		if other.Status.WebhookID == run.webhook.Status.WebhookID {
+			run.webhook.Status.WebhookID = 0 // it is the other's
+		}
+		_, err := r.routes.update(ctx, func(document *routes.Document) bool {
+			current, ok := document.Find(routeName(run.webhook))
+			return ok && current.URL == run.url && document.Replace(routeName(run.webhook))
+		})
+		if err != nil {
+			return err
+		}
+		return controllers.Stalled(v1alpha1.ReasonURLConflict,
+			fmt.Errorf("the MandrillWebhook %s/%s has the same URL: change one of them", other.Namespace, other.Name))
 	}
 	return nil
 }
@@ -114,46 +122,77 @@ func (r *Reconciler) sameURL(ctx context.Context, webhook *v1alpha1.MandrillWebh
 	return slices.DeleteFunc(list.Items, itself), nil
 }
 
-// precedes tells which of two objects has the better claim to a URL: the older one. Within a second, which is
-// as fine as their age is known, it is the one that is registered.
-func precedes(a, b *v1alpha1.MandrillWebhook) bool {
+// precedes tells which of two objects has the better claim to a URL: the one that is registered there, else the
+// older one.
+func precedes(a, b *v1alpha1.MandrillWebhook, url string) bool {
+	registered := func(o *v1alpha1.MandrillWebhook) bool {
+		return o.Status.WebhookID != 0 && o.Status.URL == redactURL(url)
+	}
+	if registered(a) != registered(b) {
+		return registered(a)
+	}
 	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
 		return a.CreationTimestamp.Before(&b.CreationTimestamp)
-	}
-	if aRegistered, bRegistered := a.Status.WebhookID != 0, b.Status.WebhookID != 0; aRegistered != bRegistered {
-		return aRegistered
 	}
 	return a.Namespace+"/"+a.Name < b.Namespace+"/"+b.Name
 }
 
-// publish writes the route as it is known by now and reports whether that changed anything. While no key is
-// stored the route keeps those it has.
+// publish writes the routes by which batches are accepted by now and reports whether that changed anything: the
+// present URL with its keys and, during the grace period, earlier URLs with theirs.
 func (r *Reconciler) publish(ctx context.Context, run *state) (bool, error) {
 	spec := run.webhook.Spec
-	next := routes.Route{
-		Name: routeName(run.webhook), URL: run.url, Source: eventSource(run.webhook),
-		Sink: routes.Sink{URI: run.sink.uri, CACerts: run.sink.caCerts, Audience: run.sink.audience}, Suspend: spec.Suspend,
-	}
-	if run.key != "" {
-		next.Keys = []string{run.key}
+	base := routes.Route{
+		Source: eventSource(run.webhook), Suspend: spec.Suspend,
+		Sink: routes.Sink{URI: run.sink.uri, CACerts: run.sink.caCerts, Audience: run.sink.audience},
 	}
 	if spec.CloudEventOverrides != nil {
-		next.CEOverrides.Extensions = map[string]string{}
+		base.CEOverrides.Extensions = map[string]string{}
 		for name, value := range spec.CloudEventOverrides.Extensions {
-			next.CEOverrides.Extensions[name] = string(value)
+			base.CEOverrides.Extensions[name] = string(value)
 		}
 	}
 	if spec.Delivery != nil {
-		next.Delivery = routes.Delivery{Mode: string(spec.Delivery.Mode), ContentMode: string(spec.Delivery.ContentMode), Timeout: spec.Delivery.Timeout}
+		base.Delivery = routes.Delivery{Mode: string(spec.Delivery.Mode), ContentMode: string(spec.Delivery.ContentMode), Timeout: spec.Delivery.Timeout}
 	}
+	name := routeName(run.webhook)
 	return r.routes.update(ctx, func(document *routes.Document) bool {
-		for _, current := range document.Routes {
-			if current.Name == next.Name && current.URL == next.URL && next.Keys == nil {
-				next.Keys = current.Keys
+		accepted := run.accepted()
+		if current, ok := document.Find(name); ok && run.stored == (identity{}) { // the Secret is gone: keep what is in use
+			for _, key := range current.Keys {
+				accepted = append(accepted, identity{current.URL, key})
 			}
 		}
-		return document.Set(next)
+		return document.Replace(name, routesFor(base, accepted)...)
 	})
+}
+
+// accepted are the identities that batches may have, the present one first.
+func (s *state) accepted() []identity {
+	list := []identity{{s.url, s.remote.AuthKey}, {s.url, s.stored.Key}, s.stored}
+	for _, r := range s.retired {
+		list = append(list, r.identity)
+	}
+	return list
+}
+
+// routesFor makes a route for each URL, with its keys.
+func routesFor(base routes.Route, accepted []identity) []routes.Route {
+	var list []routes.Route
+	for _, id := range accepted {
+		if id.URL == "" {
+			continue
+		}
+		at := slices.IndexFunc(list, func(route routes.Route) bool { return route.URL == id.URL })
+		if at < 0 {
+			at = len(list)
+			list = append(list, base)
+			list[at].URL = id.URL
+		}
+		if id.Key != "" && !slices.Contains(list[at].Keys, id.Key) {
+			list[at].Keys = append(list[at].Keys, id.Key)
+		}
+	}
+	return list
 }
 
 func routeName(webhook *v1alpha1.MandrillWebhook) string {
@@ -206,20 +245,6 @@ func (s *routeStore) update(ctx context.Context, change func(*routes.Document) b
 		return false, fmt.Errorf("writing the routes: %w", err)
 	}
 	return true, nil
-}
-
-// redactURL hides userinfo. A URL that cannot be parsed is hidden as a whole.
-func redactURL(text string) string {
-	parsed, err := url.Parse(text)
-	if err != nil {
-		return "hidden"
-	}
-	if parsed.User == nil {
-		return text
-	}
-	scheme, rest, _ := strings.Cut(text, "://")
-	_, rest, _ = strings.Cut(rest, "@")
-	return scheme + "://hidden@" + rest
 }
 
 // cloudEventAttributes are the types that the subscribed events become. Inbound mail and events without a name

@@ -1,9 +1,12 @@
 package mandrillwebhook
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,37 +18,42 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
 // The keys of the signing key Secret's data.
 const (
 	signingKeyData = "signing-key"
 	urlData        = "url"
+	previousData   = "previous" // what is still accepted during the grace period, JSON
 )
 
-// signingKey stores the key that Mandrill signs with, hands it to the receiver and waits until it is used.
+// signingKey stores the key that Mandrill signs with, hands it to the receiver and waits until it is used. What it
+// replaces is accepted for a while longer.
 func (r *Reconciler) signingKey(ctx context.Context, run *state) error {
 	run.webhook.Status.SigningKeySecretName = secretName(run.webhook)
-	if run.remote.AuthKey == "" {
+	if run.remote.AuthKey == "" || run.remote.AuthKey == mandrill.TestKey {
 		return controllers.Transient(v1alpha1.ReasonSigningKeyMissing,
 			errors.New("Mandrill returned no signing key for the webhook: look at it in Mandrill")) //nolint:staticcheck // a name
 	}
-	if err := r.storeKey(ctx, run); err != nil {
+	present := identity{run.url, run.remote.AuthKey}
+	previous := run.stored
+	run.retired = retire(run.retired, previous, present, r.Now())
+	if err := r.storeKey(ctx, run, present); err != nil {
 		return err
 	}
-	previous := run.key
-	run.key = run.remote.AuthKey
+	run.stored = present
 	changed, err := r.publish(ctx, run)
 	if err != nil {
 		return err
 	}
-	if previous != "" && previous != run.key {
+	if previous.Key != "" && previous.Key != present.Key {
 		r.normal(run.webhook, v1alpha1.ReasonSigningKeyChanged, "Mandrill signs with another key, and the Secret now has it")
 	}
 	if run.webhook.Spec.Suspend || !changed && wasTrue(run.webhook, v1alpha1.ConditionSigningKeyStored) {
 		return nil
 	}
-	return r.askReceiver(ctx, run, v1alpha1.ConditionSigningKeyStored, run.key)
+	return r.askReceiver(ctx, run, v1alpha1.ConditionSigningKeyStored, present.Key)
 }
 
 func secretName(webhook *v1alpha1.MandrillWebhook) string {
@@ -66,6 +74,9 @@ func (r *Reconciler) keySecret(ctx context.Context, webhook *v1alpha1.MandrillWe
 	if err != nil {
 		return nil, fmt.Errorf("reading the signing key's Secret: %w", err)
 	}
+	if owner := metav1.GetControllerOf(&secret); owner != nil && owner.Kind == "MandrillWebhook" && owner.Name == webhook.Name && owner.UID != webhook.UID {
+		return nil, nil //nolint:nilnil // left by an earlier object of the name, and about to go or be overwritten
+	}
 	if !metav1.IsControlledBy(&secret, webhook) {
 		return nil, controllers.Stalled(v1alpha1.ReasonSecretConflict,
 			fmt.Errorf("the Secret %q exists and is not this object's: delete or rename it, or choose another signingKeySecretName", name))
@@ -73,24 +84,30 @@ func (r *Reconciler) keySecret(ctx context.Context, webhook *v1alpha1.MandrillWe
 	return &secret, nil
 }
 
-// storedKey reads the key that the receiver may have already. It comes before the registration, so that a
-// conflict is found before there is a webhook.
+// storedKey reads what the Secret says the receiver accepts. It comes before the registration, so that a conflict
+// is found before there is a webhook.
 func (r *Reconciler) storedKey(ctx context.Context, run *state) error {
 	secret, err := r.keySecret(ctx, run.webhook)
 	if err != nil || secret == nil {
 		return err
 	}
-	run.key = string(secret.Data[signingKeyData])
+	run.stored = identity{string(secret.Data[urlData]), string(secret.Data[signingKeyData])}
+	run.retired = decodeRetired(secret.Data[previousData], r.Now())
+	run.secret = secret.Data
 	return nil
 }
 
 // storeKey writes the Secret when it differs.
-func (r *Reconciler) storeKey(ctx context.Context, run *state) error {
-	current, err := r.keySecret(ctx, run.webhook)
-	if err != nil {
-		return err
+func (r *Reconciler) storeKey(ctx context.Context, run *state, present identity) error {
+	data := map[string][]byte{signingKeyData: []byte(present.Key), urlData: []byte(present.URL)}
+	if len(run.retired) > 0 {
+		previous, err := json.Marshal(run.retired)
+		if err != nil {
+			return fmt.Errorf("encoding earlier keys: %w", err)
+		}
+		data[previousData] = previous
 	}
-	if current != nil && string(current.Data[signingKeyData]) == run.remote.AuthKey && string(current.Data[urlData]) == run.url {
+	if maps.EqualFunc(run.secret, data, bytes.Equal) {
 		return nil
 	}
 	owner := metav1ac.OwnerReference().WithAPIVersion(v1alpha1.GroupVersion.String()).WithKind("MandrillWebhook").
@@ -99,7 +116,7 @@ func (r *Reconciler) storeKey(ctx context.Context, run *state) error {
 		WithLabels(map[string]string{"app.kubernetes.io/managed-by": "mandrill-operator"}).
 		WithOwnerReferences(owner).
 		WithType(corev1.SecretTypeOpaque).
-		WithData(map[string][]byte{signingKeyData: []byte(run.remote.AuthKey), urlData: []byte(run.url)})
+		WithData(data)
 	if err := r.Client.Apply(ctx, secret, FieldOwner, client.ForceOwnership); err != nil {
 		return fmt.Errorf("writing the signing key's Secret: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 )
@@ -42,6 +43,9 @@ func (r *Reconciler) resolveSink(ctx context.Context, run *state) error {
 	if spec.CACerts != "" {
 		found.caCerts = spec.CACerts
 	}
+	if found.caCerts != "" && !routes.HoldsCertificate(found.caCerts) {
+		return controllers.Stalled(v1alpha1.ReasonSinkUnsupported, errors.New("the sink's CACerts hold no certificate: put PEM there, or leave it out"))
+	}
 	if found.audience != "" {
 		return controllers.Stalled(v1alpha1.ReasonSinkUnsupported,
 			errors.New("the sink asks for an OIDC token (status.address.audience), which is not available yet: use one that does not"))
@@ -64,7 +68,7 @@ func (r *Reconciler) address(ctx context.Context, namespace string, ref v1alpha1
 	gv, err := schema.ParseGroupVersion(ref.APIVersion)
 	if err != nil {
 		return destination{}, controllers.Stalled(v1alpha1.ReasonSinkNotFound,
-			fmt.Errorf("the sink's apiVersion %q is not of the form group/version", ref.APIVersion))
+			fmt.Errorf("the sink's apiVersion %q is not of the form group/version: write it as in the object itself, such as eventing.knative.dev/v1", ref.APIVersion))
 	}
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(gv.WithKind(ref.Kind))
@@ -75,6 +79,10 @@ func (r *Reconciler) address(ctx context.Context, namespace string, ref v1alpha1
 	}
 	if apierrors.IsNotFound(err) {
 		return destination{}, sinkNotFound(ref.Kind, ref.Name)
+	}
+	if apierrors.IsForbidden(err) {
+		return destination{}, controllers.Waiting(v1alpha1.ReasonSinkNotAllowed, dependencyRetry,
+			fmt.Errorf("the operator may not read the kind %s of %s: name a sink that receives events or, if this one does, let the operator get it", ref.Kind, ref.APIVersion))
 	}
 	if err != nil {
 		return destination{}, fmt.Errorf("reading the sink: %w", err)
@@ -138,5 +146,9 @@ func join(address, relative string) (string, error) {
 	if err != nil {
 		return "", controllers.Stalled(v1alpha1.ReasonSinkNotAddressable, errors.New("sink.uri is no path: write one such as /events"))
 	}
-	return base.ResolveReference(reference).String(), nil
+	joined := base.ResolveReference(reference)
+	if joined.Host != base.Host || joined.Scheme != base.Scheme {
+		return "", controllers.Stalled(v1alpha1.ReasonSinkNotAllowed, errors.New("sink.uri leads away from the address of sink.ref: write a path such as /events"))
+	}
+	return joined.String(), nil
 }

@@ -64,10 +64,10 @@ func (s *stack) startPrograms(ctx context.Context, consumerURL string) error {
 	return errors.Join(
 		s.program(nil, "mandrill-emulator", "--listen", mandrillAddress, "--api-key", apiKey, "--batch-interval", "2s", "--retry-interval", "5s"),
 		// There is no pod network here: the Service's name leads to the consumer by way of a proxy.
-		s.program([]string{"HTTP_PROXY=" + consumerURL, "NO_PROXY="}, "receiver", "--listen", receiverAddress, "--metrics-listen", "127.0.0.1:0",
+		s.program([]string{"HTTP_PROXY=" + consumerURL, "http_proxy=" + consumerURL, "NO_PROXY=", "no_proxy="}, "receiver", "--listen", receiverAddress, "--metrics-listen", "127.0.0.1:0",
 			"--routes-secret", namespace+"/mandrill-receiver-routes", "--kubeconfig", filepath.Join(s.folder, "mandrill-receiver"), "--log-level", "warn"),
 		s.program(nil, "operator", "--public-url", "http://"+receiverAddress+"/mandrill", "--mandrill-api-url", s.mandrillURL+"/api/1.0",
-			"--kubeconfig", filepath.Join(s.folder, "mandrill-operator"), "--metrics-listen", "0", "--health-listen", "0", "--log-level", "warn"),
+			"--kubeconfig", filepath.Join(s.folder, "mandrill-operator"), "--metrics-listen", "0", "--health-listen", "0", "--log-level", "warn", "--resync-interval", "2s"),
 		waitFor(ctx, s.mandrillURL+"/emulator/"), waitFor(ctx, "http://"+receiverAddress),
 	)
 }

@@ -6,15 +6,6 @@ import (
 	"strings"
 )
 
-// The emulator's own controls take and return JSON. They act on the account named by the field "key", on the
-// only one when it is left out:
-//
-//	POST /emulator/events            {"kinds": ["open"], "count": 1} → {"events": ["<raw event>", ...]}
-//	POST /emulator/flush             {}                              → {}
-//	POST /emulator/webhooks          {}                              → the webhooks as webhooks/list has them
-//	POST /emulator/reset-key         {"id": 101}                     → {"auth_key": "..."}
-//	POST /emulator/send-test         {"id": 101}                     → {"events": [...]}
-
 // maxEmit bounds the events of one control request.
 const maxEmit = 1_000_000
 

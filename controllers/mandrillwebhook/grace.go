@@ -1,0 +1,58 @@
+package mandrillwebhook
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// gracePeriod is how long a URL or key that was replaced is still accepted. It covers three times the
+	// span over which Mandrill sends a batch again.
+	gracePeriod = 24 * time.Hour
+	// maxPrevious bounds what is remembered of an object that changes all the time.
+	maxPrevious = 8
+)
+
+// identity is what a batch is verified with: the registered URL and a key.
+type identity struct {
+	URL string `json:"url"`
+	Key string `json:"key"`
+}
+
+// retired is an identity that was replaced.
+type retired struct {
+	identity
+	Until metav1.Time `json:"until"` // accepted so long
+}
+
+// decodeRetired reads what the Secret remembers, without what has expired. What cannot be read is forgotten.
+func decodeRetired(data []byte, now time.Time) []retired {
+	var list []retired
+	if len(data) > 0 && json.Unmarshal(data, &list) != nil {
+		return nil
+	}
+	return slices.DeleteFunc(list, func(r retired) bool { return !now.Before(r.Until.Time) })
+}
+
+// retire adds the identity that was replaced by the present one.
+func retire(list []retired, stored, present identity, now time.Time) []retired {
+	list = slices.DeleteFunc(slices.Clone(list), func(r retired) bool { return r.identity == present || r.identity == stored })
+	if stored != present && stored.Key != "" {
+		list = append(list, retired{stored, metav1.NewTime(now.Add(gracePeriod).Truncate(time.Second))})
+	}
+	return list[max(0, len(list)-maxPrevious):]
+}
+
+// nextExpiry is how long until the first of the retired identities expires, zero when there is none.
+func nextExpiry(list []retired, now time.Time) time.Duration {
+	var next time.Duration
+	for _, r := range list {
+		if left := r.Until.Sub(now); next == 0 || left < next {
+			next = left
+		}
+	}
+	return next
+}
