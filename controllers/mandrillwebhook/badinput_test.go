@@ -90,7 +90,7 @@ func TestBadInput(t *testing.T) {
 		{"no URL", unchanged, func(w *world) { w.reconciler.PublicURL = "" },
 			stalls, "ReceiverReady", "URLMissing", "set spec.url, or run the operator with --public-url", nil},
 		{"no receiver", unchanged, func(w *world) { w.receiver.Close() },
-			waits, "ReceiverReady", "RouteNotServed", "the receiver does not serve the URL yet", nil},
+			waits, "ReceiverReady", "RouteNotServed", "/mandrill/shop/transactional yet (", nil},
 		{"a receiver that does not know the URL", unchanged, func(w *world) { w.receiver.Config.Handler = http.NotFoundHandler() },
 			waits, "ReceiverReady", "RouteNotServed", "it answered HEAD with status 404", nil},
 		{"a URL that Mandrill cannot reach", func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = "http://user:s3ntinel@127.0.0.1:1/hook" }, nil,

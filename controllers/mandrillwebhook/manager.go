@@ -3,6 +3,7 @@ package mandrillwebhook
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -35,7 +36,7 @@ const (
 const (
 	byAPIKeySecret = "spec.apiKeySecretRef.name" //nolint:gosec // a field's name
 	bySinkService  = "spec.sink.ref.name"
-	byURL          = "spec.url" // or the default URL
+	byURL          = "spec.url" // or the default URL; without its userinfo, as in the status
 	byWebhookID    = "status.webhookID"
 )
 
@@ -92,7 +93,7 @@ func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
 		},
 		byURL: func(object client.Object) []string {
 			if url, err := r.webhookURL(object.(*v1alpha1.MandrillWebhook)); err == nil {
-				return []string{url}
+				return []string{redactURL(url)}
 			}
 			return nil
 		},
@@ -108,10 +109,13 @@ func (r *Reconciler) enqueue(ctx context.Context, object types.NamespacedName) {
 	}
 }
 
-// onlyLeaves lets through what may make a URL free: an object that went, or whose spec changed.
+// onlyLeaves lets through what may make a URL free: an object that went, whose spec changed, or that has moved.
 var onlyLeaves = predicate.Funcs{
-	CreateFunc:  func(event.CreateEvent) bool { return false },
-	UpdateFunc:  func(e event.UpdateEvent) bool { return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() },
+	CreateFunc: func(event.CreateEvent) bool { return false },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+			e.ObjectOld.(*v1alpha1.MandrillWebhook).Status.URL != e.ObjectNew.(*v1alpha1.MandrillWebhook).Status.URL
+	},
 	GenericFunc: func(event.GenericEvent) bool { return false },
 }
 
@@ -130,12 +134,18 @@ func (r *Reconciler) referring(index string) handler.EventHandler {
 
 // sharingURL maps an object that went, or both states of one that changed, to those that wait for its URL.
 func (r *Reconciler) sharingURL(ctx context.Context, object client.Object) []reconcile.Request {
-	others, err := r.sameURL(ctx, object.(*v1alpha1.MandrillWebhook))
-	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not find what shares a URL")
-		return nil
+	webhook := object.(*v1alpha1.MandrillWebhook)
+	var found []reconcile.Request
+	for _, url := range []string{webhook.Spec.URL, webhook.Status.URL} {
+		var list v1alpha1.MandrillWebhookList
+		if err := r.Client.List(ctx, &list, client.MatchingFields{byURL: redactURL(url)}); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "Could not find what shares a URL")
+			return nil
+		}
+		list.Items = slices.DeleteFunc(list.Items, func(other v1alpha1.MandrillWebhook) bool { return other.UID == webhook.UID })
+		found = append(found, requests(list.Items)...)
 	}
-	return requests(others)
+	return found
 }
 
 func requests(items []v1alpha1.MandrillWebhook) []reconcile.Request {

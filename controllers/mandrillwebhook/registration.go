@@ -178,6 +178,7 @@ func (r *Reconciler) report(run *state) {
 	status, remote := &run.webhook.Status, run.remote
 	before := status.Upstream
 	status.WebhookID = remote.ID
+	status.URL = redactURL(remote.URL)
 	status.Events = nil
 	for _, event := range remote.Events {
 		status.Events = append(status.Events, mandrill.CurrentName(event))

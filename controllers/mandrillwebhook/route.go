@@ -38,7 +38,6 @@ func (r *Reconciler) route(ctx context.Context, run *state) error {
 	if err := r.checkConflict(ctx, run); err != nil {
 		return err
 	}
-	run.webhook.Status.URL = redactURL(run.url)
 	run.webhook.Status.CloudEventAttributes = cloudEventAttributes(run.webhook)
 	changed, err := r.publish(ctx, run)
 	if err != nil {
@@ -64,7 +63,7 @@ func (r *Reconciler) askReceiver(ctx context.Context, run *state, condition, key
 			retry = min(max(r.Now().Sub(since.LastTransitionTime.Time), firstRouteRetry), lastRouteRetry)
 		}
 		return controllers.Waiting(v1alpha1.ReasonRouteNotServed, retry,
-			fmt.Errorf("the receiver does not serve the URL yet (%w): check that it runs, that it reads the Secret %s, and that the operator reaches it, by --receiver-url or at the URL itself", err, r.RoutesSecret))
+			fmt.Errorf("the receiver does not serve %s yet (%w): check that it runs, that it reads the Secret %s, and that the operator reaches it, by --receiver-url or at the URL itself", redactURL(run.url), err, r.RoutesSecret))
 	}
 	return nil
 }
@@ -115,11 +114,13 @@ func (r *Reconciler) sameURL(ctx context.Context, webhook *v1alpha1.MandrillWebh
 		return nil, nil //nolint:nilerr // without a URL there is nothing to share
 	}
 	var list v1alpha1.MandrillWebhookList
-	if err := r.Client.List(ctx, &list, client.MatchingFields{byURL: wanted}); err != nil {
+	if err := r.Client.List(ctx, &list, client.MatchingFields{byURL: redactURL(wanted)}); err != nil {
 		return nil, fmt.Errorf("listing MandrillWebhooks: %w", err)
 	}
-	itself := func(other v1alpha1.MandrillWebhook) bool { return other.UID == webhook.UID }
-	return slices.DeleteFunc(list.Items, itself), nil
+	return slices.DeleteFunc(list.Items, func(other v1alpha1.MandrillWebhook) bool {
+		theirs, err := r.webhookURL(&other)
+		return err != nil || theirs != wanted || other.UID == webhook.UID
+	}), nil
 }
 
 // precedes tells which of two objects has the better claim to a URL: the one that is registered there, else the

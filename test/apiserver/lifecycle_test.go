@@ -365,10 +365,30 @@ func TestLifecycle(t *testing.T) {
 		await(t, older, "Ready", "True", "Succeeded")
 		younger := i.create(t, true, func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = older.Status.URL })
 		await(t, younger, "Stalled", "True", v1alpha1.ReasonURLConflict)
-		if err := admin.Delete(t.Context(), older); err != nil {
+		shared := older.Status.URL
+		older.Spec.URL = shared + "/moved"
+		if err := admin.Update(t.Context(), older); err != nil {
 			t.Fatal(err)
 		}
 		await(t, younger, "Ready", "True", "Succeeded")
+		await(t, older, "Ready", "True", "Succeeded")
+		if moved, kept := i.hook(older.Status.WebhookID), i.hook(younger.Status.WebhookID); moved.URL != shared+"/moved" || kept.URL != shared {
+			t.Errorf("Mandrill has %s and %s", moved.URL, kept.URL)
+		}
+		third := i.create(t, true, func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = shared })
+		await(t, third, "Stalled", "True", v1alpha1.ReasonURLConflict)
+		if err := admin.Delete(t.Context(), younger); err != nil {
+			t.Fatal(err)
+		}
+		await(t, third, "Ready", "True", "Succeeded")
+		// the same name again: the Secret of the first is still there, because nothing collects garbage here
+		if err := admin.Delete(t.Context(), third); err != nil {
+			t.Fatal(err)
+		}
+		third.ObjectMeta = metav1.ObjectMeta{Namespace: third.Namespace, Name: third.Name}
+		third.Status = v1alpha1.MandrillWebhookStatus{}
+		eventually(t, "the name is free", func() error { return admin.Create(t.Context(), third) })
+		await(t, third, "Ready", "True", "Succeeded")
 	})
 }
 
