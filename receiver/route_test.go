@@ -19,13 +19,10 @@ import (
 
 func TestMatch(t *testing.T) {
 	t.Parallel()
-	document := &routes.Document{}
-	for _, route := range []routes.Route{
+	document := &routes.Document{Routes: []routes.Route{
 		{Name: "alone", URL: "https://a.example/alone"}, {Name: "root", URL: "http://a.example"}, {Name: "escaped", URL: "https://a.example/x%2Fy"},
 		{Name: "a", URL: "https://a.example/shared"}, {Name: "b", URL: "http://b.example:80/shared?x=1"},
-	} {
-		document.Routes = append(document.Routes, route)
-	}
+	}}
 	table, err := receiver.NewTable(document)
 	if err != nil {
 		t.Fatal(err)

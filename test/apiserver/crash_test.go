@@ -1,0 +1,326 @@
+package apiserver_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+)
+
+// errDied stands for the end of the process: whatever the reconcile does with it, nothing is called any more.
+var errDied = errors.New("the process died")
+
+// mortal counts the external calls of an operator and ends it before one of them, or right after: the call was
+// made, and nobody is there to see its answer.
+type mortal struct {
+	calls  int
+	diesAt int // number of the call, from 1; 0 never
+	after  bool
+	dead   bool
+}
+
+func (m *mortal) call(do func() error) error {
+	if m.dead {
+		return errDied
+	}
+	m.calls++
+	if m.calls != m.diesAt {
+		return do()
+	}
+	m.dead = true
+	if m.after {
+		_ = do()
+	}
+	return errDied
+}
+
+// mortalAPI is Mandrill's API as the mortal operator calls it.
+type mortalAPI struct {
+	account.API
+	*mortal
+}
+
+func (a mortalAPI) Webhooks(ctx context.Context) (list []mandrill.Webhook, err error) {
+	err = a.call(func() error { list, err = a.API.Webhooks(ctx); return err })
+	return list, err
+}
+
+func (a mortalAPI) AddWebhook(ctx context.Context, spec mandrill.WebhookSpec) (w mandrill.Webhook, err error) {
+	err = a.call(func() error { w, err = a.API.AddWebhook(ctx, spec); return err })
+	return w, err
+}
+
+func (a mortalAPI) UpdateWebhook(ctx context.Context, id int64, spec mandrill.WebhookSpec) (w mandrill.Webhook, err error) {
+	err = a.call(func() error { w, err = a.API.UpdateWebhook(ctx, id, spec); return err })
+	return w, err
+}
+
+func (a mortalAPI) DeleteWebhook(ctx context.Context, id int64) (w mandrill.Webhook, err error) {
+	err = a.call(func() error { w, err = a.API.DeleteWebhook(ctx, id); return err })
+	return w, err
+}
+
+// crashWorld is one object, a Mandrill of its own, and operators that die.
+type crashWorld struct {
+	t        *testing.T
+	emulator *mandrilltest.Server
+	account  *mandrilltest.Account
+	api      *httptest.Server
+	receiver *httptest.Server
+	routes   types.NamespacedName
+	key      types.NamespacedName
+}
+
+func newCrashWorld(t *testing.T) *crashWorld {
+	t.Helper()
+	namespace := newNamespace(t)
+	createKey(t, namespace, lifecycleKey)
+	w := &crashWorld{
+		t: t, key: types.NamespacedName{Namespace: namespace, Name: "transactional"}, routes: types.NamespacedName{Namespace: namespace, Name: "routes"},
+	}
+	w.emulator = mandrilltest.New(mandrilltest.Options{APIKeys: []string{lifecycleKey}, BatchInterval: time.Hour})
+	t.Cleanup(w.emulator.Close)
+	w.account = w.emulator.Account(lifecycleKey)
+	w.api = httptest.NewServer(w.emulator)
+	t.Cleanup(w.api.Close)
+	w.receiver = httptest.NewServer(http.HandlerFunc(w.serveReceiver))
+	t.Cleanup(w.receiver.Close)
+	webhook := &v1alpha1.MandrillWebhook{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: w.key.Name},
+		Spec: v1alpha1.MandrillWebhookSpec{
+			Events: []v1alpha1.EventName{"open"}, APIKeySecretRef: v1alpha1.SecretKeyRef{Name: "mandrill"}, Sink: v1alpha1.Destination{URI: "http://sink.example"},
+		},
+	}
+	if err := admin.Create(t.Context(), webhook); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// serveReceiver is a receiver with the routes of the moment.
+func (w *crashWorld) serveReceiver(response http.ResponseWriter, request *http.Request) {
+	metrics, logger := receiver.NewMetrics(prometheus.NewRegistry()), slog.New(slog.NewTextHandler(io.Discard, nil))
+	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
+	var secret corev1.Secret
+	if err := admin.Get(request.Context(), w.routes, &secret); err == nil {
+		if err := loaded.Load(secret.Data[routes.Key]); err != nil {
+			w.t.Error(err)
+		}
+	}
+	receiver.NewHandler(receiver.Options{Routes: loaded, Metrics: metrics, Logger: logger}).ServeHTTP(response, request)
+}
+
+// operator returns a reconciler that has just started, with nothing in memory, and dies as the mortal says.
+func (w *crashWorld) operator(m *mortal) *mandrillwebhook.Reconciler {
+	w.t.Helper()
+	direct, err := client.NewWithWatch(environment.Config, client.Options{Scheme: scheme})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	seam := interceptor.NewClient(direct, interceptor.Funcs{
+		// The field selectors of the cache's indexes mean nothing to the API server; there is one object here.
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, _ ...client.ListOption) error {
+			return c.List(ctx, list, client.InNamespace(w.key.Namespace))
+		},
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			return m.call(func() error { return c.Create(ctx, o, opts...) })
+		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			return m.call(func() error { return c.Update(ctx, o, opts...) })
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+			return m.call(func() error { return c.Patch(ctx, o, p, opts...) })
+		},
+		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+			return m.call(func() error { return c.Apply(ctx, o, opts...) })
+		},
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+			return m.call(func() error { return c.SubResource(sub).Patch(ctx, o, p, opts...) })
+		},
+	})
+	return mandrillwebhook.New(mandrillwebhook.Options{
+		Client: seam, Recorder: events.NewFakeRecorder(1000), RoutesSecret: w.routes, PublicURL: w.receiver.URL + "/mandrill",
+		NewAPI: func(key string) (account.API, error) {
+			api, err := mandrill.NewClient(mandrill.ClientOptions{Key: key, BaseURL: w.api.URL + "/api/1.0"})
+			return mortalAPI{api, m}, err
+		},
+	})
+}
+
+// run reconciles until the operator dies or there is nothing left to do, and returns how many calls it made.
+func (w *crashWorld) run(m *mortal) int {
+	w.t.Helper()
+	operator := w.operator(m)
+	for range 20 {
+		var webhook v1alpha1.MandrillWebhook
+		if err := admin.Get(w.t.Context(), w.key, &webhook); apierrors.IsNotFound(err) {
+			return m.calls
+		} else if err != nil {
+			w.t.Fatal(err)
+		}
+		result, err := operator.Reconcile(w.t.Context(), &webhook)
+		if m.dead || err == nil && (result == reconcile.Result{} || result.RequeueAfter > time.Minute) {
+			return m.calls
+		}
+	}
+	w.t.Fatalf("no end after 20 reconciles:\n%+v", w.webhook().Status.Conditions)
+	return 0
+}
+
+func (w *crashWorld) webhook() *v1alpha1.MandrillWebhook {
+	w.t.Helper()
+	var webhook v1alpha1.MandrillWebhook
+	if err := admin.Get(w.t.Context(), w.key, &webhook); err != nil {
+		w.t.Fatal(err)
+	}
+	return &webhook
+}
+
+// check asserts what must hold whatever died: one webhook, its key in the Secret and in use, Ready.
+func (w *crashWorld) check() error {
+	remote := w.account.Webhooks()
+	if len(remote) != 1 {
+		return fmt.Errorf("Mandrill has %d webhooks", len(remote)) //nolint:staticcheck // a name
+	}
+	webhook, hook := w.webhook(), remote[0]
+	if ready := condition(webhook, "Ready"); ready.Status != metav1.ConditionTrue || ready.ObservedGeneration != webhook.Generation {
+		return fmt.Errorf("the conditions are %+v", webhook.Status.Conditions)
+	}
+	if webhook.Status.WebhookID != hook.ID || webhook.Status.URL != hook.URL || webhook.Spec.Description != hook.Description ||
+		fmt.Sprint(webhook.Spec.Events) != fmt.Sprint(hook.Events) {
+		return fmt.Errorf("Mandrill has %+v for %+v and status %+v", hook, webhook.Spec, webhook.Status) //nolint:staticcheck // a name
+	}
+	var secret corev1.Secret
+	if err := admin.Get(w.t.Context(), types.NamespacedName{Namespace: w.key.Namespace, Name: "transactional-signing-key"}, &secret); err != nil {
+		return err
+	}
+	if string(secret.Data["signing-key"]) != hook.AuthKey || string(secret.Data["url"]) != hook.URL {
+		return errors.New("the Secret has another key or URL")
+	}
+	request, err := mandrilltest.NewRequest(w.t.Context(), hook.URL, hook.URL, hook.AuthKey, []byte("[]"))
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("the receiver answers a signed batch with %d", response.StatusCode)
+	}
+	return nil
+}
+
+// The operator dies before and after every call that it makes to Mandrill and every write to Kubernetes, once and
+// at two places in a row. Then one that lives finds everything.
+func TestCrashes(t *testing.T) {
+	t.Parallel()
+	edit := func(w *crashWorld, change func(*v1alpha1.MandrillWebhook)) {
+		w.t.Helper()
+		webhook := w.webhook()
+		change(webhook)
+		if err := admin.Update(w.t.Context(), webhook); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	gone := func(w *crashWorld) error {
+		if err := admin.Get(w.t.Context(), w.key, &v1alpha1.MandrillWebhook{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the object is still there: %w", errors.Join(err))
+		}
+		var secret corev1.Secret
+		if err := admin.Get(w.t.Context(), w.routes, &secret); err != nil || strings.Contains(string(secret.Data[routes.Key]), "transactional") {
+			return fmt.Errorf("the route is still there, or error %w", errors.Join(err))
+		}
+		if n := len(w.account.Webhooks()); n != 0 {
+			return fmt.Errorf("Mandrill still has %d webhooks", n) //nolint:staticcheck // a name
+		}
+		return nil
+	}
+	for _, test := range []struct {
+		name   string
+		exists bool // the object is Ready before
+		change func(*crashWorld)
+		check  func(*crashWorld) error
+	}{
+		{"create", false, func(*crashWorld) {}, (*crashWorld).check},
+		{"new URL", true, func(w *crashWorld) {
+			edit(w, func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = w.receiver.URL + "/new" })
+		}, (*crashWorld).check},
+		{"new events and description", true, func(w *crashWorld) {
+			edit(w, func(o *v1alpha1.MandrillWebhook) {
+				o.Spec.Events, o.Spec.Description = []v1alpha1.EventName{"click", "spam"}, "changed"
+			})
+		}, (*crashWorld).check},
+		{"key reset", true, func(w *crashWorld) {
+			if _, err := w.account.ResetKey(w.account.Webhooks()[0].ID); err != nil {
+				w.t.Fatal(err)
+			}
+		}, (*crashWorld).check},
+		{"delete", true, func(w *crashWorld) {
+			if err := admin.Delete(w.t.Context(), w.webhook()); err != nil {
+				w.t.Fatal(err)
+			}
+		}, gone},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			prepare := func() *crashWorld {
+				w := newCrashWorld(t)
+				if test.exists {
+					w.run(&mortal{})
+					if err := w.check(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				test.change(w)
+				return w
+			}
+			calls := prepare().run(&mortal{})
+			if calls < 2 {
+				t.Fatalf("only %d calls were made", calls)
+			}
+			for first := 1; first <= calls; first++ {
+				for _, after := range []bool{false, true} {
+					for second := range calls + 1 { // 0: dies once
+						w := prepare()
+						w.run(&mortal{diesAt: first, after: after})
+						if second > 0 {
+							w.run(&mortal{diesAt: second, after: after})
+						}
+						w.run(&mortal{})
+						if err := test.check(w); err != nil {
+							t.Errorf("died at call %d, then %d, of %d (after it: %t): %v", first, second, calls, after, err)
+						}
+					}
+				}
+			}
+			t.Logf("%d calls", calls)
+		})
+	}
+}
