@@ -205,7 +205,7 @@ func (w *crashWorld) webhook() *v1alpha1.MandrillWebhook {
 func (w *crashWorld) check() error {
 	remote := w.account.Webhooks()
 	if len(remote) != 1 {
-		return fmt.Errorf("Mandrill has %d webhooks", len(remote)) //nolint:staticcheck // a name
+		return fmt.Errorf("Mandrill has %d webhooks", len(remote))
 	}
 	webhook, hook := w.webhook(), remote[0]
 	if ready := condition(webhook, "Ready"); ready.Status != metav1.ConditionTrue || ready.ObservedGeneration != webhook.Generation {
@@ -213,7 +213,7 @@ func (w *crashWorld) check() error {
 	}
 	if webhook.Status.WebhookID != hook.ID || webhook.Status.URL != hook.URL || webhook.Spec.Description != hook.Description ||
 		fmt.Sprint(webhook.Spec.Events) != fmt.Sprint(hook.Events) {
-		return fmt.Errorf("Mandrill has %+v for %+v and status %+v", hook, webhook.Spec, webhook.Status) //nolint:staticcheck // a name
+		return fmt.Errorf("Mandrill has %+v for %+v and status %+v", hook, webhook.Spec, webhook.Status)
 	}
 	var secret corev1.Secret
 	if err := admin.Get(w.t.Context(), types.NamespacedName{Namespace: w.key.Namespace, Name: "transactional-signing-key"}, &secret); err != nil {
@@ -258,7 +258,7 @@ func TestCrashes(t *testing.T) {
 			return fmt.Errorf("the route is still there, or error %w", errors.Join(err))
 		}
 		if n := len(w.account.Webhooks()); n != 0 {
-			return fmt.Errorf("Mandrill still has %d webhooks", n) //nolint:staticcheck // a name
+			return fmt.Errorf("Mandrill still has %d webhooks", n)
 		}
 		return nil
 	}
