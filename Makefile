@@ -23,6 +23,7 @@ demo: build $(if $(KUBEBUILDER_ASSETS),,assets)
 ## test: unit, HTTP, reconcile and API server tests
 test: $(if $(KUBEBUILDER_ASSETS),,assets)
 	@KUBEBUILDER_ASSETS=$${KUBEBUILDER_ASSETS:-$$(hack/cluster/build.sh etcd kube-apiserver)} CGO_ENABLED=1 go test -race ./...
+	@cd test/conformance && CGO_ENABLED=1 go test -race ./...
 
 ## fuzz: every fuzz target for FUZZTIME (60s)
 fuzz:

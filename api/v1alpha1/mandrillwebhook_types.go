@@ -27,7 +27,10 @@ type MandrillWebhook struct {
 
 	// +required
 	Spec MandrillWebhookSpec `json:"spec"`
+	// The default tells kstatus that an object which nobody has looked at yet is in progress.
+	//
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status MandrillWebhookStatus `json:"status,omitempty"`
 }
 

@@ -68,7 +68,7 @@ func (r *Reconciler) stillDeleting(ctx context.Context, webhook *v1alpha1.Mandri
 	if failingSince(webhook).IsZero() {
 		meta.RemoveStatusCondition(conditions.List, v1alpha1.ConditionReconciling) // the time starts now
 	}
-	waiting := controllers.Waiting(v1alpha1.ReasonDeleting, deletionRetry, fmt.Errorf("deleting the webhook at Mandrill: %w", cause))
+	waiting := controllers.Waiting(v1alpha1.ReasonDeleting, deletionRetry, fmt.Errorf("deleting the webhook at Mandrill, which is tried for 10 minutes: %w", cause))
 	conditions.Summarise(waiting)
 	webhook.Status.ObservedGeneration = webhook.Generation
 	if err := r.Client.Status().Patch(ctx, webhook, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {

@@ -633,7 +633,7 @@ func TestDeletionIsNotBlockedForEver(t *testing.T) {
 			if err != nil || result.RequeueAfter == 0 {
 				t.Fatalf("got %v, %v; want another try soon", result, err)
 			}
-			w.assert("Ready", "False", "Deleting", "deleting the webhook at Mandrill")
+			w.assert("Ready", "False", "Deleting", "deleting the webhook at Mandrill, which is tried for 10 minutes")
 			w.assert("Reconciling", "True", "Deleting", "")
 			w.events()
 			w.mu.Lock()

@@ -178,6 +178,9 @@ func TestDefaults(t *testing.T) {
 	if spec := webhook.Spec; spec.APIKeySecretRef.Key != "api-key" || spec.Receiver != v1alpha1.ReceiverShared || spec.DeletionPolicy != v1alpha1.DeletionDelete || spec.Suspend || spec.Delivery != nil {
 		t.Errorf("defaults are %+v", spec)
 	}
+	if webhook.Status.ObservedGeneration != -1 {
+		t.Errorf("observedGeneration is %d, want -1 until somebody looked", webhook.Status.ObservedGeneration)
+	}
 }
 
 // The kind can be found as Knative's tools look for sources, and under its short name.
