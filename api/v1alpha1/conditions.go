@@ -55,6 +55,10 @@ const (
 	// ReasonURLMissing: spec.url is empty and the operator has no public URL to make one from. Set spec.url, or
 	// run the operator with --public-url.
 	ReasonURLMissing = "URLMissing"
+	// ReasonURLSecretNotFound: the Secret of spec.urlSecretRef does not exist. Create it.
+	ReasonURLSecretNotFound = "URLSecretNotFound"
+	// ReasonURLSecretMissing: the Secret does not have the key of spec.urlSecretRef, or it is empty. Add it.
+	ReasonURLSecretMissing = "URLSecretMissing"
 	// ReasonRouteNotServed: the receiver does not answer for the URL yet. If it lasts, check that the receiver
 	// runs, that it reads the Secret of the operator's --routes-secret, and that the operator reaches it.
 	ReasonRouteNotServed = "RouteNotServed"

@@ -46,7 +46,7 @@ type MandrillWebhookList struct {
 // MandrillWebhookSpec is what the user wants.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.signingKeySecretName) == has(oldSelf.signingKeySecretName) && (!has(self.signingKeySecretName) || self.signingKeySecretName == oldSelf.signingKeySecretName)",message="signingKeySecretName cannot be changed, because whoever reads the Secret knows it by its name: create a new MandrillWebhook instead"
-// +kubebuilder:validation:XValidation:rule="!has(self.urlSecretRef)",message="urlSecretRef is not available yet: leave it out; to make the URL itself secret write it as https://user:password@host/path"
+// +kubebuilder:validation:XValidation:rule="!(has(self.url) && has(self.urlSecretRef) && (self.url.contains('?' + self.urlSecretRef.parameter + '=') || self.url.contains('&' + self.urlSecretRef.parameter + '=')))",message="url already has the parameter that urlSecretRef sets: take it out of the URL"
 // +kubebuilder:validation:XValidation:rule="!has(self.inbound)",message="inbound is not available yet: leave it out, and add inbound routes that post to this webhook's URL in Mandrill"
 // +kubebuilder:validation:XValidation:rule="!has(self.receiver) || self.receiver == 'Shared'",message="receiver Sidecar is not available yet: leave receiver out or write Shared"
 type MandrillWebhookSpec struct {
@@ -60,7 +60,9 @@ type MandrillWebhookSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#]+([/?][^#]*)?$') && isURL(self)",message="url must be absolute and without a fragment: write https://host/path (http is accepted)"
 	URL string `json:"url,omitempty"`
 
-	// URLSecretRef names a Secret whose value becomes a query parameter of the URL. Not available yet: refused.
+	// URLSecretRef names a Secret whose value becomes a query parameter of the URL, in what Mandrill registers and in
+	// what the receiver demands, and nowhere else. When the Secret changes, both are brought in line, and the URL
+	// with the earlier value is accepted for 24 hours more.
 	//
 	// +optional
 	URLSecretRef *URLSecretRef `json:"urlSecretRef,omitempty"`
@@ -179,7 +181,8 @@ type URLSecretRef struct {
 	//
 	// +optional
 	// +kubebuilder:default=secret
-	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_.-]{1,64}$`
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_.-]+$`
 	Parameter string `json:"parameter,omitempty"`
 }
 
@@ -314,7 +317,7 @@ type MandrillWebhookStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// URL as registered, with its userinfo hidden.
+	// URL as registered, with its userinfo and the parameter of spec.urlSecretRef hidden.
 	//
 	// +optional
 	URL string `json:"url,omitempty"`

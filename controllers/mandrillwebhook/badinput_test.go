@@ -35,6 +35,12 @@ func ref(apiVersion, kind, name string) func(*v1alpha1.MandrillWebhook) {
 	}
 }
 
+func urlSecret(name string) func(*v1alpha1.MandrillWebhook) {
+	return func(o *v1alpha1.MandrillWebhook) {
+		o.Spec.URLSecretRef = &v1alpha1.URLSecretRef{Name: name, Key: "token", Parameter: "secret"}
+	}
+}
+
 func unchanged(*v1alpha1.MandrillWebhook) {}
 
 func TestBadInput(t *testing.T) {
@@ -89,6 +95,11 @@ func TestBadInput(t *testing.T) {
 			stalls, "SinkProvided", "SinkNotAddressable", "has 2 ports and none is 80: write the address as sink.uri, such as http://many.shop.svc.cluster.local:8080/", nil},
 		{"no URL", unchanged, func(w *world) { w.reconciler.PublicURL = "" },
 			stalls, "ReceiverReady", "URLMissing", "set spec.url, or run the operator with --public-url", nil},
+		{"no Secret for the URL", urlSecret("nowhere"), nil,
+			waits, "ReceiverReady", "URLSecretNotFound", `there is no Secret "nowhere" in this namespace: create it with the secret part of the URL under "token"`, nil},
+		{"nothing in the URL's Secret", urlSecret("hook"), func(w *world) {
+			w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "hook"}, Data: map[string][]byte{"token": []byte(" \n")}})
+		}, stalls, "ReceiverReady", "URLSecretMissing", `the Secret "hook" has no "token", or it is empty`, nil},
 		{"no receiver", unchanged, func(w *world) { w.receiver.Close() },
 			waits, "ReceiverReady", "RouteNotServed", "/mandrill/shop/transactional yet (", nil},
 		{"a receiver that does not know the URL", unchanged, func(w *world) { w.receiver.Config.Handler = http.NotFoundHandler() },

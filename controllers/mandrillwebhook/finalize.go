@@ -84,8 +84,8 @@ func (r *Reconciler) unregister(ctx context.Context, webhook *v1alpha1.MandrillW
 		return nil
 	}
 	run := &state{webhook: webhook}
-	if url, err := r.webhookURL(webhook); err == nil {
-		run.url = url
+	if err := r.resolveURL(ctx, run); err != nil && !isStep(err) { // a URL that is not known any more finds nothing
+		return err
 	}
 	if err := r.storedKey(ctx, run); err != nil && !isStep(err) { // another's Secret says nothing
 		return err

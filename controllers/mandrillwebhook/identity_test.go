@@ -121,6 +121,54 @@ func TestURLGracePeriod(t *testing.T) {
 	}
 }
 
+// The secret part of the URL is registered and demanded, is shown nowhere, and may change.
+func TestURLSecret(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "hook"}, Data: map[string][]byte{"token": []byte("s3ntinel &1\n")}})
+	w.apply(urlSecret("hook"))
+	// Mandrill quotes the URL, in its own way
+	quoted := strings.ReplaceAll(w.receiver.URL+"/mandrill/shop/transactional?secret=s3ntinel+%261 or s3ntinel &1", "/", `\/`)
+	w.emulator.Fail("webhooks/add", mandrilltest.Fault{Status: 400, Name: "ValidationError", Code: -2, Message: `Validation error: {"url":"` + quoted + `"}`})
+	if _, err := w.reconcile(); err == nil || strings.Contains(err.Error(), "s3ntinel") {
+		t.Errorf("error is %v", err)
+	}
+	webhook := w.mustReconcile()
+	w.events() // and none of them, nor the conditions, has it
+	first := w.receiver.URL + "/mandrill/shop/transactional?secret=s3ntinel+%261"
+	hook := w.account.Webhooks()[0]
+	if hook.URL != first || webhook.Status.URL != w.receiver.URL+"/mandrill/shop/transactional?secret=hidden" {
+		t.Errorf("Mandrill has %s, the status %s", hook.URL, webhook.Status.URL)
+	}
+	if got := w.post(strings.Replace(first, "s3ntinel", "other", 1), hook.AuthKey); got != http.StatusForbidden {
+		t.Errorf("without the secret the receiver answers %d", got)
+	}
+	secret := w.secret(types.NamespacedName{Namespace: "shop", Name: "hook"})
+	secret.Data["token"] = []byte("s3ntinel2")
+	if err := w.client.Update(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	w.mustReconcile()
+	second := w.receiver.URL + "/mandrill/shop/transactional?secret=s3ntinel2"
+	if got := w.account.Webhooks(); len(got) != 1 || got[0].URL != second || got[0].ID != hook.ID {
+		t.Errorf("Mandrill has %+v", got)
+	}
+	if w.post(first, hook.AuthKey) != http.StatusOK || w.post(second, hook.AuthKey) != http.StatusOK {
+		t.Error("during the grace period both URLs must be accepted")
+	}
+	w.events()
+	w.advance(25 * time.Hour)
+	w.mustReconcile()
+	if w.post(first, hook.AuthKey) != http.StatusForbidden || w.post(second, hook.AuthKey) != http.StatusOK {
+		t.Error("after the grace period the new URL alone must be accepted")
+	}
+	w.restart()
+	w.deleteObject(true)
+	if got := w.account.Webhooks(); len(got) != 0 {
+		t.Errorf("Mandrill still has %+v", got)
+	}
+}
+
 // The status may be lost, and the URL changed at the same time: the Secret still says which webhook is ours.
 func TestLostStatusAndChangedURL(t *testing.T) {
 	t.Parallel()

@@ -34,10 +34,10 @@ const (
 
 // Indexes of MandrillWebhooks in the cache.
 const (
-	byAPIKeySecret = "spec.apiKeySecretRef.name" //nolint:gosec // a field's name
-	bySinkService  = "spec.sink.ref.name"
-	byURL          = "spec.url" // or the default URL; without its userinfo, as in the status
-	byWebhookID    = "status.webhookID"
+	bySecret      = "spec.*SecretRef.name"
+	bySinkService = "spec.sink.ref.name"
+	byURL         = "spec.url" // or the default URL; without its userinfo, as in the status
+	byWebhookID   = "status.webhookID"
 )
 
 // +kubebuilder:rbac:groups=mandrill-operator.io,resources=mandrillwebhooks,verbs=get;list;watch;patch;update
@@ -62,7 +62,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 	return ctrl.NewControllerManagedBy(manager).
 		For(&v1alpha1.MandrillWebhook{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Owns(&corev1.Secret{}, builder.OnlyMetadata).
-		Watches(&corev1.Secret{}, r.referring(byAPIKeySecret), builder.OnlyMetadata).
+		Watches(&corev1.Secret{}, r.referring(bySecret), builder.OnlyMetadata).
 		Watches(&corev1.Service{}, r.referring(bySinkService)).
 		WatchesRawSource(source.Channel(r.changed, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.MandrillWebhook{}, handler.EnqueueRequestsFromMapFunc(r.sharingURL), builder.WithPredicates(onlyLeaves)).
@@ -76,8 +76,13 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 // Indexes are how MandrillWebhooks are found in the cache, by the name of the index.
 func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
 	return map[string]client.IndexerFunc{
-		byAPIKeySecret: func(object client.Object) []string {
-			return []string{object.(*v1alpha1.MandrillWebhook).Spec.APIKeySecretRef.Name}
+		bySecret: func(object client.Object) []string {
+			spec := object.(*v1alpha1.MandrillWebhook).Spec
+			names := []string{spec.APIKeySecretRef.Name}
+			if spec.URLSecretRef != nil {
+				names = append(names, spec.URLSecretRef.Name)
+			}
+			return names
 		},
 		bySinkService: func(object client.Object) []string {
 			if ref := object.(*v1alpha1.MandrillWebhook).Spec.Sink.Ref; ref != nil && ref.APIVersion == "v1" && ref.Kind == "Service" {
@@ -136,9 +141,13 @@ func (r *Reconciler) referring(index string) handler.EventHandler {
 func (r *Reconciler) sharingURL(ctx context.Context, object client.Object) []reconcile.Request {
 	webhook := object.(*v1alpha1.MandrillWebhook)
 	var found []reconcile.Request
-	for _, url := range []string{webhook.Spec.URL, webhook.Status.URL} {
+	wanted, err := r.webhookURL(webhook)
+	if err != nil {
+		wanted = "" // nobody waits for it
+	}
+	for _, url := range []string{redactURL(wanted), withoutSecret(webhook.Status.URL)} {
 		var list v1alpha1.MandrillWebhookList
-		if err := r.Client.List(ctx, &list, client.MatchingFields{byURL: redactURL(url)}); err != nil {
+		if err := r.Client.List(ctx, &list, client.MatchingFields{byURL: url}); err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "Could not find what shares a URL")
 			return nil
 		}

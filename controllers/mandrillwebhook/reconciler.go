@@ -85,14 +85,15 @@ func New(options Options) *Reconciler {
 
 // state is what the steps of one reconcile hand on.
 type state struct {
-	webhook *v1alpha1.MandrillWebhook
-	account *account.Account
-	url     string            // as registered, secret parts included
-	secret  map[string][]byte // of the signing key, nil when there is none
-	stored  identity          // what the Secret has as present
-	retired []retired         // what it has as accepted still
-	sink    destination       // resolved
-	remote  mandrill.Webhook  // as Mandrill has it
+	webhook   *v1alpha1.MandrillWebhook
+	account   *account.Account
+	url       string            // to register, secret parts included
+	urlSecret string            // the part of it that comes from a Secret
+	secret    map[string][]byte // of the signing key, nil when there is none
+	stored    identity          // what the Secret has as present
+	retired   []retired         // what it has as accepted still
+	sink      destination       // resolved
+	remote    mandrill.Webhook  // as Mandrill has it
 }
 
 // Reconcile brings Mandrill and the cluster in line with one object.

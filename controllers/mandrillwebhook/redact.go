@@ -30,15 +30,12 @@ func userinfoOf(text string) string {
 	return authority[:at]
 }
 
-// redact hides the userinfo of a URL wherever it stands in a text of somebody else's, as it is written in the
-// URL and decoded: who quotes a URL may write it in another way.
-func redact(text, registered string) string {
-	userinfo := userinfoOf(registered)
-	if userinfo == "" {
-		return text
-	}
+// hide hides what is secret of the object's URL wherever it stands in a text of somebody else's, as it is written in
+// the URL and decoded: who quotes a URL may write it in another way.
+func (s *state) hide(text string) string {
+	userinfo := userinfoOf(s.url)
 	_, password, _ := strings.Cut(userinfo, ":")
-	for _, secret := range []string{userinfo, password} {
+	for _, secret := range []string{userinfo, password, url.QueryEscape(s.urlSecret), s.urlSecret} {
 		decoded, err := url.PathUnescape(secret)
 		if err != nil {
 			decoded = secret

@@ -78,7 +78,7 @@ func (r *Reconciler) leaveAccount(ctx context.Context, run *state) {
 	}
 	if err := before.Delete(ctx, id); err != nil {
 		r.warn(run.webhook, v1alpha1.ReasonOrphaned,
-			fmt.Sprintf("The API key is another account's, and webhook %d could not be deleted in the account before, delete it there: %s", id, redact(err.Error(), run.url)))
+			fmt.Sprintf("The API key is another account's, and webhook %d could not be deleted in the account before, delete it there: %s", id, run.hide(err.Error())))
 		return
 	}
 	r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d in the account that was used before", id))
@@ -155,14 +155,14 @@ func sameSet(a, b []string) bool {
 
 // refusal gives an error of the API its class. Its message is Mandrill's, without the URL's secret.
 func (s *state) refusal(doing string, err error) error {
-	text := fmt.Errorf("%s: %s", doing, redact(err.Error(), s.url))
+	text := fmt.Errorf("%s: %s", doing, s.hide(err.Error()))
 	switch {
 	case errors.Is(err, mandrill.ErrInvalidKey):
 		return controllers.StalledAt(v1alpha1.ReasonInvalidAPIKey, refusedRetry,
 			fmt.Errorf("Mandrill does not accept the API key: put a valid one into the Secret %q", s.webhook.Spec.APIKeySecretRef.Name)) //nolint:staticcheck // a name
 	case errors.Is(err, mandrill.ErrValidation) && strings.Contains(err.Error(), `"url"`):
 		return controllers.Transient(v1alpha1.ReasonURLCheckFailed,
-			fmt.Errorf("Mandrill asked the URL and did not get the answer 200: check DNS, ingress and certificate of %s (%w)", redactURL(s.url), text)) //nolint:staticcheck // a name
+			fmt.Errorf("Mandrill asked the URL and did not get the answer 200: check DNS, ingress and certificate of %s (%w)", s.hide(s.url), text)) //nolint:staticcheck // a name
 	case mandrill.Temporary(err), errors.Is(err, mandrill.ErrUnknownWebhook): // deleted a moment ago: list again
 		return text
 	}
@@ -178,7 +178,7 @@ func (r *Reconciler) report(run *state) {
 	status, remote := &run.webhook.Status, run.remote
 	before := status.Upstream
 	status.WebhookID = remote.ID
-	status.URL = redactURL(remote.URL)
+	status.URL = r.shownURL(run.webhook)
 	status.Events = nil
 	for _, event := range remote.Events {
 		status.Events = append(status.Events, mandrill.CurrentName(event))
@@ -186,7 +186,7 @@ func (r *Reconciler) report(run *state) {
 	next := &v1alpha1.Upstream{
 		CreatedAt: optionalTime(remote.CreatedAt), LastSentAt: optionalTime(remote.LastSentAt),
 		BatchesSent: remote.BatchesSent, EventsSent: remote.EventsSent,
-		LastError: redact(remote.LastError, run.url),
+		LastError: run.hide(remote.LastError),
 	}
 	if before != nil {
 		next.LastCheckedAt = before.LastCheckedAt

@@ -2,10 +2,8 @@ package mandrillwebhook
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -31,8 +29,7 @@ const (
 // route hands the receiver its route and waits until it is served, because Mandrill asks the URL while it
 // registers the webhook.
 func (r *Reconciler) route(ctx context.Context, run *state) error {
-	var err error
-	if run.url, err = r.webhookURL(run.webhook); err != nil {
+	if err := r.resolveURL(ctx, run); err != nil {
 		return err
 	}
 	if err := r.checkConflict(ctx, run); err != nil {
@@ -63,21 +60,9 @@ func (r *Reconciler) askReceiver(ctx context.Context, run *state, condition, key
 			retry = min(max(r.Now().Sub(since.LastTransitionTime.Time), firstRouteRetry), lastRouteRetry)
 		}
 		return controllers.Waiting(v1alpha1.ReasonRouteNotServed, retry,
-			fmt.Errorf("the receiver does not serve %s yet (%w): check that it runs, that it reads the Secret %s, and that the operator reaches it, by --receiver-url or at the URL itself", redactURL(run.url), err, r.RoutesSecret))
+			fmt.Errorf("the receiver does not serve %s yet (%w): check that it runs, that it reads the Secret %s, and that the operator reaches it, by --receiver-url or at the URL itself", r.shownURL(run.webhook), err, r.RoutesSecret))
 	}
 	return nil
-}
-
-// webhookURL is the URL to register, byte for byte.
-func (r *Reconciler) webhookURL(webhook *v1alpha1.MandrillWebhook) (string, error) {
-	if webhook.Spec.URL != "" {
-		return webhook.Spec.URL, nil
-	}
-	if r.PublicURL == "" {
-		return "", controllers.Stalled(v1alpha1.ReasonURLMissing,
-			errors.New("the object has no URL and the operator no public one: set spec.url, or run the operator with --public-url"))
-	}
-	return strings.TrimRight(r.PublicURL, "/") + "/" + webhook.Namespace + "/" + webhook.Name, nil
 }
 
 // checkConflict refuses a URL that another object has a better claim to. What this object has at Mandrill, and the
@@ -88,7 +73,7 @@ func (r *Reconciler) checkConflict(ctx context.Context, run *state) error {
 		return err
 	}
 	for _, other := range others {
-		if !precedes(&other, run.webhook, run.url) {
+		if !r.precedes(&other, run.webhook) {
 			continue
 		}
 		if other.Status.WebhookID == run.webhook.Status.WebhookID {
@@ -125,9 +110,9 @@ func (r *Reconciler) sameURL(ctx context.Context, webhook *v1alpha1.MandrillWebh
 
 // precedes tells which of two objects has the better claim to a URL: the one that is registered there, else the
 // older one.
-func precedes(a, b *v1alpha1.MandrillWebhook, url string) bool {
+func (r *Reconciler) precedes(a, b *v1alpha1.MandrillWebhook) bool {
 	registered := func(o *v1alpha1.MandrillWebhook) bool {
-		return o.Status.WebhookID != 0 && o.Status.URL == redactURL(url)
+		return o.Status.WebhookID != 0 && o.Status.URL == r.shownURL(o)
 	}
 	if registered(a) != registered(b) {
 		return registered(a)

@@ -98,7 +98,10 @@ func TestValidation(t *testing.T) {
 		{"delivery.contentMode", []string{`delivery: {contentMode: Binary}`}, []string{`delivery: {contentMode: Structured}`, `delivery: {contentMode: Batched}`}, "delivery.contentMode Structured and Batched are not available yet"},
 		{"delivery.retry", nil, []string{`delivery: {retry: 0}`, `delivery: {retry: 10}`, `delivery: {backoffPolicy: linear}`, `delivery: {backoffDelay: PT1S}`}, "delivery.retry, backoffPolicy and backoffDelay are not available yet: leave them out"},
 		{"delivery.deadLetterSink", nil, []string{`delivery: {deadLetterSink: {uri: "http://dlq.example/"}}`}, "delivery.deadLetterSink is not available yet: leave it out"},
-		{"urlSecretRef", nil, []string{`urlSecretRef: {name: hook-secret, key: token}`}, "urlSecretRef is not available yet: leave it out"},
+		{"urlSecretRef", []string{`urlSecretRef: {name: hook-secret, key: token}`, `{urlSecretRef: {name: a, key: b, parameter: p.q}, url: "https://a.example/?x=1"}`}, []string{
+			`{urlSecretRef: {name: a, key: b}, url: "https://a.example/?secret=1"}`, `{urlSecretRef: {name: a, key: b, parameter: p}, url: "https://a.example/?x=1&p="}`,
+		}, "url already has the parameter that urlSecretRef sets: take it out of the URL"},
+		{"urlSecretRef incomplete", nil, []string{`urlSecretRef: {key: token}`, `urlSecretRef: {name: a}`, `urlSecretRef: {name: a, key: b, parameter: "a b"}`, `urlSecretRef: {name: a, key: b, parameter: ""}`}, "spec.urlSecretRef"},
 		{"inbound", nil, []string{`inbound: {routes: [{domain: in.example.com, pattern: "help-*"}]}`}, "inbound is not available yet: leave it out"},
 		{"receiver", []string{`receiver: Shared`}, []string{`receiver: Sidecar`}, "receiver Sidecar is not available yet: leave receiver out or write Shared"},
 		{"receiver nobody knows", nil, []string{`receiver: Mine`}, "Unsupported value"},
