@@ -100,6 +100,10 @@ const (
 	ReasonDelivered = "Delivered"
 	// ReasonLastAttemptFailed: Mandrill reports an error, which may be over; the message has its words.
 	ReasonLastAttemptFailed = "LastAttemptFailed"
+	// ReasonDisabled: Mandrill has emptied the webhook's events because too many batches failed. The operator
+	// enables it again, after a pause that grows from 1 to 60 minutes. Find out why the batches fail: look at the
+	// sink, and at the receiver's log and metrics.
+	ReasonDisabled = "Disabled"
 	// ReasonNothingSentYet: Mandrill has not sent anything yet. Nothing to do.
 	ReasonNothingSentYet = "NothingSentYet"
 )

@@ -259,6 +259,10 @@ func TestSinks(t *testing.T) {
 		w.create(broker("default", map[string]any{"url": "https://broker.example/shop/default", "CACerts": theirCerts}))
 		w.apply(func(o *v1alpha1.MandrillWebhook) { o.Spec.Sink = test.sink })
 		status := w.mustReconcile().Status
+		result, err := w.reconcile()
+		if want := test.sink.Ref != nil && test.sink.Ref.Kind == "Broker"; err != nil || want != (result.RequeueAfter == time.Minute) {
+			t.Errorf("%s: got %v, %v; an address that is not watched must be looked at again", name, result, err)
+		}
 		if status.SinkURI != test.want || status.SinkCACerts != test.wantCAs || w.routes()[0].Sink.URI != test.want || w.routes()[0].Sink.CACerts != test.wantCAs {
 			t.Errorf("%s: got %s with %q, want %s with %q", name, status.SinkURI, status.SinkCACerts, test.want, test.wantCAs)
 		}

@@ -41,6 +41,7 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 		return ctrl.Result{}, err
 	}
 	r.accounts.Forget(client.ObjectKeyFromObject(webhook))
+	r.repairs.forget(client.ObjectKeyFromObject(webhook))
 	before := webhook.DeepCopy()
 	controllerutil.RemoveFinalizer(webhook, Finalizer)
 	if err := r.Client.Patch(ctx, webhook, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
@@ -122,7 +123,7 @@ func (r *Reconciler) ours(ctx context.Context, run *state, list []mandrill.Webho
 	if !known {
 		return nil, nil //nolint:nilnil // there is none
 	}
-	if owner, err := r.claimant(ctx, run.webhook, found.ID); err != nil || owner != nil {
+	if owner, err := r.claimant(ctx, run.webhook, found); err != nil || owner != nil {
 		return nil, err
 	}
 	if found.ID == run.webhook.Status.WebhookID || found.AuthKey == run.stored.Key {

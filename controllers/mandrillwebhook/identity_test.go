@@ -352,3 +352,45 @@ func TestDeletionAfterTheOperatorWasAway(t *testing.T) {
 		t.Errorf("Mandrill still has %+v", got)
 	}
 }
+
+// A webhook that Mandrill disabled is enabled again, after a pause that grows, and the user is told.
+func TestDisabledWebhook(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *mandrillwebhook.Options) { o.Resync = time.Nanosecond }) // every reconcile lists
+	w.apply()
+	w.mustReconcile()
+	id := w.account.Webhooks()[0].ID
+	w.events()
+	disable := func() {
+		w.account.Edit(id, func(spec *mandrill.WebhookSpec) { spec.Events = nil })
+		w.advance(time.Second)
+	}
+	enabled := func() bool { return len(w.account.Webhooks()[0].Events) == 3 }
+	disable()
+	w.mustReconcile()
+	if !enabled() {
+		t.Fatal("the first repair was not made at once")
+	}
+	w.assert("Delivering", "False", "Disabled", "Mandrill has disabled the webhook, because too many batches failed")
+	w.assertEvent("Warning Disabled")
+	for _, pause := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
+		pause *= time.Minute
+		disable()
+		result, err := w.reconcile()
+		if err != nil || result.RequeueAfter != pause-time.Second || enabled() {
+			t.Fatalf("got %v, %v, enabled %t; want another look in %s", result, err, enabled(), pause)
+		}
+		w.assert("Registered", "False", "Disabled", "it is enabled again after a pause")
+		w.advance(pause)
+		w.mustReconcile()
+		if !enabled() {
+			t.Fatalf("not enabled after %s", pause)
+		}
+	}
+	w.advance(25 * time.Hour)
+	disable()
+	w.mustReconcile()
+	if !enabled() {
+		t.Error("after a day in order the pauses were not forgotten")
+	}
+}

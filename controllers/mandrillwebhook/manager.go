@@ -85,7 +85,7 @@ func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
 			return names
 		},
 		bySinkService: func(object client.Object) []string {
-			if ref := object.(*v1alpha1.MandrillWebhook).Spec.Sink.Ref; ref != nil && ref.APIVersion == "v1" && ref.Kind == "Service" {
+			if ref := object.(*v1alpha1.MandrillWebhook).Spec.Sink.Ref; ref != nil && isService(*ref) {
 				return []string{ref.Name}
 			}
 			return nil

@@ -55,6 +55,7 @@ type Reconciler struct {
 	Options
 	routes   routeStore
 	accounts *account.Pool
+	repairs  repairs
 	changed  chan event.GenericEvent // objects whose webhook is not as it was
 }
 
@@ -135,9 +136,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 	}
 	result, err := controllers.Result(err)
 	if err == nil && result.IsZero() {
-		result.RequeueAfter = nextExpiry(run.retired, r.Now())
+		result.RequeueAfter = earliest(nextExpiry(run.retired, r.Now()), sinkRecheck(webhook.Spec.Sink))
 	}
 	return result, err
+}
+
+// earliest returns the shorter of two times of which zero means never.
+func earliest(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // normal and warn tell the user by Kubernetes Events. The message holds nothing secret.

@@ -46,6 +46,12 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 			return err
 		}
 	}
+	if known {
+		if err := r.checkDisabled(run, have); err != nil {
+			run.account.Follow(client.ObjectKeyFromObject(run.webhook), have) //nolint:contextcheck // a poller outlives the reconcile
+			return err
+		}
+	}
 	reason, differs := diff(want, have)
 	switch {
 	case !known:
@@ -111,7 +117,7 @@ func match(list []mandrill.Webhook, run *state) (mandrill.Webhook, bool) {
 
 // checkClaim refuses to take a webhook that another object has recorded.
 func (r *Reconciler) checkClaim(ctx context.Context, run *state, have mandrill.Webhook) error {
-	owner, err := r.claimant(ctx, run.webhook, have.ID)
+	owner, err := r.claimant(ctx, run.webhook, have)
 	if err != nil || owner == nil {
 		return err
 	}
@@ -119,14 +125,15 @@ func (r *Reconciler) checkClaim(ctx context.Context, run *state, have mandrill.W
 		fmt.Errorf("the webhook at this URL is still that of the MandrillWebhook %s/%s: wait until that has moved, or change one of them", owner.Namespace, owner.Name))
 }
 
-// claimant returns another object that has recorded a webhook, or nil.
-func (r *Reconciler) claimant(ctx context.Context, webhook *v1alpha1.MandrillWebhook, id int64) (*v1alpha1.MandrillWebhook, error) {
+// claimant returns another object that has recorded a webhook, or nil. Its URL counts too: nobody says that the
+// numbers of different accounts differ.
+func (r *Reconciler) claimant(ctx context.Context, webhook *v1alpha1.MandrillWebhook, have mandrill.Webhook) (*v1alpha1.MandrillWebhook, error) {
 	var list v1alpha1.MandrillWebhookList
-	if err := r.Client.List(ctx, &list, client.MatchingFields{byWebhookID: strconv.FormatInt(id, 10)}); err != nil {
+	if err := r.Client.List(ctx, &list, client.MatchingFields{byWebhookID: strconv.FormatInt(have.ID, 10)}); err != nil {
 		return nil, fmt.Errorf("listing MandrillWebhooks: %w", err)
 	}
 	for _, other := range list.Items {
-		if other.UID != webhook.UID {
+		if other.UID != webhook.UID && other.Status.WebhookID == have.ID && strings.HasPrefix(redactURL(have.URL), withoutSecret(other.Status.URL)) {
 			return &other, nil
 		}
 	}

@@ -20,8 +20,22 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 )
 
-// sinkRetry is when to look again at a sink that is not watched.
-const sinkRetry = 10 * time.Second
+// Services are watched. Other sinks are looked at again: soon while they have no address, and now and then to see
+// whether it has changed.
+const (
+	sinkRetry    = 10 * time.Second
+	sinkInterval = time.Minute
+)
+
+// sinkRecheck is when to look again at a sink that has an address, zero for never.
+func sinkRecheck(sink v1alpha1.Destination) time.Duration {
+	if sink.Ref == nil || isService(*sink.Ref) {
+		return 0
+	}
+	return sinkInterval
+}
+
+func isService(ref v1alpha1.Reference) bool { return ref.APIVersion == "v1" && ref.Kind == "Service" }
 
 // destination is a resolved sink.
 type destination struct{ uri, caCerts, audience string }
@@ -62,7 +76,7 @@ func (r *Reconciler) address(ctx context.Context, namespace string, ref v1alpha1
 			fmt.Errorf("the sink is in the namespace %q: name one in this namespace", ref.Namespace))
 	}
 	key := types.NamespacedName{Namespace: namespace, Name: ref.Name}
-	if ref.APIVersion == "v1" && ref.Kind == "Service" {
+	if isService(ref) {
 		return r.serviceAddress(ctx, key)
 	}
 	gv, err := schema.ParseGroupVersion(ref.APIVersion)

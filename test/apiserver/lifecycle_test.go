@@ -300,6 +300,33 @@ func TestLifecycle(t *testing.T) {
 		}
 	})
 
+	t.Run("a secret in the URL that comes late and changes", func(t *testing.T) {
+		webhook := i.create(t, true, func(o *v1alpha1.MandrillWebhook) {
+			o.Spec.URLSecretRef = &v1alpha1.URLSecretRef{Name: "hook", Key: "token"}
+		})
+		await(t, webhook, "ReceiverReady", "False", v1alpha1.ReasonURLSecretNotFound)
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: webhook.Namespace, Name: "hook"}, StringData: map[string]string{"token": "first"}}
+		if err := admin.Create(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+		await(t, webhook, "Ready", "True", "Succeeded")
+		if got := i.hook(webhook.Status.WebhookID).URL; !strings.HasSuffix(got, "/transactional?secret=first") || strings.Contains(webhook.Status.URL, "first") {
+			t.Errorf("Mandrill has %s, the status %s", got, webhook.Status.URL)
+		}
+		i.deliver(t, "open")
+		secret.StringData = map[string]string{"token": "second"}
+		if err := admin.Update(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the URL changes", func() error {
+			if got := i.hook(webhook.Status.WebhookID).URL; !strings.HasSuffix(got, "?secret=second") {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		i.deliver(t, "open")
+	})
+
 	t.Run("a sink of a kind that is not installed", func(t *testing.T) {
 		webhook := i.create(t, true, func(o *v1alpha1.MandrillWebhook) {
 			o.Spec.Sink = v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "eventing.knative.dev/v1", Kind: "Broker", Name: "default"}}
