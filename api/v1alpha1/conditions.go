@@ -56,7 +56,7 @@ const (
 	// run the operator with --public-url.
 	ReasonURLMissing = "URLMissing"
 	// ReasonURLSecretNotFound: the Secret of spec.urlSecretRef does not exist. Create it.
-	ReasonURLSecretNotFound = "URLSecretNotFound"
+	ReasonURLSecretNotFound = "URLSecretNotFound" //nolint:gosec // a reason
 	// ReasonURLSecretMissing: the Secret does not have the key of spec.urlSecretRef, or it is empty. Add it.
 	ReasonURLSecretMissing = "URLSecretMissing"
 	// ReasonRouteNotServed: the receiver does not answer for the URL yet. If it lasts, check that the receiver

@@ -373,8 +373,8 @@ func TestDisabledWebhook(t *testing.T) {
 	}
 	w.assert("Delivering", "False", "Disabled", "Mandrill has disabled the webhook, because too many batches failed")
 	w.assertEvent("Warning Disabled")
-	for _, pause := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-		pause *= time.Minute
+	for _, minutes := range []int{1, 2, 4, 8, 16, 32, 60, 60} {
+		pause := time.Duration(minutes) * time.Minute
 		disable()
 		result, err := w.reconcile()
 		if err != nil || result.RequeueAfter != pause-time.Second || enabled() {

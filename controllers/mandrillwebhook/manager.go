@@ -34,7 +34,7 @@ const (
 
 // Indexes of MandrillWebhooks in the cache.
 const (
-	bySecret      = "spec.*SecretRef.name"
+	bySecret      = "spec.*SecretRef.name" //nolint:gosec // names of fields
 	bySinkService = "spec.sink.ref.name"
 	byURL         = "spec.url" // or the default URL; without its userinfo, as in the status
 	byWebhookID   = "status.webhookID"
