@@ -62,6 +62,9 @@ const (
 	// ReasonRouteNotServed: the receiver does not answer for the URL yet. If it lasts, check that the receiver
 	// runs, that it reads the Secret of the operator's --routes-secret, and that the operator reaches it.
 	ReasonRouteNotServed = "RouteNotServed"
+	// ReasonRoutesFull: the Secret that the receiver reads has no room for another route. Delete MandrillWebhooks
+	// that are not needed, or use a second installation of operator and receiver.
+	ReasonRoutesFull = "RoutesFull"
 	// ReasonSuspended: the receiver refuses batches with 503, as spec.suspend says; Mandrill keeps them for some
 	// hours. Set it to false to go on.
 	ReasonSuspended = "Suspended"

@@ -2,6 +2,7 @@ package mandrillwebhook_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
@@ -125,6 +127,24 @@ func TestBadInput(t *testing.T) {
 		{"routes that somebody spoilt", unchanged, func(w *world) {
 			w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: "routes"}, Data: map[string][]byte{"routes.yaml": []byte("s3ntinel: [")}})
 		}, retries, "ReceiverReady", "Retrying", "delete it to have it written anew", nil},
+		{"no room for another route", unchanged, func(w *world) {
+			document := &routes.Document{}
+			for i := range 100 {
+				document.Routes = append(document.Routes, routes.Route{
+					Name: fmt.Sprint("other/", i), URL: fmt.Sprint("https://h.example/", i, "/", strings.Repeat("x", 10_300)), Source: "/s", Sink: routes.Sink{URI: "http://s.example"},
+				})
+			}
+			var encoded []byte
+			for room := 0; encoded == nil || room > 100; { // fill it up
+				document.Routes[0].URL += strings.Repeat("x", room/2)
+				var err error
+				if encoded, err = document.Encode(); err != nil {
+					w.t.Fatal(err)
+				}
+				room = corev1.MaxSecretSize - len(encoded)
+			}
+			w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: "routes"}, Data: map[string][]byte{routes.Key: encoded}})
+		}, refused, "ReceiverReady", "RoutesFull", "the Secret system/routes has no room for another route", nil},
 		{"an API server that does not answer", unchanged, func(w *world) {
 			w.fault = func(verb string, object client.Object) error {
 				if _, isSecret := object.(*corev1.Secret); isSecret && verb == "create" {

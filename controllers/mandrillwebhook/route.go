@@ -189,6 +189,9 @@ func eventSource(webhook *v1alpha1.MandrillWebhook) string {
 	return "/apis/mandrill-operator.io/namespaces/" + webhook.Namespace + "/mandrillwebhooks/" + webhook.Name
 }
 
+// maxRoutesBytes is what a Secret may hold: some 2,500 routes.
+const maxRoutesBytes = corev1.MaxSecretSize
+
 // routeStore is the routes document in its Secret. The operator is its only writer.
 type routeStore struct {
 	client client.Client
@@ -219,6 +222,10 @@ func (s *routeStore) update(ctx context.Context, change func(*routes.Document) b
 	encoded, err := document.Encode()
 	if err != nil {
 		return false, fmt.Errorf("encoding the routes: %w", err)
+	}
+	if len(encoded) > maxRoutesBytes && len(encoded) > len(secret.Data[routes.Key]) {
+		return false, controllers.StalledAt(v1alpha1.ReasonRoutesFull, refusedRetry,
+			fmt.Errorf("the Secret %s has no room for another route: delete MandrillWebhooks that are not needed, or use a second installation", s.name))
 	}
 	secret.Data = map[string][]byte{routes.Key: encoded}
 	if missing {
