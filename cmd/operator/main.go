@@ -37,7 +37,8 @@ type options struct {
 	publicURL, receiverURL             string
 	routesSecret, clusterDomain        string
 	metricsListen, healthListen        string
-	leaderElect                        bool
+	leaderElect, crossNamespaceSinks   bool
+	sinkHosts                          string
 	leaderElectionID, leaderElectionNS string
 	resync                             time.Duration
 	logLevel                           slog.Level
@@ -61,6 +62,8 @@ func parseFlags(args []string) (options, error) {
 	flags.StringVar(&o.apiURL, "mandrill-api-url", mandrill.DefaultBaseURL, "base URL of Mandrill's API")
 	flags.StringVar(&o.routesSecret, "routes-secret", "mandrill-operator-system/mandrill-receiver-routes", "NAMESPACE/NAME of the Secret in which the receiver finds its routes")
 	flags.StringVar(&o.clusterDomain, "cluster-domain", "cluster.local", "DNS domain of the cluster's Services")
+	flags.BoolVar(&o.crossNamespaceSinks, "allow-cross-namespace-sinks", false, "allow sinks in another namespace than their MandrillWebhook's")
+	flags.StringVar(&o.sinkHosts, "allow-sink-hosts", "", "comma-separated hosts to allow as sinks though they are loopback, link-local or a metadata service")
 	flags.DurationVar(&o.resync, "resync-interval", 5*time.Minute, "how often each Mandrill account is listed, within 10 %")
 	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics; 0 for none")
 	flags.StringVar(&o.healthListen, "health-listen", ":8081", "address of /healthz and /readyz; 0 for none")
@@ -115,6 +118,7 @@ func run(ctx context.Context, args []string) error {
 		},
 		RoutesSecret: types.NamespacedName{Namespace: namespace, Name: name},
 		PublicURL:    o.publicURL, ReceiverURL: o.receiverURL, ClusterDomain: o.clusterDomain, Resync: o.resync,
+		AllowCrossNamespaceSinks: o.crossNamespaceSinks, AllowSinkHosts: strings.FieldsFunc(strings.ToLower(o.sinkHosts), func(c rune) bool { return c == ',' || c == ' ' }),
 	})
 	if err := reconciler.SetupWithManager(ctx, manager); err != nil {
 		return fmt.Errorf("setting up the controller: %w", err)

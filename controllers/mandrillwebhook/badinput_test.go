@@ -64,11 +64,11 @@ func TestBadInput(t *testing.T) {
 		{"wrong key", unchanged, func(w *world) { w.account.Revoke(true) },
 			refused, "Registered", "InvalidAPIKey", `Mandrill does not accept the API key: put a valid one into the Secret "mandrill"`, []string{"webhooks/list"}},
 		{"no Service", ref("v1", "Service", "nowhere"), nil,
-			waits, "SinkProvided", "SinkNotFound", `there is no Service "nowhere" in this namespace: create it, or correct the reference`, nil},
+			waits, "SinkProvided", "SinkNotFound", `there is no Service "nowhere" in the namespace "shop": create it, or correct the reference`, nil},
 		{"no such kind", ref("example.com/v1", "Nothing", "x"), nil,
 			waits, "SinkProvided", "SinkNotFound", "the cluster has no kind Nothing in example.com/v1: install it, or correct the reference", nil},
 		{"no such object", ref("example.com/v1", "Broker", "nowhere"), nil,
-			waits, "SinkProvided", "SinkNotFound", `there is no Broker "nowhere" in this namespace`, nil},
+			waits, "SinkProvided", "SinkNotFound", `there is no Broker "nowhere" in the namespace "shop"`, nil},
 		{"apiVersion that is none", ref("a/b/c", "Broker", "x"), nil,
 			stalls, "SinkProvided", "SinkNotFound", `apiVersion "a/b/c" is not of the form group/version`, nil},
 		{"not addressable", ref("v1", "ConfigMap", "settings"), func(w *world) {
@@ -92,7 +92,7 @@ func TestBadInput(t *testing.T) {
 			w.create(broker("oidc", map[string]any{"url": "http://x.example", "audience": "a"}))
 		}, stalls, "SinkProvided", "SinkUnsupported", "the sink asks for an OIDC token (status.address.audience), which is not available yet", nil},
 		{"another namespace", func(o *v1alpha1.MandrillWebhook) { o.Spec.Sink.Ref.Namespace = "other" }, nil,
-			stalls, "SinkProvided", "SinkNotAllowed", `the sink is in the namespace "other": name one in this namespace`, nil},
+			stalls, "SinkProvided", "SinkNotAllowed", `the sink is in the namespace "other": name one in this namespace, or have the operator run with --allow-cross-namespace-sinks`, nil},
 		{"a Service of many ports", ref("v1", "Service", "many"), func(w *world) { w.create(service("many", 81, 82)) },
 			stalls, "SinkProvided", "SinkNotAddressable", "has 2 ports and none is 80: write the address as sink.uri, such as http://many.shop.svc.cluster.local:8080/", nil},
 		{"no URL", unchanged, func(w *world) { w.reconciler.PublicURL = "" },
@@ -286,6 +286,38 @@ func TestSinks(t *testing.T) {
 		if status.SinkURI != test.want || status.SinkCACerts != test.wantCAs || w.routes()[0].Sink.URI != test.want || w.routes()[0].Sink.CACerts != test.wantCAs {
 			t.Errorf("%s: got %s with %q, want %s with %q", name, status.SinkURI, status.SinkCACerts, test.want, test.wantCAs)
 		}
+	}
+}
+
+// What is on the receiver's own machine, or a metadata service, is no sink unless the installation says so.
+func TestSinkHosts(t *testing.T) {
+	t.Parallel()
+	for host, refused := range map[string]bool{
+		"127.0.0.1:8080": true, "127.9.9.9": true, "[::1]:80": true, "localhost": true, "LocalHost.": true, "a.localhost": true, "169.254.169.254": true, "[fe80::1]": true,
+		"[::ffff:127.0.0.1]": true, "0.0.0.0": true, "[::]": true, "metadata.google.internal": true, "[fd00:ec2::254]": true, "127.1": true, "2130706433": true, "0x7f.1": true,
+		"sink.example": false, "10.0.0.1": false, "192.168.1.1:80": false, "[fd00::1]": false, "localhost.example": false, "1password.example": false,
+	} {
+		w := newWorld(t)
+		w.apply(func(o *v1alpha1.MandrillWebhook) { o.Spec.Sink = v1alpha1.Destination{URI: "http://" + host + "/x"} })
+		_, err := w.reconcile()
+		if got := err != nil && strings.Contains(err.Error(), "have the operator run with --allow-sink-hosts="); got != refused {
+			t.Errorf("%s: got %v, want refused %t", host, err, refused)
+		}
+	}
+	w := newWorld(t, func(o *mandrillwebhook.Options) {
+		o.AllowSinkHosts = []string{"127.0.0.1"}
+		o.AllowCrossNamespaceSinks = true
+	})
+	w.apply(func(o *v1alpha1.MandrillWebhook) { o.Spec.Sink = v1alpha1.Destination{URI: "http://127.0.0.1:8080/x"} })
+	w.mustReconcile()
+	other := service("elsewhere", 80)
+	other.Namespace = "other"
+	w.create(other)
+	w.edit(func(o *v1alpha1.MandrillWebhook) {
+		o.Spec.Sink = v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "v1", Kind: "Service", Name: "elsewhere", Namespace: "other"}}
+	})
+	if got := w.mustReconcile().Status.SinkURI; got != "http://elsewhere.other.svc.cluster.local" {
+		t.Errorf("the sink is %s", got)
 	}
 }
 

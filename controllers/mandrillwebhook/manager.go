@@ -63,7 +63,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 		For(&v1alpha1.MandrillWebhook{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Owns(&corev1.Secret{}, builder.OnlyMetadata).
 		Watches(&corev1.Secret{}, r.referring(bySecret), builder.OnlyMetadata).
-		Watches(&corev1.Service{}, r.referring(bySinkService)).
+		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.sendingTo)).
 		WatchesRawSource(source.Channel(r.changed, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.MandrillWebhook{}, handler.EnqueueRequestsFromMapFunc(r.sharingURL), builder.WithPredicates(onlyLeaves)).
 		WithOptions(controller.Options{
@@ -86,7 +86,11 @@ func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
 		},
 		bySinkService: func(object client.Object) []string {
 			if ref := object.(*v1alpha1.MandrillWebhook).Spec.Sink.Ref; ref != nil && isService(*ref) {
-				return []string{ref.Name}
+				namespace := ref.Namespace
+				if namespace == "" {
+					namespace = object.GetNamespace()
+				}
+				return []string{namespace + "/" + ref.Name}
 			}
 			return nil
 		},
@@ -135,6 +139,16 @@ func (r *Reconciler) referring(index string) handler.EventHandler {
 		}
 		return requests(list.Items)
 	})
+}
+
+// sendingTo maps a Service to the MandrillWebhooks whose sink it is, whatever their namespace.
+func (r *Reconciler) sendingTo(ctx context.Context, service client.Object) []reconcile.Request {
+	var list v1alpha1.MandrillWebhookList
+	if err := r.Client.List(ctx, &list, client.MatchingFields{bySinkService: service.GetNamespace() + "/" + service.GetName()}); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not find what sends to a Service")
+		return nil
+	}
+	return requests(list.Items)
 }
 
 // sharingURL maps an object that went, or both states of one that changed, to those that wait for its URL.

@@ -47,7 +47,10 @@ type Options struct {
 	ClusterDomain string               // default cluster.local
 	Resync        time.Duration        // how often each account is listed; default 5 minutes
 	HTTPClient    *http.Client         // for asking the receiver
-	Now           func() time.Time
+
+	AllowCrossNamespaceSinks bool     // sinks in another namespace than their object's
+	AllowSinkHosts           []string // hosts to allow though they are loopback, link-local or a metadata service
+	Now                      func() time.Time
 }
 
 // Reconciler reconciles MandrillWebhooks.

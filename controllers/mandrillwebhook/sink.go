@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
+	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -57,6 +61,9 @@ func (r *Reconciler) resolveSink(ctx context.Context, run *state) error {
 	if spec.CACerts != "" {
 		found.caCerts = spec.CACerts
 	}
+	if err := r.checkSinkHost(found.uri); err != nil {
+		return err
+	}
 	if found.caCerts != "" && !routes.HoldsCertificate(found.caCerts) {
 		return controllers.Stalled(v1alpha1.ReasonSinkUnsupported, errors.New("the sink's CACerts hold no certificate: put PEM there, or leave it out"))
 	}
@@ -69,13 +76,47 @@ func (r *Reconciler) resolveSink(ctx context.Context, run *state) error {
 	return nil
 }
 
+// checkSinkHost refuses addresses that are the receiver's own machine, or that of the cloud's metadata: what is there
+// trusts whoever can reach it, and the receiver would reach it on behalf of anybody who can create an object.
+func (r *Reconciler) checkSinkHost(uri string) error {
+	parsed, err := url.Parse(uri)
+	if err != nil {
+		return controllers.Stalled(v1alpha1.ReasonSinkNotAddressable, errors.New("the sink's address is no URL"))
+	}
+	host := strings.TrimSuffix(strings.ToLower(parsed.Hostname()), ".")
+	if slices.Contains(r.AllowSinkHosts, host) {
+		return nil
+	}
+	local := host == "localhost" || strings.HasSuffix(host, ".localhost") || host == "metadata.google.internal"
+	if ip, err := netip.ParseAddr(host); err == nil {
+		ip = ip.Unmap().WithZone("")
+		local = ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() || ip == awsMetadata
+	} else if number.MatchString(host) { // 127.1, 0x7f000001: an address to some, a name to others
+		local = true
+	}
+	if local {
+		return controllers.Stalled(v1alpha1.ReasonSinkNotAllowed,
+			fmt.Errorf("the sink's host %s is loopback, link-local or a metadata service: name another sink, or have the operator run with --allow-sink-hosts=%s", host, host))
+	}
+	return nil
+}
+
+// number is a host that may be read as an IPv4 address though it is not written as one.
+var number = regexp.MustCompile(`^(0x[0-9a-f]+|[0-9]+)(\.(0x[0-9a-f]+|[0-9]+))*$`)
+
+// awsMetadata is where AWS serves its metadata by IPv6; by IPv4 it is link-local.
+var awsMetadata = netip.MustParseAddr("fd00:ec2::254")
+
 // address resolves a reference.
 func (r *Reconciler) address(ctx context.Context, namespace string, ref v1alpha1.Reference) (destination, error) {
-	if ref.Namespace != "" && ref.Namespace != namespace {
-		return destination{}, controllers.Stalled(v1alpha1.ReasonSinkNotAllowed,
-			fmt.Errorf("the sink is in the namespace %q: name one in this namespace", ref.Namespace))
-	}
 	key := types.NamespacedName{Namespace: namespace, Name: ref.Name}
+	if ref.Namespace != "" && ref.Namespace != namespace {
+		if !r.AllowCrossNamespaceSinks {
+			return destination{}, controllers.Stalled(v1alpha1.ReasonSinkNotAllowed,
+				fmt.Errorf("the sink is in the namespace %q: name one in this namespace, or have the operator run with --allow-cross-namespace-sinks", ref.Namespace))
+		}
+		key.Namespace = ref.Namespace
+	}
 	if isService(ref) {
 		return r.serviceAddress(ctx, key)
 	}
@@ -92,7 +133,7 @@ func (r *Reconciler) address(ctx context.Context, namespace string, ref v1alpha1
 			fmt.Errorf("the cluster has no kind %s in %s: install it, or correct the reference", ref.Kind, ref.APIVersion))
 	}
 	if apierrors.IsNotFound(err) {
-		return destination{}, sinkNotFound(ref.Kind, ref.Name)
+		return destination{}, sinkNotFound(ref.Kind, key)
 	}
 	if apierrors.IsForbidden(err) {
 		return destination{}, controllers.Waiting(v1alpha1.ReasonSinkNotAllowed, dependencyRetry,
@@ -104,9 +145,9 @@ func (r *Reconciler) address(ctx context.Context, namespace string, ref v1alpha1
 	return addressOf(object)
 }
 
-func sinkNotFound(kind, name string) error {
+func sinkNotFound(kind string, key types.NamespacedName) error {
 	return controllers.Waiting(v1alpha1.ReasonSinkNotFound, sinkRetry,
-		fmt.Errorf("there is no %s %q in this namespace: create it, or correct the reference", kind, name))
+		fmt.Errorf("there is no %s %q in the namespace %q: create it, or correct the reference", kind, key.Name, key.Namespace))
 }
 
 // addressOf reads the address that an Addressable publishes.
@@ -128,7 +169,7 @@ func (r *Reconciler) serviceAddress(ctx context.Context, key types.NamespacedNam
 	var service corev1.Service
 	err := r.Client.Get(ctx, key, &service)
 	if apierrors.IsNotFound(err) {
-		return destination{}, sinkNotFound("Service", key.Name)
+		return destination{}, sinkNotFound("Service", key)
 	}
 	if err != nil {
 		return destination{}, fmt.Errorf("reading the sink: %w", err)

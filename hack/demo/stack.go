@@ -27,10 +27,10 @@ func start(ctx context.Context, folder, consumerURL string) (*stack, error) {
 	}
 	say("starting an API server and etcd")
 	environment := &envtest.Environment{}
+	s.stoppers = append(s.stoppers, environment.Stop) // also after a start that failed half-way
 	if _, err := environment.Start(); err != nil {
 		return s, fmt.Errorf("starting the control plane (is KUBEBUILDER_ASSETS set?): %w", err)
 	}
-	s.stoppers = append(s.stoppers, environment.Stop)
 	s.kubeconfig = filepath.Join(folder, "kubeconfig")
 	if err := addUser(environment, s.kubeconfig, "admin", "system:masters"); err != nil {
 		return s, err

@@ -105,7 +105,7 @@ func background(t *testing.T, what string, run func(context.Context) error) {
 
 func startReceiver(t *testing.T) string {
 	t.Helper()
-	logger := slog.New(slog.DiscardHandler)
+	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
 	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
 	clientset, err := kubernetes.NewForConfig(rightsOf(t, "mandrill-receiver"))
@@ -138,7 +138,7 @@ func startOperator(t *testing.T, apiURL, publicURL string) {
 	}
 	reconciler := mandrillwebhook.New(mandrillwebhook.Options{
 		Client: manager.GetClient(), Recorder: manager.GetEventRecorder("mandrill-operator"), RoutesSecret: routesSecret, PublicURL: publicURL,
-		Resync: 200 * time.Millisecond,
+		Resync: 200 * time.Millisecond, AllowSinkHosts: []string{"127.0.0.1"},
 		NewAPI: func(key string) (account.API, error) {
 			return mandrill.NewClient(mandrill.ClientOptions{Key: key, BaseURL: apiURL})
 		},
