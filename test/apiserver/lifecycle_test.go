@@ -288,6 +288,7 @@ func TestLifecycle(t *testing.T) {
 	t.Run("a Service that comes late", func(t *testing.T) {
 		webhook := i.create(t, true, func(o *v1alpha1.MandrillWebhook) {
 			o.Spec.Sink = v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "v1", Kind: "Service", Name: "late"}, URI: "/events"}
+			o.Spec.Events = []v1alpha1.EventName{"spam"} // which no test emits: the Service's name leads nowhere
 		})
 		await(t, webhook, "SinkProvided", "False", v1alpha1.ReasonSinkNotFound)
 		service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: webhook.Namespace, Name: "late"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 8080}}}}

@@ -105,10 +105,14 @@ func newNamespace(t *testing.T) string {
 	return namespace.Name
 }
 
-// eventually waits until the condition holds, and fails with what it last said when it does not in a minute.
+// patience is above what a machine without a free processor may cost: a watch that is set up again after up to 30 s,
+// and an operator that asks again after as much.
+const patience = 3 * time.Minute
+
+// eventually waits until the condition holds, and fails with what it last said when it does not in time.
 func eventually(t *testing.T, what string, condition func() error) {
 	t.Helper()
-	deadline := time.After(time.Minute)
+	deadline := time.After(patience)
 	for {
 		err := condition()
 		if err == nil {
