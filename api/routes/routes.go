@@ -180,10 +180,7 @@ func (r Route) faults() []string {
 			faults = append(faults, text)
 		}
 	}
-	fault(!isHTTP(r.URL), "url must be an absolute http or https URL")
-	fault(strings.Contains(r.URL, "#"), "url must not have a fragment")
-	fault(slices.Contains(r.Keys, ""), "keys has an empty key")
-	fault(slices.Contains(r.Keys, testKey), "keys has the key that everybody knows, which vouches for nothing")
+	faults = append(faults, identityFaults(r.URL, r.Keys...)...)
 	fault(!isReference(r.Source), "source must be a URI reference, such as /mandrill/shop")
 	fault(!isHTTP(r.Sink.URI), "sink.uri must be an absolute http or https URL")
 	fault(r.Sink.CACerts != "" && !HoldsCertificate(r.Sink.CACerts), "sink.CACerts holds no PEM certificate")
@@ -205,6 +202,27 @@ func (r Route) faults() []string {
 func isHTTP(text string) bool {
 	parsed, err := url.Parse(text)
 	return err == nil && (parsed.Scheme == "http" || parsed.Scheme == "https") && parsed.Host != ""
+}
+
+// Usable tells whether a route may have this URL and key.
+func Usable(url, key string) bool { return len(identityFaults(url, key)) == 0 }
+
+// identityFaults are those of what batches are verified with.
+func identityFaults(url string, keys ...string) []string {
+	var faults []string
+	if !isHTTP(url) {
+		faults = append(faults, "url must be an absolute http or https URL")
+	}
+	if strings.Contains(url, "#") {
+		faults = append(faults, "url must not have a fragment")
+	}
+	if slices.Contains(keys, "") {
+		faults = append(faults, "keys has an empty key")
+	}
+	if slices.Contains(keys, testKey) {
+		faults = append(faults, "keys has the key that everybody knows, which vouches for nothing")
+	}
+	return faults
 }
 
 // HoldsCertificate tells whether a text has at least one PEM certificate.

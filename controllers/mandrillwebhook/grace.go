@@ -6,6 +6,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
 )
 
 const (
@@ -22,19 +24,22 @@ type identity struct {
 	Key string `json:"key"`
 }
 
+// usable tells whether a route may have it: one that may not would keep all routes from being written.
+func (i identity) usable() bool { return routes.Usable(i.URL, i.Key) }
+
 // retired is an identity that was replaced.
 type retired struct {
 	identity
 	Until metav1.Time `json:"until"` // accepted so long
 }
 
-// decodeRetired reads what the Secret remembers, without what has expired. What cannot be read is forgotten.
+// decodeRetired reads what the Secret remembers, without what has expired. What cannot be read or used is forgotten.
 func decodeRetired(data []byte, now time.Time) []retired {
 	var list []retired
 	if len(data) > 0 && json.Unmarshal(data, &list) != nil {
 		return nil
 	}
-	return slices.DeleteFunc(list, func(r retired) bool { return !now.Before(r.Until.Time) })
+	return slices.DeleteFunc(list, func(r retired) bool { return !now.Before(r.Until.Time) || !r.usable() })
 }
 
 // retire adds the identity that was replaced by the present one.

@@ -91,7 +91,10 @@ func (r *Reconciler) storedKey(ctx context.Context, run *state) error {
 	if err != nil || secret == nil {
 		return err
 	}
-	run.stored = identity{string(secret.Data[urlData]), string(secret.Data[signingKeyData])}
+	stored := identity{string(secret.Data[urlData]), string(secret.Data[signingKeyData])}
+	if stored.usable() { // otherwise somebody edited it, and it is written anew
+		run.stored = stored
+	}
 	run.retired = decodeRetired(secret.Data[previousData], r.Now())
 	run.secret = secret.Data
 	return nil
