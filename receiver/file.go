@@ -26,9 +26,10 @@ func (r *Routes) WatchFile(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("reading routes: %w", err)
 	}
-	if err := r.Load(loaded); err != nil {
+	if err := r.Load(path, loaded); err != nil {
 		return err
 	}
+	r.Complete()
 	for {
 		select {
 		case <-ctx.Done():
@@ -49,7 +50,7 @@ func (r *Routes) WatchFile(ctx context.Context, path string) error {
 				continue
 			}
 			loaded = data
-			_ = r.Load(data) // logged and counted there
+			_ = r.Load(path, data) // logged and counted there
 		}
 	}
 }

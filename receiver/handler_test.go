@@ -143,9 +143,10 @@ func (f *fixture) load(t *testing.T, document *routes.Document) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.routes.Load(data); err != nil {
+	if err := f.routes.Load("routes", data); err != nil {
 		t.Fatal(err)
 	}
+	f.routes.Complete()
 }
 
 // request is a signed batch for the plain route; a test changes what it is about.

@@ -4,9 +4,12 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -85,40 +88,91 @@ func (r *Route) admits(request *http.Request) bool {
 
 func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
-// Routes holds the table in use. Its zero value has no routes and is not ready.
+// Routes holds the routes in use, which may come in several documents. Its zero value has none and is not ready.
 type Routes struct {
 	Logger  *slog.Logger
 	Metrics *Metrics
-	table   atomic.Pointer[Table]
+
+	mu       sync.Mutex // guards what follows, but for reading current
+	tables   map[string]*Table
+	complete bool
+	current  atomic.Pointer[[]*Table]
 }
 
-// Load replaces the routes by those of an encoded document. Requests in flight finish on the old ones. A bad
-// document changes nothing: it is logged and counted, and the error returned.
-func (r *Routes) Load(data []byte) error {
+// Load replaces the routes of one document by those of its new content. Requests in flight finish on the old ones. A
+// bad document changes nothing: it is logged and counted, and the error returned.
+func (r *Routes) Load(name string, data []byte) error {
 	start := time.Now()
 	document, err := routes.Decode(data)
 	var table *Table
 	if err == nil {
 		table, err = NewTable(document)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tables == nil {
+		r.tables = map[string]*Table{}
+	}
 	if err != nil {
+		if _, known := r.tables[name]; !known {
+			r.tables[name] = nil // known, and not usable
+		}
 		r.Metrics.reloads.WithLabelValues("failed").Inc()
-		r.Logger.Error("Refused a routes document, the last good one stays", "error", err.Error(), "ready", r.Ready())
+		r.Logger.Error("Refused a routes document, the last good one stays", "document", name, "error", err.Error())
 		return err
 	}
-	r.table.Store(table)
+	r.tables[name] = table
+	total := r.swap()
 	r.Metrics.reloads.WithLabelValues("succeeded").Inc()
-	r.Metrics.routes.Set(float64(table.size))
-	r.Logger.Info("Loaded routes", "routes", table.size, "duration", time.Since(start).String())
+	r.Metrics.routes.Set(float64(total))
+	r.Logger.Info("Loaded routes", "document", name, "routes", table.size, "duration", time.Since(start).String())
 	return nil
 }
 
-// Ready tells whether routes have been loaded.
-func (r *Routes) Ready() bool { return r.table.Load() != nil }
+// swap puts the tables to use and returns how many routes they have.
+func (r *Routes) swap() int {
+	list, total := make([]*Table, 0, len(r.tables)), 0
+	for _, name := range slices.Sorted(maps.Keys(r.tables)) {
+		if table := r.tables[name]; table != nil {
+			list = append(list, table)
+			total += table.size
+		}
+	}
+	r.current.Store(&list)
+	return total
+}
+
+// Complete says that every document there is has been handed over once.
+func (r *Routes) Complete() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.complete = true
+}
+
+// Ready tells whether there are routes, and every document has been good once.
+func (r *Routes) Ready() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, table := range r.tables {
+		if table == nil {
+			return false
+		}
+	}
+	return r.complete && len(r.tables) > 0
+}
 
 func (r *Routes) match(request *http.Request) []*Route {
-	if table := r.table.Load(); table != nil {
-		return table.Match(request)
+	tables := r.current.Load()
+	if tables == nil {
+		return nil
 	}
-	return nil
+	var found []*Route
+	for _, table := range *tables {
+		if matched := table.Match(request); found == nil {
+			found = matched
+		} else if matched != nil {
+			found = slices.Concat(found, matched)
+		}
+	}
+	return found
 }

@@ -128,7 +128,7 @@ func TestBadDocumentKeepsTheLastGoodOne(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for _, document := range []string{"routes: [{name: x", "routes: [{nome: x}]", "routes: [{name: x, url: 'https://s3ntinel@x.example#f', source: s, sink: {uri: 'http://x'}}]"} {
-		if err := f.routes.Load([]byte(document)); err == nil {
+		if err := f.routes.Load("routes", []byte(document)); err == nil {
 			t.Errorf("%q was accepted", document)
 		}
 	}
@@ -139,6 +139,54 @@ func TestBadDocumentKeepsTheLastGoodOne(t *testing.T) {
 		t.Error("the refusals were not logged")
 	}
 	f.assertNoSecrets(t)
+}
+
+// The routes may come in several documents, which may have routes with the same path.
+func TestSeveralDocuments(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.load(t, &routes.Document{Routes: f.document().Routes[:1]})
+	f.routes = &receiver.Routes{Logger: f.routes.Logger, Metrics: f.routes.Metrics}
+	handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Metrics: f.routes.Metrics, Logger: f.routes.Logger})
+	answer := func(path string) int {
+		response := httptest.NewRecorder()
+		handler.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodHead, path, nil))
+		return response.Code
+	}
+	signed := func(url string) int {
+		response := httptest.NewRecorder()
+		handler.ServeHTTP(response, f.requestTo(t, "/a", url, signingKey, "[]"))
+		return response.Code
+	}
+	document := func(url string) []byte {
+		return []byte("routes: [{name: x, url: '" + url + "', keys: [" + signingKey + "], source: s, sink: {uri: 'http://x.example'}}]")
+	}
+	if answer("/a") != http.StatusNotFound || f.routes.Ready() {
+		t.Error("something is served without routes")
+	}
+	if err := f.routes.Load("first", document("https://one.example/a")); err != nil || f.routes.Ready() {
+		t.Errorf("ready before all documents were loaded, error %v", err)
+	}
+	if err := f.routes.Load("second", []byte("nonsense")); err == nil {
+		t.Error("nonsense was loaded")
+	}
+	if f.routes.Complete(); f.routes.Ready() {
+		t.Error("ready with a document that was never good")
+	}
+	if err := f.routes.Load("second", document("https://two.example/a")); err != nil || !f.routes.Ready() {
+		t.Errorf("not ready though all documents are good, error %v", err)
+	}
+	if err := f.routes.Load("second", []byte("nonsense")); err == nil || !f.routes.Ready() {
+		t.Errorf("not ready though all documents were good once, error %v", err)
+	}
+	for _, url := range []string{"https://one.example/a", "https://two.example/a"} {
+		if got := signed(url); got != http.StatusOK {
+			t.Errorf("%s is answered with %d", url, got)
+		}
+	}
+	if err := f.routes.Load("first", []byte("routes: []")); err != nil || answer("/a") != http.StatusOK || signed("https://one.example/a") != http.StatusForbidden {
+		t.Errorf("a route that went is still served, or others are not, error %v", err)
+	}
 }
 
 func TestNotReadyWithoutRoutes(t *testing.T) {

@@ -25,7 +25,7 @@ const MaxDirectTimeout = 30 * time.Second
 // testKey is what Mandrill signs with while it checks a URL. Everybody knows it.
 const testKey = "test-webhook"
 
-// Key is the key of the Secret's data that holds the document.
+// Key is the key of a Secret's data that holds the document.
 const Key = "routes.yaml"
 
 // Document is a routes document.
@@ -90,59 +90,89 @@ func Decode(data []byte) (*Document, error) {
 // refuses what Decode would refuse.
 func (d *Document) Encode() ([]byte, error) {
 	sorted := Document{append([]Route{}, d.Routes...)}
-	if err := sorted.validate(); err != nil {
+	slices.SortFunc(sorted.Routes, func(a, b Route) int { return strings.Compare(a.Name, b.Name) })
+	lines, err := Lines(sorted.Routes...)
+	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(sorted.Routes, func(a, b Route) int { return strings.Compare(a.Name, b.Name) })
-	return yaml.Marshal(sorted)
+	return Join(lines), nil
+}
+
+// Lines writes routes as lines of a document, one for each. It refuses what Decode would refuse.
+func Lines(list ...Route) ([]byte, error) {
+	if err := (&Document{append([]Route{}, list...)}).validate(); err != nil {
+		return nil, err
+	}
+	var lines bytes.Buffer
+	encoder := json.NewEncoder(&lines) // JSON is YAML, but for some characters
+	encoder.SetEscapeHTML(false)
+	for _, route := range list {
+		lines.WriteString("- ")
+		if err := encoder.Encode(route); err != nil {
+			return nil, fmt.Errorf("encoding a route: %w", err)
+		}
+	}
+	return escapeUnprintable(lines.Bytes()), nil
+}
+
+// Join makes a document of lines.
+func Join(lines ...[]byte) []byte {
+	body := bytes.Join(lines, nil)
+	if len(body) == 0 {
+		return []byte("routes: []\n")
+	}
+	return append([]byte("routes:\n"), body...)
+}
+
+// escapeUnprintable escapes the characters that JSON strings may hold and YAML may not.
+func escapeUnprintable(lines []byte) []byte {
+	bad := func(r rune) bool {
+		return r >= 0x7f && r < 0xa0 || r >= 0xd800 && r < 0xe000 || r == 0xfeff || r == 0xfffe || r == 0xffff
+	}
+	if !bytes.ContainsFunc(lines, bad) {
+		return lines
+	}
+	var out bytes.Buffer
+	for _, r := range string(lines) {
+		if bad(r) {
+			fmt.Fprintf(&out, `\u%04x`, r)
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	return out.Bytes()
 }
 
 // earlier separates a route's name from the number of one that stands for an earlier URL of the same webhook.
 const earlier = "~"
 
-// Replace puts routes in the place of the named one and of those for its earlier URLs, and reports whether that
-// changed the document. The first is the named one; no routes remove it.
-func (d *Document) Replace(name string, list ...Route) bool {
-	of := func(route Route) bool {
-		base, _, _ := strings.Cut(route.Name, earlier)
-		return base == name
-	}
-	var before, after []Route
-	for _, route := range d.Routes {
-		if of(route) {
-			before = append(before, route)
+// Named gives the routes of one webhook their names: the first has the webhook's own, the others stand for its
+// earlier URLs.
+func Named(webhook string, list ...Route) []Route {
+	named := slices.Clone(list)
+	for i := range named {
+		if named[i].Name = webhook; i > 0 {
+			named[i].Name += earlier + strconv.Itoa(i)
 		}
 	}
-	for i, route := range list {
-		if route.Name = name; i > 0 {
-			route.Name += earlier + strconv.Itoa(i)
-		}
-		after = append(after, route)
-	}
-	if slices.EqualFunc(before, after, equal) {
-		return false
-	}
-	d.Routes = append(slices.DeleteFunc(d.Routes, of), after...)
-	return true
+	return named
 }
 
-// Find returns the named route.
-func (d *Document) Find(name string) (Route, bool) {
-	at := slices.IndexFunc(d.Routes, func(route Route) bool { return route.Name == name })
-	if at < 0 {
-		return Route{}, false
-	}
-	return d.Routes[at], true
+// Webhook is the name of the webhook that a route of this name belongs to.
+func Webhook(route string) string {
+	webhook, _, _ := strings.Cut(route, earlier)
+	return webhook
 }
 
-// equal compares as the document is written: an absent and an empty field are the same.
-func equal(a, b Route) bool {
-	left, err := json.Marshal(a)
-	if err != nil {
-		return false
+// MaxSecrets is over how many Secrets the routes may be spread. A receiver watches that many.
+const MaxSecrets = 8
+
+// SecretName is the name of one of the Secrets, of number 0 to MaxSecrets-1.
+func SecretName(name string, number int) string {
+	if number == 0 {
+		return name
 	}
-	right, err := json.Marshal(b)
-	return err == nil && bytes.Equal(left, right)
+	return name + "-" + strconv.Itoa(number)
 }
 
 func (d *Document) validate() error {

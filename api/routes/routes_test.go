@@ -104,44 +104,48 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-func TestReplace(t *testing.T) {
+func TestNamed(t *testing.T) {
 	t.Parallel()
-	document := &routes.Document{}
 	usable := routes.Route{URL: "https://b.example", Source: "s", Sink: routes.Sink{URI: "http://s.example"}}
-	old := usable
-	old.URL = "https://a.example"
-	if !document.Replace("b", usable) || !document.Replace("a", usable, old) || document.Replace("a", usable, old) {
-		t.Error("Replace does not tell whether the document changed")
+	for i, route := range routes.Named("shop/a", usable, usable, usable) {
+		if want := []string{"shop/a", "shop/a~1", "shop/a~2"}[i]; route.Name != want || routes.Webhook(route.Name) != "shop/a" {
+			t.Errorf("route %d has the name %s of the webhook %s, want %s", i, route.Name, routes.Webhook(route.Name), want)
+		}
 	}
-	var names []string
-	for _, route := range document.Routes {
-		names = append(names, route.Name+" "+route.URL)
-	}
-	if diff := cmp.Diff([]string{"b https://b.example", "a https://b.example", "a~1 https://a.example"}, names); diff != "" {
-		t.Errorf("routes (-want +got):\n%s", diff)
-	}
-	encoded, err := document.Encode()
-	if err != nil || strings.Index(string(encoded), "name: a") > strings.Index(string(encoded), "name: b") {
-		t.Errorf("not in order of name: %s, %v", encoded, err)
-	}
-	again, err := routes.Decode(encoded)
-	if err != nil || again.Replace("a", usable, old) || again.Replace("b", usable) {
-		t.Errorf("what was written and read is not the same: %v", err)
-	}
-	if !document.Replace("a", usable) || len(document.Routes) != 2 || !document.Replace("a") || document.Replace("a") || len(document.Routes) != 1 {
-		t.Errorf("routes are %+v", document.Routes)
-	}
-	if _, ok := document.Find("a"); ok {
-		t.Error("a removed route was found")
-	}
-	if found, ok := document.Find("b"); !ok || found.URL != usable.URL {
-		t.Errorf("found %+v", found)
-	}
-	unusable := &routes.Document{Routes: []routes.Route{{Name: "x"}}}
-	if _, err := unusable.Encode(); err == nil {
-		t.Error("a route that nobody can use was written")
+	if usable.Name != "" || routes.SecretName("routes", 0) != "routes" || routes.SecretName("routes", 7) != "routes-7" {
+		t.Error("a name is wrong")
 	}
 }
+
+// What is written is JSON in a document of YAML. It must come back whatever a value holds.
+func FuzzEncode(f *testing.F) {
+	for _, value := range []string{
+		"prod", "a \u007f\u0085\u009f\u2028\ufeff\ufffe b", "\x00\x1f\t\r\n", "<&>", "{}[],: #", "\xff", "\U0001F600", strings.Repeat("x", 5000), "- ", "'\"\\",
+	} {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		route := routes.Route{
+			Name: "n" + value, URL: "https://b.example", Keys: []string{"k" + value}, Source: "s", Sink: routes.Sink{URI: "http://s.example"},
+			CEOverrides: routes.Overrides{Extensions: map[string]string{"e": "v" + value}},
+		}
+		encoded, err := (&routes.Document{Routes: []routes.Route{route}}).Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		decoded, err := routes.Decode(encoded)
+		if err != nil {
+			t.Fatalf("%v of %q", err, encoded)
+		}
+		route.Name, route.Keys[0], route.CEOverrides.Extensions["e"] = valid(route.Name), valid(route.Keys[0]), valid(route.CEOverrides.Extensions["e"])
+		if diff := cmp.Diff([]routes.Route{route}, decoded.Routes); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+// valid replaces each byte that is no UTF-8, as JSON does.
+func valid(text string) string { return string([]rune(text)) }
 
 func TestParseDuration(t *testing.T) {
 	t.Parallel()

@@ -116,5 +116,5 @@ func watchRoutes(ctx context.Context, o options, routes *receiver.Routes, logger
 	if err != nil {
 		return fmt.Errorf("making a Kubernetes client: %w", err)
 	}
-	return kube.WatchSecret(ctx, client, namespace, name, routes, logger)
+	return kube.WatchSecrets(ctx, client, namespace, name, routes, logger)
 }

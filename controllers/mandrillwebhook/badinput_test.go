@@ -1,6 +1,7 @@
 package mandrillwebhook_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -124,9 +125,6 @@ func TestBadInput(t *testing.T) {
 		{"a Secret of that name", unchanged, func(w *world) {
 			w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "transactional-signing-key"}, Data: map[string][]byte{"signing-key": []byte("theirs")}})
 		}, stalls, "SigningKeyStored", "SecretConflict", `the Secret "transactional-signing-key" exists and is not this object's: delete or rename it`, nil},
-		{"routes that somebody spoilt", unchanged, func(w *world) {
-			w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: "routes"}, Data: map[string][]byte{"routes.yaml": []byte("s3ntinel: [")}})
-		}, retries, "ReceiverReady", "Retrying", "delete it to have it written anew", nil},
 		{"no room for another route", unchanged, func(w *world) {
 			document := &routes.Document{}
 			for i := range 100 {
@@ -143,16 +141,19 @@ func TestBadInput(t *testing.T) {
 				}
 				room = corev1.MaxSecretSize - len(encoded)
 			}
-			w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: "routes"}, Data: map[string][]byte{routes.Key: encoded}})
-		}, refused, "ReceiverReady", "RoutesFull", "the Secret system/routes has no room for another route", nil},
+			for number := range routes.MaxSecrets {
+				other := bytes.ReplaceAll(encoded, []byte(`"name":"other/`), fmt.Appendf(nil, `"name":"%05d/`, number))
+				w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: routes.SecretName("routes", number)}, Data: map[string][]byte{routes.Key: other}})
+			}
+		}, refused, "ReceiverReady", "RoutesFull", "the Secrets system/routes to routes-7 have no room for another route", nil},
 		{"an API server that does not answer", unchanged, func(w *world) {
-			w.fault = func(verb string, object client.Object) error {
-				if _, isSecret := object.(*corev1.Secret); isSecret && verb == "create" {
+			w.fault = func(verb string, _ client.Object) error {
+				if verb == "apply" {
 					return errors.New("no answer")
 				}
 				return nil
 			}
-		}, retries, "ReceiverReady", "Retrying", "writing the routes: no answer", nil},
+		}, retries, "ReceiverReady", "Retrying", "writing routes: no answer", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -12,7 +12,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
-	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
@@ -36,8 +35,7 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 		}
 		r.warn(webhook, v1alpha1.ReasonOrphaned, fmt.Sprintf("Gave up deleting the webhook at Mandrill, delete it there: %v", err))
 	}
-	_, err := r.routes.update(ctx, func(document *routes.Document) bool { return document.Replace(routeName(webhook)) })
-	if err != nil {
+	if _, err := r.routes.Set(ctx, routeName(webhook)); err != nil {
 		return ctrl.Result{}, err
 	}
 	r.accounts.Forget(client.ObjectKeyFromObject(webhook))

@@ -29,7 +29,7 @@ const (
 	firstRetry = 500 * time.Millisecond
 	lastRetry  = 5 * time.Minute
 	// workers reconcile objects at the same time; most of their time they wait for Mandrill.
-	workers = 4
+	workers = 16
 )
 
 // Indexes of MandrillWebhooks in the cache.
@@ -43,7 +43,7 @@ const (
 // +kubebuilder:rbac:groups=mandrill-operator.io,resources=mandrillwebhooks,verbs=get;list;watch;patch;update
 // +kubebuilder:rbac:groups=mandrill-operator.io,resources=mandrillwebhooks/status,verbs=get;patch;update
 // +kubebuilder:rbac:groups=mandrill-operator.io,resources=mandrillwebhooks/finalizers,verbs=update
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=mandrill-operator-system,resources=leases,verbs=get;list;watch;create;update;patch
@@ -58,6 +58,16 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 	}
 	if err := manager.Add(r.accounts); err != nil {
 		return fmt.Errorf("adding the pollers: %w", err)
+	}
+	err := ctrl.NewControllerManagedBy(manager).Named("receiver-routes").
+		For(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(predicate.NewPredicateFuncs(func(object client.Object) bool {
+			return r.routes.Owns(client.ObjectKeyFromObject(object))
+		}))).
+		Complete(reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+			return reconcile.Result{}, r.routes.Repair(ctx, request.NamespacedName)
+		}))
+	if err != nil {
+		return fmt.Errorf("watching the routes Secrets: %w", err)
 	}
 	return ctrl.NewControllerManagedBy(manager).
 		For(&v1alpha1.MandrillWebhook{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).

@@ -20,6 +20,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/routestore"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -56,7 +57,7 @@ type Options struct {
 // Reconciler reconciles MandrillWebhooks.
 type Reconciler struct {
 	Options
-	routes   routeStore
+	routes   *routestore.Store
 	accounts *account.Pool
 	repairs  repairs
 	changed  chan event.GenericEvent // objects whose webhook is not as it was
@@ -80,7 +81,7 @@ func New(options Options) *Reconciler {
 		options.Now = time.Now
 	}
 	r := &Reconciler{
-		Options: options, routes: routeStore{client: options.Client, name: options.RoutesSecret},
+		Options: options, routes: routestore.New(routestore.Options{Client: options.Client, Name: options.RoutesSecret, Owner: FieldOwner}),
 		changed: make(chan event.GenericEvent, changedBuffer),
 	}
 	r.accounts = account.NewPool(account.Options{NewAPI: options.NewAPI, Interval: options.Resync, Now: options.Now, Changed: r.enqueue})

@@ -168,10 +168,13 @@ func (w *world) serveReceiver(response http.ResponseWriter, request *http.Reques
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
 	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
-	var secret corev1.Secret
-	if err := w.client.Get(request.Context(), routesSecret, &secret); err == nil {
-		if err := loaded.Load(secret.Data[routes.Key]); err != nil {
-			w.t.Errorf("the operator wrote routes that the receiver refuses: %v", err)
+	for number := range routes.MaxSecrets {
+		var secret corev1.Secret
+		name := types.NamespacedName{Namespace: routesSecret.Namespace, Name: routes.SecretName(routesSecret.Name, number)}
+		if err := w.client.Get(request.Context(), name, &secret); err == nil {
+			if err := loaded.Load(name.Name, secret.Data[routes.Key]); err != nil {
+				w.t.Errorf("the operator wrote routes that the receiver refuses: %v", err)
+			}
 		}
 	}
 	receiver.NewHandler(receiver.Options{Routes: loaded, Metrics: metrics, Logger: logger}).ServeHTTP(response, request)

@@ -2,21 +2,19 @@ package mandrillwebhook
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/routestore"
 )
 
 // How soon to ask the receiver again. A watch brings it a route in milliseconds; one that does not come, or
@@ -79,17 +77,23 @@ func (r *Reconciler) checkConflict(ctx context.Context, run *state) error {
 		if other.Status.WebhookID == run.webhook.Status.WebhookID {
 			run.webhook.Status.WebhookID = 0 // it is the other's
 		}
-		_, err := r.routes.update(ctx, func(document *routes.Document) bool {
-			current, ok := document.Find(routeName(run.webhook))
-			return ok && current.URL == run.url && document.Replace(routeName(run.webhook))
-		})
-		if err != nil {
+		if err := r.withdraw(ctx, run); err != nil {
 			return err
 		}
 		return controllers.Stalled(v1alpha1.ReasonURLConflict,
 			fmt.Errorf("the MandrillWebhook %s/%s has the same URL: change one of them", other.Namespace, other.Name))
 	}
 	return nil
+}
+
+// withdraw takes the routes back when they are for the URL that another object has.
+func (r *Reconciler) withdraw(ctx context.Context, run *state) error {
+	current, err := r.routes.Get(ctx, routeName(run.webhook))
+	if err != nil || len(current) == 0 || current[0].URL != run.url {
+		return err
+	}
+	_, err = r.routes.Set(ctx, routeName(run.webhook))
+	return err
 }
 
 // sameURL returns the other objects with the URL of this one.
@@ -140,16 +144,25 @@ func (r *Reconciler) publish(ctx context.Context, run *state) (bool, error) {
 	if spec.Delivery != nil {
 		base.Delivery = routes.Delivery{Mode: string(spec.Delivery.Mode), ContentMode: string(spec.Delivery.ContentMode), Timeout: spec.Delivery.Timeout}
 	}
-	name := routeName(run.webhook)
-	return r.routes.update(ctx, func(document *routes.Document) bool {
-		accepted := run.accepted()
-		if current, ok := document.Find(name); ok && run.stored == (identity{}) { // the Secret is gone: keep what is in use
-			for _, key := range current.Keys {
-				accepted = append(accepted, identity{current.URL, key})
+	accepted, name := run.accepted(), routeName(run.webhook)
+	if run.stored == (identity{}) { // the Secret is gone: keep what is in use
+		current, err := r.routes.Get(ctx, name)
+		if err != nil {
+			return false, err
+		}
+		for _, route := range current {
+			for _, key := range route.Keys {
+				accepted = append(accepted, identity{route.URL, key})
 			}
 		}
-		return document.Replace(name, routesFor(base, accepted)...)
-	})
+	}
+	changed, err := r.routes.Set(ctx, name, routesFor(base, accepted)...)
+	if errors.Is(err, routestore.ErrFull) {
+		return false, controllers.StalledAt(v1alpha1.ReasonRoutesFull, refusedRetry,
+			fmt.Errorf("the Secrets %s to %s have no room for another route: delete MandrillWebhooks that are not needed, or use a second installation",
+				r.RoutesSecret, routes.SecretName(r.RoutesSecret.Name, routes.MaxSecrets-1)))
+	}
+	return changed, err
 }
 
 // accepted are the identities that batches may have, the present one first.
@@ -187,57 +200,6 @@ func routeName(webhook *v1alpha1.MandrillWebhook) string {
 
 func eventSource(webhook *v1alpha1.MandrillWebhook) string {
 	return "/apis/mandrill-operator.io/namespaces/" + webhook.Namespace + "/mandrillwebhooks/" + webhook.Name
-}
-
-// maxRoutesBytes is what a Secret may hold: some 2,500 routes.
-const maxRoutesBytes = corev1.MaxSecretSize
-
-// routeStore is the routes document in its Secret. The operator is its only writer.
-type routeStore struct {
-	client client.Client
-	name   types.NamespacedName
-	mu     sync.Mutex
-}
-
-// update changes the document and reports whether the change changed anything. A write over somebody else's
-// fails and is tried again with the reconcile.
-func (s *routeStore) update(ctx context.Context, change func(*routes.Document) bool) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.name.Namespace, Name: s.name.Name}}
-	err := s.client.Get(ctx, s.name, secret)
-	missing := apierrors.IsNotFound(err)
-	if err != nil && !missing {
-		return false, fmt.Errorf("reading the routes: %w", err)
-	}
-	document := &routes.Document{}
-	if data, ok := secret.Data[routes.Key]; ok {
-		if document, err = routes.Decode(data); err != nil {
-			return false, fmt.Errorf("the Secret %s is not as the operator wrote it; delete it to have it written anew: %w", s.name, err)
-		}
-	}
-	if !change(document) {
-		return false, nil
-	}
-	encoded, err := document.Encode()
-	if err != nil {
-		return false, fmt.Errorf("encoding the routes: %w", err)
-	}
-	if len(encoded) > maxRoutesBytes && len(encoded) > len(secret.Data[routes.Key]) {
-		return false, controllers.StalledAt(v1alpha1.ReasonRoutesFull, refusedRetry,
-			fmt.Errorf("the Secret %s has no room for another route: delete MandrillWebhooks that are not needed, or use a second installation", s.name))
-	}
-	secret.Data = map[string][]byte{routes.Key: encoded}
-	if missing {
-		secret.Labels = map[string]string{"app.kubernetes.io/managed-by": "mandrill-operator"}
-		err = s.client.Create(ctx, secret, FieldOwner)
-	} else {
-		err = s.client.Update(ctx, secret, FieldOwner)
-	}
-	if err != nil {
-		return false, fmt.Errorf("writing the routes: %w", err)
-	}
-	return true, nil
 }
 
 // cloudEventAttributes are the types that the subscribed events become. Inbound mail and events without a name

@@ -18,9 +18,10 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 )
 
-// Loader takes an encoded routes document.
+// Loader takes encoded routes documents by name, and is told when it has been given all that there are.
 type Loader interface {
-	Load(document []byte) error
+	Load(name string, document []byte) error
+	Complete()
 }
 
 // ParseName splits NAMESPACE/NAME.
@@ -32,19 +33,40 @@ func ParseName(text string) (namespace, name string, err error) {
 	return namespace, name, nil
 }
 
-// WatchSecret hands the Secret's document to the loader whenever it changes, until the context ends. When the
-// Secret goes away, or loses its document, the loader keeps what it has.
-func WatchSecret(ctx context.Context, client kubernetes.Interface, namespace, name string, loader Loader, logger *slog.Logger) error {
+// WatchSecrets hands the documents of the Secrets that the operator writes to the loader whenever they change, until
+// the context ends. There may be [routes.MaxSecrets] of them. When a Secret goes away, or loses its document, the
+// loader keeps what it has.
+func WatchSecrets(ctx context.Context, client kubernetes.Interface, namespace, name string, loader Loader, logger *slog.Logger) error {
+	var synced []cache.InformerSynced
+	for number := range routes.MaxSecrets {
+		factory, handled, err := watch(client, namespace, routes.SecretName(name, number), loader, logger)
+		if err != nil {
+			return fmt.Errorf("watching the routes Secrets: %w", err)
+		}
+		factory.Start(ctx.Done())
+		defer factory.Shutdown()
+		synced = append(synced, handled)
+	}
+	if cache.WaitForCacheSync(ctx.Done(), synced...) {
+		loader.Complete()
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// watch prepares the watch of one Secret. What it returns tells whether the loader has been given the Secret, if there
+// is one.
+func watch(client kubernetes.Interface, namespace, name string, loader Loader, logger *slog.Logger) (informers.SharedInformerFactory, cache.InformerSynced, error) {
 	// The selector makes the watch one that RBAC can allow for a single name.
 	selector := fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
 		informers.WithTweakListOptions(func(options *metav1.ListOptions) { options.FieldSelector = selector }))
 	informer := factory.Core().V1().Secrets().Informer()
 	err := informer.SetWatchErrorHandler(func(_ *cache.Reflector, err error) {
-		logger.Warn("Could not watch the routes Secret, the last good routes stay", "error", err.Error())
+		logger.Warn("Could not watch a routes Secret, the last good routes stay", "secret", name, "error", err.Error())
 	})
 	if err != nil {
-		return fmt.Errorf("watching the routes Secret: %w", err)
+		return nil, nil, err
 	}
 	load := func(object any) {
 		secret, ok := object.(*corev1.Secret)
@@ -53,21 +75,20 @@ func WatchSecret(ctx context.Context, client kubernetes.Interface, namespace, na
 		}
 		document, ok := secret.Data[routes.Key]
 		if !ok {
-			logger.Error("The routes Secret has no document, the last good routes stay", "key", routes.Key)
+			logger.Error("A routes Secret has no document, the last good routes stay", "secret", name, "key", routes.Key)
 			return
 		}
-		_ = loader.Load(document) // logged and counted there
+		_ = loader.Load(name, document) // logged and counted there
 	}
-	_, err = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    load,
 		UpdateFunc: func(_, object any) { load(object) },
-		DeleteFunc: func(any) { logger.Warn("The routes Secret was deleted, the last good routes stay") },
+		DeleteFunc: func(any) {
+			logger.Warn("A routes Secret was deleted, the last good routes stay", "secret", name)
+		},
 	})
 	if err != nil {
-		return fmt.Errorf("watching the routes Secret: %w", err)
+		return nil, nil, err
 	}
-	factory.Start(ctx.Done())
-	<-ctx.Done()
-	factory.Shutdown()
-	return nil
+	return factory, registration.HasSynced, nil
 }

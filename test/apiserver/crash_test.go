@@ -128,7 +128,7 @@ func (w *crashWorld) serveReceiver(response http.ResponseWriter, request *http.R
 	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
 	var secret corev1.Secret
 	if err := admin.Get(request.Context(), w.routes, &secret); err == nil {
-		if err := loaded.Load(secret.Data[routes.Key]); err != nil {
+		if err := loaded.Load("routes", secret.Data[routes.Key]); err != nil {
 			w.t.Error(err)
 		}
 	}

@@ -119,7 +119,7 @@ func startReceiver(t *testing.T) string {
 	handler := receiver.NewHandler(receiver.Options{Routes: loaded, Sender: &sink.Client{}, Metrics: metrics, Logger: logger})
 	background(t, "receiver", func(ctx context.Context) error { return receiver.Serve(ctx, listener, handler, logger) })
 	background(t, "routes", func(ctx context.Context) error {
-		return kube.WatchSecret(ctx, clientset, routesSecret.Namespace, routesSecret.Name, loaded, logger)
+		return kube.WatchSecrets(ctx, clientset, routesSecret.Namespace, routesSecret.Name, loaded, logger)
 	})
 	return "http://" + listener.Addr().String()
 }
@@ -388,6 +388,33 @@ func TestLifecycle(t *testing.T) {
 		assertEvents(t, webhook.Namespace, "Registered", "Updated", "SigningKeyChanged")
 	})
 
+	t.Run("routes edited and deleted by hand", func(t *testing.T) {
+		webhook := i.create(t, true, nil)
+		await(t, webhook, "Ready", "True", "Succeeded")
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: routesSecret.Namespace, Name: routesSecret.Name}}
+		for what, spoil := range map[string]func() error{
+			"edited": func() error {
+				secret := secret.DeepCopy()
+				secret.Data = map[string][]byte{routes.Key: []byte("routes: []")}
+				return admin.Update(t.Context(), secret)
+			},
+			"deleted": func() error { return admin.Delete(t.Context(), secret.DeepCopy()) },
+		} {
+			if err := spoil(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the route comes back after it was "+what, func() error {
+				now := &corev1.Secret{}
+				err := admin.Get(t.Context(), routesSecret, now)
+				if err == nil && !strings.Contains(string(now.Data[routes.Key]), webhook.Namespace) {
+					err = errors.New("the route is not there")
+				}
+				return err
+			})
+		}
+		i.deliver(t, "open")
+	})
+
 	t.Run("two objects with one URL", func(t *testing.T) {
 		older := i.create(t, true, nil)
 		await(t, older, "Ready", "True", "Succeeded")
@@ -466,9 +493,12 @@ func TestRights(t *testing.T) {
 			t.Errorf("the receiver is not forbidden %s: %v", what, err)
 		}
 	}
-	err = asReceiver.Get(t.Context(), routesSecret, &corev1.Secret{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		t.Errorf("the receiver may not read its routes: %v", err)
+	for number := range routes.MaxSecrets + 1 {
+		name := types.NamespacedName{Namespace: routesSecret.Namespace, Name: routes.SecretName(routesSecret.Name, number)}
+		err := asReceiver.Get(t.Context(), name, &corev1.Secret{})
+		if wanted := number < routes.MaxSecrets; wanted == apierrors.IsForbidden(err) {
+			t.Errorf("the receiver may read %s: want %t, got error %v", name, wanted, err)
+		}
 	}
 	asOperator, err := client.New(rightsOf(t, "mandrill-operator"), client.Options{Scheme: scheme})
 	if err != nil {

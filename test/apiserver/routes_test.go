@@ -19,13 +19,20 @@ import (
 type loader struct {
 	mu        sync.Mutex
 	documents []string
+	complete  int // how many documents there were when all had been loaded, -1 before
 }
 
-func (l *loader) Load(document []byte) error {
+func (l *loader) Load(name string, document []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.documents = append(l.documents, string(document))
+	l.documents = append(l.documents, name+": "+string(document))
 	return nil
+}
+
+func (l *loader) Complete() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.complete = len(l.documents)
 }
 
 func (l *loader) last() string {
@@ -38,20 +45,23 @@ func (l *loader) last() string {
 }
 
 // The Secret may come late, change, lose its document and go: what was loaded stays until there is something new.
-func TestWatchSecret(t *testing.T) {
+func TestWatchSecrets(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t)
 	clientset, err := kubernetes.NewForConfig(environment.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	loaded := &loader{}
-	background(t, "watch", func(ctx context.Context) error {
-		return kube.WatchSecret(ctx, clientset, namespace, "routes", loaded, slog.New(slog.DiscardHandler))
-	})
+	loaded := &loader{complete: -1}
 	secret := func(name, key, document string) *corev1.Secret {
 		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, StringData: map[string]string{key: document}}
 	}
+	if err := admin.Create(t.Context(), secret("routes-7", routes.Key, "early")); err != nil {
+		t.Fatal(err)
+	}
+	background(t, "watch", func(ctx context.Context) error {
+		return kube.WatchSecrets(ctx, clientset, namespace, "routes", loaded, slog.New(slog.DiscardHandler))
+	})
 	apply := func(write func() error, want string) {
 		t.Helper()
 		if err := write(); err != nil {
@@ -64,15 +74,26 @@ func TestWatchSecret(t *testing.T) {
 			return nil
 		})
 	}
-	apply(func() error { return admin.Create(t.Context(), secret("other", routes.Key, "another's")) }, "")
-	apply(func() error { return admin.Create(t.Context(), secret("routes", routes.Key, "first")) }, "first")
-	apply(func() error { return admin.Update(t.Context(), secret("routes", routes.Key, "second")) }, "second")
+	eventually(t, "all documents are loaded", func() error {
+		loaded.mu.Lock()
+		defer loaded.mu.Unlock()
+		if loaded.complete != 1 {
+			return fmt.Errorf("complete with %d documents", loaded.complete)
+		}
+		return nil
+	})
+	apply(func() error { return admin.Create(t.Context(), secret("other", routes.Key, "another's")) }, "routes-7: early")
+	apply(func() error { return admin.Create(t.Context(), secret("routes", routes.Key, "first")) }, "routes: first")
+	apply(func() error { return admin.Update(t.Context(), secret("routes", routes.Key, "second")) }, "routes: second")
+	apply(func() error { return admin.Create(t.Context(), secret("routes-1", routes.Key, "more")) }, "routes-1: more")
 	replaced := secret("routes", "nothing", "x")
-	apply(func() error { return admin.Update(t.Context(), replaced) }, "second")
-	apply(func() error { return admin.Delete(t.Context(), replaced) }, "second")
-	apply(func() error { return admin.Create(t.Context(), secret("routes", routes.Key, "third")) }, "third")
-	if want := 3; len(loaded.documents) != want {
-		t.Errorf("%d documents were loaded, want %d: %q", len(loaded.documents), want, loaded.documents)
+	apply(func() error { return admin.Update(t.Context(), replaced) }, "routes-1: more")
+	apply(func() error { return admin.Delete(t.Context(), replaced) }, "routes-1: more")
+	apply(func() error { return admin.Create(t.Context(), secret("routes", routes.Key, "third")) }, "routes: third")
+	loaded.mu.Lock()
+	defer loaded.mu.Unlock()
+	if len(loaded.documents) != 5 {
+		t.Errorf("the documents were %q, want 5", loaded.documents)
 	}
 }
 

@@ -1,0 +1,333 @@
+package routestore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/controllers/routestore"
+)
+
+// world is a cluster whose writes are counted and may be held up or fail.
+type world struct {
+	t      *testing.T
+	client client.Client
+
+	mu     sync.Mutex
+	writes []string                // names of Secrets
+	before func(name string) error // called before each write
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t}
+	w.client = fake.NewClientBuilder().WithInterceptorFuncs(interceptor.Funcs{
+		Apply: func(ctx context.Context, c client.WithWatch, object runtime.ApplyConfiguration, o ...client.ApplyOption) error {
+			name := *object.(interface{ GetName() *string }).GetName()
+			w.mu.Lock()
+			w.writes = append(w.writes, name)
+			before := w.before
+			w.mu.Unlock()
+			if before != nil {
+				if err := before(name); err != nil {
+					return err
+				}
+			}
+			return c.Apply(ctx, object, o...)
+		},
+	}).Build()
+	return w
+}
+
+// store is one that has just started. Four routes are enough for a Secret, and eleven fit.
+func (w *world) store() *routestore.Store {
+	return routestore.New(routestore.Options{
+		Client: w.client, Name: types.NamespacedName{Namespace: "system", Name: "routes"}, Owner: "test", Enough: 430, Full: 1150,
+	})
+}
+
+func (w *world) onWrite(before func(string) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.before, w.writes = before, nil
+}
+
+func (w *world) written() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string{}, w.writes...)
+}
+
+// stored is what receivers see: the names of the routes in each Secret.
+func (w *world) stored() map[string]string {
+	w.t.Helper()
+	var list corev1.SecretList
+	if err := w.client.List(w.t.Context(), &list); err != nil {
+		w.t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, secret := range list.Items {
+		document, err := routes.Decode(secret.Data[routes.Key])
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		var names []string
+		for _, route := range document.Routes {
+			names = append(names, route.Name)
+		}
+		found[secret.Name] = strings.Join(names, " ")
+	}
+	return found
+}
+
+func (w *world) want(want map[string]string) {
+	w.t.Helper()
+	if diff := cmp.Diff(want, w.stored()); diff != "" {
+		w.t.Errorf("the Secrets have (-want +got):\n%s", diff)
+	}
+}
+
+func (w *world) set(store *routestore.Store, want bool, webhook string, list ...routes.Route) {
+	w.t.Helper()
+	if changed, err := store.Set(w.t.Context(), webhook, list...); err != nil || changed != want {
+		w.t.Errorf("setting the routes of %s: changed %t, want %t; error %v", webhook, changed, want, err)
+	}
+}
+
+// route takes some 97 bytes and its length.
+func route(length int) routes.Route {
+	return routes.Route{URL: "https://h.example/" + strings.Repeat("x", length), Source: "/s", Sink: routes.Sink{URI: "http://s.example"}}
+}
+
+func TestSetAndGet(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	store := w.store()
+	w.set(store, false, "a/none")
+	w.set(store, true, "a/b", route(1), route(2))
+	w.set(store, false, "a/b", route(1), route(2))
+	w.set(store, true, "a/a", route(3))
+	w.want(map[string]string{"routes": "a/a a/b a/b~1"})
+	got, err := store.Get(t.Context(), "a/b")
+	if err != nil || len(got) != 2 || got[1].Name != "a/b~1" || got[1].URL != route(2).URL {
+		t.Errorf("got %+v, error %v", got, err)
+	}
+	w.onWrite(nil)
+	again := w.store() // has nothing in memory
+	w.set(again, false, "a/b", route(1), route(2))
+	w.set(again, true, "a/b", route(1))
+	w.set(again, true, "a/a")
+	w.set(again, false, "a/a")
+	if got, err := again.Get(t.Context(), "a/a"); err != nil || got != nil {
+		t.Errorf("removed routes are still there: %+v, error %v", got, err)
+	}
+	w.want(map[string]string{"routes": "a/b"})
+	if diff := cmp.Diff([]string{"routes", "routes"}, w.written()); diff != "" {
+		t.Errorf("writes (-want +got):\n%s", diff)
+	}
+	w.set(again, true, "a/b")
+	w.want(map[string]string{"routes": ""})
+	if _, err := again.Set(t.Context(), "a/c", routes.Route{}); err == nil {
+		t.Error("a route that nobody can use was written")
+	}
+}
+
+// Changes that come while a write is under way are written together.
+func TestChangesAreGrouped(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	store := routestore.New(routestore.Options{Client: w.client, Name: types.NamespacedName{Namespace: "system", Name: "routes"}, Owner: "test"})
+	began, goOn := make(chan struct{}, 100), make(chan struct{})
+	w.onWrite(func(string) error { began <- struct{}{}; <-goOn; return nil })
+	const n = 50
+	done := make(chan error, n+1)
+	set := func(i int) {
+		_, err := store.Set(t.Context(), fmt.Sprint("a/", i), route(i))
+		done <- err
+	}
+	go set(n)
+	<-began
+	for i := range n {
+		go set(i)
+	}
+	goOn <- struct{}{}
+	<-began // the second write has those that came by then
+	close(goOn)
+	for range n + 1 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := len(strings.Fields(w.stored()["routes"])); got != n+1 {
+		t.Errorf("%d routes are stored, want %d", got, n+1)
+	}
+	if got := len(w.written()); got > n/2 {
+		t.Errorf("%d writes for %d changes", got, n+1)
+	}
+}
+
+func TestFailedWriteIsRepeated(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	store := w.store()
+	failure := errors.New("no answer")
+	w.onWrite(func(string) error { return failure })
+	if _, err := store.Set(t.Context(), "a/a", route(1)); !errors.Is(err, failure) {
+		t.Errorf("got error %v", err)
+	}
+	w.onWrite(nil)
+	w.set(store, true, "a/a", route(1)) // it is in memory, and not where it belongs
+	w.want(map[string]string{"routes": "a/a"})
+	w.onWrite(func(string) error { return failure })
+	if _, err := store.Set(t.Context(), "a/a"); !errors.Is(err, failure) {
+		t.Errorf("got error %v", err)
+	}
+	w.onWrite(nil)
+	w.set(store, true, "a/a")
+	w.want(map[string]string{"routes": ""})
+}
+
+func TestSeveralSecrets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	store := w.store()
+	for i := range 4 * routes.MaxSecrets {
+		w.set(store, true, fmt.Sprint("a/", i+100), route(1))
+	}
+	if got := w.stored(); len(got) != routes.MaxSecrets || got["routes"] != "a/100 a/101 a/102 a/103" || got["routes-1"] != "a/104 a/105 a/106 a/107" {
+		t.Errorf("the Secrets have %v", got)
+	}
+	for i := range routes.MaxSecrets { // beyond enough: evenly
+		w.set(store, true, fmt.Sprint("a/", i+200), route(1))
+	}
+	if got := w.stored(); got["routes"] != "a/100 a/101 a/102 a/103 a/200" || got["routes-7"] != "a/128 a/129 a/130 a/131 a/207" {
+		t.Errorf("the Secrets have %v", got)
+	}
+	// one that grows too large for its Secret moves, and is never missing
+	present := func(name string) error {
+		for _, names := range w.stored() {
+			if strings.Contains(names, "a/100") {
+				return nil
+			}
+		}
+		t.Errorf("before %s was written a/100 was nowhere", name)
+		return nil
+	}
+	w.set(store, true, "a/101")
+	w.set(store, true, "a/201")
+	w.set(store, true, "a/104")
+	w.set(store, true, "a/105")
+	w.onWrite(present)
+	w.set(store, true, "a/100", route(780))
+	if diff := cmp.Diff([]string{"routes-1", "routes"}, w.written()); diff != "" {
+		t.Errorf("writes (-want +got):\n%s", diff)
+	}
+	if got := w.stored(); got["routes"] != "a/102 a/103 a/200" || got["routes-1"] != "a/100 a/106 a/107" {
+		t.Errorf("the Secrets have %v", got)
+	}
+	w.onWrite(nil)
+	if _, err := store.Set(t.Context(), "a/102", route(1100)); !errors.Is(err, routestore.ErrFull) {
+		t.Errorf("got error %v, want that there is no room", err)
+	}
+	if _, err := store.Set(t.Context(), "a/new", route(1000)); !errors.Is(err, routestore.ErrFull) {
+		t.Errorf("got error %v, want that there is no room", err)
+	}
+	w.set(store, false, "a/102", route(1)) // as it was
+	w.set(w.store(), false, "a/100", route(780))
+	for _, name := range []string{"a/106", "a/107", "a/100"} { // makes room
+		w.set(store, true, name)
+	}
+	w.set(store, true, "a/new", route(1000))
+}
+
+// What is in the Secrets when the store starts is kept, whoever wrote it and in whatever form.
+func TestStart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	create := func(name, document string) {
+		t.Helper()
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: name}, Data: map[string][]byte{routes.Key: []byte(document)}}
+		if err := w.client.Create(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create("routes", "routes:\n- name: a/a\n  source: /s\n  sink:\n    uri: http://s.example\n  url: https://h.example/x\n")
+	create("routes-1", "somebody: was here")
+	create("routes-2", "routes:\n- {name: a/a, source: /s, sink: {uri: http://s.example}, url: https://h.example/x}\n- {name: a/b, source: /s, sink: {uri: http://s.example}, url: https://h.example/x}\n")
+	store := w.store()
+	w.set(store, false, "a/a", route(1))
+	w.set(store, false, "a/b", route(1))
+	w.set(store, true, "a/c", route(1))
+	w.want(map[string]string{"routes": "a/a a/c", "routes-1": "", "routes-2": "a/b"})
+
+	w.onWrite(nil)
+	failing := interceptor.NewClient(w.client.(client.WithWatch), interceptor.Funcs{
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return errors.New("no answer")
+		},
+	})
+	blind := routestore.New(routestore.Options{Client: failing, Name: types.NamespacedName{Namespace: "system", Name: "routes"}, Owner: "test"})
+	if _, err := blind.Set(t.Context(), "a/d", route(1)); err == nil || len(w.written()) > 0 {
+		t.Errorf("routes were written over others that could not be read, error %v", err)
+	}
+	if _, err := blind.Get(t.Context(), "a/a"); err == nil {
+		t.Error("routes that could not be read are said to be none")
+	}
+}
+
+func TestRepair(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	store, name := w.store(), types.NamespacedName{Namespace: "system", Name: "routes"}
+	repair := func(wantWrites int) {
+		t.Helper()
+		w.onWrite(nil)
+		if err := store.Repair(t.Context(), name); err != nil {
+			t.Error(err)
+		}
+		if got := len(w.written()); got != wantWrites {
+			t.Errorf("%d writes, want %d", got, wantWrites)
+		}
+	}
+	repair(0) // nothing is known yet
+	w.set(store, true, "a/a", route(1))
+	repair(0)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}, Data: map[string][]byte{routes.Key: []byte("routes: []")}}
+	if err := w.client.Update(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	repair(1)
+	w.want(map[string]string{"routes": "a/a"})
+	repair(0)
+	if err := w.client.Delete(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	repair(1)
+	w.want(map[string]string{"routes": "a/a"})
+	if !store.Owns(name) || !store.Owns(types.NamespacedName{Namespace: "system", Name: "routes-7"}) || store.Owns(types.NamespacedName{Namespace: "system", Name: "routes-8"}) {
+		t.Error("the store does not know its Secrets")
+	}
+	if err := store.Repair(t.Context(), types.NamespacedName{Namespace: "system", Name: "other"}); err != nil {
+		t.Error(err)
+	}
+	if err := w.client.Delete(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	w.onWrite(func(string) error { return errors.New("no answer") })
+	if err := store.Repair(t.Context(), name); err == nil {
+		t.Error("a repair that failed is said to have succeeded")
+	}
+}

@@ -1,0 +1,147 @@
+package routestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+)
+
+var secretKind = corev1.SchemeGroupVersion.WithKind("Secret")
+
+// job is one Secret to be written.
+type job struct {
+	number   int
+	document []byte
+	change   int64
+	gained   bool
+}
+
+// write writes all that is changed when it begins. Until then others may join the flush.
+func (s *Store) write(ctx context.Context, flush *flush) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	s.next = nil
+	jobs := s.jobs()
+	s.mu.Unlock()
+	var errs []error
+	for _, job := range jobs {
+		if err := s.apply(ctx, job); err != nil {
+			errs = append(errs, err)
+			if job.gained { // what was to go elsewhere must stay where it is until it is there
+				break
+			}
+		}
+	}
+	flush.err = errors.Join(errs...)
+	close(flush.done)
+}
+
+// jobs are the Secrets to be written, those first that others wait for.
+func (s *Store) jobs() []job {
+	var list []job
+	for number, secret := range s.secrets {
+		if secret.changed > secret.written {
+			list = append(list, job{number, s.document(number), s.changes, secret.gained})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b job) int {
+		switch {
+		case a.gained == b.gained:
+			return 0
+		case a.gained:
+			return -1
+		}
+		return 1
+	})
+	return list
+}
+
+// apply writes one Secret, whatever it holds.
+func (s *Store) apply(ctx context.Context, job job) error {
+	name := s.secretName(job.number)
+	object := corev1ac.Secret(name.Name, name.Namespace).
+		WithLabels(map[string]string{"app.kubernetes.io/managed-by": "mandrill-operator"}).
+		WithData(map[string][]byte{routes.Key: job.document})
+	if err := s.options.Client.Apply(ctx, object, s.options.Owner, client.ForceOwnership); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := &s.secrets[job.number]
+	if object.ResourceVersion != nil { // of the answer
+		state.version = *object.ResourceVersion
+	}
+	if state.written = job.change; state.changed <= job.change {
+		state.gained = false
+	}
+	for webhook, entry := range s.webhooks {
+		if entry.secret == job.number && len(entry.lines) == 0 && entry.change <= job.change {
+			delete(s.webhooks, webhook)
+		}
+	}
+	return nil
+}
+
+// Repair puts one of the Secrets right when it is not as this store wrote it.
+func (s *Store) Repair(ctx context.Context, name types.NamespacedName) error {
+	number := slices.IndexFunc(s.names(), func(other types.NamespacedName) bool { return other == name })
+	s.mu.Lock()
+	known := number >= 0 && s.loaded && s.secrets[number].version != ""
+	s.mu.Unlock()
+	if !known {
+		return nil
+	}
+	if differs, err := s.differs(ctx, number); err != nil || !differs {
+		return err
+	}
+	s.mu.Lock()
+	s.changes++
+	s.secrets[number].changed = s.changes
+	flush, first := s.join()
+	s.mu.Unlock()
+	if first {
+		s.write(ctx, flush)
+	}
+	<-flush.done
+	if flush.err != nil {
+		return fmt.Errorf("writing routes: %w", flush.err)
+	}
+	return nil
+}
+
+// differs tells whether a Secret is another than was last written. Meanwhile none is written.
+func (s *Store) differs(ctx context.Context, number int) (bool, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	var object metav1.PartialObjectMetadata
+	object.SetGroupVersionKind(secretKind)
+	err := s.options.Client.Get(ctx, s.secretName(number), &object)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return false, fmt.Errorf("reading routes: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return object.ResourceVersion != s.secrets[number].version, nil
+}
+
+func (s *Store) names() []types.NamespacedName {
+	var names []types.NamespacedName
+	for number := range routes.MaxSecrets {
+		names = append(names, s.secretName(number))
+	}
+	return names
+}
+
+// Owns tells whether a Secret is one of the store's.
+func (s *Store) Owns(name types.NamespacedName) bool { return slices.Contains(s.names(), name) }
