@@ -63,6 +63,15 @@ func classify(err error) (class, string) {
 	return transient, v1alpha1.ReasonRetrying
 }
 
+// Outcome names what a run came to, for a metric.
+func Outcome(err error) string {
+	if err == nil {
+		return "succeeded"
+	}
+	class, _ := classify(err)
+	return [...]string{transient: "retrying", waiting: "waiting", stalled: "stalled"}[class]
+}
+
 // Result maps the outcome of a run to what controller-runtime does next.
 func Result(err error) (ctrl.Result, error) {
 	step := new(StepError)

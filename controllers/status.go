@@ -92,8 +92,11 @@ func Deserves(err error, before []metav1.Condition) bool {
 	return ready == nil || ready.Reason != reason || ready.Message != cut(err.Error())
 }
 
-// Reason returns the reason of a failed run.
+// Reason returns the reason of a run's outcome.
 func Reason(err error) string {
+	if err == nil {
+		return v1alpha1.ReasonSucceeded
+	}
 	_, reason := classify(err)
 	return reason
 }

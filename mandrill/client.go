@@ -29,6 +29,8 @@ type ClientOptions struct {
 	BaseURL    string       // default DefaultBaseURL
 	HTTPClient *http.Client // default: a timeout of 2 minutes, redirects are not followed
 	UserAgent  string       // default "mandrill-operator"
+	// Observe is told of every call when it has ended: its name, such as "webhooks/add", how long it took, and its error.
+	Observe func(call string, took time.Duration, err error)
 }
 
 // Client calls Mandrill's API. It is safe for concurrent use. Every error it returns is an [*APIError], a
@@ -75,8 +77,11 @@ func (c *Client) Ping(ctx context.Context) error {
 }
 
 // call posts the arguments, a JSON object or nil, with the key added, and decodes the answer.
-func call[T any](ctx context.Context, c *Client, name string, arguments map[string]any) (T, error) {
-	var result T
+func call[T any](ctx context.Context, c *Client, name string, arguments map[string]any) (result T, err error) {
+	if observe := c.options.Observe; observe != nil {
+		start := time.Now()
+		defer func() { observe(name, time.Since(start), err) }()
+	}
 	body := map[string]any{"key": c.options.Key}
 	for field, value := range arguments {
 		body[field] = value

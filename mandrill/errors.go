@@ -22,6 +22,20 @@ var (
 	ErrGeneral              = errors.New("GeneralError")
 )
 
+// KnownName returns the name of an error of the API if it is one of those above. Any other may hold anything.
+func KnownName(err error) (string, bool) {
+	var refused *APIError
+	if !errors.As(err, &refused) {
+		return "", false
+	}
+	for _, sentinel := range sentinels {
+		if sentinel.Error() == refused.Name {
+			return refused.Name, true
+		}
+	}
+	return "", false
+}
+
 // APIError is a refusal by the API: {"status":"error","code":-2,"name":"ValidationError","message":"..."}.
 type APIError struct {
 	Call       string // such as "webhooks/add"
@@ -77,11 +91,11 @@ func (e *TransportError) Unwrap() error { return e.Err }
 // Temporary is always true.
 func (e *TransportError) Temporary() bool { return true }
 
-func isSentinel(err error) bool {
-	return slices.Contains([]error{
-		ErrInvalidKey, ErrValidation, ErrUnknownWebhook, ErrUnknownInboundDomain, ErrUnknownInboundRoute,
-		ErrPaymentRequired, ErrRequestLimit, ErrServiceUnavailable, ErrGeneral,
-	}, err)
+func isSentinel(err error) bool { return slices.Contains(sentinels, err) }
+
+var sentinels = []error{
+	ErrInvalidKey, ErrValidation, ErrUnknownWebhook, ErrUnknownInboundDomain, ErrUnknownInboundRoute,
+	ErrPaymentRequired, ErrRequestLimit, ErrServiceUnavailable, ErrGeneral,
 }
 
 // redact takes a secret out of a text that somebody else wrote.

@@ -2,8 +2,8 @@ package v1alpha1
 
 // Every condition and every reason, with what the user does about it. All conditions are positive.
 const (
-	// ConditionReady: the webhook is registered and its events reach the receiver. It is True when the four
-	// conditions after it are; otherwise it carries the reason and message of the first that is not.
+	// ConditionReady: the webhook is registered and its events reach the receiver. It is True when the five
+	// conditions after it are, as far as they are there; otherwise it carries the reason and message of the first that is not.
 	ConditionReady = "Ready"
 	// ConditionSinkProvided: the sink has an address.
 	ConditionSinkProvided = "SinkProvided"
@@ -13,6 +13,10 @@ const (
 	ConditionRegistered = "Registered"
 	// ConditionSigningKeyStored: the Secret holds the key that Mandrill signs with, and the receiver knows it.
 	ConditionSigningKeyStored = "SigningKeyStored"
+	// ConditionInboundReady: mail for the routes of spec.inbound reaches the webhook's URL. Absent without spec.inbound.
+	ConditionInboundReady = "InboundReady"
+	// ConditionEventsAccepted: Mandrill has taken all events of the spec. It does not count for Ready.
+	ConditionEventsAccepted = "EventsAccepted"
 	// ConditionDelivering is Mandrill's own view of whether it can deliver. It does not count for Ready.
 	ConditionDelivering = "Delivering"
 	// ConditionReconciling is kstatus's: the operator is still working on the spec. Absent otherwise.
@@ -95,6 +99,25 @@ const (
 	ReasonSecretConflict = "SecretConflict"
 	// ReasonSigningKeyMissing: Mandrill did not return a signing key. Look at the webhook in Mandrill.
 	ReasonSigningKeyMissing = "SigningKeyMissing"
+)
+
+// Reasons of InboundReady.
+const (
+	// ReasonMXRecordMissing: mail for a domain does not go to Mandrill yet. Set the MX record that Mandrill's page of
+	// inbound domains shows for it; the message names the domain.
+	ReasonMXRecordMissing = "MXRecordMissing"
+	// ReasonInboundRouteConflict: the domain has a route with the same pattern that posts to another URL. Remove that
+	// route, or choose another pattern.
+	ReasonInboundRouteConflict = "InboundRouteConflict"
+)
+
+// Reasons of EventsAccepted.
+const (
+	// ReasonEventsRefused: Mandrill does not take some events, which the message names; the others are registered.
+	// Take them out of spec.events, or tick them for the webhook in Mandrill's web interface.
+	ReasonEventsRefused = "EventsRefused"
+	// ReasonEventsAdded: Mandrill sends events that were not asked for. Nothing to do.
+	ReasonEventsAdded = "EventsAdded"
 )
 
 // Reasons of Delivering.

@@ -24,6 +24,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
@@ -111,11 +112,13 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	metrics := mandrillwebhook.NewMetrics(ctrlmetrics.Registry)
 	reconciler := mandrillwebhook.New(mandrillwebhook.Options{
 		Client: manager.GetClient(), Recorder: manager.GetEventRecorder("mandrill-operator"),
 		NewAPI: func(apiKey string) (account.API, error) {
-			return mandrill.NewClient(mandrill.ClientOptions{Key: apiKey, BaseURL: o.apiURL})
+			return mandrill.NewClient(mandrill.ClientOptions{Key: apiKey, BaseURL: o.apiURL, Observe: metrics.ObserveCall})
 		},
+		Metrics:      metrics,
 		RoutesSecret: types.NamespacedName{Namespace: namespace, Name: name},
 		PublicURL:    o.publicURL, ReceiverURL: o.receiverURL, ClusterDomain: o.clusterDomain, Resync: o.resync,
 		AllowCrossNamespaceSinks: o.crossNamespaceSinks, AllowSinkHosts: strings.FieldsFunc(strings.ToLower(o.sinkHosts), func(c rune) bool { return c == ',' || c == ' ' }),

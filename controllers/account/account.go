@@ -32,6 +32,7 @@ type Account struct {
 	mu        sync.Mutex // guards what follows
 	view      []mandrill.Webhook
 	viewed    time.Time // when the list that made the view was asked for; zero without a view
+	listed    time.Time // when there was a list last
 	writes    []write   // since the list in flight, or the last, was asked for
 	followers map[types.NamespacedName]mandrill.Webhook
 	polling   bool
@@ -67,7 +68,7 @@ func (a *Account) Webhooks(ctx context.Context, maxAge time.Duration) ([]mandril
 	for _, w := range a.writes { // the list may or may not have them
 		list = w.apply(list)
 	}
-	a.view, a.viewed = list, asked
+	a.view, a.viewed, a.listed = list, asked, asked
 	return slices.Clone(list), nil
 }
 
@@ -128,6 +129,13 @@ func (a *Account) wrote(webhook mandrill.Webhook, deleted bool, err error) error
 	a.writes = append(a.writes, change)
 	a.view = change.apply(a.view)
 	return nil
+}
+
+// Lacks tells whether the account is known not to have a webhook.
+func (a *Account) Lacks(id int64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.viewed.IsZero() && !slices.ContainsFunc(a.view, func(webhook mandrill.Webhook) bool { return webhook.ID == id })
 }
 
 // Follow says how an object has last seen its webhook. The object is told when the account's next list differs.

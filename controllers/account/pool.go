@@ -3,7 +3,9 @@ package account
 import (
 	"context"
 	"crypto/sha256"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -95,14 +97,28 @@ func (p *Pool) moveTo(object types.NamespacedName, account *Account) {
 	}
 }
 
+// Age is how long ago the account was listed whose list is the oldest of those in use. Without any it is not known.
+func (p *Pool) Age() (time.Duration, bool) {
+	p.mu.Lock()
+	accounts := slices.Collect(maps.Values(p.accounts))
+	p.mu.Unlock()
+	var oldest time.Duration
+	known := false
+	for _, account := range accounts {
+		account.mu.Lock()
+		if len(account.followers) > 0 && !account.listed.IsZero() {
+			oldest, known = max(oldest, p.now().Sub(account.listed)), true
+		}
+		account.mu.Unlock()
+	}
+	return oldest, known
+}
+
 // Start polls until the context ends. It is a runnable of the manager, for the leader only.
 func (p *Pool) Start(ctx context.Context) error {
 	p.mu.Lock()
 	p.running = ctx
-	accounts := make([]*Account, 0, len(p.accounts))
-	for _, account := range p.accounts {
-		accounts = append(accounts, account)
-	}
+	accounts := slices.Collect(maps.Values(p.accounts))
 	p.mu.Unlock()
 	for _, account := range accounts {
 		p.ensurePolling(account) //nolint:contextcheck // the same context

@@ -33,6 +33,8 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 		if since := failingSince(webhook); since.IsZero() || r.Now().Sub(since) < deletionDeadline {
 			return r.stillDeleting(ctx, webhook, err)
 		}
+		key := client.ObjectKeyFromObject(webhook)
+		r.orphans.add(key, webhook.Status.WebhookID, r.accounts.Followed(key))
 		r.warn(webhook, v1alpha1.ReasonOrphaned, fmt.Sprintf("Gave up deleting the webhook at Mandrill, delete it there: %v", err))
 	}
 	if _, err := r.routes.Set(ctx, routeName(webhook)); err != nil {
@@ -45,6 +47,7 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 	if err := r.Client.Patch(ctx, webhook, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("removing the finalizer: %w", err)
 	}
+	r.Metrics.reconciled(nil)
 	return ctrl.Result{}, nil
 }
 
@@ -69,6 +72,7 @@ func (r *Reconciler) stillDeleting(ctx context.Context, webhook *v1alpha1.Mandri
 	}
 	waiting := controllers.Waiting(v1alpha1.ReasonDeleting, deletionRetry, fmt.Errorf("deleting the webhook at Mandrill, which is tried for 10 minutes: %w", cause))
 	conditions.Summarise(waiting)
+	r.Metrics.reconciled(waiting)
 	webhook.Status.ObservedGeneration = webhook.Generation
 	if err := r.Client.Status().Patch(ctx, webhook, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("writing the status: %w", err)

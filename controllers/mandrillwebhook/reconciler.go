@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,6 +49,7 @@ type Options struct {
 	ClusterDomain string               // default cluster.local
 	Resync        time.Duration        // how often each account is listed; default 5 minutes
 	HTTPClient    *http.Client         // for asking the receiver
+	Metrics       *Metrics             // default: some that nobody sees
 
 	AllowCrossNamespaceSinks bool     // sinks in another namespace than their object's
 	AllowSinkHosts           []string // hosts to allow though they are loopback, link-local or a metadata service
@@ -60,6 +62,7 @@ type Reconciler struct {
 	routes   *routestore.Store
 	accounts *account.Pool
 	repairs  repairs
+	orphans  orphans
 	changed  chan event.GenericEvent // objects whose webhook is not as it was
 }
 
@@ -77,6 +80,9 @@ func New(options Options) *Reconciler {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}
+	if options.Metrics == nil {
+		options.Metrics = NewMetrics(prometheus.NewRegistry())
+	}
 	if options.Now == nil {
 		options.Now = time.Now
 	}
@@ -85,6 +91,7 @@ func New(options Options) *Reconciler {
 		changed: make(chan event.GenericEvent, changedBuffer),
 	}
 	r.accounts = account.NewPool(account.Options{NewAPI: options.NewAPI, Interval: options.Resync, Now: options.Now, Changed: r.enqueue})
+	options.Metrics.registerer.MustRegister(overview{r})
 	return r
 }
 
@@ -130,6 +137,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 	conditions.Summarise(err, v1alpha1.ConditionSinkProvided, v1alpha1.ConditionReceiverReady,
 		v1alpha1.ConditionRegistered, v1alpha1.ConditionSigningKeyStored)
 	webhook.Status.ObservedGeneration = webhook.Generation
+	r.Metrics.reconciled(err)
 	if controllers.Deserves(err, before.Status.Conditions) {
 		r.warn(webhook, controllers.Reason(err), err.Error())
 	}

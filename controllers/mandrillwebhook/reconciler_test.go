@@ -57,6 +57,7 @@ type world struct {
 	recorder   *events.FakeRecorder
 	reconciler *mandrillwebhook.Reconciler
 	options    mandrillwebhook.Options
+	metrics    *prometheus.Registry // of the operator that runs
 
 	mu    sync.Mutex
 	now   time.Time
@@ -65,8 +66,14 @@ type world struct {
 
 func newWorld(t *testing.T, change ...func(*mandrillwebhook.Options)) *world {
 	t.Helper()
+	return newWorldOf(t, mandrilltest.Options{}, change...)
+}
+
+func newWorldOf(t *testing.T, at mandrilltest.Options, change ...func(*mandrillwebhook.Options)) *world {
+	t.Helper()
 	w := &world{t: t, now: start, recorder: events.NewFakeRecorder(100)}
-	w.emulator = mandrilltest.New(mandrilltest.Options{APIKeys: []string{apiKey}, BatchInterval: time.Hour})
+	at.APIKeys, at.BatchInterval = []string{apiKey}, time.Hour
+	w.emulator = mandrilltest.New(at)
 	t.Cleanup(w.emulator.Close)
 	w.account = w.emulator.Account(apiKey)
 	api := httptest.NewServer(w.emulator)
@@ -76,7 +83,7 @@ func newWorld(t *testing.T, change ...func(*mandrillwebhook.Options)) *world {
 	options := mandrillwebhook.Options{
 		Recorder: w.recorder, RoutesSecret: routesSecret, PublicURL: w.receiver.URL + "/mandrill",
 		NewAPI: func(key string) (account.API, error) {
-			return mandrill.NewClient(mandrill.ClientOptions{Key: key, BaseURL: api.URL + "/api/1.0"})
+			return mandrill.NewClient(mandrill.ClientOptions{Key: key, BaseURL: api.URL + "/api/1.0", Observe: w.reconciler.Metrics.ObserveCall})
 		},
 		Now: func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.now },
 	}
@@ -256,7 +263,32 @@ func (w *world) mustReconcile() *v1alpha1.MandrillWebhook {
 }
 
 // restart makes the operator forget everything it has in memory.
-func (w *world) restart() { w.reconciler = mandrillwebhook.New(w.options) }
+func (w *world) restart() {
+	w.metrics = prometheus.NewRegistry()
+	w.options.Metrics = mandrillwebhook.NewMetrics(w.metrics)
+	w.reconciler = mandrillwebhook.New(w.options)
+}
+
+// metric returns the value of a metric with these values of labels, 0 when there is none.
+func (w *world) metric(name string, labels ...string) float64 {
+	w.t.Helper()
+	families, err := w.metrics.Gather()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			var values []string
+			for _, label := range metric.GetLabel() {
+				values = append(values, label.GetValue())
+			}
+			if family.GetName() == name && slices.Equal(values, labels) {
+				return metric.GetCounter().GetValue() + metric.GetGauge().GetValue() + float64(metric.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return 0
+}
 
 // later lets so much time pass that the account is listed again.
 func (w *world) later() *world {
@@ -444,7 +476,7 @@ func TestChangesReachMandrillAndTheReceiver(t *testing.T) {
 	if secret := w.secret(types.NamespacedName{Namespace: "shop", Name: "transactional-signing-key"}); string(secret.Data["url"]) != second[0].URL {
 		t.Errorf("the Secret has the URL %s", secret.Data["url"])
 	}
-	w.assertEvent("Updated webhook 101 at Mandrill: the URL differs, the description differs, the events differ")
+	w.assertEvent("Updated webhook 101 at Mandrill: url, description, events differed")
 }
 
 func TestDriftAndKeyResetAreRepaired(t *testing.T) {

@@ -52,20 +52,30 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 			return err
 		}
 	}
-	reason, differs := diff(want, have)
+	differences := diff(want, have)
+	if isSettled(want.Events, have, run.webhook) {
+		differences = without(differences, []string{causeEvents})
+	}
 	switch {
 	case !known:
-		if have, err = run.account.Add(ctx, want); err != nil {
+		if have, err = r.put(ctx, run, 0, want); err != nil {
 			return run.refusal("adding the webhook", err)
 		}
 		r.normal(run.webhook, v1alpha1.ReasonRegistered, fmt.Sprintf("Created webhook %d at Mandrill", have.ID))
+		r.countDrift(run, causeDeleted)
 		r.leaveAccount(ctx, run)
-	case differs:
-		if have, err = run.account.Update(ctx, have.ID, want); err != nil {
+	case len(differences) > 0:
+		disabled := len(have.Events) == 0
+		if have, err = r.put(ctx, run, have.ID, want); err != nil {
 			return run.refusal("updating the webhook", err)
 		}
-		r.normal(run.webhook, v1alpha1.ReasonUpdated, fmt.Sprintf("Updated webhook %d at Mandrill: %s", have.ID, reason))
+		r.normal(run.webhook, v1alpha1.ReasonUpdated, fmt.Sprintf("Updated webhook %d at Mandrill: %s differed", have.ID, strings.Join(differences, ", ")))
+		if disabled {
+			differences = []string{causeDisabled}
+		}
+		r.countDrift(run, differences...)
 	}
+	r.orphans.adopted(have.ID)
 	if adopted && have.AuthKey != run.stored.Key { // otherwise it is the one that the Secret speaks of
 		r.normal(run.webhook, v1alpha1.ReasonAdopted, fmt.Sprintf("Took over webhook %d, which existed at this URL", have.ID))
 	}
@@ -73,6 +83,15 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 	run.account.Follow(client.ObjectKeyFromObject(run.webhook), have) //nolint:contextcheck // a poller outlives the reconcile
 	r.report(run)
 	return nil
+}
+
+// countDrift counts what had to be put right though the object was in order as it is.
+func (r *Reconciler) countDrift(run *state, causes ...string) {
+	if run.account == r.accounts.Followed(client.ObjectKeyFromObject(run.webhook)) && wasTrue(run.webhook, v1alpha1.ConditionRegistered) {
+		for _, cause := range causes {
+			r.Metrics.repaired(cause)
+		}
+	}
 }
 
 // leaveAccount deletes the webhook of the account that the object used before, when its API key is another
@@ -83,6 +102,7 @@ func (r *Reconciler) leaveAccount(ctx context.Context, run *state) {
 		return
 	}
 	if err := before.Delete(ctx, id); err != nil {
+		r.orphans.add(client.ObjectKeyFromObject(run.webhook), id, before)
 		r.warn(run.webhook, v1alpha1.ReasonOrphaned,
 			fmt.Sprintf("The API key is another account's, and webhook %d could not be deleted in the account before, delete it there: %s", id, run.hide(err.Error())))
 		return
@@ -140,19 +160,19 @@ func (r *Reconciler) claimant(ctx context.Context, webhook *v1alpha1.MandrillWeb
 	return nil, nil //nolint:nilnil // nobody
 }
 
-// diff tells whether the webhook must change, and why.
-func diff(want mandrill.WebhookSpec, have mandrill.Webhook) (reason string, changed bool) {
-	var reasons []string
+// diff tells in what the webhook is not as it should be.
+func diff(want mandrill.WebhookSpec, have mandrill.Webhook) []string {
+	var differences []string
 	if want.URL != have.URL {
-		reasons = append(reasons, "the URL differs")
+		differences = append(differences, causeURL)
 	}
 	if want.Description != have.Description {
-		reasons = append(reasons, "the description differs")
+		differences = append(differences, causeDescription)
 	}
 	if !sameSet(want.Events, have.Events) {
-		reasons = append(reasons, "the events differ")
+		differences = append(differences, causeEvents)
 	}
-	return strings.Join(reasons, ", "), len(reasons) > 0
+	return differences
 }
 
 func sameSet(a, b []string) bool {
@@ -186,10 +206,8 @@ func (r *Reconciler) report(run *state) {
 	before := status.Upstream
 	status.WebhookID = remote.ID
 	status.URL = r.shownURL(run.webhook)
-	status.Events = nil
-	for _, event := range remote.Events {
-		status.Events = append(status.Events, mandrill.CurrentName(event))
-	}
+	status.Events = currentNames(remote.Events)
+	r.reportEvents(run)
 	next := &v1alpha1.Upstream{
 		CreatedAt: optionalTime(remote.CreatedAt), LastSentAt: optionalTime(remote.LastSentAt),
 		BatchesSent: remote.BatchesSent, EventsSent: remote.EventsSent,

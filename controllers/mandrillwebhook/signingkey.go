@@ -39,6 +39,9 @@ func (r *Reconciler) signingKey(ctx context.Context, run *state) error {
 	present := identity{run.url, run.remote.AuthKey}
 	previous := run.stored
 	run.retired = retire(run.retired, previous, present, r.Now())
+	if previous.Key == "" {
+		r.countKeyDrift(run, causeSecret)
+	}
 	if err := r.storeKey(ctx, run, present); err != nil {
 		return err
 	}
@@ -49,11 +52,19 @@ func (r *Reconciler) signingKey(ctx context.Context, run *state) error {
 	}
 	if previous.Key != "" && previous.Key != present.Key {
 		r.normal(run.webhook, v1alpha1.ReasonSigningKeyChanged, "Mandrill signs with another key, and the Secret now has it")
+		r.countKeyDrift(run, causeKey)
 	}
 	if run.webhook.Spec.Suspend || !changed && wasTrue(run.webhook, v1alpha1.ConditionSigningKeyStored) {
 		return nil
 	}
 	return r.askReceiver(ctx, run, v1alpha1.ConditionSigningKeyStored, present.Key)
+}
+
+// countKeyDrift counts a key that changed, or got lost, though the webhook did not.
+func (r *Reconciler) countKeyDrift(run *state, cause string) {
+	if wasTrue(run.webhook, v1alpha1.ConditionSigningKeyStored) {
+		r.Metrics.repaired(cause)
+	}
 }
 
 func secretName(webhook *v1alpha1.MandrillWebhook) string {

@@ -34,6 +34,7 @@ type Options struct {
 	MaxAttempts   int           // of one batch, then it is dropped; default 20
 	DisableAfter  int           // failed attempts in a row that empty a webhook's event list; default 60
 	RefuseEvents  []string      // wire names of documented events to refuse all the same, such as "deferral"
+	DropEvents    []string      // wire names of documented events to leave out without a word
 	HTTPClient    *http.Client  // probes and posts; default: 30 s timeout, redirects not followed
 	Logger        *slog.Logger  // default: discards
 	OnDelivery    func(Delivery)

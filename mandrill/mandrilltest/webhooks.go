@@ -65,6 +65,11 @@ func ordered(events []string) []string {
 	return list
 }
 
+// taken are the events that a write stores: without those that are dropped in silence.
+func (s *Server) taken(events []string) []string {
+	return slices.DeleteFunc(ordered(events), func(event string) bool { return slices.Contains(s.options.DropEvents, event) })
+}
+
 func descriptionOf(args arguments) *string {
 	if description, ok := args["description"].(string); ok {
 		return &description
@@ -91,7 +96,7 @@ func addWebhook(ctx context.Context, a *Account, args arguments) (any, error) {
 	a.server.nextID++
 	w := &webhook{
 		id: a.server.nextID, url: args.string("url"), description: descriptionOf(args), key: newSigningKey(),
-		events: ordered(args.strings("events")), createdAt: time.Now(),
+		events: a.server.taken(args.strings("events")), createdAt: time.Now(),
 	}
 	a.webhooks = append(a.webhooks, w)
 	return w.json(), nil
@@ -132,7 +137,7 @@ func updateWebhook(ctx context.Context, a *Account, args arguments) (any, error)
 		return nil, err
 	}
 	w.url, w.description, w.failures = args.string("url"), descriptionOf(args), 0
-	w.events = ordered(args.strings("events"))
+	w.events = a.server.taken(args.strings("events"))
 	return w.json(), nil
 }
 
