@@ -16,14 +16,20 @@ type Sender interface {
 	Send(ctx context.Context, target sink.Target, event *cloudevents.Event) error
 }
 
+// SignatureObserver is told of each route that a batch with a bad signature may have been for.
+type SignatureObserver interface {
+	BadSignature(route string) // must not block
+}
+
 // Options configures a [Handler]. Routes, Sender and Metrics are required.
 type Options struct {
 	Routes       *Routes
 	Sender       Sender
 	Metrics      *Metrics
-	Logger       *slog.Logger     // default: slog.Default()
-	MaxBodyBytes int64            // default DefaultMaxBodyBytes
-	Now          func() time.Time // default time.Now
+	Signatures   SignatureObserver // nil: nobody
+	Logger       *slog.Logger      // default: slog.Default()
+	MaxBodyBytes int64             // default DefaultMaxBodyBytes
+	Now          func() time.Time  // default time.Now
 }
 
 // Handler answers at webhook URLs.
@@ -31,6 +37,7 @@ type Handler struct {
 	routes       *Routes
 	sender       Sender
 	metrics      *Metrics
+	signatures   SignatureObserver
 	logger       *slog.Logger
 	maxBodyBytes int64
 	now          func() time.Time
@@ -38,7 +45,7 @@ type Handler struct {
 
 // NewHandler returns a handler.
 func NewHandler(options Options) *Handler {
-	h := &Handler{options.Routes, options.Sender, options.Metrics, options.Logger, options.MaxBodyBytes, options.Now}
+	h := &Handler{options.Routes, options.Sender, options.Metrics, options.Signatures, options.Logger, options.MaxBodyBytes, options.Now}
 	if h.logger == nil {
 		h.logger = slog.Default()
 	}
@@ -68,6 +75,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, entry *record) e
 		entry.route = route.Name
 	}
 	if err != nil {
+		if route == nil && kindOf(err) == KindSignature { // signed with a key that is not known
+			h.observe(candidates)
+		}
 		return err
 	}
 	events, err := split(form)
@@ -76,6 +86,16 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, entry *record) e
 	}
 	entry.events = len(events)
 	return h.deliver(r.Context(), route, events)
+}
+
+// observe reports a batch whose signature is nobody's. Which of the routes is meant cannot be told.
+func (h *Handler) observe(candidates []*Route) {
+	if h.signatures == nil {
+		return
+	}
+	for _, route := range candidates {
+		h.signatures.BadSignature(route.Name)
+	}
 }
 
 // record is what is known of a request when it is answered.

@@ -28,4 +28,14 @@ const (
 	defaultSinkTimeout = 10 * time.Second
 	// maxAttribute is the longest value that becomes a CloudEvents attribute, and so an HTTP header.
 	maxAttribute = 1024
+	// hintInterval is the least time between two requests to the operator: forged batches are cheap to send.
+	hintInterval = time.Minute
+	// hintTimeout bounds one of them.
+	hintTimeout = 5 * time.Second
+	// maxHints bounds how many webhooks are remembered for the operator.
+	maxHints = 10_000
+	// maxHintsPerRequest keeps a request small.
+	maxHintsPerRequest = 1000
+	// maxHintAnswer is how much of the operator's answer is read.
+	maxHintAnswer = 64 << 10
 )

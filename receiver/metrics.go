@@ -8,6 +8,7 @@ type Metrics struct {
 	duration prometheus.Histogram
 	events   *prometheus.CounterVec
 	reloads  *prometheus.CounterVec
+	hints    *prometheus.CounterVec
 	routes   prometheus.Gauge
 }
 
@@ -27,8 +28,11 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mandrill_receiver_routes_loads_total", Help: "Routes documents loaded, by outcome; a failed one changed nothing.",
 		}, []string{"outcome"}),
+		hints: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mandrill_receiver_signature_hints_total", Help: "Requests that tell the operator of bad signatures, by outcome.",
+		}, []string{"outcome"}),
 		routes: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mandrill_receiver_routes", Help: "Routes in use."}),
 	}
-	registerer.MustRegister(m.requests, m.duration, m.events, m.reloads, m.routes)
+	registerer.MustRegister(m.requests, m.duration, m.events, m.reloads, m.hints, m.routes)
 	return m
 }

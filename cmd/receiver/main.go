@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +22,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/kube"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
@@ -28,6 +31,8 @@ import (
 type options struct {
 	config, routesSecret  string
 	kubeconfig            string
+	operatorURL           string
+	sinkHosts             string
 	listen, metricsListen string
 	maxBodyBytes          int64
 	logLevel              slog.Level
@@ -49,6 +54,8 @@ func parseFlags(args []string) (options, error) {
 	flags.StringVar(&o.routesSecret, "routes-secret", "", "NAMESPACE/NAME of the Secret with the routes document that the operator writes")
 	flags.StringVar(&o.listen, "listen", ":8080", "address to answer webhooks on")
 	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics, /healthz and /readyz")
+	flags.StringVar(&o.operatorURL, "operator-url", "", "URL of the operator, such as http://mandrill-operator.mandrill-operator-system:8082, to tell it of bad signatures; default: it is not told")
+	flags.StringVar(&o.sinkHosts, "allow-sink-hosts", "", "comma-separated hosts to allow as sinks though they are loopback, link-local or a metadata service; with --config all are allowed")
 	flags.Int64Var(&o.maxBodyBytes, "max-body-bytes", receiver.DefaultMaxBodyBytes, "largest body of a request; inbound mail with attachments is large")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; default: $KUBECONFIG, or the pod's own account")
@@ -60,6 +67,12 @@ func parseFlags(args []string) (options, error) {
 	}
 	if o.maxBodyBytes <= 0 {
 		return o, errors.New("--max-body-bytes must be positive")
+	}
+	if parsed, err := url.Parse(o.operatorURL); o.operatorURL != "" && (err != nil || parsed.Hostname() == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
+		return o, errors.New("--operator-url must be an absolute http or https URL")
+	}
+	if strings.ContainsAny(o.operatorURL, "?#") {
+		return o, errors.New("--operator-url must have neither query nor fragment")
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
@@ -76,11 +89,15 @@ func run(ctx context.Context, args []string) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := receiver.NewMetrics(registry)
-	routes := &receiver.Routes{Logger: logger, Metrics: metrics}
-	handler := receiver.NewHandler(receiver.Options{
-		Routes: routes, Sender: &sink.Client{}, Metrics: metrics, Logger: logger, MaxBodyBytes: o.maxBodyBytes,
-	})
-	admin := receiver.AdminHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), routes.Ready)
+	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
+	handling := receiver.Options{Routes: loaded, Sender: newSender(o), Metrics: metrics, Logger: logger, MaxBodyBytes: o.maxBodyBytes}
+	var hinter *receiver.Hinter
+	if o.operatorURL != "" {
+		hinter = receiver.NewHinter(receiver.HinterOptions{URL: o.operatorURL, Metrics: metrics, Logger: logger})
+		handling.Signatures = hinter
+	}
+	handler := receiver.NewHandler(handling)
+	admin := receiver.AdminHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), loaded.Ready)
 
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.listen)
 	if err != nil {
@@ -93,14 +110,29 @@ func run(ctx context.Context, args []string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return receiver.Serve(ctx, listener, handler, logger) })
 	group.Go(func() error { return receiver.Serve(ctx, adminListener, admin, logger) })
-	group.Go(func() error { return watchRoutes(ctx, o, routes, logger) })
+	group.Go(func() error { return watchRoutes(ctx, o, loaded, logger) })
+	if hinter != nil {
+		group.Go(func() error { hinter.Run(ctx); return nil })
+	}
 	logger.Info("Started", "listen", listener.Addr().String(), "metricsListen", adminListener.Addr().String())
 	return group.Wait()
 }
 
-func watchRoutes(ctx context.Context, o options, routes *receiver.Routes, logger *slog.Logger) error {
+// newSender returns what sends to sinks. Routes in the cluster are written by its users, who must not use the
+// receiver to reach what only it can; a file is the administrator's own, and its sinks may be on this machine.
+func newSender(o options) *sink.Client {
 	if o.config != "" {
-		return routes.WatchFile(ctx, o.config)
+		return &sink.Client{}
+	}
+	return &sink.Client{
+		Refuse:     routes.LocalAddress,
+		AllowHosts: strings.FieldsFunc(strings.ToLower(o.sinkHosts), func(c rune) bool { return c == ',' || c == ' ' }),
+	}
+}
+
+func watchRoutes(ctx context.Context, o options, loaded *receiver.Routes, logger *slog.Logger) error {
+	if o.config != "" {
+		return loaded.WatchFile(ctx, o.config)
 	}
 	namespace, name, err := kube.ParseName(o.routesSecret)
 	if err != nil {
@@ -116,5 +148,5 @@ func watchRoutes(ctx context.Context, o options, routes *receiver.Routes, logger
 	if err != nil {
 		return fmt.Errorf("making a Kubernetes client: %w", err)
 	}
-	return kube.WatchSecrets(ctx, client, namespace, name, routes, logger)
+	return kube.WatchSecrets(ctx, client, namespace, name, loaded, logger)
 }

@@ -89,8 +89,7 @@ func (r *Reconciler) checkSinkHost(uri string) error {
 	}
 	local := host == "localhost" || strings.HasSuffix(host, ".localhost") || host == "metadata.google.internal"
 	if ip, err := netip.ParseAddr(host); err == nil {
-		ip = ip.Unmap().WithZone("")
-		local = ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() || ip == awsMetadata
+		local = routes.LocalAddress(ip)
 	} else if number.MatchString(host) { // 127.1, 0x7f000001: an address to some, a name to others
 		local = true
 	}
@@ -103,9 +102,6 @@ func (r *Reconciler) checkSinkHost(uri string) error {
 
 // number is a host that may be read as an IPv4 address though it is not written as one.
 var number = regexp.MustCompile(`^(0x[0-9a-f]+|[0-9]+)(\.(0x[0-9a-f]+|[0-9]+))*$`)
-
-// awsMetadata is where AWS serves its metadata by IPv6; by IPv4 it is link-local.
-var awsMetadata = netip.MustParseAddr("fd00:ec2::254")
 
 // address resolves a reference.
 func (r *Reconciler) address(ctx context.Context, namespace string, ref v1alpha1.Reference) (destination, error) {

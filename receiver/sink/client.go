@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -38,16 +39,27 @@ type Target struct {
 
 // Client sends CloudEvents. Its zero value is ready, and it is safe for concurrent use.
 type Client struct {
+	// Refuse tells which addresses no sink may have, whatever its name; nil: none.
+	Refuse func(netip.Addr) bool
+	// AllowHosts may have any address: hosts as in the URIs of sinks, in lower case, without a trailing dot.
+	AllowHosts []string
+	// Proxy finds the proxy for a request; default http.ProxyFromEnvironment. A proxy may have any address.
+	Proxy func(*http.Request) (*url.URL, error)
+
 	mu      sync.Mutex
-	clients map[[sha256.Size]byte]*http.Client // by hash of CACerts
+	clients map[way]*http.Client
+}
+
+// way is what requests must have in common to use the same connections. The connections that were checked are never
+// mixed with those that were not.
+type way struct {
+	caCerts [sha256.Size]byte // hash
+	proxy   string
+	guarded bool
 }
 
 // Send posts one event in binary content mode. It returns nil when the sink answered 2xx, else an [*Error].
 func (c *Client) Send(ctx context.Context, target Target, event *cloudevents.Event) error {
-	client, err := c.client(target.CACerts)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, target.Timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.URI, nil)
@@ -58,7 +70,14 @@ func (c *Client) Send(ctx context.Context, target Target, event *cloudevents.Eve
 		return &Error{Err: fmt.Errorf("encoding the event: %w", err)}
 	}
 	escapeAttributes(request.Header)
+	client, err := c.client(target.CACerts, request)
+	if err != nil {
+		return err
+	}
 	response, err := client.Do(request)
+	if errors.Is(err, errLocal) {
+		return &Error{Err: errLocal}
+	}
 	if err != nil {
 		return &Error{Err: withoutURL(err), temporary: true}
 	}
@@ -67,15 +86,30 @@ func (c *Client) Send(ctx context.Context, target Target, event *cloudevents.Eve
 	return classify(response.StatusCode)
 }
 
-// client returns the client that trusts the given certificates.
-func (c *Client) client(caCerts string) (*http.Client, error) {
-	key := sha256.Sum256([]byte(caCerts))
+// client returns the client for a request, which trusts the given certificates.
+func (c *Client) client(caCerts string, request *http.Request) (*http.Client, error) {
+	find := c.Proxy
+	if find == nil {
+		find = http.ProxyFromEnvironment
+	}
+	proxy, err := find(request)
+	if err != nil { // its text has the address
+		return nil, &Error{Err: errors.New("the proxy's address is no URL"), temporary: true}
+	}
+	key := way{caCerts: sha256.Sum256([]byte(caCerts)), guarded: c.guarded(request, proxy)}
+	if proxy != nil {
+		key.proxy = proxy.String()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if client, ok := c.clients[key]; ok {
 		return client, nil
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = http.ProxyURL(proxy)
+	if key.guarded {
+		transport.DialContext = c.dialer().DialContext
+	}
 	transport.MaxIdleConns = 0 // bounded per host
 	transport.MaxIdleConnsPerHost = maxIdlePerHost
 	transport.IdleConnTimeout = idleTimeout
@@ -94,7 +128,7 @@ func (c *Client) client(caCerts string) (*http.Client, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	if c.clients == nil {
-		c.clients = map[[sha256.Size]byte]*http.Client{}
+		c.clients = map[way]*http.Client{}
 	}
 	c.clients[key] = client
 	return client, nil

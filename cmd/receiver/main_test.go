@@ -1,0 +1,71 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+func TestFlags(t *testing.T) {
+	t.Parallel()
+	const file, secret = "--config=routes.yaml", "--routes-secret=a/b"
+	for _, test := range []struct {
+		args []string
+		want string // in the error
+	}{
+		{[]string{file}, ""},
+		{[]string{secret}, ""},
+		{nil, "give either"},
+		{[]string{file, secret}, "give either"},
+		{[]string{file, "--max-body-bytes=0"}, "must be positive"},
+		{[]string{file, "x"}, "unexpected argument"},
+		{[]string{secret, "--operator-url=http://mandrill-operator.mandrill-operator-system:8082"}, ""},
+		{[]string{secret, "--operator-url=https://operator.example/base/"}, ""},
+		{[]string{secret, "--operator-url=operator.example:8082"}, "must be an absolute http or https URL"},
+		{[]string{secret, "--operator-url=ftp://operator.example"}, "must be an absolute http or https URL"},
+		{[]string{secret, "--operator-url=http://:8082"}, "must be an absolute http or https URL"},
+		{[]string{secret, "--operator-url=http://a b"}, "must be an absolute http or https URL"},
+		{[]string{secret, "--operator-url=http://operator.example?x=1"}, "neither query nor fragment"},
+		{[]string{secret, "--operator-url=http://operator.example/#"}, "neither query nor fragment"},
+	} {
+		_, err := parseFlags(test.args)
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%v: got error %v, want one with %q", test.args, err, test.want)
+		}
+	}
+}
+
+// Users of the cluster may not send the receiver to its own machine, and whoever writes its file may.
+func TestSinksOnThisMachine(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(server.Close)
+	for _, test := range []struct {
+		args    []string
+		refused bool
+	}{
+		{[]string{"--routes-secret=a/b"}, true},
+		{[]string{"--routes-secret=a/b", "--allow-sink-hosts=localhost, 127.0.0.2"}, true},
+		{[]string{"--routes-secret=a/b", "--allow-sink-hosts=Sink.example, 127.0.0.1"}, false},
+		{[]string{"--config=routes.yaml"}, false},
+	} {
+		o, err := parseFlags(test.args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		event := cloudevents.New()
+		event.SetID("1")
+		event.SetSource("/s")
+		event.SetType("t")
+		err = newSender(o).Send(t.Context(), sink.Target{URI: server.URL, Timeout: 10 * time.Second}, &event)
+		if (err != nil) != test.refused || sink.Temporary(err) {
+			t.Errorf("%v: got error %v, want a final one: %t", test.args, err, test.refused)
+		}
+	}
+}

@@ -1,0 +1,186 @@
+package receiver
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+)
+
+// HinterOptions configures a [Hinter]. URL and Metrics are required.
+type HinterOptions struct {
+	URL        string // of the operator
+	Metrics    *Metrics
+	HTTPClient *http.Client                         // default: a new one; redirects are never followed
+	Logger     *slog.Logger                         // default: slog.Default()
+	Interval   time.Duration                        // between requests, default one minute
+	After      func(time.Duration) <-chan time.Time // default time.After
+}
+
+// Hinter tells the operator which webhooks get batches with a bad signature: the key may have been reset at Mandrill,
+// where the receiver cannot look and may write nothing. It does what it can and no more, because the operator lists
+// every account now and then without any hint.
+type Hinter struct {
+	options  HinterOptions
+	endpoint string
+	client   http.Client
+
+	mu      sync.Mutex
+	waiting []string // names of webhooks, in order of arrival, so that none waits behind the same others for ever
+	known   map[string]bool
+	wake    chan struct{} // has something in it when names are waiting
+}
+
+// NewHinter returns a hinter. It sends nothing until it runs.
+func NewHinter(options HinterOptions) *Hinter {
+	if options.Logger == nil {
+		options.Logger = slog.Default()
+	}
+	if options.Interval == 0 {
+		options.Interval = hintInterval
+	}
+	if options.After == nil {
+		options.After = time.After
+	}
+	h := &Hinter{
+		options: options, endpoint: strings.TrimSuffix(options.URL, "/") + "/signature-hints",
+		known: map[string]bool{}, wake: make(chan struct{}, 1),
+	}
+	if options.HTTPClient != nil {
+		h.client = *options.HTTPClient
+	}
+	h.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return h
+}
+
+// BadSignature notes that no key of a route made the signature of a batch. It never blocks, and forgets what it has
+// no room for.
+func (h *Hinter) BadSignature(route string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.add(routes.Webhook(route))
+}
+
+// Run sends hints until the context ends: the first at once, later ones when the interval is over.
+func (h *Hinter) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.wake:
+		}
+		h.tell(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.options.After(h.options.Interval):
+		}
+	}
+}
+
+// add is called with the lock held.
+func (h *Hinter) add(names ...string) {
+	for _, name := range names {
+		if !h.known[name] && len(h.waiting) < maxHints {
+			h.known[name] = true
+			h.waiting = append(h.waiting, name)
+		}
+	}
+	h.settle()
+}
+
+// take removes the names of one request.
+func (h *Hinter) take() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := min(len(h.waiting), maxHintsPerRequest)
+	names := slices.Sorted(slices.Values(h.waiting[:n]))
+	h.waiting = slices.Delete(h.waiting, 0, n)
+	for _, name := range names {
+		delete(h.known, name)
+	}
+	h.settle()
+	return names
+}
+
+// settle makes wake say whether names are waiting. It is called with the lock held.
+func (h *Hinter) settle() {
+	select {
+	case <-h.wake:
+	default:
+	}
+	if len(h.waiting) > 0 {
+		h.wake <- struct{}{} // nobody else puts anything in
+	}
+}
+
+// tell sends one request and keeps its names for the next one when it fails.
+func (h *Hinter) tell(ctx context.Context) {
+	names := h.take()
+	err := h.post(ctx, names)
+	if err == nil {
+		h.options.Metrics.hints.WithLabelValues("sent").Inc()
+		h.options.Logger.Info("Told the operator of bad signatures", "webhooks", len(names))
+		return
+	}
+	h.mu.Lock()
+	h.add(names...)
+	h.mu.Unlock()
+	if ctx.Err() != nil { // it is the receiver that ends
+		return
+	}
+	h.options.Metrics.hints.WithLabelValues("failed").Inc()
+	h.options.Logger.Warn("Could not tell the operator of bad signatures, will try again", "webhooks", len(names), "error", err.Error())
+}
+
+// post sends names to the operator. Its errors have no address.
+func (h *Hinter) post(ctx context.Context, names []string) error {
+	body, err := json.Marshal(map[string][]string{"routes": names})
+	if err != nil {
+		return fmt.Errorf("encoding hints: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, hintTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, h.endpoint, bytes.NewReader(body))
+	if err != nil {
+		return errors.New("the operator's URL cannot be parsed")
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := h.client.Do(request)
+	if err != nil {
+		return withoutAddress(err)
+	}
+	_, _ = io.CopyN(io.Discard, response.Body, maxHintAnswer) // so that the connection can be used again
+	_ = response.Body.Close()
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		return fmt.Errorf("the operator answered with status %d", response.StatusCode)
+	}
+	return nil
+}
+
+// withoutAddress says what sort of error kept a request from being answered.
+func withoutAddress(err error) error {
+	var unresolved *net.DNSError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &unresolved):
+		return errors.New("the operator's name was not resolved")
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return errors.New("the operator did not answer in time")
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return errors.New("the operator's address refused the connection")
+	}
+	return errors.New("the operator could not be asked")
+}

@@ -1,0 +1,351 @@
+package receiver_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+)
+
+// observer records of which routes it is told.
+type observer struct {
+	mu   sync.Mutex
+	told []string
+}
+
+func (o *observer) BadSignature(route string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.told = append(o.told, route)
+}
+
+// handler serves the fixture's routes and tells of bad signatures.
+func (f *fixture) handler(signatures receiver.SignatureObserver) http.Handler {
+	logger := slog.New(slog.NewJSONHandler(f.log, nil))
+	return receiver.NewHandler(receiver.Options{
+		Routes: f.routes, Metrics: receiver.NewMetrics(prometheus.NewRegistry()), Logger: logger, MaxBodyBytes: maxBody, Signatures: signatures,
+	})
+}
+
+func TestWhatIsABadSignature(t *testing.T) {
+	t.Parallel()
+	const batch = `[{"event":"open"}]`
+	f := newFixture(t)
+	document := f.document()
+	shared := document.Routes[0]
+	shared.Name, shared.URL = "shop/plain~1", "https://other.example.com/mandrill/shop"
+	document.Routes = append(document.Routes, shared)
+	f.load(t, document)
+	unsigned := f.request(t, batch)
+	unsigned.Header.Del(mandrill.SignatureHeader)
+	encoded := f.requestTo(t, "/mandrill/shop", plainURL, "s3ntinel-new-key", batch)
+	encoded.Header.Set("Content-Encoding", "gzip")
+	guarded := f.requestTo(t, "/guarded?secret=s3ntinel-token&v=2", guardedURL, "s3ntinel-new-key", batch)
+	guarded.SetBasicAuth("robot", "s3ntinel!pass")
+	for _, test := range []struct {
+		name    string
+		request *http.Request
+		status  int
+		want    []string
+	}{
+		{"another key", f.requestTo(t, "/mandrill/shop", plainURL, "s3ntinel-new-key", batch), 403, []string{"shop/plain", "shop/plain~1"}},
+		{"another key, empty batch", f.requestTo(t, "/mandrill/shop", plainURL, "s3ntinel-new-key", "[]"), 403, []string{"shop/plain", "shop/plain~1"}},
+		{"another key, with the secret parts", guarded, 403, []string{"shop/guarded"}},
+		{"unsigned", unsigned, 403, nil},
+		{"without the secret parts", f.requestTo(t, "/guarded", guardedURL, "s3ntinel-new-key", batch), 403, nil},
+		{"a batch with the test key", f.requestTo(t, "/mandrill/shop", plainURL, mandrill.TestKey, batch), 403, nil},
+		{"an empty batch with the test key", f.requestTo(t, "/mandrill/shop", plainURL, mandrill.TestKey, "[]"), 200, nil},
+		{"good", f.request(t, "[]"), 200, nil},
+		{"no key yet", f.requestTo(t, "/keyless", keylessURL, signingKey, batch), 503, nil},
+		{"suspended", f.requestTo(t, "/suspended", suspendedRL, "s3ntinel-new-key", batch), 503, nil},
+		{"no route", f.requestTo(t, "/nowhere", plainURL, "s3ntinel-new-key", batch), 404, nil},
+		{"unreadable", encoded, 400, nil},
+	} {
+		signatures, response := &observer{}, httptest.NewRecorder()
+		f.handler(signatures).ServeHTTP(response, test.request)
+		if diff := cmp.Diff(test.want, signatures.told); diff != "" || response.Code != test.status {
+			t.Errorf("%s: status %d, want %d; routes (-want +got):\n%s", test.name, response.Code, test.status, diff)
+		}
+	}
+	response := httptest.NewRecorder()
+	if f.handler(nil).ServeHTTP(response, f.requestTo(t, "/mandrill/shop", plainURL, "s3ntinel-new-key", batch)); response.Code != http.StatusForbidden {
+		t.Errorf("with nobody to tell: status %d, want 403", response.Code)
+	}
+	f.assertNoSecrets(t)
+}
+
+// operator records the hints that it gets and a hinter that sends them, whose intervals end when the test says so.
+type operator struct {
+	*receiver.Hinter
+	registry *prometheus.Registry
+	log      *lockedBuffer
+	got      chan []string      // the names of each request
+	status   chan int           // the answers
+	waiting  chan time.Duration // the hinter waits for the interval to end
+	over     chan time.Time
+}
+
+func newOperator(t *testing.T) *operator {
+	t.Helper()
+	o := &operator{
+		registry: prometheus.NewRegistry(), log: &lockedBuffer{},
+		got: make(chan []string), status: make(chan int, 1), waiting: make(chan time.Duration), over: make(chan time.Time),
+	}
+	server := httptest.NewServer(o)
+	t.Cleanup(server.Close)
+	o.Hinter = receiver.NewHinter(receiver.HinterOptions{
+		URL: server.URL + "/s3ntinel/", Metrics: receiver.NewMetrics(o.registry), Logger: slog.New(slog.NewJSONHandler(o.log, nil)),
+		After: func(interval time.Duration) <-chan time.Time {
+			select {
+			case o.waiting <- interval:
+			case <-t.Context().Done():
+			}
+			return o.over
+		},
+	})
+	var running sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	running.Go(func() { o.Run(ctx) })
+	t.Cleanup(running.Wait)
+	t.Cleanup(cancel)
+	return o
+}
+
+func (o *operator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var hints struct{ Routes []string }
+	body, err := io.ReadAll(r.Body)
+	if err == nil {
+		err = json.Unmarshal(body, &hints)
+	}
+	if err != nil || r.Method != http.MethodPost || r.URL.String() != "/s3ntinel/signature-hints" || r.Header.Get("Content-Type") != "application/json" {
+		hints.Routes = []string{fmt.Sprint("not expected: ", r.Method, r.URL, r.Header, err)}
+	}
+	w.Header().Set("Location", "/elsewhere")
+	w.WriteHeader(<-o.status)
+	select {
+	case o.got <- hints.Routes:
+	case <-r.Context().Done():
+	}
+}
+
+// expect lets the next request be answered and compares the names in it. It returns when the hinter waits again.
+func (o *operator) expect(t *testing.T, status int, want ...string) {
+	t.Helper()
+	o.status <- status
+	if diff := cmp.Diff(want, receive(t, o.got)); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+	if interval := receive(t, o.waiting); interval != time.Minute {
+		t.Errorf("the interval is %s, want a minute", interval)
+	}
+}
+
+// end ends the interval.
+func (o *operator) end(t *testing.T) {
+	t.Helper()
+	select {
+	case o.over <- time.Time{}:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the hinter does not wait for the end of the interval")
+	}
+}
+
+func receive[T any](t *testing.T, from <-chan T) T {
+	t.Helper()
+	select {
+	case value := <-from:
+		return value
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing came")
+	}
+	panic("not reached")
+}
+
+func (o *operator) assertCounted(t *testing.T, failed, sent int) {
+	t.Helper()
+	var want strings.Builder
+	want.WriteString("# HELP mandrill_receiver_signature_hints_total Requests that tell the operator of bad signatures, by outcome.\n# TYPE mandrill_receiver_signature_hints_total counter\n")
+	for _, line := range []struct {
+		outcome string
+		n       int
+	}{{"failed", failed}, {"sent", sent}} {
+		if line.n > 0 {
+			fmt.Fprintf(&want, "mandrill_receiver_signature_hints_total{outcome=%q} %d\n", line.outcome, line.n)
+		}
+	}
+	if err := testutil.GatherAndCompare(o.registry, strings.NewReader(want.String()), "mandrill_receiver_signature_hints_total"); err != nil {
+		t.Error(err)
+	}
+	if log := o.log.String(); strings.Contains(log, "s3ntinel") || strings.Contains(log, "127.0.0.1") {
+		t.Errorf("the log has the operator's address:\n%s", log)
+	}
+}
+
+func TestHundredBadSignaturesAreTwoRequests(t *testing.T) {
+	t.Parallel()
+	f, o := newFixture(t), newOperator(t)
+	document := &routes.Document{}
+	for _, name := range []string{"shop/a", "shop/b", "shop/b~1", "shop/c", "shop/d"} {
+		document.Routes = append(document.Routes, routes.Route{Name: name, URL: "https://a.example/" + name, Keys: []string{signingKey}, Source: "/s", Sink: routes.Sink{URI: "http://x.example"}})
+	}
+	f.load(t, document)
+	handler := f.handler(o.Hinter)
+	send := func(name string) {
+		t.Helper()
+		response := httptest.NewRecorder()
+		if handler.ServeHTTP(response, f.requestTo(t, "/"+name, "https://a.example/"+name, "s3ntinel-new-key", `[{"event":"open"}]`)); response.Code != http.StatusForbidden {
+			t.Fatalf("status %d, want 403", response.Code)
+		}
+	}
+	send("shop/d")
+	o.expect(t, http.StatusAccepted, "shop/d")
+	for range 25 {
+		for _, name := range []string{"shop/c", "shop/b~1", "shop/a", "shop/b"} {
+			send(name)
+		}
+	}
+	o.end(t)
+	o.expect(t, http.StatusNoContent, "shop/a", "shop/b", "shop/c")
+	o.end(t)
+	send("shop/d") // a quiet interval later the first goes at once again
+	o.expect(t, http.StatusOK, "shop/d")
+	o.assertCounted(t, 0, 3)
+	f.assertNoSecrets(t)
+}
+
+// What fails is kept. Only 2xx is success, and a redirect leads nowhere.
+func TestHintsAreKeptWhileTheOperatorIsDown(t *testing.T) {
+	t.Parallel()
+	o := newOperator(t)
+	o.BadSignature("shop/b")
+	o.expect(t, http.StatusServiceUnavailable, "shop/b")
+	for _, status := range []int{http.StatusTemporaryRedirect, http.StatusFound, http.StatusNotFound} {
+		o.BadSignature("shop/a")
+		o.end(t)
+		o.expect(t, status, "shop/a", "shop/b")
+	}
+	o.end(t)
+	o.expect(t, http.StatusOK, "shop/a", "shop/b")
+	o.assertCounted(t, 4, 1)
+	if log := o.log.String(); strings.Count(log, `"level":"WARN"`) != 4 || !strings.Contains(log, "the operator answered with status 503") {
+		t.Errorf("the log does not say what failed:\n%s", log)
+	}
+}
+
+func TestHintsAreBounded(t *testing.T) {
+	t.Parallel()
+	o := newOperator(t)
+	o.BadSignature("first")
+	o.status <- http.StatusServiceUnavailable
+	receive(t, o.got)
+	receive(t, o.waiting)
+	for i := range 10_500 {
+		o.BadSignature(fmt.Sprintf("shop/%05d", i))
+	}
+	seen := map[string]bool{}
+	for range 10 {
+		o.end(t)
+		o.status <- http.StatusOK
+		names := receive(t, o.got)
+		if len(names) != 1000 || !slices.IsSorted(names) {
+			t.Errorf("%d names, want 1000 in order", len(names))
+		}
+		for _, name := range names {
+			seen[name] = true
+		}
+		receive(t, o.waiting)
+	}
+	if len(seen) != 10_000 || !seen["first"] {
+		t.Errorf("%d names in all, want 10000 and the one that failed among them", len(seen))
+	}
+	o.BadSignature("last")
+	o.end(t)
+	o.expect(t, http.StatusOK, "last")
+	o.assertCounted(t, 1, 11)
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
+
+// Nothing that the operator does holds up a request of Mandrill: neither one that hangs nor none at all.
+func TestHintsNeverBlock(t *testing.T) {
+	t.Parallel()
+	idle := receiver.NewHinter(receiver.HinterOptions{}) // does not run
+	for i := range 20_000 {
+		idle.BadSignature(strconv.Itoa(i))
+	}
+	log := &lockedBuffer{}
+	asked, answers := make(chan time.Duration), make(chan error)
+	h := receiver.NewHinter(receiver.HinterOptions{
+		URL: "http://s3ntinel.example", Metrics: receiver.NewMetrics(prometheus.NewRegistry()), Logger: slog.New(slog.NewJSONHandler(log, nil)),
+		HTTPClient: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			deadline, _ := r.Context().Deadline()
+			asked <- time.Until(deadline)
+			return nil, <-answers
+		})},
+		After: func(time.Duration) <-chan time.Time {
+			over := make(chan time.Time)
+			close(over)
+			return over
+		},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { h.Run(ctx); close(done) }()
+	h.BadSignature("shop/a")
+	for range 2 {
+		if left := receive(t, asked); left <= 0 || left > 5*time.Second {
+			t.Errorf("the request may take %s, want up to 5 seconds", left)
+		}
+		for range 100 {
+			h.BadSignature("shop/b")
+		}
+		answers <- context.DeadlineExceeded
+	}
+	receive(t, asked)
+	cancel()
+	answers <- context.Canceled
+	receive(t, done)
+	if text := log.String(); strings.Count(text, "the operator did not answer in time") != 2 || strings.Count(text, "\n") != 2 || strings.Contains(text, "s3ntinel") {
+		t.Errorf("the log does not have two timeouts and nothing else:\n%s", text)
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	t.Parallel()
+	log, asked := &lockedBuffer{}, make(chan struct{})
+	server := httptest.NewServer(http.NotFoundHandler())
+	server.Close()
+	h := receiver.NewHinter(receiver.HinterOptions{
+		URL: server.URL, Metrics: receiver.NewMetrics(prometheus.NewRegistry()), Logger: slog.New(slog.NewJSONHandler(log, nil)),
+		After: func(time.Duration) <-chan time.Time { close(asked); return nil },
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { h.Run(ctx); close(done) }()
+	h.BadSignature("shop/a")
+	receive(t, asked)
+	cancel()
+	receive(t, done)
+	if text := log.String(); !strings.Contains(text, "the operator's address refused the connection") || strings.Contains(text, "127.0.0.1") {
+		t.Errorf("the log does not say that nobody listens:\n%s", text)
+	}
+}
