@@ -25,6 +25,10 @@ test: $(if $(KUBEBUILDER_ASSETS),,assets)
 	@KUBEBUILDER_ASSETS=$${KUBEBUILDER_ASSETS:-$$(hack/cluster/build.sh etcd kube-apiserver)} CGO_ENABLED=1 go test -race ./...
 	@cd test/conformance && CGO_ENABLED=1 go test -race ./...
 
+## bench: measure with 5000 objects and print a table; BENCH="-objects 200" passes flags
+bench: build $(if $(KUBEBUILDER_ASSETS),,assets)
+	@KUBEBUILDER_ASSETS=$${KUBEBUILDER_ASSETS:-$$(hack/cluster/build.sh etcd kube-apiserver)} go run ./test/bench/scale $(BENCH)
+
 ## fuzz: every fuzz target for FUZZTIME (60s)
 fuzz:
 	@hack/fuzz.sh $(FUZZTIME)
@@ -55,4 +59,4 @@ install:
 ci: verify lint test
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
 
-.PHONY: help build assets demo test fuzz generate verify fmt lint install ci
+.PHONY: help build assets demo test bench fuzz generate verify fmt lint install ci
