@@ -148,6 +148,8 @@ const (
 	ReasonRetained = "Retained"
 	// ReasonOrphaned: the object is gone and its webhook may still exist at Mandrill. Delete it there.
 	ReasonOrphaned = "Orphaned"
+	// ReasonInboundChanged: an inbound domain or route was added, changed or deleted at Mandrill; the message says which.
+	ReasonInboundChanged = "InboundChanged"
 	// ReasonSigningKeyChanged: Mandrill signs with another key, and the Secret now has it.
 	ReasonSigningKeyChanged = "SigningKeyChanged"
 )

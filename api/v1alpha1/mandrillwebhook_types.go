@@ -47,7 +47,6 @@ type MandrillWebhookList struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.signingKeySecretName) == has(oldSelf.signingKeySecretName) && (!has(self.signingKeySecretName) || self.signingKeySecretName == oldSelf.signingKeySecretName)",message="signingKeySecretName cannot be changed, because whoever reads the Secret knows it by its name: create a new MandrillWebhook instead"
 // +kubebuilder:validation:XValidation:rule="!(has(self.url) && has(self.urlSecretRef) && (self.url.contains('?' + self.urlSecretRef.parameter + '=') || self.url.contains('&' + self.urlSecretRef.parameter + '=')))",message="url already has the parameter that urlSecretRef sets: take it out of the URL"
-// +kubebuilder:validation:XValidation:rule="!has(self.inbound)",message="inbound is not available yet: leave it out, and add inbound routes that post to this webhook's URL in Mandrill"
 // +kubebuilder:validation:XValidation:rule="!has(self.receiver) || self.receiver == 'Shared'",message="receiver Sidecar is not available yet: leave receiver out or write Shared"
 type MandrillWebhookSpec struct {
 	// URL is the public URL that Mandrill posts to, exactly as it is registered and signed: nothing in it is
@@ -97,7 +96,8 @@ type MandrillWebhookSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="signingKeySecretName must be the name of a Secret: lower case letters, digits, - and ."
 	SigningKeySecretName string `json:"signingKeySecretName,omitempty"`
 
-	// Inbound are inbound routes that post to the same URL. Not available yet: refused.
+	// Inbound are inbound routes that post mail to the same URL, where the webhook holds the key that it is signed with:
+	// so there is no inbound without events. Routes of the domains that post elsewhere are left alone.
 	//
 	// +optional
 	Inbound *Inbound `json:"inbound,omitempty"`
@@ -188,28 +188,30 @@ type URLSecretRef struct {
 
 // Inbound are inbound routes.
 type Inbound struct {
-	// Routes of mail to the webhook's URL.
+	// Routes of mail to the webhook's URL. A domain that Mandrill does not have yet is added to it; it stays there when
+	// its routes go.
 	//
 	// +required
 	// +listType=atomic
-	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.size() > 0",message="inbound.routes must have a route: leave inbound out for none"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, self.exists_one(o, o.domain == r.domain && o.pattern == r.pattern))",message="inbound.routes names a pattern of a domain twice: list each once"
 	Routes []InboundRoute `json:"routes"`
 }
 
 // InboundRoute sends mail for matching addresses to the webhook's URL.
 type InboundRoute struct {
-	// Domain that receives mail at Mandrill.
+	// Domain that receives mail at Mandrill, in lower case.
 	//
 	// +required
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue() && self.contains('.')",message="domain must be a domain name in lower case, such as in.example.com"
 	Domain string `json:"domain"`
-	// Pattern of the mailbox part; * stands for anything.
+	// Pattern of what stands before the @ of an address; * stands for anything.
 	//
 	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^@[:space:][:cntrl:]]+$')",message="pattern is what stands before the @ of an address, without spaces: write * for every address of the domain, or a part such as help-*"
 	Pattern string `json:"pattern"`
 }
 
@@ -310,8 +312,9 @@ type MandrillWebhookStatus struct {
 	//
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions: Ready sums up SinkProvided, ReceiverReady, Registered and SigningKeyStored. Delivering is
-	// Mandrill's own view and does not count for Ready. Reconciling and Stalled are those of kstatus.
+	// Conditions: Ready sums up SinkProvided, ReceiverReady, Registered, SigningKeyStored and, with spec.inbound,
+	// InboundReady. EventsAccepted tells whether Mandrill took all events, Delivering is Mandrill's own view; they do
+	// not count for Ready. Reconciling and Stalled are those of kstatus.
 	//
 	// +optional
 	// +listType=map

@@ -20,6 +20,13 @@ type API interface {
 	AddWebhook(ctx context.Context, spec mandrill.WebhookSpec) (mandrill.Webhook, error)
 	UpdateWebhook(ctx context.Context, id int64, spec mandrill.WebhookSpec) (mandrill.Webhook, error)
 	DeleteWebhook(ctx context.Context, id int64) (mandrill.Webhook, error)
+	InboundDomains(ctx context.Context) ([]mandrill.InboundDomain, error)
+	AddInboundDomain(ctx context.Context, domain string) (mandrill.InboundDomain, error)
+	CheckInboundDomain(ctx context.Context, domain string) (mandrill.InboundDomain, error)
+	InboundRoutes(ctx context.Context, domain string) ([]mandrill.InboundRoute, error)
+	AddInboundRoute(ctx context.Context, domain, pattern, url string) (mandrill.InboundRoute, error)
+	UpdateInboundRoute(ctx context.Context, id, pattern, url string) (mandrill.InboundRoute, error)
+	DeleteInboundRoute(ctx context.Context, id string) (mandrill.InboundRoute, error)
 }
 
 // Account is the view of one account. Its writes keep the view current.
@@ -27,16 +34,24 @@ type Account struct {
 	api  API
 	pool *Pool
 
-	listing sync.Mutex // one list at a time; others wait for its result
+	listing        sync.Mutex // one list at a time; others wait for its result
+	listingInbound sync.Mutex // the same of inbound domains
 
 	mu        sync.Mutex // guards what follows
 	view      []mandrill.Webhook
 	viewed    time.Time // when the list that made the view was asked for; zero without a view
 	listed    time.Time // when there was a list last
 	writes    []write   // since the list in flight, or the last, was asked for
-	followers map[types.NamespacedName]mandrill.Webhook
+	inbound   inbound
+	followers map[types.NamespacedName]follower
 	polling   bool
 	refused   bool // the last poll was refused for the key
+}
+
+// follower is how an object has last seen what is its.
+type follower struct {
+	webhook mandrill.Webhook
+	inbound map[string]Domain
 }
 
 // write is a change that was made through this account.
@@ -142,7 +157,7 @@ func (a *Account) Lacks(id int64) bool {
 func (a *Account) Follow(object types.NamespacedName, seen mandrill.Webhook) {
 	a.pool.moveTo(object, a)
 	a.mu.Lock()
-	a.followers[object] = seen
+	a.followers[object] = follower{seen, a.followers[object].inbound}
 	a.mu.Unlock()
 	a.pool.ensurePolling(a)
 }
@@ -150,6 +165,10 @@ func (a *Account) Follow(object types.NamespacedName, seen mandrill.Webhook) {
 // poll lists the account and returns the objects for which something is new.
 func (a *Account) poll(ctx context.Context) []types.NamespacedName {
 	list, err := a.Webhooks(ctx, -1) // no view is that fresh
+	domains, inboundErr := map[string]Domain{}, err
+	if names := a.followedDomains(); err == nil && len(names) > 0 {
+		domains, inboundErr = a.Inbound(ctx, -1, names...)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	refused := errors.Is(err, mandrill.ErrInvalidKey)
@@ -164,7 +183,8 @@ func (a *Account) poll(ctx context.Context) []types.NamespacedName {
 	}
 	var changed []types.NamespacedName
 	for object, seen := range a.followers {
-		if now, ok := byID[seen.ID]; all || !ok || !same(seen, now) {
+		now, ok := byID[seen.webhook.ID]
+		if all || !ok || !same(seen.webhook, now) || inboundErr == nil && !sameInbound(seen.inbound, domains) {
 			changed = append(changed, object)
 		}
 	}

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
 // DefaultInterval is how often an account is listed.
@@ -64,7 +62,7 @@ func (p *Pool) Account(apiKey string) (*Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	account := &Account{api: api, pool: p, followers: map[types.NamespacedName]mandrill.Webhook{}}
+	account := &Account{api: api, pool: p, followers: map[types.NamespacedName]follower{}}
 	p.accounts[hash] = account
 	return account, nil
 }
@@ -156,7 +154,7 @@ func (p *Pool) poll(ctx context.Context, account *Account) {
 		account.mu.Lock()
 		idle := len(account.followers) == 0
 		if idle {
-			account.polling, account.view, account.viewed = false, nil, time.Time{}
+			account.polling, account.view, account.viewed, account.inbound = false, nil, time.Time{}, inbound{}
 		}
 		account.mu.Unlock()
 		if idle {

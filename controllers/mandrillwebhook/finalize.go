@@ -24,7 +24,8 @@ const (
 	deletionRetry = 15 * time.Second
 )
 
-// finalize undoes what the steps did: first at Mandrill, so that it stops sending, then the route.
+// finalize undoes what the steps did: first at Mandrill, so that it stops sending, inbound routes before the webhook that
+// holds their key, and then the route of the receiver.
 func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(webhook, Finalizer) {
 		return ctrl.Result{}, nil
@@ -102,6 +103,9 @@ func (r *Reconciler) unregister(ctx context.Context, webhook *v1alpha1.MandrillW
 		if run.account == nil {
 			return err
 		}
+	}
+	if err := r.removeInbound(ctx, run, run.account); err != nil {
+		return err
 	}
 	list, err := run.account.Webhooks(ctx, addMaxAge)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -122,20 +123,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 	}
 	run := &state{webhook: webhook}
 	conditions := &controllers.Conditions{List: &webhook.Status.Conditions, Generation: webhook.Generation}
-	err := controllers.Run(ctx, run, conditions,
-		controllers.Step[*state]{Condition: v1alpha1.ConditionSinkProvided, Run: r.resolveSink},
-		controllers.Step[*state]{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.storedKey},
-		controllers.Step[*state]{Condition: v1alpha1.ConditionReceiverReady, Run: r.route},
-		controllers.Step[*state]{Condition: v1alpha1.ConditionRegistered, Run: r.credentials},
-		controllers.Step[*state]{Condition: v1alpha1.ConditionRegistered, Run: r.registration},
-		controllers.Step[*state]{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.signingKey},
-	)
+	err := controllers.Run(ctx, run, conditions, r.steps(webhook)...)
+	if err == nil && webhook.Spec.Inbound == nil {
+		meta.RemoveStatusCondition(conditions.List, v1alpha1.ConditionInboundReady)
+	}
 	if err == nil && webhook.Spec.Suspend {
 		conditions.Set(v1alpha1.ConditionReceiverReady, metav1.ConditionTrue, v1alpha1.ReasonSuspended,
 			"The receiver refuses batches, as spec.suspend says, and Mandrill keeps them for some hours")
 	}
 	conditions.Summarise(err, v1alpha1.ConditionSinkProvided, v1alpha1.ConditionReceiverReady,
-		v1alpha1.ConditionRegistered, v1alpha1.ConditionSigningKeyStored)
+		v1alpha1.ConditionRegistered, v1alpha1.ConditionSigningKeyStored, v1alpha1.ConditionInboundReady)
 	webhook.Status.ObservedGeneration = webhook.Generation
 	r.Metrics.reconciled(err)
 	if controllers.Deserves(err, before.Status.Conditions) {
@@ -151,6 +148,23 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 		result.RequeueAfter = earliest(nextExpiry(run.retired, r.Now()), sinkRecheck(webhook.Spec.Sink))
 	}
 	return result, err
+}
+
+// steps are what is done for an object, in order.
+func (r *Reconciler) steps(webhook *v1alpha1.MandrillWebhook) []controllers.Step[*state] {
+	steps := []controllers.Step[*state]{
+		{Condition: v1alpha1.ConditionSinkProvided, Run: r.resolveSink},
+		{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.storedKey},
+		{Condition: v1alpha1.ConditionReceiverReady, Run: r.route},
+		{Condition: v1alpha1.ConditionRegistered, Run: r.credentials},
+		{Condition: v1alpha1.ConditionRegistered, Run: r.registration},
+		{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.signingKey},
+	}
+	hadInbound := meta.FindStatusCondition(webhook.Status.Conditions, v1alpha1.ConditionInboundReady) != nil
+	if webhook.Spec.Inbound != nil || hadInbound {
+		steps = append(steps, controllers.Step[*state]{Condition: v1alpha1.ConditionInboundReady, Run: r.inbound})
+	}
+	return steps
 }
 
 // earliest returns the shorter of two times of which zero means never.

@@ -101,7 +101,11 @@ func (r *Reconciler) leaveAccount(ctx context.Context, run *state) {
 	if id == 0 || before == nil || before == run.account {
 		return
 	}
-	if err := before.Delete(ctx, id); err != nil {
+	err := r.removeInbound(ctx, run, before)
+	if err == nil {
+		err = before.Delete(ctx, id)
+	}
+	if err != nil {
 		r.orphans.add(client.ObjectKeyFromObject(run.webhook), id, before)
 		r.warn(run.webhook, v1alpha1.ReasonOrphaned,
 			fmt.Sprintf("The API key is another account's, and webhook %d could not be deleted in the account before, delete it there: %s", id, run.hide(err.Error())))

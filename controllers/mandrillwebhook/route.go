@@ -222,5 +222,8 @@ func cloudEventAttributes(webhook *v1alpha1.MandrillWebhook) []v1alpha1.CloudEve
 			add("com.mandrill.message." + string(event))
 		}
 	}
+	if webhook.Spec.Inbound != nil {
+		add("com.mandrill.inbound")
+	}
 	return attributes
 }

@@ -28,7 +28,8 @@ var lessDoubted = []string{"blacklist", "whitelist", "delivered", "deferral"}
 // put adds a webhook, or updates the one with the given number, with as many of its events as Mandrill accepts.
 func (r *Reconciler) put(ctx context.Context, run *state, id int64, want mandrill.WebhookSpec) (mandrill.Webhook, error) {
 	for {
-		have, err := mandrill.Webhook{}, error(nil)
+		var have mandrill.Webhook
+		var err error
 		if id == 0 {
 			have, err = run.account.Add(ctx, want)
 		} else {

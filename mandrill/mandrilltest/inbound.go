@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
 type domain struct {
@@ -27,6 +29,21 @@ func (d *domain) json() map[string]any {
 
 func (r *route) json() map[string]any {
 	return map[string]any{"id": r.id, "pattern": r.pattern, "url": r.url}
+}
+
+// Routes returns the inbound routes of a domain as the API lists them, nil when there is no such domain.
+func (a *Account) Routes(name string) []mandrill.InboundRoute {
+	a.server.mu.Lock()
+	defer a.server.mu.Unlock()
+	d, err := a.domain(name)
+	if err != nil {
+		return nil
+	}
+	list := []mandrill.InboundRoute{}
+	for _, r := range d.routes {
+		list = append(list, mandrill.InboundRoute{ID: r.id, Pattern: r.pattern, URL: r.url})
+	}
+	return list
 }
 
 // SetValidMX sets what the next look at the domain's MX records finds. It reports whether the domain exists.

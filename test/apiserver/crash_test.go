@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -85,6 +86,41 @@ func (a mortalAPI) DeleteWebhook(ctx context.Context, id int64) (w mandrill.Webh
 	return w, err
 }
 
+func (a mortalAPI) InboundDomains(ctx context.Context) (list []mandrill.InboundDomain, err error) {
+	err = a.call(func() error { list, err = a.API.InboundDomains(ctx); return err })
+	return list, err
+}
+
+func (a mortalAPI) AddInboundDomain(ctx context.Context, domain string) (d mandrill.InboundDomain, err error) {
+	err = a.call(func() error { d, err = a.API.AddInboundDomain(ctx, domain); return err })
+	return d, err
+}
+
+func (a mortalAPI) CheckInboundDomain(ctx context.Context, domain string) (d mandrill.InboundDomain, err error) {
+	err = a.call(func() error { d, err = a.API.CheckInboundDomain(ctx, domain); return err })
+	return d, err
+}
+
+func (a mortalAPI) InboundRoutes(ctx context.Context, domain string) (list []mandrill.InboundRoute, err error) {
+	err = a.call(func() error { list, err = a.API.InboundRoutes(ctx, domain); return err })
+	return list, err
+}
+
+func (a mortalAPI) AddInboundRoute(ctx context.Context, domain, pattern, url string) (r mandrill.InboundRoute, err error) {
+	err = a.call(func() error { r, err = a.API.AddInboundRoute(ctx, domain, pattern, url); return err })
+	return r, err
+}
+
+func (a mortalAPI) UpdateInboundRoute(ctx context.Context, id, pattern, url string) (r mandrill.InboundRoute, err error) {
+	err = a.call(func() error { r, err = a.API.UpdateInboundRoute(ctx, id, pattern, url); return err })
+	return r, err
+}
+
+func (a mortalAPI) DeleteInboundRoute(ctx context.Context, id string) (r mandrill.InboundRoute, err error) {
+	err = a.call(func() error { r, err = a.API.DeleteInboundRoute(ctx, id); return err })
+	return r, err
+}
+
 // crashWorld is one object, a Mandrill of its own, and operators that die.
 type crashWorld struct {
 	t        *testing.T
@@ -94,9 +130,11 @@ type crashWorld struct {
 	receiver *httptest.Server
 	routes   types.NamespacedName
 	key      types.NamespacedName
+
+	otherRoute string // where somebody else's inbound route posts
 }
 
-func newCrashWorld(t *testing.T) *crashWorld {
+func newCrashWorld(t *testing.T, change func(*v1alpha1.MandrillWebhook)) *crashWorld {
 	t.Helper()
 	namespace := newNamespace(t)
 	createKey(t, namespace, lifecycleKey)
@@ -116,10 +154,35 @@ func newCrashWorld(t *testing.T) *crashWorld {
 			Events: []v1alpha1.EventName{"open"}, APIKeySecretRef: v1alpha1.SecretKeyRef{Name: "mandrill"}, Sink: v1alpha1.Destination{URI: "http://sink.example"},
 		},
 	}
+	if change != nil {
+		change(webhook)
+		w.prepareInbound()
+	}
 	if err := admin.Create(t.Context(), webhook); err != nil {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// prepareInbound adds the domains, and somebody else's route to the first.
+func (w *crashWorld) prepareInbound() {
+	w.t.Helper()
+	api, err := mandrill.NewClient(mandrill.ClientOptions{Key: lifecycleKey, BaseURL: w.api.URL + "/api/1.0"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer other.Close()
+	for _, domain := range inboundDomains {
+		if _, err := api.AddInboundDomain(w.t.Context(), domain); err != nil {
+			w.t.Fatal(err)
+		}
+		w.account.SetValidMX(domain, true)
+	}
+	if _, err := api.AddInboundRoute(w.t.Context(), inboundDomains[0], "sales", other.URL); err != nil {
+		w.t.Fatal(err)
+	}
+	w.otherRoute = other.URL
 }
 
 // serveReceiver is a receiver with the routes of the moment.
@@ -234,7 +297,43 @@ func (w *crashWorld) check() error {
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("the receiver answers a signed batch with %d", response.StatusCode)
 	}
+	return w.checkInbound(webhook, hook.URL)
+}
+
+// checkInbound asserts that the domains have the object's routes, each once, and those of others.
+func (w *crashWorld) checkInbound(webhook *v1alpha1.MandrillWebhook, url string) error {
+	want := map[string]int{}
+	if webhook != nil && webhook.Spec.Inbound != nil {
+		for _, route := range webhook.Spec.Inbound.Routes {
+			want[route.Domain+" "+route.Pattern+" "+url]++
+		}
+		if len(webhook.Status.InboundRoutes) != len(webhook.Spec.Inbound.Routes) {
+			return fmt.Errorf("the status has the inbound routes %+v", webhook.Status.InboundRoutes)
+		}
+	}
+	got := map[string]int{}
+	for _, domain := range inboundDomains {
+		for _, route := range w.account.Routes(domain) {
+			if route.URL == w.otherRoute {
+				continue
+			}
+			got[domain+" "+route.Pattern+" "+route.URL]++
+		}
+	}
+	if !maps.Equal(got, want) {
+		return fmt.Errorf("the inbound routes are %v, want %v", got, want)
+	}
+	if routes := w.account.Routes(inboundDomains[0]); w.otherRoute != "" && (len(routes) == 0 || routes[0].URL != w.otherRoute) {
+		return errors.New("somebody else's inbound route is gone")
+	}
 	return nil
+}
+
+// inboundDomains are at Mandrill from the beginning in tests of inbound routes.
+var inboundDomains = []string{"a.example", "b.example"}
+
+func withInbound(routes ...v1alpha1.InboundRoute) func(*v1alpha1.MandrillWebhook) {
+	return func(o *v1alpha1.MandrillWebhook) { o.Spec.Inbound = &v1alpha1.Inbound{Routes: routes} }
 }
 
 // The operator dies before and after every call that it makes to Mandrill and every write to Kubernetes, once and
@@ -260,38 +359,57 @@ func TestCrashes(t *testing.T) {
 		if n := len(w.account.Webhooks()); n != 0 {
 			return fmt.Errorf("Mandrill still has %d webhooks", n)
 		}
-		return nil
+		return w.checkInbound(nil, "")
 	}
+	twoRoutes := withInbound(v1alpha1.InboundRoute{Domain: "a.example", Pattern: "help-*"}, v1alpha1.InboundRoute{Domain: "b.example", Pattern: "*"})
 	for _, test := range []struct {
 		name   string
 		exists bool // the object is Ready before
 		change func(*crashWorld)
 		check  func(*crashWorld) error
+		object func(*v1alpha1.MandrillWebhook)
 	}{
-		{"create", false, func(*crashWorld) {}, (*crashWorld).check},
+		{"inbound routes for the first time", true, func(w *crashWorld) {
+			edit(w, twoRoutes)
+		}, (*crashWorld).check, func(*v1alpha1.MandrillWebhook) {}},
+		{"inbound routes and URL", true, func(w *crashWorld) {
+			edit(w, func(o *v1alpha1.MandrillWebhook) {
+				o.Spec.Inbound.Routes[1].Pattern = "new"
+				o.Spec.URL = w.receiver.URL + "/new"
+			})
+		}, (*crashWorld).check, twoRoutes},
+		{"no inbound routes any more", true, func(w *crashWorld) {
+			edit(w, func(o *v1alpha1.MandrillWebhook) { o.Spec.Inbound = nil })
+		}, (*crashWorld).check, twoRoutes},
+		{"delete with inbound routes", true, func(w *crashWorld) {
+			if err := admin.Delete(w.t.Context(), w.webhook()); err != nil {
+				w.t.Fatal(err)
+			}
+		}, gone, twoRoutes},
+		{"create", false, func(*crashWorld) {}, (*crashWorld).check, nil},
 		{"new URL", true, func(w *crashWorld) {
 			edit(w, func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = w.receiver.URL + "/new" })
-		}, (*crashWorld).check},
+		}, (*crashWorld).check, nil},
 		{"new events and description", true, func(w *crashWorld) {
 			edit(w, func(o *v1alpha1.MandrillWebhook) {
 				o.Spec.Events, o.Spec.Description = []v1alpha1.EventName{"click", "spam"}, "changed"
 			})
-		}, (*crashWorld).check},
+		}, (*crashWorld).check, nil},
 		{"key reset", true, func(w *crashWorld) {
 			if _, err := w.account.ResetKey(w.account.Webhooks()[0].ID); err != nil {
 				w.t.Fatal(err)
 			}
-		}, (*crashWorld).check},
+		}, (*crashWorld).check, nil},
 		{"delete", true, func(w *crashWorld) {
 			if err := admin.Delete(w.t.Context(), w.webhook()); err != nil {
 				w.t.Fatal(err)
 			}
-		}, gone},
+		}, gone, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			prepare := func() *crashWorld {
-				w := newCrashWorld(t)
+				w := newCrashWorld(t, test.object)
 				if test.exists {
 					w.run(&mortal{})
 					if err := w.check(); err != nil {
@@ -308,6 +426,9 @@ func TestCrashes(t *testing.T) {
 			for first := 1; first <= calls; first++ {
 				for _, after := range []bool{false, true} {
 					for second := range calls + 1 { // 0: dies once
+						if test.object != nil && second != 0 && second != first {
+							continue // with inbound routes the second time only at the same call: there are many
+						}
 						w := prepare()
 						w.run(&mortal{diesAt: first, after: after})
 						if second > 0 {

@@ -1,0 +1,194 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+)
+
+// Domain is what an account has for a domain of inbound mail.
+type Domain struct {
+	Added   bool
+	ValidMX bool
+	Routes  []mandrill.InboundRoute
+}
+
+// inbound is the view of an account's inbound domains. Only the routes of domains that somebody asks for are listed.
+type inbound struct {
+	domains map[string]mandrill.InboundDomain
+	viewed  time.Time // when the domains were asked for
+	routes  map[string]routeView
+	writes  int // so far
+}
+
+type routeView struct {
+	list   []mandrill.InboundRoute
+	viewed time.Time
+}
+
+// Inbound returns what the account has for domains, asked for at most maxAge ago.
+func (a *Account) Inbound(ctx context.Context, maxAge time.Duration, names ...string) (map[string]Domain, error) {
+	a.listingInbound.Lock()
+	defer a.listingInbound.Unlock()
+	domains, err := a.domains(ctx, maxAge)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]Domain{}
+	for _, name := range names {
+		domain, added := domains[name]
+		if !added {
+			found[name] = Domain{}
+			continue
+		}
+		list, err := a.domainRoutes(ctx, maxAge, name)
+		if errors.Is(err, mandrill.ErrUnknownInboundDomain) { // gone meanwhile
+			found[name] = Domain{}
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		found[name] = Domain{Added: true, ValidMX: domain.ValidMX, Routes: list}
+	}
+	return found, nil
+}
+
+// InboundDomains returns the names of all domains of the account.
+func (a *Account) InboundDomains(ctx context.Context, maxAge time.Duration) ([]string, error) {
+	a.listingInbound.Lock()
+	defer a.listingInbound.Unlock()
+	domains, err := a.domains(ctx, maxAge)
+	return slices.Sorted(maps.Keys(domains)), err
+}
+
+// domains returns all domains. The caller holds listingInbound.
+func (a *Account) domains(ctx context.Context, maxAge time.Duration) (map[string]mandrill.InboundDomain, error) {
+	asked := a.pool.now()
+	a.mu.Lock()
+	view, viewed, writes := a.inbound.domains, a.inbound.viewed, a.inbound.writes
+	a.mu.Unlock()
+	if !viewed.IsZero() && asked.Sub(viewed) <= maxAge {
+		return view, nil
+	}
+	list, err := a.api.InboundDomains(ctx)
+	if err != nil {
+		return nil, err
+	}
+	domains := make(map[string]mandrill.InboundDomain, len(list))
+	for _, domain := range list {
+		domains[domain.Domain] = domain
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.inbound.writes == writes { // otherwise the list may not have what was written meanwhile
+		a.inbound.domains, a.inbound.viewed = domains, asked
+	}
+	return domains, nil
+}
+
+// domainRoutes returns a domain's routes. The caller holds listingInbound.
+func (a *Account) domainRoutes(ctx context.Context, maxAge time.Duration, name string) ([]mandrill.InboundRoute, error) {
+	asked := a.pool.now()
+	a.mu.Lock()
+	view, known := a.inbound.routes[name]
+	writes := a.inbound.writes
+	a.mu.Unlock()
+	if known && asked.Sub(view.viewed) <= maxAge {
+		return view.list, nil
+	}
+	list, err := a.api.InboundRoutes(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.inbound.writes == writes {
+		if a.inbound.routes == nil {
+			a.inbound.routes = map[string]routeView{}
+		}
+		a.inbound.routes[name] = routeView{list, asked}
+	}
+	return list, nil
+}
+
+// AddInboundDomain adds a domain.
+func (a *Account) AddInboundDomain(ctx context.Context, name string) error {
+	_, err := a.api.AddInboundDomain(ctx, name)
+	return a.wroteInbound(err)
+}
+
+// CheckInboundDomain makes Mandrill look up a domain's MX record and tells whether it is right.
+func (a *Account) CheckInboundDomain(ctx context.Context, name string) (bool, error) {
+	domain, err := a.api.CheckInboundDomain(ctx, name)
+	return domain.ValidMX, a.wroteInbound(err)
+}
+
+// AddInboundRoute adds a route.
+func (a *Account) AddInboundRoute(ctx context.Context, domain, pattern, url string) error {
+	_, err := a.api.AddInboundRoute(ctx, domain, pattern, url)
+	return a.wroteInbound(err)
+}
+
+// UpdateInboundRoute changes a route.
+func (a *Account) UpdateInboundRoute(ctx context.Context, id, pattern, url string) error {
+	_, err := a.api.UpdateInboundRoute(ctx, id, pattern, url)
+	return a.wroteInbound(err)
+}
+
+// DeleteInboundRoute deletes a route. That there is none is success.
+func (a *Account) DeleteInboundRoute(ctx context.Context, id string) error {
+	_, err := a.api.DeleteInboundRoute(ctx, id)
+	if errors.Is(err, mandrill.ErrUnknownInboundRoute) {
+		err = nil
+	}
+	return a.wroteInbound(err)
+}
+
+// wroteInbound forgets the view. Writes are rare, and after an error it is not known whether there was one.
+func (a *Account) wroteInbound(err error) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.inbound = inbound{writes: a.inbound.writes + 1}
+	return err
+}
+
+// FollowInbound says how an object that is followed has last seen its inbound domains, none if it has none.
+func (a *Account) FollowInbound(object types.NamespacedName, seen map[string]Domain) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if follower, ok := a.followers[object]; ok {
+		follower.inbound = seen
+		a.followers[object] = follower
+	}
+}
+
+// followedDomains are the names of the domains that anybody follows.
+func (a *Account) followedDomains() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	names := map[string]bool{}
+	for _, follower := range a.followers {
+		for name := range follower.inbound {
+			names[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// sameInbound tells whether what an object has seen of its domains is as it is now.
+func sameInbound(seen, now map[string]Domain) bool {
+	for name, domain := range seen {
+		other := now[name]
+		if domain.Added != other.Added || domain.ValidMX != other.ValidMX || !slices.Equal(domain.Routes, other.Routes) {
+			return false
+		}
+	}
+	return true
+}

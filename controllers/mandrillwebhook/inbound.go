@@ -1,0 +1,270 @@
+package mandrillwebhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+)
+
+const (
+	// intentRetry lets the status arrive in the cache.
+	intentRetry = 50 * time.Millisecond
+	// mxRetry is how often Mandrill is asked to look up an MX record that is not right yet.
+	mxRetry = 2 * time.Minute
+)
+
+// inbound makes Mandrill have exactly the inbound routes that the spec asks for. It comes last, because their mail is
+// signed with the key of the webhook at the same URL.
+func (r *Reconciler) inbound(ctx context.Context, run *state) error {
+	if meta.FindStatusCondition(run.webhook.Status.Conditions, v1alpha1.ConditionInboundReady) == nil {
+		// Once the status says so, a crash leaves no route that nobody looks for.
+		return controllers.Waiting(v1alpha1.ReasonProgressing, intentRetry, errors.New("the inbound routes are about to be set up"))
+	}
+	view, err := r.inboundView(ctx, run, viewIntervals*r.Resync)
+	if err != nil {
+		return run.refusal("listing inbound routes", err)
+	}
+	own, err := r.ownURLs(ctx, run)
+	if err != nil {
+		return err
+	}
+	if changes := planInbound(run, view, own); len(changes) > 0 {
+		if view, err = r.inboundView(ctx, run, addMaxAge); err != nil {
+			return run.refusal("listing inbound routes", err)
+		}
+		changes = planInbound(run, view, own)
+		if err := r.changeInbound(ctx, run, run.account, changes); err != nil {
+			return err
+		}
+		if wasTrue(run.webhook, v1alpha1.ConditionInboundReady) {
+			r.Metrics.repaired(causeInbound)
+		}
+		if view, err = r.inboundView(ctx, run, addMaxAge); err != nil {
+			return run.refusal("listing inbound routes", err)
+		}
+	}
+	return r.reportInbound(ctx, run, view)
+}
+
+// reportInbound writes what there is into the status, and says what is missing still.
+func (r *Reconciler) reportInbound(ctx context.Context, run *state, view map[string]account.Domain) error {
+	status, seen := &run.webhook.Status, map[string]account.Domain{}
+	status.InboundRoutes = nil
+	var conflict error
+	var withoutMX []string
+	for _, want := range run.inboundRoutes() {
+		domain := view[want.Domain]
+		seen[want.Domain] = domain
+		if !domain.ValidMX && !slices.Contains(withoutMX, want.Domain) {
+			withoutMX = append(withoutMX, want.Domain)
+		}
+		at := slices.IndexFunc(domain.Routes, func(route mandrill.InboundRoute) bool {
+			return route.Pattern == want.Pattern && route.URL == run.url
+		})
+		if at < 0 {
+			conflict = controllers.StalledAt(v1alpha1.ReasonInboundRouteConflict, refusedRetry,
+				fmt.Errorf("the domain %s has a route for %q that posts to another URL: remove it in Mandrill or from its MandrillWebhook, or choose another pattern", want.Domain, want.Pattern))
+			continue
+		}
+		status.InboundRoutes = append(status.InboundRoutes, v1alpha1.InboundRouteStatus{ID: domain.Routes[at].ID, Domain: want.Domain, Pattern: want.Pattern})
+	}
+	run.account.FollowInbound(client.ObjectKeyFromObject(run.webhook), seen)
+	if conflict != nil {
+		return conflict
+	}
+	withoutMX, err := r.checkMX(ctx, run, withoutMX)
+	if err != nil || len(withoutMX) == 0 {
+		return err
+	}
+	return controllers.Waiting(v1alpha1.ReasonMXRecordMissing, mxRetry,
+		fmt.Errorf("mail for %s does not go to Mandrill yet: set the MX record that Mandrill's page of inbound domains shows for it", strings.Join(withoutMX, ", ")))
+}
+
+// checkMX makes Mandrill look again at domains whose MX record was not right, and returns those where it still is not.
+func (r *Reconciler) checkMX(ctx context.Context, run *state, names []string) ([]string, error) {
+	var missing []string
+	for _, name := range names {
+		valid, err := run.account.CheckInboundDomain(ctx, name)
+		if err != nil {
+			return nil, run.refusal("checking an inbound domain", err)
+		}
+		if !valid {
+			missing = append(missing, name)
+		}
+	}
+	return missing, nil
+}
+
+func (s *state) inboundRoutes() []v1alpha1.InboundRoute {
+	if s.webhook.Spec.Inbound == nil {
+		return nil
+	}
+	return s.webhook.Spec.Inbound.Routes
+}
+
+// inboundView is what the account has for the domains of the spec and the status and, unless they are known to be all,
+// every other domain: a route may be there that a crash kept out of the status.
+func (r *Reconciler) inboundView(ctx context.Context, run *state, maxAge time.Duration) (map[string]account.Domain, error) {
+	names := map[string]bool{}
+	for _, route := range run.inboundRoutes() {
+		names[route.Domain] = true
+	}
+	for _, route := range run.webhook.Status.InboundRoutes {
+		names[route.Domain] = true
+	}
+	if !scanned(run.webhook) {
+		all, err := run.account.InboundDomains(ctx, maxAge)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range all {
+			names[name] = true
+		}
+	}
+	return run.account.Inbound(ctx, maxAge, slices.Sorted(maps.Keys(names))...)
+}
+
+// scanned tells whether the routes of this generation have been set up.
+func scanned(webhook *v1alpha1.MandrillWebhook) bool {
+	condition := meta.FindStatusCondition(webhook.Status.Conditions, v1alpha1.ConditionInboundReady)
+	return condition != nil && condition.ObservedGeneration == webhook.Generation &&
+		(condition.Reason == v1alpha1.ReasonSucceeded || condition.Reason == v1alpha1.ReasonMXRecordMissing)
+}
+
+// ownURLs are the URLs that inbound routes of this object may have: the present one and those before, but for what
+// another object has now.
+func (r *Reconciler) ownURLs(ctx context.Context, run *state) (map[string]bool, error) {
+	var list v1alpha1.MandrillWebhookList
+	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing MandrillWebhooks: %w", err)
+	}
+	own := map[string]bool{}
+	for _, id := range run.accepted() {
+		own[id.URL] = id.URL != ""
+	}
+	for _, other := range list.Items {
+		theirs, err := r.webhookURL(&other)
+		if err != nil || other.UID == run.webhook.UID || !other.DeletionTimestamp.IsZero() {
+			continue
+		}
+		for url := range own {
+			rest, same := strings.CutPrefix(url, theirs)
+			if same && (rest == "" || strings.ContainsAny(rest[:1], "?&")) && (url != run.url || run.remote.ID == 0) {
+				own[url] = false
+			}
+		}
+	}
+	return own, nil
+}
+
+// inboundChange is one call of Mandrill's API.
+type inboundChange struct {
+	call                string // a name of the API's
+	domain, pattern, id string
+}
+
+// planInbound compares what there is with what the spec asks for. A route is the object's when it posts to one of its
+// URLs, or has been recorded. Where somebody else's has the same pattern nothing is done.
+func planInbound(run *state, view map[string]account.Domain, own map[string]bool) []inboundChange {
+	var changes []inboundChange
+	recorded := func(id string) bool {
+		return slices.ContainsFunc(run.webhook.Status.InboundRoutes, func(route v1alpha1.InboundRouteStatus) bool { return route.ID == id })
+	}
+	keep := map[string]bool{} // ids
+	adding := map[string]bool{}
+	for _, want := range run.inboundRoutes() {
+		domain := view[want.Domain]
+		if !domain.Added && !adding[want.Domain] {
+			adding[want.Domain] = true
+			changes = append(changes, inboundChange{call: "inbound/add-domain", domain: want.Domain})
+		}
+		var current, ours, theirs string
+		for _, route := range domain.Routes {
+			switch {
+			case route.Pattern != want.Pattern:
+			case route.URL == run.url:
+				current = route.ID
+			case own[route.URL] || recorded(route.ID):
+				ours = route.ID
+			default:
+				theirs = route.ID
+			}
+		}
+		switch {
+		case current != "":
+			keep[current] = true
+		case ours != "":
+			keep[ours] = true
+			changes = append(changes, inboundChange{"inbound/update-route", want.Domain, want.Pattern, ours})
+		case theirs == "":
+			changes = append(changes, inboundChange{"inbound/add-route", want.Domain, want.Pattern, ""})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(view)) {
+		for _, route := range view[name].Routes {
+			if own[route.URL] && !keep[route.ID] {
+				changes = append(changes, inboundChange{"inbound/delete-route", name, route.Pattern, route.ID})
+			}
+		}
+	}
+	return changes
+}
+
+// changeInbound makes changes in an account and tells the user.
+func (r *Reconciler) changeInbound(ctx context.Context, run *state, of *account.Account, changes []inboundChange) error {
+	for _, change := range changes {
+		var err error
+		var done string
+		switch change.call {
+		case "inbound/add-domain":
+			err, done = of.AddInboundDomain(ctx, change.domain), "Added the inbound domain "+change.domain
+		case "inbound/add-route":
+			err, done = of.AddInboundRoute(ctx, change.domain, change.pattern, run.url), "Added the inbound route "+change.pattern+" of "+change.domain
+		case "inbound/update-route":
+			err, done = of.UpdateInboundRoute(ctx, change.id, change.pattern, run.url), "Updated the inbound route "+change.pattern+" of "+change.domain
+		case "inbound/delete-route":
+			err, done = of.DeleteInboundRoute(ctx, change.id), "Deleted the inbound route "+change.pattern+" of "+change.domain
+		}
+		if err != nil {
+			return run.refusal("changing inbound routes", err)
+		}
+		r.normal(run.webhook, v1alpha1.ReasonInboundChanged, done+" at Mandrill")
+	}
+	return nil
+}
+
+// removeInbound deletes the object's inbound routes in an account, if it may have any.
+func (r *Reconciler) removeInbound(ctx context.Context, run *state, of *account.Account) error {
+	if meta.FindStatusCondition(run.webhook.Status.Conditions, v1alpha1.ConditionInboundReady) == nil {
+		return nil
+	}
+	own, err := r.ownURLs(ctx, run)
+	if err != nil {
+		return err
+	}
+	names, err := of.InboundDomains(ctx, addMaxAge)
+	if err != nil {
+		return run.refusal("listing inbound domains", err)
+	}
+	view, err := of.Inbound(ctx, addMaxAge, names...)
+	if err != nil {
+		return run.refusal("listing inbound routes", err)
+	}
+	gone := *run
+	gone.webhook = run.webhook.DeepCopy()
+	gone.webhook.Spec.Inbound = nil
+	changes := planInbound(&gone, view, own)
+	return r.changeInbound(ctx, run, of, changes)
+}
