@@ -37,6 +37,7 @@ func run(ctx context.Context, args []string) error {
 	batchInterval := flags.Duration("batch-interval", time.Minute, "time between posts to one URL")
 	retryInterval := flags.Duration("retry-interval", 20*time.Minute, "mean time between attempts to post a batch")
 	emitInterval := flags.Duration("emit-interval", 0, "make one event of each kind in turn, one per interval, in every account; 0 makes none")
+	validMX := flags.Bool("valid-mx", false, "find the MX records of inbound domains to be right")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func run(ctx context.Context, args []string) error {
 	logger := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	keys := strings.Split(*apiKeys, ",")
 	emulator := mandrilltest.New(mandrilltest.Options{
-		APIKeys: keys, BatchInterval: *batchInterval, RetryInterval: *retryInterval, Logger: logger,
+		APIKeys: keys, BatchInterval: *batchInterval, RetryInterval: *retryInterval, ValidMX: *validMX, Logger: logger,
 	})
 	defer emulator.Close()
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", *listen)

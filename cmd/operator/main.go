@@ -7,6 +7,8 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
@@ -24,6 +26,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlmanager "sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -33,11 +36,15 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
+// hintsTimeout ends receivers that send nothing.
+const hintsTimeout = 10 * time.Second
+
 type options struct {
 	kubeconfig, apiURL                 string
 	publicURL, receiverURL             string
 	routesSecret, clusterDomain        string
 	metricsListen, healthListen        string
+	hintsListen                        string
 	leaderElect, crossNamespaceSinks   bool
 	sinkHosts                          string
 	leaderElectionID, leaderElectionNS string
@@ -68,6 +75,7 @@ func parseFlags(args []string) (options, error) {
 	flags.DurationVar(&o.resync, "resync-interval", 5*time.Minute, "how often each Mandrill account is listed, within 10 %")
 	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics; 0 for none")
 	flags.StringVar(&o.healthListen, "health-listen", ":8081", "address of /healthz and /readyz; 0 for none")
+	flags.StringVar(&o.hintsListen, "hints-listen", ":8082", "address at which receivers tell of bad signatures, by their --operator-url; 0 for none")
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "work only while holding the Lease; needed wherever two operators may overlap, as during an update")
 	flags.StringVar(&o.leaderElectionID, "leader-election-id", "mandrill-operator", "name of the Lease")
 	flags.StringVar(&o.leaderElectionNS, "leader-election-namespace", "", "namespace of the Lease; default: that of the routes Secret")
@@ -126,8 +134,27 @@ func run(ctx context.Context, args []string) error {
 	if err := reconciler.SetupWithManager(ctx, manager); err != nil {
 		return fmt.Errorf("setting up the controller: %w", err)
 	}
+	if err := serveHints(ctx, manager, o.hintsListen, reconciler.Hints(manager.Elected())); err != nil {
+		return err
+	}
 	logger.Info("Started", "api", o.apiURL, "routesSecret", o.routesSecret)
 	return manager.Start(ctx)
+}
+
+// serveHints serves receivers for as long as the manager runs.
+func serveHints(ctx context.Context, manager ctrl.Manager, address string, handler http.Handler) error {
+	if address == "0" {
+		return nil
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("--hints-listen: %w", err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: hintsTimeout, ReadTimeout: hintsTimeout, IdleTimeout: 2 * time.Minute}
+	if err := manager.Add(&ctrlmanager.Server{Name: "signature hints", Server: server, Listener: listener}); err != nil {
+		return fmt.Errorf("adding the server of signature hints: %w", err)
+	}
+	return nil
 }
 
 func newManager(o options) (ctrl.Manager, error) {

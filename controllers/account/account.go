@@ -34,8 +34,9 @@ type Account struct {
 	api  API
 	pool *Pool
 
-	listing        sync.Mutex // one list at a time; others wait for its result
-	listingInbound sync.Mutex // the same of inbound domains
+	wake           chan struct{} // has something in it when the next list is to come early
+	listing        sync.Mutex    // one list at a time; others wait for its result
+	listingInbound sync.Mutex    // the same of inbound domains
 
 	mu        sync.Mutex // guards what follows
 	view      []mandrill.Webhook

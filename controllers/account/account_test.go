@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
@@ -45,7 +47,7 @@ func (h hooked) Webhooks(ctx context.Context) ([]mandrill.Webhook, error) {
 	return list, err
 }
 
-func newWorld(t *testing.T, interval time.Duration) *world {
+func newWorld(t *testing.T, interval time.Duration, change ...func(*account.Options)) *world {
 	t.Helper()
 	w := &world{now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), changed: make(chan types.NamespacedName, 100)}
 	w.emulator = mandrilltest.New(mandrilltest.Options{APIKeys: []string{"a", "b"}, BatchInterval: time.Hour})
@@ -54,7 +56,7 @@ func newWorld(t *testing.T, interval time.Duration) *world {
 	t.Cleanup(api.Close)
 	w.hook = httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(w.hook.Close)
-	w.pool = account.NewPool(account.Options{
+	options := account.Options{
 		Interval: interval,
 		NewAPI: func(key string) (account.API, error) {
 			if key == "" {
@@ -65,7 +67,11 @@ func newWorld(t *testing.T, interval time.Duration) *world {
 		},
 		Changed: func(_ context.Context, object types.NamespacedName) { w.changed <- object },
 		Now:     w.clock,
-	})
+	}
+	for _, c := range change {
+		c(&options)
+	}
+	w.pool = account.NewPool(options)
 	return w
 }
 
@@ -216,10 +222,10 @@ func TestWriteDuringList(t *testing.T) {
 	}
 }
 
-func TestPolling(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, 2*time.Millisecond)
-	ctx, cancel := context.WithCancel(t.Context())
+// start polls until the test ends.
+func (w *world) start(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.pool.Start(ctx) }()
 	t.Cleanup(func() {
@@ -228,6 +234,190 @@ func TestPolling(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Who asks for an early poll gets one, and everybody together no more than one in a while.
+func TestPollSoon(t *testing.T) {
+	t.Parallel()
+	const gap = 200 * time.Millisecond
+	w := newWorld(t, time.Hour, func(o *account.Options) { o.Now, o.Gap = time.Now, gap })
+	w.start(t)
+	a := get(t, w, "a")
+	object := types.NamespacedName{Name: "x"}
+	w.pool.PollSoon(object) // nobody knows it
+	webhook, err := a.Add(t.Context(), w.spec("/x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Follow(object, webhook)
+	begin := time.Now()
+	for round := range 4 {
+		if _, err := w.emulator.Account("a").ResetKey(webhook.ID); err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			w.pool.PollSoon(object)
+		}
+		select {
+		case <-w.changed:
+		case <-time.After(30 * time.Second):
+			t.Fatalf("nobody polled in round %d", round)
+		}
+	}
+	lists := 0
+	for _, call := range w.emulator.Calls() {
+		if call == "webhooks/list" {
+			lists++
+		}
+	}
+	if most := int(time.Since(begin)/gap) + 1; lists > most {
+		t.Errorf("%d lists in %s, want no more than %d", lists, time.Since(begin), most)
+	}
+}
+
+func TestInbound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, time.Hour)
+	a := get(t, w, "a")
+	want := func(wantCalls int, name string, want account.Domain) {
+		t.Helper()
+		before := len(w.emulator.Calls())
+		got, err := a.Inbound(t.Context(), time.Minute, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range got[name].Routes {
+			got[name].Routes[i].ID = ""
+		}
+		if diff := cmp.Diff(want, got[name], cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if made := w.emulator.Calls()[before:]; len(made) != wantCalls {
+			t.Errorf("calls are %v, want %d", made, wantCalls)
+		}
+	}
+	want(1, "a.example", account.Domain{})
+	want(0, "a.example", account.Domain{})
+	if err := a.AddInboundDomain(t.Context(), "a.example"); err != nil {
+		t.Fatal(err)
+	}
+	want(2, "a.example", account.Domain{Added: true})
+	w.emulator.Account("a").SetValidMX("a.example", true)
+	if valid, err := a.CheckInboundDomain(t.Context(), "a.example"); err != nil || !valid {
+		t.Errorf("got %t, %v", valid, err)
+	}
+	want(2, "a.example", account.Domain{Added: true, ValidMX: true})
+	if err := a.AddInboundRoute(t.Context(), "a.example", "x", w.hook.URL+"/x"); err != nil {
+		t.Fatal(err)
+	}
+	id := w.emulator.Account("a").Routes("a.example")[0].ID
+	if err := a.UpdateInboundRoute(t.Context(), id, "y", w.hook.URL+"/y"); err != nil {
+		t.Fatal(err)
+	}
+	route := account.Domain{Added: true, ValidMX: true, Routes: []mandrill.InboundRoute{{Pattern: "y", URL: w.hook.URL + "/y"}}}
+	want(2, "a.example", route)
+	w.pass(2 * time.Minute)
+	want(2, "a.example", route)
+	want(0, "b.example", account.Domain{})
+	for range 2 { // what is gone is deleted
+		if err := a.DeleteInboundRoute(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	}
+	if names, err := a.InboundDomains(t.Context(), time.Minute); err != nil || !slices.Equal(names, []string{"a.example"}) {
+		t.Errorf("the domains are %v, error %v", names, err)
+	}
+}
+
+// Domains are listed only for those who follow them.
+func TestInboundPolling(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2*time.Millisecond)
+	w.start(t)
+	a := get(t, w, "a")
+	webhook, err := a.Add(t.Context(), w.spec("/x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Follow(types.NamespacedName{Name: "without"}, webhook)
+	a.FollowInbound(types.NamespacedName{Name: "nobody"}, map[string]account.Domain{"a.example": {}})
+	if err := a.AddInboundDomain(t.Context(), "a.example"); err != nil {
+		t.Fatal(err)
+	}
+	list(t, a, -1) // a while has passed
+	if slices.Contains(w.emulator.Calls(), "inbound/domains") {
+		t.Error("domains are listed though nobody wants to know")
+	}
+	object := types.NamespacedName{Name: "with"}
+	a.Follow(object, webhook)
+	expect := func() {
+		t.Helper()
+		for deadline := time.After(30 * time.Second); ; {
+			select {
+			case changed := <-w.changed:
+				if changed == object {
+					return
+				}
+				t.Errorf("%s is said to have changed", changed)
+			case <-deadline:
+				t.Fatal("nobody was told")
+			}
+		}
+	}
+	for name, change := range map[string]func(account.Domain) account.Domain{
+		"the domain":    func(d account.Domain) account.Domain { d.Added = false; return d },
+		"the MX record": func(d account.Domain) account.Domain { d.ValidMX = true; return d },
+		"a route": func(d account.Domain) account.Domain {
+			d.Routes = []mandrill.InboundRoute{{Pattern: "x"}}
+			return d
+		},
+	} {
+		now, err := a.Inbound(t.Context(), -1, "a.example")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.FollowInbound(object, map[string]account.Domain{"a.example": change(now["a.example"])})
+		t.Log(name)
+		expect()
+		a.FollowInbound(object, now)
+		for len(w.changed) > 0 {
+			<-w.changed
+		}
+	}
+}
+
+func TestAge(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, time.Hour)
+	a, b := get(t, w, "a"), get(t, w, "b")
+	webhook, err := a.Add(t.Context(), w.spec("/x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Lacks(webhook.ID + 1) {
+		t.Error("an account without a view lacks something")
+	}
+	list(t, a, time.Minute)
+	if _, known := w.pool.Age(); known {
+		t.Error("an account that nobody follows has an age")
+	}
+	a.Follow(types.NamespacedName{Name: "x"}, webhook)
+	w.pass(time.Minute)
+	list(t, b, time.Minute)
+	b.Follow(types.NamespacedName{Name: "y"}, mandrill.Webhook{})
+	w.pass(time.Minute)
+	if age, known := w.pool.Age(); !known || age != 2*time.Minute {
+		t.Errorf("the oldest view has the age %s, want two minutes", age)
+	}
+	if a.Lacks(webhook.ID) || !a.Lacks(webhook.ID+1) {
+		t.Error("the account does not know what it has")
+	}
+}
+
+func TestPolling(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2*time.Millisecond)
+	w.start(t)
 	a := get(t, w, "a")
 	emulated := w.emulator.Account("a")
 	follow := func(object string, id int64) {

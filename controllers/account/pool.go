@@ -15,11 +15,15 @@ import (
 // DefaultInterval is how often an account is listed.
 const DefaultInterval = 5 * time.Minute
 
+// defaultGap keeps whoever can send a bad signature from having accounts listed all the time.
+const defaultGap = time.Minute
+
 // Options configures a [Pool]. NewAPI and Changed are required.
 type Options struct {
 	NewAPI   func(apiKey string) (API, error)
 	Changed  func(ctx context.Context, object types.NamespacedName) // told when something about an object's webhook is new
 	Interval time.Duration                                          // default DefaultInterval; each wait is 90 to 110 % of it
+	Gap      time.Duration                                          // least time between a list and one that is brought forward; default 1 minute
 	Now      func() time.Time
 }
 
@@ -38,6 +42,9 @@ type Pool struct {
 func NewPool(options Options) *Pool {
 	if options.Interval == 0 {
 		options.Interval = DefaultInterval
+	}
+	if options.Gap == 0 {
+		options.Gap = defaultGap
 	}
 	if options.Now == nil {
 		options.Now = time.Now
@@ -62,7 +69,7 @@ func (p *Pool) Account(apiKey string) (*Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	account := &Account{api: api, pool: p, followers: map[types.NamespacedName]follower{}}
+	account := &Account{api: api, pool: p, wake: make(chan struct{}, 1), followers: map[types.NamespacedName]follower{}}
 	p.accounts[hash] = account
 	return account, nil
 }
@@ -73,6 +80,18 @@ func (p *Pool) Followed(object types.NamespacedName) *Account {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.followed[object]
+}
+
+// PollSoon brings the next list of the account forward that an object follows, if any. It never blocks.
+func (p *Pool) PollSoon(object types.NamespacedName) {
+	account := p.Followed(object)
+	if account == nil {
+		return
+	}
+	select {
+	case account.wake <- struct{}{}:
+	default: // it is awake
+	}
 }
 
 // Forget ends the interest of an object.
@@ -142,15 +161,7 @@ func (p *Pool) ensurePolling(account *Account) {
 
 // poll lists an account per interval for as long as anybody follows it.
 func (p *Pool) poll(ctx context.Context, account *Account) {
-	for {
-		wait := time.Duration((0.9 + rand.Float64()/5) * float64(p.options.Interval)) //nolint:gosec // no secret
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		}
+	for p.wait(ctx, account) {
 		account.mu.Lock()
 		idle := len(account.followers) == 0
 		if idle {
@@ -164,4 +175,30 @@ func (p *Pool) poll(ctx context.Context, account *Account) {
 			p.options.Changed(ctx, object)
 		}
 	}
+}
+
+// wait returns when an account is to be listed: after the interval or, when it is woken, as soon as it may be. It
+// returns false when the context ends.
+func (p *Pool) wait(ctx context.Context, account *Account) bool {
+	regular := time.NewTimer(time.Duration((0.9 + rand.Float64()/5) * float64(p.options.Interval))) //nolint:gosec // no secret
+	defer regular.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-regular.C:
+		return true
+	case <-account.wake:
+	}
+	account.mu.Lock()
+	since := p.now().Sub(account.listed)
+	account.mu.Unlock()
+	early := time.NewTimer(max(0, p.options.Gap-since))
+	defer early.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-regular.C:
+	case <-early.C:
+	}
+	return true
 }

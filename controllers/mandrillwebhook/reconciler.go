@@ -49,6 +49,7 @@ type Options struct {
 	ReceiverURL   string               // where the operator reaches the receiver; default: the public URL itself
 	ClusterDomain string               // default cluster.local
 	Resync        time.Duration        // how often each account is listed; default 5 minutes
+	PollGap       time.Duration        // least time before a list that a bad signature brings forward; default 1 minute
 	HTTPClient    *http.Client         // for asking the receiver
 	Metrics       *Metrics             // default: some that nobody sees
 
@@ -91,7 +92,7 @@ func New(options Options) *Reconciler {
 		Options: options, routes: routestore.New(routestore.Options{Client: options.Client, Name: options.RoutesSecret, Owner: FieldOwner}),
 		changed: make(chan event.GenericEvent, changedBuffer),
 	}
-	r.accounts = account.NewPool(account.Options{NewAPI: options.NewAPI, Interval: options.Resync, Now: options.Now, Changed: r.enqueue})
+	r.accounts = account.NewPool(account.Options{NewAPI: options.NewAPI, Interval: options.Resync, Gap: options.PollGap, Now: options.Now, Changed: r.enqueue})
 	options.Metrics.registerer.MustRegister(overview{r})
 	return r
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,6 +59,8 @@ type world struct {
 	reconciler *mandrillwebhook.Reconciler
 	options    mandrillwebhook.Options
 	metrics    *prometheus.Registry // of the operator that runs
+
+	signatures atomic.Pointer[receiver.Hinter] // told by the receiver, if any
 
 	mu    sync.Mutex
 	now   time.Time
@@ -184,7 +187,11 @@ func (w *world) serveReceiver(response http.ResponseWriter, request *http.Reques
 			}
 		}
 	}
-	receiver.NewHandler(receiver.Options{Routes: loaded, Metrics: metrics, Logger: logger}).ServeHTTP(response, request)
+	options := receiver.Options{Routes: loaded, Metrics: metrics, Logger: logger}
+	if hinter := w.signatures.Load(); hinter != nil {
+		options.Signatures = hinter
+	}
+	receiver.NewHandler(options).ServeHTTP(response, request)
 }
 
 func (w *world) create(object client.Object) {

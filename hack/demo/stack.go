@@ -59,15 +59,19 @@ func (s *stack) startPrograms(ctx context.Context, consumerURL string) error {
 	if err != nil {
 		return err
 	}
+	hintsAddress, err := freeAddress(ctx)
+	if err != nil {
+		return err
+	}
 	s.mandrillURL = "http://" + mandrillAddress
 	say("starting the emulated Mandrill, the receiver and the operator")
 	return errors.Join(
-		s.program(nil, "mandrill-emulator", "--listen", mandrillAddress, "--api-key", apiKey, "--batch-interval", "2s", "--retry-interval", "5s"),
+		s.program(nil, "mandrill-emulator", "--listen", mandrillAddress, "--api-key", apiKey, "--batch-interval", "2s", "--retry-interval", "5s", "--valid-mx"),
 		// There is no pod network here: the Service's name leads to the consumer by way of a proxy.
 		s.program([]string{"HTTP_PROXY=" + consumerURL, "http_proxy=" + consumerURL, "NO_PROXY=", "no_proxy="}, "receiver", "--listen", receiverAddress, "--metrics-listen", "127.0.0.1:0",
-			"--routes-secret", namespace+"/mandrill-receiver-routes", "--kubeconfig", filepath.Join(s.folder, "mandrill-receiver"), "--log-level", "warn"),
+			"--operator-url", "http://"+hintsAddress, "--routes-secret", namespace+"/mandrill-receiver-routes", "--kubeconfig", filepath.Join(s.folder, "mandrill-receiver"), "--log-level", "warn"),
 		s.program(nil, "operator", "--public-url", "http://"+receiverAddress+"/mandrill", "--mandrill-api-url", s.mandrillURL+"/api/1.0",
-			"--kubeconfig", filepath.Join(s.folder, "mandrill-operator"), "--metrics-listen", "0", "--health-listen", "0", "--log-level", "warn", "--resync-interval", "2s"),
+			"--kubeconfig", filepath.Join(s.folder, "mandrill-operator"), "--metrics-listen", "0", "--health-listen", "0", "--hints-listen", hintsAddress, "--log-level", "warn", "--resync-interval", "2s"),
 		waitFor(ctx, s.mandrillURL+"/emulator/"), waitFor(ctx, "http://"+receiverAddress),
 	)
 }

@@ -98,7 +98,7 @@ func addDomain(_ context.Context, a *Account, args arguments) (any, error) {
 	if d, err := a.domain(name); err == nil {
 		return d.json(), nil
 	}
-	d := &domain{name: name, createdAt: time.Now()}
+	d := &domain{name: name, createdAt: time.Now(), validMX: a.server.options.ValidMX}
 	a.domains = append(a.domains, d)
 	return d.json(), nil
 }

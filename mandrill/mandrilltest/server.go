@@ -35,6 +35,7 @@ type Options struct {
 	DisableAfter  int           // failed attempts in a row that empty a webhook's event list; default 60
 	RefuseEvents  []string      // wire names of documented events to refuse all the same, such as "deferral"
 	DropEvents    []string      // wire names of documented events to leave out without a word
+	ValidMX       bool          // the MX records of new inbound domains are right from the beginning
 	HTTPClient    *http.Client  // probes and posts; default: 30 s timeout, redirects not followed
 	Logger        *slog.Logger  // default: discards
 	OnDelivery    func(Delivery)
