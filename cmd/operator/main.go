@@ -17,14 +17,12 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	ctrlmanager "sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -169,17 +167,14 @@ func newManager(o options) (ctrl.Manager, error) {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("building the scheme: %w", err)
 	}
-	manager, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme: scheme,
-		// Secrets are watched by metadata and read when needed: their contents do not belong into a cache.
-		Client:                        client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
-		Metrics:                       metricsserver.Options{BindAddress: o.metricsListen},
-		HealthProbeBindAddress:        o.healthListen,
-		LeaderElection:                o.leaderElect,
-		LeaderElectionID:              o.leaderElectionID,
-		LeaderElectionNamespace:       o.leaderElectionNS,
-		LeaderElectionReleaseOnCancel: true,
-	})
+	managed := mandrillwebhook.ManagerOptions(scheme)
+	managed.Metrics = metricsserver.Options{BindAddress: o.metricsListen}
+	managed.HealthProbeBindAddress = o.healthListen
+	managed.LeaderElection = o.leaderElect
+	managed.LeaderElectionID = o.leaderElectionID
+	managed.LeaderElectionNamespace = o.leaderElectionNS
+	managed.LeaderElectionReleaseOnCancel = true
+	manager, err := ctrl.NewManager(config, managed)
 	if err != nil {
 		return nil, fmt.Errorf("making the manager: %w", err)
 	}

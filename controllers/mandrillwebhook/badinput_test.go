@@ -290,6 +290,43 @@ func TestSinks(t *testing.T) {
 	}
 }
 
+// Of several addresses the first counts that can be used: the one that is meant to be used, if possible one without a
+// token.
+func TestSeveralAddresses(t *testing.T) {
+	t.Parallel()
+	address := func(url, audience string) map[string]any {
+		fields := map[string]any{"name": "x", "url": url}
+		if audience != "" {
+			fields["audience"] = audience
+		}
+		return fields
+	}
+	for name, test := range map[string]struct {
+		address   any
+		addresses any
+		want      string // "" when there is none
+	}{
+		"only several":      {nil, []any{address("https://a.example", ""), address("http://b.example", "")}, "https://a.example"},
+		"both":              {address("http://one.example", ""), []any{address("https://a.example", "")}, "http://one.example"},
+		"the first broken":  {address("ftp://one.example", ""), []any{"nonsense", address("", ""), address("https://a.example", "")}, "https://a.example"},
+		"the first by OIDC": {address("https://one.example", "who"), []any{address("https://one.example", "who"), address("http://a.example", "")}, "http://a.example"},
+		"none":              {nil, []any{}, ""},
+		"other types":       {"http://one.example", map[string]any{"url": "http://a.example"}, ""},
+	} {
+		w := newWorld(t)
+		sink := broker("default", nil)
+		sink.Object["status"] = map[string]any{"address": test.address, "addresses": test.addresses}
+		w.create(sink)
+		w.apply(ref("example.com/v1", "Broker", "default"))
+		if _, err := w.reconcile(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := w.get().Status.SinkURI; got != test.want {
+			t.Errorf("%s: the sink is %q, want %q", name, got, test.want)
+		}
+	}
+}
+
 // What is on the receiver's own machine, or a metadata service, is no sink unless the installation says so.
 func TestSinkHosts(t *testing.T) {
 	t.Parallel()

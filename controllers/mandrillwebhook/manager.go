@@ -8,11 +8,14 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -34,10 +37,11 @@ const (
 
 // Indexes of MandrillWebhooks in the cache.
 const (
-	bySecret      = "spec.*SecretRef.name" //nolint:gosec // names of fields
-	bySinkService = "spec.sink.ref.name"
-	byURL         = "spec.url" // or the default URL; without its userinfo, as in the status
-	byWebhookID   = "status.webhookID"
+	bySecret    = "spec.*SecretRef.name" //nolint:gosec // names of fields
+	bySink      = "spec.sink.ref"
+	bySinkGroup = "spec.sink.ref.group"
+	byURL       = "spec.url" // or the default URL; without its userinfo, as in the status
+	byWebhookID = "status.webhookID"
 )
 
 // +kubebuilder:rbac:groups=mandrill-operator.io,resources=mandrillwebhooks,verbs=get;list;watch;patch;update
@@ -45,9 +49,31 @@ const (
 // +kubebuilder:rbac:groups=mandrill-operator.io,resources=mandrillwebhooks/finalizers,verbs=update
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=mandrill-operator-system,resources=leases,verbs=get;list;watch;create;update;patch
 // +kubebuilder:rbac:groups="",namespace=mandrill-operator-system,resources=events,verbs=create;patch
+
+// ManagerOptions are what the reconciler needs of the manager that runs it.
+func ManagerOptions(scheme *runtime.Scheme) ctrl.Options {
+	return ctrl.Options{
+		Scheme: scheme,
+		// Secrets are watched by metadata and read when needed: their contents do not belong into a cache.
+		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
+		Cache:  cache.Options{DefaultTransform: strip},
+	}
+}
+
+// strip takes off what nobody reads and what may be most of an object.
+func strip(object any) (any, error) {
+	if accessor, err := meta.Accessor(object); err == nil { // otherwise it is no object
+		accessor.SetManagedFields(nil)
+		annotations := accessor.GetAnnotations()
+		delete(annotations, corev1.LastAppliedConfigAnnotation)
+		accessor.SetAnnotations(annotations)
+	}
+	return object, nil
+}
 
 // SetupWithManager makes the manager run the reconciler whenever an object, or anything it depends on, changes.
 func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager) error {
@@ -69,18 +95,28 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 	if err != nil {
 		return fmt.Errorf("watching the routes Secrets: %w", err)
 	}
-	return ctrl.NewControllerManagedBy(manager).
+	definitions := &metav1.PartialObjectMetadata{}
+	definitions.SetGroupVersionKind(crdKind)
+	r.sinks.reconciler, r.sinks.manager = r, manager
+	r.sinks.controller, err = ctrl.NewControllerManagedBy(manager).
 		For(&v1alpha1.MandrillWebhook{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Owns(&corev1.Secret{}, builder.OnlyMetadata).
 		Watches(&corev1.Secret{}, r.referring(bySecret), builder.OnlyMetadata).
-		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.sendingTo)).
+		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, service client.Object) []reconcile.Request {
+			return r.sendingTo(ctx, serviceKind, service)
+		})).
+		WatchesMetadata(definitions, r.sinks.installed()).
 		WatchesRawSource(source.Channel(r.changed, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.MandrillWebhook{}, handler.EnqueueRequestsFromMapFunc(r.sharingURL), builder.WithPredicates(onlyLeaves)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
 		}).
-		Complete(reconcile.AsReconciler(r.Client, r))
+		Build(reconcile.AsReconciler(r.Client, r))
+	if err != nil {
+		return fmt.Errorf("building the controller: %w", err)
+	}
+	return nil
 }
 
 // Indexes are how MandrillWebhooks are found in the cache, by the name of the index.
@@ -94,16 +130,8 @@ func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
 			}
 			return names
 		},
-		bySinkService: func(object client.Object) []string {
-			if ref := object.(*v1alpha1.MandrillWebhook).Spec.Sink.Ref; ref != nil && isService(*ref) {
-				namespace := ref.Namespace
-				if namespace == "" {
-					namespace = object.GetNamespace()
-				}
-				return []string{namespace + "/" + ref.Name}
-			}
-			return nil
-		},
+		bySink:      indexSink,
+		bySinkGroup: indexSinkGroup,
 		byWebhookID: func(object client.Object) []string {
 			if id := object.(*v1alpha1.MandrillWebhook).Status.WebhookID; id != 0 {
 				return []string{strconv.FormatInt(id, 10)}
@@ -149,16 +177,6 @@ func (r *Reconciler) referring(index string) handler.EventHandler {
 		}
 		return requests(list.Items)
 	})
-}
-
-// sendingTo maps a Service to the MandrillWebhooks whose sink it is, whatever their namespace.
-func (r *Reconciler) sendingTo(ctx context.Context, service client.Object) []reconcile.Request {
-	var list v1alpha1.MandrillWebhookList
-	if err := r.Client.List(ctx, &list, client.MatchingFields{bySinkService: service.GetNamespace() + "/" + service.GetName()}); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not find what sends to a Service")
-		return nil
-	}
-	return requests(list.Items)
 }
 
 // sharingURL maps an object that went, or both states of one that changed, to those that wait for its URL.

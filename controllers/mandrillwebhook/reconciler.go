@@ -65,6 +65,7 @@ type Reconciler struct {
 	accounts *account.Pool
 	repairs  repairs
 	orphans  orphans
+	sinks    sinkWatches
 	changed  chan event.GenericEvent // objects whose webhook is not as it was
 }
 
@@ -107,6 +108,7 @@ type state struct {
 	stored    identity          // what the Secret has as present
 	retired   []retired         // what it has as accepted still
 	sink      destination       // resolved
+	recheck   time.Duration     // when to look at it again, zero for never
 	remote    mandrill.Webhook  // as Mandrill has it
 }
 
@@ -146,7 +148,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 	}
 	result, err := controllers.Result(err)
 	if err == nil && result.IsZero() {
-		result.RequeueAfter = earliest(nextExpiry(run.retired, r.Now()), sinkRecheck(webhook.Spec.Sink))
+		result.RequeueAfter = earliest(nextExpiry(run.retired, r.Now()), run.recheck)
 	}
 	return result, err
 }

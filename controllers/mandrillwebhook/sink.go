@@ -24,25 +24,22 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 )
 
-// Services are watched. Other sinks are looked at again: soon while they have no address, and now and then to see
-// whether it has changed.
+// Sinks are watched. What may not be watched is looked at again: soon while it has no address, and now and then to see
+// whether that has changed.
 const (
 	sinkRetry    = 10 * time.Second
 	sinkInterval = time.Minute
 )
 
-// sinkRecheck is when to look again at a sink that has an address, zero for never.
-func sinkRecheck(sink v1alpha1.Destination) time.Duration {
-	if sink.Ref == nil || isService(*sink.Ref) {
-		return 0
-	}
-	return sinkInterval
-}
+var serviceKind = schema.GroupKind{Kind: "Service"}
 
 func isService(ref v1alpha1.Reference) bool { return ref.APIVersion == "v1" && ref.Kind == "Service" }
 
 // destination is a resolved sink.
-type destination struct{ uri, caCerts, audience string }
+type destination struct {
+	uri, caCerts, audience string
+	watched                bool // a change arrives by itself
+}
 
 // resolveSink finds the address of the sink.
 func (r *Reconciler) resolveSink(ctx context.Context, run *state) error {
@@ -53,6 +50,9 @@ func (r *Reconciler) resolveSink(ctx context.Context, run *state) error {
 		var err error
 		if found, err = r.address(ctx, run.webhook.Namespace, *spec.Ref); err != nil {
 			return err
+		}
+		if !found.watched {
+			run.recheck = sinkInterval
 		}
 		if found.uri, err = join(found.uri, spec.URI); err != nil {
 			return err
@@ -123,9 +123,10 @@ func (r *Reconciler) address(ctx context.Context, namespace string, ref v1alpha1
 	}
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(gv.WithKind(ref.Kind))
+	watched := r.sinks.ensure(ctx, object.GroupVersionKind()) // before it is read, so that no change is missed
 	err = r.Client.Get(ctx, key, object)
 	if meta.IsNoMatchError(err) {
-		return destination{}, controllers.Waiting(v1alpha1.ReasonSinkNotFound, dependencyRetry,
+		return destination{}, controllers.Waiting(v1alpha1.ReasonSinkNotFound, sinkRetry,
 			fmt.Errorf("the cluster has no kind %s in %s: install it, or correct the reference", ref.Kind, ref.APIVersion))
 	}
 	if apierrors.IsNotFound(err) {
@@ -138,7 +139,9 @@ func (r *Reconciler) address(ctx context.Context, namespace string, ref v1alpha1
 	if err != nil {
 		return destination{}, fmt.Errorf("reading the sink: %w", err)
 	}
-	return addressOf(object)
+	found, err := addressOf(object)
+	found.watched = watched
+	return found, err
 }
 
 func sinkNotFound(kind string, key types.NamespacedName) error {
@@ -146,14 +149,33 @@ func sinkNotFound(kind string, key types.NamespacedName) error {
 		fmt.Errorf("there is no %s %q in the namespace %q: create it, or correct the reference", kind, key.Name, key.Namespace))
 }
 
-// addressOf reads the address that an Addressable publishes.
+// addressOf reads the address that an Addressable publishes: status.address or, of several, the first that can be used.
 func addressOf(object *unstructured.Unstructured) (destination, error) {
-	var found destination
-	for field, into := range map[string]*string{"url": &found.uri, "CACerts": &found.caCerts, "audience": &found.audience} {
-		*into, _, _ = unstructured.NestedString(object.Object, "status", "address", field) // another type is no address
+	var candidates []any
+	if address, ok, err := unstructured.NestedFieldNoCopy(object.Object, "status", "address"); ok && err == nil {
+		candidates = append(candidates, address)
 	}
-	if parsed, err := url.Parse(found.uri); err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
-		return destination{}, controllers.Waiting(v1alpha1.ReasonSinkNotAddressable, sinkRetry,
+	if list, ok, err := unstructured.NestedFieldNoCopy(object.Object, "status", "addresses"); ok && err == nil {
+		several, _ := list.([]any) // another type is no address
+		candidates = append(candidates, several...)
+	}
+	var found destination
+	for _, candidate := range candidates {
+		fields, _ := candidate.(map[string]any)
+		var address destination
+		address.uri, _ = fields["url"].(string)
+		address.caCerts, _ = fields["CACerts"].(string)
+		address.audience, _ = fields["audience"].(string)
+		parsed, err := url.Parse(address.uri)
+		if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+			continue
+		}
+		if found.uri == "" || found.audience != "" && address.audience == "" {
+			found = address
+		}
+	}
+	if found.uri == "" {
+		return found, controllers.Waiting(v1alpha1.ReasonSinkNotAddressable, sinkRetry,
 			fmt.Errorf("the %s %q has no URL in status.address.url (yet): wait until it is ready, or name an object that receives events",
 				object.GetKind(), object.GetName()))
 	}
@@ -174,14 +196,14 @@ func (r *Reconciler) serviceAddress(ctx context.Context, key types.NamespacedNam
 	ports := service.Spec.Ports
 	for _, port := range ports {
 		if port.Port == 80 {
-			return destination{uri: "http://" + host}, nil
+			return destination{uri: "http://" + host, watched: true}, nil
 		}
 	}
 	if len(ports) != 1 {
 		return destination{}, controllers.Stalled(v1alpha1.ReasonSinkNotAddressable,
 			fmt.Errorf("the Service %q has %d ports and none is 80: write the address as sink.uri, such as http://%s:8080/", key.Name, len(ports), host))
 	}
-	return destination{uri: "http://" + host + ":" + strconv.Itoa(int(ports[0].Port))}, nil
+	return destination{uri: "http://" + host + ":" + strconv.Itoa(int(ports[0].Port)), watched: true}, nil
 }
 
 // join resolves a relative URI against an address, as Knative does.

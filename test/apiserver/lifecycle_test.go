@@ -127,12 +127,12 @@ func startReceiver(t *testing.T) string {
 func startOperator(t *testing.T, apiURL, publicURL string) {
 	t.Helper()
 	skipNameValidation := true
-	manager, err := ctrl.NewManager(rightsOf(t, "mandrill-operator"), ctrl.Options{
-		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
-		Controller:     config.Controller{SkipNameValidation: &skipNameValidation},
-		Client:         client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
-		LeaderElection: true, LeaderElectionID: "mandrill-operator", LeaderElectionNamespace: routesSecret.Namespace, LeaderElectionReleaseOnCancel: true,
-	})
+	options := mandrillwebhook.ManagerOptions(scheme)
+	options.Metrics, options.HealthProbeBindAddress = metricsserver.Options{BindAddress: "0"}, "0"
+	options.Controller = config.Controller{SkipNameValidation: &skipNameValidation}
+	options.LeaderElection, options.LeaderElectionID, options.LeaderElectionNamespace = true, "mandrill-operator", routesSecret.Namespace
+	options.LeaderElectionReleaseOnCancel = true
+	manager, err := ctrl.NewManager(rightsOf(t, "mandrill-operator"), options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,6 +337,8 @@ func TestLifecycle(t *testing.T) {
 			t.Errorf("the message is %q", message)
 		}
 	})
+
+	t.Run("a kind of sink that is installed late", func(t *testing.T) { i.testLateKind(t) })
 
 	t.Run("changes made at Mandrill", func(t *testing.T) {
 		webhook := i.create(t, true, nil)

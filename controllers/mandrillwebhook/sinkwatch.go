@@ -1,0 +1,157 @@
+package mandrillwebhook
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+)
+
+// crdKind is what says that a kind is installed, or gone.
+var crdKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
+
+// sinkWatches watches the kinds that sinks are of, each from when an object first names it. Only metadata is kept: the
+// address is read when an object's sink has changed.
+type sinkWatches struct {
+	reconciler *Reconciler
+	manager    ctrl.Manager
+	controller controller.Controller
+
+	mu    sync.Mutex
+	kinds map[schema.GroupVersionKind]bool
+}
+
+// ensure watches a kind and tells whether it can. Without a manager it cannot.
+func (w *sinkWatches) ensure(ctx context.Context, kind schema.GroupVersionKind) bool {
+	if w.manager == nil {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.kinds[kind] {
+		return true
+	}
+	// A watch that is not permitted would be tried for ever.
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+	if err := w.manager.GetAPIReader().List(ctx, list, client.Limit(1)); err != nil {
+		return false
+	}
+	enqueue := handler.TypedEnqueueRequestsFromMapFunc(func(ctx context.Context, object *metav1.PartialObjectMetadata) []reconcile.Request {
+		return w.reconciler.sendingTo(ctx, kind.GroupKind(), object)
+	})
+	if err := w.controller.Watch(source.Kind(w.manager.GetCache(), partial(kind), enqueue)); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not watch a kind of sink, it is looked at every minute", "kind", kind.String())
+		return false
+	}
+	if w.kinds == nil {
+		w.kinds = map[schema.GroupVersionKind]bool{}
+	}
+	w.kinds[kind] = true
+	return true
+}
+
+// forget ends the watches of a group's kinds. Those that are still there are watched again when they are needed.
+func (w *sinkWatches) forget(ctx context.Context, group string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for kind := range w.kinds {
+		if kind.Group != group {
+			continue
+		}
+		if err := w.manager.GetCache().RemoveInformer(ctx, partial(kind)); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "Could not end a watch", "kind", kind.String())
+		}
+		delete(w.kinds, kind)
+	}
+}
+
+func partial(kind schema.GroupVersionKind) *metav1.PartialObjectMetadata {
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(kind)
+	return object
+}
+
+// installed handles kinds that are installed, changed and removed: objects whose sinks are of their group look again.
+func (w *sinkWatches) installed() handler.EventHandler {
+	enqueue := func(ctx context.Context, definition client.Object, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		for _, request := range w.reconciler.sendingToGroup(ctx, groupOf(definition)) {
+			queue.Add(request)
+		}
+	}
+	type queueOf = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue queueOf) { enqueue(ctx, e.Object, queue) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue queueOf) { enqueue(ctx, e.ObjectNew, queue) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, queue queueOf) {
+			w.forget(ctx, groupOf(e.Object))
+			enqueue(ctx, e.Object, queue)
+		},
+	}
+}
+
+// groupOf is the API group of a definition, which is named <plural>.<group>.
+func groupOf(definition client.Object) string {
+	_, group, _ := strings.Cut(definition.GetName(), ".")
+	return group
+}
+
+// sinkKey is how a sink is found in the cache.
+func sinkKey(kind schema.GroupKind, namespace, name string) string {
+	return fmt.Sprintf("%s %s/%s", kind, namespace, name)
+}
+
+// indexSink returns the sink of an object for the index.
+func indexSink(object client.Object) []string {
+	ref := object.(*v1alpha1.MandrillWebhook).Spec.Sink.Ref
+	if ref == nil {
+		return nil
+	}
+	namespace := ref.Namespace
+	if namespace == "" {
+		namespace = object.GetNamespace()
+	}
+	kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
+	return []string{sinkKey(kind, namespace, ref.Name)}
+}
+
+// indexSinkGroup returns the group of an object's sink for the index.
+func indexSinkGroup(object client.Object) []string {
+	ref := object.(*v1alpha1.MandrillWebhook).Spec.Sink.Ref
+	if ref == nil {
+		return nil
+	}
+	return []string{schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).Group}
+}
+
+// sendingTo maps a sink to the MandrillWebhooks that name it, whatever their namespace.
+func (r *Reconciler) sendingTo(ctx context.Context, kind schema.GroupKind, sink client.Object) []reconcile.Request {
+	return r.matching(ctx, bySink, sinkKey(kind, sink.GetNamespace(), sink.GetName()))
+}
+
+func (r *Reconciler) sendingToGroup(ctx context.Context, group string) []reconcile.Request {
+	return r.matching(ctx, bySinkGroup, group)
+}
+
+// matching returns requests for the MandrillWebhooks that an index has under a value.
+func (r *Reconciler) matching(ctx context.Context, index, value string) []reconcile.Request {
+	var list v1alpha1.MandrillWebhookList
+	if err := r.Client.List(ctx, &list, client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not find the objects of a sink")
+		return nil
+	}
+	return requests(list.Items)
+}
