@@ -20,6 +20,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:metadata:labels="duck.knative.dev/source=true"
 // +kubebuilder:metadata:annotations="registry.knative.dev/eventTypes=[{\"type\":\"com.mandrill.message.send\",\"description\":\"Mandrill accepted the message\"},{\"type\":\"com.mandrill.message.delivered\",\"description\":\"the recipient's server accepted the message\"},{\"type\":\"com.mandrill.message.deferral\",\"description\":\"the recipient's server asked to try later\"},{\"type\":\"com.mandrill.message.hard_bounce\",\"description\":\"the message cannot be delivered\"},{\"type\":\"com.mandrill.message.soft_bounce\",\"description\":\"the message was not delivered this time\"},{\"type\":\"com.mandrill.message.open\",\"description\":\"the recipient opened the message\"},{\"type\":\"com.mandrill.message.click\",\"description\":\"the recipient followed a link\"},{\"type\":\"com.mandrill.message.spam\",\"description\":\"the recipient reported spam\"},{\"type\":\"com.mandrill.message.unsub\",\"description\":\"the recipient unsubscribed\"},{\"type\":\"com.mandrill.message.reject\",\"description\":\"Mandrill refused to send the message\"},{\"type\":\"com.mandrill.sync.allowlist.add\",\"description\":\"an address was added to the allowlist\"},{\"type\":\"com.mandrill.sync.allowlist.remove\",\"description\":\"an address was removed from the allowlist\"},{\"type\":\"com.mandrill.sync.denylist.add\",\"description\":\"an address was added to the denylist\"},{\"type\":\"com.mandrill.sync.denylist.change\",\"description\":\"an entry of the denylist changed\"},{\"type\":\"com.mandrill.sync.denylist.remove\",\"description\":\"an address was removed from the denylist\"},{\"type\":\"com.mandrill.inbound\",\"description\":\"mail arrived at an inbound route\"},{\"type\":\"com.mandrill.unknown\",\"description\":\"Mandrill sent something that has no name\"}]"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="the name is too long: use at most 63 characters, because the names of Secrets are made from it"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.receiver) || self.spec.receiver != 'Sidecar' || !has(self.spec.signingKeySecretName) || self.spec.signingKeySecretName != self.metadata.name + '-receiver'",message="signingKeySecretName is the name of the Secret that the Sidecar's routes go to: choose another"
 type MandrillWebhook struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -47,7 +48,8 @@ type MandrillWebhookList struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.signingKeySecretName) == has(oldSelf.signingKeySecretName) && (!has(self.signingKeySecretName) || self.signingKeySecretName == oldSelf.signingKeySecretName)",message="signingKeySecretName cannot be changed, because whoever reads the Secret knows it by its name: create a new MandrillWebhook instead"
 // +kubebuilder:validation:XValidation:rule="!(has(self.url) && has(self.urlSecretRef) && (self.url.contains('?' + self.urlSecretRef.parameter + '=') || self.url.contains('&' + self.urlSecretRef.parameter + '=')))",message="url already has the parameter that urlSecretRef sets: take it out of the URL"
-// +kubebuilder:validation:XValidation:rule="!has(self.receiver) || self.receiver == 'Shared'",message="receiver Sidecar is not available yet: leave receiver out or write Shared"
+// +kubebuilder:validation:XValidation:rule="!has(self.receiver) || self.receiver != 'Sidecar' || has(self.url)",message="a Sidecar answers at a URL of its own: set url"
+// +kubebuilder:validation:XValidation:rule="(has(self.receiver) ? self.receiver : 'Shared') == (has(oldSelf.receiver) ? oldSelf.receiver : 'Shared')",message="receiver cannot be changed, because what Mandrill sends again would reach one that does not know it: create a new MandrillWebhook instead"
 type MandrillWebhookSpec struct {
 	// URL is the public URL that Mandrill posts to, exactly as it is registered and signed: nothing in it is
 	// normalised. It may have userinfo (https://user:password@host/path), which is then demanded of requests
@@ -118,7 +120,8 @@ type MandrillWebhookSpec struct {
 	Delivery *Delivery `json:"delivery,omitempty"`
 
 	// Receiver says who answers at the URL: the installation's Shared receiver, or a Sidecar of the consumer, which
-	// is not available yet and refused.
+	// reads its routes from the Secret <name>-receiver, key routes.yaml, that the operator writes beside the object. It
+	// cannot be changed.
 	//
 	// +optional
 	// +kubebuilder:default=Shared

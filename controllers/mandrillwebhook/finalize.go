@@ -38,7 +38,7 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 		r.orphans.add(key, webhook.Status.WebhookID, r.accounts.Followed(key))
 		r.warn(webhook, v1alpha1.ReasonOrphaned, fmt.Sprintf("Gave up deleting the webhook at Mandrill, delete it there: %v", err))
 	}
-	if _, err := r.routes.Set(ctx, routeName(webhook)); err != nil {
+	if _, err := r.setRoutes(ctx, webhook); err != nil && !isStep(err) { // another's Secret stays as it is
 		return ctrl.Result{}, err
 	}
 	r.accounts.Forget(client.ObjectKeyFromObject(webhook))

@@ -6,21 +6,30 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
+	"strings"
+	"syscall"
 
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
 // probe asks the receiver for a registered URL as Mandrill will: without a key by HEAD, with one by an empty
 // batch signed with it, which is answered with 200 only when the receiver has the same URL and key.
-func (r *Reconciler) probe(ctx context.Context, registered, key string) error {
+func (r *Reconciler) probe(ctx context.Context, run *state, key string) error {
+	registered := run.url
 	target, err := url.Parse(registered)
 	if err != nil {
 		return errors.New("the URL cannot be parsed")
 	}
 	host, user := target.Host, target.User
-	if r.ReceiverURL != "" {
+	asker := r.askerOf(target)
+	if r.ReceiverURL != "" && !isSidecar(run.webhook) {
+		asker = r.HTTPClient
 		receiver, err := url.Parse(r.ReceiverURL)
 		if err != nil {
 			return errors.New("the receiver's URL cannot be parsed")
@@ -45,7 +54,7 @@ func (r *Reconciler) probe(ctx context.Context, registered, key string) error {
 		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		request.Header.Set(mandrill.SignatureHeader, mandrill.Sign(key, registered, form))
 	}
-	response, err := r.HTTPClient.Do(request)
+	response, err := asker.Do(request)
 	if err != nil {
 		if wrapped := new(url.Error); errors.As(err, &wrapped) { // its text holds the URL
 			err = wrapped.Err
@@ -58,4 +67,31 @@ func (r *Reconciler) probe(ctx context.Context, registered, key string) error {
 		return fmt.Errorf("it answered %s with status %d", method, response.StatusCode)
 	}
 	return nil
+}
+
+// askerOf returns the client to ask a URL with: one that does not connect to the operator's own machine, link-local
+// addresses and metadata services, unless the installation itself has named the host.
+func (r *Reconciler) askerOf(target *url.URL) *http.Client {
+	public, err := url.Parse(r.PublicURL)
+	if err == nil && public.Host == target.Host || slices.Contains(r.AllowSinkHosts, strings.ToLower(target.Hostname())) {
+		return r.HTTPClient
+	}
+	return r.guarded
+}
+
+var errLocalAddress = errors.New("its host is loopback, link-local or a metadata service; the operator asks there only with --allow-sink-hosts")
+
+// guard returns a client that asks for URLs of users.
+func guard(client *http.Client) *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	dialer := &net.Dialer{Timeout: probeTimeout, Control: func(_, address string, _ syscall.RawConn) error {
+		if resolved, err := netip.ParseAddrPort(address); err != nil || routes.LocalAddress(resolved.Addr()) {
+			return errLocalAddress
+		}
+		return nil
+	}}
+	transport.DialContext = dialer.DialContext
+	guarded := *client
+	guarded.Transport = transport
+	return &guarded
 }

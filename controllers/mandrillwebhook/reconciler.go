@@ -63,6 +63,7 @@ type Reconciler struct {
 	Options
 	routes   *routestore.Store
 	accounts *account.Pool
+	guarded  *http.Client // asks URLs of users
 	repairs  repairs
 	orphans  orphans
 	sinks    sinkWatches
@@ -91,7 +92,7 @@ func New(options Options) *Reconciler {
 	}
 	r := &Reconciler{
 		Options: options, routes: routestore.New(routestore.Options{Client: options.Client, Name: options.RoutesSecret, Owner: FieldOwner}),
-		changed: make(chan event.GenericEvent, changedBuffer),
+		guarded: guard(options.HTTPClient), changed: make(chan event.GenericEvent, changedBuffer),
 	}
 	r.accounts = account.NewPool(account.Options{NewAPI: options.NewAPI, Interval: options.Resync, Gap: options.PollGap, Now: options.Now, Changed: r.enqueue})
 	options.Metrics.registerer.MustRegister(overview{r})

@@ -2,7 +2,6 @@ package mandrillwebhook
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
-	"github.com/mandrill-operator/mandrill-operator/controllers/routestore"
 )
 
 // How soon to ask the receiver again. A watch brings it a route in milliseconds; one that does not come, or
@@ -52,10 +50,15 @@ func wasTrue(webhook *v1alpha1.MandrillWebhook, name string) bool {
 
 // askReceiver waits, on behalf of a condition, until the receiver serves the URL, with the key if there is one.
 func (r *Reconciler) askReceiver(ctx context.Context, run *state, condition, key string) error {
-	if err := r.probe(ctx, run.url, key); err != nil {
+	if err := r.probe(ctx, run, key); err != nil {
 		retry := firstRouteRetry
 		if since := meta.FindStatusCondition(run.webhook.Status.Conditions, condition); since != nil && since.Status == metav1.ConditionFalse {
 			retry = min(max(r.Now().Sub(since.LastTransitionTime.Time), firstRouteRetry), lastRouteRetry)
+		}
+		if isSidecar(run.webhook) {
+			return controllers.Waiting(v1alpha1.ReasonRouteNotServed, retry,
+				fmt.Errorf("the sidecar does not serve %s yet (%w): check that its pod mounts the Secret %s, that it runs the receiver with --config on the Secret's %s, and that the URL leads there from here too",
+					r.shownURL(run.webhook), err, sidecarSecretName(run.webhook), routes.Key))
 		}
 		return controllers.Waiting(v1alpha1.ReasonRouteNotServed, retry,
 			fmt.Errorf("the receiver does not serve %s yet (%w): check that it runs, that it reads the Secret %s, and that the operator reaches it, by --receiver-url or at the URL itself", r.shownURL(run.webhook), err, r.RoutesSecret))
@@ -88,11 +91,11 @@ func (r *Reconciler) checkConflict(ctx context.Context, run *state) error {
 
 // withdraw takes the routes back when they are for the URL that another object has.
 func (r *Reconciler) withdraw(ctx context.Context, run *state) error {
-	current, err := r.routes.Get(ctx, routeName(run.webhook))
+	current, err := r.currentRoutes(ctx, run.webhook)
 	if err != nil || len(current) == 0 || current[0].URL != run.url {
 		return err
 	}
-	_, err = r.routes.Set(ctx, routeName(run.webhook))
+	_, err = r.setRoutes(ctx, run.webhook)
 	return err
 }
 
@@ -144,9 +147,9 @@ func (r *Reconciler) publish(ctx context.Context, run *state) (bool, error) {
 	if spec.Delivery != nil {
 		base.Delivery = routes.Delivery{Mode: string(spec.Delivery.Mode), ContentMode: string(spec.Delivery.ContentMode), Timeout: spec.Delivery.Timeout}
 	}
-	accepted, name := run.accepted(), routeName(run.webhook)
+	accepted := run.accepted()
 	if run.stored == (identity{}) { // the Secret is gone: keep what is in use
-		current, err := r.routes.Get(ctx, name)
+		current, err := r.currentRoutes(ctx, run.webhook)
 		if err != nil {
 			return false, err
 		}
@@ -156,13 +159,7 @@ func (r *Reconciler) publish(ctx context.Context, run *state) (bool, error) {
 			}
 		}
 	}
-	changed, err := r.routes.Set(ctx, name, routesFor(base, accepted)...)
-	if errors.Is(err, routestore.ErrFull) {
-		return false, controllers.StalledAt(v1alpha1.ReasonRoutesFull, refusedRetry,
-			fmt.Errorf("the Secrets %s to %s have no room for another route: delete MandrillWebhooks that are not needed, or use a second installation",
-				r.RoutesSecret, routes.SecretName(r.RoutesSecret.Name, routes.MaxSecrets-1)))
-	}
-	return changed, err
+	return r.setRoutes(ctx, run.webhook, routesFor(base, accepted)...)
 }
 
 // accepted are the identities that batches may have, the present one first.

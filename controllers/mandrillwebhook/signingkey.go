@@ -74,23 +74,28 @@ func secretName(webhook *v1alpha1.MandrillWebhook) string {
 	return webhook.Name + "-signing-key"
 }
 
-// keySecret reads the signing key Secret; nil when there is none. One that is not the object's is a conflict.
+// keySecret reads the signing key Secret; nil when there is none.
 func (r *Reconciler) keySecret(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (*corev1.Secret, error) {
-	name := secretName(webhook)
+	return r.ownSecret(ctx, webhook, secretName(webhook), "delete or rename it, or choose another signingKeySecretName")
+}
+
+// ownSecret reads a Secret that the operator writes for an object; nil when there is none. One that is not the
+// object's is a conflict, and the remedy says how to end it.
+func (r *Reconciler) ownSecret(ctx context.Context, webhook *v1alpha1.MandrillWebhook, name, remedy string) (*corev1.Secret, error) {
 	var secret corev1.Secret
 	err := r.Client.Get(ctx, types.NamespacedName{Namespace: webhook.Namespace, Name: name}, &secret)
 	if apierrors.IsNotFound(err) {
 		return nil, nil //nolint:nilnil // there is none
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the signing key's Secret: %w", err)
+		return nil, fmt.Errorf("reading the Secret %q: %w", name, err)
 	}
 	if owner := metav1.GetControllerOf(&secret); owner != nil && owner.Kind == "MandrillWebhook" && owner.Name == webhook.Name && owner.UID != webhook.UID {
 		return nil, nil //nolint:nilnil // left by an earlier object of the name, and about to go or be overwritten
 	}
 	if !metav1.IsControlledBy(&secret, webhook) {
 		return nil, controllers.Stalled(v1alpha1.ReasonSecretConflict,
-			fmt.Errorf("the Secret %q exists and is not this object's: delete or rename it, or choose another signingKeySecretName", name))
+			fmt.Errorf("the Secret %q exists and is not this object's: %s", name, remedy))
 	}
 	return &secret, nil
 }
@@ -124,15 +129,20 @@ func (r *Reconciler) storeKey(ctx context.Context, run *state, present identity)
 	if maps.EqualFunc(run.secret, data, bytes.Equal) {
 		return nil
 	}
+	return r.applySecret(ctx, run.webhook, secretName(run.webhook), data)
+}
+
+// applySecret writes a Secret that belongs to an object.
+func (r *Reconciler) applySecret(ctx context.Context, webhook *v1alpha1.MandrillWebhook, name string, data map[string][]byte) error {
 	owner := metav1ac.OwnerReference().WithAPIVersion(v1alpha1.GroupVersion.String()).WithKind("MandrillWebhook").
-		WithName(run.webhook.Name).WithUID(run.webhook.UID).WithController(true).WithBlockOwnerDeletion(true)
-	secret := corev1ac.Secret(secretName(run.webhook), run.webhook.Namespace).
+		WithName(webhook.Name).WithUID(webhook.UID).WithController(true).WithBlockOwnerDeletion(true)
+	secret := corev1ac.Secret(name, webhook.Namespace).
 		WithLabels(map[string]string{"app.kubernetes.io/managed-by": "mandrill-operator"}).
 		WithOwnerReferences(owner).
 		WithType(corev1.SecretTypeOpaque).
 		WithData(data)
 	if err := r.Client.Apply(ctx, secret, FieldOwner, client.ForceOwnership); err != nil {
-		return fmt.Errorf("writing the signing key's Secret: %w", err)
+		return fmt.Errorf("writing the Secret %q: %w", name, err)
 	}
 	return nil
 }

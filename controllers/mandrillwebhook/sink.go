@@ -61,7 +61,7 @@ func (r *Reconciler) resolveSink(ctx context.Context, run *state) error {
 	if spec.CACerts != "" {
 		found.caCerts = spec.CACerts
 	}
-	if err := r.checkSinkHost(found.uri); err != nil {
+	if err := r.checkSinkHost(found.uri, isSidecar(run.webhook)); err != nil {
 		return err
 	}
 	if found.caCerts != "" && !routes.HoldsCertificate(found.caCerts) {
@@ -77,8 +77,9 @@ func (r *Reconciler) resolveSink(ctx context.Context, run *state) error {
 }
 
 // checkSinkHost refuses addresses that are the receiver's own machine, or that of the cloud's metadata: what is there
-// trusts whoever can reach it, and the receiver would reach it on behalf of anybody who can create an object.
-func (r *Reconciler) checkSinkHost(uri string) error {
+// trusts whoever can reach it, and the receiver would reach it on behalf of anybody who can create an object. A
+// sidecar's own machine is the consumer's.
+func (r *Reconciler) checkSinkHost(uri string, sidecar bool) error {
 	parsed, err := url.Parse(uri)
 	if err != nil {
 		return controllers.Stalled(v1alpha1.ReasonSinkNotAddressable, errors.New("the sink's address is no URL"))
@@ -87,8 +88,12 @@ func (r *Reconciler) checkSinkHost(uri string) error {
 	if slices.Contains(r.AllowSinkHosts, host) {
 		return nil
 	}
+	ip, err := netip.ParseAddr(host)
+	if sidecar && (host == "localhost" || err == nil && ip.Unmap().IsLoopback()) {
+		return nil
+	}
 	local := host == "localhost" || strings.HasSuffix(host, ".localhost") || host == "metadata.google.internal"
-	if ip, err := netip.ParseAddr(host); err == nil {
+	if err == nil {
 		local = routes.LocalAddress(ip)
 	} else if number.MatchString(host) { // 127.1, 0x7f000001: an address to some, a name to others
 		local = true

@@ -109,7 +109,7 @@ func TestValidation(t *testing.T) {
 		{"inbound pattern", []string{`inbound: {routes: [{domain: in.example.com, pattern: "a.b+c_*-1"}]}`}, []string{`inbound: {routes: [{domain: in.example.com, pattern: "*@in.example.com"}]}`, `inbound: {routes: [{domain: in.example.com, pattern: "a b"}]}`, `inbound: {routes: [{domain: in.example.com, pattern: ""}]}`},
 			"pattern is what stands before the @ of an address, without spaces: write * for every address of the domain"},
 		{"inbound incomplete", nil, []string{`inbound: {}`, `inbound: {routes: [{domain: in.example.com}]}`, `inbound: {routes: [{pattern: "*"}]}`}, "Required value"},
-		{"receiver", []string{`receiver: Shared`}, []string{`receiver: Sidecar`}, "receiver Sidecar is not available yet: leave receiver out or write Shared"},
+		{"receiver", []string{`receiver: Shared`, `{receiver: Sidecar, url: "https://a.example/"}`}, []string{`receiver: Sidecar`}, "a Sidecar answers at a URL of its own: set url"},
 		{"receiver nobody knows", nil, []string{`receiver: Mine`}, "Unsupported value"},
 		{"deletionPolicy", []string{`deletionPolicy: Delete`, `deletionPolicy: Retain`}, []string{`deletionPolicy: Keep`}, "Unsupported value"},
 		{"suspend", []string{`suspend: true`}, []string{`suspend: "yes"`}, "must be of type boolean"},
@@ -148,18 +148,47 @@ func TestNameLength(t *testing.T) {
 	}
 }
 
+// The two Secrets of a Sidecar's object must not be one.
+func TestSecretNames(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	for fields, refused := range map[string]bool{
+		`{receiver: Sidecar, url: "https://a.example", signingKeySecretName: x-receiver}`:  true,
+		`{receiver: Sidecar, url: "https://a.example", signingKeySecretName: x-receiver2}`: false,
+		`{signingKeySecretName: x-receiver}`:                                               false,
+	} {
+		named := object(t, namespace, fields)
+		named.SetGenerateName("")
+		named.SetName("x")
+		err := admin.Create(t.Context(), named)
+		if refused != (err != nil && strings.Contains(err.Error(), "signingKeySecretName is the name of the Secret that the Sidecar's routes go to: choose another")) {
+			t.Errorf("%s: got %v, want refused %t", fields, err, refused)
+		}
+		if err == nil {
+			if err := admin.Delete(t.Context(), named); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 func TestImmutableFields(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t)
 	for _, test := range []struct {
 		before, after string
-		refused       bool
+		refused       string
 	}{
-		{`signingKeySecretName: a`, `signingKeySecretName: a`, false},
-		{`signingKeySecretName: a`, `signingKeySecretName: b`, true},
-		{`signingKeySecretName: a`, `signingKeySecretName: null`, true},
-		{`signingKeySecretName: null`, `signingKeySecretName: a`, true},
-		{`url: https://a.example`, `url: https://b.example`, false},
+		{`signingKeySecretName: a`, `signingKeySecretName: a`, ""},
+		{`signingKeySecretName: a`, `signingKeySecretName: b`, "signingKeySecretName cannot be changed"},
+		{`signingKeySecretName: a`, `signingKeySecretName: null`, "signingKeySecretName cannot be changed"},
+		{`signingKeySecretName: null`, `signingKeySecretName: a`, "signingKeySecretName cannot be changed"},
+		{`url: https://a.example`, `url: https://b.example`, ""},
+		{`url: https://a.example`, `receiver: Shared`, ""},
+		{`url: https://a.example`, `receiver: Sidecar`, "receiver cannot be changed"},
+		{`{receiver: Sidecar, url: "https://a.example"}`, `receiver: Sidecar`, ""},
+		{`{receiver: Sidecar, url: "https://a.example"}`, `receiver: Shared`, "receiver cannot be changed"},
+		{`{receiver: Sidecar, url: "https://a.example"}`, `receiver: null`, "receiver cannot be changed"},
 	} {
 		created := object(t, namespace, test.before)
 		if err := admin.Create(t.Context(), created); err != nil {
@@ -168,8 +197,8 @@ func TestImmutableFields(t *testing.T) {
 		changed := object(t, namespace, test.before, test.after, `description: changed`)
 		created.Object["spec"] = changed.Object["spec"]
 		err := admin.Update(t.Context(), created)
-		if refused := err != nil && strings.Contains(err.Error(), "signingKeySecretName cannot be changed"); refused != test.refused || err != nil && !refused {
-			t.Errorf("%s to %s: got %v, want refused %t", test.before, test.after, err, test.refused)
+		if (err != nil) != (test.refused != "") || err != nil && !strings.Contains(err.Error(), test.refused) {
+			t.Errorf("%s to %s: got %v, want a refusal with %q", test.before, test.after, err, test.refused)
 		}
 	}
 }
