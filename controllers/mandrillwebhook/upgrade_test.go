@@ -1,0 +1,93 @@
+package mandrillwebhook_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+)
+
+// createEarlier puts into the cluster what an earlier build left there, for a webhook that Mandrill has.
+func (w *world) createEarlier(path string) {
+	w.t.Helper()
+	w.api("webhooks/add", fmt.Sprintf(`"url":%q,"description":"Shop mail events","events":["open","send","whitelist"]`, w.receiver.URL+"/mandrill/shop/transactional"))
+	hook := w.account.Webhooks()[0]
+	data, err := os.ReadFile(path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	text := strings.NewReplacer("RECEIVER", w.receiver.URL, "KEY", hook.AuthKey, "webhookID: ID", fmt.Sprint("webhookID: ", hook.ID)).Replace(string(data))
+	for document := range strings.SplitSeq(text, "\n---\n") {
+		object := client.Object(&corev1.Secret{})
+		if strings.Contains(document, "kind: MandrillWebhook\nmetadata") {
+			object = &v1alpha1.MandrillWebhook{}
+		}
+		if err := yaml.UnmarshalStrict([]byte(document), object); err != nil {
+			w.t.Fatal(err)
+		}
+		if secret, ok := object.(*corev1.Secret); ok { // as an API server does
+			secret.Data = map[string][]byte{}
+			for key, value := range secret.StringData {
+				secret.Data[key] = []byte(value)
+			}
+			secret.StringData = nil
+		}
+		w.create(object)
+	}
+}
+
+// An operator that comes after an earlier build goes on with what that left: nothing is registered anew, no key and
+// no route changes, and nobody notices.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	served := w.receiver.Config.Handler
+	w.receiver.Config.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}) // for Mandrill, which asks first
+	w.createEarlier("testdata/first-build.yaml")
+	w.receiver.Config.Handler = served
+
+	before, calls := w.get(), len(w.emulator.Calls())
+	writes := []string{}
+	w.fault = func(verb string, object client.Object) error {
+		if verb != "get" {
+			writes = append(writes, verb)
+		}
+		return nil
+	}
+	after := w.mustReconcile()
+	if made := w.emulator.Calls()[calls:]; !slices.Equal(made, []string{"webhooks/list"}) {
+		t.Errorf("the calls to Mandrill are %v, want one list", made)
+	}
+	if !slices.Equal(writes, []string{"patch status"}) {
+		t.Errorf("the writes are %v, want that of the status, which says more now", writes)
+	}
+	if after.Status.WebhookID != before.Status.WebhookID || after.Status.URL != before.Status.URL || !slices.Equal(after.Status.CloudEventAttributes, before.Status.CloudEventAttributes) {
+		t.Errorf("the status was %+v and is %+v", before.Status, after.Status)
+	}
+	for i, condition := range before.Status.Conditions {
+		if now := after.Status.Conditions[i]; condition.Type != "Delivering" && now != condition {
+			t.Errorf("%s was %+v and is %+v", condition.Type, condition, now)
+		}
+	}
+	w.assert("EventsAccepted", "True", "Succeeded", "")
+	if events := w.events(); len(events) > 0 {
+		t.Errorf("Events are %q", events)
+	}
+	hook := w.account.Webhooks()[0]
+	if got := w.post(hook.URL, hook.AuthKey); got != http.StatusOK {
+		t.Errorf("the receiver answers %d", got)
+	}
+	writes = nil
+	w.later().mustReconcile()
+	if len(writes) > 0 {
+		t.Errorf("a second reconcile writes %v", writes)
+	}
+}
