@@ -64,9 +64,10 @@ const (
 	// ReasonURLSecretMissing: the Secret does not have the key of spec.urlSecretRef, or it is empty. Add it.
 	ReasonURLSecretMissing = "URLSecretMissing"
 	// ReasonRouteNotServed: the receiver does not answer for the URL yet. If it lasts, check that the receiver
-	// runs, that it reads the Secret of the operator's --routes-secret, and that the operator reaches it.
+	// runs, that it reads the Secret of the operator's --routes-secret or, as a Sidecar, the Secret that its pod
+	// mounts, and that the operator reaches it.
 	ReasonRouteNotServed = "RouteNotServed"
-	// ReasonRoutesFull: the Secret that the receiver reads has no room for another route. Delete MandrillWebhooks
+	// ReasonRoutesFull: the Secrets that the receiver reads have no room for another route. Delete MandrillWebhooks
 	// that are not needed, or use a second installation of operator and receiver.
 	ReasonRoutesFull = "RoutesFull"
 	// ReasonSuspended: the receiver refuses batches with 503, as spec.suspend says; Mandrill keeps them for some
@@ -95,7 +96,7 @@ const (
 // Reasons of SigningKeyStored.
 const (
 	// ReasonSecretConflict: a Secret of the name exists and is not the operator's. Delete or rename it, or
-	// choose another name in a new MandrillWebhook.
+	// choose another name in a new MandrillWebhook. Also a reason of ReceiverReady, for the Secret of a Sidecar.
 	ReasonSecretConflict = "SecretConflict"
 	// ReasonSigningKeyMissing: Mandrill did not return a signing key. Look at the webhook in Mandrill.
 	ReasonSigningKeyMissing = "SigningKeyMissing"

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// enough is how much a Secret is filled before the next is begun: some 600 routes. A change costs a write of its
+	// enough is how much a Secret is filled before the next is begun: some 700 to 1,000 routes. A change costs a write of its
 	// Secret and a read by every receiver, so Secrets are kept small as long as there are others.
 	enough = 256 << 10
 	// full is how much a Secret may hold, less what the document adds to its routes.

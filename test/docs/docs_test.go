@@ -4,12 +4,17 @@ package docs_test
 import (
 	"encoding/json"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/yaml"
 
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 )
 
@@ -29,6 +34,59 @@ func TestReadmeManifest(t *testing.T) {
 	manifest := documents[len(documents)-1]
 	if !strings.Contains(read(t, "README.md"), "```yaml\n"+manifest+"```") {
 		t.Error("the README does not show the MandrillWebhook of config/samples/transactional.yaml as it is")
+	}
+}
+
+// collectors remembers what is registered.
+type collectors struct {
+	prometheus.Registerer
+	list []prometheus.Collector
+}
+
+func (c *collectors) MustRegister(list ...prometheus.Collector) { c.list = append(c.list, list...) }
+
+var metricName = regexp.MustCompile(`fqName: "([^"]+)"`)
+
+// Operations has every metric, and none that is not there.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	registered := &collectors{}
+	receiver.NewMetrics(registered)
+	mandrillwebhook.New(mandrillwebhook.Options{Metrics: mandrillwebhook.NewMetrics(registered)})
+	var want []string
+	for _, collector := range registered.list {
+		descriptions := make(chan *prometheus.Desc, 100)
+		collector.Describe(descriptions)
+		close(descriptions)
+		for description := range descriptions {
+			want = append(want, metricName.FindStringSubmatch(description.String())[1])
+		}
+	}
+	var got []string
+	for line := range strings.SplitSeq(read(t, "docs/operations.md"), "\n") {
+		if name, ok := strings.CutPrefix(line, "| `mandrill_"); ok {
+			name, _, _ = strings.Cut(name, "`")
+			got = append(got, "mandrill_"+name)
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("metrics (-code +docs/operations.md):\n%s", diff)
+	}
+}
+
+// Operations explains every condition.
+func TestConditions(t *testing.T) {
+	t.Parallel()
+	operations := read(t, "docs/operations.md")
+	for _, name := range []string{
+		v1alpha1.ConditionReady, v1alpha1.ConditionSinkProvided, v1alpha1.ConditionReceiverReady, v1alpha1.ConditionRegistered, v1alpha1.ConditionSigningKeyStored,
+		v1alpha1.ConditionInboundReady, v1alpha1.ConditionEventsAccepted, v1alpha1.ConditionDelivering, v1alpha1.ConditionStalled, v1alpha1.ConditionReconciling,
+	} {
+		if !strings.Contains(operations, "`"+name+"`") {
+			t.Errorf("docs/operations.md does not mention %s", name)
+		}
 	}
 }
 
