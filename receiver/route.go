@@ -40,7 +40,7 @@ func NewTable(document *routes.Document) (*Table, error) {
 			return nil, fmt.Errorf("route %q: url cannot be parsed", entry.Name) // the cause quotes the URL
 		}
 		route := &Route{Route: entry, user: registered.User, query: registered.Query()}
-		route.target = sink.Target{URI: entry.Sink.URI, CACerts: entry.Sink.CACerts, Timeout: defaultSinkTimeout}
+		route.target = sink.Target{URI: entry.Sink.URI, CACerts: entry.Sink.CACerts, Audience: entry.Sink.Audience, Timeout: defaultSinkTimeout}
 		if entry.Delivery.Timeout != "" {
 			if route.target.Timeout, err = routes.ParseDuration(entry.Delivery.Timeout); err != nil {
 				return nil, fmt.Errorf("route %q: delivery.timeout: %w", entry.Name, err)

@@ -12,9 +12,12 @@ import (
 	"testing"
 	"time"
 
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
 func TestMatch(t *testing.T) {
@@ -254,5 +257,33 @@ func TestWatchFile(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// targets remembers where events were to go.
+type targets chan sink.Target
+
+func (t targets) Send(_ context.Context, target sink.Target, _ *cloudevents.Event) error {
+	t <- target
+	return nil
+}
+
+// What the document says of a sink reaches whoever sends.
+func TestTarget(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	document := f.document()
+	document.Routes[0].Sink = routes.Sink{URI: "https://sink.example/x", Audience: "who"}
+	document.Routes[0].Delivery.Timeout = "PT7S"
+	f.load(t, document)
+	sent := make(targets, 1)
+	handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Metrics: f.routes.Metrics, Logger: f.routes.Logger, Sender: sent})
+	response := httptest.NewRecorder()
+	if handler.ServeHTTP(response, f.requestTo(t, "/mandrill/shop", plainURL, signingKey, `[{"event":"open"}]`)); response.Code != http.StatusOK {
+		t.Fatalf("status %d", response.Code)
+	}
+	want := sink.Target{URI: "https://sink.example/x", Audience: "who", Timeout: 7 * time.Second}
+	if got := <-sent; got != want {
+		t.Errorf("the target is %+v, want %+v", got, want)
 	}
 }

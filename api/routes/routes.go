@@ -55,8 +55,10 @@ type Route struct {
 
 // Sink is an HTTP endpoint that accepts CloudEvents.
 type Sink struct {
-	URI      string `json:"uri"`
-	CACerts  string `json:"CACerts,omitempty"`
+	URI string `json:"uri"`
+	// CACerts are PEM, trusted besides the system's.
+	CACerts string `json:"CACerts,omitempty"`
+	// Audience of the OIDC token that the sink asks for. The receiver must have been given one.
 	Audience string `json:"audience,omitempty"`
 }
 
@@ -214,7 +216,6 @@ func (r Route) faults() []string {
 	fault(!isReference(r.Source), "source must be a URI reference, such as /mandrill/shop")
 	fault(!isHTTP(r.Sink.URI), "sink.uri must be an absolute http or https URL")
 	fault(r.Sink.CACerts != "" && !HoldsCertificate(r.Sink.CACerts), "sink.CACerts holds no PEM certificate")
-	fault(r.Sink.Audience != "", "sink.audience is not available yet")
 	fault(r.Delivery.Mode != "" && r.Delivery.Mode != "Direct", "delivery.mode must be Direct; Buffered is not available yet")
 	fault(r.Delivery.ContentMode != "" && r.Delivery.ContentMode != "Binary", "delivery.contentMode must be Binary; the others are not available yet")
 	if r.Delivery.Timeout != "" {

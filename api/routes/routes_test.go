@@ -78,7 +78,6 @@ func TestDecodeRefuses(t *testing.T) {
 		"no routes":              {good, "{}", "the document has no routes; write routes: [] for none"},
 		"nothing":                {good, "", "the document has no routes"},
 		"CACerts of nothing":     {`CACerts: ""`, `CACerts: s3cret`, "sink.CACerts holds no PEM certificate"},
-		"audience":               {`audience: ""`, `audience: "x"`, "audience is not available yet"},
 		"buffered":               {"mode: Direct", "mode: Buffered", "Buffered is not available yet"},
 		"mode nobody knows":      {"mode: Direct", "mode: Sometimes", "delivery.mode must be Direct"},
 		"structured":             {"Binary", "Structured", "not available yet"},

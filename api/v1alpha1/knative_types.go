@@ -9,7 +9,6 @@ package v1alpha1
 // +kubebuilder:validation:XValidation:rule="has(self.ref) || has(self.uri)",message="a sink needs ref or uri: write ref with apiVersion, kind and name, or uri with an absolute URL"
 // +kubebuilder:validation:XValidation:rule="!(has(self.ref) && has(self.uri) && self.uri.matches('^([A-Za-z][A-Za-z0-9+.-]*:|//)'))",message="a sink has either ref or an absolute uri: leave out one of them, or make uri a path such as /events, which is joined to the address of ref"
 // +kubebuilder:validation:XValidation:rule="has(self.ref) || !has(self.uri) || (self.uri.matches('^https?://[^/?#]+') && isURL(self.uri))",message="without ref, uri must be absolute: write http://host/path or https://host/path"
-// +kubebuilder:validation:XValidation:rule="!has(self.audience)",message="audience is not available yet: leave it out"
 type Destination struct {
 	// Ref names a core Service or any object that publishes its address in status.address.url.
 	//
@@ -26,7 +25,7 @@ type Destination struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=65536
 	CACerts string `json:"CACerts,omitempty"`
-	// Audience of the OIDC token that is sent along. Not available yet: refused.
+	// Audience of the OIDC token that is sent along. Default: what Ref publishes.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024

@@ -50,6 +50,7 @@ type MandrillWebhookList struct {
 // +kubebuilder:validation:XValidation:rule="!(has(self.url) && has(self.urlSecretRef) && (self.url.contains('?' + self.urlSecretRef.parameter + '=') || self.url.contains('&' + self.urlSecretRef.parameter + '=')))",message="url already has the parameter that urlSecretRef sets: take it out of the URL"
 // +kubebuilder:validation:XValidation:rule="!has(self.receiver) || self.receiver != 'Sidecar' || has(self.url)",message="a Sidecar answers at a URL of its own: set url"
 // +kubebuilder:validation:XValidation:rule="(has(self.receiver) ? self.receiver : 'Shared') == (has(oldSelf.receiver) ? oldSelf.receiver : 'Shared')",message="receiver cannot be changed, because what Mandrill sends again would reach one that does not know it: create a new MandrillWebhook instead"
+// +kubebuilder:validation:XValidation:rule="!has(self.sink.audience) || has(self.receiver) && self.receiver == 'Sidecar'",message="sink.audience is for a Sidecar, whose pod has tokens of its own: leave it out; for the Shared receiver the audience is the one that sink.ref publishes"
 type MandrillWebhookSpec struct {
 	// URL is the public URL that Mandrill posts to, exactly as it is registered and signed: nothing in it is
 	// normalised. It may have userinfo (https://user:password@host/path), which is then demanded of requests

@@ -33,6 +33,7 @@ type options struct {
 	kubeconfig            string
 	operatorURL           string
 	sinkHosts             string
+	tokens                map[string]string // files by audience
 	listen, metricsListen string
 	maxBodyBytes          int64
 	logLevel              slog.Level
@@ -55,6 +56,8 @@ func parseFlags(args []string) (options, error) {
 	flags.StringVar(&o.listen, "listen", ":8080", "address to answer webhooks on")
 	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics, /healthz and /readyz")
 	flags.StringVar(&o.operatorURL, "operator-url", "", "URL of the operator, such as http://mandrill-operator.mandrill-operator-system:8082, to tell it of bad signatures; default: it is not told")
+	o.tokens = map[string]string{}
+	flags.Func("oidc-token", "AUDIENCE=FILE with the OIDC token for sinks that ask for one, read again when it is renewed; once for each audience", o.addToken)
 	flags.StringVar(&o.sinkHosts, "allow-sink-hosts", "", "comma-separated hosts to allow as sinks though they are loopback, link-local or a metadata service; with --config all are allowed")
 	flags.Int64Var(&o.maxBodyBytes, "max-body-bytes", receiver.DefaultMaxBodyBytes, "largest body of a request; inbound mail with attachments is large")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
@@ -78,6 +81,22 @@ func parseFlags(args []string) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	return o, nil
+}
+
+// addToken takes AUDIENCE=FILE.
+func (o *options) addToken(text string) error {
+	audience, path, ok := strings.Cut(text, "=")
+	if !ok || audience == "" || path == "" {
+		return errors.New("it is not of the form AUDIENCE=FILE")
+	}
+	if _, repeated := o.tokens[audience]; repeated {
+		return errors.New("the audience has a file already")
+	}
+	if _, err := os.ReadFile(path); err != nil { //nolint:gosec // the user's file
+		return fmt.Errorf("reading the token: %w", err)
+	}
+	o.tokens[audience] = path
+	return nil
 }
 
 func run(ctx context.Context, args []string) error {
@@ -121,10 +140,12 @@ func run(ctx context.Context, args []string) error {
 // newSender returns what sends to sinks. Routes in the cluster are written by its users, who must not use the
 // receiver to reach what only it can; a file is the administrator's own, and its sinks may be on this machine.
 func newSender(o options) *sink.Client {
+	tokens := &sink.Tokens{Files: o.tokens}
 	if o.config != "" {
-		return &sink.Client{}
+		return &sink.Client{Tokens: tokens}
 	}
 	return &sink.Client{
+		Tokens:     tokens,
 		Refuse:     routes.LocalAddress,
 		AllowHosts: strings.FieldsFunc(strings.ToLower(o.sinkHosts), func(c rune) bool { return c == ',' || c == ' ' }),
 	}

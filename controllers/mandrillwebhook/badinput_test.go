@@ -91,7 +91,7 @@ func TestBadInput(t *testing.T) {
 			stalls, "SinkProvided", "SinkNotAllowed", "sink.uri leads away from the address of sink.ref", nil},
 		{"audience", ref("example.com/v1", "Broker", "oidc"), func(w *world) {
 			w.create(broker("oidc", map[string]any{"url": "http://x.example", "audience": "a"}))
-		}, stalls, "SinkProvided", "SinkUnsupported", "the sink asks for an OIDC token (status.address.audience), which is not available yet", nil},
+		}, stalls, "SinkProvided", "SinkUnsupported", `the sink asks for an OIDC token for the audience "a": have the receiver run with --oidc-token and the operator with --sink-audiences for it, or name a sink that asks for none`, nil},
 		{"another namespace", func(o *v1alpha1.MandrillWebhook) { o.Spec.Sink.Ref.Namespace = "other" }, nil,
 			stalls, "SinkProvided", "SinkNotAllowed", `the sink is in the namespace "other": name one in this namespace, or have the operator run with --allow-cross-namespace-sinks`, nil},
 		{"a Service of many ports", ref("v1", "Service", "many"), func(w *world) { w.create(service("many", 81, 82)) },
@@ -286,6 +286,35 @@ func TestSinks(t *testing.T) {
 		}
 		if status.SinkURI != test.want || status.SinkCACerts != test.wantCAs || w.routes()[0].Sink.URI != test.want || w.routes()[0].Sink.CACerts != test.wantCAs {
 			t.Errorf("%s: got %s with %q, want %s with %q", name, status.SinkURI, status.SinkCACerts, test.want, test.wantCAs)
+		}
+	}
+}
+
+// A token is sent for an audience that the installation has one for, or that a sidecar's pod has.
+func TestAudience(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		allowed []string
+		change  func(*v1alpha1.MandrillWebhook)
+		want    string
+	}{
+		"allowed":     {[]string{"x", "broker"}, ref("example.com/v1", "Broker", "oidc"), "broker"},
+		"not allowed": {[]string{"x"}, ref("example.com/v1", "Broker", "oidc"), ""},
+		"sidecar": {nil, func(o *v1alpha1.MandrillWebhook) {
+			asSidecar("http://x.example")(o)
+			ref("example.com/v1", "Broker", "oidc")(o)
+		}, "broker"},
+		"sidecar, its own": {nil, func(o *v1alpha1.MandrillWebhook) { asSidecar("http://x.example")(o); o.Spec.Sink.Audience = "own" }, "own"},
+	} {
+		w := newWorld(t, func(o *mandrillwebhook.Options) { o.SinkAudiences = test.allowed })
+		w.create(broker("oidc", map[string]any{"url": "http://b.example", "audience": "broker"}))
+		w.apply(test.change)
+		_, _ = w.reconcile()
+		if got := w.get().Status.SinkAudience; got != test.want {
+			t.Errorf("%s: the audience is %q, want %q\n%s", name, got, test.want, w.conditions())
+		}
+		if test.want == "broker" && test.allowed != nil && w.routes()[0].Sink.Audience != "broker" {
+			t.Errorf("%s: the route is %+v", name, w.routes()[0])
 		}
 	}
 }

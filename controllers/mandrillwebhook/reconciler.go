@@ -54,6 +54,7 @@ type Options struct {
 	Metrics       *Metrics             // default: some that nobody sees
 
 	AllowCrossNamespaceSinks bool     // sinks in another namespace than their object's
+	SinkAudiences            []string // for which the shared receiver has OIDC tokens
 	AllowSinkHosts           []string // hosts to allow though they are loopback, link-local or a metadata service
 	Now                      func() time.Time
 }

@@ -67,9 +67,13 @@ func (r *Reconciler) resolveSink(ctx context.Context, run *state) error {
 	if found.caCerts != "" && !routes.HoldsCertificate(found.caCerts) {
 		return controllers.Stalled(v1alpha1.ReasonSinkUnsupported, errors.New("the sink's CACerts hold no certificate: put PEM there, or leave it out"))
 	}
-	if found.audience != "" {
+	if spec.Audience != "" {
+		found.audience = spec.Audience
+	}
+	// A token of the shared receiver's is good for every user's events: who runs it says for whom it may be.
+	if found.audience != "" && !isSidecar(run.webhook) && !slices.Contains(r.SinkAudiences, found.audience) {
 		return controllers.Stalled(v1alpha1.ReasonSinkUnsupported,
-			errors.New("the sink asks for an OIDC token (status.address.audience), which is not available yet: use one that does not"))
+			fmt.Errorf("the sink asks for an OIDC token for the audience %q: have the receiver run with --oidc-token and the operator with --sink-audiences for it, or name a sink that asks for none", found.audience))
 	}
 	run.sink = found
 	status.SinkURI, status.SinkCACerts, status.SinkAudience = found.uri, found.caCerts, found.audience

@@ -56,7 +56,7 @@ func TestUpgrade(t *testing.T) {
 
 	before, calls := w.get(), len(w.emulator.Calls())
 	writes := []string{}
-	w.fault = func(verb string, object client.Object) error {
+	w.fault = func(verb string, _ client.Object) error {
 		if verb != "get" {
 			writes = append(writes, verb)
 		}

@@ -35,6 +35,8 @@ type Target struct {
 	URI     string
 	CACerts string // PEM, trusted besides the system's
 	Timeout time.Duration
+	// Audience of the OIDC token that the sink asks for, empty for none.
+	Audience string
 }
 
 // Client sends CloudEvents. Its zero value is ready, and it is safe for concurrent use.
@@ -45,6 +47,8 @@ type Client struct {
 	AllowHosts []string
 	// Proxy finds the proxy for a request; default http.ProxyFromEnvironment. A proxy may have any address.
 	Proxy func(*http.Request) (*url.URL, error)
+	// Tokens for sinks that ask for one.
+	Tokens *Tokens
 
 	mu      sync.Mutex
 	clients map[way]*http.Client
@@ -70,6 +74,11 @@ func (c *Client) Send(ctx context.Context, target Target, event *cloudevents.Eve
 		return &Error{Err: fmt.Errorf("encoding the event: %w", err)}
 	}
 	escapeAttributes(request.Header)
+	if target.Audience != "" {
+		if err := c.authorize(request, target.Audience); err != nil {
+			return err
+		}
+	}
 	client, err := c.client(target.CACerts, request)
 	if err != nil {
 		return err
@@ -84,6 +93,20 @@ func (c *Client) Send(ctx context.Context, target Target, event *cloudevents.Eve
 	_, _ = io.CopyN(io.Discard, response.Body, maxDrain) // what the sink says is not for us
 	_ = response.Body.Close()
 	return classify(response.StatusCode)
+}
+
+// authorize adds the token for an audience. That there is none may pass: somebody puts it there.
+func (c *Client) authorize(request *http.Request, audience string) error {
+	tokens := c.Tokens
+	if tokens == nil {
+		tokens = &Tokens{}
+	}
+	token, err := tokens.Token(audience)
+	if err != nil {
+		return &Error{Err: err, temporary: true}
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	return nil
 }
 
 // client returns the client for a request, which trusts the given certificates.

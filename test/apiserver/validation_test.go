@@ -83,7 +83,7 @@ func TestValidation(t *testing.T) {
 		{"relative uri without ref", []string{`sink: {uri: "https://sink.example:8443/a?b=c"}`}, []string{`sink: {uri: /events}`, `sink: {uri: sink.example}`, `sink: {uri: "ftp://sink.example"}`, `sink: {uri: "http://"}`, `sink: {uri: "http://a b"}`},
 			"without ref, uri must be absolute: write http://host/path or https://host/path"},
 		{"sink.ref", nil, []string{`sink: {ref: {kind: Service, name: x}}`, `sink: {ref: {apiVersion: v1, name: x}}`, `sink: {ref: {apiVersion: v1, kind: Service}}`}, "Required value"},
-		{"sink.audience", nil, []string{`sink: {uri: "http://sink.example", audience: x}`}, "audience is not available yet: leave it out"},
+		{"sink.audience", []string{`{sink: {uri: "http://sink.example", audience: x}, receiver: Sidecar, url: "https://a.example"}`}, []string{`sink: {uri: "http://sink.example", audience: x}`}, "sink.audience is for a Sidecar, whose pod has tokens of its own: leave it out"},
 		{"ceOverrides name", []string{`ceOverrides: {extensions: {env: prod, a1: "x y"}}`, `ceOverrides: {}`}, []string{`ceOverrides: {extensions: {Env: prod}}`, `ceOverrides: {extensions: {e-n: prod}}`, `ceOverrides: {extensions: {abcdefghijklmnopqrstu: x}}`},
 			"an extension is named in 1 to 20 lower case letters and digits, such as env"},
 		{"ceOverrides required attributes", nil, []string{

@@ -1,0 +1,57 @@
+package sink
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"sync"
+	"time"
+)
+
+// tokenMaxAge is how long a token is used before its file is read again. Kubelets renew projected tokens long before
+// they expire.
+const tokenMaxAge = 10 * time.Second
+
+// Tokens are OIDC tokens in files, as a projected volume of a pod has them. It is safe for concurrent use.
+type Tokens struct {
+	Files map[string]string // by audience
+	Now   func() time.Time  // default time.Now
+
+	mu     sync.Mutex
+	tokens map[string]token
+}
+
+type token struct {
+	text string
+	read time.Time
+}
+
+// Token returns the token for an audience. Its errors name neither the audience nor the file.
+func (t *Tokens) Token(audience string) (string, error) {
+	path, known := t.Files[audience]
+	if !known {
+		return "", errors.New("there is no token for the sink's audience; run the receiver with --oidc-token to give it one")
+	}
+	now := time.Now
+	if t.Now != nil {
+		now = t.Now
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if cached, ok := t.tokens[audience]; ok && now().Sub(cached.read) < tokenMaxAge {
+		return cached.text, nil
+	}
+	data, err := os.ReadFile(path) //nolint:gosec // named by whoever runs the receiver
+	if err != nil {
+		return "", errors.New("the file with the token for the sink's audience cannot be read")
+	}
+	text := string(bytes.TrimSpace(data))
+	if text == "" {
+		return "", errors.New("the file with the token for the sink's audience is empty")
+	}
+	if t.tokens == nil {
+		t.tokens = map[string]token{}
+	}
+	t.tokens[audience] = token{text, now()}
+	return text, nil
+}
