@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"mime"
@@ -32,12 +33,12 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *record) 
 	if err != nil {
 		return nil, nil, err
 	}
-	body, err := h.readBody(w, r)
+	body, err := h.readBody(w, r, &entry.share)
 	entry.bytes = len(body)
 	if err != nil {
 		return nil, nil, err
 	}
-	form, err := parseForm(r.Header, body)
+	form, err := parseForm(r, body, &entry.share)
 	return candidates, form, err
 }
 
@@ -64,14 +65,19 @@ func admit(r *http.Request, candidates []*Route) ([]*Route, error) {
 }
 
 // readBody reads the whole body into one buffer, which is the only copy of it.
-func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, held *share) ([]byte, error) {
 	if r.ContentLength > h.maxBodyBytes {
 		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
 		return nil, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
 	}
-	body, err := readAll(http.MaxBytesReader(w, r.Body, h.maxBodyBytes), r.ContentLength)
+	body, err := readAll(r.Context(), http.MaxBytesReader(w, r.Body, h.maxBodyBytes), r.ContentLength, held)
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return nil, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
+	}
+	if errors.Is(err, errBusy) && r.Context().Err() == nil {
+		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
+		w.Header().Set("Retry-After", retryAfter)
+		return nil, err
 	}
 	if err != nil { // its text has addresses
 		return nil, refuse(KindAborted, "the body did not come to its end")
@@ -79,17 +85,21 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 	return body, nil
 }
 
-// readAll reads to the end into one buffer. It gives the buffer the announced length only when a quarter of it
-// has come, so that an announcement alone costs next to nothing.
-func readAll(reader io.Reader, announced int64) ([]byte, error) {
-	body := make([]byte, 0, firstBuffer)
+// readAll reads to the end into one buffer, and takes a share of the memory before it grows. It gives the buffer the
+// announced length only when a quarter of it has come, so that an announcement alone costs next to nothing.
+func readAll(ctx context.Context, reader io.Reader, announced int64, held *share) ([]byte, error) {
+	var body []byte
 	for {
 		if len(body) == cap(body) {
-			grown := 2 * int64(cap(body))
-			if room := announced + 1; announced > 0 && room > int64(cap(body)) && room <= 2*grown { // one byte to see the end
-				grown = room
+			before, after := int64(cap(body)), max(firstBuffer, 2*int64(cap(body)))
+			if room := announced + 1; announced > 0 && room > before && room <= 2*after { // one byte to see the end
+				after = room
 			}
-			body = append(make([]byte, 0, grown), body...)
+			if err := held.take(ctx, after); err != nil {
+				return nil, err
+			}
+			body = append(make([]byte, 0, after), body...)
+			held.give(before)
 		}
 		n, err := reader.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
@@ -102,8 +112,8 @@ func readAll(reader io.Reader, announced int64) ([]byte, error) {
 	}
 }
 
-func parseForm(header http.Header, body []byte) (mandrill.Form, error) {
-	mediaType, parameters, err := mime.ParseMediaType(header.Get("Content-Type"))
+func parseForm(r *http.Request, body []byte, held *share) (mandrill.Form, error) {
+	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
 		return nil, refuse(KindUnreadable, "the content type cannot be read")
 	}
@@ -112,6 +122,9 @@ func parseForm(header http.Header, body []byte) (mandrill.Form, error) {
 	case "application/x-www-form-urlencoded":
 		form, err = mandrill.ParseForm(body)
 	case "multipart/form-data":
+		if err := held.take(r.Context(), int64(len(body))); err != nil { // its parts are copied
+			return nil, err
+		}
 		form, err = mandrill.ParseMultipart(bytes.NewReader(body), parameters["boundary"])
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			err = errors.New("the multipart body is cut short")

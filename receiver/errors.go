@@ -18,6 +18,7 @@ const (
 	KindTooLarge                // the body is over the limit
 	KindUnreadable              // no form, or no JSON array in it
 	KindSignature               // unsigned, wrongly signed, or without the secret part of the URL
+	KindBusy                    // too much is in flight
 	KindNotReady                // the route has no key yet, or is suspended
 	KindSinkRefused             // Direct mode: the sink did not accept every event
 	KindAborted                 // the client went away
@@ -35,6 +36,7 @@ var answers = map[Kind]struct {
 	KindTooLarge:    {http.StatusRequestEntityTooLarge, "too large", slog.LevelWarn},
 	KindUnreadable:  {http.StatusBadRequest, "unreadable", slog.LevelWarn},
 	KindSignature:   {http.StatusForbidden, "signature", slog.LevelWarn},
+	KindBusy:        {http.StatusServiceUnavailable, "busy", slog.LevelWarn},
 	KindNotReady:    {http.StatusServiceUnavailable, "not ready", slog.LevelWarn},
 	KindSinkRefused: {http.StatusBadGateway, "sink refused", slog.LevelError},
 	KindAborted:     {http.StatusBadRequest, "aborted", slog.LevelInfo},
@@ -60,6 +62,8 @@ func (e *Error) Unwrap() error { return e.Err }
 func refuse(kind Kind, format string, args ...any) error {
 	return &Error{kind, fmt.Errorf(format, args...)}
 }
+
+var errBusy = &Error{KindBusy, errors.New("the bodies of all requests together are too large; --max-inflight-bytes bounds them")}
 
 // kindOf is the kind of any error; one that is no [Error] is a fault of ours.
 func kindOf(err error) Kind {

@@ -29,7 +29,9 @@ type Options struct {
 	Signatures   SignatureObserver // nil: nobody
 	Logger       *slog.Logger      // default: slog.Default()
 	MaxBodyBytes int64             // default DefaultMaxBodyBytes
-	Now          func() time.Time  // default time.Now
+	// MaxInflightBytes bounds the bodies of all requests together; default DefaultMaxInflightBytes.
+	MaxInflightBytes int64
+	Now              func() time.Time // default time.Now
 }
 
 // Handler answers at webhook URLs.
@@ -40,12 +42,20 @@ type Handler struct {
 	signatures   SignatureObserver
 	logger       *slog.Logger
 	maxBodyBytes int64
+	inflight     *budget
 	now          func() time.Time
 }
 
 // NewHandler returns a handler.
 func NewHandler(options Options) *Handler {
-	h := &Handler{options.Routes, options.Sender, options.Metrics, options.Signatures, options.Logger, options.MaxBodyBytes, options.Now}
+	h := &Handler{
+		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, signatures: options.Signatures,
+		logger: options.Logger, maxBodyBytes: options.MaxBodyBytes, now: options.Now,
+	}
+	if options.MaxInflightBytes == 0 {
+		options.MaxInflightBytes = DefaultMaxInflightBytes
+	}
+	h.inflight = newBudget(options.MaxInflightBytes)
 	if h.logger == nil {
 		h.logger = slog.Default()
 	}
@@ -61,7 +71,10 @@ func NewHandler(options Options) *Handler {
 // ServeHTTP answers a request of Mandrill: 200 with an empty body when every event was accepted, otherwise a
 // status after which Mandrill tries again.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	entry := &record{start: h.now()}
+	entry := &record{start: h.now(), share: share{budget: h.inflight}}
+	defer entry.share.release() // the events are parts of the body
+	h.metrics.inflight.Inc()
+	defer h.metrics.inflight.Dec()
 	h.finish(r.Context(), w, entry, h.serve(w, r, entry))
 }
 
@@ -104,6 +117,7 @@ type record struct {
 	route  string
 	events int
 	bytes  int
+	share  share // of the memory for bodies
 }
 
 // finish is the one place that answers, counts and logs.

@@ -10,6 +10,13 @@ import (
 const (
 	// DefaultMaxBodyBytes admits inbound mail: a 20 MB attachment is sent twice, escaped and percent-encoded.
 	DefaultMaxBodyBytes = 100 << 20
+	// DefaultMaxInflightBytes is for two of the largest bodies, or for a batch of common size from each of some 200
+	// webhooks.
+	DefaultMaxInflightBytes = 256 << 20
+	// inflightWait is how long a body waits for others to be done before it is refused.
+	inflightWait = 5 * time.Second
+	// retryAfter is when a refused sender may try again, in seconds. Mandrill does so by itself, later.
+	retryAfter = "10"
 	// readHeaderTimeout and readTimeout end slow senders. Mandrill sends from one place with good lines.
 	readHeaderTimeout = 10 * time.Second
 	readTimeout       = 2 * time.Minute

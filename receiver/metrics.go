@@ -6,6 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type Metrics struct {
 	requests *prometheus.CounterVec
 	duration prometheus.Histogram
+	inflight prometheus.Gauge
 	events   *prometheus.CounterVec
 	reloads  *prometheus.CounterVec
 	hints    *prometheus.CounterVec
@@ -22,6 +23,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "mandrill_receiver_request_duration_seconds", Help: "Time from a request to its answer.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
 		}),
+		inflight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mandrill_receiver_requests_inflight", Help: "Requests that are being answered."}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mandrill_receiver_events_total", Help: "Attempts to send an event to its sink, by CloudEvents type and outcome.",
 		}, []string{"type", "outcome"}),
@@ -33,6 +35,6 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		}, []string{"outcome"}),
 		routes: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mandrill_receiver_routes", Help: "Routes in use."}),
 	}
-	registerer.MustRegister(m.requests, m.duration, m.events, m.reloads, m.hints, m.routes)
+	registerer.MustRegister(m.requests, m.inflight, m.duration, m.events, m.reloads, m.hints, m.routes)
 	return m
 }

@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,43 +17,66 @@ import (
 // batch in Direct mode may.
 const shutdownTimeout = directTimeout + 5*time.Second
 
-// Serve answers on the listener until the context ends, and then finishes what is in flight.
-func Serve(ctx context.Context, listener net.Listener, handler http.Handler, logger *slog.Logger) error {
+// Server answers on a listener. Listener, Handler and Logger are required.
+type Server struct {
+	Listener net.Listener
+	Handler  http.Handler
+	Logger   *slog.Logger
+	TLS      *tls.Config   // nil: no TLS
+	Delay    time.Duration // how long to go on after being told to stop, until no load balancer sends anything new
+}
+
+// Serve answers HTTP/1.1 and HTTP/2 until the context ends, goes on for the delay, and then finishes what is in
+// flight.
+func (s *Server) Serve(ctx context.Context) error {
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           s.Handler,
+		TLSConfig:         s.TLS,
+		Protocols:         new(http.Protocols),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
 	}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
 	group, stopping := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
+		serve := server.Serve
+		if s.TLS != nil {
+			serve = func(listener net.Listener) error { return server.ServeTLS(listener, "", "") }
+		}
+		if err := serve(s.Listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serving on %s: %w", s.Listener.Addr(), err)
 		}
 		return nil
 	})
 	group.Go(func() error {
 		<-stopping.Done()
+		if ctx.Err() != nil { // told to stop, and not broken
+			<-time.After(s.Delay)
+		}
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if err := server.Shutdown(grace); err != nil {
-			return fmt.Errorf("finishing requests on %s: %w", listener.Addr(), err)
+			return fmt.Errorf("finishing requests on %s: %w", s.Listener.Addr(), err)
 		}
 		return nil
 	})
 	return group.Wait()
 }
 
-// AdminHandler serves metrics, liveness and readiness. The receiver is ready when it has routes.
+// AdminHandler serves metrics, liveness and readiness: the receiver is ready when it has routes and is not about to
+// stop.
 func AdminHandler(metrics http.Handler, ready func() bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if !ready() {
-			http.Error(w, "no routes have been loaded yet", http.StatusServiceUnavailable)
+			http.Error(w, "no routes have been loaded yet, or the receiver is about to stop", http.StatusServiceUnavailable)
 		}
 	})
 	return mux

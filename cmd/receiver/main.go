@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -33,8 +35,11 @@ type options struct {
 	kubeconfig            string
 	operatorURL           string
 	sinkHosts             string
+	certFile, keyFile     string
+	shutdownDelay         time.Duration
 	tokens                map[string]string // files by audience
 	listen, metricsListen string
+	maxInflightBytes      int64
 	maxBodyBytes          int64
 	logLevel              slog.Level
 }
@@ -54,12 +59,16 @@ func parseFlags(args []string) (options, error) {
 	flags.StringVar(&o.config, "config", "", "file with the routes document; loaded again when it changes")
 	flags.StringVar(&o.routesSecret, "routes-secret", "", "NAMESPACE/NAME of the Secret with the routes document that the operator writes")
 	flags.StringVar(&o.listen, "listen", ":8080", "address to answer webhooks on")
+	flags.StringVar(&o.certFile, "tls-cert-file", "", "certificate of the server, PEM, read again when it is renewed; default: no TLS")
+	flags.StringVar(&o.keyFile, "tls-key-file", "", "key of the certificate")
+	flags.DurationVar(&o.shutdownDelay, "shutdown-delay", 0, "how long to go on after SIGTERM, while /readyz says no, until no load balancer sends anything new")
 	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics, /healthz and /readyz")
 	flags.StringVar(&o.operatorURL, "operator-url", "", "URL of the operator, such as http://mandrill-operator.mandrill-operator-system:8082, to tell it of bad signatures; default: it is not told")
 	o.tokens = map[string]string{}
 	flags.Func("oidc-token", "AUDIENCE=FILE with the OIDC token for sinks that ask for one, read again when it is renewed; once for each audience", o.addToken)
 	flags.StringVar(&o.sinkHosts, "allow-sink-hosts", "", "comma-separated hosts to allow as sinks though they are loopback, link-local or a metadata service; with --config all are allowed")
 	flags.Int64Var(&o.maxBodyBytes, "max-body-bytes", receiver.DefaultMaxBodyBytes, "largest body of a request; inbound mail with attachments is large")
+	flags.Int64Var(&o.maxInflightBytes, "max-inflight-bytes", receiver.DefaultMaxInflightBytes, "memory for the bodies of all requests together; what finds no room within 5 s is answered with 503")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; default: $KUBECONFIG, or the pod's own account")
 	if err := flags.Parse(args); err != nil {
@@ -68,8 +77,17 @@ func parseFlags(args []string) (options, error) {
 	if (o.config == "") == (o.routesSecret == "") {
 		return o, errors.New("give either --config FILE or --routes-secret NAMESPACE/NAME")
 	}
+	if (o.certFile == "") != (o.keyFile == "") {
+		return o, errors.New("give both --tls-cert-file and --tls-key-file, or neither")
+	}
+	if o.shutdownDelay < 0 {
+		return o, errors.New("--shutdown-delay must not be negative")
+	}
 	if o.maxBodyBytes <= 0 {
 		return o, errors.New("--max-body-bytes must be positive")
+	}
+	if o.maxInflightBytes < 2*o.maxBodyBytes {
+		return o, errors.New("--max-inflight-bytes must be at least twice --max-body-bytes, because a body is copied while its buffer grows")
 	}
 	if parsed, err := url.Parse(o.operatorURL); o.operatorURL != "" && (err != nil || parsed.Hostname() == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
 		return o, errors.New("--operator-url must be an absolute http or https URL")
@@ -109,15 +127,21 @@ func run(ctx context.Context, args []string) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := receiver.NewMetrics(registry)
 	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
-	handling := receiver.Options{Routes: loaded, Sender: newSender(o), Metrics: metrics, Logger: logger, MaxBodyBytes: o.maxBodyBytes}
+	handling := receiver.Options{Routes: loaded, Sender: newSender(o), Metrics: metrics, Logger: logger, MaxBodyBytes: o.maxBodyBytes, MaxInflightBytes: o.maxInflightBytes}
 	var hinter *receiver.Hinter
 	if o.operatorURL != "" {
 		hinter = receiver.NewHinter(receiver.HinterOptions{URL: o.operatorURL, Metrics: metrics, Logger: logger})
 		handling.Signatures = hinter
 	}
 	handler := receiver.NewHandler(handling)
-	admin := receiver.AdminHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), loaded.Ready)
-
+	var certificate *tls.Config
+	if o.certFile != "" {
+		renewed, err := receiver.NewCertificate(o.certFile, o.keyFile, logger, time.Now)
+		if err != nil {
+			return fmt.Errorf("--tls-cert-file, --tls-key-file: %w", err)
+		}
+		certificate = renewed.Config()
+	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
@@ -126,14 +150,35 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("--metrics-listen: %w", err)
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return receiver.Serve(ctx, listener, handler, logger) })
-	group.Go(func() error { return receiver.Serve(ctx, adminListener, admin, logger) })
-	group.Go(func() error { return watchRoutes(ctx, o, loaded, logger) })
+	ready := func() bool { return ctx.Err() == nil && loaded.Ready() }
+	webhooks := &receiver.Server{Listener: listener, Handler: handler, Logger: logger, TLS: certificate, Delay: o.shutdownDelay}
+	admin := &receiver.Server{Listener: adminListener, Handler: receiver.AdminHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ready), Logger: logger}
+	parts := []func(context.Context) error{
+		admin.Serve,
+		func(ctx context.Context) error { return watchRoutes(ctx, o, loaded, logger) },
+	}
 	if hinter != nil {
-		group.Go(func() error { hinter.Run(ctx); return nil })
+		parts = append(parts, func(ctx context.Context) error { hinter.Run(ctx); return nil })
 	}
 	logger.Info("Started", "listen", listener.Addr().String(), "metricsListen", adminListener.Addr().String())
+	return serve(ctx, webhooks.Serve, parts...)
+}
+
+// serve runs the server of webhooks until the context ends or a part fails, and the other parts until that has answered
+// its last request.
+func serve(ctx context.Context, webhooks func(context.Context) error, parts ...func(context.Context) error) error {
+	group, broken := errgroup.WithContext(context.WithoutCancel(ctx))
+	life, end := context.WithCancel(broken)
+	serving, stop := context.WithCancel(broken)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+	group.Go(func() error {
+		defer end()
+		return webhooks(serving)
+	})
+	for _, part := range parts {
+		group.Go(func() error { return part(life) })
+	}
 	return group.Wait()
 }
 

@@ -24,6 +24,8 @@ func TestFlags(t *testing.T) {
 		{nil, "give either"},
 		{[]string{file, secret}, "give either"},
 		{[]string{file, "--max-body-bytes=0"}, "must be positive"},
+		{[]string{file, "--max-body-bytes=1000", "--max-inflight-bytes=2000"}, ""},
+		{[]string{file, "--max-inflight-bytes=104857600"}, "at least twice --max-body-bytes"},
 		{[]string{file, "x"}, "unexpected argument"},
 		{[]string{file, "--oidc-token=a/b=main.go", "--oidc-token=c=main.go"}, ""},
 		{[]string{file, "--oidc-token=a"}, "not of the form AUDIENCE=FILE"},

@@ -117,7 +117,8 @@ func startReceiver(t *testing.T) string {
 		t.Fatal(err)
 	}
 	handler := receiver.NewHandler(receiver.Options{Routes: loaded, Sender: &sink.Client{}, Metrics: metrics, Logger: logger})
-	background(t, "receiver", func(ctx context.Context) error { return receiver.Serve(ctx, listener, handler, logger) })
+	server := &receiver.Server{Listener: listener, Handler: handler, Logger: logger}
+	background(t, "receiver", server.Serve)
 	background(t, "routes", func(ctx context.Context) error {
 		return kube.WatchSecrets(ctx, clientset, routesSecret.Namespace, routesSecret.Name, loaded, logger)
 	})

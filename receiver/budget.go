@@ -1,0 +1,49 @@
+package receiver
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// budget bounds the memory of all bodies that are held at the same time. A body takes its share as it arrives, so that
+// an announced length, or a sender that stops, costs next to nothing.
+type budget struct {
+	bytes *semaphore.Weighted
+	size  int64
+	wait  time.Duration // how long a body may wait for its share
+}
+
+func newBudget(size int64) *budget {
+	return &budget{semaphore.NewWeighted(size), size, inflightWait}
+}
+
+// share is what one body has taken.
+type share struct {
+	budget *budget
+	taken  int64
+}
+
+// take takes more, and waits for it if need be.
+func (s *share) take(ctx context.Context, bytes int64) error {
+	if bytes > s.budget.size { // would never succeed
+		return errBusy
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.budget.wait)
+	defer cancel()
+	if s.budget.bytes.Acquire(ctx, bytes) != nil {
+		return errBusy
+	}
+	s.taken += bytes
+	return nil
+}
+
+// give gives some back.
+func (s *share) give(bytes int64) {
+	s.budget.bytes.Release(bytes)
+	s.taken -= bytes
+}
+
+// release gives everything back.
+func (s *share) release() { s.give(s.taken) }
