@@ -14,6 +14,11 @@ import (
 // accept finds the routes that may be meant and reads the form. What can be refused without the body is refused
 // before it is read. HEAD and GET have no form.
 func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *record) ([]*Route, mandrill.Form, error) {
+	if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
+		// It may have had a length too, by which a proxy in front sees another end. What follows on the connection
+		// would then be answered in the place of somebody else's request.
+		w.Header().Set("Connection", "close")
+	}
 	candidates := h.routes.match(r)
 	if len(candidates) == 0 {
 		return nil, nil, refuse(KindNoRoute, "no route has this path")

@@ -1,17 +1,25 @@
 package receiver_test
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -125,4 +133,73 @@ func TestUnusableAttributes(t *testing.T) {
 			t.Errorf("%s: tag %q, want %q", name, got, test.wantTag)
 		}
 	}
+}
+
+// collected remembers the events that were sent.
+type collected struct {
+	mu     sync.Mutex
+	events []cloudevents.Event
+}
+
+func (c *collected) Send(_ context.Context, _ sink.Target, event *cloudevents.Event) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.events = append(c.events, *event)
+	return nil
+}
+
+// Whatever is signed becomes valid CloudEvents with the bytes as they came, or is refused as a whole; and the same
+// batch becomes the same events.
+func FuzzMapping(f *testing.F) {
+	for _, sample := range mandrilltest.Samples() {
+		f.Add(string(sample))
+	}
+	for _, odd := range []string{
+		`null`, `{}`, `{"event":"open"},{"event":"open"}`, "{\"event\":\"\xff\"}", `{"event":"\ud800"}`, `{"event":"open","event":"click"}`, `{"ts":1e400,"event":"open"}`, `{"ts":9223372036854775808,"event":"open"}`,
+		`{"event":"a b"}`, `{"event":"` + strings.Repeat("x", 5000) + `"}`, strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000), `{"event":"open","msg":{"email":"a@b@c","tags":["\u0000"],"subaccount":" "}}`,
+	} {
+		f.Add(odd)
+	}
+	metrics := receiver.NewMetrics(prometheus.NewRegistry())
+	logger := slog.New(slog.DiscardHandler)
+	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
+	if err := loaded.Load("routes", []byte("routes: [{name: x, url: 'https://h.example/x', keys: [k], source: s, sink: {uri: 'http://x.example'}}]")); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, elements string) {
+		send := func() (int, []cloudevents.Event) {
+			sent := &collected{}
+			handler := receiver.NewHandler(receiver.Options{Routes: loaded, Sender: sent, Metrics: metrics, Logger: logger})
+			request, err := mandrilltest.NewRequest(t.Context(), "http://h.example/x", "https://h.example/x", "k", []byte("["+elements+"]"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			response := httptest.NewRecorder()
+			handler.ServeHTTP(response, request)
+			return response.Code, sent.events
+		}
+		status, events := send()
+		if status != http.StatusOK && (status != http.StatusBadRequest || len(events) > 0) {
+			t.Fatalf("status %d with %d events", status, len(events))
+		}
+		ids := map[string]string{}
+		for _, event := range events {
+			if err := event.Validate(); err != nil {
+				t.Errorf("not valid: %v", err)
+			}
+			if !strings.Contains(elements, string(event.Data())) {
+				t.Errorf("the data are not as they came: %q", event.Data())
+			}
+			ids[event.ID()] = string(event.Data())
+		}
+		if len(ids) != len(events) {
+			t.Errorf("%d ids for %d events", len(ids), len(events))
+		}
+		_, again := send()
+		for _, event := range again {
+			if data, ok := ids[event.ID()]; !ok || data != string(event.Data()) {
+				t.Errorf("the same batch has another event with the id %s", event.ID())
+			}
+		}
+	})
 }

@@ -1,0 +1,231 @@
+package receiver_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+)
+
+// raw sends bytes over a connection of its own and returns the status of each answer, until the server closes it or
+// waits for more.
+func raw(t *testing.T, address, text string) []int {
+	t.Helper()
+	connection, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	_ = connection.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.WriteString(connection, text); err != nil {
+		t.Fatal(err)
+	}
+	var statuses []int
+	for reader := bufio.NewReader(connection); ; {
+		response, err := http.ReadResponse(reader, nil)
+		if err != nil {
+			return statuses
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		statuses = append(statuses, response.StatusCode)
+	}
+}
+
+// signedBody is a batch of one event for the plain route, and its signature.
+func signedBody(t *testing.T, f *fixture) (body, signature string) {
+	t.Helper()
+	request := f.request(t, `[{"event":"open"}]`)
+	data, err := io.ReadAll(request.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data), request.Header.Get("X-Mandrill-Signature")
+}
+
+// Requests in which two readers may see different ends get one answer that is no 200, and what follows them is never
+// taken for a request.
+func TestSmuggling(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	address := serve(t, &receiver.Server{Handler: f.Config.Handler, Logger: slog.New(slog.DiscardHandler)})
+	body, signature := signedBody(t, f)
+	hidden := "GET /mandrill/shop HTTP/1.1\r\nHost: x\r\n\r\n" // would be answered with 200
+	head := "POST /mandrill/shop HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nX-Mandrill-Signature: " + signature + "\r\n"
+	length := fmt.Sprintf("Content-Length: %d\r\n", len(body))
+	chunked := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body)
+	if got := raw(t, address, head+length+"Connection: close\r\n\r\n"+body); len(got) != 1 || got[0] != http.StatusOK {
+		t.Fatalf("an orderly request is answered with %v", got)
+	}
+	f.consumer.take()
+	var attempts sync.WaitGroup
+	for name, text := range map[string]string{
+		"two lengths":                  head + length + "Content-Length: 0\r\n\r\n" + body + hidden,
+		"two lengths in one":           head + fmt.Sprintf("Content-Length: %d, %d\r\n", len(body), 3) + "\r\n" + body + hidden,
+		"a negative length":            head + "Content-Length: -1\r\n\r\n" + body + hidden,
+		"a length with a sign":         head + "Content-Length: +5\r\n\r\n" + body + hidden,
+		"no number":                    head + "Content-Length: 1e3\r\n\r\n" + body + hidden,
+		"an unknown transfer encoding": head + "Transfer-Encoding: gzip\r\n\r\n" + chunked + hidden,
+		"two transfer encodings":       head + "Transfer-Encoding: chunked, identity\r\n\r\n" + chunked + hidden,
+		"transfer encoding twice":      head + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked + hidden,
+		"a space before the colon":     head + "Transfer-Encoding : chunked\r\n\r\n" + chunked + hidden,
+		"a bare line feed in a name":   head + "X: y\nContent-Length : 3\r\n\r\n" + body + hidden,
+		"no host":                      strings.Replace(head, "Host: x\r\n", "", 1) + length + "\r\n" + body + hidden,
+		"two hosts":                    head + "Host: y\r\n" + length + "\r\n" + body + hidden,
+		"a null in a value":            head + "X: a\x00b\r\n" + length + "\r\n" + body + hidden,
+		"a bad chunk":                  head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n" + body + "\r\n0\r\n\r\n" + hidden,
+		"a chunk without end":          head + "Transfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s", len(body)+100, body) + hidden,
+		"a line folded":                head + "X: a\r\n b\r\n" + strings.Replace(length, ":", " :", 1) + "\r\n" + body + hidden,
+	} {
+		attempts.Go(func() {
+			statuses := raw(t, address, text)
+			if len(statuses) > 1 || len(statuses) == 1 && statuses[0] < 400 {
+				t.Errorf("%s: answered with %v, want one refusal", name, statuses)
+			}
+		})
+	}
+	attempts.Wait()
+	if events := f.consumer.take(); len(events) > 0 {
+		t.Errorf("%d events were delivered", len(events))
+	}
+	// with both a length and chunks the chunks count, and the connection is not used again
+	if got := raw(t, address, head+"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"+chunked+hidden); len(got) != 1 {
+		t.Errorf("a length and chunks: answered with %v, want one answer", got)
+	}
+}
+
+// A route is its path byte for byte.
+func TestPathTricks(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	address := serve(t, &receiver.Server{Handler: f.Config.Handler, Logger: slog.New(slog.DiscardHandler)})
+	for _, path := range []string{
+		"//mandrill/shop", "/mandrill//shop", "/mandrill/shop/", "/mandrill/./shop", "/x/../mandrill/shop", "/mandrill/%73hop", "/mandrill%2fshop", "/%6dandrill/shop",
+		"/Mandrill/shop", "/mandrill/SHOP", "/mandrill/shop%00", "/mandrill/shop;x", "/mandrill/shop%20", "/mandrill/shop%3fa", "/mandrill/shop/.", "*", "/",
+	} {
+		got := raw(t, address, "HEAD "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		if len(got) != 1 || got[0] != http.StatusNotFound && got[0] != http.StatusBadRequest {
+			t.Errorf("%s: answered with %v, want 404", path, got)
+		}
+	}
+	for _, target := range []string{"/mandrill/shop", "http://other.example/mandrill/shop", "/mandrill/shop?x=1"} {
+		if got := raw(t, address, "HEAD "+target+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); len(got) != 1 || got[0] != http.StatusOK {
+			t.Errorf("%s: answered with %v, want 200", target, got)
+		}
+	}
+}
+
+func TestOversizedHeaders(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	address := serve(t, &receiver.Server{Handler: f.Config.Handler, Logger: slog.New(slog.DiscardHandler)})
+	for name, head := range map[string]string{
+		"one header":   "HEAD /mandrill/shop HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("a", 100<<10) + "\r\n\r\n",
+		"many headers": "HEAD /mandrill/shop HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X: a\r\n", 20_000) + "\r\n",
+		"the path":     "HEAD /mandrill/shop?" + strings.Repeat("a", 100<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n",
+	} {
+		if got := raw(t, address, head); len(got) != 1 || got[0] != http.StatusRequestHeaderFieldsTooLarge {
+			t.Errorf("%s: answered with %v, want 431", name, got)
+		}
+	}
+}
+
+// Who sends a header by the byte is cut off, and meanwhile others are served.
+func TestSlowHeader(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	address := serve(t, &receiver.Server{Handler: f.Config.Handler, Logger: slog.New(slog.DiscardHandler)})
+	var slow sync.WaitGroup
+	for range 50 {
+		slow.Go(func() {
+			connection, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer connection.Close()
+			begin := time.Now()
+			_ = connection.SetDeadline(begin.Add(time.Minute))
+			go func() {
+				for {
+					if _, err := io.WriteString(connection, "P"); err != nil {
+						return
+					}
+					time.Sleep(time.Second) // as such senders do
+				}
+			}()
+			_, _ = io.Copy(io.Discard, connection) // until the server ends it
+			if took := time.Since(begin); took > 45*time.Second {
+				t.Errorf("a slow header was put up with for %s", took)
+			}
+		})
+	}
+	request := f.request(t, `[{"event":"open"}]`)
+	request.URL.Host = address
+	if response, _ := f.do(t, request); response.StatusCode != http.StatusOK {
+		t.Errorf("a good batch is answered with %d meanwhile", response.StatusCode)
+	}
+	slow.Wait()
+}
+
+// A thousand senders of large bodies without a signature, or with a forged one that announce more than they send, cost
+// next to nothing, and good batches are served meanwhile.
+func TestManyLargeForgedBodies(t *testing.T) { // not parallel: it measures memory
+	f := newFixture(t)
+	address := serve(t, &receiver.Server{Handler: f.Config.Handler, Logger: slog.New(slog.DiscardHandler)})
+	const senders = 1000
+	var before, during runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var refused atomic.Int64
+	var wait sync.WaitGroup
+	for i := range senders {
+		wait.Go(func() {
+			connection, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer connection.Close()
+			_ = connection.SetDeadline(time.Now().Add(time.Minute))
+			signature := ""
+			if i%2 == 1 { // one that lies about its length, within the limit
+				signature = "X-Mandrill-Signature: forged\r\n"
+			}
+			fmt.Fprintf(connection, "POST /mandrill/shop HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n%sContent-Length: %d\r\n\r\nmandrill_events=", signature, maxBody-1)
+			_ = connection.(*net.TCPConn).CloseWrite()
+			response, err := http.ReadResponse(bufio.NewReader(connection), nil)
+			if err != nil || response.StatusCode < 400 {
+				t.Errorf("sender %d: %v, %v", i, response, err)
+				return
+			}
+			refused.Add(1)
+		})
+	}
+	for range 20 {
+		request := f.request(t, string(mandrilltest.Batch([]byte(`{"event":"open"}`))))
+		request.URL.Host = address
+		if response, _ := f.do(t, request); response.StatusCode != http.StatusOK {
+			t.Errorf("a good batch is answered with %d meanwhile", response.StatusCode)
+		}
+	}
+	wait.Wait()
+	runtime.GC()
+	runtime.ReadMemStats(&during)
+	if refused.Load() != senders {
+		t.Errorf("%d of %d were refused", refused.Load(), senders)
+	}
+	if grown := int64(during.TotalAlloc - before.TotalAlloc); grown > senders*300<<10 { // of both sides, connections included
+		t.Errorf("%d MiB were allocated for %d bodies of %d MiB", grown>>20, senders, maxBody>>20)
+	}
+}

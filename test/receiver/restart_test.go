@@ -1,0 +1,270 @@
+// Package receiver_test runs the receiver as it is deployed: the program, in processes of its own.
+package receiver_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+)
+
+const (
+	hookURL    = "https://hooks.example.com/hook"
+	signingKey = "signing-key"
+	// patience is far above what anything here takes on a busy machine.
+	patience = 2 * time.Minute
+)
+
+// build makes the program once.
+var build = sync.OnceValues(func() (string, error) {
+	folder, err := os.MkdirTemp("", "receiver-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(folder, "receiver")
+	output, err := exec.Command("go", "build", "-o", path, "../../cmd/receiver").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, output)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := build(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
+// replica is one receiver, which is stopped and started again at the same addresses.
+type replica struct {
+	t               *testing.T
+	args            []string
+	address, health string
+	process         *exec.Cmd
+	log             *bytes.Buffer
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+func newReplica(t *testing.T, args ...string) *replica {
+	t.Helper()
+	r := &replica{t: t, address: freeAddress(t), health: freeAddress(t)}
+	r.args = append([]string{"--listen", r.address, "--metrics-listen", r.health}, args...)
+	r.start()
+	t.Cleanup(r.stop)
+	return r
+}
+
+func (r *replica) start() {
+	r.t.Helper()
+	program, err := build()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.log = &bytes.Buffer{}
+	r.process = exec.Command(program, r.args...)
+	r.process.Stderr = r.log
+	if err := r.process.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	eventually(r.t, "the receiver is ready", r.ready)
+}
+
+// stop ends the process as a kubelet does and asserts that it ends well.
+func (r *replica) stop() {
+	r.t.Helper()
+	if r.process == nil {
+		return
+	}
+	_ = r.process.Process.Signal(syscall.SIGTERM)
+	if err := r.process.Wait(); err != nil {
+		r.t.Errorf("the receiver ended with %v:\n%s", err, r.log)
+	}
+	r.process = nil
+}
+
+func (r *replica) ready() bool {
+	response, err := http.Get("http://" + r.health + "/readyz")
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.After(patience); !condition(); {
+		select {
+		case <-deadline:
+			t.Fatalf("not in time: %s", what)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// ledger has every event that was accepted, and every event that arrived.
+type ledger struct {
+	mu       sync.Mutex
+	accepted map[string]bool
+	arrived  map[string]int
+}
+
+func (l *ledger) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	data, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.arrived[string(data)]++
+}
+
+// writeRoutes writes a document with one route to a sink.
+func writeRoutes(t *testing.T, sink string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "routes.yaml")
+	document := fmt.Sprintf("routes: [{name: shop/x, url: %q, keys: [%q], source: /x, sink: {uri: %q}}]", hookURL, signingKey, sink)
+	if err := os.WriteFile(path, []byte(document), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// balancer sends requests to the replicas that say they are ready, which it asks now and then, as load balancers do.
+type balancer struct {
+	replicas []*replica
+	next     atomic.Int64
+	ready    []atomic.Bool
+}
+
+const askInterval = 50 * time.Millisecond
+
+func (b *balancer) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		for i, replica := range b.replicas {
+			b.ready[i].Store(replica.ready())
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(askInterval):
+		}
+	}
+}
+
+func (b *balancer) rewrite(request *httputil.ProxyRequest) {
+	first := int(b.next.Add(1))
+	for k := range b.replicas {
+		i := (first + k) % len(b.replicas)
+		if b.ready[i].Load() {
+			request.SetURL(&url.URL{Scheme: "http", Host: b.replicas[i].address})
+			return
+		}
+	}
+}
+
+// Two receivers behind a load balancer are restarted one after the other, while batches come without a pause. None is
+// refused, and no event is lost.
+func TestRollingRestart(t *testing.T) {
+	t.Parallel()
+	book := &ledger{accepted: map[string]bool{}, arrived: map[string]int{}}
+	consumer := httptest.NewServer(book)
+	t.Cleanup(consumer.Close)
+	config := writeRoutes(t, consumer.URL)
+	balance := &balancer{ready: make([]atomic.Bool, 2)}
+	for range 2 {
+		balance.replicas = append(balance.replicas, newReplica(t, "--config", config, "--shutdown-delay", (10*askInterval).String(), "--log-level", "warn"))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	watching := make(chan struct{})
+	go func() { defer close(watching); balance.watch(ctx) }()
+	t.Cleanup(func() { cancel(); <-watching })
+	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: balance.rewrite})
+	t.Cleanup(proxy.Close)
+	eventually(t, "the load balancer knows both", func() bool { return balance.ready[0].Load() && balance.ready[1].Load() })
+
+	sending, stop := context.WithCancel(t.Context())
+	var senders sync.WaitGroup
+	var batches atomic.Int64
+	for sender := range 4 {
+		senders.Go(func() {
+			for n := 0; sending.Err() == nil; n++ {
+				if err := book.send(ctx, proxy.URL, fmt.Sprint(sender, "-", n)); err != nil {
+					t.Errorf("a batch was refused: %v", err)
+				}
+				batches.Add(1)
+			}
+		})
+	}
+	for range 2 {
+		for i, replica := range balance.replicas {
+			before := batches.Load()
+			replica.stop()
+			replica.start()
+			eventually(t, "batches go on", func() bool { return batches.Load() > before+50 && balance.ready[i].Load() })
+		}
+	}
+	stop()
+	senders.Wait()
+	book.mu.Lock()
+	defer book.mu.Unlock()
+	for event := range book.accepted {
+		if book.arrived[event] == 0 {
+			t.Errorf("an event is lost: %s", event)
+		}
+	}
+	t.Logf("%d batches, %d events", batches.Load(), len(book.accepted))
+}
+
+// send posts a batch as Mandrill does and notes its events when they are accepted.
+func (l *ledger) send(ctx context.Context, target, name string) error {
+	var events []string
+	for i := range 5 {
+		events = append(events, fmt.Sprintf(`{"event":"open","_id":"%s-%d","ts":1767225600}`, name, i))
+	}
+	batch := mandrilltest.Batch([]byte(events[0]), []byte(events[1]), []byte(events[2]), []byte(events[3]), []byte(events[4]))
+	request, err := mandrilltest.NewRequest(ctx, target+"/hook", hookURL, signingKey, batch)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return errors.New(response.Status)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, event := range events {
+		l.accepted[event] = true
+	}
+	return nil
+}
