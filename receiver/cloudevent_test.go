@@ -203,3 +203,51 @@ func FuzzMapping(f *testing.F) {
 		}
 	})
 }
+
+// An odd element becomes a defined event with its bytes as they came, and the others of its batch go out.
+func TestHostileElements(t *testing.T) {
+	t.Parallel()
+	const good = `{"event":"open","_id":"good","ts":1767225600}`
+	deep := strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000)
+	for name, test := range map[string]struct{ raw, want string }{
+		"invalid UTF-8":           {"{\"event\":\"open\",\"ip\":\"\xff\xfe\"}", "com.mandrill.message.open"},
+		"invalid UTF-8 as a name": {"{\"event\":\"\xff\"}", "com.mandrill.unknown"},
+		"a lone surrogate":        {`{"event":"open","msg":{"subject":"\ud800"}}`, "com.mandrill.message.open"},
+		"duplicate keys":          {`{"event":"open","event":"click","event":"open"}`, "com.mandrill.message.open"},
+		"a string of 10 MB":       {`{"event":"open","msg":{"subject":"` + strings.Repeat("x", 10<<20) + `"}}`, "com.mandrill.message.open"},
+		"a name of 10 MB":         {`{"event":"` + strings.Repeat("x", 10<<20) + `"}`, "com.mandrill.unknown"},
+		"10,000 deep":             {deep, "com.mandrill.unknown"},
+		"10,000 deep in an event": {`{"event":"open","msg":` + deep + `}`, "com.mandrill.message.open"},
+		"beyond 2^63":             {`{"event":"open","ts":9223372036854775808,"_id":18446744073709551616}`, "com.mandrill.message.open"},
+		"beyond any number":       {`{"event":"open","ts":1e999999}`, "com.mandrill.message.open"},
+		"before time":             {`{"event":"open","ts":-99999999999999999}`, "com.mandrill.message.open"},
+		"an empty object":         {`{}`, "com.mandrill.unknown"},
+		"null":                    {`null`, "com.mandrill.unknown"},
+		"a name of another type":  {`{"event":{"a":1}}`, "com.mandrill.unknown"},
+	} {
+		f := newFixture(t)
+		sent := &collected{}
+		handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Sender: sent, Metrics: f.routes.Metrics, Logger: f.routes.Logger})
+		response := httptest.NewRecorder()
+		handler.ServeHTTP(response, f.request(t, "["+good+","+test.raw+","+good+"]"))
+		if response.Code != http.StatusOK || len(sent.events) != 3 {
+			t.Errorf("%s: status %d and %d events, want 200 and 3", name, response.Code, len(sent.events))
+			continue
+		}
+		odd := 0
+		for _, event := range sent.events {
+			if err := event.Validate(); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if string(event.Data()) == test.raw {
+				odd++
+				if event.Type() != test.want {
+					t.Errorf("%s: the type is %.100s, want %s", name, event.Type(), test.want)
+				}
+			}
+		}
+		if odd != 1 {
+			t.Errorf("%s: %d events have the bytes as they came", name, odd)
+		}
+	}
+}
