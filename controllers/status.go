@@ -9,7 +9,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 )
 
-// maxMessage keeps a remote's words in a condition readable, and far below the API's limit of 32,768.
+// maxMessage keeps a remote's words in a condition readable, and is what the API allows for a Kubernetes Event.
 const maxMessage = 1024
 
 // Conditions are the conditions of an object of one generation.
@@ -20,13 +20,14 @@ type Conditions struct {
 
 // Set sets a condition; its transition time changes only with its status.
 func (c *Conditions) Set(name string, status metav1.ConditionStatus, reason, message string) {
-	message = cut(message)
+	message = Cut(message)
 	meta.SetStatusCondition(c.List, metav1.Condition{
 		Type: name, Status: status, Reason: reason, Message: message, ObservedGeneration: c.Generation,
 	})
 }
 
-func cut(message string) string {
+// Cut shortens a message to what may be shown.
+func Cut(message string) string {
 	if len(message) <= maxMessage {
 		return message
 	}
@@ -89,7 +90,7 @@ func Deserves(err error, before []metav1.Condition) bool {
 		return false
 	}
 	ready := meta.FindStatusCondition(before, v1alpha1.ConditionReady)
-	return ready == nil || ready.Reason != reason || ready.Message != cut(err.Error())
+	return ready == nil || ready.Reason != reason || ready.Message != Cut(err.Error())
 }
 
 // Reason returns the reason of a run's outcome.

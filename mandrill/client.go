@@ -76,6 +76,15 @@ func (c *Client) Ping(ctx context.Context) error {
 	return err
 }
 
+// callList is call for a list. null is no list: it would say that nothing is there.
+func callList[T any](ctx context.Context, c *Client, name string, arguments map[string]any) ([]T, error) {
+	list, err := call[[]T](ctx, c, name, arguments)
+	if err == nil && list == nil {
+		return nil, &TransportError{name, errors.New("the answer is null instead of a list")}
+	}
+	return list, err
+}
+
 // call posts the arguments, a JSON object or nil, with the key added, and decodes the answer.
 func call[T any](ctx context.Context, c *Client, name string, arguments map[string]any) (result T, err error) {
 	if observe := c.options.Observe; observe != nil {

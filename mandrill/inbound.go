@@ -35,7 +35,7 @@ type RawMessage struct {
 
 // InboundDomains lists the account's inbound domains.
 func (c *Client) InboundDomains(ctx context.Context) ([]InboundDomain, error) {
-	return call[[]InboundDomain](ctx, c, "inbound/domains", nil)
+	return callList[InboundDomain](ctx, c, "inbound/domains", nil)
 }
 
 // AddInboundDomain adds a domain.
@@ -55,7 +55,7 @@ func (c *Client) DeleteInboundDomain(ctx context.Context, domain string) (Inboun
 
 // InboundRoutes lists a domain's routes, or returns ErrUnknownInboundDomain.
 func (c *Client) InboundRoutes(ctx context.Context, domain string) ([]InboundRoute, error) {
-	return call[[]InboundRoute](ctx, c, "inbound/routes", map[string]any{"domain": domain})
+	return callList[InboundRoute](ctx, c, "inbound/routes", map[string]any{"domain": domain})
 }
 
 // AddInboundRoute adds a route. The URL is probed as by AddWebhook.

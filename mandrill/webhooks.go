@@ -34,7 +34,7 @@ func (s WebhookSpec) arguments() map[string]any {
 
 // Webhooks lists all webhooks of the account; the API has no paging.
 func (c *Client) Webhooks(ctx context.Context) ([]Webhook, error) {
-	return call[[]Webhook](ctx, c, "webhooks/list", nil)
+	return callList[Webhook](ctx, c, "webhooks/list", nil)
 }
 
 // AddWebhook creates a webhook. Mandrill probes the URL first and refuses it with ErrValidation when it does

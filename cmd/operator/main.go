@@ -70,7 +70,7 @@ func parseFlags(args []string) (options, error) {
 	flags.StringVar(&o.publicURL, "public-url", "", "public URL of the receiver, such as https://hooks.example.com/mandrill; prefix of the URLs of objects that have none")
 	flags.StringVar(&o.receiverURL, "receiver-url", "", "URL at which the operator itself reaches the receiver, such as http://mandrill-receiver.mandrill-operator-system; default: the public URL of each object")
 	flags.StringVar(&o.apiURL, "mandrill-api-url", mandrill.DefaultBaseURL, "base URL of Mandrill's API")
-	flags.StringVar(&o.routesSecret, "routes-secret", "mandrill-operator-system/mandrill-receiver-routes", "NAMESPACE/NAME of the Secret in which the receiver finds its routes")
+	flags.StringVar(&o.routesSecret, "routes-secret", "mandrill-operator-system/mandrill-receiver-routes", "NAMESPACE/NAME of the first of the Secrets in which the receiver finds its routes; the others are NAME-1 to NAME-7")
 	flags.StringVar(&o.clusterDomain, "cluster-domain", "cluster.local", "DNS domain of the cluster's Services")
 	flags.BoolVar(&o.crossNamespaceSinks, "allow-cross-namespace-sinks", false, "allow sinks in another namespace than their MandrillWebhook's")
 	flags.StringVar(&o.sinkHosts, "allow-sink-hosts", "", "comma-separated hosts to allow as sinks though they are loopback, link-local or a metadata service")

@@ -57,7 +57,7 @@ func parseFlags(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("receiver", flag.ContinueOnError)
 	flags.StringVar(&o.config, "config", "", "file with the routes document; loaded again when it changes")
-	flags.StringVar(&o.routesSecret, "routes-secret", "", "NAMESPACE/NAME of the Secret with the routes document that the operator writes")
+	flags.StringVar(&o.routesSecret, "routes-secret", "", "NAMESPACE/NAME of the first of the Secrets with routes that the operator writes")
 	flags.StringVar(&o.listen, "listen", ":8080", "address to answer webhooks on")
 	flags.StringVar(&o.certFile, "tls-cert-file", "", "certificate of the server, PEM, read again when it is renewed; default: no TLS")
 	flags.StringVar(&o.keyFile, "tls-key-file", "", "key of the certificate")

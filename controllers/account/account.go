@@ -29,21 +29,36 @@ type API interface {
 	DeleteInboundRoute(ctx context.Context, id string) (mandrill.InboundRoute, error)
 }
 
+// listTimeout bounds a list: others wait for it, and not for Mandrill's slowest call.
+const listTimeout = 30 * time.Second
+
+// revokedMemory is how long a key that Mandrill has refused is not tried again: thousands of objects may use it.
+const revokedMemory = 10 * time.Second
+
+// errNoWebhook: the write may have been made all the same, which the next list tells.
+var errNoWebhook = errors.New("Mandrill accepted the webhook and did not return it") //nolint:staticcheck // a name
+
 // Account is the view of one account. Its writes keep the view current.
 type Account struct {
 	api  API
 	pool *Pool
 
 	wake           chan struct{} // has something in it when the next list is to come early
-	listing        sync.Mutex    // one list at a time; others wait for its result
+	listing        chan struct{} // full while somebody lists; others wait for the result
 	listingInbound sync.Mutex    // the same of inbound domains
+	changing       sync.Mutex    // one change of inbound routes at a time
 
 	mu        sync.Mutex // guards what follows
 	view      []mandrill.Webhook
 	viewed    time.Time // when the list that made the view was asked for; zero without a view
 	listed    time.Time // when there was a list last
+	tried     time.Time // when one was asked for last, with or without success
+	attempts  int       // lists that have ended
+	failure   error     // of the last
+	unsure    int       // writes of which it is not known whether they were made
 	writes    []write   // since the list in flight, or the last, was asked for
 	inbound   inbound
+	checked   map[string]check // MX records, by domain
 	followers map[types.NamespacedName]follower
 	polling   bool
 	refused   bool // the last poll was refused for the key
@@ -63,28 +78,51 @@ type write struct {
 }
 
 // Webhooks returns the account's webhooks as they were asked for at most maxAge ago, with all that has been
-// written through this account since.
+// written through this account since. Who waits for somebody else's list gets its result, also when it fails.
 func (a *Account) Webhooks(ctx context.Context, maxAge time.Duration) ([]mandrill.Webhook, error) {
 	if view, ok := a.fresh(maxAge); ok {
 		return view, nil
 	}
-	a.listing.Lock()
-	defer a.listing.Unlock()
+	a.mu.Lock()
+	attempts := a.attempts
+	a.mu.Unlock()
+	select {
+	case a.listing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-a.listing }()
 	if view, ok := a.fresh(maxAge); ok { // somebody else listed meanwhile
 		return view, nil
 	}
-	asked := a.pool.now()
-	list, err := a.api.Webhooks(ctx)
+	a.mu.Lock()
+	asked, unsure, failure := a.pool.now(), a.unsure, a.failure
+	revoked := errors.Is(failure, mandrill.ErrInvalidKey) && asked.Sub(a.tried) < revokedMemory
+	if failure != nil && (a.attempts > attempts || revoked) {
+		a.mu.Unlock()
+		return nil, failure
+	}
+	a.tried = asked
+	a.mu.Unlock()
+	bounded, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	list, err := a.api.Webhooks(bounded)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.attempts, a.failure = a.attempts+1, err
+	if errors.Is(err, mandrill.ErrInvalidKey) {
+		a.view, a.viewed = nil, time.Time{} // what was seen with the key says nothing any more
+	}
 	if err != nil {
 		return nil, err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.writes = slices.DeleteFunc(a.writes, func(w write) bool { return w.at.Before(asked) })
 	for _, w := range a.writes { // the list may or may not have them
 		list = w.apply(list)
 	}
-	a.view, a.viewed, a.listed = list, asked, asked
+	if a.listed = asked; a.unsure == unsure { // otherwise it may not have what a failed write did after all
+		a.view, a.viewed = list, asked
+	}
 	return slices.Clone(list), nil
 }
 
@@ -112,21 +150,30 @@ func (w write) apply(list []mandrill.Webhook) []mandrill.Webhook {
 	return append(list, w.webhook)
 }
 
+// Writes go to their end when the operator is told to stop: Mandrill makes them all the same, and who comes next must
+// find them.
+
 // Add creates a webhook.
 func (a *Account) Add(ctx context.Context, spec mandrill.WebhookSpec) (mandrill.Webhook, error) {
-	webhook, err := a.api.AddWebhook(ctx, spec)
+	webhook, err := a.api.AddWebhook(context.WithoutCancel(ctx), spec)
+	if err == nil && webhook.ID == 0 {
+		err = errNoWebhook
+	}
 	return webhook, a.wrote(webhook, false, err)
 }
 
 // Update changes a webhook.
 func (a *Account) Update(ctx context.Context, id int64, spec mandrill.WebhookSpec) (mandrill.Webhook, error) {
-	webhook, err := a.api.UpdateWebhook(ctx, id, spec)
+	webhook, err := a.api.UpdateWebhook(context.WithoutCancel(ctx), id, spec)
+	if err == nil && webhook.ID != id {
+		err = errNoWebhook
+	}
 	return webhook, a.wrote(webhook, false, err)
 }
 
 // Delete deletes a webhook. That there is none is success.
 func (a *Account) Delete(ctx context.Context, id int64) error {
-	_, err := a.api.DeleteWebhook(ctx, id)
+	_, err := a.api.DeleteWebhook(context.WithoutCancel(ctx), id)
 	if errors.Is(err, mandrill.ErrUnknownWebhook) {
 		err = nil
 	}
@@ -139,6 +186,7 @@ func (a *Account) wrote(webhook mandrill.Webhook, deleted bool, err error) error
 	defer a.mu.Unlock()
 	if err != nil {
 		a.view, a.viewed = nil, time.Time{}
+		a.unsure++
 		return err
 	}
 	change := write{a.pool.now(), webhook, deleted}
@@ -161,6 +209,13 @@ func (a *Account) Follow(object types.NamespacedName, seen mandrill.Webhook) {
 	a.followers[object] = follower{seen, a.followers[object].inbound}
 	a.mu.Unlock()
 	a.pool.ensurePolling(a)
+}
+
+// Seen returns the webhook of an object as it has last seen it.
+func (a *Account) Seen(object types.NamespacedName) mandrill.Webhook {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.followers[object].webhook
 }
 
 // poll lists the account and returns the objects for which something is new.

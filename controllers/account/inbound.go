@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -72,7 +73,7 @@ func (a *Account) InboundDomains(ctx context.Context, maxAge time.Duration) ([]s
 func (a *Account) domains(ctx context.Context, maxAge time.Duration) (map[string]mandrill.InboundDomain, error) {
 	asked := a.pool.now()
 	a.mu.Lock()
-	view, viewed, writes := a.inbound.domains, a.inbound.viewed, a.inbound.writes
+	view, viewed, writes := maps.Clone(a.inbound.domains), a.inbound.viewed, a.inbound.writes
 	a.mu.Unlock()
 	if !viewed.IsZero() && asked.Sub(viewed) <= maxAge {
 		return view, nil
@@ -83,12 +84,12 @@ func (a *Account) domains(ctx context.Context, maxAge time.Duration) (map[string
 	}
 	domains := make(map[string]mandrill.InboundDomain, len(list))
 	for _, domain := range list {
-		domains[domain.Domain] = domain
+		domains[strings.ToLower(domain.Domain)] = domain
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.inbound.writes == writes { // otherwise the list may not have what was written meanwhile
-		a.inbound.domains, a.inbound.viewed = domains, asked
+		a.inbound.domains, a.inbound.viewed = maps.Clone(domains), asked
 	}
 	return domains, nil
 }
@@ -120,31 +121,67 @@ func (a *Account) domainRoutes(ctx context.Context, maxAge time.Duration, name s
 
 // AddInboundDomain adds a domain.
 func (a *Account) AddInboundDomain(ctx context.Context, name string) error {
-	_, err := a.api.AddInboundDomain(ctx, name)
+	_, err := a.api.AddInboundDomain(context.WithoutCancel(ctx), name)
 	return a.wroteInbound(err)
 }
 
-// CheckInboundDomain makes Mandrill look up a domain's MX record and tells whether it is right.
-func (a *Account) CheckInboundDomain(ctx context.Context, name string) (bool, error) {
+// CheckInboundDomain tells whether a domain's MX record is right, and makes Mandrill look it up unless it has within
+// maxAge, on behalf of whatever object.
+func (a *Account) CheckInboundDomain(ctx context.Context, name string, maxAge time.Duration) (bool, error) {
+	a.listingInbound.Lock()
+	defer a.listingInbound.Unlock()
+	now := a.pool.now()
+	a.mu.Lock()
+	last, known := a.checked[name]
+	a.mu.Unlock()
+	if known && now.Sub(last.at) < maxAge {
+		return last.valid, nil
+	}
 	domain, err := a.api.CheckInboundDomain(ctx, name)
-	return domain.ValidMX, a.wroteInbound(err)
+	if err != nil {
+		return false, a.wroteInbound(err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.checked == nil {
+		a.checked = map[string]check{}
+	}
+	a.checked[name] = check{domain.ValidMX, now}
+	if viewed, ok := a.inbound.domains[name]; ok {
+		viewed.ValidMX = domain.ValidMX
+		a.inbound.domains[name] = viewed
+	}
+	return domain.ValidMX, nil
+}
+
+// check is what Mandrill found when it looked up an MX record.
+type check struct {
+	valid bool
+	at    time.Time
+}
+
+// ChangeInbound runs something that changes inbound routes, one at a time: what it finds it may rely on.
+func (a *Account) ChangeInbound(change func() error) error {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	return change()
 }
 
 // AddInboundRoute adds a route.
 func (a *Account) AddInboundRoute(ctx context.Context, domain, pattern, url string) error {
-	_, err := a.api.AddInboundRoute(ctx, domain, pattern, url)
+	_, err := a.api.AddInboundRoute(context.WithoutCancel(ctx), domain, pattern, url)
 	return a.wroteInbound(err)
 }
 
 // UpdateInboundRoute changes a route.
 func (a *Account) UpdateInboundRoute(ctx context.Context, id, pattern, url string) error {
-	_, err := a.api.UpdateInboundRoute(ctx, id, pattern, url)
+	_, err := a.api.UpdateInboundRoute(context.WithoutCancel(ctx), id, pattern, url)
 	return a.wroteInbound(err)
 }
 
 // DeleteInboundRoute deletes a route. That there is none is success.
 func (a *Account) DeleteInboundRoute(ctx context.Context, id string) error {
-	_, err := a.api.DeleteInboundRoute(ctx, id)
+	_, err := a.api.DeleteInboundRoute(context.WithoutCancel(ctx), id)
 	if errors.Is(err, mandrill.ErrUnknownInboundRoute) {
 		err = nil
 	}

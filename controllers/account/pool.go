@@ -54,9 +54,6 @@ func NewPool(options Options) *Pool {
 
 func (p *Pool) now() time.Time { return p.options.Now() }
 
-// Interval is how often an account is listed.
-func (p *Pool) Interval() time.Duration { return p.options.Interval }
-
 // Account returns the account of an API key.
 func (p *Pool) Account(apiKey string) (*Account, error) {
 	hash := sha256.Sum256([]byte(apiKey))
@@ -69,7 +66,7 @@ func (p *Pool) Account(apiKey string) (*Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	account := &Account{api: api, pool: p, wake: make(chan struct{}, 1), followers: map[types.NamespacedName]follower{}}
+	account := &Account{api: api, pool: p, wake: make(chan struct{}, 1), listing: make(chan struct{}, 1), followers: map[types.NamespacedName]follower{}}
 	p.accounts[hash] = account
 	return account, nil
 }
@@ -190,7 +187,7 @@ func (p *Pool) wait(ctx context.Context, account *Account) bool {
 	case <-account.wake:
 	}
 	account.mu.Lock()
-	since := p.now().Sub(account.listed)
+	since := p.now().Sub(account.tried)
 	account.mu.Unlock()
 	early := time.NewTimer(max(0, p.options.Gap-since))
 	defer early.Stop()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +143,9 @@ func TestBadInput(t *testing.T) {
 				room = corev1.MaxSecretSize - len(encoded)
 			}
 			for number := range routes.MaxSecrets {
+				for i := range document.Routes {
+					w.create(&v1alpha1.MandrillWebhook{ObjectMeta: metav1.ObjectMeta{Namespace: fmt.Sprintf("%05d", number), Name: strconv.Itoa(i)}})
+				}
 				other := bytes.ReplaceAll(encoded, []byte(`"name":"other/`), fmt.Appendf(nil, `"name":"%05d/`, number))
 				w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: routes.SecretName("routes", number)}, Data: map[string][]byte{routes.Key: other}})
 			}
@@ -250,6 +254,7 @@ func TestRecovery(t *testing.T) {
 	}
 	w.assert("Stalled", "True", "InvalidAPIKey", "")
 	w.account.Revoke(false)
+	w.advance(time.Minute)
 	webhook := w.mustReconcile()
 	if webhook.Status.SinkURI != "http://late.shop.svc.cluster.local:8080" {
 		t.Errorf("sink is %s", webhook.Status.SinkURI)

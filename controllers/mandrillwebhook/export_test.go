@@ -9,5 +9,15 @@ import (
 // Poll runs the pollers, as the manager does.
 func (r *Reconciler) Poll(ctx context.Context) error { return r.accounts.Start(ctx) }
 
+// PollOnce lists an account as its poller does.
+func (r *Reconciler) PollOnce(ctx context.Context, apiKey string) error {
+	account, err := r.accounts.Account(apiKey)
+	if err != nil {
+		return err
+	}
+	_, err = account.Webhooks(ctx, -1)
+	return err
+}
+
 // Changed has the objects whose webhook is not as it was.
 func (r *Reconciler) Changed() <-chan event.GenericEvent { return r.changed }

@@ -30,13 +30,15 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 	if !controllerutil.ContainsFinalizer(webhook, Finalizer) {
 		return ctrl.Result{}, nil
 	}
-	if err := r.unregister(ctx, webhook); err != nil {
-		if since := failingSince(webhook); since.IsZero() || r.Now().Sub(since) < deletionDeadline {
+	since := failingSince(webhook)
+	last := !since.IsZero() && r.Now().Sub(since) >= deletionDeadline
+	if err := r.unregister(ctx, webhook, last); err != nil {
+		if !last {
 			return r.stillDeleting(ctx, webhook, err)
 		}
 		key := client.ObjectKeyFromObject(webhook)
 		r.orphans.add(key, webhook.Status.WebhookID, r.accounts.Followed(key))
-		r.warn(webhook, v1alpha1.ReasonOrphaned, fmt.Sprintf("Gave up deleting the webhook at Mandrill, delete it there: %v", err))
+		r.warn(webhook, v1alpha1.ReasonOrphaned, fmt.Sprintf("Gave up deleting webhook %d and inbound routes to its URL at Mandrill, delete there what is left: %v", webhook.Status.WebhookID, err))
 	}
 	if _, err := r.setRoutes(ctx, webhook); err != nil && !isStep(err) { // another's Secret stays as it is
 		return ctrl.Result{}, err
@@ -81,8 +83,9 @@ func (r *Reconciler) stillDeleting(ctx context.Context, webhook *v1alpha1.Mandri
 	return controllers.Result(waiting)
 }
 
-// unregister deletes the object's webhook at Mandrill. That there is none is success.
-func (r *Reconciler) unregister(ctx context.Context, webhook *v1alpha1.MandrillWebhook) error {
+// unregister deletes what the object has at Mandrill: in the account of its API key, and in the one that it followed
+// last if that is another. That there is nothing is success. The last time it goes as far as it can.
+func (r *Reconciler) unregister(ctx context.Context, webhook *v1alpha1.MandrillWebhook, last bool) error {
 	if webhook.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
 		r.normal(webhook, v1alpha1.ReasonRetained, "Left the webhook at Mandrill, as deletionPolicy says")
 		return nil
@@ -94,32 +97,55 @@ func (r *Reconciler) unregister(ctx context.Context, webhook *v1alpha1.MandrillW
 	if err := r.storedKey(ctx, run); err != nil && !isStep(err) { // another's Secret says nothing
 		return err
 	}
-	if err := r.credentials(ctx, run); err != nil {
-		// The Secret may have gone first, as with its namespace: the key is still known here.
-		run.account = r.accounts.Followed(client.ObjectKeyFromObject(webhook))
-		if run.account == nil && webhook.Status.WebhookID == 0 && run.stored.Key == "" {
-			return nil // nothing was ever registered
-		}
-		if run.account == nil {
+	followed := r.accounts.Followed(client.ObjectKeyFromObject(webhook))
+	err := r.credentials(ctx, run)
+	if err == nil && (followed == nil || followed == run.account) {
+		_, err = r.unregisterAt(ctx, run, last)
+		return err
+	}
+	if followed == nil && webhook.Status.WebhookID == 0 && run.stored.Key == "" {
+		return nil // nothing was ever registered
+	}
+	var gone bool
+	if followed != nil { // the Secret is gone, as with its namespace, or has another key by now
+		before := *run
+		before.account = followed
+		if gone, err = r.unregisterAt(ctx, &before, last); err != nil {
 			return err
 		}
 	}
-	if err := r.removeInbound(ctx, run, run.account); err != nil {
-		return err
+	if run.account != nil {
+		unrecorded := *run
+		unrecorded.webhook = webhook.DeepCopy()
+		unrecorded.webhook.Status.WebhookID = 0 // the number is one of the account before
+		_, err = r.unregisterAt(ctx, &unrecorded, last)
+	}
+	if gone {
+		return nil
+	}
+	return err
+}
+
+// unregisterAt deletes the object's inbound routes, and then its webhook, in one account, and tells whether there was
+// one.
+func (r *Reconciler) unregisterAt(ctx context.Context, run *state, last bool) (gone bool, err error) {
+	inboundErr := r.removeInbound(ctx, run, run.account)
+	if inboundErr != nil && !last {
+		return false, inboundErr
 	}
 	list, err := run.account.Webhooks(ctx, addMaxAge)
 	if err != nil {
-		return run.refusal("listing webhooks", err)
+		return false, run.refusal("listing webhooks", err)
 	}
 	ours, err := r.ours(ctx, run, list)
 	if err != nil || ours == nil {
-		return err
+		return false, errors.Join(err, inboundErr)
 	}
 	if err := run.account.Delete(ctx, ours.ID); err != nil {
-		return run.refusal("deleting the webhook", err)
+		return false, run.refusal("deleting the webhook", err)
 	}
-	r.normal(webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d at Mandrill", ours.ID))
-	return nil
+	r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d at Mandrill", ours.ID))
+	return true, inboundErr
 }
 
 // ours finds the webhook to delete as match does. What is another object's is not ours: the webhook that it has

@@ -20,6 +20,7 @@ func (r *Reconciler) Hints(elected <-chan struct{}) http.Handler {
 		select {
 		case <-elected:
 		default:
+			w.Header().Set("Connection", "close") // the next connection may lead to another operator
 			http.Error(w, "this operator is not the one that works", http.StatusServiceUnavailable)
 			return
 		}

@@ -36,16 +36,26 @@ func (r *Reconciler) inbound(ctx context.Context, run *state) error {
 	if err != nil {
 		return run.refusal("listing inbound routes", err)
 	}
-	own, err := r.ownURLs(ctx, run)
+	own, err := r.ownRoutes(ctx, run)
 	if err != nil {
 		return err
 	}
-	if changes := planInbound(run, view, own); len(changes) > 0 {
+	if len(planInbound(run, view, own)) > 0 {
+		if view, err = r.repairInbound(ctx, run, own); err != nil {
+			return err
+		}
+	}
+	return r.reportInbound(ctx, run, view)
+}
+
+// repairInbound makes the changes that a recent view asks for, while no other object changes anything, and returns what
+// there is then.
+func (r *Reconciler) repairInbound(ctx context.Context, run *state, own ownership) (view map[string]account.Domain, err error) {
+	err = run.account.ChangeInbound(func() error {
 		if view, err = r.inboundView(ctx, run, addMaxAge); err != nil {
 			return run.refusal("listing inbound routes", err)
 		}
-		changes = planInbound(run, view, own)
-		if err := r.changeInbound(ctx, run, run.account, changes); err != nil {
+		if err := r.changeInbound(ctx, run, run.account, planInbound(run, view, own)); err != nil {
 			return err
 		}
 		if wasTrue(run.webhook, v1alpha1.ConditionInboundReady) {
@@ -54,8 +64,9 @@ func (r *Reconciler) inbound(ctx context.Context, run *state) error {
 		if view, err = r.inboundView(ctx, run, addMaxAge); err != nil {
 			return run.refusal("listing inbound routes", err)
 		}
-	}
-	return r.reportInbound(ctx, run, view)
+		return nil
+	})
+	return view, err
 }
 
 // reportInbound writes what there is into the status, and says what is missing still.
@@ -74,8 +85,7 @@ func (r *Reconciler) reportInbound(ctx context.Context, run *state, view map[str
 			return route.Pattern == want.Pattern && route.URL == run.url
 		})
 		if at < 0 {
-			conflict = controllers.StalledAt(v1alpha1.ReasonInboundRouteConflict, refusedRetry,
-				fmt.Errorf("the domain %s has a route for %q that posts to another URL: remove it in Mandrill or from its MandrillWebhook, or choose another pattern", want.Domain, want.Pattern))
+			conflict = missingRoute(domain, want)
 			continue
 		}
 		status.InboundRoutes = append(status.InboundRoutes, v1alpha1.InboundRouteStatus{ID: domain.Routes[at].ID, Domain: want.Domain, Pattern: want.Pattern})
@@ -89,14 +99,25 @@ func (r *Reconciler) reportInbound(ctx context.Context, run *state, view map[str
 		return err
 	}
 	return controllers.Waiting(v1alpha1.ReasonMXRecordMissing, mxRetry,
-		fmt.Errorf("mail for %s does not go to Mandrill yet: set the MX record that Mandrill's page of inbound domains shows for it", strings.Join(withoutMX, ", ")))
+		fmt.Errorf("mail for %s does not go to Mandrill yet: set the MX record that Mandrill's page of inbound domains shows", strings.Join(withoutMX, ", ")))
+}
+
+// missingRoute says why a domain has no route of the object's after it should have been added.
+func missingRoute(domain account.Domain, want v1alpha1.InboundRoute) error {
+	for _, route := range domain.Routes {
+		if route.Pattern == want.Pattern {
+			return controllers.StalledAt(v1alpha1.ReasonInboundRouteConflict, refusedRetry,
+				fmt.Errorf("the domain %s has a route for %q that posts to another URL: remove it in Mandrill or from its MandrillWebhook, or choose another pattern", want.Domain, want.Pattern))
+		}
+	}
+	return fmt.Errorf("the domain %s does not list the route for %q: look at it in Mandrill", want.Domain, want.Pattern)
 }
 
 // checkMX makes Mandrill look again at domains whose MX record was not right, and returns those where it still is not.
 func (r *Reconciler) checkMX(ctx context.Context, run *state, names []string) ([]string, error) {
 	var missing []string
 	for _, name := range names {
-		valid, err := run.account.CheckInboundDomain(ctx, name)
+		valid, err := run.account.CheckInboundDomain(ctx, name, mxRetry)
 		if err != nil {
 			return nil, run.refusal("checking an inbound domain", err)
 		}
@@ -143,26 +164,41 @@ func scanned(webhook *v1alpha1.MandrillWebhook) bool {
 		(condition.Reason == v1alpha1.ReasonSucceeded || condition.Reason == v1alpha1.ReasonMXRecordMissing)
 }
 
-// ownURLs are the URLs that inbound routes of this object may have: the present one and those before, but for what
-// another object has now.
-func (r *Reconciler) ownURLs(ctx context.Context, run *state) (map[string]bool, error) {
+// ownership tells which inbound routes are an object's.
+type ownership struct {
+	urls   map[string]bool // that its routes may have: the present one and those before
+	others map[string]bool // routes that other objects have recorded
+}
+
+// ownRoutes finds out what is the object's. What another object has now is not.
+func (r *Reconciler) ownRoutes(ctx context.Context, run *state) (ownership, error) {
+	own := ownership{map[string]bool{}, map[string]bool{}}
 	var list v1alpha1.MandrillWebhookList
 	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("listing MandrillWebhooks: %w", err)
+		return own, fmt.Errorf("listing MandrillWebhooks: %w", err)
 	}
-	own := map[string]bool{}
 	for _, id := range run.accepted() {
-		own[id.URL] = id.URL != ""
+		own.urls[id.URL] = id.URL != ""
 	}
+	held := run.remote.ID != 0 || run.webhook.Status.WebhookID != 0 && run.webhook.Status.URL == r.shownURL(run.webhook)
 	for _, other := range list.Items {
-		theirs, err := r.webhookURL(&other)
-		if err != nil || other.UID == run.webhook.UID || !other.DeletionTimestamp.IsZero() {
+		if other.UID == run.webhook.UID || !other.DeletionTimestamp.IsZero() {
 			continue
 		}
-		for url := range own {
-			rest, same := strings.CutPrefix(url, theirs)
-			if same && (rest == "" || strings.ContainsAny(rest[:1], "?&")) && (url != run.url || run.remote.ID == 0) {
-				own[url] = false
+		for _, route := range other.Status.InboundRoutes {
+			own.others[route.ID] = true
+		}
+		theirs, err := r.webhookURL(&other)
+		if err != nil {
+			continue
+		}
+		for url := range own.urls {
+			same := url == theirs
+			if ref := other.Spec.URLSecretRef; ref != nil {
+				same = strings.HasPrefix(url, withParameter(theirs, ref.Parameter, ""))
+			}
+			if same && (url != run.url || !held) {
+				own.urls[url] = false
 			}
 		}
 	}
@@ -176,11 +212,12 @@ type inboundChange struct {
 }
 
 // planInbound compares what there is with what the spec asks for. A route is the object's when it posts to one of its
-// URLs, or has been recorded. Where somebody else's has the same pattern nothing is done.
-func planInbound(run *state, view map[string]account.Domain, own map[string]bool) []inboundChange {
+// URLs, or when it, and nobody else, has recorded it. Where somebody else's has the same pattern nothing is done.
+func planInbound(run *state, view map[string]account.Domain, own ownership) []inboundChange {
 	var changes []inboundChange
 	recorded := func(id string) bool {
-		return slices.ContainsFunc(run.webhook.Status.InboundRoutes, func(route v1alpha1.InboundRouteStatus) bool { return route.ID == id })
+		return !own.others[id] &&
+			slices.ContainsFunc(run.webhook.Status.InboundRoutes, func(route v1alpha1.InboundRouteStatus) bool { return route.ID == id })
 	}
 	keep := map[string]bool{} // ids
 	adding := map[string]bool{}
@@ -196,7 +233,7 @@ func planInbound(run *state, view map[string]account.Domain, own map[string]bool
 			case route.Pattern != want.Pattern:
 			case route.URL == run.url:
 				current = route.ID
-			case own[route.URL] || recorded(route.ID):
+			case own.urls[route.URL] || recorded(route.ID):
 				ours = route.ID
 			default:
 				theirs = route.ID
@@ -214,7 +251,7 @@ func planInbound(run *state, view map[string]account.Domain, own map[string]bool
 	}
 	for _, name := range slices.Sorted(maps.Keys(view)) {
 		for _, route := range view[name].Routes {
-			if own[route.URL] && !keep[route.ID] {
+			if (own.urls[route.URL] || recorded(route.ID)) && !keep[route.ID] {
 				changes = append(changes, inboundChange{"inbound/delete-route", name, route.Pattern, route.ID})
 			}
 		}
@@ -250,7 +287,7 @@ func (r *Reconciler) removeInbound(ctx context.Context, run *state, of *account.
 	if meta.FindStatusCondition(run.webhook.Status.Conditions, v1alpha1.ConditionInboundReady) == nil {
 		return nil
 	}
-	own, err := r.ownURLs(ctx, run)
+	own, err := r.ownRoutes(ctx, run)
 	if err != nil {
 		return err
 	}

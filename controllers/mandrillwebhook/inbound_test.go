@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,6 +43,12 @@ func (w *world) settle() {
 		}
 	}
 	w.t.Fatalf("no end:\n%s", w.conditions())
+}
+
+// validMX puts a domain's MX record right, and lets so much time pass that Mandrill is asked again.
+func (w *world) validMX(domain string) {
+	w.account.SetValidMX(domain, true)
+	w.advance(3 * time.Minute)
 }
 
 // other adds somebody else's route and returns its URL.
@@ -89,7 +96,7 @@ func TestInboundRoutes(t *testing.T) {
 	url := w.account.Webhooks()[0].URL
 	w.wantInbound("a.example", "help-* "+url)
 	w.wantInbound("b.example", "* "+url, "sales "+theirs)
-	const message = "mail for a.example, b.example does not go to Mandrill yet: set the MX record that Mandrill's page of inbound domains shows for it"
+	const message = "mail for a.example, b.example does not go to Mandrill yet: set the MX record that Mandrill's page of inbound domains shows"
 	w.assert("InboundReady", "False", "MXRecordMissing", message)
 	w.assert("Ready", "False", "MXRecordMissing", message)
 	w.assert("Reconciling", "True", "MXRecordMissing", message)
@@ -97,10 +104,10 @@ func TestInboundRoutes(t *testing.T) {
 		got.CloudEventAttributes[len(got.CloudEventAttributes)-1].Type != "com.mandrill.inbound" {
 		t.Errorf("the status is %+v", got)
 	}
-	w.account.SetValidMX("a.example", true)
+	w.validMX("a.example")
 	w.settle()
 	w.assert("InboundReady", "False", "MXRecordMissing", "mail for b.example does not go to Mandrill yet")
-	w.account.SetValidMX("b.example", true)
+	w.validMX("b.example")
 	w.mustReconcile()
 	w.assert("InboundReady", "True", "Succeeded", "")
 
@@ -141,7 +148,7 @@ func inboundReady(t *testing.T, addresses ...string) (w *world, url string) {
 	w.settle()
 	for _, address := range addresses {
 		_, domain, _ := strings.Cut(address, "@")
-		w.account.SetValidMX(domain, true)
+		w.validMX(domain)
 	}
 	w.mustReconcile()
 	w.events()
@@ -202,7 +209,7 @@ func TestInboundConflict(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	theirs := w.other("help@a.example")
-	w.account.SetValidMX("a.example", true)
+	w.validMX("a.example")
 	w.apply(inbound("help@a.example", "more@a.example"))
 	w.settle()
 	url := w.account.Webhooks()[0].URL
@@ -297,7 +304,7 @@ func TestInboundErrors(t *testing.T) {
 			}
 			w.events()
 			w.settle()
-			w.account.SetValidMX("a.example", true)
+			w.validMX("a.example")
 			w.mustReconcile()
 			w.wantInbound("a.example", "help "+w.account.Webhooks()[0].URL)
 		})
@@ -338,4 +345,128 @@ func TestInboundLeavesNoOrphan(t *testing.T) {
 			w.wantInbound("a.example")
 		})
 	}
+}
+
+// another is a second object, the first one's but for what is changed.
+func (w *world) another(change func(*v1alpha1.MandrillWebhook)) func() {
+	w.t.Helper()
+	object := &v1alpha1.MandrillWebhook{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "second", UID: "uid-2", Generation: 1, CreationTimestamp: metav1.NewTime(start.Add(time.Hour))},
+		Spec:       w.get().Spec,
+	}
+	change(object)
+	w.create(object)
+	return func() {
+		var now v1alpha1.MandrillWebhook
+		if err := w.client.Get(w.t.Context(), client.ObjectKeyFromObject(object), &now); err != nil {
+			w.t.Error(err)
+			return
+		}
+		_, _ = w.reconciler.Reconcile(w.t.Context(), &now)
+	}
+}
+
+// Routes go with their object, and not to one with a URL that is like its, or the same.
+func TestInboundIsNotInherited(t *testing.T) {
+	t.Parallel()
+	for name, suffix := range map[string]string{"another query": "?tenant=blue", "the same": ""} {
+		w := newWorld(t)
+		base := w.receiver.URL + "/mandrill/x"
+		w.apply(inbound("help@a.example"), func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = base + suffix })
+		w.settle()
+		w.validMX("a.example")
+		w.mustReconcile()
+		second := w.another(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL, o.Spec.Inbound = base, nil })
+		for range 3 {
+			second()
+		}
+		w.deleteObject(true)
+		if left := w.account.Routes("a.example"); len(left) > 0 {
+			t.Errorf("%s: the routes %+v are left", name, left)
+		}
+	}
+}
+
+// A pattern that is dropped together with the URL goes, though another object has that URL by then.
+func TestInboundMovesAndDrops(t *testing.T) {
+	t.Parallel()
+	w, url := inboundReady(t, "help@a.example")
+	w.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = url + "/new"; inbound("more@a.example")(o) })
+	second := w.another(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL, o.Spec.Inbound = url, nil })
+	for range 4 {
+		_, _ = w.reconcile()
+		second()
+	}
+	w.wantInbound("a.example", "more "+url+"/new")
+}
+
+// Of two objects that want one pattern at the same time one gets it.
+func TestTwoWantOnePattern(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply(inbound("help@a.example"))
+	second := w.another(func(*v1alpha1.MandrillWebhook) {})
+	for range 3 {
+		var both sync.WaitGroup
+		both.Go(func() { _, _ = w.reconcile() })
+		both.Go(second)
+		both.Wait()
+	}
+	if routes := w.account.Routes("a.example"); len(routes) != 1 {
+		t.Errorf("Mandrill has the routes %+v", routes)
+	}
+}
+
+// Inbound routes that cannot be deleted do not keep the webhook for ever.
+func TestDeletionWithInboundRefused(t *testing.T) {
+	t.Parallel()
+	w, _ := inboundReady(t, "help@a.example")
+	for range 10 {
+		w.emulator.Fail("inbound/domains", mandrilltest.Fault{Status: 402, Name: "PaymentRequired", Message: "The requested feature requires payment."})
+	}
+	w.restart()
+	w.deleteObject(false)
+	if n := len(w.account.Webhooks()); n != 1 {
+		t.Errorf("%d webhooks are left while it is tried, want that the webhook goes after its routes", n)
+	}
+	w.mu.Lock()
+	w.now = time.Now().Add(11 * time.Minute)
+	w.mu.Unlock()
+	if _, err := w.reconcile(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(w.account.Webhooks()); n != 0 {
+		t.Errorf("%d webhooks are left", n)
+	}
+}
+
+// However many objects share a domain, its MX record is looked up once in a while.
+func TestMXIsLookedUpOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply(inbound("help@a.example"))
+	w.settle()
+	second := w.another(inbound("more@a.example"))
+	for range 4 {
+		second()
+	}
+	w.advance(3 * time.Minute)
+	calls := len(w.emulator.Calls())
+	_, _ = w.reconcile()
+	second()
+	if made := w.emulator.Calls()[calls:]; !slices.Equal(made, []string{"inbound/check-domain"}) {
+		t.Errorf("calls are %v, want one look", made)
+	}
+}
+
+func TestRouteThatWentMeanwhile(t *testing.T) {
+	t.Parallel()
+	w, url := inboundReady(t, "help@a.example")
+	w.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = url + "/new" })
+	w.emulator.Fail("inbound/update-route", mandrilltest.Fault{Status: 404, Name: "Unknown_InboundRoute", Message: "No inbound route exists with that id"})
+	if _, err := w.reconcile(); err == nil {
+		t.Error("a route that is gone is no reason to list again")
+	}
+	w.mustReconcile()
+	w.wantInbound("a.example", "help "+url+"/new")
 }

@@ -44,8 +44,8 @@ const (
 	byWebhookID = "status.webhookID"
 )
 
-// +kubebuilder:rbac:groups=mandrill-operator.io,resources=mandrillwebhooks,verbs=get;list;watch;patch;update
-// +kubebuilder:rbac:groups=mandrill-operator.io,resources=mandrillwebhooks/status,verbs=get;patch;update
+// +kubebuilder:rbac:groups=mandrill-operator.io,resources=mandrillwebhooks,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=mandrill-operator.io,resources=mandrillwebhooks/status,verbs=patch
 // +kubebuilder:rbac:groups=mandrill-operator.io,resources=mandrillwebhooks/finalizers,verbs=update
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch

@@ -116,6 +116,7 @@ func TestOrphanMetric(t *testing.T) {
 			}
 		}
 		w.account.Revoke(false)
+		w.advance(time.Minute)
 		w.wantMetrics(map[string]float64{"webhooks orphaned": 1, "webhooks registered": 0, "reconciles_total Deleting waiting": 1})
 		return w
 	}

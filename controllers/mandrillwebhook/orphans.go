@@ -29,11 +29,11 @@ func (o *orphans) add(object types.NamespacedName, id int64, of *account.Account
 }
 
 // adopted takes a webhook off the list because an object speaks for it again.
-func (o *orphans) adopted(id int64) {
+func (o *orphans) adopted(id int64, by *account.Account) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for orphan := range o.list {
-		if orphan.id == id {
+	for orphan, of := range o.list {
+		if orphan.id == id && (of == nil || of == by) {
 			delete(o.list, orphan)
 		}
 	}

@@ -27,9 +27,7 @@ func (r *Reconciler) probe(ctx context.Context, run *state, key string) error {
 		return errors.New("the URL cannot be parsed")
 	}
 	host, user := target.Host, target.User
-	asker := r.askerOf(target)
 	if r.ReceiverURL != "" && !isSidecar(run.webhook) {
-		asker = r.HTTPClient
 		receiver, err := url.Parse(r.ReceiverURL)
 		if err != nil {
 			return errors.New("the receiver's URL cannot be parsed")
@@ -54,7 +52,7 @@ func (r *Reconciler) probe(ctx context.Context, run *state, key string) error {
 		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		request.Header.Set(mandrill.SignatureHeader, mandrill.Sign(key, registered, form))
 	}
-	response, err := asker.Do(request)
+	response, err := r.askerOf(request, run).Do(request)
 	if err != nil {
 		if wrapped := new(url.Error); errors.As(err, &wrapped) { // its text holds the URL
 			err = wrapped.Err
@@ -69,11 +67,15 @@ func (r *Reconciler) probe(ctx context.Context, run *state, key string) error {
 	return nil
 }
 
-// askerOf returns the client to ask a URL with: one that does not connect to the operator's own machine, link-local
-// addresses and metadata services, unless the installation itself has named the host.
-func (r *Reconciler) askerOf(target *url.URL) *http.Client {
+// askerOf returns the client to ask with: one that does not connect to the operator's own machine, link-local addresses
+// and metadata services, unless the installation itself has named the host. Behind a proxy it is the proxy that must
+// not lead there.
+func (r *Reconciler) askerOf(request *http.Request, run *state) *http.Client {
+	host := strings.TrimSuffix(strings.ToLower(request.URL.Hostname()), ".")
 	public, err := url.Parse(r.PublicURL)
-	if err == nil && public.Host == target.Host || slices.Contains(r.AllowSinkHosts, strings.ToLower(target.Hostname())) {
+	proxy, proxyErr := http.ProxyFromEnvironment(request)
+	if r.ReceiverURL != "" && !isSidecar(run.webhook) || err == nil && public.Host == request.URL.Host || slices.Contains(r.AllowSinkHosts, host) ||
+		proxyErr == nil && proxy != nil {
 		return r.HTTPClient
 	}
 	return r.guarded
@@ -84,6 +86,7 @@ var errLocalAddress = errors.New("its host is loopback, link-local or a metadata
 // guard returns a client that asks for URLs of users.
 func guard(client *http.Client) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil
 	dialer := &net.Dialer{Timeout: probeTimeout, Control: func(_, address string, _ syscall.RawConn) error {
 		if resolved, err := netip.ParseAddrPort(address); err != nil || routes.LocalAddress(resolved.Addr()) {
 			return errLocalAddress

@@ -3,6 +3,7 @@ package mandrillwebhook
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
@@ -92,12 +94,27 @@ func New(options Options) *Reconciler {
 		options.Now = time.Now
 	}
 	r := &Reconciler{
-		Options: options, routes: routestore.New(routestore.Options{Client: options.Client, Name: options.RoutesSecret, Owner: FieldOwner}),
+		Options: options, routes: routestore.New(routestore.Options{Client: options.Client, Name: options.RoutesSecret, Owner: FieldOwner, Webhooks: webhooksOf(options.Client)}),
 		guarded: guard(options.HTTPClient), changed: make(chan event.GenericEvent, changedBuffer),
 	}
 	r.accounts = account.NewPool(account.Options{NewAPI: options.NewAPI, Interval: options.Resync, Gap: options.PollGap, Now: options.Now, Changed: r.enqueue})
 	options.Metrics.registerer.MustRegister(overview{r})
 	return r
+}
+
+// webhooksOf returns what lists the names of all objects' routes.
+func webhooksOf(from client.Client) func(context.Context) (map[string]bool, error) {
+	return func(ctx context.Context) (map[string]bool, error) {
+		var list v1alpha1.MandrillWebhookList
+		if err := from.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+			return nil, err
+		}
+		names := make(map[string]bool, len(list.Items))
+		for _, webhook := range list.Items {
+			names[routeName(&webhook)] = true
+		}
+		return names, nil
+	}
 }
 
 // state is what the steps of one reconcile hand on.
@@ -148,9 +165,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 			return ctrl.Result{}, fmt.Errorf("writing the status: %w", patchErr)
 		}
 	}
+	expiry := nextExpiry(run.retired, r.Now())
 	result, err := controllers.Result(err)
-	if err == nil && result.IsZero() {
-		result.RequeueAfter = earliest(nextExpiry(run.retired, r.Now()), run.recheck)
+	switch {
+	case err == nil && result.IsZero():
+		result.RequeueAfter = earliest(expiry, run.recheck)
+	case errors.Is(err, reconcile.TerminalError(nil)) && expiry > 0: // what expires does so whatever the user does
+		return ctrl.Result{RequeueAfter: expiry}, nil
 	}
 	return result, err
 }
@@ -158,8 +179,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 // steps are what is done for an object, in order.
 func (r *Reconciler) steps(webhook *v1alpha1.MandrillWebhook) []controllers.Step[*state] {
 	steps := []controllers.Step[*state]{
-		{Condition: v1alpha1.ConditionSinkProvided, Run: r.resolveSink},
 		{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.storedKey},
+		{Condition: v1alpha1.ConditionSinkProvided, Run: r.resolveSink},
 		{Condition: v1alpha1.ConditionReceiverReady, Run: r.route},
 		{Condition: v1alpha1.ConditionRegistered, Run: r.credentials},
 		{Condition: v1alpha1.ConditionRegistered, Run: r.registration},
@@ -182,9 +203,9 @@ func earliest(a, b time.Duration) time.Duration {
 
 // normal and warn tell the user by Kubernetes Events. The message holds nothing secret.
 func (r *Reconciler) normal(webhook *v1alpha1.MandrillWebhook, reason, message string) {
-	r.Recorder.Eventf(webhook, nil, corev1.EventTypeNormal, reason, "Reconcile", "%s", message)
+	r.Recorder.Eventf(webhook, nil, corev1.EventTypeNormal, reason, "Reconcile", "%s", controllers.Cut(message))
 }
 
 func (r *Reconciler) warn(webhook *v1alpha1.MandrillWebhook, reason, message string) {
-	r.Recorder.Eventf(webhook, nil, corev1.EventTypeWarning, reason, "Reconcile", "%s", message)
+	r.Recorder.Eventf(webhook, nil, corev1.EventTypeWarning, reason, "Reconcile", "%s", controllers.Cut(message))
 }

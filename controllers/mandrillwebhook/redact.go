@@ -30,17 +30,37 @@ func userinfoOf(text string) string {
 	return authority[:at]
 }
 
-// hide hides what is secret of the object's URL wherever it stands in a text of somebody else's, as it is written in
-// the URL and decoded: who quotes a URL may write it in another way.
+// minHidden is the shortest value of a query that may be a secret: hiding shorter ones would spoil texts.
+const minHidden = 6
+
+// hide hides what is secret of the object's URLs, the present one and those before, wherever it stands in a text of
+// somebody else's, as it is written in the URL and decoded: who quotes a URL may write it in another way.
 func (s *state) hide(text string) string {
-	userinfo := userinfoOf(s.url)
-	_, password, _ := strings.Cut(userinfo, ":")
-	for _, secret := range []string{userinfo, password, url.QueryEscape(s.urlSecret), s.urlSecret} {
-		decoded, err := url.PathUnescape(secret)
+	secrets := []string{url.QueryEscape(s.urlSecret), s.urlSecret}
+	for _, id := range append(s.accepted(), identity{URL: s.url}) {
+		userinfo := userinfoOf(id.URL)
+		_, password, _ := strings.Cut(userinfo, ":")
+		secrets = append(secrets, userinfo, password)
+		if id.URL == s.url {
+			continue // of which the secret is known
+		}
+		_, query, _ := strings.Cut(id.URL, "?")
+		for pair := range strings.SplitSeq(query, "&") {
+			if _, value, _ := strings.Cut(pair, "="); len(value) >= minHidden {
+				secrets = append(secrets, value)
+			}
+		}
+	}
+	for _, secret := range secrets {
+		decoded, err := url.QueryUnescape(secret)
 		if err != nil {
 			decoded = secret
 		}
-		for _, form := range []string{secret, decoded} {
+		path, err := url.PathUnescape(secret)
+		if err != nil {
+			path = secret
+		}
+		for _, form := range []string{secret, decoded, path} {
 			if form != "" {
 				text = strings.ReplaceAll(text, form, hidden)
 			}

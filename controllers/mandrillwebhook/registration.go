@@ -63,7 +63,6 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 		}
 		r.normal(run.webhook, v1alpha1.ReasonRegistered, fmt.Sprintf("Created webhook %d at Mandrill", have.ID))
 		r.countDrift(run, causeDeleted)
-		r.leaveAccount(ctx, run)
 	case len(differences) > 0:
 		disabled := len(have.Events) == 0
 		if have, err = r.put(ctx, run, have.ID, want); err != nil {
@@ -75,7 +74,8 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 		}
 		r.countDrift(run, differences...)
 	}
-	r.orphans.adopted(have.ID)
+	r.leaveAccount(ctx, run, have)
+	r.orphans.adopted(have.ID, run.account)
 	if adopted && have.AuthKey != run.stored.Key { // otherwise it is the one that the Secret speaks of
 		r.normal(run.webhook, v1alpha1.ReasonAdopted, fmt.Sprintf("Took over webhook %d, which existed at this URL", have.ID))
 	}
@@ -96,19 +96,18 @@ func (r *Reconciler) countDrift(run *state, causes ...string) {
 
 // leaveAccount deletes the webhook of the account that the object used before, when its API key is another
 // account's now.
-func (r *Reconciler) leaveAccount(ctx context.Context, run *state) {
+func (r *Reconciler) leaveAccount(ctx context.Context, run *state, now mandrill.Webhook) {
 	id, before := run.webhook.Status.WebhookID, r.accounts.Followed(client.ObjectKeyFromObject(run.webhook))
 	if id == 0 || before == nil || before == run.account {
 		return
 	}
-	err := r.removeInbound(ctx, run, before)
-	if err == nil {
-		err = before.Delete(ctx, id)
+	if seen := before.Seen(client.ObjectKeyFromObject(run.webhook)); seen.ID == now.ID && seen.CreatedAt.Equal(now.CreatedAt.Time) {
+		return // another key of the same account
 	}
-	if err != nil {
+	if err := errors.Join(r.removeInbound(ctx, run, before), before.Delete(ctx, id)); err != nil {
 		r.orphans.add(client.ObjectKeyFromObject(run.webhook), id, before)
 		r.warn(run.webhook, v1alpha1.ReasonOrphaned,
-			fmt.Sprintf("The API key is another account's, and webhook %d could not be deleted in the account before, delete it there: %s", id, run.hide(err.Error())))
+			fmt.Sprintf("The API key is another account's, and webhook %d, or inbound routes to its URL, could not be deleted in the account before, delete there what is left: %s", id, run.hide(err.Error())))
 		return
 	}
 	r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d in the account that was used before", id))
@@ -186,6 +185,9 @@ func sameSet(a, b []string) bool {
 
 // refusal gives an error of the API its class. Its message is Mandrill's, without the URL's secret.
 func (s *state) refusal(doing string, err error) error {
+	if step := new(controllers.StepError); errors.As(err, &step) {
+		return err
+	}
 	text := fmt.Errorf("%s: %s", doing, s.hide(err.Error()))
 	switch {
 	case errors.Is(err, mandrill.ErrInvalidKey):
@@ -194,7 +196,8 @@ func (s *state) refusal(doing string, err error) error {
 	case errors.Is(err, mandrill.ErrValidation) && strings.Contains(err.Error(), `"url"`):
 		return controllers.Transient(v1alpha1.ReasonURLCheckFailed,
 			fmt.Errorf("Mandrill asked the URL and did not get the answer 200: check DNS, ingress and certificate of %s (%w)", s.hide(s.url), text)) //nolint:staticcheck // a name
-	case mandrill.Temporary(err), errors.Is(err, mandrill.ErrUnknownWebhook): // deleted a moment ago: list again
+	case mandrill.Temporary(err), errors.Is(err, mandrill.ErrUnknownWebhook),
+		errors.Is(err, mandrill.ErrUnknownInboundRoute), errors.Is(err, mandrill.ErrUnknownInboundDomain): // deleted a moment ago: list again
 		return text
 	}
 	var refused *mandrill.APIError

@@ -162,6 +162,27 @@ func (r *Reconciler) publish(ctx context.Context, run *state) (bool, error) {
 	return r.setRoutes(ctx, run.webhook, routesFor(base, accepted)...)
 }
 
+// keepRoutes brings the routes that the receiver has in line as far as that needs no sink.
+func (r *Reconciler) keepRoutes(ctx context.Context, run *state) error {
+	current, err := r.currentRoutes(ctx, run.webhook)
+	if err != nil || len(current) == 0 {
+		return err
+	}
+	accepted := run.accepted()
+	var kept []routes.Route
+	for _, route := range current {
+		route.Suspend = run.webhook.Spec.Suspend
+		if run.stored != (identity{}) { // otherwise the Secret is gone, and what is in use stays
+			route.Keys = slices.DeleteFunc(route.Keys, func(key string) bool { return !slices.Contains(accepted, identity{route.URL, key}) })
+		}
+		if len(route.Keys) > 0 || len(kept) == 0 {
+			kept = append(kept, route)
+		}
+	}
+	_, err = r.setRoutes(ctx, run.webhook, kept...)
+	return err
+}
+
 // accepted are the identities that batches may have, the present one first.
 func (s *state) accepted() []identity {
 	list := []identity{{s.url, s.remote.AuthKey}, {s.url, s.stored.Key}, s.stored}

@@ -41,8 +41,19 @@ type destination struct {
 	watched                bool // a change arrives by itself
 }
 
-// resolveSink finds the address of the sink.
+// resolveSink finds the address of the sink. Without one the receiver keeps the route that it has, but for what has
+// expired, and is told whether it is suspended.
 func (r *Reconciler) resolveSink(ctx context.Context, run *state) error {
+	err := r.findSink(ctx, run)
+	if err != nil {
+		if kept := r.keepRoutes(ctx, run); kept != nil {
+			return kept
+		}
+	}
+	return err
+}
+
+func (r *Reconciler) findSink(ctx context.Context, run *state) error {
 	spec, status := run.webhook.Spec.Sink, &run.webhook.Status
 	status.SinkURI, status.SinkCACerts, status.SinkAudience = "", "", ""
 	found := destination{uri: spec.URI}

@@ -40,8 +40,9 @@ func (w *sinkWatches) ensure(ctx context.Context, kind schema.GroupVersionKind) 
 		return false
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.kinds[kind] {
+	watched := w.kinds[kind]
+	w.mu.Unlock()
+	if watched {
 		return true
 	}
 	// A watch that is not permitted would be tried for ever.
@@ -49,6 +50,11 @@ func (w *sinkWatches) ensure(ctx context.Context, kind schema.GroupVersionKind) 
 	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
 	if err := w.manager.GetAPIReader().List(ctx, list, client.Limit(1)); err != nil {
 		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.kinds[kind] { // by somebody else meanwhile
+		return true
 	}
 	enqueue := handler.TypedEnqueueRequestsFromMapFunc(func(ctx context.Context, object *metav1.PartialObjectMetadata) []reconcile.Request {
 		return w.reconciler.sendingTo(ctx, kind.GroupKind(), object)

@@ -35,6 +35,10 @@ func (r *Reconciler) put(ctx context.Context, run *state, id int64, want mandril
 		} else {
 			have, err = run.account.Update(ctx, id, want)
 		}
+		if err == nil && len(have.Events) == 0 {
+			return have, controllers.StalledAt(v1alpha1.ReasonRefused, refusedRetry,
+				errors.New("Mandrill took none of the events: name others in spec.events, or tick them in Mandrill's web interface")) //nolint:staticcheck // a name
+		}
 		refused := refusedEvents(err, want.Events)
 		if len(refused) == 0 || len(refused) == len(want.Events) {
 			return have, err
@@ -115,7 +119,7 @@ func (r *Reconciler) reportEvents(run *state) {
 	missing, added := without(want, have), without(have, want)
 	switch {
 	case len(missing) > 0:
-		message := fmt.Sprintf("Mandrill does not accept %s; the other events are registered: take it out of spec.events, or tick it for webhook %d in Mandrill's web interface",
+		message := fmt.Sprintf("Mandrill does not accept %s; the other events are registered: take out of spec.events what is not needed, or tick it for webhook %d in Mandrill's web interface",
 			strings.Join(missing, ", "), run.webhook.Status.WebhookID)
 		if before := meta.FindStatusCondition(*conditions.List, v1alpha1.ConditionEventsAccepted); before == nil || before.Message != message {
 			r.warn(run.webhook, v1alpha1.ReasonEventsRefused, message)

@@ -47,7 +47,7 @@ func TestEventsThatMandrillRefuses(t *testing.T) {
 	if got := w.account.Webhooks()[0].Events; !slices.Equal(got, []string{"open", "whitelist"}) {
 		t.Errorf("Mandrill has %v", got)
 	}
-	const message = "Mandrill does not accept deferral, denylist, sms_sent; the other events are registered: take it out of spec.events, or tick it for webhook 101 in Mandrill's web interface"
+	const message = "Mandrill does not accept deferral, denylist, sms_sent; the other events are registered: take out of spec.events what is not needed, or tick it for webhook 101 in Mandrill's web interface"
 	w.assert("EventsAccepted", "False", "EventsRefused", message)
 	w.assertEvent("Warning EventsRefused " + message)
 	if got := w.get().Status.Events; !slices.Equal(got, []string{"open", "allowlist"}) {

@@ -26,6 +26,9 @@ const (
 	enough = 256 << 10
 	// full is how much a Secret may hold, less what the document adds to its routes.
 	full = corev1.MaxSecretSize - 16
+	// growth is the part of a Secret, one in so many, that new webhooks leave to those that are there: a key that was
+	// reset must find room whatever others do.
+	growth = 8
 )
 
 // ErrFull means that no Secret has room for the routes.
@@ -37,6 +40,9 @@ type Options struct {
 	Name         types.NamespacedName // of the first Secret; the others follow from routes.SecretName
 	Owner        client.FieldOwner
 	Enough, Full int // bytes of routes in a Secret: before the next is begun, at most
+	// Webhooks returns the names of all webhooks that there are; what else is found at the start is dropped. Default:
+	// nothing is.
+	Webhooks func(context.Context) (map[string]bool, error)
 }
 
 // Store holds the routes in memory as well and is their only writer: what somebody else writes is overwritten.
@@ -57,6 +63,14 @@ type entry struct {
 	lines  []byte
 	secret int
 	change int64
+	left   map[int]leftover // by the Secret that had them before
+}
+
+// leftover is what a Secret still has of routes that moved to another: their lines, until the other has them, and then
+// nothing by a change that is still to be written there.
+type leftover struct {
+	lines  []byte
+	change int64 // 0 until the other has them
 }
 
 // secret is the state of one of the Secrets.
@@ -65,7 +79,6 @@ type secret struct {
 	bytes   int    // of all lines
 	changed int64  // by the change of this number
 	written int64  // changes up to this number have been
-	gained  bool   // routes of another Secret, which must be here before they go there
 }
 
 // flush is a write of all that is changed when it begins.
@@ -123,10 +136,19 @@ func (s *Store) Set(ctx context.Context, webhook string, list ...routes.Route) (
 		s.mu.Unlock()
 		return false, err
 	}
-	if s.isWritten(webhook) {
-		s.mu.Unlock()
-		return false, nil
+	changed := !s.isWritten(webhook)
+	s.mu.Unlock()
+	for written := !changed; !written; { // a move takes two writes
+		if written, err = s.flush(ctx, webhook); err != nil {
+			return false, err
+		}
 	}
+	return changed, nil
+}
+
+// flush takes part in a write of all that is changed and tells whether that was all for a webhook.
+func (s *Store) flush(ctx context.Context, webhook string) (written bool, err error) {
+	s.mu.Lock()
 	write, first := s.join()
 	s.mu.Unlock()
 	if first {
@@ -139,10 +161,10 @@ func (s *Store) Set(ctx context.Context, webhook string, list ...routes.Route) (
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.isWritten(webhook) { // whatever became of the others
-		return true, nil
+	if written = s.isWritten(webhook); !written && write.err != nil {
+		return false, fmt.Errorf("writing routes: %w", write.err)
 	}
-	return false, fmt.Errorf("writing routes: %w", write.err)
+	return written, nil // whatever became of the others
 }
 
 // join returns the next flush, and whether the caller is the one who has to write it.
@@ -153,10 +175,18 @@ func (s *Store) join() (write *flush, first bool) {
 	return s.next, first
 }
 
-// isWritten tells whether the Secret has the routes of a webhook as they are here.
+// isWritten tells whether the Secrets have the routes of a webhook as they are here, and nothing of them elsewhere.
 func (s *Store) isWritten(webhook string) bool {
 	current, ok := s.webhooks[webhook]
-	return !ok || current.change <= s.secrets[current.secret].written
+	if !ok {
+		return true
+	}
+	for number, left := range current.left {
+		if left.change == 0 || left.change > s.secrets[number].written {
+			return false
+		}
+	}
+	return current.change <= s.secrets[current.secret].written
 }
 
 // put changes the routes of a webhook in memory, and moves them when their Secret has no room.
@@ -166,32 +196,36 @@ func (s *Store) put(webhook string, lines []byte) error {
 		return nil
 	}
 	if !ok {
-		number, err := s.room(len(lines))
+		number, err := s.room(len(lines), s.options.Full-s.options.Full/growth)
 		if err != nil {
 			return err
 		}
 		current = &entry{secret: number}
 		s.webhooks[webhook] = current
 	}
-	s.changes++
-	from := &s.secrets[current.secret]
-	if grown := len(lines) - len(current.lines); grown > 0 && from.bytes+grown > s.options.Full {
-		number, err := s.room(len(lines))
+	if grown := len(lines) - len(current.lines); grown > 0 && s.secrets[current.secret].bytes+grown > s.options.Full {
+		number, err := s.room(len(lines), s.options.Full)
 		if err != nil {
 			return err
 		}
-		from.bytes, from.changed = from.bytes-len(current.lines), s.changes
-		s.secrets[number].gained = true
+		if current.left == nil {
+			current.left = map[int]leftover{}
+		}
+		current.left[current.secret] = leftover{lines: current.lines} // still counted there
 		current.lines, current.secret = nil, number
+		s.secrets[number].bytes -= len(current.left[number].lines) // back again
+		delete(current.left, number)
 	}
+	s.changes++
 	to := &s.secrets[current.secret]
 	to.bytes, to.changed = to.bytes+len(lines)-len(current.lines), s.changes
 	current.lines, current.change = lines, s.changes
 	return nil
 }
 
-// room finds a Secret for lines of some length: the first that is not filled yet, else the one with the most room.
-func (s *Store) room(length int) (int, error) {
+// room finds a Secret for lines of some length: the first that is not filled yet, else the one with the most room
+// below a limit.
+func (s *Store) room(length, limit int) (int, error) {
 	least := 0
 	for number, secret := range s.secrets {
 		if secret.bytes+length <= s.options.Enough {
@@ -201,7 +235,7 @@ func (s *Store) room(length int) (int, error) {
 			least = number
 		}
 	}
-	if s.secrets[least].bytes+length > s.options.Full {
+	if s.secrets[least].bytes+length > limit {
 		return 0, ErrFull
 	}
 	return least, nil
@@ -212,6 +246,10 @@ func (s *Store) room(length int) (int, error) {
 func (s *Store) load(ctx context.Context) error {
 	if s.loaded {
 		return nil
+	}
+	known, err := s.known(ctx)
+	if err != nil {
+		return err
 	}
 	webhooks := map[string]*entry{}
 	var secrets [routes.MaxSecrets]secret
@@ -236,11 +274,16 @@ func (s *Store) load(ctx context.Context) error {
 				return fmt.Errorf("encoding routes: %w", err)
 			}
 			name := routes.Webhook(route.Name)
-			if other, ok := webhooks[name]; ok && other.secret != number { // left by a move that came to no end
+			other, ok := webhooks[name]
+			if !known(name) || ok && other.secret != number { // of an object that is gone, or left by a move that came to no end
 				secrets[number].changed = 1
+				if ok {
+					other.left[number] = leftover{change: 1}
+				}
 				continue
-			} else if !ok {
-				webhooks[name] = &entry{secret: number}
+			}
+			if !ok {
+				webhooks[name] = &entry{secret: number, left: map[int]leftover{}}
 			}
 			webhooks[name].lines = append(webhooks[name].lines, lines...)
 			secrets[number].bytes += len(lines)
@@ -250,12 +293,26 @@ func (s *Store) load(ctx context.Context) error {
 	return nil
 }
 
+// known returns what tells whether there is a webhook.
+func (s *Store) known(ctx context.Context) (func(string) bool, error) {
+	if s.options.Webhooks == nil {
+		return func(string) bool { return true }, nil
+	}
+	names, err := s.options.Webhooks(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing webhooks: %w", err)
+	}
+	return func(name string) bool { return names[name] }, nil
+}
+
 // document is a Secret's, with its routes in order of name.
 func (s *Store) document(number int) []byte {
 	var lines [][]byte
 	for _, webhook := range slices.Sorted(maps.Keys(s.webhooks)) {
 		if current := s.webhooks[webhook]; current.secret == number {
 			lines = append(lines, current.lines)
+		} else {
+			lines = append(lines, current.left[number].lines)
 		}
 	}
 	return routes.Join(lines...)

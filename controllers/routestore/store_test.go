@@ -242,7 +242,7 @@ func TestSeveralSecrets(t *testing.T) {
 	if _, err := store.Set(t.Context(), "a/102", route(1100)); !errors.Is(err, routestore.ErrFull) {
 		t.Errorf("got error %v, want that there is no room", err)
 	}
-	if _, err := store.Set(t.Context(), "a/new", route(1000)); !errors.Is(err, routestore.ErrFull) {
+	if _, err := store.Set(t.Context(), "a/new", route(900)); !errors.Is(err, routestore.ErrFull) {
 		t.Errorf("got error %v, want that there is no room", err)
 	}
 	w.set(store, false, "a/102", route(1)) // as it was
@@ -250,7 +250,7 @@ func TestSeveralSecrets(t *testing.T) {
 	for _, name := range []string{"a/106", "a/107", "a/100"} { // makes room
 		w.set(store, true, name)
 	}
-	w.set(store, true, "a/new", route(1000))
+	w.set(store, true, "a/new", route(900))
 }
 
 // What is in the Secrets when the store starts is kept, whoever wrote it and in whatever form.
@@ -268,7 +268,7 @@ func TestStart(t *testing.T) {
 	create("routes-1", "somebody: was here")
 	create("routes-2", "routes:\n- {name: a/a, source: /s, sink: {uri: http://s.example}, url: https://h.example/x}\n- {name: a/b, source: /s, sink: {uri: http://s.example}, url: https://h.example/x}\n")
 	store := w.store()
-	w.set(store, false, "a/a", route(1))
+	w.set(store, true, "a/a", route(1)) // there is a copy
 	w.set(store, false, "a/b", route(1))
 	w.set(store, true, "a/c", route(1))
 	w.want(map[string]string{"routes": "a/a a/c", "routes-1": "", "routes-2": "a/b"})

@@ -23,7 +23,6 @@ type job struct {
 	number   int
 	document []byte
 	change   int64
-	gained   bool
 }
 
 // write writes all that is changed when it begins. Until then others may join the flush.
@@ -38,32 +37,20 @@ func (s *Store) write(ctx context.Context, flush *flush) {
 	for _, job := range jobs {
 		if err := s.apply(ctx, job); err != nil {
 			errs = append(errs, err)
-			if job.gained { // what was to go elsewhere must stay where it is until it is there
-				break
-			}
 		}
 	}
 	flush.err = errors.Join(errs...)
 	close(flush.done)
 }
 
-// jobs are the Secrets to be written, those first that others wait for.
+// jobs are the Secrets to be written.
 func (s *Store) jobs() []job {
 	var list []job
 	for number, secret := range s.secrets {
 		if secret.changed > secret.written {
-			list = append(list, job{number, s.document(number), s.changes, secret.gained})
+			list = append(list, job{number, s.document(number), s.changes})
 		}
 	}
-	slices.SortStableFunc(list, func(a, b job) int {
-		switch {
-		case a.gained == b.gained:
-			return 0
-		case a.gained:
-			return -1
-		}
-		return 1
-	})
 	return list
 }
 
@@ -82,25 +69,45 @@ func (s *Store) apply(ctx context.Context, job job) error {
 	if object.ResourceVersion != nil { // of the answer
 		state.version = *object.ResourceVersion
 	}
-	if state.written = job.change; state.changed <= job.change {
-		state.gained = false
-	}
+	state.written = job.change
 	for webhook, entry := range s.webhooks {
-		if entry.secret == job.number && len(entry.lines) == 0 && entry.change <= job.change {
+		s.settle(entry)
+		if len(entry.lines) == 0 && s.isWritten(webhook) {
 			delete(s.webhooks, webhook)
 		}
 	}
 	return nil
 }
 
-// Repair puts one of the Secrets right when it is not as this store wrote it.
+// settle takes routes out of the Secrets that they have left, once the one that they moved to has them.
+func (s *Store) settle(entry *entry) {
+	if entry.change > s.secrets[entry.secret].written {
+		return
+	}
+	for number, left := range entry.left {
+		secret := &s.secrets[number]
+		switch {
+		case left.change == 0:
+			s.changes++
+			secret.bytes, secret.changed = secret.bytes-len(left.lines), s.changes
+			entry.left[number] = leftover{change: s.changes}
+		case left.change <= secret.written:
+			delete(entry.left, number)
+		}
+	}
+}
+
+// Repair puts one of the Secrets right when it is not as this store wrote it, or would write it.
 func (s *Store) Repair(ctx context.Context, name types.NamespacedName) error {
 	number := slices.IndexFunc(s.names(), func(other types.NamespacedName) bool { return other == name })
-	s.mu.Lock()
-	known := number >= 0 && s.loaded && s.secrets[number].version != ""
-	s.mu.Unlock()
-	if !known {
+	if number < 0 {
 		return nil
+	}
+	s.mu.Lock()
+	err := s.load(ctx)
+	s.mu.Unlock()
+	if err != nil {
+		return err
 	}
 	if differs, err := s.differs(ctx, number); err != nil || !differs {
 		return err
@@ -132,7 +139,8 @@ func (s *Store) differs(ctx context.Context, number int) (bool, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return object.ResourceVersion != s.secrets[number].version, nil
+	state := s.secrets[number]
+	return object.ResourceVersion != state.version || state.changed > state.written, nil
 }
 
 func (s *Store) names() []types.NamespacedName {

@@ -1,0 +1,166 @@
+package account_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+)
+
+// scripted is a Mandrill that does as a test says.
+type scripted struct {
+	account.API
+	lists atomic.Int64
+	list  func(context.Context) ([]mandrill.Webhook, error)
+	add   func() (mandrill.Webhook, error)
+}
+
+func (s *scripted) Webhooks(ctx context.Context) ([]mandrill.Webhook, error) {
+	s.lists.Add(1)
+	return s.list(ctx)
+}
+
+func (s *scripted) AddWebhook(context.Context, mandrill.WebhookSpec) (mandrill.Webhook, error) {
+	return s.add()
+}
+
+func (s *scripted) account(t *testing.T) (*account.Pool, *account.Account) {
+	t.Helper()
+	pool := account.NewPool(account.Options{
+		NewAPI: func(string) (account.API, error) { return s, nil }, Changed: func(context.Context, types.NamespacedName) {},
+	})
+	a, err := pool.Account("k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pool, a
+}
+
+var errLimit = &mandrill.APIError{Call: "webhooks/list", HTTPStatus: 429, Name: "RequestLimitExceeded"}
+
+// Hints do not make an account that cannot be listed be listed all the time.
+func TestPollSoonWhileListsFail(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{list: func(context.Context) ([]mandrill.Webhook, error) { return nil, errLimit }}
+		pool, a := s.account(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- pool.Start(ctx) }()
+		synctest.Wait()
+		object := types.NamespacedName{Name: "o"}
+		a.Follow(object, mandrill.Webhook{ID: 1})
+		for range 1000 {
+			pool.PollSoon(object)
+			time.Sleep(100 * time.Millisecond) // 100 s in all
+		}
+		if n := s.lists.Load(); n < 1 || n > 2 {
+			t.Errorf("%d lists in 100 s, want one a minute", n)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A list that was asked for before a write whose outcome is not known does not count for one after it.
+func TestListInFlightWhenAWriteFails(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var remote []mandrill.Webhook
+	made, arrive := make(chan struct{}), make(chan struct{})
+	s := &scripted{}
+	s.list = func(context.Context) ([]mandrill.Webhook, error) {
+		mu.Lock()
+		list := append([]mandrill.Webhook{}, remote...)
+		mu.Unlock()
+		if s.lists.Load() == 1 {
+			close(made)
+			<-arrive
+		}
+		return list, nil
+	}
+	s.add = func() (mandrill.Webhook, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		remote = append(remote, mandrill.Webhook{ID: 1, URL: "u"})
+		return mandrill.Webhook{}, &mandrill.TransportError{Call: "webhooks/add", Err: errors.New("reset")}
+	}
+	_, a := s.account(t)
+	polled := make(chan struct{})
+	go func() {
+		defer close(polled)
+		_, _ = a.Webhooks(t.Context(), -1)
+	}()
+	<-made
+	if _, err := a.Add(t.Context(), mandrill.WebhookSpec{URL: "u"}); err == nil {
+		t.Error("no error")
+	}
+	close(arrive)
+	<-polled
+	if list, err := a.Webhooks(t.Context(), time.Minute); err != nil || len(list) != 1 {
+		t.Errorf("the view is %v, error %v; want what was added after all", list, err)
+	}
+}
+
+// Who waits for a list gets its failure too, and no list takes for ever.
+func TestFailedListIsShared(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{list: func(ctx context.Context) ([]mandrill.Webhook, error) {
+			<-ctx.Done() // Mandrill hangs
+			return nil, &mandrill.TransportError{Call: "webhooks/list", Err: ctx.Err()}
+		}}
+		_, a := s.account(t)
+		begin := time.Now()
+		var all sync.WaitGroup
+		for range 16 {
+			all.Go(func() {
+				if _, err := a.Webhooks(t.Context(), time.Minute); err == nil {
+					t.Error("no error")
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(begin); s.lists.Load() != 1 || took > time.Minute {
+			t.Errorf("%d lists took %s", s.lists.Load(), took)
+		}
+	})
+}
+
+// A key that was refused is not tried by one object after the other.
+func TestRefusedKeyIsRemembered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		refused := true
+		s := &scripted{list: func(context.Context) ([]mandrill.Webhook, error) {
+			if refused {
+				return nil, &mandrill.APIError{Call: "webhooks/list", HTTPStatus: 401, Name: "Invalid_Key"}
+			}
+			return []mandrill.Webhook{}, nil
+		}}
+		_, a := s.account(t)
+		for range 100 {
+			if _, err := a.Webhooks(t.Context(), time.Hour); !errors.Is(err, mandrill.ErrInvalidKey) {
+				t.Errorf("got error %v", err)
+			}
+		}
+		if n := s.lists.Load(); n != 1 {
+			t.Errorf("%d lists, want one", n)
+		}
+		refused = false
+		time.Sleep(time.Minute)
+		if _, err := a.Webhooks(t.Context(), time.Hour); err != nil {
+			t.Errorf("a key that is accepted again: %v", err)
+		}
+	})
+}
