@@ -73,7 +73,24 @@ type Delivery struct {
 	ContentMode string `json:"contentMode,omitempty"`
 	// Timeout of one request, an ISO 8601 duration. Default: PT10S.
 	Timeout string `json:"timeout,omitempty"`
+	// Retry is how often a failed event is sent again. Without it there are no retries.
+	Retry *int `json:"retry,omitempty"`
+	// BackoffPolicy is linear or exponential. Default: exponential.
+	BackoffPolicy string `json:"backoffPolicy,omitempty"`
+	// BackoffDelay before the first retry, an ISO 8601 duration. Default: PT1S.
+	BackoffDelay string `json:"backoffDelay,omitempty"`
+	// DeadLetterSink gets what the sink refuses for good and, where there is Retry, what kept failing.
+	DeadLetterSink *Sink `json:"deadLetterSink,omitempty"`
 }
+
+// The back-off policies.
+const (
+	BackoffLinear      = "linear"
+	BackoffExponential = "exponential"
+)
+
+// MaxRetry bounds the retries of an event.
+const MaxRetry = 100
 
 // Decode reads a document strictly: unknown and repeated fields are refused, and so is a document in which any
 // route is not usable. The errors name routes and fields, never values, which may be secret.
@@ -214,20 +231,51 @@ func (r Route) faults() []string {
 	}
 	faults = append(faults, identityFaults(r.URL, r.Keys...)...)
 	fault(!isReference(r.Source), "source must be a URI reference, such as /mandrill/shop")
-	fault(!isHTTP(r.Sink.URI), "sink.uri must be an absolute http or https URL")
-	fault(r.Sink.CACerts != "" && !HoldsCertificate(r.Sink.CACerts), "sink.CACerts holds no PEM certificate")
-	fault(r.Delivery.Mode != "" && r.Delivery.Mode != "Direct", "delivery.mode must be Direct; Buffered is not available yet")
-	fault(r.Delivery.ContentMode != "" && r.Delivery.ContentMode != "Binary", "delivery.contentMode must be Binary; the others are not available yet")
-	if r.Delivery.Timeout != "" {
-		timeout, err := ParseDuration(r.Delivery.Timeout)
-		fault(err != nil || timeout <= 0 || timeout > MaxDirectTimeout, "delivery.timeout must be an ISO 8601 duration above zero and of at most 30 seconds, such as PT10S")
-	}
+	faults = append(faults, r.Sink.faults("sink")...)
+	faults = append(faults, r.Delivery.faults()...)
 	for name, value := range r.CEOverrides.Extensions {
 		fault(!extensionName.MatchString(name), "ceOverrides.extensions are named in 1 to 20 lower case letters and digits")
 		fault(slices.Contains(reserved, name), "ceOverrides.extensions cannot set "+name)
 		fault(value == "", "ceOverrides.extensions has an empty value")
 	}
 	return faults
+}
+
+func (s Sink) faults(field string) []string {
+	var faults []string
+	if !isHTTP(s.URI) {
+		faults = append(faults, field+".uri must be an absolute http or https URL")
+	}
+	if s.CACerts != "" && !HoldsCertificate(s.CACerts) {
+		faults = append(faults, field+".CACerts holds no PEM certificate")
+	}
+	return faults
+}
+
+func (d Delivery) faults() []string {
+	var faults []string
+	fault := func(bad bool, text string) {
+		if bad {
+			faults = append(faults, text)
+		}
+	}
+	fault(d.Mode != "" && d.Mode != "Direct", "delivery.mode must be Direct; Buffered is not available yet")
+	fault(!slices.Contains([]string{"", "Binary", "Structured", "Batched"}, d.ContentMode), "delivery.contentMode must be Binary, Structured or Batched")
+	fault(d.Timeout != "" && !isShort(d.Timeout), "delivery.timeout must be an ISO 8601 duration above zero and of at most 30 seconds, such as PT10S")
+	fault(d.Retry != nil && (*d.Retry < 0 || *d.Retry > MaxRetry), "delivery.retry must be 0 to "+strconv.Itoa(MaxRetry))
+	fault(!slices.Contains([]string{"", BackoffLinear, BackoffExponential}, d.BackoffPolicy), "delivery.backoffPolicy must be linear or exponential")
+	fault(d.BackoffDelay != "" && !isShort(d.BackoffDelay), "delivery.backoffDelay must be an ISO 8601 duration above zero and of at most 30 seconds, such as PT1S")
+	fault(d.Retry == nil && (d.BackoffPolicy != "" || d.BackoffDelay != ""), "delivery.backoffPolicy and backoffDelay need delivery.retry")
+	if d.DeadLetterSink != nil {
+		faults = append(faults, d.DeadLetterSink.faults("delivery.deadLetterSink")...)
+	}
+	return faults
+}
+
+// isShort tells whether a text is a duration that fits into what a batch has.
+func isShort(text string) bool {
+	duration, err := ParseDuration(text)
+	return err == nil && duration > 0 && duration <= MaxDirectTimeout
 }
 
 func isHTTP(text string) bool {
