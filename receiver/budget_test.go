@@ -141,7 +141,7 @@ func TestMemoryOfLargeBatch(t *testing.T) { // not parallel: nothing else may al
 	document := f.document()
 	document.Routes[0].Sink.URI = "http://" + listener.Addr().String()
 	f.load(t, document)
-	handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Sender: &sink.Client{}, Metrics: f.routes.Metrics, Logger: f.routes.Logger})
+	handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Sender: sink.NewSender(sink.Options{}), Metrics: f.routes.Metrics, Logger: f.routes.Logger})
 	batch := `[{"event":"inbound","ts":1767258002,"msg":{"raw_msg":"` + strings.Repeat("a line of mail that is not escaped =\\n", size/40) + `"}}]`
 	request := f.requestTo(t, "/mandrill/shop", plainURL, signingKey, batch)
 	if request.ContentLength < size {

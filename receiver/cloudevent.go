@@ -103,6 +103,7 @@ func (r *Route) cloudEvent(event mandrill.Event, id string) cloudevents.Event {
 	}
 	ce.SetDataContentType(contentType(event))
 	ce.DataEncoded = event.Raw
+	ce.DataBase64 = ce.DataContentType() != contentJSON // in JSON, where anything else cannot be embedded
 	_, domain, _ := strings.Cut(event.Email, "@")
 	for name, value := range map[string]string{
 		"partitionkey": event.MessageID, "recipientdomain": strings.ToLower(domain),
@@ -118,12 +119,14 @@ func (r *Route) cloudEvent(event mandrill.Event, id string) cloudevents.Event {
 	return ce
 }
 
+const contentJSON = "application/json"
+
 // contentType tells the truth about the bytes: consumers parse what is called JSON.
 func contentType(event mandrill.Event) string {
 	if event.Kind == mandrill.KindUnknown && !json.Valid(event.Raw) {
 		return "application/octet-stream"
 	}
-	return "application/json"
+	return contentJSON
 }
 
 // usableAttribute tells whether a text may be a CloudEvents attribute: not empty, of bounded size, Unicode

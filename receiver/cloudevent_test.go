@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
@@ -136,16 +135,13 @@ func TestUnusableAttributes(t *testing.T) {
 }
 
 // collected remembers the events that were sent.
-type collected struct {
-	mu     sync.Mutex
-	events []cloudevents.Event
-}
+type collected struct{ events []cloudevents.Event }
 
-func (c *collected) Send(_ context.Context, _ sink.Target, event *cloudevents.Event) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.events = append(c.events, *event)
-	return nil
+func (c *collected) Pass(_ context.Context, _ sink.Delivery, items []*sink.Item) {
+	for _, item := range items {
+		item.State = sink.Accepted
+		c.events = append(c.events, *item.Event)
+	}
 }
 
 // Whatever is signed becomes valid CloudEvents with the bytes as they came, or is refused as a whole; and the same

@@ -2,88 +2,121 @@ package receiver
 
 import (
 	"context"
-	"errors"
-
-	"golang.org/x/sync/errgroup"
+	"fmt"
+	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// deliver sends every event of a batch (Direct mode) and returns nil when the sink accepted all. Events of one
-// message go out in order, others at the same time. What the sink refuses for good does not keep the others
-// back; after a failure that may pass, sending stops, because Mandrill will send the whole batch again.
+// deliver sends every event of a batch (Direct mode) and returns nil when the sink, or the dead letter sink, has
+// accepted all. Events of one message go out in order, others at the same time. Those that were delivered when the
+// batch came before are not sent again.
 func (h *Handler) deliver(ctx context.Context, route *Route, events []mandrill.Event) error {
-	if len(events) == 0 {
+	parcels := h.parcels(route, events)
+	if len(parcels) == 0 {
 		return nil
+	}
+	items := make([]*sink.Item, len(parcels))
+	for i := range parcels {
+		items[i] = &parcels[i].Item
 	}
 	bounded, cancel := context.WithTimeout(ctx, directTimeout)
 	defer cancel()
-	group, sending := errgroup.WithContext(bounded)
-	group.SetLimit(directConcurrency)
-	refusals := make(chan error, len(events))
-	for _, lane := range lanes(events) {
-		group.Go(func() error {
-			for _, item := range lane {
-				if sending.Err() != nil {
-					return sending.Err()
-				}
-				if err := h.send(sending, route, item); sink.Temporary(err) {
-					return err
-				} else if err != nil {
-					refusals <- err
-				}
-			}
-			return nil
-		})
-	}
-	err := group.Wait()
-	close(refusals)
-	for refusal := range refusals {
-		err = errors.Join(refusal, err)
-		break // one is enough for the log
-	}
+	h.attempt(bounded, route.delivery, items)
+	left := h.settle(parcels)
 	switch {
-	case err == nil:
+	case len(left) == 0:
 		return nil
 	case ctx.Err() != nil:
 		return &Error{KindAborted, ctx.Err()}
 	}
-	return &Error{KindSinkRefused, err}
+	return &Error{KindSinkRefused, reason(left)}
 }
 
-// item is an event with the id of its CloudEvent.
-type item struct {
-	event mandrill.Event
-	id    string
+// parcel is an event on its way.
+type parcel struct {
+	sink.Item
+	key   memoryKey
+	label string // the event's type in metrics
 }
 
-// lanes groups events that must go out in order: those of one message. Ids are given in the batch's order.
-func lanes(events []mandrill.Event) [][]item {
+// parcels maps the events that are not remembered. Ids are given in the batch's order.
+func (h *Handler) parcels(route *Route, events []mandrill.Event) []parcel {
 	seen := make(map[string]int, len(events))
-	byMessage := make(map[string]int, len(events))
-	var grouped [][]item
+	list := make([]parcel, 0, len(events))
 	for _, event := range events {
-		next := item{event, eventID(event.Raw, seen)}
-		at, known := byMessage[event.MessageID]
-		if known && event.MessageID != "" {
-			grouped[at] = append(grouped[at], next)
+		id := eventID(event.Raw, seen)
+		next := parcel{key: keyOf(route, id)}
+		_, next.label = typeOf(event)
+		if h.delivered.has(next.key) {
+			h.metrics.events.WithLabelValues(next.label, "remembered").Inc()
 			continue
 		}
-		byMessage[event.MessageID] = len(grouped)
-		grouped = append(grouped, []item{next})
+		ce := route.cloudEvent(event, id)
+		next.Event, next.Order = &ce, event.MessageID
+		list = append(list, next)
 	}
-	return grouped
+	return list
 }
 
-func (h *Handler) send(ctx context.Context, route *Route, next item) error {
-	_, label := typeOf(next.event)
-	event := route.cloudEvent(next.event, next.id)
-	err := h.sender.Send(ctx, route.target, &event)
-	outcome := "accepted"
-	if err != nil {
-		outcome = "failed"
+// attempt makes passes until everything is settled, or nothing can be gained in the time that there is. A batch that
+// finds the sink's circuit open does not wait: Mandrill's connection is not for that.
+func (h *Handler) attempt(ctx context.Context, delivery sink.Delivery, items []*sink.Item) {
+	for {
+		h.sender.Pass(ctx, delivery, items)
+		pause, again := delivery.Next(items)
+		if deadline, _ := ctx.Deadline(); !again || untried(items) || time.Until(deadline) <= pause {
+			return
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
 	}
-	h.metrics.events.WithLabelValues(label, outcome).Inc()
-	return err
+}
+
+func untried(items []*sink.Item) bool {
+	for _, item := range items {
+		if item.Attempts > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// settle remembers and counts what has become of the events, and returns those that were not delivered.
+func (h *Handler) settle(parcels []parcel) []*sink.Item {
+	var left []*sink.Item
+	for i := range parcels {
+		next := &parcels[i]
+		outcome := "failed"
+		switch next.State {
+		case sink.Accepted:
+			outcome = "accepted"
+		case sink.DeadLettered:
+			outcome = "dead letter"
+		default:
+			left = append(left, &next.Item)
+		}
+		if next.Settled() {
+			h.delivered.add(next.key)
+		}
+		h.metrics.events.WithLabelValues(next.label, outcome).Inc()
+	}
+	return left
+}
+
+// reason is one of the causes, which is enough for the log.
+func reason(left []*sink.Item) error {
+	for _, item := range left {
+		switch {
+		case item.DeadLetterErr != nil:
+			return fmt.Errorf("%d events are left: %w; and the dead letter sink: %w", len(left), item.Err, item.DeadLetterErr)
+		case item.Err != nil:
+			return fmt.Errorf("%d events are left: %w", len(left), item.Err)
+		}
+	}
+	return context.DeadlineExceeded // nothing was sent at all
 }

@@ -6,14 +6,12 @@ import (
 	"net/http"
 	"time"
 
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
-
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// Sender sends one CloudEvent to a sink. A returned [sink.Error] says whether it is worth trying again.
+// Sender makes one attempt to deliver each item that is not settled. [sink.Sender] is one.
 type Sender interface {
-	Send(ctx context.Context, target sink.Target, event *cloudevents.Event) error
+	Pass(ctx context.Context, delivery sink.Delivery, items []*sink.Item)
 }
 
 // SignatureObserver is told of each route that a batch with a bad signature may have been for.
@@ -43,6 +41,7 @@ type Handler struct {
 	logger       *slog.Logger
 	maxBodyBytes int64
 	inflight     *budget
+	delivered    *memory
 	now          func() time.Time
 }
 
@@ -50,7 +49,7 @@ type Handler struct {
 func NewHandler(options Options) *Handler {
 	h := &Handler{
 		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, signatures: options.Signatures,
-		logger: options.Logger, maxBodyBytes: options.MaxBodyBytes, now: options.Now,
+		logger: options.Logger, maxBodyBytes: options.MaxBodyBytes, delivered: newMemory(memorySize), now: options.Now,
 	}
 	if options.MaxInflightBytes == 0 {
 		options.MaxInflightBytes = DefaultMaxInflightBytes

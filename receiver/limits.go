@@ -29,8 +29,6 @@ const (
 	// directTimeout bounds a batch in Direct mode, so that a sink that hangs costs Mandrill one connection for
 	// that long and not for a thousand timeouts.
 	directTimeout = routes.MaxDirectTimeout
-	// directConcurrency is how many events of one batch are sent at once in Direct mode.
-	directConcurrency = 32
 	// defaultSinkTimeout bounds one request to a sink when the route does not say.
 	defaultSinkTimeout = 10 * time.Second
 	// maxAttribute is the longest value that becomes a CloudEvents attribute, and so an HTTP header.

@@ -1,9 +1,15 @@
 package receiver
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
 
 // Metrics of the receiver. Labels are from closed sets.
 type Metrics struct {
+	Sinks *sink.Metrics // for the sender
+
 	requests *prometheus.CounterVec
 	duration prometheus.Histogram
 	inflight prometheus.Gauge
@@ -16,6 +22,7 @@ type Metrics struct {
 // NewMetrics makes the metrics and registers them.
 func NewMetrics(registerer prometheus.Registerer) *Metrics {
 	m := &Metrics{
+		Sinks: sink.NewMetrics(registerer),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mandrill_receiver_requests_total", Help: "Requests by outcome; all but accepted and probe were refused.",
 		}, []string{"outcome"}),
@@ -25,7 +32,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		}),
 		inflight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mandrill_receiver_requests_inflight", Help: "Requests that are being answered."}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mandrill_receiver_events_total", Help: "Attempts to send an event to its sink, by CloudEvents type and outcome.",
+			Name: "mandrill_receiver_events_total", Help: "Events of verified batches, by CloudEvents type and what became of them.",
 		}, []string{"type", "outcome"}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mandrill_receiver_routes_loads_total", Help: "Routes documents loaded, by outcome; a failed one changed nothing.",

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"cmp"
 	"crypto/subtle"
 	"fmt"
 	"log/slog"
@@ -20,9 +21,9 @@ import (
 // Route is a route of the document, ready for use.
 type Route struct {
 	routes.Route
-	user   *url.Userinfo // demanded of requests when not nil
-	query  url.Values    // parameters demanded of requests
-	target sink.Target
+	user     *url.Userinfo // demanded of requests when not nil
+	query    url.Values    // parameters demanded of requests
+	delivery sink.Delivery
 }
 
 // Table is a set of routes by path.
@@ -40,16 +41,43 @@ func NewTable(document *routes.Document) (*Table, error) {
 			return nil, fmt.Errorf("route %q: url cannot be parsed", entry.Name) // the cause quotes the URL
 		}
 		route := &Route{Route: entry, user: registered.User, query: registered.Query()}
-		route.target = sink.Target{URI: entry.Sink.URI, CACerts: entry.Sink.CACerts, Audience: entry.Sink.Audience, Timeout: defaultSinkTimeout}
-		if entry.Delivery.Timeout != "" {
-			if route.target.Timeout, err = routes.ParseDuration(entry.Delivery.Timeout); err != nil {
-				return nil, fmt.Errorf("route %q: delivery.timeout: %w", entry.Name, err)
-			}
+		if route.delivery, err = deliveryOf(entry); err != nil {
+			return nil, fmt.Errorf("route %q: %w", entry.Name, err)
 		}
 		path := pathOf(registered)
 		table.byPath[path] = append(table.byPath[path], route)
 	}
 	return table, nil
+}
+
+// deliveryOf prepares how a route's events are sent.
+func deliveryOf(route routes.Route) (sink.Delivery, error) {
+	said := route.Delivery
+	timeout, backoff := defaultSinkTimeout, time.Duration(0)
+	for name, value := range map[string]struct {
+		text string
+		into *time.Duration
+	}{"timeout": {said.Timeout, &timeout}, "backoffDelay": {said.BackoffDelay, &backoff}} {
+		if value.text == "" {
+			continue
+		}
+		var err error
+		if *value.into, err = routes.ParseDuration(value.text); err != nil {
+			return sink.Delivery{}, fmt.Errorf("delivery.%s: %w", name, err)
+		}
+	}
+	target := func(to routes.Sink) sink.Target {
+		return sink.Target{URI: to.URI, CACerts: to.CACerts, Audience: to.Audience, Timeout: timeout}
+	}
+	delivery := sink.Delivery{Target: target(route.Sink), Mode: sink.ContentMode(cmp.Or(said.ContentMode, string(sink.Binary)))}
+	if said.Retry != nil {
+		delivery.Retry = &sink.Retry{Max: *said.Retry, Linear: said.BackoffPolicy == routes.BackoffLinear, Backoff: backoff}
+	}
+	if said.DeadLetterSink != nil {
+		deadLetter := target(*said.DeadLetterSink)
+		delivery.DeadLetter = &deadLetter
+	}
+	return delivery, nil
 }
 
 func pathOf(u *url.URL) string {

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
@@ -260,30 +260,51 @@ func TestWatchFile(t *testing.T) {
 	}
 }
 
-// targets remembers where events were to go.
-type targets chan sink.Target
+// deliveries remembers how events were to be sent.
+type deliveries chan sink.Delivery
 
-func (t targets) Send(_ context.Context, target sink.Target, _ *cloudevents.Event) error {
-	t <- target
-	return nil
+func (d deliveries) Pass(_ context.Context, delivery sink.Delivery, items []*sink.Item) {
+	for _, item := range items {
+		item.State = sink.Accepted
+	}
+	d <- delivery
 }
 
 // What the document says of a sink reaches whoever sends.
-func TestTarget(t *testing.T) {
+func TestDelivery(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	document := f.document()
-	document.Routes[0].Sink = routes.Sink{URI: "https://sink.example/x", Audience: "who"}
-	document.Routes[0].Delivery.Timeout = "PT7S"
-	f.load(t, document)
-	sent := make(targets, 1)
-	handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Metrics: f.routes.Metrics, Logger: f.routes.Logger, Sender: sent})
-	response := httptest.NewRecorder()
-	if handler.ServeHTTP(response, f.requestTo(t, "/mandrill/shop", plainURL, signingKey, `[{"event":"open"}]`)); response.Code != http.StatusOK {
-		t.Fatalf("status %d", response.Code)
-	}
-	want := sink.Target{URI: "https://sink.example/x", Audience: "who", Timeout: 7 * time.Second}
-	if got := <-sent; got != want {
-		t.Errorf("the target is %+v, want %+v", got, want)
+	for name, test := range map[string]struct {
+		sink routes.Sink
+		said routes.Delivery
+		want sink.Delivery
+	}{
+		"nothing": {routes.Sink{URI: "https://sink.example/x"}, routes.Delivery{}, sink.Delivery{
+			Target: sink.Target{URI: "https://sink.example/x", Timeout: 10 * time.Second}, Mode: sink.Binary,
+		}},
+		"everything": {routes.Sink{URI: "https://sink.example/x", Audience: "who"}, routes.Delivery{
+			ContentMode: "Batched", Timeout: "PT7S", Retry: new(3), BackoffPolicy: "linear", BackoffDelay: "PT0.5S",
+			DeadLetterSink: &routes.Sink{URI: "https://dead.example", Audience: "them"},
+		}, sink.Delivery{
+			Target: sink.Target{URI: "https://sink.example/x", Audience: "who", Timeout: 7 * time.Second}, Mode: sink.Batched,
+			Retry:      &sink.Retry{Max: 3, Linear: true, Backoff: time.Second / 2},
+			DeadLetter: &sink.Target{URI: "https://dead.example", Audience: "them", Timeout: 7 * time.Second},
+		}},
+		"no retry": {routes.Sink{URI: "https://sink.example/x"}, routes.Delivery{Retry: new(0)}, sink.Delivery{
+			Target: sink.Target{URI: "https://sink.example/x", Timeout: 10 * time.Second}, Mode: sink.Binary, Retry: &sink.Retry{},
+		}},
+	} {
+		document := f.document()
+		document.Routes[0].Sink, document.Routes[0].Delivery = test.sink, test.said
+		f.load(t, document)
+		sent := make(deliveries, 1)
+		handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Metrics: f.routes.Metrics, Logger: f.routes.Logger, Sender: sent})
+		response := httptest.NewRecorder()
+		if handler.ServeHTTP(response, f.requestTo(t, "/mandrill/shop", plainURL, signingKey, `[{"event":"open"}]`)); response.Code != http.StatusOK {
+			t.Fatalf("%s: status %d", name, response.Code)
+		}
+		if diff := cmp.Diff(test.want, <-sent); diff != "" {
+			t.Errorf("%s: delivery (-want +got):\n%s", name, diff)
+		}
 	}
 }

@@ -41,6 +41,7 @@ type options struct {
 	listen, metricsListen string
 	maxInflightBytes      int64
 	maxBodyBytes          int64
+	sinkConcurrency       int
 	logLevel              slog.Level
 }
 
@@ -67,6 +68,7 @@ func parseFlags(args []string) (options, error) {
 	o.tokens = map[string]string{}
 	flags.Func("oidc-token", "AUDIENCE=FILE with the OIDC token for sinks that ask for one, read again when it is renewed; once for each audience", o.addToken)
 	flags.StringVar(&o.sinkHosts, "allow-sink-hosts", "", "comma-separated hosts to allow as sinks though they are loopback, link-local or a metadata service; with --config all are allowed")
+	flags.IntVar(&o.sinkConcurrency, "sink-concurrency", sink.DefaultConcurrency, "requests to one sink at the same time, fewer while it is overloaded")
 	flags.Int64Var(&o.maxBodyBytes, "max-body-bytes", receiver.DefaultMaxBodyBytes, "largest body of a request; inbound mail with attachments is large")
 	flags.Int64Var(&o.maxInflightBytes, "max-inflight-bytes", receiver.DefaultMaxInflightBytes, "memory for the bodies of all requests together; what finds no room within 5 s is answered with 503")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
@@ -88,6 +90,9 @@ func parseFlags(args []string) (options, error) {
 	}
 	if o.maxInflightBytes < 2*o.maxBodyBytes {
 		return o, errors.New("--max-inflight-bytes must be at least twice --max-body-bytes, because a body is copied while its buffer grows")
+	}
+	if o.sinkConcurrency <= 0 {
+		return o, errors.New("--sink-concurrency must be positive")
 	}
 	if parsed, err := url.Parse(o.operatorURL); o.operatorURL != "" && (err != nil || parsed.Hostname() == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
 		return o, errors.New("--operator-url must be an absolute http or https URL")
@@ -127,7 +132,7 @@ func run(ctx context.Context, args []string) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := receiver.NewMetrics(registry)
 	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
-	handling := receiver.Options{Routes: loaded, Sender: newSender(o), Metrics: metrics, Logger: logger, MaxBodyBytes: o.maxBodyBytes, MaxInflightBytes: o.maxInflightBytes}
+	handling := receiver.Options{Routes: loaded, Sender: newSender(o, metrics), Metrics: metrics, Logger: logger, MaxBodyBytes: o.maxBodyBytes, MaxInflightBytes: o.maxInflightBytes}
 	var hinter *receiver.Hinter
 	if o.operatorURL != "" {
 		hinter = receiver.NewHinter(receiver.HinterOptions{URL: o.operatorURL, Metrics: metrics, Logger: logger})
@@ -182,9 +187,13 @@ func serve(ctx context.Context, webhooks func(context.Context) error, parts ...f
 	return group.Wait()
 }
 
-// newSender returns what sends to sinks. Routes in the cluster are written by its users, who must not use the
+func newSender(o options, metrics *receiver.Metrics) *sink.Sender {
+	return sink.NewSender(sink.Options{Poster: newClient(o), Concurrency: o.sinkConcurrency, Metrics: metrics.Sinks})
+}
+
+// newClient returns what makes requests to sinks. Routes in the cluster are written by its users, who must not use the
 // receiver to reach what only it can; a file is the administrator's own, and its sinks may be on this machine.
-func newSender(o options) *sink.Client {
+func newClient(o options) *sink.Client {
 	tokens := &sink.Tokens{Files: o.tokens}
 	if o.config != "" {
 		return &sink.Client{Tokens: tokens}

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
-
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -26,6 +24,8 @@ func TestFlags(t *testing.T) {
 		{[]string{file, "--max-body-bytes=0"}, "must be positive"},
 		{[]string{file, "--max-body-bytes=1000", "--max-inflight-bytes=2000"}, ""},
 		{[]string{file, "--max-inflight-bytes=104857600"}, "at least twice --max-body-bytes"},
+		{[]string{file, "--sink-concurrency=1"}, ""},
+		{[]string{file, "--sink-concurrency=0"}, "--sink-concurrency must be positive"},
 		{[]string{file, "x"}, "unexpected argument"},
 		{[]string{file, "--oidc-token=a/b=main.go", "--oidc-token=c=main.go"}, ""},
 		{[]string{file, "--oidc-token=a"}, "not of the form AUDIENCE=FILE"},
@@ -66,11 +66,7 @@ func TestSinksOnThisMachine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		event := cloudevents.New()
-		event.SetID("1")
-		event.SetSource("/s")
-		event.SetType("t")
-		err = newSender(o).Send(t.Context(), sink.Target{URI: server.URL, Timeout: 10 * time.Second}, &event)
+		err = newClient(o).Post(t.Context(), sink.Target{URI: server.URL, Timeout: 10 * time.Second}, sink.Payload{})
 		if (err != nil) != test.refused || sink.Temporary(err) {
 			t.Errorf("%v: got error %v, want a final one: %t", test.args, err, test.refused)
 		}

@@ -9,16 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/cloudevents/sdk-go/v2/binding"
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
-	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 )
 
 const (
@@ -28,6 +26,8 @@ const (
 	idleTimeout = 50 * time.Second
 	// maxDrain is how much of an answer is read so that its connection can be used again.
 	maxDrain = 64 << 10
+	// maxRetryAfter bounds how long a sink may ask to be left alone: Mandrill comes again a little later.
+	maxRetryAfter = 10 * time.Minute
 )
 
 // Target is a sink and how to talk to it.
@@ -39,7 +39,7 @@ type Target struct {
 	Audience string
 }
 
-// Client sends CloudEvents. Its zero value is ready, and it is safe for concurrent use.
+// Client makes requests to sinks. Its zero value is ready, and it is safe for concurrent use.
 type Client struct {
 	// Refuse tells which addresses no sink may have, whatever its name; nil: none.
 	Refuse func(netip.Addr) bool
@@ -62,18 +62,15 @@ type way struct {
 	guarded bool
 }
 
-// Send posts one event in binary content mode. It returns nil when the sink answered 2xx, else an [*Error].
-func (c *Client) Send(ctx context.Context, target Target, event *cloudevents.Event) error {
+// Post makes one attempt. It returns nil when the sink answered 2xx, else an [*Error].
+func (c *Client) Post(ctx context.Context, target Target, payload Payload) error {
 	ctx, cancel := context.WithTimeout(ctx, target.Timeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.URI, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.URI, payload.reader())
 	if err != nil {
-		return &Error{Err: errors.New("the sink's address is no URL")}
+		return &Error{Err: errors.New("the sink's address is no URL"), final: true}
 	}
-	if err := cehttp.WriteRequest(binding.WithForceBinary(ctx), binding.ToMessage(event), request); err != nil {
-		return &Error{Err: fmt.Errorf("encoding the event: %w", err)}
-	}
-	escapeAttributes(request.Header)
+	maps.Copy(request.Header, payload.Header)
 	if target.Audience != "" {
 		if err := c.authorize(request, target.Audience); err != nil {
 			return err
@@ -85,14 +82,40 @@ func (c *Client) Send(ctx context.Context, target Target, event *cloudevents.Eve
 	}
 	response, err := client.Do(request)
 	if errors.Is(err, errLocal) {
-		return &Error{Err: errLocal}
+		return &Error{Err: errLocal, final: true}
 	}
 	if err != nil {
-		return &Error{Err: withoutURL(err), temporary: true}
+		return &Error{Err: withoutURL(err)}
 	}
-	_, _ = io.CopyN(io.Discard, response.Body, maxDrain) // what the sink says is not for us
+	err = answered(response)
 	_ = response.Body.Close()
-	return classify(response.StatusCode)
+	return err
+}
+
+// answered reads an answer so far that its connection can be used again.
+func answered(response *http.Response) error {
+	if response.StatusCode >= 200 && response.StatusCode < 300 {
+		_, _ = io.CopyN(io.Discard, response.Body, maxDrain) // what the sink says is not for us
+		return nil
+	}
+	said, _ := io.ReadAll(io.LimitReader(response.Body, maxDrain)) // a part will do
+	refusal := &Error{Status: response.StatusCode, Answer: presentable(said)}
+	if refusal.Temporary() {
+		refusal.After = retryAfter(response.Header.Get("Retry-After"), time.Now())
+	}
+	return refusal
+}
+
+// retryAfter reads the header of this name: seconds or a date. It is 0 without one that can be read.
+func retryAfter(text string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
+	}
+	date, err := http.ParseTime(text)
+	if err != nil {
+		return 0
+	}
+	return min(max(date.Sub(now), 0), maxRetryAfter)
 }
 
 // authorize adds the token for an audience. That there is none may pass: somebody puts it there.
@@ -103,7 +126,7 @@ func (c *Client) authorize(request *http.Request, audience string) error {
 	}
 	token, err := tokens.Token(audience)
 	if err != nil {
-		return &Error{Err: err, temporary: true}
+		return &Error{Err: err}
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
 	return nil
@@ -117,7 +140,7 @@ func (c *Client) client(caCerts string, request *http.Request) (*http.Client, er
 	}
 	proxy, err := find(request)
 	if err != nil { // its text has the address
-		return nil, &Error{Err: errors.New("the proxy's address is no URL"), temporary: true}
+		return nil, &Error{Err: errors.New("the proxy's address is no URL")}
 	}
 	key := way{caCerts: sha256.Sum256([]byte(caCerts)), guarded: c.guarded(request, proxy)}
 	if proxy != nil {
@@ -139,10 +162,10 @@ func (c *Client) client(caCerts string, request *http.Request) (*http.Client, er
 	if caCerts != "" {
 		roots, err := x509.SystemCertPool()
 		if err != nil {
-			return nil, &Error{Err: fmt.Errorf("reading the system's certificates: %w", err)}
+			return nil, &Error{Err: fmt.Errorf("reading the system's certificates: %w", err), final: true}
 		}
 		if !roots.AppendCertsFromPEM([]byte(caCerts)) {
-			return nil, &Error{Err: errors.New("the sink's CACerts hold no certificate")}
+			return nil, &Error{Err: errors.New("the sink's CACerts hold no certificate"), final: true}
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	}
@@ -155,41 +178,6 @@ func (c *Client) client(caCerts string, request *http.Request) (*http.Client, er
 	}
 	c.clients[key] = client
 	return client, nil
-}
-
-// escapeAttributes percent-encodes what HTTP cannot carry or a reader would misread: everything beyond ASCII,
-// quotes and percent signs. The SDK writes attributes as they are. Spaces stay, because the SDK, and so
-// Knative, does not decode them.
-func escapeAttributes(header http.Header) {
-	for name, values := range header {
-		if !strings.HasPrefix(name, "Ce-") {
-			continue
-		}
-		for i, value := range values {
-			values[i] = escape(value)
-		}
-	}
-}
-
-func escape(value string) string {
-	var out []byte
-	for i := range len(value) {
-		c := value[i]
-		if plain := c >= ' ' && c < 0x7f && c != '"' && c != '%'; plain {
-			if out != nil {
-				out = append(out, c)
-			}
-			continue
-		}
-		if out == nil {
-			out = append(make([]byte, 0, len(value)+16), value[:i]...)
-		}
-		out = fmt.Appendf(out, "%%%02X", c)
-	}
-	if out == nil {
-		return value
-	}
-	return string(out)
 }
 
 // withoutURL takes the sink's URL, which may hold a secret, out of a transport error.

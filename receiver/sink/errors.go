@@ -4,13 +4,25 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
 )
+
+// maxAnswer is how much of what a sink says is kept for a dead letter: as much as Knative keeps.
+const maxAnswer = 1024
 
 // Error says why a sink did not accept an event.
 type Error struct {
-	Status    int   // 0 when there was no answer
-	Err       error // when there was no answer
-	temporary bool
+	Status int    // 0 when there was no answer
+	Err    error  // when there was no answer
+	Answer string // what the sink said, fit for an attribute, at most 1024 bytes: for dead letters, and not for logs
+	// After is how long nothing must be sent to the sink, because it said so, or because it does not work.
+	After time.Duration
+
+	final  bool // it cannot be otherwise later
+	unsent bool // nothing was sent
 }
 
 func (e *Error) Error() string {
@@ -23,10 +35,19 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Temporary tells whether the same event may be accepted later.
-func (e *Error) Temporary() bool { return e.temporary }
+// Temporary tells whether the same event may be accepted later. It follows Knative: 404, 408, 409, 429, 5xx and no answer
+// may pass; the rest is final.
+func (e *Error) Temporary() bool {
+	switch e.Status {
+	case 0:
+		return !e.final
+	case http.StatusNotFound, http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
+		return true
+	}
+	return e.Status >= http.StatusInternalServerError
+}
 
-// Temporary tells whether an error of [Client.Send] may pass. An error of another make may.
+// Temporary tells whether an error may pass. An error of another make may.
 func Temporary(err error) bool {
 	if refusal := new(Error); errors.As(err, &refusal) {
 		return refusal.Temporary()
@@ -34,14 +55,39 @@ func Temporary(err error) bool {
 	return err != nil
 }
 
-// classify follows Knative: 2xx is accepted; 404, 408, 409, 429 and 5xx may pass; the rest is final.
-func classify(status int) error {
-	switch {
-	case status >= 200 && status < 300:
-		return nil
-	case status >= http.StatusInternalServerError, status == http.StatusNotFound, status == http.StatusRequestTimeout,
-		status == http.StatusConflict, status == http.StatusTooManyRequests:
-		return &Error{Status: status, temporary: true}
+// details returns the error as an [Error], empty when it is none.
+func details(err error) *Error {
+	refusal := new(Error)
+	errors.As(err, &refusal)
+	return refusal
+}
+
+// timeout tells whether the answer did not come in time.
+func (e *Error) timeout() bool {
+	var timeout interface{ Timeout() bool }
+	return errors.As(e.Err, &timeout) && timeout.Timeout()
+}
+
+// overloaded tells whether a sink may have failed because too much was asked of it.
+func (e *Error) overloaded() bool {
+	return e.timeout() || e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable
+}
+
+// presentable makes a text fit for an attribute of a CloudEvent, and so for a header: valid, in one line, bounded.
+func presentable(text []byte) string {
+	visible := strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) || unicode.IsSpace(c) {
+			return ' '
+		}
+		return c
+	}, strings.ToValidUTF8(string(text), "?"))
+	visible = strings.Join(strings.Fields(visible), " ")
+	if len(visible) <= maxAnswer {
+		return visible
 	}
-	return &Error{Status: status}
+	end := maxAnswer
+	for !utf8.RuneStart(visible[end]) {
+		end--
+	}
+	return visible[:end]
 }

@@ -116,7 +116,7 @@ func startReceiver(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := receiver.NewHandler(receiver.Options{Routes: loaded, Sender: &sink.Client{}, Metrics: metrics, Logger: logger})
+	handler := receiver.NewHandler(receiver.Options{Routes: loaded, Sender: sink.NewSender(sink.Options{}), Metrics: metrics, Logger: logger})
 	server := &receiver.Server{Listener: listener, Handler: handler, Logger: logger}
 	background(t, "receiver", server.Serve)
 	background(t, "routes", func(ctx context.Context) error {

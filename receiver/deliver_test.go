@@ -1,0 +1,392 @@
+package receiver_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+const (
+	sinkURI = "http://robot:s3ntinel@sink.example/in?key=s3ntinel"
+	deadURI = "http://dead.example/s3ntinel"
+)
+
+// network is all sinks there are. It is given what an event's type ends in, and answers as it is told.
+type network struct {
+	mu     sync.Mutex
+	begin  time.Time
+	sent   []string
+	answer func(host, event string) error
+}
+
+func (n *network) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
+	host, _, _ := strings.Cut(strings.TrimPrefix(target.URI[strings.LastIndex(target.URI, "//")+2:], "robot:s3ntinel@"), ".")
+	event := strings.TrimPrefix(payload.Header.Get("Ce-Type"), "com.mandrill.message.")
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sent = append(n.sent, fmt.Sprintf("%gs %s %s", time.Since(n.begin).Seconds(), host, event))
+	if n.answer == nil {
+		return nil
+	}
+	return n.answer(host, event)
+}
+
+// direct is a receiver in a bubble, where time passes at once.
+type direct struct {
+	*network
+	t        *testing.T
+	handler  http.Handler
+	registry *prometheus.Registry
+	log      *lockedBuffer
+	routes   *receiver.Routes
+}
+
+func newDirect(t *testing.T, delivery routes.Delivery) *direct {
+	t.Helper()
+	d := &direct{network: &network{begin: time.Now()}, t: t, registry: prometheus.NewRegistry(), log: &lockedBuffer{}}
+	metrics := receiver.NewMetrics(d.registry)
+	logger := slog.New(slog.NewJSONHandler(d.log, nil))
+	d.routes = &receiver.Routes{Logger: logger, Metrics: metrics}
+	d.load(routes.Route{Name: "shop/a", URL: plainURL, Keys: []string{signingKey}, Source: "/s", Sink: routes.Sink{URI: sinkURI}, Delivery: delivery})
+	sender := sink.NewSender(sink.Options{Poster: d.network, Metrics: metrics.Sinks})
+	d.handler = receiver.NewHandler(receiver.Options{Routes: d.routes, Sender: sender, Metrics: metrics, Logger: logger})
+	return d
+}
+
+func (d *direct) load(list ...routes.Route) {
+	d.t.Helper()
+	data, err := (&routes.Document{Routes: list}).Encode()
+	if err == nil {
+		err = d.routes.Load("routes", data)
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// post posts a batch as Mandrill does, of events like "open a": a name and the message. It returns the status, what was
+// sent meanwhile, and how long it took.
+func (d *direct) post(events ...string) (status int, sent []string, took time.Duration) {
+	d.t.Helper()
+	var batch [][]byte
+	for _, event := range events {
+		name, id, _ := strings.Cut(event, " ")
+		batch = append(batch, fmt.Appendf(nil, `{"event":%q,"_id":%q,"s3ntinel":1}`, name, id))
+	}
+	request, err := mandrilltest.NewRequest(d.t.Context(), plainURL, plainURL, signingKey, mandrilltest.Batch(batch...))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.begin, d.sent = time.Now(), nil
+	response := httptest.NewRecorder()
+	d.handler.ServeHTTP(response, request)
+	if log := d.log.String(); strings.Contains(log, "s3ntinel") {
+		d.t.Errorf("the log holds a secret, a payload or an address:\n%s", log)
+	}
+	return response.Code, d.sent, time.Since(d.begin)
+}
+
+func (d *direct) want(name string, status int, sent []string, events ...string) {
+	d.t.Helper()
+	gotStatus, gotSent, _ := d.post(events...)
+	slices.Sort(gotSent)
+	slices.Sort(sent)
+	if diff := cmp.Diff(sent, gotSent); gotStatus != status || diff != "" {
+		d.t.Errorf("%s: status %d, want %d; sent (-want +got):\n%s", name, gotStatus, status, diff)
+	}
+}
+
+func (d *direct) wantEvents(want map[string]float64) {
+	d.t.Helper()
+	families, err := d.registry.Gather()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, family := range families {
+		if family.GetName() != "mandrill_receiver_events_total" {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			for _, label := range metric.GetLabel() {
+				if label.GetName() == "outcome" {
+					got[label.GetValue()] += metric.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		d.t.Errorf("events (-want +got):\n%s", diff)
+	}
+	if text := fmt.Sprint(families); strings.Contains(text, "s3ntinel") {
+		d.t.Errorf("the metrics hold a secret, a payload or an address:\n%s", text)
+	}
+}
+
+func failing(err error, events ...string) func(string, string) error {
+	return func(host, event string) error {
+		if host == "sink" && slices.Contains(events, event) {
+			return err
+		}
+		return nil
+	}
+}
+
+func (n *network) set(answer func(host, event string) error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.answer = answer
+}
+
+// A batch that comes again sends only what was not delivered.
+func TestOnlyTheRestIsSentAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDirect(t, routes.Delivery{})
+		batch := []string{"send a", "open a", "click a", "send b", "open b"}
+		d.set(failing(&sink.Error{Status: 500}, "open"))
+		d.want("first", http.StatusBadGateway, []string{"0s sink send", "0s sink open", "0s sink send", "0s sink open"}, batch...)
+		time.Sleep(25 * time.Minute)
+		d.want("second", http.StatusBadGateway, []string{"0s sink open", "0s sink open"}, batch...)
+		d.set(nil)
+		d.want("third", http.StatusOK, []string{"0s sink open", "0s sink open", "0s sink click"}, batch...)
+		d.want("fourth", http.StatusOK, nil, batch...)
+		d.want("another", http.StatusOK, []string{"0s sink spam"}, "spam a", "open a")
+		d.wantEvents(map[string]float64{"accepted": 6, "failed": 6, "remembered": 2 + 2 + 5 + 1})
+		time.Sleep(9*time.Hour - time.Minute)
+		d.want("after nearly nine hours", http.StatusOK, nil, "spam a")
+		time.Sleep(18 * time.Hour)
+		d.want("after a day", http.StatusOK, []string{"0s sink spam"}, "spam a")
+	})
+}
+
+// The memory is the webhook's: of its route for an earlier URL, and not of another one.
+func TestMemoryIsTheWebhooks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDirect(t, routes.Delivery{})
+		route := func(name, url string) routes.Route {
+			return routes.Route{Name: name, URL: url, Keys: []string{signingKey}, Source: "/s", Sink: routes.Sink{URI: sinkURI}}
+		}
+		d.want("first", http.StatusOK, []string{"0s sink open"}, "open a")
+		d.load(route("shop/a", "https://new.example/"), route("shop/a~1", plainURL))
+		d.want("its earlier URL", http.StatusOK, nil, "open a")
+		d.load(route("shop/b", plainURL))
+		d.want("another webhook", http.StatusOK, []string{"0s sink open"}, "open a")
+	})
+}
+
+func TestRetries(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		delivery routes.Delivery
+		fails    error
+		times    int
+		status   int
+		sent     []string
+		took     time.Duration
+	}{
+		"none by default": {routes.Delivery{}, &sink.Error{Status: 500}, 1, 502, []string{"0s sink open"}, 0},
+		"exponential": {routes.Delivery{Retry: new(3)}, &sink.Error{Status: 500}, 3, 200,
+			[]string{"0s sink open", "1s sink open", "3s sink open", "7s sink open", "7s sink click"}, 7 * time.Second},
+		"linear": {routes.Delivery{Retry: new(3), BackoffPolicy: "linear", BackoffDelay: "PT0.5S"}, errors.New("down"), 3, 200,
+			[]string{"0s sink open", "0.5s sink open", "1.5s sink open", "3s sink open", "3s sink click"}, 3 * time.Second},
+		"used up": {routes.Delivery{Retry: new(1)}, &sink.Error{Status: 500}, 9, 502, []string{"0s sink open", "1s sink open"}, time.Second},
+		"final":   {routes.Delivery{Retry: new(3)}, &sink.Error{Status: 400}, 9, 502, []string{"0s sink open", "0s sink click"}, 0},
+		"as long as the batch has": {routes.Delivery{Retry: new(100)}, &sink.Error{Status: 500}, 99, 502,
+			[]string{"0s sink open", "1s sink open", "3s sink open", "7s sink open", "15s sink open"}, 15 * time.Second},
+		"Retry-After": {routes.Delivery{Retry: new(1)}, &sink.Error{Status: 429, After: 5 * time.Second}, 1, 200,
+			[]string{"0s sink open", "5s sink open", "5s sink click"}, 5 * time.Second},
+		"Retry-After beyond the batch's time": {routes.Delivery{Retry: new(1)}, &sink.Error{Status: 429, After: time.Minute}, 1, 502,
+			[]string{"0s sink open"}, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDirect(t, test.delivery)
+			left := test.times
+			d.set(func(_, event string) error {
+				if left--; left >= 0 && event == "open" {
+					return test.fails
+				}
+				return nil
+			})
+			status, sent, took := d.post("open a", "click a")
+			if diff := cmp.Diff(test.sent, sent); status != test.status || took != test.took || diff != "" {
+				t.Errorf("%s: status %d after %s, want %d after %s; sent (-want +got):\n%s", name, status, took, test.status, test.took, diff)
+			}
+		})
+	}
+}
+
+func TestDeadLetters(t *testing.T) {
+	t.Parallel()
+	dead := &routes.Sink{URI: deadURI}
+	for name, test := range map[string]struct {
+		delivery routes.Delivery
+		answer   func(host, event string) error
+		status   int
+		sent     []string
+		outcomes map[string]float64
+	}{
+		"refused for good": {routes.Delivery{DeadLetterSink: dead}, failing(&sink.Error{Status: 422}, "open"), 200,
+			[]string{"0s sink open", "0s dead open", "0s sink click"}, map[string]float64{"accepted": 1, "dead letter": 1}},
+		"may pass, and no retries were said": {routes.Delivery{DeadLetterSink: dead}, failing(&sink.Error{Status: 500}, "open"), 502,
+			[]string{"0s sink open"}, map[string]float64{"failed": 2}},
+		"kept failing": {routes.Delivery{DeadLetterSink: dead, Retry: new(1)}, failing(&sink.Error{Status: 500}, "open"), 200,
+			[]string{"0s sink open", "1s sink open", "1s dead open", "1s sink click"}, map[string]float64{"accepted": 1, "dead letter": 1}},
+		"the dead letter sink fails": {routes.Delivery{DeadLetterSink: dead}, func(host, event string) error {
+			if event == "open" {
+				return &sink.Error{Status: map[string]int{"sink": 422, "dead": 500}[host]}
+			}
+			return nil
+		}, 502, []string{"0s sink open", "0s dead open", "0s sink click"}, map[string]float64{"accepted": 1, "failed": 1}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDirect(t, test.delivery)
+			d.set(test.answer)
+			d.want(name, test.status, test.sent, "open a", "click a")
+			d.wantEvents(test.outcomes)
+			if test.status == http.StatusOK {
+				d.want(name+", again", http.StatusOK, nil, "open a", "click a")
+			} else if log := d.log.String(); strings.Contains(strings.Join(test.sent, " "), "dead") && !strings.Contains(log, "422; and the dead letter sink: the sink answered with status 500") {
+				t.Errorf("%s: the log does not say why: %s", name, log)
+			}
+		})
+	}
+}
+
+// A sink that is down costs a batch no time once that is known, and what arrives after the pause is delivered.
+func TestOpenCircuit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDirect(t, routes.Delivery{Retry: new(5)})
+		var batch []string
+		for i := range 20 {
+			batch = append(batch, fmt.Sprint("open ", i))
+		}
+		d.set(func(string, string) error { return errors.New("down") })
+		if status, sent, took := d.post(batch...); status != http.StatusBadGateway || took > 30*time.Second || len(sent) > 40 {
+			t.Errorf("status %d after %s with %d requests", status, took, len(sent))
+		}
+		if status, sent, took := d.post(batch...); status != http.StatusBadGateway || took != 0 || len(sent) != 0 {
+			t.Errorf("while it is open: status %d after %s with %d requests, want 502 at once with none", status, took, len(sent))
+		}
+		time.Sleep(30 * time.Second)
+		d.set(nil)
+		if status, sent, took := d.post(batch...); status != http.StatusOK || took != 0 || len(sent) != 20 {
+			t.Errorf("after the pause: status %d after %s with %d requests", status, took, len(sent))
+		}
+	})
+}
+
+// Retries keep the order within a message, and do not hold up others.
+func TestOrderWithRetries(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"Binary", "Batched"} {
+		f := newFixture(t)
+		document := f.document()
+		document.Routes[0].Delivery = routes.Delivery{ContentMode: mode, Retry: new(10), BackoffDelay: "PT0.001S", BackoffPolicy: "linear"}
+		var mu sync.Mutex
+		tries, last := 0, map[string]int{}
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if tries++; tries%5 == 0 {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			for part := range strings.SplitSeq(string(body), `"n":`) {
+				var n int
+				var id string
+				if _, err := fmt.Sscanf(part, `%d,"_id":%q`, &n, &id); err != nil {
+					continue
+				}
+				if n != last[id]+1 {
+					t.Errorf("%s: event %d of %s after %d", mode, n, id, last[id])
+				}
+				last[id] = n
+			}
+		}))
+		t.Cleanup(server.Close)
+		document.Routes[0].Sink.URI = server.URL
+		f.load(t, document)
+		var batch [][]byte
+		for n := range 60 {
+			for _, id := range []string{"a", "b", "c"} {
+				batch = append(batch, fmt.Appendf(nil, `{"n":%d,"_id":%q,"event":"open"}`, n+1, id))
+			}
+		}
+		for try := 0; ; try++ {
+			response, _ := f.do(t, f.request(t, string(mandrilltest.Batch(batch...))))
+			if response.StatusCode == http.StatusOK {
+				break
+			}
+			if try == 20 {
+				t.Fatalf("%s: the batch did not come to its end: %v", mode, last)
+			}
+		}
+		if last["a"] != 60 || last["b"] != 60 || last["c"] != 60 {
+			t.Errorf("%s: delivered up to %v", mode, last)
+		}
+	}
+}
+
+// What is remembered is bounded by number.
+func TestMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	remembered, count := receiver.Remember(10, 100)
+	if count > 20 || remembered(99) != true || remembered(90) != true || remembered(0) {
+		t.Errorf("%d are remembered, of 100 in halves of 10", count)
+	}
+}
+
+// A sink's certificate, its content modes and its answers, over the wire.
+func TestBatchedOverTheWire(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var bodies []string
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || r.Header.Get("Content-Type") != "application/cloudevents-batch+json" {
+			t.Errorf("%v, %v", r.Header, err)
+		}
+		bodies = append(bodies, string(body))
+	}))
+	t.Cleanup(server.Close)
+	document := f.document()
+	document.Routes[0].Sink.URI, document.Routes[0].Delivery.ContentMode = server.URL, "Batched"
+	f.load(t, document)
+	elements := []string{`{"event":"open", "n":1e400,"s":"\/\u00e9"}`, `{"event":}`, `null`}
+	if response, _ := f.do(t, f.request(t, "["+strings.Join(elements, ",")+"]")); response.StatusCode != http.StatusOK {
+		t.Errorf("status %d", response.StatusCode)
+	}
+	if len(bodies) != 1 || !strings.Contains(bodies[0], `"data":`+elements[0]) || !strings.Contains(bodies[0], `"data_base64":"eyJldmVudCI6fQ=="`) || !strings.Contains(bodies[0], `"data":null`) {
+		t.Errorf("sent %q", bodies)
+	}
+	want := "# HELP mandrill_receiver_sink_requests_total Requests to sinks and dead letter sinks, by content mode and outcome.\n# TYPE mandrill_receiver_sink_requests_total counter\nmandrill_receiver_sink_requests_total{mode=\"Batched\",outcome=\"accepted\"} 1\n"
+	if err := testutil.GatherAndCompare(f.registry, strings.NewReader(want), "mandrill_receiver_sink_requests_total"); err != nil {
+		t.Error(err)
+	}
+}

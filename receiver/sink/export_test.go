@@ -1,0 +1,22 @@
+package sink
+
+import (
+	"context"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+)
+
+// Send posts an event in binary content mode.
+func (c *Client) Send(ctx context.Context, target Target, event *cloudevents.Event) error {
+	payload, err := binary(event)
+	if err != nil {
+		return err
+	}
+	return c.Post(ctx, target, payload)
+}
+
+// RetryAfter reads the header of this name.
+var RetryAfter = retryAfter
+
+// MaxAnswer is the longest answer in a dead letter.
+const MaxAnswer = maxAnswer

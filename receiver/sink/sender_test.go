@@ -1,0 +1,321 @@
+package sink_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+// fake is a network of sinks. It notes what reaches them, and when.
+type fake struct {
+	answer func(host, id string) error // default: accepted
+	takes  time.Duration
+
+	mu      sync.Mutex
+	begin   time.Time
+	sent    []string // seconds since the beginning, host, event
+	headers []map[string]string
+	now     int // requests under way
+	most    int
+}
+
+func (f *fake) Post(ctx context.Context, target sink.Target, payload sink.Payload) error {
+	f.mu.Lock()
+	if f.begin.IsZero() {
+		f.begin = time.Now()
+	}
+	id := payload.Header.Get("Ce-Id")
+	f.sent = append(f.sent, fmt.Sprintf("%g %s %s", time.Since(f.begin).Seconds(), target.URI, id))
+	headers := map[string]string{}
+	for name, values := range payload.Header {
+		headers[name] = values[0]
+	}
+	f.headers = append(f.headers, headers)
+	f.now++
+	f.most = max(f.most, f.now)
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		f.now--
+		f.mu.Unlock()
+	}()
+	if f.takes > 0 {
+		ctx, cancel := context.WithTimeout(ctx, target.Timeout)
+		defer cancel()
+		select {
+		case <-time.After(f.takes):
+		case <-ctx.Done():
+			return &sink.Error{Err: ctx.Err()}
+		}
+	}
+	f.mu.Lock()
+	answer := f.answer
+	f.mu.Unlock()
+	if answer == nil {
+		return nil
+	}
+	return answer(target.URI, id)
+}
+
+func (f *fake) set(answer func(host, id string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer = answer
+}
+
+func (f *fake) take() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	taken := f.sent
+	f.sent, f.headers = nil, nil
+	return taken
+}
+
+func status(status int) func(string, string) error {
+	return func(string, string) error { return &sink.Error{Status: status} }
+}
+
+func to(uri string) sink.Delivery {
+	return sink.Delivery{Target: sink.Target{URI: uri, Timeout: 10 * time.Second}, Mode: sink.Binary}
+}
+
+// items are events by name; a name is an order and a number.
+func items(names ...string) []*sink.Item {
+	list := make([]*sink.Item, len(names))
+	for i, name := range names {
+		event := newEvent()
+		event.SetID(name)
+		list[i] = &sink.Item{Event: event, Order: strings.TrimRight(name, "0123456789")}
+	}
+	return list
+}
+
+func many(n int) []*sink.Item {
+	list := make([]*sink.Item, n)
+	for i := range list {
+		event := newEvent()
+		event.SetID(strconv.Itoa(i))
+		list[i] = &sink.Item{Event: event}
+	}
+	return list
+}
+
+func states(list []*sink.Item) string {
+	var out []string
+	for _, item := range list {
+		name := map[sink.State]string{sink.Pending: "pending", sink.Refused: "refused", sink.Exhausted: "exhausted", sink.Accepted: "accepted", sink.DeadLettered: "dead"}[item.State]
+		out = append(out, fmt.Sprintf("%s %s %d", item.Event.ID(), name, item.Attempts))
+	}
+	return strings.Join(out, ", ")
+}
+
+// only fails some events.
+func only(err error, ids ...string) func(string, string) error {
+	return func(_, id string) error {
+		if slices.Contains(ids, id) {
+			return err
+		}
+		return nil
+	}
+}
+
+func TestPass(t *testing.T) {
+	t.Parallel()
+	unavailable, gone := &sink.Error{Status: 500}, &sink.Error{Status: 410}
+	dead := &sink.Target{URI: "dead", Timeout: time.Second}
+	for _, test := range []struct {
+		name     string
+		delivery func(*sink.Delivery)
+		answer   func(host, id string) error
+		want     string
+	}{
+		{"accepted", nil, nil, "a1 accepted 1, a2 accepted 1, b1 accepted 1"},
+		{"may pass", nil, only(unavailable, "a1"), "a1 pending 1, a2 pending 0, b1 accepted 1"},
+		{"no answer", nil, only(errors.New("down"), "a1"), "a1 pending 1, a2 pending 0, b1 accepted 1"},
+		{"final", nil, only(gone, "a1"), "a1 refused 1, a2 accepted 1, b1 accepted 1"},
+		{"final, with a dead letter sink", func(d *sink.Delivery) { d.DeadLetter = dead }, func(host, id string) error {
+			if host == "dead" {
+				return nil
+			}
+			return only(gone, "a1")(host, id)
+		}, "a1 dead 1, a2 accepted 1, b1 accepted 1"},
+		{"final, and the dead letter sink refuses too", func(d *sink.Delivery) { d.DeadLetter = dead }, only(gone, "a1"), "a1 refused 1, a2 accepted 1, b1 accepted 1"},
+		{"may pass, with a dead letter sink, no retries said", func(d *sink.Delivery) { d.DeadLetter = dead }, only(unavailable, "a1"), "a1 pending 1, a2 pending 0, b1 accepted 1"},
+		{"no retry left", func(d *sink.Delivery) { d.DeadLetter, d.Retry = dead, &sink.Retry{} }, func(host, id string) error {
+			if host == "dead" {
+				return nil
+			}
+			return only(unavailable, "a1")(host, id)
+		}, "a1 dead 1, a2 accepted 1, b1 accepted 1"},
+		{"no retry left, and the dead letter sink fails", func(d *sink.Delivery) { d.DeadLetter, d.Retry = dead, &sink.Retry{} }, only(unavailable, "a1"), "a1 exhausted 1, a2 pending 0, b1 accepted 1"},
+		{"a retry left", func(d *sink.Delivery) { d.DeadLetter, d.Retry = dead, &sink.Retry{Max: 1} }, only(unavailable, "a1"), "a1 pending 1, a2 pending 0, b1 accepted 1"},
+	} {
+		delivery := to("sink")
+		if test.delivery != nil {
+			test.delivery(&delivery)
+		}
+		list := items("a1", "a2", "b1")
+		sink.NewSender(sink.Options{Poster: &fake{answer: test.answer}}).Pass(t.Context(), delivery, list)
+		if got := states(list); got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+	}
+}
+
+// What the sink will never get is not tried there again, but at the dead letter sink.
+func TestPassAgain(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []sink.ContentMode{sink.Binary, sink.Batched} {
+		network := &fake{answer: status(410)}
+		delivery := to("sink")
+		delivery.Mode, delivery.DeadLetter = mode, &sink.Target{URI: "dead", Timeout: time.Second}
+		list := items("a1", "b1")
+		sender := sink.NewSender(sink.Options{Poster: network})
+		sender.Pass(t.Context(), delivery, list)
+		if list[0].DeadLetterErr == nil || list[0].Settled() {
+			t.Errorf("%s: the dead letter sink refused, and the error is %v", mode, list[0].DeadLetterErr)
+		}
+		network.take()
+		network.set(nil)
+		sender.Pass(t.Context(), delivery, list)
+		sent := strings.Join(network.take(), ",")
+		if strings.Count(sent, "dead") != 2 || !strings.Contains(sent, "dead a1") || !strings.Contains(sent, "dead b1") || states(list) != "a1 dead 1, b1 dead 1" {
+			t.Errorf("%s: sent %v, %s", mode, sent, states(list))
+		}
+		sender.Pass(t.Context(), delivery, list)
+		if sent := network.take(); len(sent) != 0 {
+			t.Errorf("%s: %v was sent though all was settled", mode, sent)
+		}
+	}
+}
+
+func TestNext(t *testing.T) {
+	t.Parallel()
+	failed := func(attempts int, err error) *sink.Item { return &sink.Item{Attempts: attempts, Err: err} }
+	down := errors.New("down")
+	for name, test := range map[string]struct {
+		retry *sink.Retry
+		items []*sink.Item
+		pause time.Duration
+		again bool
+	}{
+		"no retries":       {nil, []*sink.Item{failed(1, down)}, 0, false},
+		"first":            {&sink.Retry{Max: 3}, []*sink.Item{failed(1, down)}, time.Second, true},
+		"exponential":      {&sink.Retry{Max: 9, Backoff: time.Second / 2}, []*sink.Item{failed(4, down)}, 4 * time.Second, true},
+		"linear":           {&sink.Retry{Max: 9, Backoff: time.Second / 2, Linear: true}, []*sink.Item{failed(4, down)}, 2 * time.Second, true},
+		"the hundredth":    {&sink.Retry{Max: 100, Backoff: 30 * time.Second}, []*sink.Item{failed(100, down)}, 24 * time.Hour, true},
+		"used up":          {&sink.Retry{Max: 3}, []*sink.Item{failed(4, down)}, 0, false},
+		"refused":          {&sink.Retry{Max: 3}, []*sink.Item{{State: sink.Refused, Attempts: 1, Err: down}}, 0, false},
+		"held back":        {&sink.Retry{Max: 3}, []*sink.Item{{}}, 0, false},
+		"not sent":         {&sink.Retry{Max: 3}, []*sink.Item{failed(0, &sink.Error{Err: down, After: 5 * time.Second})}, 5 * time.Second, true},
+		"Retry-After":      {&sink.Retry{Max: 3}, []*sink.Item{failed(1, &sink.Error{Status: 429, After: 7 * time.Second})}, 7 * time.Second, true},
+		"the longest":      {&sink.Retry{Max: 3}, []*sink.Item{failed(1, down), failed(2, down)}, 2 * time.Second, true},
+		"nothing is left":  {&sink.Retry{Max: 3}, nil, 0, false},
+		"accepted by then": {&sink.Retry{Max: 3}, []*sink.Item{{State: sink.Accepted, Attempts: 1}}, 0, false},
+	} {
+		if pause, again := (sink.Delivery{Retry: test.retry}).Next(test.items); pause != test.pause || again != test.again {
+			t.Errorf("%s: %s, %t, want %s, %t", name, pause, again, test.pause, test.again)
+		}
+	}
+}
+
+func TestDeadLetter(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("é", sink.MaxAnswer)
+	for name, test := range map[string]struct {
+		err  error
+		want map[string]string
+	}{
+		"status": {&sink.Error{Status: 422, Answer: "no such order"}, map[string]string{"Ce-Knativeerrorcode": "422", "Ce-Knativeerrordata": "no such order"}},
+		"silent": {&sink.Error{Status: 422}, map[string]string{"Ce-Knativeerrorcode": "422"}},
+		"down":   {errors.New("dial tcp s3ntinel: refused"), map[string]string{"Ce-Knativeerrordata": "no answer"}},
+		"slow":   {&sink.Error{Err: context.DeadlineExceeded}, map[string]string{"Ce-Knativeerrordata": "timeout"}},
+		"quotes": {&sink.Error{Status: 400, Answer: `"é%"`}, map[string]string{"Ce-Knativeerrorcode": "400", "Ce-Knativeerrordata": "%22%C3%A9%25%22"}},
+		"long":   {&sink.Error{Status: 400, Answer: long}, map[string]string{"Ce-Knativeerrorcode": "400", "Ce-Knativeerrordata": strings.Repeat("%C3%A9", sink.MaxAnswer)}},
+	} {
+		registry := prometheus.NewRegistry()
+		network := &fake{answer: func(host, _ string) error {
+			if host == "dead" {
+				return nil
+			}
+			return test.err
+		}}
+		delivery := to("https://robot:s3ntinel@sink.example:8443/a/b?key=s3ntinel#s3ntinel")
+		delivery.Retry, delivery.DeadLetter = &sink.Retry{}, &sink.Target{URI: "dead", Timeout: time.Second}
+		list := items("a1")
+		list[0].Event.SetExtension("knativeerrordest", "forged")
+		sink.NewSender(sink.Options{Poster: network, Metrics: sink.NewMetrics(registry)}).Pass(t.Context(), delivery, list)
+		if len(network.headers) != 2 {
+			t.Fatalf("%s: %d requests, want 2", name, len(network.headers))
+		}
+		got := network.headers[1]
+		maps.DeleteFunc(got, func(name, _ string) bool { return !strings.HasPrefix(name, "Ce-Knative") })
+		test.want["Ce-Knativeerrordest"] = "https://sink.example:8443/a/b"
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if list[0].Event.Extensions()["knativeerrorcode"] != nil {
+			t.Errorf("%s: the event itself was changed", name)
+		}
+		want := "# HELP mandrill_receiver_dead_letters_total Events for dead letter sinks, by whether they were accepted there.\n# TYPE mandrill_receiver_dead_letters_total counter\nmandrill_receiver_dead_letters_total{outcome=\"accepted\"} 1\n"
+		if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "mandrill_receiver_dead_letters_total"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestOutcomes(t *testing.T) {
+	t.Parallel()
+	for want, err := range map[string]error{
+		"accepted": nil, "refused": &sink.Error{Status: 400}, "failed": &sink.Error{Status: 500}, "overloaded": &sink.Error{Status: 429},
+		"timeout": &sink.Error{Err: context.DeadlineExceeded}, "no answer": errors.New("down"),
+	} {
+		registry := prometheus.NewRegistry()
+		network := &fake{answer: func(string, string) error { return err }}
+		sink.NewSender(sink.Options{Poster: network, Metrics: sink.NewMetrics(registry)}).Pass(t.Context(), to("sink"), items("a1"))
+		text := fmt.Sprintf("# HELP mandrill_receiver_sink_requests_total Requests to sinks and dead letter sinks, by content mode and outcome.\n# TYPE mandrill_receiver_sink_requests_total counter\nmandrill_receiver_sink_requests_total{mode=\"Binary\",outcome=%q} 1\n", want)
+		if err := testutil.GatherAndCompare(registry, strings.NewReader(text), "mandrill_receiver_sink_requests_total"); err != nil {
+			t.Error(err)
+		}
+		if n := testutil.CollectAndCount(registry, "mandrill_receiver_sink_request_duration_seconds"); n != 1 {
+			t.Errorf("%d series of the duration", n)
+		}
+	}
+}
+
+// The context of a client that has gone stops a pass, and nothing is held against the sink.
+func TestCancelled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		network := &fake{takes: 5 * time.Second}
+		sender := sink.NewSender(sink.Options{Poster: network})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		list := many(100)
+		sender.Pass(ctx, to("sink"), list)
+		cancel()
+		if sent := len(network.take()); sent != 32 {
+			t.Errorf("%d were sent, want as many as one batch may send at once", sent)
+		}
+		network.takes = 0
+		sender.Pass(t.Context(), to("sink"), list)
+		for _, item := range list {
+			if item.State != sink.Accepted {
+				t.Fatalf("got %s, want all accepted: the sink has done nothing wrong", states(list))
+			}
+		}
+	})
+}
