@@ -51,6 +51,7 @@ type MandrillWebhookList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.receiver) || self.receiver != 'Sidecar' || has(self.url)",message="a Sidecar answers at a URL of its own: set url"
 // +kubebuilder:validation:XValidation:rule="(has(self.receiver) ? self.receiver : 'Shared') == (has(oldSelf.receiver) ? oldSelf.receiver : 'Shared')",message="receiver cannot be changed, because what Mandrill sends again would reach one that does not know it: create a new MandrillWebhook instead"
 // +kubebuilder:validation:XValidation:rule="!has(self.sink.audience) || has(self.receiver) && self.receiver == 'Sidecar'",message="sink.audience is for a Sidecar, whose pod has tokens of its own: leave it out; for the Shared receiver the audience is the one that sink.ref publishes"
+// +kubebuilder:validation:XValidation:rule="!has(self.delivery) || !has(self.delivery.deadLetterSink) || !has(self.delivery.deadLetterSink.audience) || has(self.receiver) && self.receiver == 'Sidecar'",message="delivery.deadLetterSink.audience is for a Sidecar, whose pod has tokens of its own: leave it out; for the Shared receiver the audience is the one that deadLetterSink.ref publishes"
 type MandrillWebhookSpec struct {
 	// URL is the public URL that Mandrill posts to, exactly as it is registered and signed: nothing in it is
 	// normalised. It may have userinfo (https://user:password@host/path), which is then demanded of requests
@@ -269,16 +270,14 @@ const (
 // Delivery says how CloudEvents are sent. The names are those of Knative's DeliverySpec.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.mode) || self.mode == 'Direct'",message="delivery.mode Buffered is not available yet: leave mode out or write Direct"
-// +kubebuilder:validation:XValidation:rule="!has(self.contentMode) || self.contentMode == 'Binary'",message="delivery.contentMode Structured and Batched are not available yet: leave contentMode out or write Binary"
-// +kubebuilder:validation:XValidation:rule="!has(self.retry) && !has(self.backoffPolicy) && !has(self.backoffDelay)",message="delivery.retry, backoffPolicy and backoffDelay are not available yet: leave them out; Mandrill itself sends a batch again that the sink did not accept"
-// +kubebuilder:validation:XValidation:rule="!has(self.deadLetterSink)",message="delivery.deadLetterSink is not available yet: leave it out; Mandrill itself sends a batch again that the sink did not accept"
+// +kubebuilder:validation:XValidation:rule="has(self.retry) || !has(self.backoffPolicy) && !has(self.backoffDelay)",message="delivery.backoffPolicy and backoffDelay say when the retries are: set retry, or leave them out"
 type Delivery struct {
 	// Mode says when a batch is acknowledged to Mandrill. Buffered is not available yet and refused. Default: Direct.
 	//
 	// +optional
 	Mode DeliveryMode `json:"mode,omitempty"`
-	// ContentMode of the requests to the sink. Batched is for HTTP sinks that accept it; Knative brokers do not.
-	// Structured and Batched are not available yet and refused. Default: Binary.
+	// ContentMode of the requests to the sink. Batched puts up to 100 events or 1 MiB into one, which the sink accepts
+	// or refuses as a whole; it is for HTTP sinks that know it, which Knative brokers do not. Default: Binary.
 	//
 	// +optional
 	ContentMode ContentMode `json:"contentMode,omitempty"`
@@ -289,22 +288,29 @@ type Delivery struct {
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^PT(30([.]0{1,3})?|[12]?[0-9]([.][0-9]{1,3})?)S$') && self.matches('[1-9]')",message="timeout must be an ISO 8601 duration above zero and of at most 30 seconds: write PT10S for ten seconds"
 	Timeout string `json:"timeout,omitempty"`
-	// Retry is how often a failed event is sent again. Not available yet: refused.
+	// Retry is how often an event that failed is sent again, within the 30 seconds that a whole batch may take; after
+	// that Mandrill sends what is left again, 15 to 25 minutes later. What failed once more after the last retry goes
+	// to DeadLetterSink. Default: no retries, and what failed is left to Mandrill and never goes there.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
 	Retry *int32 `json:"retry,omitempty"`
-	// BackoffPolicy of the retries. Not available yet: refused.
+	// BackoffPolicy of the retries: linear, which waits BackoffDelay, twice as long, three times as long and so on, or
+	// exponential, which waits twice as long each time. Default: exponential.
 	//
 	// +optional
 	// +kubebuilder:validation:Enum=linear;exponential
 	BackoffPolicy string `json:"backoffPolicy,omitempty"`
-	// BackoffDelay before the first retry, an ISO 8601 duration. Not available yet: refused.
+	// BackoffDelay before the first retry, an ISO 8601 duration of at most 30 seconds. Default: PT1S.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^PT(30([.]0{1,3})?|[12]?[0-9]([.][0-9]{1,3})?)S$') && self.matches('[1-9]')",message="backoffDelay must be an ISO 8601 duration above zero and of at most 30 seconds: write PT1S for one second"
 	BackoffDelay string `json:"backoffDelay,omitempty"`
-	// DeadLetterSink is where events go that the sink did not accept. Not available yet: refused.
+	// DeadLetterSink is where events go that the sink refuses for good or, with Retry, that kept failing. They have
+	// the extensions knativeerrordest, knativeerrorcode and knativeerrordata, and are always sent in Binary mode. What
+	// it accepts counts as delivered.
 	//
 	// +optional
 	DeadLetterSink *Destination `json:"deadLetterSink,omitempty"`

@@ -127,8 +127,10 @@ type state struct {
 	stored    identity          // what the Secret has as present
 	retired   []retired         // what it has as accepted still
 	sink      destination       // resolved
-	recheck   time.Duration     // when to look at it again, zero for never
-	remote    mandrill.Webhook  // as Mandrill has it
+	// deadLetter is the resolved dead letter sink, nil without one.
+	deadLetter *destination
+	recheck    time.Duration    // when to look at it again, zero for never
+	remote     mandrill.Webhook // as Mandrill has it
 }
 
 // Reconcile brings Mandrill and the cluster in line with one object.

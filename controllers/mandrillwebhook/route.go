@@ -136,16 +136,13 @@ func (r *Reconciler) publish(ctx context.Context, run *state) (bool, error) {
 	spec := run.webhook.Spec
 	base := routes.Route{
 		Source: eventSource(run.webhook), Suspend: spec.Suspend,
-		Sink: routes.Sink{URI: run.sink.uri, CACerts: run.sink.caCerts, Audience: run.sink.audience},
+		Sink: run.sink.route(), Delivery: delivery(run),
 	}
 	if spec.CloudEventOverrides != nil {
 		base.CEOverrides.Extensions = map[string]string{}
 		for name, value := range spec.CloudEventOverrides.Extensions {
 			base.CEOverrides.Extensions[name] = string(value)
 		}
-	}
-	if spec.Delivery != nil {
-		base.Delivery = routes.Delivery{Mode: string(spec.Delivery.Mode), ContentMode: string(spec.Delivery.ContentMode), Timeout: spec.Delivery.Timeout}
 	}
 	accepted := run.accepted()
 	if run.stored == (identity{}) { // the Secret is gone: keep what is in use
@@ -181,6 +178,31 @@ func (r *Reconciler) keepRoutes(ctx context.Context, run *state) error {
 	}
 	_, err = r.setRoutes(ctx, run.webhook, kept...)
 	return err
+}
+
+// delivery is what the receiver is told of how events are sent.
+func delivery(run *state) routes.Delivery {
+	spec := run.webhook.Spec.Delivery
+	if spec == nil {
+		return routes.Delivery{}
+	}
+	said := routes.Delivery{
+		Mode: string(spec.Mode), ContentMode: string(spec.ContentMode), Timeout: spec.Timeout,
+		BackoffPolicy: spec.BackoffPolicy, BackoffDelay: spec.BackoffDelay,
+	}
+	if spec.Retry != nil {
+		retry := int(*spec.Retry)
+		said.Retry = &retry
+	}
+	if run.deadLetter != nil {
+		to := run.deadLetter.route()
+		said.DeadLetterSink = &to
+	}
+	return said
+}
+
+func (d destination) route() routes.Sink {
+	return routes.Sink{URI: d.uri, CACerts: d.caCerts, Audience: d.audience}
 }
 
 // accepted are the identities that batches may have, the present one first.

@@ -41,7 +41,7 @@ type destination struct {
 	watched                bool // a change arrives by itself
 }
 
-// resolveSink finds the address of the sink. Without one the receiver keeps the route that it has, but for what has
+// resolveSink finds the addresses of the sink and of the dead letter sink. Without one the receiver keeps the route that it has, but for what has
 // expired, and is told whether it is suspended.
 func (r *Reconciler) resolveSink(ctx context.Context, run *state) error {
 	err := r.findSink(ctx, run)
@@ -54,41 +54,62 @@ func (r *Reconciler) resolveSink(ctx context.Context, run *state) error {
 }
 
 func (r *Reconciler) findSink(ctx context.Context, run *state) error {
-	spec, status := run.webhook.Spec.Sink, &run.webhook.Status
+	status := &run.webhook.Status
 	status.SinkURI, status.SinkCACerts, status.SinkAudience = "", "", ""
+	found, err := r.resolve(ctx, run, run.webhook.Spec.Sink)
+	if err != nil {
+		return err
+	}
+	run.sink = *found
+	status.SinkURI, status.SinkCACerts, status.SinkAudience = found.uri, found.caCerts, found.audience
+	if spec := deadLetterSink(run.webhook); spec != nil {
+		if run.deadLetter, err = r.resolve(ctx, run, *spec); err != nil {
+			return fmt.Errorf("delivery.deadLetterSink: %w", err)
+		}
+	}
+	return nil
+}
+
+func deadLetterSink(webhook *v1alpha1.MandrillWebhook) *v1alpha1.Destination {
+	if webhook.Spec.Delivery == nil {
+		return nil
+	}
+	return webhook.Spec.Delivery.DeadLetterSink
+}
+
+// resolve finds the address of a sink that the object names.
+func (r *Reconciler) resolve(ctx context.Context, run *state, spec v1alpha1.Destination) (*destination, error) {
 	found := destination{uri: spec.URI}
 	if spec.Ref != nil {
 		var err error
 		if found, err = r.address(ctx, run.webhook.Namespace, *spec.Ref); err != nil {
-			return err
+			return nil, err
 		}
 		if !found.watched {
 			run.recheck = sinkInterval
 		}
 		if found.uri, err = join(found.uri, spec.URI); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if spec.CACerts != "" {
 		found.caCerts = spec.CACerts
 	}
 	if err := r.checkSinkHost(found.uri, isSidecar(run.webhook)); err != nil {
-		return err
+		return nil, err
 	}
 	if found.caCerts != "" && !routes.HoldsCertificate(found.caCerts) {
-		return controllers.Stalled(v1alpha1.ReasonSinkUnsupported, errors.New("the sink's CACerts hold no certificate: put PEM there, or leave it out"))
+		return nil, controllers.Stalled(v1alpha1.ReasonSinkUnsupported, errors.New("the sink's CACerts hold no certificate: put PEM there, or leave it out"))
 	}
 	if spec.Audience != "" {
 		found.audience = spec.Audience
 	}
 	// A token of the shared receiver's is good for every user's events: who runs it says for whom it may be.
 	if found.audience != "" && !isSidecar(run.webhook) && !slices.Contains(r.SinkAudiences, found.audience) {
-		return controllers.Stalled(v1alpha1.ReasonSinkUnsupported,
+		return nil, controllers.Stalled(v1alpha1.ReasonSinkUnsupported,
 			fmt.Errorf("the sink asks for an OIDC token for the audience %q: have the receiver run with --oidc-token and the operator with --sink-audiences for it, or name a sink that asks for none", found.audience))
 	}
-	run.sink = found
-	status.SinkURI, status.SinkCACerts, status.SinkAudience = found.uri, found.caCerts, found.audience
-	return nil
+	return &found, nil
 }
 
 // checkSinkHost refuses addresses that are the receiver's own machine, or that of the cloud's metadata: what is there

@@ -1,8 +1,10 @@
 package mandrillwebhook
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -120,27 +122,35 @@ func sinkKey(kind schema.GroupKind, namespace, name string) string {
 	return fmt.Sprintf("%s %s/%s", kind, namespace, name)
 }
 
-// indexSink returns the sink of an object for the index.
-func indexSink(object client.Object) []string {
-	ref := object.(*v1alpha1.MandrillWebhook).Spec.Sink.Ref
-	if ref == nil {
-		return nil
+// sinkRefs are the references of an object to its sink and its dead letter sink, as far as it has them.
+func sinkRefs(object client.Object) []v1alpha1.Reference {
+	webhook := object.(*v1alpha1.MandrillWebhook)
+	var refs []v1alpha1.Reference
+	for _, spec := range []*v1alpha1.Destination{&webhook.Spec.Sink, deadLetterSink(webhook)} {
+		if spec != nil && spec.Ref != nil {
+			refs = append(refs, *spec.Ref)
+		}
 	}
-	namespace := ref.Namespace
-	if namespace == "" {
-		namespace = object.GetNamespace()
-	}
-	kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
-	return []string{sinkKey(kind, namespace, ref.Name)}
+	return refs
 }
 
-// indexSinkGroup returns the group of an object's sink for the index.
-func indexSinkGroup(object client.Object) []string {
-	ref := object.(*v1alpha1.MandrillWebhook).Spec.Sink.Ref
-	if ref == nil {
-		return nil
+// indexSink returns the sinks of an object for the index.
+func indexSink(object client.Object) []string {
+	var keys []string
+	for _, ref := range sinkRefs(object) {
+		kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
+		keys = append(keys, sinkKey(kind, cmp.Or(ref.Namespace, object.GetNamespace()), ref.Name))
 	}
-	return []string{schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).Group}
+	return slices.Compact(keys)
+}
+
+// indexSinkGroup returns the groups of an object's sinks for the index.
+func indexSinkGroup(object client.Object) []string {
+	var groups []string
+	for _, ref := range sinkRefs(object) {
+		groups = append(groups, schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).Group)
+	}
+	return slices.Compact(groups)
 }
 
 // sendingTo maps a sink to the MandrillWebhooks that name it, whatever their namespace.
