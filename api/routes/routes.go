@@ -97,12 +97,31 @@ const MaxRetry = 100
 func Decode(data []byte) (*Document, error) {
 	var document Document
 	if err := yaml.UnmarshalStrict(data, &document); err != nil {
-		return nil, fmt.Errorf("decoding routes: %w", err)
+		return nil, fmt.Errorf("decoding routes: %s", withoutValues(err.Error()))
 	}
 	if err := document.validate(); err != nil {
 		return nil, err
 	}
 	return &document, nil
+}
+
+var (
+	// quoted is from the first quotation mark to the last, because what is quoted may have some of its own.
+	quoted = regexp.MustCompile("(?s)[\"'`].*[\"'`]")
+	mapKey = regexp.MustCompile("(?s)(invalid map key): .*")
+	plain  = regexp.MustCompile("^.([A-Za-z]{1,40}|.).$") // as the names of fields are
+)
+
+// withoutValues takes out of an error of the decoder what it quotes of the document, but for the names of fields: a
+// secret in the wrong place, or not in quotation marks, is quoted as a field, an anchor or a number.
+func withoutValues(text string) string {
+	text = mapKey.ReplaceAllString(text, "$1")
+	return quoted.ReplaceAllStringFunc(text, func(piece string) string {
+		if plain.MatchString(piece) {
+			return piece
+		}
+		return "(hidden)"
+	})
 }
 
 // Encode writes a document with its routes in order of name, so that the same routes are the same bytes. It
@@ -210,7 +229,7 @@ func (d *Document) validate() error {
 			faults = append(faults, fmt.Errorf("route %s: the name is used twice", label))
 		}
 		names[route.Name] = true
-		for _, fault := range route.faults() {
+		for _, fault := range route.Faults() {
 			faults = append(faults, fmt.Errorf("route %s: %s", label, fault))
 		}
 	}
@@ -222,7 +241,8 @@ var extensionName = regexp.MustCompile(`^[a-z0-9]{1,20}$`)
 // reserved are the attributes of CloudEvents that are no extensions.
 var reserved = []string{"id", "source", "specversion", "type", "subject", "time", "datacontenttype", "dataschema", "data"}
 
-func (r Route) faults() []string {
+// Faults are what makes a route unusable. Each begins with the field, such as sink.uri, and a space.
+func (r Route) Faults() []string {
 	var faults []string
 	fault := func(bad bool, text string) {
 		if bad {

@@ -190,3 +190,24 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// What the decoder quotes may be a secret that is in the wrong place.
+func TestFaultsHaveNoValues(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"s3ntinel", "routes: [s3ntinel]", "routes: [{url: *s3ntinel}]", "routes: [{sink: {'http://s3ntinel:x@y/'}}]", "routes: [{sink: {'s3n\"tinel\"'}}]",
+		"routes: [{keys: s3ntinel}]", "routes: [{keys: [{s3ntinel: 1}]}]", "routes: [{url: !!int s3ntinel}]", "routes: [{url: !!timestamp \"s3n`t`inel\\ns3ntinel\"}]",
+		"routes: []\ns3ntinel: x\ns3ntinel: y", "routes: [{suspend: s3ntinel}]", "routes: [{? {s3ntinel: 1} : x}]", "routes: [{? [s3ntinel] : x}]",
+		"%s3ntinel\n---\nroutes: []", "routes: [{url: @s3ntinel}]", "routes: [{url: 's3ntinel}]", "routes: [{url: \"s3ntinel\\q\"}]", "routes: [{<<: s3ntinel}]",
+		"routes: [{name: a, url: s3ntinel, keys: [test-webhook], source: 's3n tinel', sink: {uri: s3ntinel, CACerts: s3ntinel}, delivery: {mode: s3ntinel, contentMode: s3ntinel, timeout: s3ntinel}}]",
+		"routes: [{name: a, url: 'http://s3ntinel%zz', source: '%s3ntinel', sink: {uri: 'http://s3ntinel%zz'}, ceOverrides: {extensions: {S3ntinel: s3ntinel}}}]",
+	} {
+		_, err := routes.Decode([]byte(text))
+		if err == nil || strings.Contains(err.Error(), "s3n") || strings.Contains(err.Error(), "tinel") {
+			t.Errorf("%s: got error %v, want one without values", text, err)
+		}
+	}
+	if _, err := routes.Decode([]byte("routes: [{uri: x}]")); err == nil || !strings.Contains(err.Error(), `unknown field "uri"`) {
+		t.Errorf("the name of the field is missing: %v", err)
+	}
+}
