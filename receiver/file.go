@@ -10,23 +10,39 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// WatchFile loads routes from a file and loads them again whenever its content changes, until the context
-// ends. It fails at once when the file cannot be read or is not a usable document; later faults are logged
-// and the last good document stays. It watches the folder, because a mounted Secret is replaced by a link.
+// Document is where a routes document comes from.
+type Document struct {
+	Name  string                 // for the log
+	Files []string               // that it is made of
+	Read  func() ([]byte, error) // its errors have no secret
+}
+
+// WatchFile loads routes from a file, see [Routes.Watch].
 func (r *Routes) WatchFile(ctx context.Context, path string) error {
+	return r.Watch(ctx, Document{Name: path, Files: []string{path}, Read: func() ([]byte, error) {
+		return os.ReadFile(path) //nolint:gosec // the user's file
+	}})
+}
+
+// Watch loads a document and loads it again whenever its content changes, until the context ends. It fails at once when
+// it cannot be read or is not usable; later faults are logged and the last good document stays. It watches the folders
+// of the files, because a mounted Secret is replaced by a link.
+func (r *Routes) Watch(ctx context.Context, document Document) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		return fmt.Errorf("watching %s: %w", path, err)
+		return fmt.Errorf("watching %s: %w", document.Name, err)
 	}
 	defer watcher.Close() //nolint:errcheck // nothing depends on it any more
-	if err := watcher.Add(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("watching %s: %w", path, err)
+	for _, path := range document.Files {
+		if err := watcher.Add(filepath.Dir(path)); err != nil {
+			return fmt.Errorf("watching %s: %w", document.Name, err)
+		}
 	}
-	loaded, err := os.ReadFile(path) //nolint:gosec // the user's file
+	loaded, err := document.Read()
 	if err != nil {
 		return fmt.Errorf("reading routes: %w", err)
 	}
-	if err := r.Load(path, loaded); err != nil {
+	if err := r.Load(document.Name, loaded); err != nil {
 		return err
 	}
 	r.Complete()
@@ -37,7 +53,7 @@ func (r *Routes) WatchFile(ctx context.Context, path string) error {
 		case err := <-watcher.Errors:
 			r.Logger.Error("Lost sight of the routes file", "error", err.Error())
 		case <-watcher.Events:
-			data, err := os.ReadFile(path) //nolint:gosec // the user's file
+			data, err := document.Read()
 			if err != nil {
 				r.Logger.Error("Could not read the routes file, the last good routes stay", "error", err.Error())
 				continue
@@ -50,7 +66,7 @@ func (r *Routes) WatchFile(ctx context.Context, path string) error {
 				continue
 			}
 			loaded = data
-			_ = r.Load(path, data) // logged and counted there
+			_ = r.Load(document.Name, data) // logged and counted there
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -32,6 +33,7 @@ import (
 
 type options struct {
 	config, routesSecret  string
+	environment           *environment // nil: the routes are in a document
 	kubeconfig            string
 	operatorURL           string
 	sinkHosts             string
@@ -48,13 +50,13 @@ type options struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "receiver:", err)
 		os.Exit(1)
 	}
 }
 
-func parseFlags(args []string) (options, error) {
+func parseFlags(args []string, getenv func(string) string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("receiver", flag.ContinueOnError)
 	flags.StringVar(&o.config, "config", "", "file with the routes document; loaded again when it changes")
@@ -67,7 +69,7 @@ func parseFlags(args []string) (options, error) {
 	flags.StringVar(&o.operatorURL, "operator-url", "", "URL of the operator, such as http://mandrill-operator.mandrill-operator-system:8082, to tell it of bad signatures; default: it is not told")
 	o.tokens = map[string]string{}
 	flags.Func("oidc-token", "AUDIENCE=FILE with the OIDC token for sinks that ask for one, read again when it is renewed; once for each audience", o.addToken)
-	flags.StringVar(&o.sinkHosts, "allow-sink-hosts", "", "comma-separated hosts to allow as sinks though they are loopback, link-local or a metadata service; with --config all are allowed")
+	flags.StringVar(&o.sinkHosts, "allow-sink-hosts", "", "comma-separated hosts to allow as sinks though they are loopback, link-local or a metadata service; without --routes-secret all are allowed")
 	flags.IntVar(&o.sinkConcurrency, "sink-concurrency", sink.DefaultConcurrency, "requests to one sink at the same time, fewer while it is overloaded")
 	flags.Int64Var(&o.maxBodyBytes, "max-body-bytes", receiver.DefaultMaxBodyBytes, "largest body of a request; inbound mail with attachments is large")
 	flags.Int64Var(&o.maxInflightBytes, "max-inflight-bytes", receiver.DefaultMaxInflightBytes, "memory for the bodies of all requests together; what finds no room within 5 s is answered with 503")
@@ -76,8 +78,8 @@ func parseFlags(args []string) (options, error) {
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	if (o.config == "") == (o.routesSecret == "") {
-		return o, errors.New("give either --config FILE or --routes-secret NAMESPACE/NAME")
+	if err := o.chooseRoutes(getenv); err != nil {
+		return o, err
 	}
 	if (o.certFile == "") != (o.keyFile == "") {
 		return o, errors.New("give both --tls-cert-file and --tls-key-file, or neither")
@@ -122,8 +124,11 @@ func (o *options) addToken(text string) error {
 	return nil
 }
 
-func run(ctx context.Context, args []string) error {
-	o, err := parseFlags(args)
+func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
+	if len(args) > 0 && args[0] == "check" {
+		return check(args[1:], getenv, stdout)
+	}
+	o, err := parseFlags(args, getenv)
 	if err != nil {
 		return err
 	}
@@ -192,10 +197,11 @@ func newSender(o options, metrics *receiver.Metrics) *sink.Sender {
 }
 
 // newClient returns what makes requests to sinks. Routes in the cluster are written by its users, who must not use the
-// receiver to reach what only it can; a file is the administrator's own, and its sinks may be on this machine.
+// receiver to reach what only it can; a file or the environment is the administrator's own, and the sinks may be on this
+// machine.
 func newClient(o options) *sink.Client {
 	tokens := &sink.Tokens{Files: o.tokens}
-	if o.config != "" {
+	if o.routesSecret == "" {
 		return &sink.Client{Tokens: tokens}
 	}
 	return &sink.Client{
@@ -208,6 +214,12 @@ func newClient(o options) *sink.Client {
 func watchRoutes(ctx context.Context, o options, loaded *receiver.Routes, logger *slog.Logger) error {
 	if o.config != "" {
 		return loaded.WatchFile(ctx, o.config)
+	}
+	if o.environment != nil {
+		if _, err := o.environment.read(); err == nil && !o.environment.hadKeys {
+			logger.Warn("Found no signing key, batches are answered with 503 until there is one", "variable", variableKey)
+		}
+		return loaded.Watch(ctx, receiver.Document{Name: environmentName, Files: o.environment.files(), Read: o.environment.read})
 	}
 	namespace, name, err := kube.ParseName(o.routesSecret)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
+func unset(string) string { return "" }
+
 func TestFlags(t *testing.T) {
 	t.Parallel()
 	const file, secret = "--config=routes.yaml", "--routes-secret=a/b"
@@ -19,8 +21,8 @@ func TestFlags(t *testing.T) {
 	}{
 		{[]string{file}, ""},
 		{[]string{secret}, ""},
-		{nil, "give either"},
-		{[]string{file, secret}, "give either"},
+		{nil, "give one of --config FILE, --routes-secret NAMESPACE/NAME or the variables MANDRILL_WEBHOOK_URL and K_SINK"},
+		{[]string{file, secret}, "--config and --routes-secret are given: leave all but one away"},
 		{[]string{file, "--max-body-bytes=0"}, "must be positive"},
 		{[]string{file, "--max-body-bytes=1000", "--max-inflight-bytes=2000"}, ""},
 		{[]string{file, "--max-inflight-bytes=104857600"}, "at least twice --max-body-bytes"},
@@ -41,7 +43,7 @@ func TestFlags(t *testing.T) {
 		{[]string{secret, "--operator-url=http://operator.example?x=1"}, "neither query nor fragment"},
 		{[]string{secret, "--operator-url=http://operator.example/#"}, "neither query nor fragment"},
 	} {
-		_, err := parseFlags(test.args)
+		_, err := parseFlags(test.args, unset)
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%v: got error %v, want one with %q", test.args, err, test.want)
 		}
@@ -62,7 +64,7 @@ func TestSinksOnThisMachine(t *testing.T) {
 		{[]string{"--routes-secret=a/b", "--allow-sink-hosts=Sink.example, 127.0.0.1"}, false},
 		{[]string{"--config=routes.yaml"}, false},
 	} {
-		o, err := parseFlags(test.args)
+		o, err := parseFlags(test.args, unset)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+)
+
+// check says what the receiver would do with a document, or why it would refuse it. It shows nothing secret.
+func check(args []string, getenv func(string) string, stdout io.Writer) error {
+	var o options
+	flags := flag.NewFlagSet("receiver check", flag.ContinueOnError)
+	flags.StringVar(&o.config, "config", "", "file with the routes document; default: the environment")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if err := o.chooseRoutes(getenv); errors.Is(err, errNoRoutes) {
+		return errors.New("give --config FILE or the variables " + variableURL + " and " + variableSink)
+	} else if err != nil {
+		return err
+	}
+	var data []byte
+	var err error
+	if o.environment != nil {
+		data, err = o.environment.read()
+	} else {
+		data, err = os.ReadFile(o.config)
+	}
+	if err != nil {
+		return fmt.Errorf("reading routes: %w", err)
+	}
+	document, err := routes.Decode(data)
+	if err != nil {
+		return err
+	}
+	if _, err := receiver.NewTable(document); err != nil {
+		return err
+	}
+	var blocks []string
+	for _, route := range document.Routes {
+		blocks = append(blocks, describe(route))
+	}
+	if len(blocks) == 0 {
+		blocks = []string{"no routes: every request is answered with 404\n"}
+	}
+	if _, err := io.WriteString(stdout, strings.Join(blocks, "\n")); err != nil {
+		return errors.New("writing what was found")
+	}
+	return nil
+}
+
+// describe says what the receiver does for a route.
+func describe(route routes.Route) string {
+	var text strings.Builder
+	line := func(name, value string) { fmt.Fprintf(&text, "  %-9s %s\n", name, value) }
+	fmt.Fprintf(&text, "route %s\n", route.Name)
+	line("url", withoutSecrets(route.URL))
+	switch {
+	case route.Suspend:
+		line("keys", fmt.Sprintf("%d, but suspended: batches get 503", len(route.Keys)))
+	case len(route.Keys) == 0:
+		line("keys", "0: probes are answered, batches get 503 until there is one")
+	default:
+		line("keys", strconv.Itoa(len(route.Keys)))
+	}
+	sink := "unknown"
+	if parsed, err := url.Parse(route.Sink.URI); err == nil {
+		sink = parsed.Scheme + ", " + parsed.Host
+	}
+	if route.Sink.CACerts != "" {
+		sink += ", certificates of its own"
+	}
+	if route.Sink.Audience != "" {
+		sink += ", with an OIDC token"
+	}
+	line("sink", sink)
+	line("source", withoutSecrets(route.Source))
+	delivery := route.Delivery
+	line("delivery", cmp.Or(delivery.Mode, "Direct")+", "+cmp.Or(delivery.ContentMode, "Binary")+", timeout "+cmp.Or(delivery.Timeout, "PT10S"))
+	return text.String()
+}
+
+// withoutSecrets hides what may be secret of a URL: the userinfo and the values of the query.
+func withoutSecrets(text string) string {
+	parsed, err := url.Parse(text)
+	if err != nil {
+		return "(hidden)"
+	}
+	if parsed.User != nil {
+		parsed.User = url.User("hidden")
+	}
+	parameters := strings.Split(parsed.RawQuery, "&")
+	for i, parameter := range parameters {
+		if name, _, named := strings.Cut(parameter, "="); named {
+			parameters[i] = name + "=hidden"
+		} else if parameter != "" {
+			parameters[i] = "hidden"
+		}
+	}
+	parsed.RawQuery, parsed.Fragment, parsed.RawFragment = strings.Join(parameters, "&"), "", ""
+	return parsed.String()
+}
