@@ -85,7 +85,7 @@ func (c *Client) Post(ctx context.Context, target Target, payload Payload) error
 		return &Error{Err: errLocal, final: true}
 	}
 	if err != nil {
-		return &Error{Err: withoutURL(err)}
+		return &Error{Err: WithoutAddress(err)}
 	}
 	err = answered(response)
 	_ = response.Body.Close()
@@ -178,12 +178,4 @@ func (c *Client) client(caCerts string, request *http.Request) (*http.Client, er
 	}
 	c.clients[key] = client
 	return client, nil
-}
-
-// withoutURL takes the sink's URL, which may hold a secret, out of a transport error.
-func withoutURL(err error) error {
-	if wrapped := new(url.Error); errors.As(err, &wrapped) {
-		return wrapped.Err
-	}
-	return err
 }
