@@ -69,7 +69,7 @@ func admit(r *http.Request, candidates []*Route) ([]*Route, error) {
 	return admitted, nil
 }
 
-// readBody reads the whole body into one buffer, which is the only copy of it.
+// readBody reads the whole body into one buffer, which is the only copy of it. With an error it returns what has come.
 func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, held *share) ([]byte, error) {
 	if r.ContentLength > h.maxBodyBytes {
 		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
@@ -77,15 +77,15 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, held *share) 
 	}
 	body, err := readAll(r.Context(), http.MaxBytesReader(w, r.Body, h.maxBodyBytes), r.ContentLength, held)
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-		return nil, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
+		return body, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
 	}
 	if errors.Is(err, errBusy) && r.Context().Err() == nil {
 		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
 		w.Header().Set("Retry-After", retryAfter)
-		return nil, err
+		return body, err
 	}
 	if err != nil { // its text has addresses
-		return nil, refuse(KindAborted, "the body did not come to its end")
+		return body, refuse(KindAborted, "the body did not come to its end")
 	}
 	return body, nil
 }
@@ -101,7 +101,7 @@ func readAll(ctx context.Context, reader io.Reader, announced int64, held *share
 				after = room
 			}
 			if err := held.take(ctx, after); err != nil {
-				return nil, err
+				return body, err
 			}
 			body = append(make([]byte, 0, after), body...)
 			held.give(before)

@@ -139,6 +139,7 @@ func (h *Handler) finish(ctx context.Context, w http.ResponseWriter, entry *reco
 	duration := h.now().Sub(entry.start)
 	h.metrics.requests.WithLabelValues(outcome).Inc()
 	h.metrics.duration.Observe(duration.Seconds())
+	h.metrics.bytes.Add(float64(entry.bytes))
 	attributes := []any{
 		"route", entry.route, "outcome", outcome, "status", status, "events", entry.events, "bytes", entry.bytes, "duration", duration.String(),
 	}

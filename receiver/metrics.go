@@ -13,6 +13,7 @@ type Metrics struct {
 	requests *prometheus.CounterVec
 	duration prometheus.Histogram
 	inflight prometheus.Gauge
+	bytes    prometheus.Counter
 	events   *prometheus.CounterVec
 	reloads  *prometheus.CounterVec
 	hints    *prometheus.CounterVec
@@ -31,6 +32,9 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
 		}),
 		inflight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mandrill_receiver_requests_inflight", Help: "Requests that are being answered."}),
+		bytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "mandrill_receiver_received_bytes_total", Help: "Bytes of bodies that were read, those of refused requests included.",
+		}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mandrill_receiver_events_total", Help: "Events of verified batches, by CloudEvents type and what became of them.",
 		}, []string{"type", "outcome"}),
@@ -42,6 +46,6 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		}, []string{"outcome"}),
 		routes: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mandrill_receiver_routes", Help: "Routes in use."}),
 	}
-	registerer.MustRegister(m.requests, m.inflight, m.duration, m.events, m.reloads, m.hints, m.routes)
+	registerer.MustRegister(m.requests, m.inflight, m.bytes, m.duration, m.events, m.reloads, m.hints, m.routes)
 	return m
 }
