@@ -41,6 +41,7 @@ type options struct {
 	shutdownDelay         time.Duration
 	tokens                map[string]string // files by audience
 	listen, metricsListen string
+	pprofListen           string
 	maxInflightBytes      int64
 	maxBodyBytes          int64
 	sinkConcurrency       int
@@ -66,6 +67,7 @@ func parseFlags(args []string, getenv func(string) string) (options, error) {
 	flags.StringVar(&o.keyFile, "tls-key-file", "", "key of the certificate")
 	flags.DurationVar(&o.shutdownDelay, "shutdown-delay", 0, "how long to go on after SIGTERM, while /readyz says no, until no load balancer sends anything new")
 	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics, /healthz and /readyz")
+	flags.StringVar(&o.pprofListen, "pprof-listen", "", "address of /debug/pprof/, such as :6060, which is of this machine alone when it has no host; default: none")
 	flags.StringVar(&o.operatorURL, "operator-url", "", "URL of the operator, such as http://mandrill-operator.mandrill-operator-system:8082, to tell it of bad signatures; default: it is not told")
 	o.tokens = map[string]string{}
 	flags.Func("oidc-token", "AUDIENCE=FILE with the OIDC token for sinks that ask for one, read again when it is renewed; once for each audience", o.addToken)
@@ -169,6 +171,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	}
 	if hinter != nil {
 		parts = append(parts, func(ctx context.Context) error { hinter.Run(ctx); return nil })
+	}
+	if o.pprofListen != "" {
+		pprofListener, err := listenPprof(ctx, o.pprofListen)
+		if err != nil {
+			return err
+		}
+		parts = append(parts, (&receiver.Server{Listener: pprofListener, Handler: pprofHandler(), Logger: logger}).Serve)
+		logger.Info("Serving profiles", "pprofListen", pprofListener.Addr().String())
 	}
 	logger.Info("Started", "listen", listener.Addr().String(), "metricsListen", adminListener.Addr().String())
 	return serve(ctx, webhooks.Serve, parts...)
