@@ -131,9 +131,7 @@ func parseForm(r *http.Request, body []byte, held *share) (mandrill.Form, error)
 			return nil, err
 		}
 		form, err = mandrill.ParseMultipart(bytes.NewReader(body), parameters["boundary"])
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			err = errors.New("the multipart body is cut short")
-		}
+		err = unquoted(err)
 	default:
 		err = errors.New("the body is no form")
 	}
@@ -141,4 +139,17 @@ func parseForm(r *http.Request, body []byte, held *share) (mandrill.Form, error)
 		return nil, &Error{KindUnreadable, err}
 	}
 	return form, nil
+}
+
+// unquoted leaves of an error about a multipart body what quotes nothing of it.
+func unquoted(err error) error {
+	for _, known := range []error{nil, mandrill.ErrRepeatedName, mandrill.ErrTooManyNames, mandrill.ErrFilePart} {
+		if errors.Is(err, known) {
+			return err
+		}
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("the multipart body is cut short")
+	}
+	return errors.New("the multipart body cannot be read")
 }
