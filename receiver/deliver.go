@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
@@ -13,7 +15,7 @@ import (
 // accepted all. Events of one message go out in order, others at the same time. Those that were delivered when the
 // batch came before are not sent again.
 func (h *Handler) deliver(ctx context.Context, route *Route, events []mandrill.Event) error {
-	parcels := h.parcels(route, events)
+	parcels := h.parcels(ctx, route, events)
 	if len(parcels) == 0 {
 		return nil
 	}
@@ -39,10 +41,11 @@ type parcel struct {
 	sink.Item
 	key   memoryKey
 	label string // the event's type in metrics
+	span  trace.Span
 }
 
 // parcels maps the events that are not remembered. Ids are given in the batch's order.
-func (h *Handler) parcels(route *Route, events []mandrill.Event) []parcel {
+func (h *Handler) parcels(ctx context.Context, route *Route, events []mandrill.Event) []parcel {
 	seen := make(map[string]int, len(events))
 	list := make([]parcel, 0, len(events))
 	for _, event := range events {
@@ -54,6 +57,7 @@ func (h *Handler) parcels(route *Route, events []mandrill.Event) []parcel {
 			continue
 		}
 		ce := route.cloudEvent(event, id)
+		_, next.span = h.tracer.startEvent(ctx, route, next.label, &ce)
 		next.Event, next.Order = &ce, event.MessageID
 		list = append(list, next)
 	}
@@ -104,6 +108,7 @@ func (h *Handler) settle(parcels []parcel) []*sink.Item {
 			h.delivered.add(next.key)
 		}
 		h.metrics.events.WithLabelValues(next.label, outcome).Inc()
+		endEvent(next.span, outcome, next.Err)
 	}
 	return left
 }

@@ -1,6 +1,9 @@
 package receiver
 
-import "strconv"
+import (
+	"net/http"
+	"strconv"
+)
 
 // Remember fills a memory of a size with n events. It returns whether one is remembered, and how many are.
 func Remember(size, n int) (has func(int) bool, count int) {
@@ -10,4 +13,19 @@ func Remember(size, n int) (has func(int) bool, count int) {
 		m.add(key(i))
 	}
 	return func(i int) bool { return m.has(key(i)) }, len(m.younger) + len(m.older)
+}
+
+// Outcomes are all that a request can have, for tests that must see every one.
+func Outcomes() []string {
+	outcomes := []string{outcomeAccepted, outcomeProbe}
+	for _, answer := range answers {
+		outcomes = append(outcomes, answer.outcome)
+	}
+	return outcomes
+}
+
+// Fail answers a request with an error, because nothing is known to lead to a fault of ours.
+func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	r = h.tracer.startBatch(r)
+	h.finish(r.Context(), w, &record{start: h.now()}, err)
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -24,9 +26,10 @@ type Options struct {
 	Routes       *Routes
 	Sender       Sender
 	Metrics      *Metrics
-	Signatures   SignatureObserver // nil: nobody
-	Logger       *slog.Logger      // default: slog.Default()
-	MaxBodyBytes int64             // default DefaultMaxBodyBytes
+	Signatures   SignatureObserver    // nil: nobody
+	Tracer       trace.TracerProvider // nil: no traces
+	Logger       *slog.Logger         // default: slog.Default()
+	MaxBodyBytes int64                // default DefaultMaxBodyBytes
 	// MaxInflightBytes bounds the bodies of all requests together; default DefaultMaxInflightBytes.
 	MaxInflightBytes int64
 	Now              func() time.Time // default time.Now
@@ -38,6 +41,7 @@ type Handler struct {
 	sender       Sender
 	metrics      *Metrics
 	signatures   SignatureObserver
+	tracer       tracer
 	logger       *slog.Logger
 	maxBodyBytes int64
 	inflight     *budget
@@ -49,7 +53,8 @@ type Handler struct {
 func NewHandler(options Options) *Handler {
 	h := &Handler{
 		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, signatures: options.Signatures,
-		logger: options.Logger, maxBodyBytes: options.MaxBodyBytes, delivered: newMemory(memorySize), now: options.Now,
+		tracer: newTracer(options.Tracer), logger: options.Logger, maxBodyBytes: options.MaxBodyBytes,
+		delivered: newMemory(memorySize), now: options.Now,
 	}
 	if options.MaxInflightBytes == 0 {
 		options.MaxInflightBytes = DefaultMaxInflightBytes
@@ -74,7 +79,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer entry.share.release() // the events are parts of the body
 	h.metrics.inflight.Inc()
 	defer h.metrics.inflight.Dec()
-	h.finish(r.Context(), w, entry, h.serve(w, r, entry))
+	r = h.tracer.startBatch(r)
+	h.finish(r.Context(), w, entry, h.serve(w, r, entry)) //nolint:contextcheck // it is the request's own, with the span
 }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, entry *record) error {
@@ -92,6 +98,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, entry *record) e
 		}
 		return err
 	}
+	h.tracer.linkSender(r)
 	events, err := split(form)
 	if err != nil {
 		return err
@@ -140,6 +147,7 @@ func (h *Handler) finish(ctx context.Context, w http.ResponseWriter, entry *reco
 	h.metrics.requests.WithLabelValues(outcome).Inc()
 	h.metrics.duration.Observe(duration.Seconds())
 	h.metrics.bytes.Add(float64(entry.bytes))
+	h.tracer.endBatch(ctx, entry, status, outcome)
 	attributes := []any{
 		"route", entry.route, "outcome", outcome, "status", status, "events", entry.events, "bytes", entry.bytes, "duration", duration.String(),
 	}

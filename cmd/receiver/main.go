@@ -145,6 +145,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		hinter = receiver.NewHinter(receiver.HinterOptions{URL: o.operatorURL, Metrics: metrics, Logger: logger})
 		handling.Signatures = hinter
 	}
+	traces, err := newTraces(ctx, getenv, logger)
+	if err != nil {
+		return err
+	}
+	if traces != nil { // a nil pointer would be no nil interface
+		handling.Tracer = traces
+		defer flushTraces(ctx, traces, logger)
+	}
 	handler := receiver.NewHandler(handling)
 	var certificate *tls.Config
 	if o.certFile != "" {

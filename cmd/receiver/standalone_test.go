@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -30,12 +31,33 @@ type program struct {
 	lines chan map[string]any
 }
 
-// start builds the receiver and runs it with an environment and nothing else.
+// built is the path of the receiver, which is built once.
+var built = sync.OnceValues(func() (string, error) {
+	folder, err := os.MkdirTemp("", "receiver")
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(folder, "receiver")
+	if out, err := exec.Command("go", "build", "-tags=grpcnotrace", "-o", binary, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return binary, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binary, err := built(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(binary))
+	}
+	os.Exit(code)
+}
+
+// start runs the receiver with an environment and nothing else.
 func start(t *testing.T, environment []string, args ...string) *program {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "receiver")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
+	binary, err := built()
+	if err != nil {
+		t.Fatalf("building: %v", err)
 	}
 	args = append([]string{"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--log-level=debug"}, args...)
 	p := &program{Cmd: exec.CommandContext(context.WithoutCancel(t.Context()), binary, args...), lines: make(chan map[string]any, 1000)}

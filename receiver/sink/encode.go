@@ -55,6 +55,7 @@ func binary(event *cloudevents.Event) (Payload, error) {
 		}
 		header.Set("Ce-"+name, escape(text))
 	}
+	continueTrace(header, event)
 	return Payload{header, event.DataEncoded}, nil
 }
 
@@ -65,10 +66,12 @@ func structured(event *cloudevents.Event) (Payload, error) {
 	if err := cloudevents.WriteJson(event, &body); err != nil {
 		return Payload{}, fmt.Errorf("encoding the event: %w", err)
 	}
-	return Payload{http.Header{"Content-Type": {cloudevents.ApplicationCloudEventsJSON}}, body.Bytes()}, nil
+	header := http.Header{"Content-Type": {cloudevents.ApplicationCloudEventsJSON}}
+	continueTrace(header, event)
+	return Payload{header, body.Bytes()}, nil
 }
 
-// batched joins events in structured form.
+// batched joins events in structured form. Their traces are different: the extensions say which each is of.
 func batched(events []Payload) Payload {
 	body := []byte{'['}
 	for i, event := range events {

@@ -61,7 +61,7 @@ func TestErrorsWithoutAddress(t *testing.T) {
 	for _, test := range []struct{ uri, want string }{
 		{down.URL + "/s3ntinel", "connection refused"},
 		{strings.Replace(plain, "http:", "https:", 1), "TLS: not spoken there"},
-		{answering(t, func(c net.Conn) { <-hanging }), "timeout"},
+		{answering(t, func(net.Conn) { <-hanging }), "timeout"},
 		{answering(t, func(c net.Conn) {
 			_, _ = c.Read(make([]byte, 1))
 			_ = c.(*net.TCPConn).SetLinger(0)

@@ -112,3 +112,15 @@ func TestFreeOf(t *testing.T) {
 		t.Error("nothing was checked")
 	}
 }
+
+// A program that can call templates keeps every method of all it links, which doubles the receiver.
+func TestReceiverHasNoTemplates(t *testing.T) {
+	t.Parallel()
+	output, err := exec.CommandContext(t.Context(), "go", "list", "-tags=grpcnotrace", "-deps", module+"/cmd/receiver").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(output), "\ntext/template\n") {
+		t.Error("cmd/receiver depends on text/template; go mod why says by whom")
+	}
+}

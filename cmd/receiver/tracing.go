@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+// lastTraces is how long the last spans may take when the receiver ends.
+const lastTraces = 5 * time.Second
+
+// tracesWanted tells whether the standard variables of OpenTelemetry ask for traces. What they have that the receiver
+// does not is ignored with a warning, as their specification says: traces must not keep mail events from flowing.
+func tracesWanted(getenv func(string) string, logger *slog.Logger) bool {
+	if strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") {
+		return false
+	}
+	wanted := getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
+	switch getenv("OTEL_TRACES_EXPORTER") {
+	case "":
+	case "otlp":
+		wanted = true
+	case "none":
+		return false
+	default:
+		logger.Warn("Ignored a variable of OpenTelemetry", "variable", "OTEL_TRACES_EXPORTER", "write", "otlp or none")
+	}
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"} {
+		if protocol := getenv(name); wanted && protocol != "" && protocol != "http/protobuf" {
+			logger.Warn("Ignored a variable of OpenTelemetry", "variable", name, "write", "http/protobuf, and an endpoint that speaks it")
+		}
+	}
+	return wanted
+}
+
+// newTraces returns what makes traces and sends them by OTLP over HTTP, or nil when the environment asks for none. The
+// exporter, the sampler and the resource read the standard variables themselves.
+func newTraces(ctx context.Context, getenv func(string) string, logger *slog.Logger) (*sdktrace.TracerProvider, error) {
+	if !tracesWanted(getenv, logger) {
+		return nil, nil
+	}
+	// What the library says quotes values of variables, such as headers with tokens, and addresses.
+	otel.SetLogger(funcr.New(func(string, string) {
+		logger.Warn("Could not read a variable of OpenTelemetry, its default is used")
+	}, funcr.Options{}))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		logger.Warn("Had trouble with traces", "error", traceFault(err))
+	}))
+	exporter, err := otlptracehttp.New(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("preparing traces: %w", sink.WithoutAddress(err))
+	}
+	// The environment comes last and wins. Nothing of the process is told, because its arguments name files.
+	about, err := resource.New(ctx, resource.WithTelemetrySDK(),
+		resource.WithAttributes(attribute.String("service.name", "mandrill-receiver")), resource.WithFromEnv())
+	if err != nil {
+		logger.Warn("Ignored a variable of OpenTelemetry", "variable", "OTEL_RESOURCE_ATTRIBUTES", "write", "key=value, with commas between")
+	}
+	logger.Info("Sending traces")
+	return sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about)), nil
+}
+
+var answered = regexp.MustCompile(`: ([1-5][0-9]{2}) [A-Z]`)
+
+// traceFault is what may be told of an error about traces: nothing of addresses, variables or what a collector says.
+func traceFault(err error) string {
+	var network net.Error
+	if found := answered.FindStringSubmatch(err.Error()); found != nil {
+		return "the collector answered with status " + found[1]
+	} else if errors.As(err, &network) {
+		return sink.WithoutAddress(err).Error()
+	}
+	return "not known: check the OTEL_ variables and the collector"
+}
+
+// flushTraces sends what is left.
+func flushTraces(ctx context.Context, traces *sdktrace.TracerProvider, logger *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastTraces)
+	defer cancel()
+	if err := traces.Shutdown(ctx); err != nil {
+		logger.Warn("Could not send the last traces", "error", traceFault(err))
+	}
+}

@@ -1,0 +1,326 @@
+package receiver_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+// secretive is a receiver of which everything that it tells is looked at: keys, secret parts of URLs, payloads, addresses
+// and tokens have a sentinel.
+type secretive struct {
+	*fixture
+	handler *receiver.Handler
+	spans   *tracetest.InMemoryExporter
+	traces  *sdktrace.TracerProvider
+}
+
+func newSecretive(t *testing.T, client *sink.Client) *secretive {
+	t.Helper()
+	s := &secretive{fixture: newFixture(t), spans: tracetest.NewInMemoryExporter()}
+	s.traces = sdktrace.NewTracerProvider(sdktrace.WithSyncer(s.spans))
+	s.handler = s.with(receiver.Options{Sender: sink.NewSender(sink.Options{Poster: client})})
+	s.URL = "http://" + serve(t, &receiver.Server{Handler: s.handler, Logger: s.routes.Logger})
+	return s
+}
+
+// with is another handler of the same routes.
+func (s *secretive) with(options receiver.Options) *receiver.Handler {
+	options.Routes, options.Metrics, options.Logger, options.Tracer = s.routes, s.routes.Metrics, s.routes.Logger, s.traces
+	options.MaxBodyBytes = maxBody
+	return receiver.NewHandler(options)
+}
+
+const secretBatch = `[{"event":"s3ntinel","_id":"s3ntinel","ts":1,"msg":{"email":"s3ntinel@s3ntinel.example","subject":"s3ntinel","tags":["s3ntinel"],"template":"s3ntinel"}},` +
+	`{"event":"open","_id":"1"},{"type":"denylist","action":"s3ntinel","reject":{"email":"s3ntinel@shop.example"}},"s3ntinel",{"s3ntinel":}]`
+
+// addresses must not be there either: whose they are, and which sinks there are.
+var addresses = regexp.MustCompile(`127\.0\.0\.|localhost|\[::`)
+
+func (s *secretive) assertNothing(t *testing.T) {
+	t.Helper()
+	s.assertNoSecrets(t)
+	spans, err := json.Marshal(s.spans.GetSpans())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(spans), "s3ntinel") || addresses.Match(spans) {
+		t.Errorf("the spans hold a secret, a payload or an address:\n%s", spans)
+	}
+	if log := s.log.String(); addresses.MatchString(log) {
+		t.Errorf("the log holds an address:\n%s", log)
+	}
+}
+
+// outcomes are those that were counted.
+func (s *secretive) outcomes(t *testing.T) map[string]float64 {
+	t.Helper()
+	families, err := s.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := map[string]float64{}
+	for _, family := range families {
+		if family.GetName() == "mandrill_receiver_requests_total" {
+			for _, metric := range family.GetMetric() {
+				counted[metric.GetLabel()[0].GetValue()] = metric.GetCounter().GetValue()
+			}
+		}
+	}
+	return counted
+}
+
+// Whatever becomes of a request, nothing of it gets into the log, the metrics or the spans.
+func TestNoSecretsOfRequests(t *testing.T) {
+	t.Parallel()
+	s := newSecretive(t, &sink.Client{})
+	signed := func() *http.Request { return s.request(t, secretBatch) }
+	with := func(change func(*http.Request)) *http.Request {
+		request := signed()
+		change(request)
+		return request
+	}
+	requests := []*http.Request{
+		signed(),
+		s.request(t, "[]"),
+		s.method(t, http.MethodHead, "/mandrill/shop?s3ntinel"),
+		s.method(t, http.MethodGet, "/s3ntinel"),
+		s.requestTo(t, "/s3ntinel?s3ntinel", plainURL, signingKey, secretBatch),
+		with(func(r *http.Request) { r.Method = "S3NTINEL" }),
+		s.request(t, `["`+strings.Repeat("s3ntinel", maxBody/8)+`"]`),
+		with(func(r *http.Request) { r.Header.Set("Content-Type", "s3ntinel/s3ntinel; s3ntinel; s3ntinel") }),
+		with(func(r *http.Request) { r.Header.Set("Content-Type", "s3ntinel/s3ntinel") }),
+		with(func(r *http.Request) { r.Header.Set("Content-Type", "multipart/form-data; boundary=s3ntinel") }),
+		with(func(r *http.Request) { r.Header.Set("Content-Type", "multipart/form-data") }),
+		with(func(r *http.Request) { r.Header.Set("Content-Encoding", "s3ntinel") }),
+		s.multipart(t, "--s3ntinel\r\nContent-Disposition: form-data; name=\"s3ntinel\"\r\n\r\ns3ntinel"),
+		s.multipart(t, "--s3ntinel\r\ns3ntinel-a, s3ntinel-b\r\n\r\ns3ntinel\r\n--s3ntinel--"),
+		s.multipart(t, "--s3ntinel\r\nContent-Disposition: form-data; name=\"s3ntinel\"; filename=\"s3ntinel\"\r\n\r\ns3ntinel\r\n--s3ntinel--"),
+		s.withBody(t, "s3ntinel=%s3ntinel"),
+		s.withBody(t, "s3ntinel=1&s3ntinel=2"),
+		s.withBody(t, "s3ntinel=1"),
+		s.withBody(t, strings.Repeat("s3ntinel&", 10_000)),
+		s.request(t, `{"s3ntinel": 1}`),
+		s.request(t, `s3ntinel`),
+		s.request(t, `["s3ntinel"`),
+		s.request(t, `["s3ntinel"] s3ntinel`),
+		s.requestTo(t, "/mandrill/shop", plainURL, "s3ntinel", secretBatch),
+		with(func(r *http.Request) { r.Header.Del(mandrill.SignatureHeader) }),
+		s.requestTo(t, "/mandrill/shop", plainURL, mandrill.TestKey, secretBatch),
+		s.requestTo(t, "/guarded?secret=s3ntinel", guardedURL, signingKey, secretBatch),
+		s.requestTo(t, "/keyless", keylessURL, signingKey, secretBatch),
+		s.requestTo(t, "/suspended", suspendedRL, signingKey, secretBatch),
+	}
+	for _, request := range requests {
+		request.Header.Set("Traceparent", foreign)
+		request.Header.Set("Tracestate", "s3ntinel=s3ntinel")
+		request.Header.Set("Baggage", "s3ntinel=s3ntinel")
+		request.Header.Set("User-Agent", "s3ntinel")
+		request.Header.Set("X-Forwarded-For", "127.0.0.9")
+		s.do(t, request)
+	}
+	busy := s.with(receiver.Options{Sender: sink.NewSender(sink.Options{Poster: &sink.Client{}}), MaxInflightBytes: 1})
+	busy.ServeHTTP(httptest.NewRecorder(), signed())
+	s.handler.Fail(httptest.NewRecorder(), signed(), errors.New("of a fault of ours"))
+	s.aborted(t)
+	want := receiver.Outcomes()
+	want = slices.DeleteFunc(want, func(outcome string) bool { return outcome == "sink refused" }) // see below
+	for deadline := time.Now().Add(30 * time.Second); len(s.outcomes(t)) < len(want) && time.Now().Before(deadline); {
+		<-time.After(time.Millisecond) // until it is seen that the sender went away
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(s.outcomes(t)))); diff != "" {
+		t.Errorf("outcomes that were tried (-want +got):\n%s", diff)
+	}
+	s.assertNothing(t)
+}
+
+// multipart is a body with the boundary "s3ntinel".
+func (s *secretive) multipart(t *testing.T, body string) *http.Request {
+	t.Helper()
+	request := s.withBody(t, body)
+	request.Header.Set("Content-Type", "multipart/form-data; boundary=s3ntinel")
+	return request
+}
+
+// aborted sends half a request, and what is none.
+func (s *secretive) aborted(t *testing.T) {
+	t.Helper()
+	for _, text := range []string{
+		"POST /mandrill/shop HTTP/1.1\r\nHost: s3ntinel\r\nContent-Length: 1000\r\nX-Mandrill-Signature: s3ntinel\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\ns3ntinel",
+		"s3ntinel\r\n\r\n", "GET http://s3ntinel%zz HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\ns3ntinel, s3ntinel-a s3ntinel-b",
+	} {
+		connection, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(s.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(connection, text); err != nil {
+			t.Error(err)
+		}
+		if err := connection.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// saying is a sink that answers with a status and a sentinel wherever it can.
+func saying(t *testing.T, status int) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "/s3ntinel")
+		w.Header().Set("X-S3ntinel", "s3ntinel")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, "s3ntinel")
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// silent is a sink that does something else with its connections than answering.
+func silent(t *testing.T, do func(net.Conn)) string {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = connection.Read(make([]byte, 64<<10))
+			do(connection)
+			_ = connection.Close()
+		}
+	}()
+	return "http://" + listener.Addr().String()
+}
+
+// sinks are of every kind of failure, with a word of what the log says of each.
+func (s *secretive) sinks(t *testing.T) map[string]routes.Sink {
+	t.Helper()
+	down := httptest.NewServer(http.NotFoundHandler())
+	down.Close()
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	fine := saying(t, http.StatusAccepted)
+	hanging := make(chan struct{})
+	t.Cleanup(func() { close(hanging) })
+	all := map[string]routes.Sink{
+		"connection refused":    {URI: down.URL},
+		"not trusted":           {URI: secure.URL},
+		"not spoken there":      {URI: strings.Replace(silent(t, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 400 s3ntinel\r\n\r\n") }), "http:", "https:", 1)},
+		"timeout":               {URI: silent(t, func(net.Conn) { <-hanging })},
+		"connection closed":     {URI: silent(t, func(net.Conn) {})},
+		"no usable answer":      {URI: silent(t, func(c net.Conn) { _, _ = io.WriteString(c, "s3ntinel\r\n\r\n") })},
+		"leads to this machine": {URI: strings.Replace(fine, "127.0.0.1", "127.0.0.2", 1)},
+		"no token for":          {URI: fine, Audience: "s3ntinel"},
+		"cannot be read":        {URI: fine, Audience: "s3ntinel-missing"},
+		"is empty":              {URI: fine, Audience: "s3ntinel-empty"},
+		"proxy's address":       {URI: "http://proxied.example"},
+	}
+	for _, status := range []int{301, 400, 404, 429, 500, 503} {
+		all[fmt.Sprintf("status %d", status)] = routes.Sink{URI: saying(t, status)}
+	}
+	for word, to := range all {
+		to.URI = strings.Replace(to.URI, "://", "://robot:s3ntinel@", 1) + "/s3ntinel?s3ntinel=s3ntinel"
+		all[word] = to
+	}
+	return all
+}
+
+// Whatever a sink does, nothing of it, of its address and of its token gets into the log, the metrics or the spans.
+func TestNoSecretsOfSinks(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	empty := filepath.Join(folder, "s3ntinel-empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newSecretive(t, &sink.Client{
+		Refuse: func(ip netip.Addr) bool { return ip != netip.MustParseAddr("127.0.0.1") },
+		Tokens: &sink.Tokens{Files: map[string]string{"s3ntinel-missing": filepath.Join(folder, "s3ntinel"), "s3ntinel-empty": empty}},
+		Proxy: func(r *http.Request) (*url.URL, error) {
+			if r.URL.Hostname() == "proxied.example" {
+				return nil, errors.New("s3ntinel")
+			}
+			return nil, nil
+		},
+	})
+	sinks := s.sinks(t)
+	var document routes.Document
+	words := slices.Sorted(maps.Keys(sinks))
+	for i, word := range words {
+		route := routes.Route{
+			Name: fmt.Sprintf("shop/%d", i), URL: fmt.Sprintf("https://robot:s3ntinel@hooks.example.com/%d", i), Keys: []string{signingKey},
+			Source: "/s3ntinel", Sink: sinks[word], CEOverrides: routes.Overrides{Extensions: map[string]string{"s3ntinel": "s3ntinel"}},
+		}
+		if word == "timeout" {
+			route.Delivery.Timeout = "PT0.05S"
+		}
+		document.Routes = append(document.Routes, route)
+	}
+	s.load(t, &document)
+	for i, word := range words {
+		request := s.requestTo(t, fmt.Sprintf("/%d", i), document.Routes[i].URL, signingKey, secretBatch)
+		request.SetBasicAuth("robot", "s3ntinel")
+		before := len(s.log.String())
+		if response, _ := s.do(t, request); response.StatusCode != http.StatusBadGateway {
+			t.Errorf("%s: status %d", word, response.StatusCode)
+		}
+		if line := s.log.String()[before:]; !strings.Contains(line, word) {
+			t.Errorf("the log does not say %q: %s", word, line)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	request := s.requestTo(t, "/0", document.Routes[0].URL, signingKey, secretBatch).WithContext(ended)
+	request.SetBasicAuth("robot", "s3ntinel")
+	s.handler.ServeHTTP(httptest.NewRecorder(), request)
+	s.assertNothing(t)
+}
+
+// Documents that are refused hold the same secrets.
+func TestNoSecretsOfDocuments(t *testing.T) {
+	t.Parallel()
+	s := newSecretive(t, &sink.Client{})
+	for _, document := range []string{
+		"s3ntinel", "routes: [{url: *s3ntinel}]", "routes: [{keys: s3ntinel}]", "routes: [{sink: {'http://s3ntinel:x@y': 1}}]", "routes: [{url: !!int s3ntinel}]",
+		"routes: [{? {s3ntinel: 1} : x}]", "routes: [{name: a, url: 'https://s3ntinel:%zz@s3ntinel', keys: [s3ntinel, s3ntinel: x]}]",
+		"routes: [{name: a, url: s3ntinel, keys: [''], source: 's3n tinel', sink: {uri: s3ntinel, CACerts: s3ntinel}, ceOverrides: {extensions: {S3: s3ntinel}}}]",
+	} {
+		if err := s.routes.Load("routes", []byte(document)); err == nil || strings.Contains(err.Error(), "s3ntinel") {
+			t.Errorf("%s: got error %v, want one without values", document, err)
+		}
+	}
+	s.assertNothing(t)
+}

@@ -1,0 +1,23 @@
+package sink
+
+import (
+	"net/http"
+	"regexp"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+)
+
+var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
+
+// continueTrace sets the headers of the trace that an event is of, so that consumers that know nothing of CloudEvents'
+// extensions go on with it.
+func continueTrace(header http.Header, event *cloudevents.Event) {
+	parent, _ := event.Extensions()["traceparent"].(string)
+	if !traceparent.MatchString(parent) {
+		return
+	}
+	header.Set("Traceparent", parent)
+	if state, _ := event.Extensions()["tracestate"].(string); state != "" {
+		header.Set("Tracestate", state)
+	}
+}
