@@ -75,21 +75,32 @@ func describe(route routes.Route) string {
 	default:
 		line("keys", strconv.Itoa(len(route.Keys)))
 	}
-	sink := "unknown"
-	if parsed, err := url.Parse(route.Sink.URI); err == nil {
-		sink = parsed.Scheme + ", " + parsed.Host
-	}
-	if route.Sink.CACerts != "" {
-		sink += ", certificates of its own"
-	}
-	if route.Sink.Audience != "" {
-		sink += ", with an OIDC token"
-	}
-	line("sink", sink)
+	line("sink", describeSink(route.Sink))
 	line("source", withoutSecrets(route.Source))
 	delivery := route.Delivery
 	line("delivery", cmp.Or(delivery.Mode, "Direct")+", "+cmp.Or(delivery.ContentMode, "Binary")+", timeout "+cmp.Or(delivery.Timeout, "PT10S"))
+	if delivery.Retry != nil {
+		line("retries", fmt.Sprintf("%d, %s, first after %s", *delivery.Retry, cmp.Or(delivery.BackoffPolicy, "exponential"), cmp.Or(delivery.BackoffDelay, "PT1S")))
+	}
+	if delivery.DeadLetterSink != nil {
+		line("failures", "to the dead letter sink: "+describeSink(*delivery.DeadLetterSink))
+	}
 	return text.String()
+}
+
+// describeSink shows where a sink is, and nothing of its URL that may be secret.
+func describeSink(to routes.Sink) string {
+	text := "unknown"
+	if parsed, err := url.Parse(to.URI); err == nil {
+		text = parsed.Scheme + ", " + parsed.Host
+	}
+	if to.CACerts != "" {
+		text += ", certificates of its own"
+	}
+	if to.Audience != "" {
+		text += ", with an OIDC token"
+	}
+	return text
 }
 
 // withoutSecrets hides what may be secret of a URL: the userinfo and the values of the query.

@@ -20,6 +20,11 @@ const document = `routes:
   sink: {uri: "http://robot:s3ntinel@consumer.shop.svc:8080/s3ntinel?token=s3ntinel", audience: shop}
   delivery: {timeout: PT5S}
 - {name: shop/new, url: "https://hooks.example.com/new", source: /new, sink: {uri: "https://consumer.example"}}
+- name: shop/retried
+  url: https://hooks.example.com/retried
+  source: /retried
+  sink: {uri: "https://consumer.example"}
+  delivery: {contentMode: Batched, retry: 3, backoffPolicy: linear, deadLetterSink: {uri: "http://s3ntinel:s3ntinel@letters.example/s3ntinel?s3ntinel"}}
 - {name: shop/off, url: "https://hooks.example.com/off", keys: [a], source: /off, sink: {uri: "https://consumer.example"}, suspend: true}
 `
 
@@ -36,6 +41,15 @@ route shop/new
   sink      https, consumer.example
   source    /new
   delivery  Direct, Binary, timeout PT10S
+
+route shop/retried
+  url       https://hooks.example.com/retried
+  keys      0: probes are answered, batches get 503 until there is one
+  sink      https, consumer.example
+  source    /retried
+  delivery  Direct, Batched, timeout PT10S
+  retries   3, linear, first after PT1S
+  failures  to the dead letter sink: http, letters.example
 
 route shop/off
   url       https://hooks.example.com/off
