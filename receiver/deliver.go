@@ -57,7 +57,7 @@ func (h *Handler) parcels(ctx context.Context, route *Route, events []mandrill.E
 			continue
 		}
 		ce := route.cloudEvent(event, id)
-		_, next.span = h.tracer.startEvent(ctx, route, next.label, &ce)
+		next.span = h.tracer.startEvent(ctx, route, next.label, &ce)
 		next.Event, next.Order = &ce, event.MessageID
 		list = append(list, next)
 	}

@@ -70,9 +70,9 @@ func (t tracer) endBatch(ctx context.Context, entry *record, status int, outcome
 
 // startEvent begins the span of an event, of a type from a closed set, and names it in the event, so that the trace goes
 // on where the event goes.
-func (t tracer) startEvent(ctx context.Context, route *Route, label string, event *cloudevents.Event) (context.Context, trace.Span) {
+func (t tracer) startEvent(ctx context.Context, route *Route, label string, event *cloudevents.Event) trace.Span {
 	if t.Tracer == nil {
-		return ctx, noop.Span{}
+		return noop.Span{}
 	}
 	ctx, span := t.Start(ctx, "send "+label, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
 		attribute.String("mandrill.route", route.Name),
@@ -83,7 +83,7 @@ func (t tracer) startEvent(ctx context.Context, route *Route, label string, even
 	for name, value := range carrier {
 		event.SetExtension(name, value)
 	}
-	return ctx, span
+	return span
 }
 
 // endEvent ends the span of an event.

@@ -69,11 +69,11 @@ func (a *Account) InboundDomains(ctx context.Context, maxAge time.Duration) ([]s
 	return slices.Sorted(maps.Keys(domains)), err
 }
 
-// domains returns all domains. The caller holds listingInbound.
+// domains returns all domains. The caller holds listingInbound, under which they are read and changed.
 func (a *Account) domains(ctx context.Context, maxAge time.Duration) (map[string]mandrill.InboundDomain, error) {
 	asked := a.pool.now()
 	a.mu.Lock()
-	view, viewed, writes := maps.Clone(a.inbound.domains), a.inbound.viewed, a.inbound.writes
+	view, viewed, writes := a.inbound.domains, a.inbound.viewed, a.inbound.writes
 	a.mu.Unlock()
 	if !viewed.IsZero() && asked.Sub(viewed) <= maxAge {
 		return view, nil
@@ -89,7 +89,7 @@ func (a *Account) domains(ctx context.Context, maxAge time.Duration) (map[string
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.inbound.writes == writes { // otherwise the list may not have what was written meanwhile
-		a.inbound.domains, a.inbound.viewed = maps.Clone(domains), asked
+		a.inbound.domains, a.inbound.viewed = domains, asked
 	}
 	return domains, nil
 }

@@ -55,7 +55,8 @@ func (r *Reconciler) repairInbound(ctx context.Context, run *state, own ownershi
 		if view, err = r.inboundView(ctx, run, addMaxAge); err != nil {
 			return run.refusal("listing inbound routes", err)
 		}
-		if err := r.changeInbound(ctx, run, run.account, planInbound(run, view, own)); err != nil {
+		changes := planInbound(run, view, own)
+		if err := r.changeInbound(ctx, run, run.account, changes); err != nil || len(changes) == 0 {
 			return err
 		}
 		if wasTrue(run.webhook, v1alpha1.ConditionInboundReady) {
@@ -302,6 +303,5 @@ func (r *Reconciler) removeInbound(ctx context.Context, run *state, of *account.
 	gone := *run
 	gone.webhook = run.webhook.DeepCopy()
 	gone.webhook.Spec.Inbound = nil
-	changes := planInbound(&gone, view, own)
-	return r.changeInbound(ctx, run, of, changes)
+	return r.changeInbound(ctx, run, of, planInbound(&gone, view, own))
 }

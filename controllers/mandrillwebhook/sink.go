@@ -41,8 +41,8 @@ type destination struct {
 	watched                bool // a change arrives by itself
 }
 
-// resolveSink finds the addresses of the sink and of the dead letter sink. Without one the receiver keeps the route that it has, but for what has
-// expired, and is told whether it is suspended.
+// resolveSink finds the addresses of the sink and of the dead letter sink. Without them the receiver keeps the route
+// that it has, but for what has expired, and is told whether it is suspended.
 func (r *Reconciler) resolveSink(ctx context.Context, run *state) error {
 	err := r.findSink(ctx, run)
 	if err != nil {

@@ -18,7 +18,8 @@ import (
 
 var errNoAnswer = errors.New("no answer")
 
-// full is a store with ten routes in each Secret, a/100 to a/109 in the first, but for some.
+// full is a store with nine routes in each Secret, but for some: a/100 to a/103 are in the first, a/104 to a/107 in the
+// second and so on, and the others are spread evenly.
 func (w *world) full(without ...string) *routestore.Store {
 	w.t.Helper()
 	store := w.store()
