@@ -83,6 +83,19 @@ type Delivery struct {
 	DeadLetterSink *Sink `json:"deadLetterSink,omitempty"`
 }
 
+// The modes of delivery.
+const (
+	ModeBuffered = "Buffered" // a batch is acknowledged when it is on disk, and delivered later
+	ModeDirect   = "Direct"   // a batch is acknowledged when its events are delivered
+)
+
+// DefaultBufferedRetry is how often a failed event is sent again in Buffered mode when the route does not say. In
+// Direct mode that is never.
+const DefaultBufferedRetry = 10
+
+// MaxBackoff bounds a pause between retries, and so backoffDelay.
+const MaxBackoff = 10 * time.Minute
+
 // The back-off policies.
 const (
 	BackoffLinear      = "linear"
