@@ -69,17 +69,20 @@ type Overrides struct {
 
 // Delivery says how CloudEvents are sent.
 type Delivery struct {
+	// Mode is ModeBuffered or ModeDirect. Default: ModeBuffered if the receiver has a buffer, else ModeDirect.
 	Mode        string `json:"mode,omitempty"`
 	ContentMode string `json:"contentMode,omitempty"`
 	// Timeout of one request, an ISO 8601 duration. Default: PT10S.
 	Timeout string `json:"timeout,omitempty"`
-	// Retry is how often a failed event is sent again. Without it there are no retries.
+	// Retry is how often a failed event is sent again. Default: DefaultBufferedRetry in Buffered mode, and in Direct mode
+	// no retries, after which what failed is left to Mandrill.
 	Retry *int `json:"retry,omitempty"`
 	// BackoffPolicy is linear or exponential. Default: exponential.
 	BackoffPolicy string `json:"backoffPolicy,omitempty"`
-	// BackoffDelay before the first retry, an ISO 8601 duration. Default: PT1S.
+	// BackoffDelay before the first retry, an ISO 8601 duration of at most MaxBackoff. Default: PT1S.
 	BackoffDelay string `json:"backoffDelay,omitempty"`
-	// DeadLetterSink gets what the sink refuses for good and, where there is Retry, what kept failing.
+	// DeadLetterSink gets what the sink refuses for good and what kept failing through all retries. In Direct mode without
+	// Retry nothing counts as that.
 	DeadLetterSink *Sink `json:"deadLetterSink,omitempty"`
 }
 
@@ -292,23 +295,24 @@ func (d Delivery) faults() []string {
 			faults = append(faults, text)
 		}
 	}
-	fault(d.Mode != "" && d.Mode != "Direct", "delivery.mode must be Direct; Buffered is not available yet")
+	fault(!slices.Contains([]string{"", ModeBuffered, ModeDirect}, d.Mode), "delivery.mode must be Buffered or Direct; without it the receiver buffers if it has a buffer")
 	fault(!slices.Contains([]string{"", "Binary", "Structured", "Batched"}, d.ContentMode), "delivery.contentMode must be Binary, Structured or Batched")
-	fault(d.Timeout != "" && !isShort(d.Timeout), "delivery.timeout must be an ISO 8601 duration above zero and of at most 30 seconds, such as PT10S")
+	fault(d.Timeout != "" && !isUpTo(MaxDirectTimeout, d.Timeout), "delivery.timeout must be an ISO 8601 duration above zero and of at most 30 seconds, such as PT10S")
 	fault(d.Retry != nil && (*d.Retry < 0 || *d.Retry > MaxRetry), "delivery.retry must be 0 to "+strconv.Itoa(MaxRetry))
 	fault(!slices.Contains([]string{"", BackoffLinear, BackoffExponential}, d.BackoffPolicy), "delivery.backoffPolicy must be linear or exponential")
-	fault(d.BackoffDelay != "" && !isShort(d.BackoffDelay), "delivery.backoffDelay must be an ISO 8601 duration above zero and of at most 30 seconds, such as PT1S")
-	fault(d.Retry == nil && (d.BackoffPolicy != "" || d.BackoffDelay != ""), "delivery.backoffPolicy and backoffDelay need delivery.retry")
+	fault(d.BackoffDelay != "" && !isUpTo(MaxBackoff, d.BackoffDelay), "delivery.backoffDelay must be an ISO 8601 duration above zero and of at most 10 minutes, such as PT1S")
+	fault(d.Mode == ModeDirect && d.Retry == nil && (d.BackoffPolicy != "" || d.BackoffDelay != ""),
+		"delivery.backoffPolicy and backoffDelay need delivery.retry in Direct mode, which has no retries without it; set it, or leave them out")
 	if d.DeadLetterSink != nil {
 		faults = append(faults, d.DeadLetterSink.faults("delivery.deadLetterSink")...)
 	}
 	return faults
 }
 
-// isShort tells whether a text is a duration that fits into what a batch has.
-func isShort(text string) bool {
+// isUpTo tells whether a text is a duration above zero and of at most so much.
+func isUpTo(most time.Duration, text string) bool {
 	duration, err := ParseDuration(text)
-	return err == nil && duration > 0 && duration <= MaxDirectTimeout
+	return err == nil && duration > 0 && duration <= most
 }
 
 func isHTTP(text string) bool {

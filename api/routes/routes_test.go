@@ -78,16 +78,17 @@ func TestDecodeRefuses(t *testing.T) {
 		"no routes":              {good, "{}", "the document has no routes; write routes: [] for none"},
 		"nothing":                {good, "", "the document has no routes"},
 		"CACerts of nothing":     {`CACerts: ""`, `CACerts: s3cret`, "sink.CACerts holds no PEM certificate"},
-		"buffered":               {"mode: Direct", "mode: Buffered", "Buffered is not available yet"},
-		"mode nobody knows":      {"mode: Direct", "mode: Sometimes", "delivery.mode must be Direct"},
+		"mode nobody knows":      {"mode: Direct", "mode: Sometimes", "delivery.mode must be Buffered or Direct"},
 		"content mode of nobody": {"Binary", "Text", "delivery.contentMode must be Binary, Structured or Batched"},
 		"negative retry":         {"PT10S", "PT10S, retry: -1", "delivery.retry must be 0 to 100"},
 		"too many retries":       {"PT10S", "PT10S, retry: 101", "delivery.retry must be 0 to 100"},
 		"retry of another type":  {"PT10S", "PT10S, retry: ten", "retry"},
 		"policy of nobody":       {"PT10S", "PT10S, retry: 1, backoffPolicy: s3cret", "delivery.backoffPolicy must be linear or exponential"},
-		"policy without retry":   {"PT10S", "PT10S, backoffPolicy: linear", "need delivery.retry"},
-		"delay without retry":    {"PT10S", "PT10S, backoffDelay: PT1S", "need delivery.retry"},
-		"delay too long":         {"PT10S", "PT10S, retry: 1, backoffDelay: PT31S", "delivery.backoffDelay must be an ISO 8601 duration"},
+		"policy without retry":   {"PT10S", "PT10S, backoffPolicy: linear", "need delivery.retry in Direct mode"},
+		"delay without retry":    {"PT10S", "PT10S, backoffDelay: PT1S", "need delivery.retry in Direct mode"},
+		"delay too long":         {"PT10S", "PT10S, retry: 1, backoffDelay: PT10M1S", "delivery.backoffDelay must be an ISO 8601 duration above zero and of at most 10 minutes"},
+		"delay of seconds":       {"PT10S", "PT10S, retry: 1, backoffDelay: PT601S", "of at most 10 minutes"},
+		"delay in Go's form":     {"PT10S", "PT10S, retry: 1, backoffDelay: 1m", "delivery.backoffDelay must be an ISO 8601 duration"},
 		"delay of nothing":       {"PT10S", "PT10S, retry: 1, backoffDelay: PT0S", "delivery.backoffDelay must be an ISO 8601 duration"},
 		"relative dead letters":  {"PT10S", "PT10S, deadLetterSink: {uri: /s3cret}", "delivery.deadLetterSink.uri must be an absolute"},
 		"CACerts of dead ones":   {"PT10S", `PT10S, deadLetterSink: {uri: "http://d.example", CACerts: s3cret}`, "delivery.deadLetterSink.CACerts holds no PEM certificate"},
@@ -95,6 +96,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"timeout in Go's form":   {"PT10S", "10s", "PT10S"},
 		"timeout of nothing":     {"PT10S", "PT0S", "above zero"},
 		"timeout too long":       {"PT10S", "PT31S", "at most 30 seconds"},
+		"timeout of a minute":    {"mode: Direct, contentMode: Binary, timeout: PT10S", "mode: Buffered, timeout: PT1M", "at most 30 seconds"},
 		"extension in capitals":  {"env: prod", "Env: prod", "lower case"},
 		"extension with a dash":  {"env: prod", "e-n: prod", "lower case"},
 		"required attribute":     {"env: prod", "id: x", "cannot set id"},
@@ -110,6 +112,36 @@ func TestDecodeRefuses(t *testing.T) {
 		_, err := routes.Decode([]byte(document))
 		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: got %v, want an error with %q and no secret", name, err, test.want)
+		}
+	}
+}
+
+// When events are sent again may be said in either mode, but not where nothing is.
+func TestDelivery(t *testing.T) {
+	t.Parallel()
+	usable := routes.Route{Name: "a", URL: "https://b.example", Source: "s", Sink: routes.Sink{URI: "http://s.example"}}
+	for name, delivery := range map[string]routes.Delivery{
+		"nothing":                  {},
+		"buffered":                 {Mode: routes.ModeBuffered},
+		"buffered with a back-off": {Mode: routes.ModeBuffered, BackoffPolicy: routes.BackoffLinear, BackoffDelay: "PT10M"},
+		"buffered with retries":    {Mode: routes.ModeBuffered, Retry: new(0), BackoffDelay: "PT1M30S", Timeout: "PT30S"},
+		"direct":                   {Mode: routes.ModeDirect},
+		"direct with retries":      {Mode: routes.ModeDirect, Retry: new(0), BackoffPolicy: routes.BackoffExponential, BackoffDelay: "PT600S"},
+		"the receiver decides":     {BackoffPolicy: routes.BackoffExponential, BackoffDelay: "PT0.5S"},
+	} {
+		route := usable
+		route.Delivery = delivery
+		encoded, err := (&routes.Document{Routes: []routes.Route{route}}).Encode()
+		if err != nil {
+			t.Errorf("%s was refused: %v", name, err)
+			continue
+		}
+		decoded, err := routes.Decode(encoded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]routes.Route{route}, decoded.Routes); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
 }
