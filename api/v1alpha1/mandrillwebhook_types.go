@@ -137,7 +137,8 @@ type MandrillWebhookSpec struct {
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
 	// Suspend makes the receiver refuse batches with 503, so that Mandrill keeps them and tries again for some
-	// hours. What Mandrill gives up meanwhile is lost.
+	// hours. What Mandrill gives up meanwhile is lost. Events that were accepted before, in Buffered mode, wait until
+	// it is lifted.
 	//
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
@@ -249,9 +250,9 @@ type DeliveryMode string
 
 // The delivery modes.
 const (
-	// ModeBuffered acknowledges a batch when it is on disk.
+	// ModeBuffered acknowledges a batch when it is on disk, and delivers it afterwards.
 	ModeBuffered DeliveryMode = "Buffered"
-	// ModeDirect acknowledges a batch when the sink has accepted all of it.
+	// ModeDirect acknowledges a batch when the sink, or the dead letter sink, has accepted all of it.
 	ModeDirect DeliveryMode = "Direct"
 )
 
@@ -269,10 +270,12 @@ const (
 
 // Delivery says how CloudEvents are sent. The names are those of Knative's DeliverySpec.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.mode) || self.mode == 'Direct'",message="delivery.mode Buffered is not available yet: leave mode out or write Direct"
-// +kubebuilder:validation:XValidation:rule="has(self.retry) || !has(self.backoffPolicy) && !has(self.backoffDelay)",message="delivery.backoffPolicy and backoffDelay say when the retries are: set retry, or leave them out"
+// +kubebuilder:validation:XValidation:rule="!has(self.mode) || self.mode != 'Direct' || has(self.retry) || !has(self.backoffPolicy) && !has(self.backoffDelay)",message="delivery.backoffPolicy and backoffDelay say when the retries are, and in Direct mode there are none without retry: set delivery.retry, or leave them out"
 type Delivery struct {
-	// Mode says when a batch is acknowledged to Mandrill. Buffered is not available yet and refused. Default: Direct.
+	// Mode says when a batch is acknowledged to Mandrill. Buffered: when it is on disk; its events are delivered
+	// afterwards. That needs a receiver with a buffer: one without answers with 503, ReceiverReady says so, and nothing is
+	// registered. Direct: when the sink, or the dead letter sink, has accepted all of it, within 30 seconds; otherwise
+	// Mandrill sends it again. Default: Buffered if the receiver has a buffer, else Direct.
 	//
 	// +optional
 	Mode DeliveryMode `json:"mode,omitempty"`
@@ -281,36 +284,40 @@ type Delivery struct {
 	//
 	// +optional
 	ContentMode ContentMode `json:"contentMode,omitempty"`
-	// Timeout of one request to the sink, an ISO 8601 duration of at most 30 seconds, which is also what a whole
-	// batch may take. Default: PT10S.
+	// Timeout of one request to the sink, an ISO 8601 duration of at most 30 seconds, which in Direct mode is also what a
+	// whole batch may take. Default: PT10S.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^PT(30([.]0{1,3})?|[12]?[0-9]([.][0-9]{1,3})?)S$') && self.matches('[1-9]')",message="timeout must be an ISO 8601 duration above zero and of at most 30 seconds: write PT10S for ten seconds"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^PT([0-9]{1,4}H)?([0-9]{1,4}M)?([0-9]{1,4}([.][0-9]{1,3})?S)?$') && self != 'PT' && duration(self.substring(2).lowerAscii()) > duration('0s') && duration(self.substring(2).lowerAscii()) <= duration('30s')",message="timeout must be an ISO 8601 duration above zero and of at most 30 seconds: write PT10S for ten seconds"
 	Timeout string `json:"timeout,omitempty"`
-	// Retry is how often an event that failed is sent again, within the 30 seconds that a whole batch may take; after
-	// that Mandrill sends what is left again, 15 to 25 minutes later. What failed once more after the last retry goes
-	// to DeadLetterSink. Default: no retries, and what failed is left to Mandrill and never goes there.
+	// Retry is how often an event that failed is sent again. What failed once more after the last retry is a dead letter,
+	// see DeadLetterSink. Default in Buffered mode: 10. In Direct mode retries are made within the 30 seconds that a whole
+	// batch may take, and what is left then Mandrill sends again, 15 to 25 minutes later; by default there are none, and
+	// what failed is left to Mandrill and never a dead letter.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	Retry *int32 `json:"retry,omitempty"`
 	// BackoffPolicy of the retries: linear, which waits BackoffDelay, twice as long, three times as long and so on, or
-	// exponential, which waits twice as long each time. Default: exponential.
+	// exponential, which waits twice as long each time; neither waits longer than 10 minutes. Default: exponential.
 	//
 	// +optional
 	// +kubebuilder:validation:Enum=linear;exponential
 	BackoffPolicy string `json:"backoffPolicy,omitempty"`
-	// BackoffDelay before the first retry, an ISO 8601 duration of at most 30 seconds. Default: PT1S.
+	// BackoffDelay before the first retry, an ISO 8601 duration of at most 10 minutes. In Direct mode a delay that does not
+	// fit into the 30 seconds is not begun, and Mandrill sends the event again instead. Default: PT1S.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^PT(30([.]0{1,3})?|[12]?[0-9]([.][0-9]{1,3})?)S$') && self.matches('[1-9]')",message="backoffDelay must be an ISO 8601 duration above zero and of at most 30 seconds: write PT1S for one second"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^PT([0-9]{1,4}H)?([0-9]{1,4}M)?([0-9]{1,4}([.][0-9]{1,3})?S)?$') && self != 'PT' && duration(self.substring(2).lowerAscii()) > duration('0s') && duration(self.substring(2).lowerAscii()) <= duration('10m')",message="backoffDelay must be an ISO 8601 duration above zero and of at most 10 minutes: write PT1S for one second, or PT1M30S for ninety"
 	BackoffDelay string `json:"backoffDelay,omitempty"`
-	// DeadLetterSink is where events go that the sink refuses for good or, with Retry, that kept failing. They have
-	// the extensions knativeerrordest, knativeerrorcode and knativeerrordata, and are always sent in Binary mode. What
-	// it accepts counts as delivered.
+	// DeadLetterSink is where dead letters go: events that the sink refuses for good, or that kept failing through all
+	// retries. They have the extensions knativeerrordest, knativeerrorcode and knativeerrordata, and are always sent in
+	// Binary mode. What it accepts counts as delivered. Without it dead letters go, in Buffered mode, to the receiver's own
+	// store of them, which is bounded and from which they can be sent again; in Direct mode they make Mandrill send their
+	// batch again until it gives up, and then they are lost.
 	//
 	// +optional
 	DeadLetterSink *Destination `json:"deadLetterSink,omitempty"`

@@ -1,6 +1,7 @@
 package apiserver_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 )
 
@@ -93,14 +95,21 @@ func TestValidation(t *testing.T) {
 		{"ceOverrides empty value", nil, []string{`ceOverrides: {extensions: {env: ""}}`}, "spec.ceOverrides.extensions"},
 		{"delivery.timeout", []string{`delivery: {timeout: PT10S}`, `delivery: {timeout: PT0.5S}`, `delivery: {timeout: PT30S}`}, []string{`delivery: {timeout: PT30.1S}`, `delivery: {timeout: PT31S}`, `delivery: {timeout: PT1M}`, `delivery: {timeout: 10s}`, `delivery: {timeout: PT}`, `delivery: {timeout: PT0S}`, `delivery: {timeout: P1D}`, `delivery: {timeout: PT-1S}`},
 			"timeout must be an ISO 8601 duration above zero and of at most 30 seconds: write PT10S for ten seconds"},
-		{"delivery.mode", []string{`delivery: {mode: Direct}`, `delivery: {}`}, []string{`delivery: {mode: Buffered}`}, "delivery.mode Buffered is not available yet: leave mode out or write Direct"},
-		{"delivery.mode nobody knows", nil, []string{`delivery: {mode: Later}`}, "Unsupported value"},
+		{"delivery.mode", []string{`delivery: {mode: Direct}`, `delivery: {mode: Buffered}`, `delivery: {}`}, []string{`delivery: {mode: Later}`, `delivery: {mode: buffered}`}, "Unsupported value"},
 		{"delivery.contentMode", []string{`delivery: {contentMode: Binary}`, `delivery: {contentMode: Structured}`, `delivery: {contentMode: Batched}`}, []string{`delivery: {contentMode: Text}`}, "Unsupported value"},
 		{"delivery.retry", []string{`delivery: {retry: 0}`, `delivery: {retry: 100}`}, []string{`delivery: {retry: -1}`, `delivery: {retry: 101}`}, "spec.delivery.retry"},
 		{"delivery.backoffPolicy", []string{`delivery: {retry: 1, backoffPolicy: linear}`, `delivery: {retry: 1, backoffPolicy: exponential}`}, []string{`delivery: {retry: 1, backoffPolicy: never}`}, "Unsupported value"},
-		{"delivery.backoffDelay", []string{`delivery: {retry: 1, backoffDelay: PT1S}`, `delivery: {retry: 1, backoffDelay: PT0.05S}`, `delivery: {retry: 1, backoffDelay: PT30S}`}, []string{`delivery: {retry: 1, backoffDelay: PT31S}`, `delivery: {retry: 1, backoffDelay: PT0S}`, `delivery: {retry: 1, backoffDelay: 1s}`, `delivery: {retry: 1, backoffDelay: PT1M}`},
-			"backoffDelay must be an ISO 8601 duration above zero and of at most 30 seconds: write PT1S for one second"},
-		{"back-off without retries", nil, []string{`delivery: {backoffPolicy: linear}`, `delivery: {backoffDelay: PT1S}`}, "delivery.backoffPolicy and backoffDelay say when the retries are: set retry, or leave them out"},
+		{"delivery.backoffDelay", []string{
+			`delivery: {retry: 1, backoffDelay: PT1S}`, `delivery: {retry: 1, backoffDelay: PT0.05S}`, `delivery: {retry: 1, backoffDelay: PT30S}`, `delivery: {backoffDelay: PT90S}`,
+			`delivery: {backoffDelay: PT1M}`, `delivery: {mode: Direct, retry: 0, backoffDelay: PT1M30S}`, `delivery: {mode: Buffered, backoffDelay: PT10M}`, `delivery: {mode: Buffered, backoffDelay: PT600S}`,
+		}, []string{
+			`delivery: {retry: 1, backoffDelay: PT0S}`, `delivery: {retry: 1, backoffDelay: PT0M}`, `delivery: {retry: 1, backoffDelay: 1s}`, `delivery: {backoffDelay: PT10M1S}`,
+			`delivery: {backoffDelay: PT10M0.001S}`, `delivery: {mode: Buffered, backoffDelay: PT11M}`, `delivery: {backoffDelay: PT601S}`, `delivery: {backoffDelay: PT1H}`, `delivery: {backoffDelay: ""}`,
+		}, "backoffDelay must be an ISO 8601 duration above zero and of at most 10 minutes: write PT1S for one second, or PT1M30S for ninety"},
+		{"back-off without retries",
+			[]string{`delivery: {backoffPolicy: linear}`, `delivery: {backoffDelay: PT1S}`, `delivery: {mode: Buffered, backoffPolicy: linear, backoffDelay: PT1S}`, `delivery: {mode: Direct, retry: 0, backoffPolicy: linear, backoffDelay: PT1S}`},
+			[]string{`delivery: {mode: Direct, backoffPolicy: linear}`, `delivery: {mode: Direct, backoffDelay: PT1S}`},
+			"delivery.backoffPolicy and backoffDelay say when the retries are, and in Direct mode there are none without retry: set delivery.retry, or leave them out"},
 		{"delivery.deadLetterSink", []string{`delivery: {deadLetterSink: {uri: "http://dlq.example/"}}`, `delivery: {deadLetterSink: {ref: {apiVersion: v1, kind: Service, name: x}, uri: /dead}, retry: 3}`}, []string{`delivery: {deadLetterSink: {}}`}, "a sink needs ref or uri"},
 		{"delivery.deadLetterSink relative", nil, []string{`delivery: {deadLetterSink: {uri: /dead}}`}, "without ref, uri must be absolute"},
 		{"delivery.deadLetterSink.audience", []string{`{delivery: {deadLetterSink: {uri: "http://sink.example", audience: x}}, receiver: Sidecar, url: "https://a.example"}`}, []string{`delivery: {deadLetterSink: {uri: "http://sink.example", audience: x}}`}, "delivery.deadLetterSink.audience is for a Sidecar, whose pod has tokens of its own: leave it out"},
@@ -135,6 +144,30 @@ func TestValidation(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The CRD accepts the durations that the routes document does, and no others: what it let through would otherwise
+// make a document that the operator cannot write.
+func TestDurations(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	for _, text := range []string{
+		"PT0.5S", "PT30S", "PT30.000S", "PT0M30S", "PT030S", "PT30.001S", "PT31S", "PT90S", "PT1M", "PT1M30S", "PT9M60S", "PT10M", "PT010M0S", "PT0H10M", "PT600S", "PT600.0S",
+		"PT10M1S", "PT10M0.001S", "PT11M", "PT601S", "PT1H", "PT9999H9999M9999S", "PT10000S", "PT1.0000S", "PT0.0001S", "PT.5S", "PT1.S", "PT1.5M", "PT0S", "PT0H0M0.000S",
+		"PT", "PTS", "P1D", "PT1S1M", "PT1M1M", "PT-1S", "PT+1S", "-PT1S", "pt1s", "PT1s", "PT1MS", "PT1S\n", " PT1S", "PT1\u0665S", "1s", "P", "PT1US",
+	} {
+		for field, delivery := range map[string]routes.Delivery{"timeout": {Timeout: text}, "backoffDelay": {BackoffDelay: text}} {
+			route := routes.Route{URL: "https://a.example", Source: "/s", Sink: routes.Sink{URI: "http://s.example"}, Delivery: delivery}
+			want := len(route.Faults()) == 0
+			err := admin.Create(t.Context(), object(t, namespace, fmt.Sprintf("delivery: {%s: %q}", field, text)), client.DryRunAll)
+			if err != nil && !strings.Contains(err.Error(), field+" must be an ISO 8601 duration above zero") {
+				t.Fatal(err)
+			}
+			if got := err == nil; got != want {
+				t.Errorf("%s %q: accepted by the CRD %t, by the routes document %t", field, text, got, want)
+			}
+		}
 	}
 }
 
