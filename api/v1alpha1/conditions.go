@@ -65,7 +65,8 @@ const (
 	ReasonURLSecretMissing = "URLSecretMissing"
 	// ReasonRouteNotServed: the receiver does not answer for the URL yet. If it lasts, check that the receiver
 	// runs, that it reads the Secret of the operator's --routes-secret or, as a Sidecar, the Secret that its pod
-	// mounts, and that the operator reaches it.
+	// mounts, and that the operator reaches it. With delivery.mode Buffered and an answer of 503 it has no buffer: run it
+	// with one, or leave delivery.mode out or write Direct.
 	ReasonRouteNotServed = "RouteNotServed"
 	// ReasonRoutesFull: the Secrets that the receiver reads have no room for another route. Delete MandrillWebhooks
 	// that are not needed, or use a second installation of operator and receiver.

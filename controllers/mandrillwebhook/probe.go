@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -62,9 +63,27 @@ func (r *Reconciler) probe(ctx context.Context, run *state, key string) error {
 	defer response.Body.Close() //nolint:errcheck // only the status counts
 	_, _ = io.CopyN(io.Discard, response.Body, 1<<10)
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("it answered %s with status %d", method, response.StatusCode)
+		return &statusError{method, response.StatusCode}
 	}
 	return nil
+}
+
+// statusError is an answer other than 200.
+type statusError struct {
+	method string
+	status int
+}
+
+func (e *statusError) Error() string {
+	return fmt.Sprintf("it answered %s with status %d", e.method, e.status)
+}
+
+// lacksBuffer tells whether an answer is that of a receiver which is to buffer and has no buffer. It may also be a
+// proxy's, which found nobody to ask. A batch gets 503 for other reasons too, so only the answer to HEAD tells.
+func lacksBuffer(webhook *v1alpha1.MandrillWebhook, answer error) bool {
+	var status *statusError
+	return errors.As(answer, &status) && status.method == http.MethodHead && status.status == http.StatusServiceUnavailable &&
+		webhook.Spec.Delivery != nil && webhook.Spec.Delivery.Mode == v1alpha1.ModeBuffered
 }
 
 // askerOf returns the client to ask with: one that does not connect to the operator's own machine, link-local addresses

@@ -55,13 +55,18 @@ func (r *Reconciler) askReceiver(ctx context.Context, run *state, condition, key
 		if since := meta.FindStatusCondition(run.webhook.Status.Conditions, condition); since != nil && since.Status == metav1.ConditionFalse {
 			retry = min(max(r.Now().Sub(since.LastTransitionTime.Time), firstRouteRetry), lastRouteRetry)
 		}
+		first := ""
+		if lacksBuffer(run.webhook, err) {
+			first = "delivery.mode Buffered needs a receiver with a buffer: run it with --buffer, or leave delivery.mode out or write Direct; if it has one, "
+		}
 		if isSidecar(run.webhook) {
 			return controllers.Waiting(v1alpha1.ReasonRouteNotServed, retry,
-				fmt.Errorf("the sidecar does not serve %s yet (%w): check that its pod mounts the Secret %s, that it runs the receiver with --config on the Secret's %s, and that the URL leads there from here too",
-					r.shownURL(run.webhook), err, sidecarSecretName(run.webhook), routes.Key))
+				fmt.Errorf("the sidecar does not serve %s yet (%w): %scheck that its pod mounts the Secret %s, that it runs the receiver with --config on the Secret's %s, and that the URL leads there from here too",
+					r.shownURL(run.webhook), err, first, sidecarSecretName(run.webhook), routes.Key))
 		}
 		return controllers.Waiting(v1alpha1.ReasonRouteNotServed, retry,
-			fmt.Errorf("the receiver does not serve %s yet (%w): check that it runs, that it reads the Secret %s, and that the operator reaches it, by --receiver-url or at the URL itself", r.shownURL(run.webhook), err, r.RoutesSecret))
+			fmt.Errorf("the receiver does not serve %s yet (%w): %scheck that it runs, that it reads the Secret %s, and that the operator reaches it, by --receiver-url or at the URL itself",
+				r.shownURL(run.webhook), err, first, r.RoutesSecret))
 	}
 	return nil
 }
