@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	eventingduckv1 "knative.dev/eventing/pkg/apis/duck/v1"
+	"knative.dev/eventing/pkg/apis/feature"
 	"knative.dev/pkg/apis"
 	duckv1 "knative.dev/pkg/apis/duck/v1"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
@@ -106,5 +108,47 @@ func TestKnativeSource(t *testing.T) {
 	}
 	if err := source.Spec.Sink.Ref.Validate(t.Context()); err != nil {
 		t.Errorf("Knative refuses the reference: %v", err)
+	}
+}
+
+// Who writes delivery as for a Knative Broker or Trigger is understood, and Knative finds nothing wrong with what we
+// accept: the fields of its DeliverySpec have its names, types and values, in either mode.
+func TestKnativeDelivery(t *testing.T) {
+	t.Parallel()
+	deadLetters := &v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "eventing.knative.dev/v1", Kind: "Broker", Name: "dead", Namespace: "shop"}, URI: "/letters"}
+	for name, delivery := range map[string]v1alpha1.Delivery{
+		"buffered":                 {Mode: v1alpha1.ModeBuffered},
+		"buffered with a back-off": {Mode: v1alpha1.ModeBuffered, BackoffPolicy: "linear", BackoffDelay: "PT10M", DeadLetterSink: deadLetters},
+		"direct with retries":      {Mode: v1alpha1.ModeDirect, Retry: new(int32(3)), BackoffPolicy: "exponential", BackoffDelay: "PT0.5S", Timeout: "PT5S"},
+		"the receiver decides":     {ContentMode: v1alpha1.ContentBatched, Retry: new(int32(0)), BackoffDelay: "PT1M30S", Timeout: "PT30S", DeadLetterSink: deadLetters},
+	} {
+		data, err := json.Marshal(delivery)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var read eventingduckv1.DeliverySpec
+		if err := json.Unmarshal(data, &read); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		ctx := feature.ToContext(t.Context(), feature.Flags{feature.DeliveryTimeout: feature.Enabled})
+		if err := read.Validate(ctx); err != nil {
+			t.Errorf("%s: Knative refuses it: %v", name, err)
+		}
+		// Only mode and contentMode are ours: without them, what Knative writes is what we wrote.
+		delivery.Mode, delivery.ContentMode = "", ""
+		want, err := json.Marshal(delivery)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again v1alpha1.Delivery
+		written, err := json.Marshal(read)
+		if err == nil {
+			err = json.Unmarshal(written, &again)
+		}
+		got, _ := json.Marshal(again)
+		if err != nil || string(got) != string(want) {
+			t.Errorf("%s: Knative reads %s, error %v, want %s", name, got, err, want)
+		}
 	}
 }
