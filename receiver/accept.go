@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
@@ -28,6 +29,9 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *record) 
 	}
 	switch r.Method {
 	case http.MethodHead, http.MethodGet:
+		if !slices.ContainsFunc(candidates, func(route *Route) bool { return !h.lacksBuffer(route) }) {
+			return nil, nil, errNoBuffer // so that nothing is registered that cannot be served
+		}
 		return nil, nil, nil
 	case http.MethodPost:
 	default:

@@ -19,7 +19,9 @@ const (
 	KindUnreadable              // no form, or no JSON array in it
 	KindSignature               // unsigned, wrongly signed, or without the secret part of the URL
 	KindBusy                    // too much is in flight
-	KindNotReady                // the route has no key yet, or is suspended
+	KindNotReady                // the route has no key yet, is suspended, or needs a buffer
+	KindUnbuffered              // the batch could not be kept
+	KindFull                    // the buffer has no room for the batch
 	KindSinkRefused             // Direct mode: the sink did not accept every event
 	KindAborted                 // the client went away
 )
@@ -38,6 +40,8 @@ var answers = map[Kind]struct {
 	KindSignature:   {http.StatusForbidden, "signature", slog.LevelWarn},
 	KindBusy:        {http.StatusServiceUnavailable, "busy", slog.LevelWarn},
 	KindNotReady:    {http.StatusServiceUnavailable, "not ready", slog.LevelWarn},
+	KindUnbuffered:  {http.StatusServiceUnavailable, "buffer unavailable", slog.LevelError},
+	KindFull:        {http.StatusServiceUnavailable, "buffer full", slog.LevelError},
 	KindSinkRefused: {http.StatusBadGateway, "sink refused", slog.LevelError},
 	KindAborted:     {http.StatusBadRequest, "aborted", slog.LevelInfo},
 }

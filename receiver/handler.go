@@ -8,12 +8,20 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
 // Sender makes one attempt to deliver each item that is not settled. [sink.Sender] is one.
 type Sender interface {
 	Pass(ctx context.Context, delivery sink.Delivery, items []*sink.Item)
+}
+
+// Buffer keeps batches durably. [journal.Journal] is one.
+type Buffer interface {
+	// Append returns when a batch is on disk. A duplicate was kept before.
+	Append(ctx context.Context, batch journal.Batch) (duplicate bool, err error)
 }
 
 // SignatureObserver is told of each route that a batch with a bad signature may have been for.
@@ -26,6 +34,7 @@ type Options struct {
 	Routes       *Routes
 	Sender       Sender
 	Metrics      *Metrics
+	Buffer       Buffer               // nil: none, and so no route in mode Buffered
 	Signatures   SignatureObserver    // nil: nobody
 	Tracer       trace.TracerProvider // nil: no traces
 	Logger       *slog.Logger         // default: slog.Default()
@@ -40,6 +49,7 @@ type Handler struct {
 	routes       *Routes
 	sender       Sender
 	metrics      *Metrics
+	buffer       Buffer
 	signatures   SignatureObserver
 	tracer       tracer
 	logger       *slog.Logger
@@ -52,7 +62,7 @@ type Handler struct {
 // NewHandler returns a handler.
 func NewHandler(options Options) *Handler {
 	h := &Handler{
-		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, signatures: options.Signatures,
+		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, buffer: options.Buffer, signatures: options.Signatures,
 		tracer: newTracer(options.Tracer), logger: options.Logger, maxBodyBytes: options.MaxBodyBytes,
 		delivered: newMemory(memorySize), now: options.Now,
 	}
@@ -104,7 +114,23 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, entry *record) e
 		return err
 	}
 	entry.events = len(events)
+	if h.lacksBuffer(route) {
+		return errNoBuffer
+	}
+	if h.buffers(route) {
+		return h.keep(r.Context(), route, form, events)
+	}
 	return h.deliver(r.Context(), route, events)
+}
+
+// buffers tells whether a route's batches are kept before they are delivered.
+func (h *Handler) buffers(route *Route) bool {
+	return h.buffer != nil && route.Delivery.Mode != routes.ModeDirect
+}
+
+// lacksBuffer tells whether a route wants what there is not.
+func (h *Handler) lacksBuffer(route *Route) bool {
+	return h.buffer == nil && route.Delivery.Mode == routes.ModeBuffered
 }
 
 // observe reports a batch whose signature is nobody's. Which of the routes is meant cannot be told.

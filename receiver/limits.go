@@ -33,6 +33,30 @@ const (
 	defaultSinkTimeout = 10 * time.Second
 	// maxAttribute is the longest value that becomes a CloudEvents attribute, and so an HTTP header.
 	maxAttribute = 1024
+	// DefaultDispatchMemory is what is held of the buffer at the same time, about: ten batches of 1000 events.
+	DefaultDispatchMemory = 32 << 20
+	// eventMemory is what an event takes besides its bytes while it is sent, about.
+	eventMemory = 2 << 10
+	// DefaultOrphanRetention is long enough to notice that a webhook was deleted by mistake.
+	DefaultOrphanRetention = 24 * time.Hour
+	// DefaultMaxAge ends what a sink has not taken for days, before it fills the buffer for all.
+	DefaultMaxAge = 72 * time.Hour
+	// roundBytes and roundEvents are how much of a webhook is sent in one go: enough to keep a sink busy.
+	roundBytes  = 4 << 20
+	roundEvents = 4000
+	// While a round takes longer than roundPatience another one is begun, up to maxRounds: an event that hangs does not
+	// hold up those of other messages.
+	roundPatience = time.Second
+	maxRounds     = 4
+	// maxLeft bounds the events of a webhook that failed and wait for their next attempt. As long as there are more, no
+	// further batches are taken, so that the memory for them is bounded.
+	maxLeft = 10_000
+	// drainTime is how long events that are being sent have when the receiver is told to stop.
+	drainTime = 10 * time.Second
+	// settleTime bounds writing down how a round went.
+	settleTime = time.Minute
+	// fullPause is how long what is left of a batch waits in memory for room in the buffer.
+	fullPause = 30 * time.Second
 	// hintInterval is the least time between two requests to the operator: forged batches are cheap to send.
 	hintInterval = time.Minute
 	// hintTimeout bounds one of them.

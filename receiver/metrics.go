@@ -18,6 +18,9 @@ type Metrics struct {
 	reloads  *prometheus.CounterVec
 	hints    *prometheus.CounterVec
 	routes   prometheus.Gauge
+
+	redeliveries prometheus.Counter
+	buried       *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -45,7 +48,13 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "mandrill_receiver_signature_hints_total", Help: "Requests that tell the operator of bad signatures, by outcome.",
 		}, []string{"outcome"}),
 		routes: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mandrill_receiver_routes", Help: "Routes in use."}),
+		redeliveries: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "mandrill_receiver_redeliveries_total", Help: "Events from the buffer that were sent again because they had failed.",
+		}),
+		buried: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mandrill_receiver_buried_total", Help: "Events that were given up and kept as dead letters in the buffer, by reason.",
+		}, []string{"reason"}),
 	}
-	registerer.MustRegister(m.requests, m.inflight, m.bytes, m.duration, m.events, m.reloads, m.hints, m.routes)
+	registerer.MustRegister(m.redeliveries, m.buried, m.requests, m.inflight, m.bytes, m.duration, m.events, m.reloads, m.hints, m.routes)
 	return m
 }

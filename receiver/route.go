@@ -23,35 +23,40 @@ type Route struct {
 	routes.Route
 	user     *url.Userinfo // demanded of requests when not nil
 	query    url.Values    // parameters demanded of requests
-	delivery sink.Delivery
+	delivery sink.Delivery // in Direct mode
+	buffered sink.Delivery // in Buffered mode
 }
 
 // Table is a set of routes by path.
 type Table struct {
-	byPath map[string][]*Route
-	size   int
+	byPath    map[string][]*Route
+	byWebhook map[string]*Route // where a webhook's events go: its route of this name, not those of its earlier URLs
+	size      int
 }
 
 // NewTable prepares the routes of a document.
 func NewTable(document *routes.Document) (*Table, error) {
-	table := &Table{byPath: map[string][]*Route{}, size: len(document.Routes)}
+	table := &Table{byPath: map[string][]*Route{}, byWebhook: map[string]*Route{}, size: len(document.Routes)}
 	for _, entry := range document.Routes {
 		registered, err := url.Parse(entry.URL)
 		if err != nil {
 			return nil, fmt.Errorf("route %q: url cannot be parsed", entry.Name) // the cause quotes the URL
 		}
 		route := &Route{Route: entry, user: registered.User, query: registered.Query()}
-		if route.delivery, err = deliveryOf(entry); err != nil {
+		if route.delivery, route.buffered, err = deliveryOf(entry); err != nil {
 			return nil, fmt.Errorf("route %q: %w", entry.Name, err)
 		}
 		path := pathOf(registered)
 		table.byPath[path] = append(table.byPath[path], route)
+		if webhook := routes.Webhook(entry.Name); webhook == entry.Name || table.byWebhook[webhook] == nil {
+			table.byWebhook[webhook] = route
+		}
 	}
 	return table, nil
 }
 
-// deliveryOf prepares how a route's events are sent.
-func deliveryOf(route routes.Route) (sink.Delivery, error) {
+// deliveryOf prepares how a route's events are sent, in each mode.
+func deliveryOf(route routes.Route) (direct, buffered sink.Delivery, err error) {
 	said := route.Delivery
 	timeout, backoff := defaultSinkTimeout, time.Duration(0)
 	for name, value := range map[string]struct {
@@ -61,23 +66,25 @@ func deliveryOf(route routes.Route) (sink.Delivery, error) {
 		if value.text == "" {
 			continue
 		}
-		var err error
 		if *value.into, err = routes.ParseDuration(value.text); err != nil {
-			return sink.Delivery{}, fmt.Errorf("delivery.%s: %w", name, err)
+			return direct, buffered, fmt.Errorf("delivery.%s: %w", name, err)
 		}
 	}
 	target := func(to routes.Sink) sink.Target {
 		return sink.Target{URI: to.URI, CACerts: to.CACerts, Audience: to.Audience, Timeout: timeout}
 	}
-	delivery := sink.Delivery{Target: target(route.Sink), Mode: sink.ContentMode(cmp.Or(said.ContentMode, string(sink.Binary)))}
-	if said.Retry != nil {
-		delivery.Retry = &sink.Retry{Max: *said.Retry, Linear: said.BackoffPolicy == routes.BackoffLinear, Backoff: backoff}
-	}
+	direct = sink.Delivery{Target: target(route.Sink), Mode: sink.ContentMode(cmp.Or(said.ContentMode, string(sink.Binary)))}
 	if said.DeadLetterSink != nil {
 		deadLetter := target(*said.DeadLetterSink)
-		delivery.DeadLetter = &deadLetter
+		direct.DeadLetter = &deadLetter
 	}
-	return delivery, nil
+	buffered = direct
+	buffered.Retry = &sink.Retry{Max: routes.DefaultBufferedRetry, Linear: said.BackoffPolicy == routes.BackoffLinear, Backoff: backoff}
+	if said.Retry != nil {
+		buffered.Retry.Max = *said.Retry
+		direct.Retry = buffered.Retry
+	}
+	return direct, buffered, nil
 }
 
 func pathOf(u *url.URL) string {
@@ -125,6 +132,7 @@ type Routes struct {
 	tables   map[string]*Table
 	complete bool
 	current  atomic.Pointer[[]*Table]
+	changed  chan struct{} // closed when they change; nil while nobody waits
 }
 
 // Load replaces the routes of one document by those of its new content. Requests in flight finish on the old ones. A
@@ -167,7 +175,34 @@ func (r *Routes) swap() int {
 		}
 	}
 	r.current.Store(&list)
+	if r.changed != nil {
+		close(r.changed)
+		r.changed = nil
+	}
 	return total
+}
+
+// Changed returns what is closed when the routes change the next time.
+func (r *Routes) Changed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.changed == nil {
+		r.changed = make(chan struct{})
+	}
+	return r.changed
+}
+
+// Webhook returns where the events of a webhook go now. Without a route it tells whether the webhook is gone, which it
+// is not as long as some routes are not known.
+func (r *Routes) Webhook(name string) (route *Route, gone bool) {
+	if tables := r.current.Load(); tables != nil {
+		for _, table := range *tables {
+			if route := table.byWebhook[name]; route != nil {
+				return route, false
+			}
+		}
+	}
+	return nil, r.Ready()
 }
 
 // Complete says that every document there is has been handed over once.

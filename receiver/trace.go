@@ -68,6 +68,24 @@ func (t tracer) endBatch(ctx context.Context, entry *record, status int, outcome
 	span.End()
 }
 
+// mark names the span of a batch, so that the events are of its trace when they are sent later.
+func (t tracer) mark(ctx context.Context) string {
+	if t.Tracer == nil {
+		return ""
+	}
+	carrier := propagation.MapCarrier{}
+	traceContext.Inject(ctx, carrier)
+	return carrier.Get("traceparent")
+}
+
+// continued is the context of a span that was marked.
+func (t tracer) continued(mark string) context.Context {
+	if t.Tracer == nil || mark == "" {
+		return context.Background()
+	}
+	return traceContext.Extract(context.Background(), propagation.MapCarrier{"traceparent": mark})
+}
+
 // startEvent begins the span of an event, of a type from a closed set, and names it in the event, so that the trace goes
 // on where the event goes.
 func (t tracer) startEvent(ctx context.Context, route *Route, label string, event *cloudevents.Event) trace.Span {

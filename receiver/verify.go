@@ -10,6 +10,7 @@ import (
 var (
 	errSignature = &Error{KindSignature, errors.New("no key of a route with this path made this signature")}
 	errSuspended = &Error{KindNotReady, errors.New("the route is suspended")}
+	errNoBuffer  = &Error{KindNotReady, errors.New("the route's delivery.mode is Buffered, and the receiver has no --buffer")}
 	errNoKey     = &Error{KindNotReady, errors.New("the route has no signing key yet")}
 )
 

@@ -21,8 +21,7 @@ type Error struct {
 	// After is how long nothing must be sent to the sink, because it said so, or because it does not work.
 	After time.Duration
 
-	final  bool // it cannot be otherwise later
-	unsent bool // nothing was sent
+	final bool // it cannot be otherwise later
 }
 
 func (e *Error) Error() string {

@@ -20,6 +20,8 @@ const (
 	// batch that finds it open costs its webhook one of Mandrill's attempts, so the pause stays far below their interval.
 	minPause = time.Second
 	maxPause = 30 * time.Second
+	// trialInterval is how long one who may try has until another may.
+	trialInterval = time.Second
 )
 
 var (
@@ -46,10 +48,11 @@ type gate struct {
 	until    time.Time     // when it may be tried
 	pause    time.Duration // the present one
 	trial    bool          // a trial is under way
+	called   time.Time     // when somebody was last told to try
 }
 
 type waiter struct {
-	deadline time.Time // zero: none
+	deadline time.Time // zero: none, and no time to wait for what the sink asks
 	ready    chan error
 	trial    bool
 }
@@ -61,7 +64,7 @@ func newGate(concurrency int, metrics *Metrics) *gate {
 // enter waits for its turn and tells whether the request is a trial. Each enter without an error is followed by a leave.
 func (g *gate) enter(ctx context.Context) (trial bool, err error) {
 	if ctx.Err() != nil {
-		return false, &Error{Err: ctx.Err(), unsent: true}
+		return false, &Error{Err: ctx.Err()}
 	}
 	deadline, _ := ctx.Deadline()
 	w := &waiter{deadline: deadline, ready: make(chan error, 1)}
@@ -83,7 +86,7 @@ func (g *gate) enter(ctx context.Context) (trial bool, err error) {
 	default:
 	}
 	g.queue.Remove(place)
-	return false, &Error{Err: ctx.Err(), unsent: true}
+	return false, &Error{Err: ctx.Err()}
 }
 
 // admit lets in those whose turn has come, and sends away those who would wait in vain.
@@ -114,12 +117,31 @@ func (g *gate) admit() {
 func (g *gate) dismiss(until time.Time, cause error) {
 	for place := g.queue.Front(); place != nil; {
 		next, w := place.Next(), place.Value.(*waiter)
-		if g.open || !w.deadline.IsZero() && w.deadline.Before(until) {
+		if g.open || w.deadline.Before(until) { // also without a deadline: who has time can come again
 			g.queue.Remove(place)
-			w.ready <- &Error{Err: cause, After: time.Until(until), unsent: true}
+			w.ready <- &Error{Err: cause, After: time.Until(until)}
 		}
 		place = next
 	}
+}
+
+// closed is how long nothing can be sent. When the sink may be tried it is the caller who does, and others a little later.
+func (g *gate) closed() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	until := g.notBefore
+	if g.open {
+		until = g.until
+		if !now.Before(until) {
+			until = g.called.Add(trialInterval)
+		}
+	}
+	if pause := until.Sub(now); pause > 0 {
+		return pause
+	}
+	g.called = now
+	return 0
 }
 
 // wake admits again after a time.

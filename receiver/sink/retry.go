@@ -8,8 +8,8 @@ import (
 const (
 	// defaultBackoff is the delay before the first retry when the route does not say.
 	defaultBackoff = time.Second
-	// maxBackoff is far beyond what a batch has; it keeps the arithmetic in range.
-	maxBackoff = 24 * time.Hour
+	// maxBackoff is the longest pause between two attempts, so that what waits goes on soon after a sink works again.
+	maxBackoff = 10 * time.Minute
 )
 
 // Retry says how often and when an event that failed is sent again.

@@ -53,10 +53,11 @@ type Item struct {
 	Event    *cloudevents.Event
 	Order    string // those with the same, unless it is empty, are delivered one after the other
 	State    State
-	Attempts int   // how often it was sent to the sink
+	Attempts int   // how often it was sent to the sink, not counting trials of a sink that does not work
 	Err      error // of the last attempt; nil while it waits for one before it
-	// DeadLetterErr is why the dead letter sink did not accept it.
-	DeadLetterErr error
+	// DeadLetterErr is why the dead letter sink did not accept it, and DeadLetterAttempts how often it did not.
+	DeadLetterErr      error
+	DeadLetterAttempts int
 }
 
 // Settled tells whether nothing is left to be done.
@@ -123,25 +124,42 @@ func (d Delivery) Next(items []*Item) (pause time.Duration, again bool) {
 			continue
 		}
 		again = true
-		pause = max(pause, details(item.Err).After)
-		if item.Attempts > 0 {
-			pause = max(pause, d.Retry.delay(item.Attempts))
-		}
+		pause = max(pause, d.pause(item.Err, item.Attempts))
 	}
 	return pause, again
 }
 
+// Pause is how long an item that is not settled has to wait for its next attempt.
+func (d Delivery) Pause(item *Item) time.Duration {
+	if item.State == Pending {
+		return d.pause(item.Err, item.Attempts)
+	}
+	return d.pause(item.DeadLetterErr, item.DeadLetterAttempts)
+}
+
+func (d Delivery) pause(err error, attempts int) time.Duration {
+	pause := details(err).After
+	if err != nil && attempts > 0 && d.Retry != nil {
+		pause = max(pause, d.Retry.delay(attempts))
+	}
+	return pause
+}
+
+// Pause is how long nothing need be prepared for a sink, because it would not be sent. While a sink does not work it is
+// one caller a second who may try.
+func (s *Sender) Pause(target Target) time.Duration { return s.gate(target).closed() }
+
 // deliver sends a request and tells whether what comes after it in its train may be sent.
 func (s *Sender) deliver(ctx context.Context, delivery Delivery, next request) bool {
 	if next.items[0].State == Pending { // so are the others: whatever is for the dead letter sink is alone
-		err := next.err
+		err, counts := next.err, true
 		if err != nil {
 			err = &Error{Err: err, final: true}
 		} else {
-			err = s.post(ctx, delivery.Target, delivery.Mode, next.payload)
+			counts, err = s.post(ctx, delivery.Target, delivery.Mode, next.payload)
 		}
 		for _, item := range next.items {
-			item.record(err, delivery)
+			item.record(err, counts, delivery)
 		}
 	}
 	onward := true
@@ -157,9 +175,9 @@ func (s *Sender) deliver(ctx context.Context, delivery Delivery, next request) b
 }
 
 // record takes note of an attempt.
-func (i *Item) record(err error, delivery Delivery) {
+func (i *Item) record(err error, counts bool, delivery Delivery) {
 	i.Err = err
-	if !details(err).unsent {
+	if counts {
 		i.Attempts++
 	}
 	switch {
@@ -174,11 +192,15 @@ func (i *Item) record(err error, delivery Delivery) {
 
 // bury sends an item to the dead letter sink.
 func (s *Sender) bury(ctx context.Context, delivery Delivery, item *Item) {
+	counts := true
 	payload, err := binary(deadLetter(delivery.URI, item))
 	if err == nil {
-		err = s.post(ctx, *delivery.DeadLetter, Binary, payload)
+		counts, err = s.post(ctx, *delivery.DeadLetter, Binary, payload)
 	}
 	item.DeadLetterErr = err
+	if err != nil && counts {
+		item.DeadLetterAttempts++
+	}
 	if err != nil {
 		s.metrics.deadLetters.WithLabelValues("failed").Inc()
 		return
@@ -195,12 +217,9 @@ func deadLetter(uri string, item *Item) *cloudevents.Event {
 		destination.User, destination.RawQuery, destination.ForceQuery, destination.Fragment = nil, "", false, "" // may be secret
 		event.SetExtension("knativeerrordest", destination.String())
 	}
-	failure := details(item.Err)
-	said := failure.Answer
-	if failure.Status != 0 {
-		event.SetExtension("knativeerrorcode", strconv.Itoa(failure.Status))
-	} else {
-		said = outcomeOf(item.Err) // the cause may have addresses
+	status, said := Describe(item.Err)
+	if status != 0 {
+		event.SetExtension("knativeerrorcode", strconv.Itoa(status))
 	}
 	if said != "" {
 		event.SetExtension("knativeerrordata", said)
@@ -208,12 +227,23 @@ func deadLetter(uri string, item *Item) *cloudevents.Event {
 	return &event
 }
 
-// post makes a request when the sink can bear it.
-func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payload Payload) error {
+// Describe says why a sink did not accept an event: with what status and what words it answered or, without an answer, in
+// a word of ours. The words are for dead letters, and not for logs.
+func Describe(err error) (status int, said string) {
+	failure := details(err)
+	if failure.Status == 0 && failure.Answer == "" {
+		return 0, outcomeOf(err) // the cause may have addresses
+	}
+	return failure.Status, failure.Answer
+}
+
+// post makes a request when the sink can bear it, and tells whether it counts as an attempt: what was not sent does not,
+// and neither does what was sent to see whether the sink works again and was not accepted.
+func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payload Payload) (counts bool, err error) {
 	gate := s.gate(target)
 	trial, err := gate.enter(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	begin := time.Now()
 	err = s.poster.Post(ctx, target, payload)
@@ -227,7 +257,7 @@ func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payl
 	}
 	s.metrics.attempts.WithLabelValues(label, outcome).Inc()
 	s.metrics.duration.WithLabelValues(label).Observe(took.Seconds())
-	return err
+	return !trial || !Temporary(err), err
 }
 
 // gate returns that of a sink.

@@ -217,7 +217,7 @@ func TestNext(t *testing.T) {
 		"first":            {&sink.Retry{Max: 3}, []*sink.Item{failed(1, down)}, time.Second, true},
 		"exponential":      {&sink.Retry{Max: 9, Backoff: time.Second / 2}, []*sink.Item{failed(4, down)}, 4 * time.Second, true},
 		"linear":           {&sink.Retry{Max: 9, Backoff: time.Second / 2, Linear: true}, []*sink.Item{failed(4, down)}, 2 * time.Second, true},
-		"the hundredth":    {&sink.Retry{Max: 100, Backoff: 30 * time.Second}, []*sink.Item{failed(100, down)}, 24 * time.Hour, true},
+		"the hundredth":    {&sink.Retry{Max: 100, Backoff: 30 * time.Second}, []*sink.Item{failed(100, down)}, 10 * time.Minute, true},
 		"used up":          {&sink.Retry{Max: 3}, []*sink.Item{failed(4, down)}, 0, false},
 		"refused":          {&sink.Retry{Max: 3}, []*sink.Item{{State: sink.Refused, Attempts: 1, Err: down}}, 0, false},
 		"held back":        {&sink.Retry{Max: 3}, []*sink.Item{{}}, 0, false},

@@ -1,0 +1,272 @@
+package receiver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+// Work is what a [Dispatcher] does with what waits in the buffer. [journal.Work] is one.
+type Work interface {
+	// Right ends when somebody else may have the right to deliver.
+	Right() context.Context
+	// Rest hands over what is left of batches, and Follow tells of the batches that wait and that come.
+	Rest(ctx context.Context, take func(*journal.Unit)) error
+	Follow(ctx context.Context, tell func(journal.Notice)) error
+	// Take returns the first batch of a webhook at a place or after it, Load what is at a place.
+	Take(ctx context.Context, webhook string, from uint64) (*journal.Unit, error)
+	Load(ctx context.Context, place journal.Place) (*journal.Unit, error)
+	// Finish takes a unit away, PutBack puts what is left of it in its place, and Bury keeps what is given up.
+	Finish(ctx context.Context, unit *journal.Unit) error
+	PutBack(ctx context.Context, unit *journal.Unit, left []journal.Entry) ([]*journal.Unit, error)
+	Bury(ctx context.Context, unit *journal.Unit, dead []journal.Dead) error
+	// Orphans are the webhooks that are gone, and since when; SetOrphan adds one, or takes one away with a zero time.
+	Orphans(ctx context.Context) (map[string]time.Time, error)
+	SetOrphan(ctx context.Context, webhook string, since time.Time) error
+}
+
+// DeliverySender is a [Sender] that says when nothing need be prepared for a sink. [sink.Sender] is one.
+type DeliverySender interface {
+	Sender
+	Pause(target sink.Target) time.Duration
+}
+
+// DispatcherOptions configures a [Dispatcher]. Routes, Sender and Metrics are required.
+type DispatcherOptions struct {
+	Routes  *Routes
+	Sender  DeliverySender
+	Metrics *Metrics
+	Tracer  trace.TracerProvider // nil: no traces
+	Logger  *slog.Logger         // default: slog.Default()
+	// Memory bounds, about, what is held of the buffer at the same time; default DefaultDispatchMemory.
+	Memory int64
+	// OrphanRetention is how long the events of a webhook that is gone are kept; default DefaultOrphanRetention.
+	OrphanRetention time.Duration
+	// MaxAge is how long an event is tried; default DefaultMaxAge.
+	MaxAge time.Duration
+	Now    func() time.Time // default time.Now
+}
+
+// Dispatcher delivers what waits in the buffer.
+type Dispatcher struct {
+	routes          *Routes
+	sender          DeliverySender
+	metrics         *Metrics
+	tracer          tracer
+	logger          *slog.Logger
+	memory          *allowance // for what goes well
+	dullMemory      *allowance // for what does not, and may take long
+	orphanRetention time.Duration
+	maxAge          time.Duration
+	now             func() time.Time
+	seed            maphash.Seed
+
+	mu      sync.Mutex
+	current *term // nil: it has no right to deliver
+}
+
+// NewDispatcher returns a dispatcher.
+func NewDispatcher(options DispatcherOptions) *Dispatcher {
+	d := &Dispatcher{
+		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, tracer: newTracer(options.Tracer), logger: options.Logger,
+		orphanRetention: options.OrphanRetention, maxAge: options.MaxAge, now: options.Now, seed: maphash.MakeSeed(),
+	}
+	if d.logger == nil {
+		d.logger = slog.Default()
+	}
+	if options.Memory == 0 {
+		options.Memory = DefaultDispatchMemory
+	}
+	d.memory, d.dullMemory = newAllowance(options.Memory-options.Memory/4), newAllowance(options.Memory/4)
+	if d.orphanRetention == 0 {
+		d.orphanRetention = DefaultOrphanRetention
+	}
+	if d.maxAge == 0 {
+		d.maxAge = DefaultMaxAge
+	}
+	if d.now == nil {
+		d.now = time.Now
+	}
+	return d
+}
+
+// Run delivers until the context ends or the work does not work any more, and finishes what was begun. Events of one
+// message go out in the order in which they came, whatever fails in between; those of one webhook do not wait for those
+// of another.
+func (d *Dispatcher) Run(ctx context.Context, work Work) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	t := &term{Dispatcher: d, work: work, lanes: map[string]*lane{}, fail: cancel}
+	d.become(t)
+	defer d.become(nil)
+	defer t.group.Wait()
+	orphans, err := work.Orphans(ctx)
+	if err != nil {
+		return err
+	}
+	t.orphans = orphans
+	if err := t.restore(ctx); err != nil {
+		return err
+	}
+	err = work.Follow(ctx, func(notice journal.Notice) { t.notice(ctx, notice) })
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+func (d *Dispatcher) become(t *term) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.current = t
+}
+
+// term is the time for which a dispatcher has the right to deliver.
+type term struct {
+	*Dispatcher
+	work  Work
+	fail  context.CancelCauseFunc
+	group sync.WaitGroup // of lanes
+
+	mu      sync.Mutex // guards what follows
+	lanes   map[string]*lane
+	orphans map[string]time.Time
+}
+
+// restore takes note of what is left of batches.
+func (t *term) restore(ctx context.Context) error {
+	left := map[string][]*held{}
+	err := t.work.Rest(ctx, func(unit *journal.Unit) {
+		if one, err := open(unit); err == nil { // it always does: only batches are parsed
+			left[unit.Webhook] = append(left[unit.Webhook], t.hold(one))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for webhook, units := range left {
+		slices.SortFunc(units, func(a, b *held) int {
+			return cmp.Or(cmp.Compare(a.origin, b.origin), cmp.Compare(a.place.Seq, b.place.Seq))
+		})
+		t.lane(ctx, webhook, func(l *lane) {
+			for _, unit := range units {
+				l.add(unit)
+			}
+		})
+	}
+	return nil
+}
+
+// notice takes note of a batch.
+func (t *term) notice(ctx context.Context, notice journal.Notice) {
+	t.lane(ctx, notice.Webhook, func(l *lane) { l.notice(notice) })
+}
+
+// lane changes the lane of a webhook, which is begun if need be.
+func (t *term) lane(ctx context.Context, webhook string, change func(*lane)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l, ok := t.lanes[webhook]
+	if !ok {
+		l = newLane(t, webhook)
+		t.lanes[webhook] = l
+	}
+	change(l)
+	if !ok {
+		t.group.Go(func() { l.run(ctx) })
+	}
+}
+
+// end takes a lane away that has nothing to do, and tells whether it did.
+func (t *term) end(l *lane) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !l.idle() {
+		return false
+	}
+	delete(t.lanes, l.webhook)
+	return true
+}
+
+// orphanSince returns since when a webhook is gone.
+func (t *term) orphanSince(ctx context.Context, webhook string) (time.Time, error) {
+	t.mu.Lock()
+	since, known := t.orphans[webhook]
+	t.mu.Unlock()
+	if known {
+		return since, nil
+	}
+	return t.setOrphan(ctx, webhook, t.now())
+}
+
+// found takes note that a webhook is there.
+func (t *term) found(ctx context.Context, webhook string) error {
+	t.mu.Lock()
+	_, known := t.orphans[webhook]
+	t.mu.Unlock()
+	if !known {
+		return nil
+	}
+	_, err := t.setOrphan(ctx, webhook, time.Time{})
+	return err
+}
+
+func (t *term) setOrphan(ctx context.Context, webhook string, since time.Time) (time.Time, error) {
+	if err := t.work.SetOrphan(ctx, webhook, since); err != nil {
+		return since, fmt.Errorf("remembering that a webhook is gone: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if since.IsZero() {
+		delete(t.orphans, webhook)
+	} else {
+		t.orphans[webhook] = since
+	}
+	return since, nil
+}
+
+// The backlog, by webhook.
+var (
+	backlogEvents = prometheus.NewDesc("mandrill_receiver_backlog_events", "Events in the buffer that are not delivered, by webhook.", []string{"route"}, nil)
+	backlogBytes  = prometheus.NewDesc("mandrill_receiver_backlog_bytes", "Bytes that they take in the buffer, by webhook.", []string{"route"}, nil)
+	backlogAge    = prometheus.NewDesc("mandrill_receiver_backlog_oldest_age_seconds", "Age of the oldest of them, by webhook.", []string{"route"}, nil)
+)
+
+// Describe and Collect make a dispatcher a collector of metrics, of what waits for it.
+func (d *Dispatcher) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- backlogEvents
+	descriptions <- backlogBytes
+	descriptions <- backlogAge
+}
+
+// Collect implements [prometheus.Collector].
+func (d *Dispatcher) Collect(metrics chan<- prometheus.Metric) {
+	d.mu.Lock()
+	t := d.current
+	d.mu.Unlock()
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for webhook, l := range t.lanes {
+		events, bytes, oldest := l.backlog()
+		metrics <- prometheus.MustNewConstMetric(backlogEvents, prometheus.GaugeValue, float64(events), webhook)
+		metrics <- prometheus.MustNewConstMetric(backlogBytes, prometheus.GaugeValue, float64(bytes), webhook)
+		if events > 0 {
+			metrics <- prometheus.MustNewConstMetric(backlogAge, prometheus.GaugeValue, d.now().Sub(oldest).Seconds(), webhook)
+		}
+	}
+}

@@ -1,0 +1,239 @@
+package journal
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/klauspost/compress/s2"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+)
+
+// Codes of JetStream's errors.
+const (
+	codeStoreFailed     = 10077
+	codeNoStorage       = 10047
+	codeInsufficient    = 10023
+	codeDuplicate       = 10201
+	codeMessageTooLarge = 10054
+)
+
+// The headers of messages that are committed together, and the most that may be.
+const (
+	headerCommitID       = "Nats-Batch-Id"
+	headerCommitSequence = "Nats-Batch-Sequence"
+	headerCommit         = "Nats-Batch-Commit"
+	maxCommit            = 1000
+)
+
+// Append keeps a batch and returns when it is on disk. It tells whether the batch was kept before, which may be long
+// ago and delivered. The error is [ErrFull] or [ErrUnavailable], wrapped.
+func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err error) {
+	s := j.current.Load()
+	if s == nil {
+		return false, ErrUnavailable
+	}
+	begin := j.now()
+	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
+	defer cancel()
+	duplicate, err = j.append(ctx, s, batch)
+	j.metrics.appendDuration.Observe(j.now().Sub(begin).Seconds())
+	switch {
+	case err == nil && duplicate:
+		j.metrics.duplicates.Inc()
+	case err == nil:
+	case isFull(err):
+		return false, fmt.Errorf("%w: %w", ErrFull, err)
+	default:
+		if !errors.Is(err, context.Canceled) {
+			j.fail(s)
+		}
+		return false, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return duplicate, nil
+}
+
+func (j *Journal) append(ctx context.Context, s *session, batch Batch) (bool, error) {
+	unit := &Unit{Webhook: batch.Webhook, Batch: batch.identity(), Received: batch.Received, Trace: batch.Trace, Events: len(batch.Events)}
+	// The server knows the identities of what it has, and this of what was finished before it was started.
+	_, err := s.seen.GetLastMsgForSubject(ctx, j.subject(kindSeen, unit.Batch))
+	if err == nil {
+		return true, nil
+	}
+	if !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, fmt.Errorf("looking for the batch: %w", err)
+	}
+	subject := j.subject(kindBatch, token(batch.Webhook))
+	if len(batch.Value) <= 2*s.maxMessage { // it may fit
+		msg := message(subject, formBatch, unit, batch.Value)
+		msg.Header.Set(nats.MsgIdHdr, unit.Batch)
+		if len(msg.Data) <= s.maxMessage {
+			_, duplicate, err := s.publish(ctx, msg)
+			return duplicate, err
+		}
+	}
+	entries := make([]Entry, len(batch.Events))
+	for i, raw := range batch.Events {
+		entries[i] = Entry{ID: batch.ID(i), Raw: raw}
+	}
+	parts, err := s.pack(ctx, subject, unit, entries)
+	if err != nil {
+		return false, err
+	}
+	for i, msg := range parts {
+		msg.Header.Set(nats.MsgIdHdr, unit.Batch+"/"+strconv.Itoa(i))
+	}
+	_, duplicate, err := s.commit(ctx, parts)
+	return duplicate, err
+}
+
+func (s *session) publish(ctx context.Context, msg *nats.Msg) (seq uint64, duplicate bool, err error) {
+	ack, err := s.stream.PublishMsg(ctx, msg)
+	if err != nil {
+		return 0, false, fmt.Errorf("storing: %w", err)
+	}
+	return ack.Sequence, ack.Duplicate, nil
+}
+
+// pack makes messages of entries: one if they fit, else several, and with events that do not fit into one as objects.
+func (s *session) pack(ctx context.Context, subject string, unit *Unit, entries []Entry) ([]*nats.Msg, error) {
+	var parts []*nats.Msg
+	for _, group := range grouped(entries, s.maxMessage) {
+		part := *unit
+		part.Events, part.Size, part.large = len(group), 0, ""
+		if raw := group[0].Raw; len(group) == 1 && sizeOf(group[0]) > s.maxMessage {
+			part.large = unit.Batch + "-" + group[0].ID
+			if part.large != unit.large { // it is there already
+				if err := s.putLarge(ctx, part.large, raw); err != nil {
+					return nil, err
+				}
+			}
+			part.Size = int64(len(raw))
+			group = []Entry{group[0]}
+			group[0].Raw = nil
+		}
+		data, err := encodeEntries(group)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, message(subject, formEntries, &part, data))
+	}
+	return parts, nil
+}
+
+// sizeOf is what an entry takes in a message at most.
+func sizeOf(entry Entry) int { return len(entry.Raw) + len(entry.Answer)*6 + entryReserve }
+
+// entryReserve is for what is known of an event: numbers, a date, its id.
+const entryReserve = 512
+
+// grouped divides entries, in order, into groups that fit into a message each. One that does not is alone.
+func grouped(entries []Entry, limit int) [][]Entry {
+	var groups [][]Entry
+	begin, size := 0, 0
+	for i, entry := range entries {
+		if grown := size + sizeOf(entry); i > begin && grown > limit {
+			groups = append(groups, entries[begin:i])
+			begin, size = i, 0
+		}
+		size += sizeOf(entry)
+	}
+	if begin < len(entries) {
+		groups = append(groups, entries[begin:])
+	}
+	return groups
+}
+
+// putLarge keeps an event as an object, of which never more than a part is in memory.
+func (s *session) putLarge(ctx context.Context, name string, raw []byte) error {
+	reader, writer := io.Pipe()
+	defer reader.Close() //nolint:errcheck // ends the writer
+	go func() {
+		compressor := s2.NewWriter(writer)
+		_, err := compressor.Write(raw)
+		_ = writer.CloseWithError(errors.Join(err, compressor.Close()))
+	}()
+	if _, err := s.large.Put(ctx, jetstream.ObjectMeta{Name: name}, reader); err != nil {
+		return fmt.Errorf("storing a large event: %w", err)
+	}
+	return nil
+}
+
+// getLarge reads it.
+func (s *session) getLarge(ctx context.Context, name string) ([]byte, error) {
+	object, err := s.large.Get(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("reading a large event: %w", err)
+	}
+	defer object.Close() //nolint:errcheck // read to its end
+	raw, err := io.ReadAll(s2.NewReader(object))
+	if err != nil {
+		return nil, fmt.Errorf("reading a large event: %w", err)
+	}
+	return raw, nil
+}
+
+// commit publishes all messages or none, and returns the place of the last. Events that come later have theirs after those
+// of the same webhook that came before.
+func (s *session) commit(ctx context.Context, parts []*nats.Msg) (last uint64, duplicate bool, err error) {
+	if len(parts) == 1 {
+		return s.publish(ctx, parts[0])
+	}
+	if len(parts) > maxCommit {
+		return 0, false, fmt.Errorf("the batch has %d parts: the server's max_payload must be larger", len(parts))
+	}
+	id := nuid.Next()
+	for i, msg := range parts {
+		msg.Header.Set(headerCommitID, id)
+		msg.Header.Set(headerCommitSequence, strconv.Itoa(i+1))
+		if i == len(parts)-1 {
+			msg.Header.Set(headerCommit, "1")
+		}
+		response, err := s.conn.RequestMsgWithContext(ctx, msg)
+		if err != nil {
+			return 0, false, fmt.Errorf("storing part %d of a batch: %w", i+1, err)
+		}
+		if len(response.Data) == 0 { // not the last
+			continue
+		}
+		var answer struct {
+			Error *jetstream.APIError `json:"error"`
+			Seq   uint64              `json:"seq"`
+		}
+		if err := json.Unmarshal(response.Data, &answer); err != nil {
+			return 0, false, fmt.Errorf("storing part %d of a batch: %w", i+1, err)
+		}
+		if answer.Error != nil && answer.Error.ErrorCode == codeDuplicate {
+			return 0, true, nil
+		}
+		if answer.Error != nil {
+			return 0, false, fmt.Errorf("storing part %d of a batch: %w", i+1, answer.Error)
+		}
+		last = answer.Seq
+	}
+	if last == 0 {
+		return 0, false, errors.New("storing a batch: the server did not say that it has all of it")
+	}
+	return last, false, nil
+}
+
+// isFull tells whether there is no room, as opposed to a fault. The server has one code for what its store says.
+func isFull(err error) bool {
+	api := new(jetstream.APIError)
+	if !errors.As(err, &api) {
+		return false
+	}
+	switch api.ErrorCode {
+	case codeStoreFailed:
+		return strings.Contains(api.Description, "maximum bytes")
+	case codeNoStorage, codeInsufficient, codeMessageTooLarge:
+		return true
+	}
+	return false
+}

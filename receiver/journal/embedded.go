@@ -1,0 +1,178 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// startTimeout is for a server that recovers what it has stored, which takes a second for a gigabyte.
+	startTimeout = 10 * time.Minute
+	// serverPayload is the largest message; ours are smaller.
+	serverPayload = 2 * maxMessage
+	// serverPending is what may be on its way to a client at once.
+	serverPending = 8 * serverPayload
+)
+
+// Embedded is a server in this process, with its files in a folder.
+type Embedded struct {
+	Dir    string
+	Limits Limits
+	Logger *slog.Logger
+}
+
+// Alone tells that nobody else uses the streams.
+func (e *Embedded) Alone() bool { return true }
+
+// Open starts the server.
+func (e *Embedded) Open(ctx context.Context) (*nats.Conn, func(), error) {
+	unlock, err := lock(e.Dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	options := e.options()
+	options.DontListen = true
+	conn, closeServer, err := start(ctx, options, e.Logger)
+	if err != nil {
+		unlock()
+		return nil, nil, err
+	}
+	return conn, func() { closeServer(); unlock() }, nil
+}
+
+// options of a server that acknowledges nothing that is not on disk.
+func (e *Embedded) options() *server.Options {
+	return &server.Options{
+		ServerName: "receiver", StoreDir: filepath.Join(e.Dir, "nats"),
+		JetStream: true, SyncAlways: true, JetStreamMaxStore: e.Limits.total() + objectReserve, JetStreamMaxMemory: memoryStore,
+		MaxPayload: serverPayload, MaxPending: serverPending,
+		NoSigs: true, NoLog: true, DisableJetStreamBanner: true, NoSystemAccount: false,
+	}
+}
+
+const (
+	// memoryStore is for the state of consumers.
+	memoryStore = 64 << 20
+	// objectReserve is what JetStream itself may set aside.
+	objectReserve = 64 << 20
+)
+
+// lock keeps others from using a folder, which it makes if need be.
+func lock(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the buffer's folder: %w", err)
+	}
+	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the user's folder
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOSPC) {
+		return func() {}, nil // the server will say it, and may recover
+	}
+	if err != nil {
+		return nil, fmt.Errorf("locking the buffer's folder: %w", err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a descriptor
+		_ = file.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, errors.New("another process uses the buffer's folder")
+		}
+		return nil, fmt.Errorf("locking the buffer's folder: %w", err)
+	}
+	return func() { _ = file.Close() }, nil // and with it the lock
+}
+
+// start runs a server and connects to it.
+func start(ctx context.Context, options *server.Options, logger *slog.Logger) (*nats.Conn, func(), error) {
+	running, err := server.NewServer(options)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making the buffer's server: %w", err)
+	}
+	running.SetLoggerV2(serverLog{logger}, logger.Enabled(ctx, slog.LevelDebug), false, false)
+	started := make(chan struct{})
+	go func() { defer close(started); running.Start() }()
+	stop := func() {
+		<-started
+		running.Shutdown()
+		running.WaitForShutdown()
+	}
+	if err := ready(ctx, running, started); err != nil {
+		stop()
+		return nil, nil, err
+	}
+	conn, err := nats.Connect("", nats.InProcessServer(running), nats.MaxReconnects(0), nats.Name("receiver"))
+	if err != nil {
+		stop()
+		return nil, nil, fmt.Errorf("connecting to the buffer's server: %w", err)
+	}
+	return conn, func() { conn.Close(); stop() }, nil
+}
+
+// ready waits until a server answers.
+func ready(ctx context.Context, running *server.Server, started <-chan struct{}) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for !running.ReadyForConnections(100 * time.Millisecond) {
+		select {
+		case <-started:
+			if !running.Running() {
+				return errors.New("starting the buffer's server: it has ended; its log says why")
+			}
+		default:
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("starting the buffer's server: %w", ctx.Err())
+		}
+	}
+	if !running.JetStreamEnabled() {
+		return errors.New("starting the buffer's server: it cannot use its folder; its log says why")
+	}
+	return nil
+}
+
+// serverLog takes what the server says. What it says for information is of interest to those who debug.
+type serverLog struct{ logger *slog.Logger }
+
+func (l serverLog) log(level slog.Level, format string, args ...any) {
+	l.logger.Log(context.Background(), level, "The buffer's server said something", "said", strings.TrimSpace(fmt.Sprintf(format, args...)))
+}
+
+func (l serverLog) Noticef(format string, args ...any) { l.log(slog.LevelDebug, format, args...) }
+func (l serverLog) Warnf(format string, args ...any)   { l.log(slog.LevelWarn, format, args...) }
+func (l serverLog) Errorf(format string, args ...any)  { l.log(slog.LevelError, format, args...) }
+func (l serverLog) Fatalf(format string, args ...any)  { l.log(slog.LevelError, format, args...) }
+func (l serverLog) Debugf(string, ...any)              {} // for those who develop the server
+func (l serverLog) Tracef(string, ...any)              {} // has data
+
+// VolumeBytes is what the buffer in a folder may take of its volume: so many percent of what is free or its own.
+func VolumeBytes(dir string, percent int64) (int64, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return 0, fmt.Errorf("making the buffer's folder: %w", err)
+	}
+	var volume syscall.Statfs_t
+	if err := syscall.Statfs(dir, &volume); err != nil {
+		return 0, fmt.Errorf("asking for the size of the buffer's volume: %w", err)
+	}
+	own := int64(0)
+	err := filepath.WalkDir(dir, func(_ string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			own += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("asking for the size of the buffer: %w", err)
+	}
+	return (int64(volume.Bavail)*volume.Bsize + own) / 100 * percent, nil //nolint:gosec // no volume is that large
+}

@@ -1,0 +1,260 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// The reasons why a batch cannot be kept. Mandrill sends it again.
+var (
+	ErrFull        = errors.New("the buffer is full")
+	ErrUnavailable = errors.New("the buffer is not available")
+)
+
+const (
+	// appendTimeout is for a disk that is slow. It is below what Mandrill and proxies wait.
+	appendTimeout = 10 * time.Second
+	// requestTimeout is for everything else that is asked of JetStream, which may have to read.
+	requestTimeout = 20 * time.Second
+	// While the buffer does not work it is tried again, at first after minPause, then twice as long up to maxPause.
+	minPause = 250 * time.Millisecond
+	maxPause = 5 * time.Second
+	// checkInterval is how often an idle journal looks whether it works, for metrics and readiness.
+	checkInterval = 10 * time.Second
+)
+
+// Options configures a [Journal]. Engine is required.
+type Options struct {
+	Engine   Engine
+	Limits   Limits
+	Replicas int    // of each stream; default 1
+	Name     string // begins the names of streams and subjects; default "mandrill"
+	Metrics  *Metrics
+	Logger   *slog.Logger     // default: slog.Default()
+	Now      func() time.Time // default time.Now
+}
+
+// Engine is where the streams are.
+type Engine interface {
+	// Open returns a connection, and what closes it. It is called again when the journal has found that the engine
+	// does not work, after it was closed.
+	Open(ctx context.Context) (*nats.Conn, func(), error)
+	// Alone tells whether nobody else uses the streams.
+	Alone() bool
+}
+
+// Journal keeps batches. It is safe for concurrent use.
+type Journal struct {
+	engine   Engine
+	limits   Limits
+	replicas int
+	name     string
+	metrics  *Metrics
+	logger   *slog.Logger
+	now      func() time.Time
+
+	current atomic.Pointer[session] // nil: not available
+	broken  chan *session           // those that failed
+	mu      sync.Mutex
+	opened  chan struct{} // closed while it is available
+}
+
+// session is the journal as long as its connection lasts.
+type session struct {
+	conn       *nats.Conn
+	stream     jetstream.JetStream
+	batches    jetstream.Stream
+	rest       jetstream.Stream
+	seen       jetstream.Stream
+	dead       jetstream.Stream
+	large      jetstream.ObjectStore
+	state      jetstream.KeyValue
+	maxMessage int
+	life       context.Context //nolint:containedctx // it is how others learn of the end
+}
+
+// New returns a journal, which works when Run runs.
+func New(options Options) *Journal {
+	j := &Journal{
+		engine: options.Engine, limits: options.Limits, replicas: max(options.Replicas, 1), name: options.Name,
+		metrics: options.Metrics, logger: options.Logger, now: options.Now, broken: make(chan *session, 1), opened: make(chan struct{}),
+	}
+	if j.name == "" {
+		j.name = DefaultName
+	}
+	if j.metrics == nil {
+		j.metrics = NewMetrics(nil)
+	}
+	if j.logger == nil {
+		j.logger = slog.Default()
+	}
+	if j.now == nil {
+		j.now = time.Now
+	}
+	return j
+}
+
+// Run keeps the journal available until the context ends: it opens the engine, and opens it again when it does not work.
+// It returns an error only for what cannot pass: streams that would lose data.
+func (j *Journal) Run(ctx context.Context) error {
+	pause := minPause
+	for ctx.Err() == nil {
+		begun := j.now()
+		err := j.session(ctx)
+		if fatal := new(ConfigError); errors.As(err, &fatal) {
+			return err
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		j.logger.Error("The buffer does not work, opening it again", "error", err.Error())
+		j.metrics.reopened.Inc()
+		if j.now().Sub(begun) > maxPause {
+			pause = minPause
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+		pause = min(2*pause, maxPause)
+	}
+	return nil
+}
+
+// session opens the engine and returns when it does not work any more.
+func (j *Journal) session(ctx context.Context) error {
+	conn, closeEngine, err := j.engine.Open(ctx)
+	if err != nil {
+		return fmt.Errorf("opening the buffer: %w", err)
+	}
+	defer closeEngine()
+	s, err := j.open(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if err := s.probe(ctx); err != nil {
+		return fmt.Errorf("writing to the buffer: %w", err)
+	}
+	life, end := context.WithCancel(ctx)
+	defer end()
+	s.life = life
+	j.current.Store(s)
+	defer j.current.Store(nil)
+	defer j.announce()()
+	j.metrics.available.Set(1)
+	defer j.metrics.available.Set(0)
+	j.logger.Info("The buffer is available")
+	return j.watch(ctx, s)
+}
+
+// watch returns when a session does not work any more.
+func (j *Journal) watch(ctx context.Context, s *session) error {
+	ticker := time.NewTicker(checkInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case failed := <-j.broken:
+			if failed != s {
+				continue
+			}
+			if err := s.probe(ctx); err != nil {
+				return fmt.Errorf("writing to the buffer: %w", err)
+			}
+		case <-ticker.C:
+			if err := j.measure(ctx, s); err != nil {
+				j.fail(s)
+			}
+		}
+	}
+}
+
+// fail has a session looked at that has failed.
+func (j *Journal) fail(s *session) {
+	select {
+	case j.broken <- s:
+	default: // it is about to be
+	}
+}
+
+// measure takes note of how much is stored.
+func (j *Journal) measure(ctx context.Context, s *session) error {
+	for name, stream := range map[string]jetstream.Stream{"batches": s.batches, "remainders": s.rest, "dead letters": s.dead} {
+		bounded, cancel := context.WithTimeout(ctx, requestTimeout)
+		info, err := stream.Info(bounded)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("asking for the state of a stream: %w", err)
+		}
+		j.metrics.stored.WithLabelValues(name).Set(float64(info.State.Bytes))
+		j.metrics.limit.WithLabelValues(name).Set(float64(info.Config.MaxBytes))
+		lost := 0
+		if info.State.Lost != nil {
+			lost = len(info.State.Lost.Msgs)
+		}
+		j.metrics.lost.WithLabelValues(name).Set(float64(lost))
+	}
+	return nil
+}
+
+// Available tells whether a batch can be kept.
+func (j *Journal) Available(ctx context.Context) bool {
+	s := j.current.Load()
+	if s == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	info, err := s.batches.Info(ctx)
+	if err != nil {
+		j.fail(s)
+		return false
+	}
+	limit := info.Config.MaxBytes
+	return limit <= 0 || int64(info.State.Bytes) < limit-limit/full //nolint:gosec // far below
+}
+
+// full is the part of the limit, one in so many, that must be free for the buffer to be called available.
+const full = 50
+
+// announce wakes those who wait for the journal. What it returns makes others wait again.
+func (j *Journal) announce() (end func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	close(j.opened)
+	return func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.opened = make(chan struct{})
+	}
+}
+
+// Opened waits until the journal is available.
+func (j *Journal) Opened(ctx context.Context) error {
+	j.mu.Lock()
+	opened := j.opened
+	j.mu.Unlock()
+	select {
+	case <-opened:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// probe writes something, to see whether that is possible.
+func (s *session) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
+	defer cancel()
+	_, err := s.state.Put(ctx, "probe", nil)
+	return err
+}

@@ -1,0 +1,310 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+// opened is a journal of a server in this process.
+type opened struct {
+	*journal.Journal
+	t    *testing.T
+	stop func()
+}
+
+func open(t *testing.T, dir string, total int64) *opened {
+	t.Helper()
+	limits, err := journal.Divide(total, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
+	return run(t, journal.New(journal.Options{Engine: &journal.Embedded{Dir: dir, Limits: limits, Logger: logger}, Limits: limits, Logger: logger}))
+}
+
+func run(t *testing.T, j *journal.Journal) *opened {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- j.Run(ctx) }()
+	o := &opened{Journal: j, t: t, stop: func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		ended <- nil
+	}}
+	t.Cleanup(o.stop)
+	waiting, done := context.WithTimeout(t.Context(), time.Minute)
+	defer done()
+	if err := j.Opened(waiting); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// batch is one of some events.
+func batch(webhook string, events ...string) journal.Batch {
+	raw := make([][]byte, len(events))
+	for i, event := range events {
+		raw[i] = []byte(event)
+	}
+	return journal.Batch{
+		Webhook: webhook, Received: time.UnixMilli(1795227543123), Value: []byte("[" + strings.Join(events, ",") + "]"), Events: raw,
+		ID: strconv.Itoa,
+	}
+}
+
+func (o *opened) append(b journal.Batch) (duplicate bool) {
+	o.t.Helper()
+	duplicate, err := o.Append(o.t.Context(), b)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return duplicate
+}
+
+// work does something with the right to deliver.
+func (o *opened) work(do func(context.Context, *journal.Work)) {
+	o.t.Helper()
+	ctx, cancel := context.WithTimeout(o.t.Context(), 30*time.Second)
+	defer cancel()
+	_ = o.Work(ctx, func(ctx context.Context, w *journal.Work) error {
+		defer cancel()
+		do(ctx, w)
+		return nil
+	})
+}
+
+// take is the first batch of a webhook at a place.
+func (o *opened) take(webhook string, from uint64) (unit *journal.Unit) {
+	o.t.Helper()
+	o.work(func(ctx context.Context, w *journal.Work) {
+		var err error
+		if unit, err = w.Take(ctx, webhook, from); err != nil && !errors.Is(err, journal.ErrNone) {
+			o.t.Error(err)
+		}
+	})
+	return unit
+}
+
+func TestAppendAndTake(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := open(t, dir, journal.MinBytes)
+	if o.append(batch("shop/a", `{"event":"send"}`, `{"event":"open"}`)) {
+		t.Error("a new batch is no duplicate")
+	}
+	if !o.append(batch("shop/a", `{"event":"send"}`, `{"event":"open"}`)) {
+		t.Error("the same batch is a duplicate")
+	}
+	if o.append(batch("shop/b", `{"event":"send"}`, `{"event":"open"}`)) {
+		t.Error("the same for another webhook is no duplicate")
+	}
+	o.stop()
+	o = open(t, dir, journal.MinBytes)
+	if !o.append(batch("shop/a", `{"event":"send"}`, `{"event":"open"}`)) {
+		t.Error("also after a restart it is a duplicate")
+	}
+	unit := o.take("shop/a", 0)
+	if unit == nil || string(unit.Value) != `[{"event":"send"},{"event":"open"}]` || unit.Webhook != "shop/a" || unit.Events != 2 || !unit.Received.Equal(time.UnixMilli(1795227543123)) {
+		t.Fatalf("got %+v", unit)
+	}
+	if next := o.take("shop/a", unit.Place.Seq+1); next != nil {
+		t.Errorf("there is nothing more, got %+v", next)
+	}
+	o.work(func(ctx context.Context, w *journal.Work) {
+		if err := w.Finish(ctx, unit); err != nil {
+			t.Error(err)
+		}
+	})
+	if unit := o.take("shop/a", 0); unit != nil {
+		t.Errorf("it is finished, got %+v", unit)
+	}
+	o.stop()
+	o = open(t, dir, journal.MinBytes)
+	if !o.append(batch("shop/a", `{"event":"send"}`, `{"event":"open"}`)) {
+		t.Error("also finished, and after a restart, it is a duplicate")
+	}
+	if unit := o.take("shop/b", 0); unit == nil {
+		t.Error("that of the other webhook is still there")
+	}
+}
+
+func TestPutBack(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := open(t, dir, journal.MinBytes)
+	o.append(batch("shop/a", "1", "2", "3"))
+	unit := o.take("shop/a", 0)
+	left := []journal.Entry{
+		{ID: "2", Raw: []byte("2"), Attempts: 3, Due: time.UnixMilli(1795227549000).UTC(), Status: 503, Answer: "später"},
+		{ID: "3", Raw: []byte("3"), Refused: true, DeadLetterAttempts: 1},
+	}
+	o.work(func(ctx context.Context, w *journal.Work) {
+		if _, err := w.PutBack(ctx, unit, left); err != nil {
+			t.Error(err)
+		}
+	})
+	if again := o.take("shop/a", 0); again != nil {
+		t.Errorf("the batch is still there: %+v", again)
+	}
+	o.stop()
+	o = open(t, dir, journal.MinBytes)
+	var rest []*journal.Unit
+	o.work(func(ctx context.Context, w *journal.Work) {
+		if err := w.Rest(ctx, func(unit *journal.Unit) { rest = append(rest, unit) }); err != nil {
+			t.Error(err)
+		}
+	})
+	if len(rest) != 1 || rest[0].Origin != unit.Place.Seq || !rest[0].Place.Rest || rest[0].Batch != unit.Batch {
+		t.Fatalf("got %+v", rest)
+	}
+	if diff := cmp.Diff(left, rest[0].Entries); diff != "" {
+		t.Error(diff)
+	}
+	if !o.append(batch("shop/a", "1", "2", "3")) {
+		t.Error("a batch of which something is left is a duplicate")
+	}
+}
+
+// Batches and events that do not fit into a message are taken apart, and nothing of them is changed.
+func TestLargeBatches(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), 1<<30)
+	noise := func(seed, n int) string { // does not compress
+		var text strings.Builder
+		state := uint64(seed) + 1 //nolint:gosec // a number
+		for text.Len() < n {
+			state = state*6364136223846793005 + 1442695040888963407
+			text.WriteString(strconv.FormatUint(state, 36))
+		}
+		return strconv.Quote(text.String())
+	}
+	cases := map[string][]string{
+		"many events":   {noise(1, 3<<20), noise(2, 3<<20), noise(3, 3<<20), noise(4, 3<<20), noise(5, 3<<20)},
+		"a large event": {"1", noise(6, 20<<20), "3"},
+		"one of 60 MB":  {noise(7, 60<<20)},
+	}
+	for name, events := range cases {
+		t.Run(name, func(t *testing.T) {
+			if o.append(batch(name, events...)) {
+				t.Fatal("it is no duplicate")
+			}
+			if !o.append(batch(name, events...)) {
+				t.Error("now it is")
+			}
+			var got, ids []string
+			for from := uint64(0); ; {
+				unit := o.take(name, from)
+				if unit == nil {
+					break
+				}
+				for _, entry := range unit.Entries {
+					got, ids = append(got, string(entry.Raw)), append(ids, entry.ID)
+				}
+				from = unit.Place.Seq + 1
+				o.work(func(ctx context.Context, w *journal.Work) {
+					left, err := w.PutBack(ctx, unit, unit.Entries)
+					if err != nil {
+						t.Fatal(err)
+					}
+					again, err := w.Load(ctx, left[0].Place)
+					if err != nil || !reflect.DeepEqual(again.Entries, unit.Entries) {
+						t.Errorf("put back, it is not the same: %v", err)
+					}
+					if err := w.Finish(ctx, again); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			if len(got) != len(events) {
+				t.Fatalf("%d events, want %d", len(got), len(events))
+			}
+			for i := range events {
+				if got[i] != events[i] || ids[i] != fmt.Sprint(i) {
+					t.Errorf("event %d with id %s is not as it was", i, ids[i])
+				}
+			}
+		})
+	}
+}
+
+func TestFull(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), journal.MinBytes)
+	filler := strings.Repeat("x", 256<<10)
+	kept := 0
+	var err error
+	for kept < 1000 && err == nil {
+		b := batch("shop/a", strconv.Itoa(kept))
+		b.Value = fmt.Appendf(nil, `["%d%s"]`, kept, incompressible(filler, kept))
+		if _, err = o.Append(t.Context(), b); err == nil {
+			kept++
+		}
+	}
+	if !errors.Is(err, journal.ErrFull) {
+		t.Fatalf("after %d batches: %v, want %v", kept, err, journal.ErrFull)
+	}
+	if o.Available(t.Context()) {
+		t.Error("what is full is not available")
+	}
+	unit := o.take("shop/a", 0)
+	o.work(func(ctx context.Context, w *journal.Work) {
+		if _, err := w.PutBack(ctx, unit, []journal.Entry{{ID: "0", Raw: []byte("0")}}); err != nil {
+			t.Errorf("there is room for what is left of a batch: %v", err)
+		}
+	})
+	b := batch("shop/a", "x")
+	b.Value = fmt.Appendf(nil, `["%s"]`, incompressible(filler, -1)[:64<<10])
+	if o.append(b) {
+		t.Error("it is no duplicate")
+	}
+}
+
+func incompressible(text string, seed int) string {
+	out := []byte(text)
+	state := uint64(seed + 7) //nolint:gosec // a number
+	for i := range out {
+		state = state*6364136223846793005 + 1442695040888963407
+		out[i] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"[state>>58]
+	}
+	return string(out)
+}
+
+func TestDivide(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		total, dead int64
+		want        string
+	}{
+		"too small":        {journal.MinBytes - 1, 0, "at least 64 MiB"},
+		"too many dead":    {journal.MinBytes, journal.MinBytes/2 + 1, "up to half"},
+		"negative dead":    {journal.MinBytes, -1, "up to half"},
+		"the least":        {journal.MinBytes, 0, ""},
+		"half for letters": {1 << 30, 1 << 29, ""},
+	} {
+		limits, err := journal.Divide(test.total, test.dead)
+		switch {
+		case test.want == "" && err != nil, test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		case err == nil:
+			sum := limits.Batches + limits.Rest + limits.Large + limits.DeadLetters + limits.Seen
+			if sum > test.total || sum < test.total*9/10 || min(limits.Batches, limits.Rest, limits.Large, limits.DeadLetters, limits.Seen) <= 0 {
+				t.Errorf("%s: %+v does not add up", name, limits)
+			}
+		}
+	}
+}

@@ -1,0 +1,240 @@
+package journal
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/klauspost/compress/s2"
+	"github.com/nats-io/nats.go"
+)
+
+// The headers of a message. What is not said with each is in every message.
+const (
+	headerWebhook  = "Mandrill-Webhook"
+	headerReceived = "Mandrill-Received" // milliseconds since 1970
+	headerEvents   = "Mandrill-Events"   // how many
+	headerSize     = "Mandrill-Size"     // of what was compressed
+	headerForm     = "Mandrill-Form"     // formBatch or formEntries
+	headerBatch    = "Mandrill-Batch"    // identity of the batch
+	headerTrace    = "Traceparent"       // where the batch was traced
+	headerLarge    = "Mandrill-Large"    // in place of data: the name of an object
+	headerOrigin   = "Mandrill-Origin"   // of a remainder: the batch's place among the batches
+	headerParent   = "Mandrill-Parent"   // of a remainder: what it takes the place of
+	headerReason   = "Mandrill-Reason"   // of a dead letter
+	headerBuried   = "Mandrill-Buried"   // of a dead letter: milliseconds since 1970
+)
+
+const (
+	formBatch   = "batch"   // an array of JSON, as Mandrill sent it
+	formEntries = "entries" // as encodeEntries does
+)
+
+// Entry is an event, and how far its delivery has come.
+type Entry struct {
+	ID  string `json:"id"`
+	Raw []byte `json:"-"` // as Mandrill sent it
+	// Attempts to send it to the sink, and to the dead letter sink.
+	Attempts           int       `json:"attempts,omitempty"`
+	DeadLetterAttempts int       `json:"deadLetterAttempts,omitempty"`
+	Due                time.Time `json:"due,omitzero"` // not before
+	// Refused says that the sink will never accept it, Exhausted that its retries are used up. Status and Answer are of
+	// the last attempt.
+	Refused   bool   `json:"refused,omitempty"`
+	Exhausted bool   `json:"exhausted,omitempty"`
+	Status    int    `json:"status,omitempty"`
+	Answer    string `json:"answer,omitempty"`
+}
+
+// framed is an entry in a message: what is known of the event in JSON, and its bytes as they are, after that of all.
+type framed struct {
+	Entry
+	Length int `json:"length"`
+}
+
+// encodeEntries writes them as the length of the JSON, the JSON, and the bytes of the events.
+func encodeEntries(entries []Entry) ([]byte, error) {
+	frames, total := make([]framed, len(entries)), 0
+	for i, entry := range entries {
+		frames[i] = framed{entry, len(entry.Raw)}
+		total += len(entry.Raw)
+	}
+	index, err := json.Marshal(frames)
+	if err != nil {
+		return nil, fmt.Errorf("encoding entries: %w", err)
+	}
+	data := binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen64+len(index)+total), uint64(len(index)))
+	data = append(data, index...)
+	for _, entry := range entries {
+		data = append(data, entry.Raw...)
+	}
+	return data, nil
+}
+
+func decodeEntries(data []byte) ([]Entry, error) {
+	length, n := binary.Uvarint(data)
+	if n <= 0 || length > uint64(len(data)-n) {
+		return nil, errors.New("its index is cut short")
+	}
+	data = data[n:]
+	var frames []framed
+	if err := json.Unmarshal(data[:length], &frames); err != nil {
+		return nil, errors.New("its index cannot be decoded") // the cause may quote
+	}
+	data = data[length:]
+	entries := make([]Entry, len(frames))
+	for i, frame := range frames {
+		if frame.Length < 0 || frame.Length > len(data) {
+			return nil, errors.New("its events are cut short")
+		}
+		entries[i] = frame.Entry
+		entries[i].Raw, data = data[:frame.Length:frame.Length], data[frame.Length:]
+	}
+	if len(data) > 0 {
+		return nil, errors.New("its events are longer than its index says")
+	}
+	return entries, nil
+}
+
+// Place is where a message is.
+type Place struct {
+	Rest bool // among the remainders
+	Seq  uint64
+}
+
+func (p Place) String() string {
+	if p.Rest {
+		return kindRest + ":" + strconv.FormatUint(p.Seq, 10)
+	}
+	return kindBatch + ":" + strconv.FormatUint(p.Seq, 10)
+}
+
+func parsePlace(text string) (Place, error) {
+	for kind, rest := range map[string]bool{kindBatch: false, kindRest: true} {
+		if prefix := kind + ":"; len(text) > len(prefix) && text[:len(prefix)] == prefix {
+			seq, err := strconv.ParseUint(text[len(prefix):], 10, 64)
+			return Place{rest, seq}, err
+		}
+	}
+	return Place{}, errors.New("no place")
+}
+
+// Batch is what Mandrill sent at once.
+type Batch struct {
+	Webhook  string
+	Received time.Time
+	Value    []byte   // the array as it came
+	Events   [][]byte // its elements: parts of Value
+	ID       func(i int) string // of an element, asked for in order
+	Trace    string // traceparent, if there is one
+}
+
+// identity is the same when the same comes again.
+func (b *Batch) identity() string {
+	hash := sha256.New()
+	hash.Write([]byte(b.Webhook))
+	hash.Write([]byte{0})
+	hash.Write(b.Value)
+	return hex.EncodeToString(hash.Sum(nil)[:16])
+}
+
+// Unit is a message: a batch, a part of one, or what is left of one.
+type Unit struct {
+	Place    Place
+	Origin   uint64 // the place of its batch among the batches, by which it has its turn
+	Webhook  string
+	Batch    string // identity
+	Received time.Time
+	Trace    string
+	Value    []byte  // an array of JSON, or
+	Entries  []Entry // what is left of one
+	Events   int
+	Size     int64 // bytes of the data in memory
+	Stored   int64 // bytes that the message takes
+
+	parent Place
+	large  string // name of the object that has the data
+}
+
+// Notice tells of a batch that waits.
+type Notice struct {
+	Seq      uint64
+	Webhook  string
+	Received time.Time
+	Events   int
+	Size     int64 // in memory
+	Stored   int64 // on disk
+}
+
+func millis(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
+
+func parseMillis(text string) (time.Time, error) {
+	ms, err := strconv.ParseInt(text, 10, 64)
+	return time.UnixMilli(ms), err
+}
+
+// message makes one of data.
+func message(subject, form string, unit *Unit, data []byte) *nats.Msg {
+	msg := nats.NewMsg(subject)
+	msg.Header.Set(headerWebhook, unit.Webhook)
+	msg.Header.Set(headerReceived, millis(unit.Received))
+	msg.Header.Set(headerEvents, strconv.Itoa(unit.Events))
+	msg.Header.Set(headerSize, strconv.FormatInt(max(int64(len(data)), unit.Size), 10))
+	msg.Header.Set(headerForm, form)
+	msg.Header.Set(headerBatch, unit.Batch)
+	if unit.Trace != "" {
+		msg.Header.Set(headerTrace, unit.Trace)
+	}
+	if unit.large != "" {
+		msg.Header.Set(headerLarge, unit.large)
+	}
+	msg.Data = s2.Encode(nil, data)
+	return msg
+}
+
+// unitOf reads a message, but for its data.
+func unitOf(place Place, header nats.Header, stored int) (*Unit, error) {
+	unit := &Unit{
+		Place: place, Origin: place.Seq, Webhook: header.Get(headerWebhook), Batch: header.Get(headerBatch),
+		Trace: header.Get(headerTrace), Stored: int64(stored), large: header.Get(headerLarge),
+	}
+	var errs [5]error
+	unit.Received, errs[0] = parseMillis(header.Get(headerReceived))
+	unit.Events, errs[1] = strconv.Atoi(header.Get(headerEvents))
+	unit.Size, errs[4] = strconv.ParseInt(header.Get(headerSize), 10, 64)
+	if place.Rest {
+		unit.Origin, errs[2] = strconv.ParseUint(header.Get(headerOrigin), 10, 64)
+		unit.parent, errs[3] = parsePlace(header.Get(headerParent))
+	}
+	if err := errors.Join(errs[:]...); err != nil || unit.Webhook == "" {
+		return nil, fmt.Errorf("%w: its headers cannot be read", errDamaged)
+	}
+	return unit, nil
+}
+
+// errDamaged is of a message that is not as it was written.
+var errDamaged = errors.New("a message of the buffer is damaged")
+
+// decode reads the data of a message.
+func (u *Unit) decode(form string, data []byte) error {
+	data, err := s2.Decode(nil, data)
+	if err != nil {
+		return fmt.Errorf("%w: its data cannot be decompressed", errDamaged)
+	}
+	switch form {
+	case formBatch:
+		u.Value = data
+	case formEntries:
+		if u.Entries, err = decodeEntries(data); err != nil {
+			return fmt.Errorf("%w: %w", errDamaged, err)
+		}
+	default:
+		return fmt.Errorf("%w: its form is not known", errDamaged)
+	}
+	return nil
+}

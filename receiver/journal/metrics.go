@@ -1,0 +1,58 @@
+package journal
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Metrics of the buffer. Labels are from closed sets.
+type Metrics struct {
+	available      prometheus.Gauge
+	reopened       prometheus.Counter
+	appendDuration prometheus.Histogram
+	duplicates     prometheus.Counter
+	damaged        prometheus.Counter
+	evicted        prometheus.Counter
+	stored         *prometheus.GaugeVec
+	limit          *prometheus.GaugeVec
+	lost           *prometheus.GaugeVec
+	leading        prometheus.Gauge
+}
+
+// NewMetrics makes the metrics and registers them; with nil they are not registered.
+func NewMetrics(registerer prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		available: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "mandrill_receiver_buffer_available", Help: "1 while the buffer can be written.",
+		}),
+		reopened: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "mandrill_receiver_buffer_failures_total", Help: "How often the buffer did not work and was opened again.",
+		}),
+		appendDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "mandrill_receiver_buffer_append_duration_seconds", Help: "Time until a batch is on disk, or is not.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 3, 10),
+		}),
+		duplicates: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "mandrill_receiver_buffer_duplicates_total", Help: "Batches that came again and were kept before.",
+		}),
+		damaged: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "mandrill_receiver_buffer_damaged_total", Help: "Messages of the buffer that could not be read and were lost.",
+		}),
+		evicted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "mandrill_receiver_dead_letters_evicted_total", Help: "Dead letters that were lost because newer ones needed the room.",
+		}),
+		stored: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "mandrill_receiver_buffer_stored_bytes", Help: "Bytes stored, by what it is.",
+		}, []string{"what"}),
+		limit: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "mandrill_receiver_buffer_limit_bytes", Help: "Bytes that may be stored, by what it is.",
+		}, []string{"what"}),
+		lost: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "mandrill_receiver_buffer_lost_messages", Help: "Messages that the store found damaged when it was opened, by what it is.",
+		}, []string{"what"}),
+		leading: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "mandrill_receiver_buffer_leading", Help: "1 while this process delivers what is in the buffer.",
+		}),
+	}
+	if registerer != nil {
+		registerer.MustRegister(m.available, m.reopened, m.appendDuration, m.duplicates, m.damaged, m.evicted, m.stored, m.limit, m.lost, m.leading)
+	}
+	return m
+}

@@ -1,0 +1,300 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ErrNone is returned when there is nothing to be taken.
+var ErrNone = errors.New("nothing is there")
+
+// Work is what may be done with what waits, by the one who has the right to deliver it.
+type Work struct {
+	*session
+	journal *Journal
+	right   context.Context //nolint:containedctx // it is how one learns of the end
+}
+
+// Right ends when somebody else may have the right to deliver, or the journal does not work any more.
+func (w *Work) Right() context.Context { return w.right }
+
+// Rest hands over what is left of batches, in no order, and clears away what a crash has left twice.
+func (w *Work) Rest(ctx context.Context, take func(*Unit)) error {
+	return w.scan(ctx, w.rest, func(seq uint64, msg jetstream.Msg) error {
+		place := Place{Rest: true, Seq: seq}
+		unit, err := w.read(ctx, place, msg.Headers(), msg.Data())
+		if errors.Is(err, errDamaged) {
+			return w.lose(ctx, place, err)
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.retire(ctx, unit.parent, unit.Batch, ""); err != nil {
+			return err
+		}
+		take(unit)
+		return nil
+	})
+}
+
+// scan reads what a stream has now.
+func (w *Work) scan(ctx context.Context, stream jetstream.Stream, each func(seq uint64, msg jetstream.Msg) error) error {
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("asking for the state of a stream: %w", err)
+	}
+	if info.State.Msgs == 0 {
+		return nil
+	}
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		return fmt.Errorf("reading a stream: %w", err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(scanMessages, scanBytes))
+	if err != nil {
+		return fmt.Errorf("reading a stream: %w", err)
+	}
+	defer messages.Stop()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return fmt.Errorf("reading a stream: %w", err)
+		}
+		metadata, err := msg.Metadata()
+		if err != nil {
+			return fmt.Errorf("reading a stream: %w", err)
+		}
+		if err := each(metadata.Sequence.Stream, msg); err != nil {
+			return err
+		}
+		if metadata.Sequence.Stream >= info.State.LastSeq || metadata.NumPending == 0 {
+			return nil
+		}
+	}
+}
+
+const (
+	// scanMessages and scanBytes are how much of a stream is read ahead.
+	scanMessages = 512
+	scanBytes    = 16 << 20
+)
+
+// Follow tells of each batch that waits, and of each that comes, in order, until the context ends or that is not possible
+// any more.
+func (w *Work) Follow(ctx context.Context, tell func(Notice)) error {
+	consumer, err := w.batches.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{HeadersOnly: true})
+	if err != nil {
+		return fmt.Errorf("following the batches: %w", err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(scanMessages))
+	if err != nil {
+		return fmt.Errorf("following the batches: %w", err)
+	}
+	defer messages.Stop()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("following the batches: %w", err)
+		}
+		metadata, err := msg.Metadata()
+		if err != nil {
+			return fmt.Errorf("following the batches: %w", err)
+		}
+		place := Place{Seq: metadata.Sequence.Stream}
+		stored, _ := strconv.Atoi(msg.Headers().Get(nats.MsgSize)) // 0 does no harm
+		unit, err := unitOf(place, msg.Headers(), stored)
+		if err != nil {
+			if err := w.lose(ctx, place, err); err != nil {
+				return err
+			}
+			continue
+		}
+		tell(Notice{Seq: place.Seq, Webhook: unit.Webhook, Received: unit.Received, Events: unit.Events, Size: unit.Size, Stored: unit.Stored})
+	}
+}
+
+// Take returns the first batch of a webhook at a place or after it, [ErrNone] when there is none.
+func (w *Work) Take(ctx context.Context, webhook string, from uint64) (*Unit, error) {
+	subject := w.journal.subject(kindBatch, token(webhook))
+	for {
+		msg, err := w.batches.GetMsg(ctx, max(from, 1), jetstream.WithGetMsgSubject(subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil, ErrNone
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading a batch: %w", err)
+		}
+		place := Place{Seq: msg.Sequence}
+		unit, err := w.read(ctx, place, msg.Header, msg.Data)
+		if errors.Is(err, errDamaged) {
+			if err := w.lose(ctx, place, err); err != nil {
+				return nil, err
+			}
+			from = msg.Sequence + 1
+			continue
+		}
+		return unit, err
+	}
+}
+
+// Load reads a unit again, [ErrNone] when it is gone.
+func (w *Work) Load(ctx context.Context, place Place) (*Unit, error) {
+	msg, err := w.at(place).GetMsg(ctx, place.Seq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, ErrNone
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading what is left of a batch: %w", err)
+	}
+	unit, err := w.read(ctx, place, msg.Header, msg.Data)
+	if errors.Is(err, errDamaged) {
+		return nil, errors.Join(ErrNone, w.lose(ctx, place, err))
+	}
+	return unit, err
+}
+
+func (s *session) at(place Place) jetstream.Stream {
+	if place.Rest {
+		return s.rest
+	}
+	return s.batches
+}
+
+// read makes a unit of a message.
+func (s *session) read(ctx context.Context, place Place, header nats.Header, data []byte) (*Unit, error) {
+	unit, err := unitOf(place, header, len(data))
+	if err != nil {
+		return nil, err
+	}
+	if err := unit.decode(header.Get(headerForm), data); err != nil {
+		return nil, err
+	}
+	if unit.large == "" {
+		return unit, nil
+	}
+	if len(unit.Entries) != 1 {
+		return nil, fmt.Errorf("%w: a large event is not alone", errDamaged)
+	}
+	unit.Entries[0].Raw, err = s.getLarge(ctx, unit.large)
+	if errors.Is(err, jetstream.ErrObjectNotFound) || errors.Is(err, jetstream.ErrDigestMismatch) {
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return unit, err
+}
+
+// lose takes away a message that cannot be read, and says so.
+func (w *Work) lose(ctx context.Context, place Place, cause error) error {
+	w.journal.metrics.damaged.Inc()
+	w.journal.logger.Error("Lost a message of the buffer", "place", place.String(), "error", cause.Error())
+	if err := w.at(place).DeleteMsg(ctx, place.Seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return fmt.Errorf("removing a damaged message: %w", err)
+	}
+	return nil
+}
+
+// Finish takes a unit away, of which everything is done.
+func (w *Work) Finish(ctx context.Context, unit *Unit) error {
+	return w.retire(ctx, unit.Place, unit.Batch, unit.large)
+}
+
+// PutBack puts what is left of a unit in its place. After an error it is not known whether it did, and the work must be
+// begun anew; but for [ErrFull], after which nothing has changed.
+func (w *Work) PutBack(ctx context.Context, unit *Unit, left []Entry) ([]*Unit, error) {
+	subject := w.journal.subject(kindRest, token(unit.Webhook))
+	rest := *unit
+	rest.Value, rest.parent = nil, unit.Place
+	parts, err := w.pack(ctx, subject, &rest, left)
+	if err != nil {
+		return nil, err
+	}
+	for _, msg := range parts {
+		msg.Header.Set(headerOrigin, strconv.FormatUint(unit.Origin, 10))
+		msg.Header.Set(headerParent, unit.Place.String())
+	}
+	last, _, err := w.commit(ctx, parts)
+	if isFull(err) {
+		return nil, fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("putting back what is left of a batch: %w", err)
+	}
+	if err := w.retire(ctx, unit.Place, unit.Batch, ""); err != nil {
+		return nil, err
+	}
+	units := make([]*Unit, len(parts))
+	for i, msg := range parts {
+		place := Place{Rest: true, Seq: last - uint64(len(parts)-1-i)} //nolint:gosec // what is committed together has places in a row
+		if units[i], err = unitOf(place, msg.Header, len(msg.Data)); err != nil {
+			return nil, err
+		}
+		units[i].Entries, left = left[:units[i].Events:units[i].Events], left[units[i].Events:]
+	}
+	return units, nil
+}
+
+// retire takes a message away. Of a batch it is remembered that it was here.
+func (w *Work) retire(ctx context.Context, place Place, batch, large string) error {
+	if !place.Rest {
+		if _, err := w.stream.PublishMsg(ctx, nats.NewMsg(w.journal.subject(kindSeen, batch))); err != nil {
+			return fmt.Errorf("remembering a batch: %w", err)
+		}
+	}
+	if err := w.at(place).DeleteMsg(ctx, place.Seq); err != nil && !isGone(err) {
+		return fmt.Errorf("removing what was delivered: %w", err)
+	}
+	if large != "" {
+		if err := w.large.Delete(ctx, large); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
+			return fmt.Errorf("removing a large event: %w", err)
+		}
+	}
+	return nil
+}
+
+// isGone tells whether a message was not there to be removed, of which the client leaves only the words.
+func isGone(err error) bool {
+	return errors.Is(err, jetstream.ErrMsgNotFound) ||
+		errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) && strings.Contains(err.Error(), "no message found")
+}
+
+// orphanKey begins the names under which webhooks that are gone are remembered.
+const orphanKey = "orphan."
+
+// Orphans are the webhooks that are gone while something waits for them, and since when.
+func (w *Work) Orphans(ctx context.Context) (map[string]time.Time, error) {
+	orphans := map[string]time.Time{}
+	keys, err := w.state.ListKeysFiltered(ctx, orphanKey+">")
+	if err != nil {
+		return nil, fmt.Errorf("looking for webhooks that are gone: %w", err)
+	}
+	for key := range keys.Keys() {
+		entry, err := w.state.Get(ctx, key)
+		if err != nil {
+			return nil, fmt.Errorf("looking for webhooks that are gone: %w", err)
+		}
+		since, webhook, _ := strings.Cut(string(entry.Value()), " ")
+		if at, err := parseMillis(since); err == nil {
+			orphans[webhook] = at
+		}
+	}
+	return orphans, nil
+}
+
+// SetOrphan remembers that a webhook is gone, or with a zero time that it is not.
+func (w *Work) SetOrphan(ctx context.Context, webhook string, since time.Time) error {
+	key := orphanKey + token(webhook)
+	if since.IsZero() {
+		return w.state.Purge(ctx, key)
+	}
+	_, err := w.state.PutString(ctx, key, millis(since)+" "+webhook)
+	return err
+}

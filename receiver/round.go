@@ -1,0 +1,305 @@
+package receiver
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+// round is one attempt to deliver some units of a lane.
+type round struct {
+	*lane
+	route  *Route
+	units  []*held // that are due, and those that were taken
+	fresh  bool    // batches may be taken
+	memory *allowance
+	taken  int64 // of the memory
+}
+
+// load is a unit in memory.
+type load struct {
+	held    *held
+	unit    *journal.Unit
+	entries []journal.Entry
+	events  []mandrill.Event
+	sent    []*parcel // by entry; nil: not in this round
+
+	left    []journal.Entry
+	dead    []journal.Dead
+	changed bool
+}
+
+// run loads, sends, and writes down how it went. An error means that the journal does not work.
+func (r *round) run(ctx context.Context) error {
+	defer func() { r.memory.give(r.taken) }()
+	loads, err := r.load(ctx)
+	r.loaded()
+	if err != nil || len(loads) == 0 {
+		return err
+	}
+	r.send(ctx, r.choose(loads))
+	settling, cancel := context.WithTimeout(r.work.Right(), settleTime)
+	defer cancel()
+	return r.settle(settling, loads)
+}
+
+// loaded lets another round begin.
+func (l *lane) loaded() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.taking = false
+	l.nudge()
+}
+
+// load reads what is due, and takes batches as long as they fit into a round and there is memory for them.
+func (r *round) load(ctx context.Context) ([]*load, error) {
+	var loads []*load
+	for i, unit := range r.units {
+		if ok, err := r.reserve(ctx, unit.size); err != nil || !ok {
+			r.release(i)
+			return loads, err
+		}
+		one, err := r.reload(ctx, unit)
+		if err != nil {
+			return nil, err
+		}
+		if one != nil {
+			loads = append(loads, one)
+		}
+	}
+	for r.fresh && !r.laden(loads) {
+		one, err := r.next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if one == nil {
+			break
+		}
+		loads = append(loads, one)
+	}
+	return loads, nil
+}
+
+// reserve waits for memory for the first unit, and tells of another whether there is some.
+func (r *round) reserve(ctx context.Context, size int64) (bool, error) {
+	if r.taken > 0 {
+		if !r.memory.try(size) {
+			return false, nil
+		}
+	} else if err := r.memory.take(ctx, size); err != nil {
+		return false, err
+	}
+	r.taken += size
+	return true, nil
+}
+
+// release leaves units for another round, from a number on.
+func (r *round) release(from int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, unit := range r.units[from:] {
+		unit.busy = false
+	}
+	r.units = r.units[:from]
+}
+
+// laden tells whether a round has enough.
+func (r *round) laden(loads []*load) bool {
+	var size int64
+	events := 0
+	for _, one := range loads {
+		size, events = size+one.held.size, events+one.held.events
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return size >= roundBytes || events >= roundEvents || r.dull && len(loads) > 0
+}
+
+// reload reads a unit that waited. It returns nil when the unit is gone.
+func (r *round) reload(ctx context.Context, unit *held) (*load, error) {
+	read, err := r.work.Load(ctx, unit.place)
+	if errors.Is(err, journal.ErrNone) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.replace(unit, unit.keys)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if unit.left != nil { // what is there is what was before
+		read.Value, read.Entries = nil, unit.left
+	}
+	one, err := open(read)
+	one.held = unit
+	return one, err
+}
+
+// next takes the next batch, nil when there is none, or no memory.
+func (r *round) next(ctx context.Context) (*load, error) {
+	r.mu.Lock()
+	queue, from := r.queue, r.cursor
+	r.mu.Unlock()
+	if queue.units == 0 {
+		return nil, nil
+	}
+	estimate := queue.size/int64(queue.units) + int64(queue.events/queue.units)*eventMemory
+	if ok, err := r.reserve(ctx, estimate); err != nil || !ok {
+		return nil, err
+	}
+	unit, err := r.work.Take(ctx, r.webhook, from)
+	if errors.Is(err, journal.ErrNone) { // somebody has removed them
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.queue.pop(queue)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	one, err := open(unit)
+	if err != nil {
+		return nil, err
+	}
+	one.held = r.hold(one)
+	one.held.busy = true
+	if more := one.held.size - estimate; more > 0 {
+		r.memory.force(more)
+		r.taken += more
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cursor = unit.Place.Seq + 1
+	r.queue.pop(queueOf(unit))
+	r.units = append(r.units, one.held)
+	r.add(one.held)
+	return one, nil
+}
+
+// open makes entries of a unit. A batch was an array when it was kept.
+func open(unit *journal.Unit) (*load, error) {
+	one := &load{unit: unit, entries: unit.Entries}
+	if unit.Value != nil {
+		elements, err := mandrill.SplitBatch(unit.Value)
+		if err != nil {
+			return nil, err
+		}
+		seen := make(map[string]int, len(elements))
+		one.entries = make([]journal.Entry, len(elements))
+		for i, raw := range elements {
+			one.entries[i] = journal.Entry{ID: eventID(raw, seen), Raw: raw}
+		}
+	}
+	one.events = make([]mandrill.Event, len(one.entries))
+	for i, entry := range one.entries {
+		one.events[i] = mandrill.ParseEvent(entry.Raw)
+	}
+	return one, nil
+}
+
+// hold makes of a unit what is in memory while it waits.
+func (d *Dispatcher) hold(one *load) *held {
+	h := &held{
+		place: one.unit.Place, origin: one.unit.Origin, received: one.unit.Received, events: len(one.entries), stored: one.unit.Stored,
+		keys: make(map[uint64]struct{}, len(one.entries)),
+	}
+	for i, entry := range one.entries {
+		h.size += int64(len(entry.Raw)) + eventMemory
+		if key := d.key(one.events[i]); key != 0 {
+			h.keys[key] = struct{}{}
+		}
+		if i == 0 || entry.Due.Before(h.due) {
+			h.due = entry.Due
+		}
+	}
+	return h
+}
+
+// choose makes parcels of the events that can be sent now: they are due, and it is their turn.
+func (r *round) choose(loads []*load) []*sink.Item {
+	with := make(map[*held]bool, len(loads))
+	for _, one := range loads {
+		with[one.held] = true
+	}
+	now := r.now()
+	skipped := map[uint64]bool{}
+	var items []*sink.Item
+	for _, one := range loads {
+		chosen := r.ready(one, with, skipped, now)
+		ctx := r.tracer.continued(one.unit.Trace)
+		one.sent = make([]*parcel, len(one.entries))
+		for _, i := range chosen {
+			next := r.parcel(ctx, one.entries[i], one.events[i])
+			one.sent[i] = next
+			items = append(items, &next.Item)
+		}
+	}
+	return items
+}
+
+// ready returns which events of a unit can be sent now.
+func (r *round) ready(one *load, with map[*held]bool, skipped map[uint64]bool, now time.Time) []int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var chosen []int
+	for i, entry := range one.entries {
+		key := r.key(one.events[i])
+		if key != 0 && (skipped[key] || !r.turn(one.held, key, with)) || entry.Due.After(now) {
+			skipped[key] = key != 0
+			continue
+		}
+		chosen = append(chosen, i)
+	}
+	return chosen
+}
+
+// giveUp buries what waits for a webhook that is gone, as much as fits into memory.
+func (r *round) giveUp(ctx context.Context) error {
+	defer func() { r.memory.give(r.taken) }()
+	loads, err := r.load(ctx)
+	r.loaded()
+	if err != nil {
+		return err
+	}
+	for _, one := range loads {
+		dead := make([]journal.Dead, len(one.entries))
+		for i, entry := range one.entries {
+			_, label := typeOf(one.events[i])
+			dead[i] = journal.Dead{Entry: entry, Reason: journal.ReasonOrphaned}
+			r.metrics.events.WithLabelValues(label, "buried").Inc()
+		}
+		if err := r.bury(ctx, one.unit, dead); err != nil {
+			return err
+		}
+		if err := r.work.Finish(ctx, one.unit); err != nil {
+			return err
+		}
+		r.settled(one)
+	}
+	return nil
+}
+
+// send makes one attempt. What is on its way when the receiver is told to stop has some time.
+func (r *round) send(ctx context.Context, items []*sink.Item) {
+	if len(items) == 0 {
+		return
+	}
+	sending, cancel := context.WithCancel(r.work.Right())
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(drainTime):
+			cancel()
+		case <-sending.Done():
+		}
+	})()
+	r.sender.Pass(sending, r.route.buffered, items)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dull = !slices.ContainsFunc(items, (*sink.Item).Settled)
+}
