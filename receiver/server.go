@@ -69,15 +69,15 @@ func (s *Server) Serve(ctx context.Context) error {
 	return group.Wait()
 }
 
-// AdminHandler serves metrics, liveness and readiness: the receiver is ready when it has routes and is not about to
-// stop.
-func AdminHandler(metrics http.Handler, ready func() bool) http.Handler {
+// AdminHandler serves metrics, liveness and readiness: the receiver is ready when it has routes, can accept batches and is
+// not about to stop.
+func AdminHandler(metrics http.Handler, ready func(*http.Request) bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !ready() {
-			http.Error(w, "no routes have been loaded yet, or the receiver is about to stop", http.StatusServiceUnavailable)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if !ready(r) {
+			http.Error(w, "no routes have been loaded yet, the buffer cannot be written, or the receiver is about to stop", http.StatusServiceUnavailable)
 		}
 	})
 	return mux

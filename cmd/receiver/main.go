@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
@@ -45,6 +46,7 @@ type options struct {
 	maxInflightBytes      int64
 	maxBodyBytes          int64
 	sinkConcurrency       int
+	buffer                bufferOptions
 	logLevel              slog.Level
 }
 
@@ -75,6 +77,7 @@ func parseFlags(args []string, getenv func(string) string) (options, error) {
 	flags.IntVar(&o.sinkConcurrency, "sink-concurrency", sink.DefaultConcurrency, "requests to one sink at the same time, fewer while it is overloaded")
 	flags.Int64Var(&o.maxBodyBytes, "max-body-bytes", receiver.DefaultMaxBodyBytes, "largest body of a request; inbound mail with attachments is large")
 	flags.Int64Var(&o.maxInflightBytes, "max-inflight-bytes", receiver.DefaultMaxInflightBytes, "memory for the bodies of all requests together; what finds no room within 5 s is answered with 503")
+	o.buffer.add(flags)
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; default: $KUBECONFIG, or the pod's own account")
 	if err := flags.Parse(args); err != nil {
@@ -103,6 +106,9 @@ func parseFlags(args []string, getenv func(string) string) (options, error) {
 	}
 	if strings.ContainsAny(o.operatorURL, "?#") {
 		return o, errors.New("--operator-url must have neither query nor fragment")
+	}
+	if err := o.buffer.check(); err != nil {
+		return o, err
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
@@ -139,7 +145,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := receiver.NewMetrics(registry)
 	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
-	handling := receiver.Options{Routes: loaded, Sender: newSender(o, metrics), Metrics: metrics, Logger: logger, MaxBodyBytes: o.maxBodyBytes, MaxInflightBytes: o.maxInflightBytes}
+	sender := newSender(o, metrics)
+	handling := receiver.Options{Routes: loaded, Sender: sender, Metrics: metrics, Logger: logger, MaxBodyBytes: o.maxBodyBytes, MaxInflightBytes: o.maxInflightBytes}
 	var hinter *receiver.Hinter
 	if o.operatorURL != "" {
 		hinter = receiver.NewHinter(receiver.HinterOptions{URL: o.operatorURL, Metrics: metrics, Logger: logger})
@@ -152,6 +159,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if traces != nil { // a nil pointer would be no nil interface
 		handling.Tracer = traces
 		defer flushTraces(ctx, traces, logger)
+	}
+	kept, err := o.buffer.open(receiver.DispatcherOptions{Routes: loaded, Sender: sender, Metrics: metrics, Tracer: handling.Tracer, Logger: logger}, registry, logger)
+	if err != nil {
+		return err
+	}
+	if kept != nil {
+		handling.Buffer = kept.journal
 	}
 	handler := receiver.NewHandler(handling)
 	var certificate *tls.Config
@@ -170,12 +184,17 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err != nil {
 		return fmt.Errorf("--metrics-listen: %w", err)
 	}
-	ready := func() bool { return ctx.Err() == nil && loaded.Ready() }
+	ready := func(r *http.Request) bool {
+		return ctx.Err() == nil && loaded.Ready() && (kept == nil || kept.journal.Available(r.Context()))
+	}
 	webhooks := &receiver.Server{Listener: listener, Handler: handler, Logger: logger, TLS: certificate, Delay: o.shutdownDelay}
 	admin := &receiver.Server{Listener: adminListener, Handler: receiver.AdminHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ready), Logger: logger}
 	parts := []func(context.Context) error{
 		admin.Serve,
 		func(ctx context.Context) error { return watchRoutes(ctx, o, loaded, logger) },
+	}
+	if kept != nil {
+		parts = append(parts, kept.run)
 	}
 	if hinter != nil {
 		parts = append(parts, func(ctx context.Context) error { hinter.Run(ctx); return nil })
