@@ -28,6 +28,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -146,6 +147,10 @@ func TestNoSecretsOfRequests(t *testing.T) {
 	}
 	busy := s.with(receiver.Options{Sender: sink.NewSender(sink.Options{Poster: &sink.Client{}}), MaxInflightBytes: 1})
 	busy.ServeHTTP(httptest.NewRecorder(), signed())
+	for _, err := range []error{journal.ErrFull, journal.ErrUnavailable} {
+		unable := s.with(receiver.Options{Sender: sink.NewSender(sink.Options{Poster: &sink.Client{}}), Buffer: unable{err}})
+		unable.ServeHTTP(httptest.NewRecorder(), signed())
+	}
 	s.handler.Fail(httptest.NewRecorder(), signed(), errors.New("of a fault of ours"))
 	s.aborted(t)
 	want := receiver.Outcomes()
@@ -159,6 +164,11 @@ func TestNoSecretsOfRequests(t *testing.T) {
 	}
 	s.assertNothing(t)
 }
+
+// unable is a buffer that keeps nothing.
+type unable struct{ err error }
+
+func (u unable) Append(context.Context, journal.Batch) (bool, error) { return false, u.err }
 
 // multipart is a body with the boundary "s3ntinel".
 func (s *secretive) multipart(t *testing.T, body string) *http.Request {

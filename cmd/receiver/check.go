@@ -78,14 +78,40 @@ func describe(route routes.Route) string {
 	line("sink", describeSink(route.Sink))
 	line("source", withoutSecrets(route.Source))
 	delivery := route.Delivery
-	line("delivery", cmp.Or(delivery.Mode, "Direct")+", "+cmp.Or(delivery.ContentMode, "Binary")+", timeout "+cmp.Or(delivery.Timeout, "PT10S"))
-	if delivery.Retry != nil {
-		line("retries", fmt.Sprintf("%d, %s, first after %s", *delivery.Retry, cmp.Or(delivery.BackoffPolicy, "exponential"), cmp.Or(delivery.BackoffDelay, "PT1S")))
+	line("mode", describeMode(delivery.Mode))
+	line("delivery", cmp.Or(delivery.ContentMode, "Binary")+", timeout "+cmp.Or(delivery.Timeout, "PT10S"))
+	if retries := describeRetries(delivery); retries != "" {
+		line("retries", retries)
 	}
-	if delivery.DeadLetterSink != nil {
+	switch {
+	case delivery.DeadLetterSink != nil:
 		line("failures", "to the dead letter sink: "+describeSink(*delivery.DeadLetterSink))
+	case delivery.Mode != routes.ModeDirect:
+		line("failures", "dead letters in the buffer")
 	}
 	return text.String()
+}
+
+// describeMode says when a batch is answered, which without a mode depends on the receiver's flags.
+func describeMode(mode string) string {
+	switch mode {
+	case "":
+		return "Buffered with --buffer, else Direct"
+	case routes.ModeBuffered:
+		return "Buffered, which needs --buffer"
+	}
+	return mode
+}
+
+func describeRetries(delivery routes.Delivery) string {
+	text := fmt.Sprintf(", %s, first after %s", cmp.Or(delivery.BackoffPolicy, "exponential"), cmp.Or(delivery.BackoffDelay, "PT1S"))
+	switch {
+	case delivery.Retry != nil:
+		return strconv.Itoa(*delivery.Retry) + text
+	case delivery.Mode == routes.ModeDirect:
+		return ""
+	}
+	return fmt.Sprintf("%d in mode Buffered%s", routes.DefaultBufferedRetry, text)
 }
 
 // describeSink shows where a sink is, and nothing of its URL that may be secret.

@@ -19,12 +19,12 @@ const document = `routes:
   source: /apis/mandrill-operator.io/namespaces/shop/mandrillwebhooks/transactional
   sink: {uri: "http://robot:s3ntinel@consumer.shop.svc:8080/s3ntinel?token=s3ntinel", audience: shop}
   delivery: {timeout: PT5S}
-- {name: shop/new, url: "https://hooks.example.com/new", source: /new, sink: {uri: "https://consumer.example"}}
+- {name: shop/new, url: "https://hooks.example.com/new", source: /new, sink: {uri: "https://consumer.example"}, delivery: {mode: Direct}}
 - name: shop/retried
   url: https://hooks.example.com/retried
   source: /retried
   sink: {uri: "https://consumer.example"}
-  delivery: {contentMode: Batched, retry: 3, backoffPolicy: linear, deadLetterSink: {uri: "http://s3ntinel:s3ntinel@letters.example/s3ntinel?s3ntinel"}}
+  delivery: {mode: Buffered, contentMode: Batched, retry: 3, backoffPolicy: linear, deadLetterSink: {uri: "http://s3ntinel:s3ntinel@letters.example/s3ntinel?s3ntinel"}}
 - {name: shop/off, url: "https://hooks.example.com/off", keys: [a], source: /off, sink: {uri: "https://consumer.example"}, suspend: true}
 `
 
@@ -33,21 +33,26 @@ const described = `route shop/transactional
   keys      2
   sink      http, consumer.shop.svc:8080, with an OIDC token
   source    /apis/mandrill-operator.io/namespaces/shop/mandrillwebhooks/transactional
-  delivery  Direct, Binary, timeout PT5S
+  mode      Buffered with --buffer, else Direct
+  delivery  Binary, timeout PT5S
+  retries   10 in mode Buffered, exponential, first after PT1S
+  failures  dead letters in the buffer
 
 route shop/new
   url       https://hooks.example.com/new
   keys      0: probes are answered, batches get 503 until there is one
   sink      https, consumer.example
   source    /new
-  delivery  Direct, Binary, timeout PT10S
+  mode      Direct
+  delivery  Binary, timeout PT10S
 
 route shop/retried
   url       https://hooks.example.com/retried
   keys      0: probes are answered, batches get 503 until there is one
   sink      https, consumer.example
   source    /retried
-  delivery  Direct, Batched, timeout PT10S
+  mode      Buffered, which needs --buffer
+  delivery  Batched, timeout PT10S
   retries   3, linear, first after PT1S
   failures  to the dead letter sink: http, letters.example
 
@@ -56,7 +61,10 @@ route shop/off
   keys      1, but suspended: batches get 503
   sink      https, consumer.example
   source    /off
-  delivery  Direct, Binary, timeout PT10S
+  mode      Buffered with --buffer, else Direct
+  delivery  Binary, timeout PT10S
+  retries   10 in mode Buffered, exponential, first after PT1S
+  failures  dead letters in the buffer
 `
 
 const describedEnvironment = `route environment
@@ -64,7 +72,10 @@ const describedEnvironment = `route environment
   keys      2
   sink      http, consumer:8080
   source    /mandrill/hooks.example.com
-  delivery  Direct, Binary, timeout PT10S
+  mode      Buffered with --buffer, else Direct
+  delivery  Binary, timeout PT10S
+  retries   10 in mode Buffered, exponential, first after PT1S
+  failures  dead letters in the buffer
 `
 
 func TestCheck(t *testing.T) {
