@@ -21,12 +21,12 @@ type lane struct {
 
 	mu     sync.Mutex // guards what follows
 	queue  queue
-	cursor uint64               // where the batches begin that were not taken
-	units  []*held              // those that were taken and are not finished, by origin
-	owners map[uint64][]*held   // units with events of a message, by origin
-	active map[*round]time.Time // rounds that are under way, and since when
-	taking bool                 // one of them is taking batches
-	dull   bool                 // nothing was accepted when last something was sent: not much is done at once
+	cursor uint64              // where the batches begin that were not taken
+	units  []*held             // those that were taken and are not finished, by origin
+	owners map[uint64][]*held  // units with events of a message, by origin
+	active map[*round]struct{} // rounds that are under way
+	ahead  *round              // one of them that is getting ready
+	dull   bool                // nothing was accepted when last something was sent: not much is done at once
 }
 
 // queue is what is known of batches that were not taken yet.
@@ -64,7 +64,7 @@ type held struct {
 
 func newLane(t *term, webhook string) *lane {
 	return &lane{
-		term: t, webhook: webhook, wake: make(chan struct{}, 1), owners: map[uint64][]*held{}, active: map[*round]time.Time{},
+		term: t, webhook: webhook, wake: make(chan struct{}, 1), owners: map[uint64][]*held{}, active: map[*round]struct{}{},
 	}
 }
 
@@ -185,12 +185,11 @@ func (l *lane) orphaned(ctx context.Context, gone bool) time.Duration {
 	if len(l.active) > 0 {
 		return forever // until it ends
 	}
-	last := &round{lane: l, fresh: true, memory: l.dullMemory, units: slices.Clone(l.units)}
+	last := &round{lane: l, fresh: true, memory: l.dullMemory, units: slices.Clone(l.units), done: make(chan struct{})}
 	for _, unit := range last.units {
 		unit.busy = true
 	}
-	l.active[last] = l.now()
-	l.taking = true
+	l.active[last], l.ahead = struct{}{}, last
 	l.rounds.Go(func() {
 		defer l.ended(last)
 		if err := last.giveUp(ctx); err != nil && ctx.Err() == nil {
@@ -205,13 +204,8 @@ func (l *lane) next(route *Route) (*round, time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
-	if l.taking || len(l.active) >= maxRounds {
-		return nil, forever // until one ends
-	}
-	for _, since := range l.active {
-		if age := now.Sub(since); age < roundPatience {
-			return nil, roundPatience - age
-		}
+	if l.ahead != nil || len(l.active) >= maxRounds {
+		return nil, forever // until it is ready, or one ends
 	}
 	due, wait := l.due(now)
 	fresh := l.mayTake()
@@ -221,15 +215,14 @@ func (l *lane) next(route *Route) (*round, time.Duration) {
 	if pause := l.sender.Pause(route.delivery.Target); pause > 0 {
 		return nil, pause
 	}
-	next := &round{lane: l, route: route, units: due, fresh: fresh, memory: l.memory}
+	next := &round{lane: l, route: route, units: due, fresh: fresh, memory: l.memory, done: make(chan struct{})}
 	if l.dull {
 		next.memory = l.dullMemory
 	}
 	for _, unit := range due {
 		unit.busy = true
 	}
-	l.active[next] = now
-	l.taking = true // also what is due must be loaded before more is taken
+	l.active[next], l.ahead = struct{}{}, next
 	return next, 0
 }
 
@@ -271,6 +264,10 @@ func (l *lane) ended(r *round) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.active, r)
+	close(r.done)
+	if l.ahead == r {
+		l.ahead = nil
+	}
 	for _, unit := range r.units {
 		unit.busy = false
 	}

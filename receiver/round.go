@@ -19,6 +19,8 @@ type round struct {
 	fresh  bool    // batches may be taken
 	memory *allowance
 	taken  int64 // of the memory
+	sent   time.Time
+	done   chan struct{} // closed when it has ended
 }
 
 // load is a unit in memory.
@@ -34,12 +36,12 @@ type load struct {
 	changed bool
 }
 
-// run loads, sends, and writes down how it went. An error means that the journal does not work.
+// run loads, sends, and writes down how it went. It loads while the round before it is sending. An error means that the
+// journal does not work.
 func (r *round) run(ctx context.Context) error {
 	defer func() { r.memory.give(r.taken) }()
 	loads, err := r.load(ctx)
-	r.loaded()
-	if err != nil || len(loads) == 0 {
+	if err != nil || len(loads) == 0 || !r.await(ctx) {
 		return err
 	}
 	r.send(ctx, r.choose(loads))
@@ -48,12 +50,30 @@ func (r *round) run(ctx context.Context) error {
 	return r.settle(settling, loads)
 }
 
-// loaded lets another round begin.
-func (l *lane) loaded() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.taking = false
-	l.nudge()
+// await waits for its turn: until the rounds before it have ended, or take long. It lets another round get ready.
+func (r *round) await(ctx context.Context) bool {
+	r.mu.Lock()
+	var before []*round
+	for other := range r.active {
+		if other != r {
+			before = append(before, other)
+		}
+	}
+	r.mu.Unlock()
+	for _, other := range before {
+		select {
+		case <-other.done:
+		case <-time.After(roundPatience - time.Since(other.sent)):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sent = time.Now()
+	r.ahead = nil
+	r.nudge()
+	return true
 }
 
 // load reads what is due, and takes batches as long as they fit into a round and there is memory for them.
@@ -262,7 +282,6 @@ func (r *round) ready(one *load, with map[*held]bool, skipped map[uint64]bool, n
 func (r *round) giveUp(ctx context.Context) error {
 	defer func() { r.memory.give(r.taken) }()
 	loads, err := r.load(ctx)
-	r.loaded()
 	if err != nil {
 		return err
 	}

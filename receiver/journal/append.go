@@ -60,7 +60,13 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 }
 
 func (j *Journal) append(ctx context.Context, s *session, batch Batch) (bool, error) {
-	unit := &Unit{Webhook: batch.Webhook, Batch: batch.identity(), Received: batch.Received, Trace: batch.Trace, Events: len(batch.Events)}
+	identity := make(chan string, 1)
+	go func() { identity <- batch.identity() }() // takes as long as to compress
+	var compressed []byte
+	if len(batch.Value) <= 2*s.maxMessage { // it may fit
+		compressed = s2.Encode(nil, batch.Value)
+	}
+	unit := &Unit{Webhook: batch.Webhook, Batch: <-identity, Received: batch.Received, Trace: batch.Trace, Events: len(batch.Events)}
 	// The server knows the identities of what it has, and this of what was finished before it was started.
 	_, err := s.seen.GetLastMsgForSubject(ctx, j.subject(kindSeen, unit.Batch))
 	if err == nil {
@@ -70,13 +76,11 @@ func (j *Journal) append(ctx context.Context, s *session, batch Batch) (bool, er
 		return false, fmt.Errorf("looking for the batch: %w", err)
 	}
 	subject := j.subject(kindBatch, token(batch.Webhook))
-	if len(batch.Value) <= 2*s.maxMessage { // it may fit
-		msg := message(subject, formBatch, unit, batch.Value)
+	if compressed != nil && len(compressed) <= s.maxMessage {
+		msg := message(subject, formBatch, unit, len(batch.Value), compressed)
 		msg.Header.Set(nats.MsgIdHdr, unit.Batch)
-		if len(msg.Data) <= s.maxMessage {
-			_, duplicate, err := s.publish(ctx, msg)
-			return duplicate, err
-		}
+		_, duplicate, err := s.publish(ctx, msg)
+		return duplicate, err
 	}
 	entries := make([]Entry, len(batch.Events))
 	for i, raw := range batch.Events {
@@ -122,7 +126,7 @@ func (s *session) pack(ctx context.Context, subject string, unit *Unit, entries 
 		if err != nil {
 			return nil, err
 		}
-		parts = append(parts, message(subject, formEntries, &part, data))
+		parts = append(parts, message(subject, formEntries, &part, len(data), s2.Encode(nil, data)))
 	}
 	return parts, nil
 }

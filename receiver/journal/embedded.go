@@ -18,8 +18,8 @@ import (
 const (
 	// startTimeout is for a server that recovers what it has stored, which takes a second for a gigabyte.
 	startTimeout = 10 * time.Minute
-	// serverPayload is the largest message; ours are smaller.
-	serverPayload = 2 * maxMessage
+	// serverPayload is the largest message, of which a part is for headers.
+	serverPayload = maxMessage
 	// serverPending is what may be on its way to a client at once.
 	serverPending = 8 * serverPayload
 )

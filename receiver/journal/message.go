@@ -178,13 +178,13 @@ func parseMillis(text string) (time.Time, error) {
 	return time.UnixMilli(ms), err
 }
 
-// message makes one of data.
-func message(subject, form string, unit *Unit, data []byte) *nats.Msg {
+// message makes one of compressed data, of a size before.
+func message(subject, form string, unit *Unit, size int, compressed []byte) *nats.Msg {
 	msg := nats.NewMsg(subject)
 	msg.Header.Set(headerWebhook, unit.Webhook)
 	msg.Header.Set(headerReceived, millis(unit.Received))
 	msg.Header.Set(headerEvents, strconv.Itoa(unit.Events))
-	msg.Header.Set(headerSize, strconv.FormatInt(max(int64(len(data)), unit.Size), 10))
+	msg.Header.Set(headerSize, strconv.FormatInt(max(int64(size), unit.Size), 10))
 	msg.Header.Set(headerForm, form)
 	msg.Header.Set(headerBatch, unit.Batch)
 	if unit.Trace != "" {
@@ -193,7 +193,7 @@ func message(subject, form string, unit *Unit, data []byte) *nats.Msg {
 	if unit.large != "" {
 		msg.Header.Set(headerLarge, unit.large)
 	}
-	msg.Data = s2.Encode(nil, data)
+	msg.Data = compressed
 	return msg
 }
 

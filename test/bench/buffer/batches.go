@@ -1,0 +1,79 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+const (
+	batchEvents = 1000 // as many as Mandrill sends at most
+	hookURL     = "https://hooks.example.com/bench"
+	hookKey     = "bench-signing-key"
+)
+
+// maker makes batches that differ as real ones do: in ids, addresses, times and subjects.
+type maker struct {
+	random  *rand.Rand
+	samples [][]byte
+}
+
+func newMaker(seed uint64) *maker {
+	m := &maker{random: rand.New(rand.NewPCG(seed, 1))} //nolint:gosec // not for secrets
+	samples := mandrilltest.Samples()
+	for _, kind := range []string{"send", "delivered", "open", "click", "hard_bounce", "soft_bounce"} {
+		m.samples = append(m.samples, compact(samples[kind]))
+	}
+	return m
+}
+
+// compact writes a sample as Mandrill sends it, but for the last brace, so that members can be added.
+func compact(sample []byte) []byte {
+	var out bytes.Buffer
+	if err := json.Compact(&out, sample); err != nil {
+		panic(err) // they are tested
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("}"))
+}
+
+func (m *maker) text(n int) string {
+	raw := make([]byte, n)
+	for i := range raw {
+		raw[i] = byte(m.random.Uint32())
+	}
+	return hex.EncodeToString(raw)
+}
+
+// event is some 1.1 KB. Of a repeated member the last one counts.
+func (m *maker) event() []byte {
+	sample := m.samples[m.random.IntN(len(m.samples))]
+	event := slices.Clone(sample)
+	id := m.text(16)
+	return fmt.Appendf(event, `,"state":"sent","metadata":{"order":%q,"cart":%q},"user_agent_parsed":null,"sender":"orders+%s@shop.example","_version":%q`+
+		`,"_id":%q,"ts":%d,"ip":"198.51.100.%d","location":{"latitude":%s,"longitude":%s},"trace":%q}`,
+		m.text(8), m.text(16), m.text(4), m.text(11), id, 1795227543+m.random.IntN(1e6), m.random.IntN(256), m.degrees(), m.degrees(), m.text(48))
+}
+
+func (m *maker) degrees() string {
+	return strconv.FormatFloat(m.random.Float64()*90, 'f', 6, 64)
+}
+
+func (m *maker) events(n int) [][]byte {
+	events := make([][]byte, n)
+	for i := range events {
+		events[i] = m.event()
+	}
+	return events
+}
+
+func kept(events [][]byte) journal.Batch {
+	return journal.Batch{Webhook: "bench", Received: time.Now(), Value: mandrilltest.Batch(events...), Events: events, ID: strconv.Itoa}
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+// consumer accepts everything at once and counts requests.
+type consumer struct {
+	listener net.Listener
+	server   *http.Server
+	requests atomic.Int64
+	want     int64
+	all      chan struct{} // closed when as many came as are wanted
+}
+
+func newConsumer(ctx context.Context, want int) (*consumer, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	c := &consumer{listener: listener, want: int64(want), all: make(chan struct{})}
+	c.server = &http.Server{Handler: c, ReadHeaderTimeout: time.Minute}
+	go func() { _ = c.server.Serve(listener) }() // ends with Close
+	return c, nil
+}
+
+func (c *consumer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	w.WriteHeader(http.StatusAccepted)
+	if c.requests.Add(1) == c.want {
+		close(c.all)
+	}
+}
+
+// receiving is what both modes have in common.
+type receiving struct {
+	metrics *receiver.Metrics
+	routes  *receiver.Routes
+	sender  *sink.Sender
+	logger  *slog.Logger
+}
+
+func newReceiving(to *consumer, delivery routes.Delivery) (*receiving, error) {
+	r := &receiving{metrics: receiver.NewMetrics(prometheus.NewRegistry()), logger: slog.New(slog.DiscardHandler)}
+	r.routes = &receiver.Routes{Logger: r.logger, Metrics: r.metrics}
+	r.sender = sink.NewSender(sink.Options{Metrics: r.metrics.Sinks})
+	data, err := (&routes.Document{Routes: []routes.Route{{
+		Name: "bench", URL: hookURL, Keys: []string{hookKey}, Source: "/bench", Sink: routes.Sink{URI: "http://" + to.listener.Addr().String()}, Delivery: delivery,
+	}}}).Encode()
+	if err != nil {
+		return nil, err
+	}
+	defer r.routes.Complete()
+	return r, r.routes.Load("bench", data)
+}
+
+// drain compares how fast a backlog is delivered with Direct mode, to the same consumer, one request for each event.
+func drain(ctx context.Context, o options) ([]row, error) {
+	make := newMaker(3)
+	batches := []journal.Batch{}
+	for range o.batches / 4 {
+		batches = append(batches, kept(make.events(batchEvents)))
+	}
+	direct, err := directly(ctx, batches)
+	if err != nil {
+		return nil, err
+	}
+	buffered, err := fromBacklog(ctx, filepath.Join(o.dir, "drain"), batches)
+	if err != nil {
+		return nil, err
+	}
+	events := len(batches) * batchEvents
+	return []row{
+		{fmt.Sprintf("Direct, %d batches at a time", inflight), fmt.Sprintf("%.0f events/s", rate(events, direct))},
+		{"From the backlog", fmt.Sprintf("%.0f events/s", rate(events, buffered))},
+		{"Ratio (aim: at least 0.9)", ratio(rate(events, buffered), rate(events, direct))},
+	}, nil
+}
+
+func directly(ctx context.Context, batches []journal.Batch) (time.Duration, error) {
+	to, err := newConsumer(ctx, len(batches)*batchEvents)
+	if err != nil {
+		return 0, err
+	}
+	defer to.server.Close() //nolint:errcheck // nothing depends on it
+	r, err := newReceiving(to, routes.Delivery{Mode: routes.ModeDirect})
+	if err != nil {
+		return 0, err
+	}
+	handler := receiver.NewHandler(receiver.Options{Routes: r.routes, Sender: r.sender, Metrics: r.metrics, Logger: r.logger})
+	return each(batches, func(batch journal.Batch) error {
+		request, err := mandrilltest.NewRequest(ctx, hookURL, hookURL, hookKey, batch.Value)
+		if err != nil {
+			return err
+		}
+		response := httptest.NewRecorder()
+		handler.ServeHTTP(response, request)
+		if response.Code != http.StatusOK {
+			return fmt.Errorf("a batch was answered with %d", response.Code)
+		}
+		return nil
+	})
+}
+
+func fromBacklog(ctx context.Context, dir string, batches []journal.Batch) (time.Duration, error) {
+	to, err := newConsumer(ctx, len(batches)*batchEvents)
+	if err != nil {
+		return 0, err
+	}
+	defer to.server.Close() //nolint:errcheck // nothing depends on it
+	r, err := newReceiving(to, routes.Delivery{})
+	if err != nil {
+		return 0, err
+	}
+	j, _, stop, err := opened(ctx, dir, 8<<30)
+	if err != nil {
+		return 0, err
+	}
+	defer stop() //nolint:errcheck // nothing depends on it
+	if _, err := each(batches, func(batch journal.Batch) error { _, err := j.Append(ctx, batch); return err }); err != nil {
+		return 0, err
+	}
+	dispatcher := receiver.NewDispatcher(receiver.DispatcherOptions{Routes: r.routes, Sender: r.sender, Metrics: r.metrics, Logger: r.logger})
+	working, cancel := context.WithCancel(ctx)
+	defer cancel()
+	begin := time.Now()
+	worked := make(chan error, 1)
+	go func() {
+		worked <- j.Work(working, func(ctx context.Context, work *journal.Work) error { return dispatcher.Run(ctx, work) })
+	}()
+	select {
+	case <-to.all:
+	case <-ctx.Done():
+	}
+	took := time.Since(begin)
+	cancel()
+	return took, <-worked
+}
