@@ -40,7 +40,7 @@ func opened(ctx context.Context, dir string, total int64) (j *journal.Journal, e
 
 // ack compares how long it takes until a batch is on disk with a bare write and fsync of the same bytes, in turns.
 func ack(ctx context.Context, o options) ([]row, error) {
-	j, _, stop, err := opened(ctx, filepath.Join(o.dir, "ack"), 8<<30)
+	j, _, stop, err := opened(ctx, filepath.Join(o.dir, "ack"), bufferBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func ingest(ctx context.Context, o options) ([]row, error) {
 	for range o.batches {
 		batches = append(batches, kept(make.events(batchEvents)))
 	}
-	j, _, stop, err := opened(ctx, filepath.Join(o.dir, "ingest"), 8<<30)
+	j, _, stop, err := opened(ctx, filepath.Join(o.dir, "ingest"), bufferBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func ingest(ctx context.Context, o options) ([]row, error) {
 	if err := errors.Join(err, stop()); err != nil {
 		return nil, err
 	}
-	limits, err := journal.Divide(8<<30, 0)
+	limits, err := journal.Divide(bufferBytes, 0)
 	if err != nil {
 		return nil, err
 	}
