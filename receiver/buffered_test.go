@@ -50,7 +50,7 @@ type sinks struct {
 	changed  chan struct{}
 }
 
-func (s *sinks) Post(ctx context.Context, target sink.Target, payload sink.Payload) error {
+func (s *sinks) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
 	host, _, _ := strings.Cut(strings.TrimPrefix(target.URI, "http://"), ".")
 	event := host + " " + strings.TrimPrefix(payload.Header.Get("Ce-Type"), "com.mandrill.message.") + " " + payload.Header.Get("Ce-Subject")
 	s.mu.Lock()

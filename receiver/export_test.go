@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 )
@@ -29,3 +30,15 @@ func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	r = h.tracer.startBatch(r)
 	h.finish(r.Context(), w, &record{start: h.now()}, err)
 }
+
+// Allowance is for tests of its own.
+type Allowance struct{ *allowance }
+
+// NewAllowance returns one.
+func NewAllowance(size int64) Allowance { return Allowance{newAllowance(size)} }
+
+// Take, Try, Force and Give are those of an allowance.
+func (a Allowance) Take(ctx context.Context, bytes int64) error { return a.take(ctx, bytes) }
+func (a Allowance) Try(bytes int64) bool                        { return a.try(bytes) }
+func (a Allowance) Force(bytes int64)                           { a.force(bytes) }
+func (a Allowance) Give(bytes int64)                            { a.give(bytes) }

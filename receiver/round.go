@@ -44,10 +44,10 @@ func (r *round) run(ctx context.Context) error {
 	if err != nil || len(loads) == 0 || !r.await(ctx) {
 		return err
 	}
-	r.send(ctx, r.choose(loads))
+	r.send(ctx, r.choose(loads)) //nolint:contextcheck // spans go on from the batch's
 	settling, cancel := context.WithTimeout(r.work.Right(), settleTime)
 	defer cancel()
-	return r.settle(settling, loads)
+	return r.settle(settling, loads) //nolint:contextcheck // also what was begun before the end is written down
 }
 
 // await waits for its turn: until the rounds before it have ended, or take long. It lets another round get ready.
@@ -304,7 +304,7 @@ func (r *round) giveUp(ctx context.Context) error {
 }
 
 // send makes one attempt. What is on its way when the receiver is told to stop has some time.
-func (r *round) send(ctx context.Context, items []*sink.Item) {
+func (r *round) send(ctx context.Context, items []*sink.Item) { //nolint:contextcheck // see drainTime
 	if len(items) == 0 {
 		return
 	}

@@ -54,7 +54,7 @@ func (r *round) judge(one *load) {
 			continue
 		}
 		after := r.after(entry, next, now)
-		outcome := ""
+		var outcome string
 		switch reason := r.reason(next, one.unit.Received, now); {
 		case next.State == sink.Accepted:
 			outcome = "accepted"

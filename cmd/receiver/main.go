@@ -11,7 +11,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
@@ -184,8 +183,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err != nil {
 		return fmt.Errorf("--metrics-listen: %w", err)
 	}
-	ready := func(r *http.Request) bool {
-		return ctx.Err() == nil && loaded.Ready() && (kept == nil || kept.journal.Available(r.Context()))
+	ready := func(asked context.Context) bool {
+		return ctx.Err() == nil && loaded.Ready() && (kept == nil || kept.journal.Available(asked))
 	}
 	webhooks := &receiver.Server{Listener: listener, Handler: handler, Logger: logger, TLS: certificate, Delay: o.shutdownDelay}
 	admin := &receiver.Server{Listener: adminListener, Handler: receiver.AdminHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ready), Logger: logger}
