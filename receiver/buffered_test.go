@@ -16,6 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
@@ -162,7 +164,7 @@ func (b *buffered) start() {
 	options.Routes, options.Sender, options.Metrics, options.Logger = b.routes, sender, b.metrics, logger
 	dispatcher := receiver.NewDispatcher(options)
 	b.registry.MustRegister(dispatcher)
-	b.handler = receiver.NewHandler(receiver.Options{Routes: b.routes, Sender: sender, Metrics: b.metrics, Logger: logger, Buffer: b.journal})
+	b.handler = receiver.NewHandler(receiver.Options{Routes: b.routes, Sender: sender, Metrics: b.metrics, Logger: logger, Buffer: b.journal, Tracer: b.options.Tracer})
 	running, stopJournal := context.WithCancel(context.Background())
 	dispatching, stopDispatcher := context.WithCancel(context.Background())
 	var group sync.WaitGroup
@@ -549,6 +551,31 @@ func (b *buffered) orphans() (count int) {
 		b.t.Error(err)
 	}
 	return count
+}
+
+// The spans of events are of the trace of their batch, though they are sent later, by another process if need be.
+func TestBufferedTraces(t *testing.T) {
+	t.Parallel()
+	spans := tracetest.NewInMemoryExporter()
+	b := newBuffered(t, func(b *buffered) { b.options.Tracer = sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)) })
+	b.sinks.set(down("a"))
+	b.post("a", "send 1")
+	b.sinks.until(t, "an attempt", func(_ []string, attempts map[string]int) bool { return len(attempts) > 0 })
+	b.stop()
+	b.sinks.set(nil)
+	b.start()
+	b.sinks.expect(t, "a send 1")
+	b.stop()
+	outcomes := map[string]string{}
+	for _, span := range spans.GetSpans() {
+		if span.SpanContext.TraceID() != spans.GetSpans()[0].SpanContext.TraceID() {
+			t.Errorf("the span %q is of another trace", span.Name)
+		}
+		outcomes[span.Name] += attributesOfSpan(span)["mandrill.outcome"] + " "
+	}
+	if got := outcomes["send com.mandrill.message.send"]; outcomes["receive batch"] != "accepted " || !strings.HasPrefix(got, "failed ") || !strings.HasSuffix(got, " accepted ") {
+		t.Errorf("got the outcomes %q", outcomes)
+	}
 }
 
 func TestBufferedExpiry(t *testing.T) {

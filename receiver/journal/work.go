@@ -86,9 +86,18 @@ const (
 	scanBytes    = 16 << 20
 )
 
-// Follow tells of each batch that waits, and of each that comes, in order, until the context ends or that is not possible
-// any more.
-func (w *Work) Follow(ctx context.Context, tell func(Notice)) error {
+// Follow tells of each batch that waits, says when all are known, and tells of each that comes, in order, until the context
+// ends or that is not possible any more.
+func (w *Work) Follow(ctx context.Context, tell func(Notice), known func()) error {
+	info, err := w.batches.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("asking for the state of a stream: %w", err)
+	}
+	last := info.State.LastSeq
+	if info.State.Msgs == 0 {
+		known()
+		known = func() {}
+	}
 	consumer, err := w.batches.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{HeadersOnly: true})
 	if err != nil {
 		return fmt.Errorf("following the batches: %w", err)
@@ -101,7 +110,7 @@ func (w *Work) Follow(ctx context.Context, tell func(Notice)) error {
 	for {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to end
 		}
 		if err != nil {
 			return fmt.Errorf("following the batches: %w", err)
@@ -117,9 +126,13 @@ func (w *Work) Follow(ctx context.Context, tell func(Notice)) error {
 			if err := w.lose(ctx, place, err); err != nil {
 				return err
 			}
-			continue
+		} else {
+			tell(Notice{Seq: place.Seq, Webhook: unit.Webhook, Received: unit.Received, Events: unit.Events, Size: unit.Size, Stored: unit.Stored})
 		}
-		tell(Notice{Seq: place.Seq, Webhook: unit.Webhook, Received: unit.Received, Events: unit.Events, Size: unit.Size, Stored: unit.Stored})
+		if place.Seq >= last || metadata.NumPending == 0 {
+			known()
+			known = func() {}
+		}
 	}
 }
 
