@@ -85,7 +85,7 @@ func deliver(ctx context.Context, p *process, config string, events int) ([]row,
 	}
 	defer to.server.Close() //nolint:errcheck // nothing depends on it
 	begin := time.Now()
-	if err := writeRoutes(config, "http://"+to.listener.Addr().String()); err != nil {
+	if err := writeRoutes(config, to.url()); err != nil {
 		return nil, err
 	}
 	if err := p.backlog(ctx, 0); err != nil {
