@@ -52,7 +52,7 @@ func queueOf(unit *journal.Unit) queue {
 type held struct {
 	place    journal.Place
 	origin   uint64
-	received time.Time
+	received time.Time // or redriven
 	events   int
 	size     int64 // in memory
 	stored   int64

@@ -225,7 +225,7 @@ func open(unit *journal.Unit) (*load, error) {
 // hold makes of a unit what is in memory while it waits.
 func (d *Dispatcher) hold(one *load) *held {
 	h := &held{
-		place: one.unit.Place, origin: one.unit.Origin, received: one.unit.Received, events: len(one.entries), stored: one.unit.Stored,
+		place: one.unit.Place, origin: one.unit.Origin, received: one.unit.Begin(), events: len(one.entries), stored: one.unit.Stored,
 		keys: make(map[uint64]struct{}, len(one.entries)),
 	}
 	for i, entry := range one.entries {
@@ -289,7 +289,7 @@ func (r *round) giveUp(ctx context.Context) error {
 		dead := make([]journal.Dead, len(one.entries))
 		for i, entry := range one.entries {
 			_, label := typeOf(one.events[i])
-			dead[i] = journal.Dead{Entry: entry, Reason: journal.ReasonOrphaned}
+			dead[i] = journal.Dead{Entry: entry, Reason: journal.ReasonOrphaned, Type: letterType(one.events[i])}
 			r.metrics.events.WithLabelValues(label, "buried").Inc()
 		}
 		if err := r.bury(ctx, one.unit, dead); err != nil {

@@ -127,7 +127,7 @@ func (w *Work) Follow(ctx context.Context, tell func(Notice), known func()) erro
 				return err
 			}
 		} else {
-			tell(Notice{Seq: place.Seq, Webhook: unit.Webhook, Received: unit.Received, Events: unit.Events, Size: unit.Size, Stored: unit.Stored})
+			tell(Notice{Seq: place.Seq, Webhook: unit.Webhook, Received: unit.Begin(), Events: unit.Events, Size: unit.Size, Stored: unit.Stored})
 		}
 		if place.Seq >= last || metadata.NumPending == 0 {
 			known()
@@ -227,6 +227,9 @@ func (w *Work) PutBack(ctx context.Context, unit *Unit, left []Entry) ([]*Unit, 
 	rest := *unit
 	rest.Value, rest.parent = nil, unit.Place
 	parts, err := w.pack(ctx, subject, &rest, left)
+	if isFull(err) {
+		return nil, fmt.Errorf("%w: %w", ErrFull, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,36 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// WithoutRemoval runs do while dead letters cannot be removed, as if the process had crashed before.
+func WithoutRemoval(j *Journal, do func()) {
+	s := j.current.Load()
+	broken := *s
+	broken.dead = unremovable{s.dead}
+	j.current.Store(&broken)
+	defer j.current.Store(s)
+	do()
+}
+
+type unremovable struct{ jetstream.Stream }
+
+func (unremovable) DeleteMsg(context.Context, uint64) error { return errors.New("crashed") }
+
+// Objects are the large events that are kept.
+func Objects(t *testing.T, j *Journal) (names []string) {
+	t.Helper()
+	list, err := j.current.Load().large.List(t.Context())
+	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+		t.Fatal(err)
+	}
+	for _, object := range list {
+		names = append(names, object.Name)
+	}
+	return names
+}
