@@ -37,6 +37,8 @@ type buffered struct {
 	log      *lockedBuffer
 	options  receiver.DispatcherOptions
 	webhooks map[string]routes.Delivery
+	total    int64 // bytes of the buffer
+	now      func() time.Time
 
 	handler http.Handler
 	journal *journal.Journal
@@ -48,6 +50,8 @@ type sinks struct {
 	mu       sync.Mutex
 	accepted []string
 	attempts map[string]int
+	ids      map[string][]string // of each event, by attempt
+	last     sink.Payload
 	answer   func(host, event string, attempt int) error
 	changed  chan struct{}
 }
@@ -57,6 +61,10 @@ func (s *sinks) Post(_ context.Context, target sink.Target, payload sink.Payload
 	event := host + " " + strings.TrimPrefix(payload.Header.Get("Ce-Type"), "com.mandrill.message.") + " " + payload.Header.Get("Ce-Subject")
 	s.mu.Lock()
 	s.attempts[event]++
+	if s.ids == nil {
+		s.ids = map[string][]string{}
+	}
+	s.ids[event], s.last = append(s.ids[event], payload.Header.Get("Ce-Id")), payload
 	attempt, answer := s.attempts[event], s.answer
 	s.mu.Unlock()
 	var err error
@@ -113,7 +121,7 @@ func newBuffered(t *testing.T, change ...func(*buffered)) *buffered {
 	t.Helper()
 	b := &buffered{
 		t: t, dir: t.TempDir(), sinks: &sinks{attempts: map[string]int{}, changed: make(chan struct{})},
-		log: &lockedBuffer{}, webhooks: map[string]routes.Delivery{"a": {BackoffDelay: "PT0.02S"}},
+		log: &lockedBuffer{}, total: journal.MinBytes, webhooks: map[string]routes.Delivery{"a": {BackoffDelay: "PT0.02S"}},
 	}
 	for _, each := range change {
 		each(b)
@@ -152,12 +160,12 @@ func (b *buffered) start() {
 	logger := slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	b.routes = &receiver.Routes{Logger: logger, Metrics: b.metrics}
 	b.load()
-	limits, err := journal.Divide(journal.MinBytes, 0)
+	limits, err := journal.Divide(b.total, 0)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.journal = journal.New(journal.Options{
-		Engine: &journal.Embedded{Dir: b.dir, Limits: limits, Logger: logger}, Limits: limits, Logger: logger, Metrics: journal.NewMetrics(b.registry),
+		Engine: &journal.Embedded{Dir: b.dir, Limits: limits, Logger: logger}, Limits: limits, Logger: logger, Metrics: journal.NewMetrics(b.registry), Now: b.now,
 	})
 	sender := sink.NewSender(sink.Options{Poster: b.sinks, Metrics: b.metrics.Sinks})
 	options := b.options
@@ -210,6 +218,12 @@ func (b *buffered) status(webhook string, events ...string) int {
 		name, id, _ := strings.Cut(event, " ")
 		batch = append(batch, fmt.Appendf(nil, `{"event":%q,"_id":%q,"s3ntinel":1}`, name, id))
 	}
+	return b.raw(webhook, batch...)
+}
+
+// raw posts events byte for byte.
+func (b *buffered) raw(webhook string, batch ...[]byte) int {
+	b.t.Helper()
 	request, err := mandrilltest.NewRequest(b.t.Context(), hookURL(webhook), hookURL(webhook), signingKey, mandrilltest.Batch(batch...))
 	if err != nil {
 		b.t.Fatal(err)

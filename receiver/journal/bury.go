@@ -35,13 +35,9 @@ func (w *Work) Bury(ctx context.Context, unit *Unit, dead []Dead) error {
 	subject := w.journal.subject(kindDead, token(unit.Webhook))
 	for _, letter := range dead {
 		letter.Due = time.Time{}
-		var parts []*nats.Msg
-		err := w.makeRoom(ctx, w.oldestLarge, func() (err error) {
-			parts, err = w.pack(ctx, subject, unit, []Entry{letter.Entry})
-			return err
-		})
+		parts, err := w.pack(ctx, subject, unit, []Entry{letter.Entry})
 		if err != nil {
-			return fmt.Errorf("keeping a dead letter: %w", err)
+			return err
 		}
 		msg := parts[0]
 		msg.Header.Set(nats.MsgIdHdr, unit.Batch+"/"+letter.ID)
@@ -51,7 +47,7 @@ func (w *Work) Bury(ctx context.Context, unit *Unit, dead []Dead) error {
 		msg.Header.Set(headerType, letter.Type)
 		msg.Header.Set(headerStatus, strconv.Itoa(letter.Status))
 		msg.Header.Set(headerAttempts, strconv.Itoa(letter.Attempts))
-		if err := w.makeRoom(ctx, w.oldest, func() error { _, _, err := w.publish(ctx, msg); return err }); err != nil {
+		if err := w.makeRoom(ctx, func() error { _, _, err := w.publish(ctx, msg); return err }); err != nil {
 			return fmt.Errorf("keeping a dead letter: %w", err)
 		}
 		if msg.Header.Get(headerLarge) != "" {
@@ -62,55 +58,25 @@ func (w *Work) Bury(ctx context.Context, unit *Unit, dead []Dead) error {
 }
 
 // makeRoom tries to store a dead letter, and takes away the oldest as long as there is no room.
-func (w *Work) makeRoom(ctx context.Context, oldest func(context.Context) (uint64, nats.Header, error), store func() error) error {
+func (w *Work) makeRoom(ctx context.Context, store func() error) error {
 	for {
 		err := store()
 		if !isFull(err) {
 			return err
 		}
-		seq, header, findErr := oldest(ctx)
-		if errors.Is(findErr, ErrNone) {
+		oldest, getErr := w.dead.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(w.journal.subject(kindDead, ">")))
+		if errors.Is(getErr, jetstream.ErrMsgNotFound) {
 			return err // it has no room at all
 		}
-		if findErr != nil {
-			return fmt.Errorf("looking for the oldest: %w", findErr)
+		if getErr != nil {
+			return fmt.Errorf("looking for the oldest: %w", getErr)
 		}
-		removed, err := w.removeDead(ctx, seq, header)
+		removed, err := w.removeDead(ctx, oldest.Sequence, oldest.Header)
 		if err != nil {
 			return err
 		}
 		if removed {
 			w.journal.metrics.evicted.Inc()
-		}
-	}
-}
-
-// oldest finds the oldest dead letter, [ErrNone] if there is none.
-func (w *Work) oldest(ctx context.Context) (uint64, nats.Header, error) {
-	msg, err := w.dead.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(w.journal.subject(kindDead, ">")))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, nil, ErrNone
-	}
-	if err != nil {
-		return 0, nil, err
-	}
-	return msg.Sequence, msg.Header, nil
-}
-
-// oldestLarge finds the oldest with an object: those are limited by themselves.
-func (w *Work) oldestLarge(ctx context.Context) (found uint64, header nats.Header, err error) {
-	for next := uint64(0); ; {
-		next, err = w.eachLetter(ctx, w.journal.subject(kindDead, ">"), next, func(seq uint64, h nats.Header) bool {
-			if h.Get(headerLarge) != "" {
-				found, header = seq, h
-			}
-			return found == 0
-		})
-		switch {
-		case err != nil || found > 0:
-			return found, header, err
-		case next == 0:
-			return 0, nil, ErrNone
 		}
 	}
 }

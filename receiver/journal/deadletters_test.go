@@ -354,3 +354,46 @@ func TestLargeDeadLetter(t *testing.T) {
 		t.Errorf("left are %q", objects)
 	}
 }
+
+// A large event that comes again while it waits is left alone: somebody may be reading it.
+func TestLargeEventThatComesAgain(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), 1<<30)
+	large := batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 17<<20), 1)))
+	o.append(large)
+	before := journal.Objects(t, o.Journal)
+	if !o.append(large) {
+		t.Error("it is a duplicate")
+	}
+	if diff := cmp.Diff(before, journal.Objects(t, o.Journal)); diff != "" || len(before) != 1 {
+		t.Errorf("objects (-before +after):\n%s", diff)
+	}
+}
+
+// What fits into a message when it is compressed needs no room as an object, of which there may be none.
+func TestEventThatCompresses(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), journal.MinBytes)
+	event := strconv.Quote(strings.Repeat("x", 14<<20))
+	o.append(batch("shop/a", event))
+	unit := o.take("shop/a", 0)
+	o.work(func(ctx context.Context, w *journal.Work) {
+		left, err := w.PutBack(ctx, unit, []journal.Entry{{ID: "1", Raw: []byte(event)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Bury(ctx, left[0], []journal.Dead{{Entry: left[0].Entries[0], Reason: journal.ReasonRefused}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Finish(ctx, left[0]); err != nil {
+			t.Error(err)
+		}
+	})
+	if objects := journal.Objects(t, o.Journal); len(objects) > 0 {
+		t.Errorf("there are objects: %q", objects)
+	}
+	o.redrive(journal.Selection{})
+	if unit := o.take("shop/a", 0); unit == nil || string(unit.Entries[0].Raw) != event {
+		t.Error("it is not the same")
+	}
+}

@@ -22,7 +22,7 @@ type unremovable struct{ jetstream.Stream }
 
 func (unremovable) DeleteMsg(context.Context, uint64) error { return errors.New("crashed") }
 
-// Objects are the large events that are kept.
+// Objects are the large events that are kept, each with what is another one when it is written again.
 func Objects(t *testing.T, j *Journal) (names []string) {
 	t.Helper()
 	list, err := j.current.Load().large.List(t.Context())
@@ -30,7 +30,7 @@ func Objects(t *testing.T, j *Journal) (names []string) {
 		t.Fatal(err)
 	}
 	for _, object := range list {
-		names = append(names, object.Name)
+		names = append(names, object.Name+" "+object.NUID)
 	}
 	return names
 }
