@@ -216,7 +216,7 @@ func (l *lane) next(route *Route) (*round, time.Duration) {
 		return nil, pause
 	}
 	next := &round{lane: l, route: route, units: due, fresh: fresh, memory: l.memory, done: make(chan struct{})}
-	if l.dull {
+	if l.dull || len(l.active) > 1 { // the one before the last takes long
 		next.memory = l.dullMemory
 	}
 	for _, unit := range due {
@@ -253,7 +253,7 @@ func (l *lane) due(now time.Time) (list []*held, wait time.Duration) {
 			wait = min(wait, pause)
 			continue
 		}
-		if len(list) > 0 && (size+unit.size > roundBytes || l.dull) {
+		if len(list) > 0 && (size+unit.size > l.memory.share() || l.dull) {
 			break
 		}
 		list = append(list, unit)

@@ -41,8 +41,10 @@ const (
 	DefaultOrphanRetention = 24 * time.Hour
 	// DefaultMaxAge ends what a sink has not taken for days, before it fills the buffer for all.
 	DefaultMaxAge = 72 * time.Hour
-	// roundBytes and roundEvents are how much of a webhook is sent in one go: enough to keep a sink busy.
+	// roundBytes and roundEvents are how much of a webhook is sent in one go: enough to keep a sink busy. It is no more than
+	// one of so many shares of the memory either, so that sinks that hang leave some to others.
 	roundBytes  = 4 << 20
+	shares      = 8
 	roundEvents = 4000
 	// While a round takes longer than roundPatience another one is begun, up to maxRounds: an event that hangs does not
 	// hold up those of other messages.

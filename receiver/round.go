@@ -137,7 +137,7 @@ func (r *round) laden(loads []*load) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return size >= roundBytes || events >= roundEvents || r.dull && len(loads) > 0
+	return size >= r.memory.share() || events >= roundEvents || r.dull && len(loads) > 0
 }
 
 // reload reads a unit that waited. It returns nil when the unit is gone.
