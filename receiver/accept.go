@@ -38,7 +38,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *record) 
 	if err != nil {
 		return nil, nil, err
 	}
-	body, err := h.readBody(w, r, &entry.share)
+	body, err := h.readBody(w, r, &entry.share, newPace(w, h.inflight))
 	entry.bytes = len(body)
 	if err != nil {
 		return nil, nil, err
@@ -70,12 +70,12 @@ func admit(r *http.Request, candidates []*Route) ([]*Route, error) {
 }
 
 // readBody reads the whole body into one buffer, which is the only copy of it. With an error it returns what has come.
-func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, held *share) ([]byte, error) {
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, held *share, sender *pace) ([]byte, error) {
 	if r.ContentLength > h.maxBodyBytes {
 		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
 		return nil, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
 	}
-	body, err := readAll(r.Context(), http.MaxBytesReader(w, r.Body, h.maxBodyBytes), r.ContentLength, held)
+	body, err := readAll(r.Context(), http.MaxBytesReader(w, r.Body, h.maxBodyBytes), r.ContentLength, held, sender)
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return body, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
 	}
@@ -91,8 +91,9 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, held *share) 
 }
 
 // readAll reads to the end into one buffer, and takes a share of the memory before it grows. It gives the buffer the
-// announced length only when a quarter of it has come, so that an announcement alone costs next to nothing.
-func readAll(ctx context.Context, reader io.Reader, announced int64, held *share) ([]byte, error) {
+// announced length only when a quarter of it has come, so that an announcement alone costs next to nothing. Whoever is
+// given a buffer has to fill it in time.
+func readAll(ctx context.Context, reader io.Reader, announced int64, held *share, sender *pace) ([]byte, error) {
 	var body []byte
 	for {
 		if len(body) == cap(body) {
@@ -100,11 +101,13 @@ func readAll(ctx context.Context, reader io.Reader, announced int64, held *share
 			if room := announced + 1; announced > 0 && room > before && room <= 2*after { // one byte to see the end
 				after = room
 			}
+			sender.pause()
 			if err := held.take(ctx, after); err != nil {
 				return body, err
 			}
 			body = append(make([]byte, 0, after), body...)
 			held.give(before)
+			sender.expect(after - before)
 		}
 		n, err := reader.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]

@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -13,11 +14,15 @@ type budget struct {
 	bytes *semaphore.Weighted
 	size  int64
 	wait  time.Duration // how long a body may wait for its share
+	taken atomic.Int64
 }
 
 func newBudget(size int64) *budget {
-	return &budget{semaphore.NewWeighted(size), size, inflightWait}
+	return &budget{bytes: semaphore.NewWeighted(size), size: size, wait: inflightWait}
 }
+
+// scarce tells whether more than half is taken.
+func (b *budget) scarce() bool { return b.taken.Load() > b.size/2 }
 
 // share is what one body has taken.
 type share struct {
@@ -36,12 +41,14 @@ func (s *share) take(ctx context.Context, bytes int64) error {
 		return errBusy
 	}
 	s.taken += bytes
+	s.budget.taken.Add(bytes)
 	return nil
 }
 
 // give gives some back.
 func (s *share) give(bytes int64) {
 	s.budget.bytes.Release(bytes)
+	s.budget.taken.Add(-bytes)
 	s.taken -= bytes
 }
 

@@ -24,7 +24,7 @@ import (
 func TestInflightBytes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const unit = 64 << 10 // what a body is given first
+		const unit = receiver.FirstBuffer // what a body is given first
 		metrics := receiver.NewMetrics(prometheus.NewRegistry())
 		loaded := &receiver.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: metrics}
 		if err := loaded.Load("routes", []byte("routes: [{name: x, url: 'https://h.example/x', keys: [k], source: s, sink: {uri: 'http://x.example'}}]")); err != nil {

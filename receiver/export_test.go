@@ -15,6 +15,17 @@ func Remember(size, n int) (has func(int) bool, count int) {
 	return func(i int) bool { return m.has(key(i)) }, len(m.younger) + len(m.older)
 }
 
+// Bounds for tests that must see them kept.
+const (
+	FirstBuffer = firstBuffer
+	ReadTimeout = readTimeout
+	ScarceGrace = scarceGrace
+	ScarceRate  = scarceRate
+)
+
+// InflightBytes is what the bodies of all requests have taken.
+func (h *Handler) InflightBytes() int64 { return h.inflight.taken.Load() }
+
 // Outcomes are all that a request can have, for tests that must see every one.
 func Outcomes() []string {
 	outcomes := []string{outcomeAccepted, outcomeProbe}

@@ -20,12 +20,19 @@ const (
 	// readHeaderTimeout and readTimeout end slow senders. Mandrill sends from one place with good lines.
 	readHeaderTimeout = 10 * time.Second
 	readTimeout       = 2 * time.Minute
+	// scarceGrace and scarceRate end them sooner while memory is scarce: what a body has been given must be full after
+	// the grace, and a second more for so many bytes. The grace is less than inflightWait, so that those who wait for
+	// memory outlast those who do not send, and more than a packet that is lost takes to be sent again. At the rate, the
+	// largest body comes within readTimeout.
+	scarceGrace = 3 * time.Second
+	scarceRate  = 1 << 20
 	// idleTimeout outlives the idle timeouts of common load balancers, which would reuse a closed connection.
 	idleTimeout = 3 * time.Minute
 	// maxHeaderBytes is far above what Mandrill and a proxy in front send.
 	maxHeaderBytes = 64 << 10
-	// firstBuffer is what a body is given to begin with: a batch of common size.
-	firstBuffer = 64 << 10
+	// firstBuffer is what a body is given before anything of it has come. It is small, so that it takes tens of thousands
+	// of senders that send nothing to fill the memory for bodies. Then a body has up to four times what has come.
+	firstBuffer = 4 << 10
 	// directTimeout bounds a batch in Direct mode, so that a sink that hangs costs Mandrill one connection for
 	// that long and not for a thousand timeouts.
 	directTimeout = routes.MaxDirectTimeout
