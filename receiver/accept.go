@@ -13,7 +13,13 @@ import (
 
 // accept finds the routes that may be meant and reads the form. What can be refused without the body is refused
 // before it is read. HEAD and GET have no form.
-func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *record) ([]*Route, mandrill.Form, error) {
+func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *record) (_ []*Route, _ mandrill.Form, err error) {
+	sender := newPace(w, h.inflight)
+	defer func() {
+		if err != nil {
+			sender.dismiss()
+		}
+	}()
 	if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
 		// It may have had a length too, by which a proxy in front sees another end. What follows on the connection
 		// would then be answered in the place of somebody else's request.
@@ -34,11 +40,11 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *record) 
 		w.Header().Set("Allow", "GET, HEAD, POST")
 		return nil, nil, refuse(KindMethod, "method is none of GET, HEAD and POST")
 	}
-	candidates, err := admit(r, candidates)
+	candidates, err = admit(r, candidates)
 	if err != nil {
 		return nil, nil, err
 	}
-	body, err := h.readBody(w, r, &entry.share, newPace(w, h.inflight))
+	body, err := h.readBody(w, r, &entry.share, sender)
 	entry.bytes = len(body)
 	if err != nil {
 		return nil, nil, err

@@ -26,6 +26,8 @@ const (
 	// largest body comes within readTimeout.
 	scarceGrace = 3 * time.Second
 	scarceRate  = 1 << 20
+	// refusedGrace is for the rest of a body that is refused: who has sent it all can use the connection again.
+	refusedGrace = 5 * time.Second
 	// idleTimeout outlives the idle timeouts of common load balancers, which would reuse a closed connection.
 	idleTimeout = 3 * time.Minute
 	// maxHeaderBytes is far above what Mandrill and a proxy in front send.

@@ -31,6 +31,9 @@ func (p *pace) expect(bytes int64) {
 // pause is for a while that is not the sender's, but ours.
 func (p *pace) pause() { p.set(p.last) }
 
+// dismiss is for the rest of a body that was refused: the server looks for its end, mostly before it answers.
+func (p *pace) dismiss() { p.shorten(refusedGrace) }
+
 func (p *pace) shorten(left time.Duration) {
 	if soon := time.Now().Add(left); soon.Before(p.until) {
 		p.set(soon)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,6 +170,32 @@ func TestFullMemory(t *testing.T) {
 			t.Errorf("outcomes (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// What is refused is not waited for: neither its answer nor its connection.
+func TestSlowBodiesThatAreRefused(t *testing.T) {
+	t.Parallel()
+	unsigned := strings.Replace(slowHead, "X-Mandrill-Signature: forged\r\n", "", 1)
+	for name, test := range map[string]struct {
+		request string
+		status  int
+		within  time.Duration
+	}{
+		"unsigned, large":         {unsigned + "Content-Length: 52428800\r\n\r\n", http.StatusForbidden, time.Second},
+		"unsigned, small":         {unsigned + "Content-Length: 1000\r\n\r\n", http.StatusForbidden, 5 * time.Second},
+		"unsigned, chunked":       {unsigned + "Transfer-Encoding: chunked\r\n\r\n", http.StatusForbidden, 5 * time.Second},
+		"no route":                {strings.Replace(slowHead, "shop", "none", 1) + "Content-Length: 1000\r\n\r\n", http.StatusNotFound, 5 * time.Second},
+		"another method":          {strings.Replace(slowHead, "POST", "PUT", 1) + "Content-Length: 1000\r\n\r\n", http.StatusMethodNotAllowed, 5 * time.Second},
+		"too large":               {slowHead + "Content-Length: 1000000000\r\n\r\n", http.StatusRequestEntityTooLarge, time.Second},
+		"with a content encoding": {slowHead + "Content-Encoding: gzip\r\nContent-Length: 1000\r\n\r\n", http.StatusBadRequest, 5 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBesieged(t, 1<<20)
+			if status, took := b.slow(test.request, "x"); status != test.status || took > test.within {
+				t.Errorf("%s: answered with %d after %s, want %d within %s", name, status, took, test.status, test.within)
+			}
+		})
+	}
 }
 
 // http2 returns what posts a forged body over one connection and returns the status.
