@@ -18,6 +18,7 @@ func Remember(size, n int) (has func(int) bool, count int) {
 // Bounds for tests that must see them kept.
 const (
 	FirstBuffer = firstBuffer
+	HTTP2Buffer = http2Buffer
 	ReadTimeout = readTimeout
 	ScarceGrace = scarceGrace
 	ScarceRate  = scarceRate

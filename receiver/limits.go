@@ -32,6 +32,9 @@ const (
 	idleTimeout = 3 * time.Minute
 	// maxHeaderBytes is far above what Mandrill and a proxy in front send.
 	maxHeaderBytes = 64 << 10
+	// http2Buffer is what a connection of HTTP/2 may have sent that no handler has read yet. It is beside the memory for
+	// bodies. Over 100 ms it allows 2.5 MB a second, by which the largest body comes within readTimeout.
+	http2Buffer = 256 << 10
 	// firstBuffer is what a body is given before anything of it has come. It is small, so that it takes tens of thousands
 	// of senders that send nothing to fill the memory for bodies. Then a body has up to four times what has come.
 	firstBuffer = 4 << 10

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -198,9 +199,31 @@ func TestSlowBodiesThatAreRefused(t *testing.T) {
 	}
 }
 
-// http2 returns what posts a forged body over one connection and returns the status.
-func (b *besieged) http2() (post func(io.Reader) int) {
-	transport := &http.Transport{Protocols: new(http.Protocols), DialContext: b.pipes.dial}
+// endless is a body without end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+// counted counts what is sent over a connection.
+type counted struct {
+	net.Conn
+	sent *atomic.Int64
+}
+
+func (c counted) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.sent.Add(int64(n))
+	return n, err
+}
+
+// http2 returns what posts a forged body over one connection and returns the status, and what counts the bytes that are
+// sent over it.
+func (b *besieged) http2() (post func(io.Reader) int, sent *atomic.Int64) {
+	sent = &atomic.Int64{}
+	transport := &http.Transport{Protocols: new(http.Protocols), DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		connection, err := b.pipes.dial(ctx, network, address)
+		return counted{connection, sent}, err
+	}}
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	b.t.Cleanup(transport.CloseIdleConnections)
 	return func(body io.Reader) int {
@@ -218,15 +241,16 @@ func (b *besieged) http2() (post func(io.Reader) int) {
 		}
 		_ = response.Body.Close()
 		return response.StatusCode
-	}
+	}, sent
 }
 
-// A body that comes over HTTP/2 is cut off as well.
+// Over HTTP/2 many bodies share a connection. What they send before there is room for it is bounded, and who is slow is
+// cut off as well.
 func TestSlowBodiesOverHTTP2(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBesieged(t, receiver.FirstBuffer)
-		post := b.http2()
+		post, sent := b.http2()
 		begin := time.Now()
 		b.senders.Go(func() { // takes all memory there is
 			reader, writer := io.Pipe()
@@ -235,6 +259,18 @@ func TestSlowBodiesOverHTTP2(t *testing.T) {
 				t.Errorf("a body that stops is answered with %d after %s", status, time.Since(begin))
 			}
 		})
+		synctest.Wait()
+		for range 20 {
+			b.senders.Go(func() {
+				if status := post(endless{}); status != http.StatusServiceUnavailable {
+					t.Errorf("a body without end is answered with %d", status)
+				}
+			})
+		}
+		synctest.Wait()
+		if got, most := sent.Load(), int64(receiver.HTTP2Buffer+64<<10); got > most { // with the heads
+			t.Errorf("%d bytes were sent that nobody read, want %d at most", got, most)
+		}
 		b.senders.Wait()
 	})
 }
@@ -244,7 +280,7 @@ func TestPaceWhileWaitingForMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBesieged(t, 3*receiver.FirstBuffer)
-		post := b.http2()
+		post, _ := b.http2()
 		begin := func() *io.PipeWriter {
 			reader, writer := io.Pipe()
 			b.senders.Go(func() {
