@@ -81,7 +81,7 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, held *share, 
 		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
 		return nil, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
 	}
-	body, err := readAll(r.Context(), http.MaxBytesReader(w, r.Body, h.maxBodyBytes), r.ContentLength, held, sender)
+	body, err := h.readAll(r.Context(), http.MaxBytesReader(w, r.Body, h.maxBodyBytes), r.ContentLength, held, sender)
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return body, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
 	}
@@ -99,12 +99,12 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, held *share, 
 // readAll reads to the end into one buffer, and takes a share of the memory before it grows. It gives the buffer the
 // announced length only when a quarter of it has come, so that an announcement alone costs next to nothing. Whoever is
 // given a buffer has to fill it in time.
-func readAll(ctx context.Context, reader io.Reader, announced int64, held *share, sender *pace) ([]byte, error) {
+func (h *Handler) readAll(ctx context.Context, reader io.Reader, announced int64, held *share, sender *pace) ([]byte, error) {
 	var body []byte
 	for {
 		if len(body) == cap(body) {
-			before, after := int64(cap(body)), max(firstBuffer, 2*int64(cap(body)))
-			if room := announced + 1; announced > 0 && room > before && room <= 2*after { // one byte to see the end
+			before, after := int64(cap(body)), min(max(firstBuffer, 2*int64(cap(body))), h.maxBodyBytes+1) // one byte to see the end
+			if room := announced + 1; announced > 0 && room > before && room <= 2*after {
 				after = room
 			}
 			sender.pause()

@@ -93,7 +93,8 @@ func (b *besieged) post(key string, size, rate int) (*http.Response, time.Durati
 	}
 	request.URL.Scheme = "http"
 	request.Body = io.NopCloser(&steady{request.Body, b.t.Context(), rate})
-	transport := &http.Transport{DialContext: b.pipes.dial, DisableKeepAlives: true}
+	transport := &http.Transport{DialContext: b.pipes.dial}
+	defer transport.CloseIdleConnections()
 	begin := time.Now()
 	response, err := transport.RoundTrip(request)
 	if err != nil {

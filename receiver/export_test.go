@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 )
@@ -25,7 +26,17 @@ const (
 )
 
 // InflightBytes is what the bodies of all requests have taken.
-func (h *Handler) InflightBytes() int64 { return h.inflight.taken.Load() }
+func (h *Handler) InflightBytes() int64 {
+	h.inflight.mu.Lock()
+	defer h.inflight.mu.Unlock()
+	return h.inflight.size - h.inflight.free
+}
+
+// Shares is the memory for bodies of a largest size: take takes some for a body by its number, give gives some back.
+func Shares(size, largest int64) (take func(ctx context.Context, body, bytes int64) error, give func(int64)) {
+	b := newBudget(size, largest)
+	return b.take, b.give
+}
 
 // Outcomes are all that a request can have, for tests that must see every one.
 func Outcomes() []string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -80,10 +81,10 @@ func TestSlowBodiesThatFillTheMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const each, units, senders = 64 << 10, 64, 100
 		b := newBesieged(t, units*each)
-		stopped, stop := context.WithCancel(t.Context())
+		var stopped atomic.Bool
 		for range senders {
 			b.senders.Go(func() {
-				for stopped.Err() == nil {
+				for !stopped.Load() {
 					b.slow(quarter(each), "")
 				}
 			})
@@ -94,7 +95,7 @@ func TestSlowBodiesThatFillTheMemory(t *testing.T) {
 				t.Errorf("a good batch is answered with %d after %s meanwhile", response.StatusCode, took)
 			}
 		}
-		stop()
+		stopped.Store(true)
 		time.Sleep(30 * time.Second)
 		if held := b.handler.InflightBytes(); held > units*each/2 {
 			t.Errorf("%d of %d bytes are still held by slow senders", held, units*each)
@@ -170,6 +171,31 @@ func TestFullMemory(t *testing.T) {
 		if diff := cmp.Diff(map[string]float64{"accepted": 1, "busy": 1, "signature": units}, b.outcomes()); diff != "" {
 			t.Errorf("outcomes (-want +got):\n%s", diff)
 		}
+	})
+}
+
+// Who wants little is served before those who wait for much, and of these one is served when another gives up.
+func TestLittleBodiesGoFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBesieged(t, 1<<20)
+		begin := func(announced, sent, status int) {
+			b.senders.Go(func() {
+				request := fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", slowHead, announced-1, strings.Repeat("x", sent))
+				if got, took := b.slow(request, ""); got != status {
+					t.Errorf("of %d bytes %d were sent: answered with %d after %s, want %d", announced, sent, got, took, status)
+				}
+			})
+			synctest.Wait()
+		}
+		begin(512<<10, 128<<10, http.StatusBadRequest)         // has 512 KiB
+		begin(600<<10, 256<<10, http.StatusServiceUnavailable) // has 256, and waits for 600
+		time.Sleep(time.Second)
+		begin(380<<10, 128<<10, http.StatusBadRequest) // has 128, and waits for 380
+		if response, took := b.good(100, 0); response.StatusCode != http.StatusOK || took > 0 {
+			t.Errorf("a small batch is answered with %d after %s", response.StatusCode, took)
+		}
+		b.senders.Wait()
 	})
 }
 
