@@ -16,6 +16,28 @@ func Remember(size, n int) (has func(int) bool, count int) {
 	return func(i int) bool { return m.has(key(i)) }, len(m.younger) + len(m.older)
 }
 
+// Bounds for tests that must see them kept.
+const (
+	FirstBuffer = firstBuffer
+	HTTP2Buffer = http2Buffer
+	ReadTimeout = readTimeout
+	ScarceGrace = scarceGrace
+	ScarceRate  = scarceRate
+)
+
+// InflightBytes is what the bodies of all requests have taken.
+func (h *Handler) InflightBytes() int64 {
+	h.inflight.mu.Lock()
+	defer h.inflight.mu.Unlock()
+	return h.inflight.size - h.inflight.free
+}
+
+// Shares is the memory for bodies of a largest size: take takes some for a body by its number, give gives some back.
+func Shares(size, largest int64) (take func(ctx context.Context, body, bytes int64) error, give func(int64)) {
+	b := newBudget(size, largest)
+	return b.take, b.give
+}
+
 // Outcomes are all that a request can have, for tests that must see every one.
 func Outcomes() []string {
 	outcomes := []string{outcomeAccepted, outcomeProbe}

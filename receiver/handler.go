@@ -70,13 +70,13 @@ func NewHandler(options Options) *Handler {
 	if options.MaxInflightBytes == 0 {
 		options.MaxInflightBytes = DefaultMaxInflightBytes
 	}
-	h.inflight = newBudget(options.MaxInflightBytes)
 	if h.logger == nil {
 		h.logger = slog.Default()
 	}
 	if h.maxBodyBytes == 0 {
 		h.maxBodyBytes = DefaultMaxBodyBytes
 	}
+	h.inflight = newBudget(options.MaxInflightBytes, h.maxBodyBytes)
 	if h.now == nil {
 		h.now = time.Now
 	}

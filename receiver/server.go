@@ -38,6 +38,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{MaxReceiveBufferPerConnection: http2Buffer, MaxReceiveBufferPerStream: http2Buffer},
 		ErrorLog:          log.New(serverLog{s.Logger}, "", 0),
 	}
 	server.Protocols.SetHTTP1(true)
