@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -19,12 +18,19 @@ const bufferBytes = 32 << 30
 // waiting measures what a backlog costs: memory with nothing and with much of it, the time to open it, and what it takes
 // to deliver it.
 func waiting(ctx context.Context, o options) ([]row, error) {
+	ctx, died := context.WithCancelCause(ctx)
+	defer died(nil)
 	folder, config := filepath.Join(o.dir, "waiting"), filepath.Join(o.dir, "routes.yaml")
 	if err := writeRoutes(config, "http://127.0.0.1:1"); err != nil { // nobody listens there
 		return nil, err
 	}
-	idle, err := idleMemory(ctx, folder, config)
+	p, err := startReceiver(ctx, died, folder, config)
 	if err != nil {
+		return nil, err
+	}
+	err = p.backlog(ctx, 0)
+	idle, memoryErr := p.Memory()
+	if err := errors.Join(err, memoryErr, p.Stop()); err != nil {
 		return nil, err
 	}
 	events, err := fill(ctx, folder, int64(o.waiting)<<30)
@@ -32,36 +38,21 @@ func waiting(ctx context.Context, o options) ([]row, error) {
 		return nil, err
 	}
 	begin := time.Now()
-	p, err := startReceiver(ctx, folder, config)
-	if err != nil {
+	if p, err = startReceiver(ctx, died, folder, config); err != nil {
 		return nil, err
 	}
 	rows, err := reopened(ctx, p, begin, o.waiting, events)
 	if err != nil {
-		return nil, errors.Join(err, p.stop())
+		return nil, errors.Join(err, p.Stop())
 	}
 	delivered, err := deliver(ctx, p, config, events)
-	rows = append([]row{{"Memory, idle", fmt.Sprintf("%.0f MiB", idle)}}, rows...)
-	return append(rows, delivered...), errors.Join(err, p.stop())
-}
-
-func idleMemory(ctx context.Context, folder, config string) (float64, error) {
-	p, err := startReceiver(ctx, folder, config)
-	if err != nil {
-		return 0, err
-	}
-	err = p.backlog(ctx, 0)
-	idle, _, memoryErr := p.memory()
-	return idle, errors.Join(err, memoryErr, p.stop())
+	rows = append([]row{{"Memory, idle", mib(idle)}}, rows...)
+	return append(rows, delivered...), errors.Join(err, p.Stop())
 }
 
 // reopened measures a receiver that was started with a backlog.
 func reopened(ctx context.Context, p *process, begin time.Time, gb, events int) ([]row, error) {
-	err := p.until(ctx, func() bool {
-		status, _ := p.get(ctx, "/readyz")
-		return status == http.StatusOK
-	})
-	if err != nil {
+	if err := p.ready(ctx); err != nil {
 		return nil, err
 	}
 	ready := time.Since(begin)
@@ -69,12 +60,13 @@ func reopened(ctx context.Context, p *process, begin time.Time, gb, events int) 
 		return nil, err
 	}
 	known := time.Since(begin)
-	now, peak, err := p.memory()
+	now, err := p.Memory()
+	peak, peakErr := p.PeakMemory()
 	return []row{
-		{fmt.Sprintf("Memory with %d GB waiting, %d events, for a sink that is down", gb, events), fmt.Sprintf("%.0f MiB, peak %.0f MiB", now, peak)},
+		{fmt.Sprintf("Memory with %d GB waiting, %d events, for a sink that is down", gb, events), fmt.Sprintf("%s, peak %s", mib(now), mib(peak))},
 		{"Restart: ready, per GB", ms(ready / time.Duration(gb))},
 		{"Restart: all of the backlog known, per GB", ms(known / time.Duration(gb))},
-	}, err
+	}, errors.Join(err, peakErr)
 }
 
 // deliver lets the backlog go, 100 events in a request.
@@ -92,10 +84,10 @@ func deliver(ctx context.Context, p *process, config string, events int) ([]row,
 		return nil, err
 	}
 	took := time.Since(begin)
-	_, peak, err := p.memory()
+	peak, err := p.PeakMemory()
 	return []row{
 		{"Delivery of it, 100 events in a request", fmt.Sprintf("%.0f events/s", rate(events, took))},
-		{"Peak memory until it was delivered", fmt.Sprintf("%.0f MiB", peak)},
+		{"Peak memory until it was delivered", mib(peak)},
 	}, err
 }
 

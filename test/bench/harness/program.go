@@ -99,13 +99,18 @@ func (p *Program) CPU() (time.Duration, error) {
 }
 
 // PeakMemory is the most memory that the program has had resident so far, in bytes.
-func (p *Program) PeakMemory() (int64, error) {
+func (p *Program) PeakMemory() (int64, error) { return p.status("VmHWM") }
+
+// Memory is what it has resident now, in bytes.
+func (p *Program) Memory() (int64, error) { return p.status("VmRSS") }
+
+func (p *Program) status(field string) (int64, error) {
 	status, err := p.proc("status")
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(status) {
-		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if value, ok := strings.CutPrefix(line, field+":"); ok {
 			kibibytes, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 			if err != nil {
 				return 0, fmt.Errorf("reading the memory of %s: %w", p.Name, err)
