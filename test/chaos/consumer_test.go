@@ -1,6 +1,7 @@
 package chaos_test
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -27,6 +28,16 @@ func newConsumer(t *testing.T, book *ledger) *consumer {
 	c := &consumer{t: t, book: book, address: freeAddress(t)}
 	t.Cleanup(c.down)
 	return c
+}
+
+func (c *consumer) uri(webhook int) string { return fmt.Sprintf("http://%s/w%d", c.address, webhook) }
+
+// uris are the sinks of a number of webhooks.
+func (c *consumer) uris(webhooks int) (uris []string) {
+	for webhook := range webhooks {
+		uris = append(uris, c.uri(webhook))
+	}
+	return uris
 }
 
 // up begins to listen.

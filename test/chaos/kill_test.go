@@ -23,8 +23,11 @@ func TestKill(t *testing.T) {
 	kills, least := choose(6, 110), choose(10_000, 220_000)
 	book := newLedger()
 	sink := newConsumer(t, book)
+	for webhook := range webhooks / 2 { // so that there is always something being delivered
+		sink.behave(webhook, sluggish)
+	}
 	sink.up()
-	r := newReceiver(t, writeRoutes(t, sink, webhooks, "backoffDelay: PT0.1S"))
+	r := newReceiver(t, writeRoutes(t, "backoffDelay: PT0.1S", sink.uris(webhooks)...))
 	s := newSender(book, r)
 	s.pace = 250 * time.Millisecond // 1600 events a second
 	var senders sync.WaitGroup
@@ -57,6 +60,11 @@ func TestKill(t *testing.T) {
 		kills, acked, lost, book.duplicates, float64(book.duplicates)/float64(kills))
 }
 
+func sluggish(http.ResponseWriter, *http.Request) bool {
+	<-time.After(rand.N(150 * time.Millisecond))
+	return false
+}
+
 // inFlight is how many events of a webhook a receiver delivers at the same time: four rounds of four thousand.
 const inFlight = 16_000
 
@@ -69,7 +77,7 @@ func killAtRandom(r *receiver, s *sender, kills int) (moments []time.Time) {
 			acked, _ := s.book.count()
 			r.await("a batch is acknowledged", func() bool { now, _ := s.book.count(); return now > acked })
 		}
-		<-time.After(time.Duration(rand.Int64N(int64(1500 * time.Millisecond))))
+		<-time.After(rand.N(1500 * time.Millisecond))
 		r.kill()
 		moments = append(moments, time.Now())
 		if n%10 == 9 {
