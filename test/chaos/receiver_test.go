@@ -22,6 +22,8 @@ import (
 
 var long = flag.Bool("long", false, "do much more harm, which takes some 20 minutes")
 
+var keep = flag.String("keep", "", "folder for the logs and buffers of receivers with which a test has failed")
+
 // choose returns one number for make test and another for make chaos.
 func choose(short, much int) int {
 	if *long {
@@ -161,10 +163,20 @@ func (r *receiver) finish() {
 	if r.process != nil {
 		r.kill()
 	}
-	if r.t.Failed() {
-		log, _ := os.ReadFile(r.log)
-		r.t.Logf("the end of the receiver's log:\n%s", log[max(0, len(log)-6000):])
+	if !r.t.Failed() {
+		return
 	}
+	if *keep != "" {
+		_ = os.CopyFS(filepath.Join(*keep, r.t.Name(), r.address), os.DirFS(filepath.Dir(r.log)))
+	}
+	log, _ := os.ReadFile(r.log)
+	var lines []string
+	for line := range strings.Lines(string(log)) {
+		if !strings.Contains(line, `"Answered a request"`) && !strings.Contains(line, `"Delivered a batch"`) {
+			lines = append(lines, line)
+		}
+	}
+	r.t.Logf("the end of the receiver's log, but for requests:\n%s", strings.Join(lines[max(0, len(lines)-40):], ""))
 }
 
 func (r *receiver) ready() bool {
