@@ -42,6 +42,7 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 	begin := j.now()
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
+	defer context.AfterFunc(s.life, cancel)() // a server that cannot write does not answer
 	duplicate, err = j.append(ctx, s, batch)
 	j.metrics.appendDuration.Observe(j.now().Sub(begin).Seconds())
 	switch {

@@ -29,10 +29,16 @@ type Embedded struct {
 	Dir    string
 	Limits Limits
 	Logger *slog.Logger
+
+	failed chan struct{}
 }
 
 // Alone tells that nobody else uses the streams.
 func (e *Embedded) Alone() bool { return true }
+
+// Failed tells when the server that runs has met an error. It does not recover from one: a stream that could not be
+// written once is not written again, and one that could not be read is not read any further.
+func (e *Embedded) Failed() <-chan struct{} { return e.failed }
 
 // Open starts the server.
 func (e *Embedded) Open(ctx context.Context) (*nats.Conn, func(), error) {
@@ -40,14 +46,54 @@ func (e *Embedded) Open(ctx context.Context) (*nats.Conn, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	options := e.options()
-	options.DontListen = true
-	conn, closeServer, err := start(ctx, options, e.Logger)
+	conn, closeServer, err := e.open(ctx)
 	if err != nil {
 		unlock()
 		return nil, nil, err
 	}
 	return conn, func() { closeServer(); unlock() }, nil
+}
+
+func (e *Embedded) open(ctx context.Context) (*nats.Conn, func(), error) {
+	if err := tryToWrite(e.Dir); err != nil {
+		return nil, nil, err
+	}
+	options := e.options()
+	options.DontListen = true
+	failed := make(chan struct{}, 1)
+	e.failed = failed
+	conn, closeServer, err := startLogging(ctx, options, serverLog{e.Logger, func() {
+		select {
+		case failed <- struct{}{}:
+		default: // it is known
+		}
+	}})
+	if err != nil {
+		return nil, nil, err
+	}
+	select {
+	case <-failed: // while it recovered, which it has
+	default:
+	}
+	return conn, closeServer, nil
+}
+
+// leastRoom is what must be free for the server to be started: it writes also then, and what it has written half it
+// cannot read.
+const leastRoom = 4 << 20
+
+// tryToWrite tells whether there is some room in a folder.
+func tryToWrite(dir string) (err error) {
+	file, err := os.CreateTemp(dir, "room-")
+	if err != nil {
+		return fmt.Errorf("writing to the buffer's folder: %w", err)
+	}
+	defer os.Remove(file.Name()) //nolint:errcheck // it is empty
+	_, err = file.Write(make([]byte, leastRoom))
+	if err = errors.Join(err, file.Sync(), file.Truncate(0), file.Close()); err != nil {
+		return fmt.Errorf("writing to the buffer's folder: %w", err)
+	}
+	return nil
 }
 
 // options of a server that acknowledges nothing that is not on disk.
@@ -91,11 +137,15 @@ func lock(dir string) (unlock func(), err error) {
 
 // start runs a server and connects to it.
 func start(ctx context.Context, options *server.Options, logger *slog.Logger) (*nats.Conn, func(), error) {
+	return startLogging(ctx, options, serverLog{logger, func() {}})
+}
+
+func startLogging(ctx context.Context, options *server.Options, log serverLog) (*nats.Conn, func(), error) {
 	running, err := server.NewServer(options)
 	if err != nil {
 		return nil, nil, fmt.Errorf("making the buffer's server: %w", err)
 	}
-	running.SetLoggerV2(serverLog{logger}, logger.Enabled(ctx, slog.LevelDebug), false, false)
+	running.SetLoggerV2(log, log.logger.Enabled(ctx, slog.LevelDebug), false, false)
 	started := make(chan struct{})
 	go func() { defer close(started); running.Start() }()
 	stop := func() {
@@ -138,7 +188,10 @@ func ready(ctx context.Context, running *server.Server, started <-chan struct{})
 }
 
 // serverLog takes what the server says. What it says for information is of interest to those who debug.
-type serverLog struct{ logger *slog.Logger }
+type serverLog struct {
+	logger *slog.Logger
+	failed func() // told of errors
+}
 
 func (l serverLog) log(level slog.Level, format string, args ...any) {
 	l.logger.Log(context.Background(), level, "The buffer's server said something", "said", strings.TrimSpace(fmt.Sprintf(format, args...)))
@@ -146,7 +199,7 @@ func (l serverLog) log(level slog.Level, format string, args ...any) {
 
 func (l serverLog) Noticef(format string, args ...any) { l.log(slog.LevelDebug, format, args...) }
 func (l serverLog) Warnf(format string, args ...any)   { l.log(slog.LevelWarn, format, args...) }
-func (l serverLog) Errorf(format string, args ...any)  { l.log(slog.LevelError, format, args...) }
+func (l serverLog) Errorf(format string, args ...any)  { l.log(slog.LevelError, format, args...); l.failed() }
 func (l serverLog) Fatalf(format string, args ...any)  { l.log(slog.LevelError, format, args...) }
 func (l serverLog) Debugf(string, ...any)              {} // for those who develop the server
 func (l serverLog) Tracef(string, ...any)              {} // has data

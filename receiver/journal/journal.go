@@ -51,6 +51,14 @@ type Engine interface {
 	Alone() bool
 }
 
+// noticing is an engine that notices itself when it does not work any more.
+type noticing interface {
+	Failed() <-chan struct{}
+}
+
+// errReported says that the engine does not work any more by its own account, which is in the log.
+var errReported = errors.New("the buffer's server has reported an error")
+
 // Journal keeps batches. It is safe for concurrent use.
 type Journal struct {
 	engine   Engine
@@ -159,10 +167,16 @@ func (j *Journal) session(ctx context.Context) error {
 func (j *Journal) watch(ctx context.Context, s *session) error {
 	ticker := time.NewTicker(checkInterval)
 	defer ticker.Stop()
+	var reported <-chan struct{}
+	if engine, ok := j.engine.(noticing); ok {
+		reported = engine.Failed()
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-reported:
+			return errReported
 		case failed := <-j.broken:
 			if failed != s {
 				continue
