@@ -130,3 +130,56 @@ func (d *disk) lines() (lines int) {
 	}
 	return lines
 }
+
+// A receiver that starts while its volume is read-only gets ready when it can be written.
+func TestReadOnlyAtStart(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t, "size=128m")
+	d.sink.down()
+	d.receiver.started()
+	d.sender.send(t.Context(), 0, 20)
+	d.receiver.kill()
+	d.remount("ro")
+	d.receiver.start()
+	stop := d.send()
+	d.refusing()
+	d.sink.up()
+	d.remount("rw")
+	took := d.accepting()
+	stop()
+	d.finish()
+	if took > recovery {
+		t.Errorf("it took %s until a batch was accepted", took)
+	}
+	acked, lost := d.book.count()
+	result("volume read-only at the start | 503 and not ready, 200 after %s when it can be written; %d events acknowledged, %d lost", took.Round(10*time.Millisecond), acked, lost)
+}
+
+// When the volume becomes read-only, 503 begins at the latest when a new file is needed, and ends by itself.
+func TestReadOnly(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t, "size=256m")
+	d.receiver.started()
+	d.sink.down() // what is delivered would make room in files that are open
+	stop := d.send()
+	var longest time.Duration
+	rounds := choose(1, 5)
+	for range rounds {
+		d.accepting()
+		// Files that are open cannot be made read-only: those that are opened from now on are.
+		d.do("mount", "--bind", d.path, d.path)
+		d.do("mount", "-o", "remount,bind,ro", d.path)
+		d.refusing()
+		d.do("umount", d.path)
+		longest = max(longest, d.accepting())
+	}
+	stop()
+	d.sink.up()
+	d.finish()
+	if longest > recovery {
+		t.Errorf("it took %s until a batch was accepted again", longest)
+	}
+	acked, lost := d.book.count()
+	result("volume read-only, %d times | %d events acknowledged, %d lost; 503 and not ready meanwhile, 200 again at most %s after it could be written",
+		rounds, acked, lost, longest.Round(10*time.Millisecond))
+}
