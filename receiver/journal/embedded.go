@@ -30,7 +30,8 @@ type Embedded struct {
 	Limits Limits
 	Logger *slog.Logger
 
-	failed chan struct{}
+	failed  chan struct{}
+	damaged int
 }
 
 // Alone tells that nobody else uses the streams.
@@ -39,6 +40,9 @@ func (e *Embedded) Alone() bool { return true }
 // Failed tells when the server that runs has met an error. It does not recover from one: a stream that could not be
 // written once is not written again, and one that could not be read is not read any further.
 func (e *Embedded) Failed() <-chan struct{} { return e.failed }
+
+// Damaged tells at how many places the files were damaged when the server was started.
+func (e *Embedded) Damaged() int { return e.damaged }
 
 // Open starts the server.
 func (e *Embedded) Open(ctx context.Context) (*nats.Conn, func(), error) {
@@ -56,6 +60,11 @@ func (e *Embedded) Open(ctx context.Context) (*nats.Conn, func(), error) {
 
 func (e *Embedded) open(ctx context.Context) (*nats.Conn, func(), error) {
 	if err := tryToWrite(e.Dir); err != nil {
+		return nil, nil, err
+	}
+	damaged, err := e.examine()
+	e.damaged = damaged
+	if err != nil {
 		return nil, nil, err
 	}
 	options := e.options()
@@ -100,7 +109,7 @@ func tryToWrite(dir string) (err error) {
 func (e *Embedded) options() *server.Options {
 	return &server.Options{
 		ServerName: "receiver", StoreDir: filepath.Join(e.Dir, "nats"),
-		JetStream: true, SyncAlways: true, JetStreamMaxStore: e.Limits.total() + objectReserve, JetStreamMaxMemory: memoryStore,
+		JetStream: true, SyncAlways: true, JetStreamMaxStore: noLimit, JetStreamMaxMemory: memoryStore,
 		MaxPayload: serverPayload, MaxPending: serverPending,
 		NoSigs: true, NoLog: true, DisableJetStreamBanner: true, NoSystemAccount: false,
 	}
@@ -109,8 +118,9 @@ func (e *Embedded) options() *server.Options {
 const (
 	// memoryStore is for the state of consumers.
 	memoryStore = 64 << 20
-	// objectReserve is what JetStream itself may set aside.
-	objectReserve = 64 << 20
+	// noLimit of all streams together: each has its own. Under one that follows the volume's free space the streams could
+	// not be changed when that is less than it was.
+	noLimit = 1 << 60
 )
 
 // lock keeps others from using a folder, which it makes if need be.
@@ -199,10 +209,13 @@ func (l serverLog) log(level slog.Level, format string, args ...any) {
 
 func (l serverLog) Noticef(format string, args ...any) { l.log(slog.LevelDebug, format, args...) }
 func (l serverLog) Warnf(format string, args ...any)   { l.log(slog.LevelWarn, format, args...) }
-func (l serverLog) Errorf(format string, args ...any)  { l.log(slog.LevelError, format, args...); l.failed() }
-func (l serverLog) Fatalf(format string, args ...any)  { l.log(slog.LevelError, format, args...) }
-func (l serverLog) Debugf(string, ...any)              {} // for those who develop the server
-func (l serverLog) Tracef(string, ...any)              {} // has data
+func (l serverLog) Errorf(format string, args ...any) {
+	l.log(slog.LevelError, format, args...)
+	l.failed()
+}
+func (l serverLog) Fatalf(format string, args ...any) { l.log(slog.LevelError, format, args...) }
+func (l serverLog) Debugf(string, ...any)             {} // for those who develop the server
+func (l serverLog) Tracef(string, ...any)             {} // has data
 
 // VolumeBytes is what the buffer in a folder may take of its volume: so many percent of what is free or its own.
 func VolumeBytes(dir string, percent int64) (int64, error) {

@@ -51,9 +51,10 @@ type Engine interface {
 	Alone() bool
 }
 
-// noticing is an engine that notices itself when it does not work any more.
+// noticing is an engine that notices itself when it does not work any more, and what was damaged when it was opened.
 type noticing interface {
 	Failed() <-chan struct{}
+	Damaged() int
 }
 
 // errReported says that the engine does not work any more by its own account, which is in the log.
@@ -140,6 +141,9 @@ func (j *Journal) Run(ctx context.Context) error {
 // session opens the engine and returns when it does not work any more.
 func (j *Journal) session(ctx context.Context) error {
 	conn, closeEngine, err := j.engine.Open(ctx)
+	if engine, ok := j.engine.(noticing); ok {
+		j.metrics.damaged.Add(float64(engine.Damaged()))
+	}
 	if err != nil {
 		return fmt.Errorf("opening the buffer: %w", err)
 	}

@@ -176,7 +176,7 @@ func (s *session) read(ctx context.Context, place Place, header nats.Header, dat
 	if err != nil {
 		return nil, err
 	}
-	if err := unit.decode(header.Get(headerForm), data); err != nil {
+	if err := unit.decode(header, data); err != nil {
 		return nil, err
 	}
 	if unit.large == "" {
