@@ -91,20 +91,8 @@ func lock(dir string) (unlock func(), err error) {
 
 // start runs a server and connects to it.
 func start(ctx context.Context, options *server.Options, logger *slog.Logger) (*nats.Conn, func(), error) {
-	running, err := server.NewServer(options)
+	running, stop, err := launch(ctx, options, logger)
 	if err != nil {
-		return nil, nil, fmt.Errorf("making the buffer's server: %w", err)
-	}
-	running.SetLoggerV2(serverLog{logger}, logger.Enabled(ctx, slog.LevelDebug), false, false)
-	started := make(chan struct{})
-	go func() { defer close(started); running.Start() }()
-	stop := func() {
-		<-started
-		running.Shutdown()
-		running.WaitForShutdown()
-	}
-	if err := ready(ctx, running, started); err != nil {
-		stop()
 		return nil, nil, err
 	}
 	conn, err := nats.Connect("", nats.InProcessServer(running), nats.MaxReconnects(0), nats.Name("receiver"))
@@ -113,6 +101,27 @@ func start(ctx context.Context, options *server.Options, logger *slog.Logger) (*
 		return nil, nil, fmt.Errorf("connecting to the buffer's server: %w", err)
 	}
 	return conn, func() { conn.Close(); stop() }, nil
+}
+
+// launch runs a server.
+func launch(ctx context.Context, options *server.Options, logger *slog.Logger) (running *server.Server, stop func(), err error) {
+	running, err = server.NewServer(options)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making the buffer's server: %w", err)
+	}
+	running.SetLoggerV2(serverLog{logger}, logger.Enabled(ctx, slog.LevelDebug), false, false)
+	started := make(chan struct{})
+	go func() { defer close(started); running.Start() }()
+	stop = func() {
+		<-started
+		running.Shutdown()
+		running.WaitForShutdown()
+	}
+	if err := ready(ctx, running, started); err != nil {
+		stop()
+		return nil, nil, err
+	}
+	return running, stop, nil
 }
 
 // ready waits until a server answers.
@@ -141,7 +150,11 @@ func ready(ctx context.Context, running *server.Server, started <-chan struct{})
 type serverLog struct{ logger *slog.Logger }
 
 func (l serverLog) log(level slog.Level, format string, args ...any) {
-	l.logger.Log(context.Background(), level, "The buffer's server said something", "said", strings.TrimSpace(fmt.Sprintf(format, args...)))
+	said := strings.TrimSpace(fmt.Sprintf(format, args...))
+	if level > slog.LevelDebug {
+		said = redact(said)
+	}
+	l.logger.Log(context.Background(), level, "The buffer's server said something", "said", said)
 }
 
 func (l serverLog) Noticef(format string, args ...any) { l.log(slog.LevelDebug, format, args...) }

@@ -128,10 +128,10 @@ func parsePlace(text string) (Place, error) {
 type Batch struct {
 	Webhook  string
 	Received time.Time
-	Value    []byte   // the array as it came
-	Events   [][]byte // its elements: parts of Value
+	Value    []byte             // the array as it came
+	Events   [][]byte           // its elements: parts of Value
 	ID       func(i int) string // of an element, asked for in order
-	Trace    string // traceparent, if there is one
+	Trace    string             // traceparent, if there is one
 }
 
 // identity is the same when the same comes again.
