@@ -18,6 +18,11 @@ const leaseKey = "leader"
 func (s *session) renewInterval() time.Duration { return s.leaseTime / 5 }
 func (s *session) yieldAfter() time.Duration    { return s.leaseTime * 2 / 3 }
 
+// bounded is for a request of the lease.
+func (s *session) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, min(s.renewInterval(), s.timeout))
+}
+
 // Work runs do with the right to deliver what is in the journal, again and again until the context ends. The context of do
 // ends also with the right, or when the journal does not work any more; what was begun is then to be finished, for which
 // there is [Work.Right]. Of all journals with the same streams one has it at a
@@ -138,7 +143,7 @@ type leaseEntry struct {
 }
 
 func (s *session) lookup(ctx context.Context) (leaseEntry, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.renewInterval())
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	entry, err := s.state.Get(ctx, leaseKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -152,7 +157,7 @@ func (s *session) lookup(ctx context.Context) (leaseEntry, error) {
 
 // write says who has the right, if nobody else has written since a revision.
 func (s *session) write(ctx context.Context, holder string, revision uint64) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.renewInterval())
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	if revision == 0 {
 		return s.state.Create(ctx, leaseKey, []byte(holder))
@@ -195,7 +200,7 @@ func (l *lease) keep(ctx context.Context) {
 
 // release lets another take over at once.
 func (l *lease) release() {
-	ctx, cancel := context.WithTimeout(context.Background(), l.session.renewInterval())
+	ctx, cancel := l.session.bounded(context.Background())
 	defer cancel()
 	_, _ = l.session.write(ctx, "", l.revision) // else they wait
 }

@@ -10,11 +10,16 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// addresses are what logs must not have: URLs with what may be in them, addresses, and names with a port.
+// addresses are what logs must not have: URLs with what may be in them, addresses, names with a port, and names that are
+// looked up.
 var addresses = regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.-]*://\S+|\[[0-9a-fA-F:.%]+\](:\d+)?|\b\d{1,3}(\.\d{1,3}){3}(:\d+)?|\b[a-zA-Z0-9_-]+(\.[a-zA-Z0-9_-]+)*:\d{1,5}\b`)
 
+var lookups = regexp.MustCompile(`\blookup [^\s:]+`)
+
 // redact takes addresses out of a text of somebody else.
-func redact(text string) string { return addresses.ReplaceAllString(text, "[address]") }
+func redact(text string) string {
+	return addresses.ReplaceAllString(lookups.ReplaceAllString(text, "lookup [address]"), "[address]")
+}
 
 // wordsError says in our words what kept a connection from being made.
 type wordsError struct {

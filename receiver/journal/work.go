@@ -253,8 +253,11 @@ func (w *Work) retire(ctx context.Context, place Place, batch, large string) err
 
 // isGone tells whether a message was not there to be removed, of which the client leaves only the words.
 func isGone(err error) bool {
-	return errors.Is(err, jetstream.ErrMsgNotFound) ||
-		errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) && strings.Contains(err.Error(), "no message found")
+	if !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+		return errors.Is(err, jetstream.ErrMsgNotFound)
+	}
+	text := err.Error()
+	return strings.Contains(text, "not found") || strings.Contains(text, "no message found") || strings.Contains(text, "stream store EOF")
 }
 
 // orphanKey begins the names under which webhooks that are gone are remembered.
