@@ -71,7 +71,7 @@ func (e *Embedded) open(ctx context.Context) (*nats.Conn, func(), error) {
 	options.DontListen = true
 	failed := make(chan struct{}, 1)
 	e.failed = failed
-	conn, closeServer, err := startLogging(ctx, options, serverLog{e.Logger, func() {
+	conn, closeServer, err := start(ctx, options, serverLog{e.Logger, func() {
 		select {
 		case failed <- struct{}{}:
 		default: // it is known
@@ -146,25 +146,9 @@ func lock(dir string) (unlock func(), err error) {
 }
 
 // start runs a server and connects to it.
-func start(ctx context.Context, options *server.Options, logger *slog.Logger) (*nats.Conn, func(), error) {
-	return startLogging(ctx, options, serverLog{logger, func() {}})
-}
-
-func startLogging(ctx context.Context, options *server.Options, log serverLog) (*nats.Conn, func(), error) {
-	running, err := server.NewServer(options)
+func start(ctx context.Context, options *server.Options, log serverLog) (*nats.Conn, func(), error) {
+	running, stop, err := launchLogging(ctx, options, log)
 	if err != nil {
-		return nil, nil, fmt.Errorf("making the buffer's server: %w", err)
-	}
-	running.SetLoggerV2(log, log.logger.Enabled(ctx, slog.LevelDebug), false, false)
-	started := make(chan struct{})
-	go func() { defer close(started); running.Start() }()
-	stop := func() {
-		<-started
-		running.Shutdown()
-		running.WaitForShutdown()
-	}
-	if err := ready(ctx, running, started); err != nil {
-		stop()
 		return nil, nil, err
 	}
 	conn, err := nats.Connect("", nats.InProcessServer(running), nats.MaxReconnects(0), nats.Name("receiver"))
@@ -173,6 +157,31 @@ func startLogging(ctx context.Context, options *server.Options, log serverLog) (
 		return nil, nil, fmt.Errorf("connecting to the buffer's server: %w", err)
 	}
 	return conn, func() { conn.Close(); stop() }, nil
+}
+
+// launch runs a server.
+func launch(ctx context.Context, options *server.Options, logger *slog.Logger) (running *server.Server, stop func(), err error) {
+	return launchLogging(ctx, options, serverLog{logger: logger})
+}
+
+func launchLogging(ctx context.Context, options *server.Options, log serverLog) (running *server.Server, stop func(), err error) {
+	running, err = server.NewServer(options)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making the buffer's server: %w", err)
+	}
+	running.SetLoggerV2(log, log.logger.Enabled(ctx, slog.LevelDebug), false, false)
+	started := make(chan struct{})
+	go func() { defer close(started); running.Start() }()
+	stop = func() {
+		<-started
+		running.Shutdown()
+		running.WaitForShutdown()
+	}
+	if err := ready(ctx, running, started); err != nil {
+		stop()
+		return nil, nil, err
+	}
+	return running, stop, nil
 }
 
 // ready waits until a server answers.
@@ -200,22 +209,30 @@ func ready(ctx context.Context, running *server.Server, started <-chan struct{})
 // serverLog takes what the server says. What it says for information is of interest to those who debug.
 type serverLog struct {
 	logger *slog.Logger
-	failed func() // told of errors
+	failed func() // told of errors, if it is not nil
 }
 
 func (l serverLog) log(level slog.Level, format string, args ...any) {
-	l.logger.Log(context.Background(), level, "The buffer's server said something", "said", strings.TrimSpace(fmt.Sprintf(format, args...)))
+	said := strings.TrimSpace(fmt.Sprintf(format, args...))
+	if level > slog.LevelDebug {
+		said = redact(said)
+	}
+	l.logger.Log(context.Background(), level, "The buffer's server said something", "said", said)
 }
 
 func (l serverLog) Noticef(format string, args ...any) { l.log(slog.LevelDebug, format, args...) }
 func (l serverLog) Warnf(format string, args ...any)   { l.log(slog.LevelWarn, format, args...) }
+func (l serverLog) Fatalf(format string, args ...any)  { l.log(slog.LevelError, format, args...) }
+func (l serverLog) Debugf(string, ...any)              {} // for those who develop the server
+func (l serverLog) Tracef(string, ...any)              {} // has data
+
+// Errorf takes what does not pass by itself.
 func (l serverLog) Errorf(format string, args ...any) {
 	l.log(slog.LevelError, format, args...)
-	l.failed()
+	if l.failed != nil {
+		l.failed()
+	}
 }
-func (l serverLog) Fatalf(format string, args ...any) { l.log(slog.LevelError, format, args...) }
-func (l serverLog) Debugf(string, ...any)             {} // for those who develop the server
-func (l serverLog) Tracef(string, ...any)             {} // has data
 
 // VolumeBytes is what the buffer in a folder may take of its volume: so many percent of what is free or its own.
 func VolumeBytes(dir string, percent int64) (int64, error) {
