@@ -59,6 +59,7 @@ func (e *Embedded) Open(ctx context.Context) (*nats.Conn, func(), error) {
 }
 
 func (e *Embedded) open(ctx context.Context) (*nats.Conn, func(), error) {
+	e.damaged = 0
 	if err := tryToWrite(e.Dir); err != nil {
 		return nil, nil, err
 	}

@@ -2,12 +2,14 @@ package journal_test
 
 import (
 	"bytes"
+	"context"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
@@ -68,5 +70,45 @@ func TestDamagedFile(t *testing.T) {
 	aside, err := os.ReadDir(filepath.Join(dir, "damaged"))
 	if err != nil || len(aside) < len(places) {
 		t.Errorf("%d files were set aside, error %v", len(aside), err)
+	}
+}
+
+// A file rots while the server runs: of what it cannot read the server says that it is not there.
+func TestRot(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := open(t, dir, journal.MinBytes)
+	const batches = 5 // each in a file of its own
+	for i := range batches {
+		o.append(batch("shop/a", strconv.Quote(letters(2<<20)+strconv.Itoa(i))))
+	}
+	<-time.After(5 * time.Second) // the server forgets what it has written some time ago, and does not say when
+	block := filepath.Join(dir, "nats", "jetstream", "$G", "streams", "mandrill-batch", "msgs", "2.blk")
+	data, err := os.ReadFile(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[1<<20] ^= 1
+	if err := os.WriteFile(block, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var unit *journal.Unit
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_ = o.Work(ctx, func(ctx context.Context, w *journal.Work) (err error) {
+		unit, err = w.Take(ctx, "shop/a", 2)
+		if err == nil {
+			cancel()
+		}
+		return err
+	})
+	if unit == nil || unit.Place.Seq != 3 {
+		t.Fatal("after the one that is damaged the third was not taken")
+	}
+	if unit := o.take("shop/a", batches); unit == nil {
+		t.Error("the last one is gone")
+	}
+	if unit := o.take("shop/a", batches+1); unit != nil {
+		t.Error("after the last one there is something")
 	}
 }

@@ -103,6 +103,7 @@ type session struct {
 	maxMessage int
 	timeout    time.Duration // of a request
 	leaseTime  time.Duration
+	unread     atomic.Bool
 	life       context.Context //nolint:containedctx // it is how others learn of the end
 }
 
@@ -205,6 +206,9 @@ func (j *Journal) watch(ctx context.Context, s *session) error {
 			if failed != s {
 				continue
 			}
+			if s.unread.Load() {
+				return errUnread
+			}
 			if err := j.revive(ctx, s); err != nil {
 				return fmt.Errorf("writing to the buffer: %w", err)
 			}
@@ -246,6 +250,12 @@ func (j *Journal) fail(s *session) {
 	case j.broken <- s:
 	default: // it is about to be
 	}
+}
+
+// condemn has a session ended in which something cannot be read.
+func (j *Journal) condemn(s *session) {
+	s.unread.Store(true)
+	j.fail(s)
 }
 
 // measure takes note of how much is stored.

@@ -36,12 +36,25 @@ func (w *Work) Rest(ctx context.Context, take func(*Unit)) error {
 		if err != nil {
 			return err
 		}
-		if err := w.retire(ctx, unit.parent, unit.Batch, ""); err != nil {
+		if err := w.replaced(ctx, unit); err != nil {
 			return err
 		}
 		take(unit)
 		return nil
 	})
+}
+
+// replaced takes away what a unit has taken the place of, if it is still there. After a stream was damaged there may be
+// another batch at that place.
+func (w *Work) replaced(ctx context.Context, unit *Unit) error {
+	msg, err := w.at(unit.parent).GetMsg(ctx, unit.parent.Seq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && msg.Header.Get(headerBatch) != unit.Batch {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking for what was put back: %w", err)
+	}
+	return w.retire(ctx, unit.parent, unit.Batch, "")
 }
 
 // scan reads what a stream has now, one message after the other: a consumer may be at a replica that lags behind, and
@@ -123,7 +136,7 @@ func (w *Work) Take(ctx context.Context, webhook string, from uint64) (*Unit, er
 	for none := w.missing(); ; none = ErrNone {
 		msg, err := w.batches.GetMsg(ctx, max(from, 1), jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return nil, none
+			return nil, errors.Join(none, w.unread(ctx, subject, from))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading a batch: %w", err)
@@ -139,6 +152,32 @@ func (w *Work) Take(ctx context.Context, webhook string, from uint64) (*Unit, er
 		}
 		return unit, err
 	}
+}
+
+// errUnread is of a message that is there and cannot be read.
+var errUnread = errors.New("the buffer's server does not find a message that it has")
+
+// unread tells whether there is something at a place or after it all the same: of what it cannot read the server says that
+// it is not there. Where nobody else uses the streams they are then opened again, by which damage is found.
+func (w *Work) unread(ctx context.Context, subject string, from uint64) error {
+	if !w.journal.engine.Alone() {
+		return nil
+	}
+	last, err := w.batches.GetLastMsgForSubject(ctx, subject)
+	if err == nil && last.Sequence < from {
+		return nil
+	}
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		info, err := w.batches.Info(ctx, jetstream.WithSubjectFilter(subject))
+		if err != nil {
+			return fmt.Errorf("asking for the state of a stream: %w", err)
+		}
+		if info.State.Subjects[subject] == 0 {
+			return nil
+		}
+	}
+	w.journal.condemn(w.session)
+	return errUnread
 }
 
 // Load reads a unit again, [ErrNone] when it is gone.

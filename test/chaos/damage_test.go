@@ -2,11 +2,13 @@ package chaos_test
 
 import (
 	"bytes"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 )
@@ -18,8 +20,9 @@ type damage struct {
 	name   string
 	stream string
 	do     func(t *testing.T, folder string)
-	lost   int  // how many batches may be lost at most
-	silent bool // nothing is lost, so nothing need be said
+	lost   int    // how many batches may be lost at most
+	silent bool   // nothing is lost, so nothing need be said
+	quick  string // how the receiver ends before it, in make test; empty: not there
 }
 
 // change overwrites a file, but for its times: what rots does so unnoticed.
@@ -114,48 +117,68 @@ func removeFile(name string) func(*testing.T, string) {
 }
 
 var damages = []damage{
-	{"a bit in the middle of a block", "mandrill-batch", flip(0, 0.5), 1, false},
-	{"a bit at the begin of a block", "mandrill-batch", flip(0, 0.001), 1, false},
-	{"a bit in the last block", "mandrill-batch", flip(-1, 0.5), 1, false},
-	{"the length of a message", "mandrill-batch", flipHeader(0), 1, false},
-	{"the high bits of the length of a message", "mandrill-batch", flipHeader(2), 1, false},
-	{"the number of a message", "mandrill-batch", flipHeader(4), 1, false},
-	{"the length of a message's subject", "mandrill-batch", flipHeader(20), 1, false},
-	{"the length of a message's headers", "mandrill-batch", flipLength, 1, false},
-	{"the first block cut short", "mandrill-batch", truncate(0, 0.8), stillBatches / 2, false},
-	{"the last block cut short", "mandrill-batch", truncate(-1, 0.5), stillBatches / 2, false},
-	{"index.db changed", "mandrill-batch", flipFile("msgs/index.db"), 0, true},
-	{"index.db empty", "mandrill-batch", emptyFile("msgs/index.db"), 0, true},
-	{"index.db removed", "mandrill-batch", removeFile("msgs/index.db"), 0, true},
-	{"meta.inf changed", "mandrill-batch", flipFile("meta.inf"), 0, false},
-	{"meta.inf empty", "mandrill-batch", emptyFile("meta.inf"), 0, false},
-	{"meta.inf removed", "mandrill-batch", removeFile("meta.inf"), 0, false},
-	{"meta.sum changed", "mandrill-batch", flipFile("meta.sum"), 0, false},
-	{"a bit of the remainders", "mandrill-rest", flip(0, 0.5), 1, false},
-	{"settings of the remainders", "mandrill-rest", flipFile("meta.inf"), 0, false},
-	{"a bit of what was finished", "mandrill-seen", flip(0, 0.5), 0, true},
-	{"a bit of the state", "KV_mandrill-state", flip(0, 0.5), 0, true},
-	{"settings of the state", "KV_mandrill-state", emptyFile("meta.inf"), 0, false},
-	{"settings of the large events", "OBJ_mandrill-large", flipFile("meta.inf"), 0, false},
+	{"a bit in the middle of a block", "mandrill-batch", flip(0, 0.5), 1, false, "killed"},
+	{"a bit at the begin of a block", "mandrill-batch", flip(0, 0.001), 1, false, ""},
+	{"a bit in the last block", "mandrill-batch", flip(-1, 0.5), 1, false, ""},
+	{"the length of a message", "mandrill-batch", flipHeader(0), 1, false, "stopped"},
+	{"the high bits of the length of a message", "mandrill-batch", flipHeader(2), 1, false, ""},
+	{"the number of a message", "mandrill-batch", flipHeader(4), 1, false, ""},
+	{"the length of a message's subject", "mandrill-batch", flipHeader(20), 1, false, ""},
+	{"the length of a message's headers", "mandrill-batch", flipLength, 1, false, ""},
+	{"the first block cut short", "mandrill-batch", truncate(0, 0.8), stillBatches / 2, false, ""},
+	{"the last block cut short", "mandrill-batch", truncate(-1, 0.5), stillBatches / 2, false, "killed"},
+	{"index.db changed", "mandrill-batch", flipFile("msgs/index.db"), 0, true, "stopped"},
+	{"index.db empty", "mandrill-batch", emptyFile("msgs/index.db"), 0, true, ""},
+	{"index.db removed", "mandrill-batch", removeFile("msgs/index.db"), 0, true, ""},
+	{"meta.inf changed", "mandrill-batch", flipFile("meta.inf"), 0, false, "stopped"},
+	{"meta.inf empty", "mandrill-batch", emptyFile("meta.inf"), 0, false, ""},
+	{"meta.inf removed", "mandrill-batch", removeFile("meta.inf"), 0, false, ""},
+	{"meta.sum changed", "mandrill-batch", flipFile("meta.sum"), 0, false, ""},
+	{"a bit of the remainders", "mandrill-rest", flip(0, 0.5), 1, false, "killed"},
+	{"settings of the remainders", "mandrill-rest", flipFile("meta.inf"), 0, false, ""},
+	{"a bit of what was finished", "mandrill-seen", flip(0, 0.5), 0, true, ""},
+	{"a bit of the state", "KV_mandrill-state", flip(0, 0.5), 0, true, ""},
+	{"settings of the state", "KV_mandrill-state", emptyFile("meta.inf"), 0, false, ""},
+	{"settings of the large events", "OBJ_mandrill-large", flipFile("meta.inf"), 0, false, ""},
+}
+
+// damageNames are by how many batches may be lost.
+var damageNames = map[int]string{
+	0: "indexes, settings, and what is only for comparison damaged", 1: "one bit of the messages changed", stillBatches / 2: "files with messages cut to half or less than that",
 }
 
 // When files of the buffer are damaged while the receiver does not run it says so, and delivers what is not damaged.
 func TestDamage(t *testing.T) {
 	t.Parallel()
+	var mu sync.Mutex
+	cases, most := map[int]int{}, map[int]int{} // by how much may be lost
+	t.Cleanup(func() {
+		for _, may := range slices.Sorted(maps.Keys(cases)) {
+			result("%s, in %d ways, then started | at most %d of %d batches lost, the others delivered, in order", damageNames[may], cases[may], most[may], stillBatches+7)
+		}
+	})
 	for _, fault := range damages {
 		for _, how := range []string{"stopped", "killed"} {
-			if !*long && (how == "killed") != (len(fault.name)%2 == 0) {
-				continue // the other way is for make chaos
+			if !*long && how != fault.quick {
+				continue
 			}
 			if how == "killed" && fault.name[:5] == "index" {
 				continue // there is none yet
 			}
-			t.Run(fault.name+", "+how, func(t *testing.T) { t.Parallel(); fault.test(t, how) })
+			t.Run(fault.name+", "+how, func(t *testing.T) {
+				t.Parallel()
+				fault.test(t, how, func(lost int) {
+					mu.Lock()
+					defer mu.Unlock()
+					cases[fault.lost]++
+					most[fault.lost] = max(most[fault.lost], lost)
+				})
+			})
 		}
 	}
 }
 
-func (d damage) test(t *testing.T, how string) {
+func (d damage) test(t *testing.T, how string, seen func(lost int)) {
 	book := newLedger()
 	sink := newConsumer(t, book)
 	sink.up()
@@ -189,7 +212,8 @@ func (d damage) test(t *testing.T, how string) {
 	if len(book.disordered) > 0 {
 		t.Errorf("out of order: %v", book.disordered)
 	}
-	result("%s, %s | %d of %d batches lost; counted %v", d.name, how, len(lost), stillBatches+7, counted)
+	t.Logf("%d of %d batches lost, %v places counted, said %v", len(lost), stillBatches+7, counted, said)
+	seen(len(lost))
 }
 
 // remainder has a batch of which something was delivered and something was not.

@@ -83,7 +83,7 @@ func TestSinks(t *testing.T) {
 	var senders sync.WaitGroup
 	for webhook := range down + 1 {
 		senders.Go(func() {
-			for range choose(40, 600) {
+			for range choose(25, 600) {
 				s.send(t.Context(), webhook, 1)
 				<-time.After(s.pace)
 			}

@@ -42,7 +42,9 @@ func newVolume(t *testing.T, options string) *volume {
 }
 
 // wrap runs something where the volume is seen.
-func (v *volume) wrap() []string { return []string{"nsenter", "-m", "-t", strconv.Itoa(v.holder.Process.Pid)} }
+func (v *volume) wrap() []string {
+	return []string{"nsenter", "-m", "-t", strconv.Itoa(v.holder.Process.Pid)}
+}
 
 func (v *volume) do(command ...string) {
 	v.t.Helper()
