@@ -29,6 +29,10 @@ test: $(if $(KUBEBUILDER_ASSETS),,assets)
 bench: build $(if $(KUBEBUILDER_ASSETS),,assets)
 	@KUBEBUILDER_ASSETS=$${KUBEBUILDER_ASSETS:-$$(hack/cluster/build.sh etcd kube-apiserver)} go run ./test/bench/scale $(BENCH)
 
+## chaos: do harm to receivers with a buffer for some 20 minutes; CHAOS="-run Kill" passes flags
+chaos:
+	@hack/chaos.sh $(CHAOS)
+
 ## fuzz: every fuzz target for FUZZTIME (60s)
 fuzz:
 	@hack/fuzz.sh $(FUZZTIME)
@@ -59,4 +63,4 @@ install:
 ci: verify lint test
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
 
-.PHONY: help build assets demo test bench fuzz generate verify fmt lint install ci
+.PHONY: help build assets demo test bench chaos fuzz generate verify fmt lint install ci

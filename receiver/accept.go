@@ -27,6 +27,9 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *record) 
 		w.Header().Set("Connection", "close")
 	}
 	candidates := h.routes.match(r)
+	if len(candidates) == 0 && r.Method == http.MethodPost && !h.routes.Ready() {
+		return nil, nil, refuse(KindNotReady, "no routes have been loaded yet")
+	}
 	if len(candidates) == 0 {
 		return nil, nil, refuse(KindNoRoute, "no route has this path")
 	}

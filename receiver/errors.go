@@ -19,7 +19,7 @@ const (
 	KindUnreadable              // no form, or no JSON array in it
 	KindSignature               // unsigned, wrongly signed, or without the secret part of the URL
 	KindBusy                    // too much is in flight
-	KindNotReady                // the route has no key yet, is suspended, or needs a buffer
+	KindNotReady                // no routes are loaded yet, or the route has no key yet, is suspended, or needs a buffer
 	KindUnbuffered              // the batch could not be kept
 	KindFull                    // the buffer has no room for the batch
 	KindSinkRefused             // Direct mode: the sink did not accept every event

@@ -606,3 +606,26 @@ func TestOneLogLinePerRequest(t *testing.T) {
 	}
 	f.assertNoSecrets(t)
 }
+
+// A receiver that has just started does not know yet which paths there are.
+func TestNoRoutesYet(t *testing.T) {
+	t.Parallel()
+	metrics := receiver.NewMetrics(prometheus.NewRegistry())
+	loaded := &receiver.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: metrics}
+	handler := receiver.NewHandler(receiver.Options{Routes: loaded, Metrics: metrics, Logger: slog.New(slog.DiscardHandler)})
+	status := func() int {
+		response := httptest.NewRecorder()
+		handler.ServeHTTP(response, httptest.NewRequest(http.MethodPost, "/mandrill/shop", strings.NewReader("")))
+		return response.Code
+	}
+	if got := status(); got != http.StatusServiceUnavailable {
+		t.Errorf("without routes the status is %d, want 503", got)
+	}
+	if err := loaded.Load("routes", []byte("routes: []")); err != nil {
+		t.Fatal(err)
+	}
+	loaded.Complete()
+	if got := status(); got != http.StatusNotFound {
+		t.Errorf("with routes the status is %d, want 404", got)
+	}
+}

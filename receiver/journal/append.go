@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
@@ -22,6 +22,10 @@ const (
 	codeInsufficient    = 10023
 	codeDuplicate       = 10201
 	codeMessageTooLarge = 10054
+	codeNotClustered    = 10074
+	codeNoPeers         = 10005
+	codeUnavailable     = 10008
+	codeNotLeader       = 10009
 )
 
 // The headers of messages that are committed together, and the most that may be.
@@ -42,7 +46,8 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 	begin := j.now()
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
-	duplicate, err = j.append(ctx, s, batch)
+	defer context.AfterFunc(s.life, cancel)() // a server that cannot write does not answer
+	duplicate, err = j.insist(ctx, s, batch)
 	j.metrics.appendDuration.Observe(j.now().Sub(begin).Seconds())
 	switch {
 	case err == nil && duplicate:
@@ -57,6 +62,38 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 		return false, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return duplicate, nil
+}
+
+const (
+	// attemptTime is how long one attempt to store a batch may take while others are left, and one second more for
+	// every attemptBytes.
+	attemptTime  = 2 * time.Second
+	attemptBytes = 4 << 20
+)
+
+// insist tries again as long as there is time: while a cluster elects another leader nobody answers, and a request that
+// was made meanwhile is lost.
+func (j *Journal) insist(ctx context.Context, s *session, batch Batch) (bool, error) {
+	if j.engine.Alone() {
+		return j.append(ctx, s, batch)
+	}
+	limit := attemptTime + time.Duration(len(batch.Value)/attemptBytes)*time.Second
+	for again := false; ; again = true {
+		attempt, cancel := context.WithTimeout(ctx, limit)
+		duplicate, err := j.append(attempt, s, batch)
+		cancel()
+		if err == nil {
+			return duplicate && !again, nil // of an earlier attempt the answer may be lost
+		}
+		if isFull(err) || !s.conn.IsConnected() {
+			return false, err
+		}
+		select {
+		case <-time.After(minPause):
+		case <-ctx.Done():
+			return false, err
+		}
+	}
 }
 
 func (j *Journal) append(ctx context.Context, s *session, batch Batch) (bool, error) {
@@ -169,43 +206,6 @@ func grouped(entries []Entry, limit int) [][]Entry {
 		groups = append(groups, entries[begin:])
 	}
 	return groups
-}
-
-// putLarge keeps an event as an object, of which never more than a part is in memory. The name stands for the bytes: what
-// is there is left alone, because it may be that of a batch that came before, and be read right now.
-func (s *session) putLarge(ctx context.Context, name string, raw []byte) error {
-	_, err := s.large.GetInfo(ctx, name)
-	if err == nil {
-		return nil
-	}
-	if !errors.Is(err, jetstream.ErrObjectNotFound) {
-		return fmt.Errorf("looking for a large event: %w", err)
-	}
-	reader, writer := io.Pipe()
-	defer reader.Close() //nolint:errcheck // ends the writer
-	go func() {
-		compressor := s2.NewWriter(writer)
-		_, err := compressor.Write(raw)
-		_ = writer.CloseWithError(errors.Join(err, compressor.Close()))
-	}()
-	if _, err := s.large.Put(ctx, jetstream.ObjectMeta{Name: name}, reader); err != nil {
-		return fmt.Errorf("storing a large event: %w", err)
-	}
-	return nil
-}
-
-// getLarge reads it.
-func (s *session) getLarge(ctx context.Context, name string) ([]byte, error) {
-	object, err := s.large.Get(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("reading a large event: %w", err)
-	}
-	defer object.Close() //nolint:errcheck // read to its end
-	raw, err := io.ReadAll(s2.NewReader(object))
-	if err != nil {
-		return nil, fmt.Errorf("reading a large event: %w", err)
-	}
-	return raw, nil
 }
 
 // commit publishes all messages or none, and returns the place of the last. Events that come later have theirs after those

@@ -29,10 +29,20 @@ type Embedded struct {
 	Dir    string
 	Limits Limits
 	Logger *slog.Logger
+
+	failed  chan struct{}
+	damaged int
 }
 
 // Alone tells that nobody else uses the streams.
 func (e *Embedded) Alone() bool { return true }
+
+// Failed tells when the server that runs has met an error. It does not recover from one: a stream that could not be
+// written once is not written again, and one that could not be read is not read any further.
+func (e *Embedded) Failed() <-chan struct{} { return e.failed }
+
+// Damaged tells at how many places the files were damaged when the server was started.
+func (e *Embedded) Damaged() int { return e.damaged }
 
 // Open starts the server.
 func (e *Embedded) Open(ctx context.Context) (*nats.Conn, func(), error) {
@@ -40,9 +50,7 @@ func (e *Embedded) Open(ctx context.Context) (*nats.Conn, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	options := e.options()
-	options.DontListen = true
-	conn, closeServer, err := start(ctx, options, e.Logger)
+	conn, closeServer, err := e.open(ctx)
 	if err != nil {
 		unlock()
 		return nil, nil, err
@@ -50,11 +58,59 @@ func (e *Embedded) Open(ctx context.Context) (*nats.Conn, func(), error) {
 	return conn, func() { closeServer(); unlock() }, nil
 }
 
+func (e *Embedded) open(ctx context.Context) (*nats.Conn, func(), error) {
+	e.damaged = 0
+	if err := tryToWrite(e.Dir); err != nil {
+		return nil, nil, err
+	}
+	damaged, err := e.examine()
+	e.damaged = damaged
+	if err != nil {
+		return nil, nil, err
+	}
+	options := e.options()
+	options.DontListen = true
+	failed := make(chan struct{}, 1)
+	e.failed = failed
+	conn, closeServer, err := start(ctx, options, serverLog{e.Logger, func() {
+		select {
+		case failed <- struct{}{}:
+		default: // it is known
+		}
+	}})
+	if err != nil {
+		return nil, nil, err
+	}
+	select {
+	case <-failed: // while it recovered, which it has
+	default:
+	}
+	return conn, closeServer, nil
+}
+
+// leastRoom is what must be free for the server to be started: it writes also then, and what it has written half it
+// cannot read.
+const leastRoom = 4 << 20
+
+// tryToWrite tells whether there is some room in a folder.
+func tryToWrite(dir string) (err error) {
+	file, err := os.CreateTemp(dir, "room-")
+	if err != nil {
+		return fmt.Errorf("writing to the buffer's folder: %w", err)
+	}
+	defer os.Remove(file.Name()) //nolint:errcheck // it is empty
+	_, err = file.Write(make([]byte, leastRoom))
+	if err = errors.Join(err, file.Sync(), file.Truncate(0), file.Close()); err != nil {
+		return fmt.Errorf("writing to the buffer's folder: %w", err)
+	}
+	return nil
+}
+
 // options of a server that acknowledges nothing that is not on disk.
 func (e *Embedded) options() *server.Options {
 	return &server.Options{
 		ServerName: "receiver", StoreDir: filepath.Join(e.Dir, "nats"),
-		JetStream: true, SyncAlways: true, JetStreamMaxStore: e.Limits.total() + objectReserve, JetStreamMaxMemory: memoryStore,
+		JetStream: true, SyncAlways: true, JetStreamMaxStore: noLimit, JetStreamMaxMemory: memoryStore,
 		MaxPayload: serverPayload, MaxPending: serverPending,
 		NoSigs: true, NoLog: true, DisableJetStreamBanner: true, NoSystemAccount: false,
 	}
@@ -63,8 +119,9 @@ func (e *Embedded) options() *server.Options {
 const (
 	// memoryStore is for the state of consumers.
 	memoryStore = 64 << 20
-	// objectReserve is what JetStream itself may set aside.
-	objectReserve = 64 << 20
+	// noLimit of all streams together: each has its own. Under one that follows the volume's free space the streams could
+	// not be changed when that is less than it was.
+	noLimit = 1 << 60
 )
 
 // lock keeps others from using a folder, which it makes if need be.
@@ -90,21 +147,9 @@ func lock(dir string) (unlock func(), err error) {
 }
 
 // start runs a server and connects to it.
-func start(ctx context.Context, options *server.Options, logger *slog.Logger) (*nats.Conn, func(), error) {
-	running, err := server.NewServer(options)
+func start(ctx context.Context, options *server.Options, log serverLog) (*nats.Conn, func(), error) {
+	running, stop, err := launchLogging(ctx, options, log)
 	if err != nil {
-		return nil, nil, fmt.Errorf("making the buffer's server: %w", err)
-	}
-	running.SetLoggerV2(serverLog{logger}, logger.Enabled(ctx, slog.LevelDebug), false, false)
-	started := make(chan struct{})
-	go func() { defer close(started); running.Start() }()
-	stop := func() {
-		<-started
-		running.Shutdown()
-		running.WaitForShutdown()
-	}
-	if err := ready(ctx, running, started); err != nil {
-		stop()
 		return nil, nil, err
 	}
 	conn, err := nats.Connect("", nats.InProcessServer(running), nats.MaxReconnects(0), nats.Name("receiver"))
@@ -113,6 +158,31 @@ func start(ctx context.Context, options *server.Options, logger *slog.Logger) (*
 		return nil, nil, fmt.Errorf("connecting to the buffer's server: %w", err)
 	}
 	return conn, func() { conn.Close(); stop() }, nil
+}
+
+// launch runs a server.
+func launch(ctx context.Context, options *server.Options, logger *slog.Logger) (running *server.Server, stop func(), err error) {
+	return launchLogging(ctx, options, serverLog{logger: logger})
+}
+
+func launchLogging(ctx context.Context, options *server.Options, log serverLog) (running *server.Server, stop func(), err error) {
+	running, err = server.NewServer(options)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making the buffer's server: %w", err)
+	}
+	running.SetLoggerV2(log, log.logger.Enabled(ctx, slog.LevelDebug), false, false)
+	started := make(chan struct{})
+	go func() { defer close(started); running.Start() }()
+	stop = func() {
+		<-started
+		running.Shutdown()
+		running.WaitForShutdown()
+	}
+	if err := ready(ctx, running, started); err != nil {
+		stop()
+		return nil, nil, err
+	}
+	return running, stop, nil
 }
 
 // ready waits until a server answers.
@@ -138,18 +208,32 @@ func ready(ctx context.Context, running *server.Server, started <-chan struct{})
 }
 
 // serverLog takes what the server says. What it says for information is of interest to those who debug.
-type serverLog struct{ logger *slog.Logger }
+type serverLog struct {
+	logger *slog.Logger
+	failed func() // told of errors, if it is not nil
+}
 
 func (l serverLog) log(level slog.Level, format string, args ...any) {
-	l.logger.Log(context.Background(), level, "The buffer's server said something", "said", strings.TrimSpace(fmt.Sprintf(format, args...)))
+	said := strings.TrimSpace(fmt.Sprintf(format, args...))
+	if level > slog.LevelDebug {
+		said = redact(said)
+	}
+	l.logger.Log(context.Background(), level, "The buffer's server said something", "said", said)
 }
 
 func (l serverLog) Noticef(format string, args ...any) { l.log(slog.LevelDebug, format, args...) }
 func (l serverLog) Warnf(format string, args ...any)   { l.log(slog.LevelWarn, format, args...) }
-func (l serverLog) Errorf(format string, args ...any)  { l.log(slog.LevelError, format, args...) }
 func (l serverLog) Fatalf(format string, args ...any)  { l.log(slog.LevelError, format, args...) }
 func (l serverLog) Debugf(string, ...any)              {} // for those who develop the server
 func (l serverLog) Tracef(string, ...any)              {} // has data
+
+// Errorf takes what does not pass by itself.
+func (l serverLog) Errorf(format string, args ...any) {
+	l.log(slog.LevelError, format, args...)
+	if l.failed != nil {
+		l.failed()
+	}
+}
 
 // VolumeBytes is what the buffer in a folder may take of its volume: so many percent of what is free or its own.
 func VolumeBytes(dir string, percent int64) (int64, error) {

@@ -34,3 +34,9 @@ func Objects(t *testing.T, j *Journal) (names []string) {
 	}
 	return names
 }
+
+// FaultsOf is what is wrong with a stream.
+var FaultsOf = faultsOf
+
+// Redact takes addresses out of a text.
+var Redact = redact

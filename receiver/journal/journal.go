@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 )
 
 // The reasons why a batch cannot be kept. Mandrill sends it again.
@@ -24,6 +25,11 @@ const (
 	appendTimeout = 10 * time.Second
 	// requestTimeout is for everything else that is asked of JetStream, which may have to read.
 	requestTimeout = 20 * time.Second
+	// clusterTimeout is that of a cluster, in which a request to a leader that is gone is never answered.
+	clusterTimeout = 6 * time.Second
+	// clusterPatience is how long a cluster may take to answer again before the connection is made anew. It elects a
+	// leader in some 10 seconds.
+	clusterPatience = 30 * time.Second
 	// While the buffer does not work it is tried again, at first after minPause, then twice as long up to maxPause.
 	minPause = 250 * time.Millisecond
 	maxPause = 5 * time.Second
@@ -33,13 +39,17 @@ const (
 
 // Options configures a [Journal]. Engine is required.
 type Options struct {
-	Engine   Engine
-	Limits   Limits
-	Replicas int    // of each stream; default 1
-	Name     string // begins the names of streams and subjects; default "mandrill"
-	Metrics  *Metrics
-	Logger   *slog.Logger     // default: slog.Default()
-	Now      func() time.Time // default time.Now
+	Engine Engine
+	Limits Limits
+	// KeepLimits leaves the limits of streams that are there as they are; default: they follow Limits.
+	KeepLimits bool
+	Replicas   int    // of each stream; default 1
+	Name       string // begins the names of streams and subjects; default "mandrill"
+	// LeaseTime is how long the one who delivers may be silent before another takes over; default DefaultLeaseTime.
+	LeaseTime time.Duration
+	Metrics   *Metrics
+	Logger    *slog.Logger     // default: slog.Default()
+	Now       func() time.Time // default time.Now
 }
 
 // Engine is where the streams are.
@@ -51,15 +61,27 @@ type Engine interface {
 	Alone() bool
 }
 
+// noticing is an engine that notices itself when it does not work any more, and what was damaged when it was opened.
+type noticing interface {
+	Failed() <-chan struct{}
+	Damaged() int
+}
+
+// errReported says that the engine does not work any more by its own account, which is in the log.
+var errReported = errors.New("the buffer's server has reported an error")
+
 // Journal keeps batches. It is safe for concurrent use.
 type Journal struct {
-	engine   Engine
-	limits   Limits
-	replicas int
-	name     string
-	metrics  *Metrics
-	logger   *slog.Logger
-	now      func() time.Time
+	engine     Engine
+	limits     Limits
+	keepLimits bool
+	replicas   int
+	name       string
+	holder     string // of the right to deliver
+	leaseTime  time.Duration
+	metrics    *Metrics
+	logger     *slog.Logger
+	now        func() time.Time
 
 	current atomic.Pointer[session] // nil: not available
 	broken  chan *session           // those that failed
@@ -75,20 +97,28 @@ type session struct {
 	rest       jetstream.Stream
 	seen       jetstream.Stream
 	dead       jetstream.Stream
+	objects    jetstream.Stream // that large is made of
 	large      jetstream.ObjectStore
 	state      jetstream.KeyValue
 	maxMessage int
+	timeout    time.Duration // of a request
+	leaseTime  time.Duration
+	condemned  *atomic.Bool    // there is something that could not be read
 	life       context.Context //nolint:containedctx // it is how others learn of the end
 }
 
 // New returns a journal, which works when Run runs.
 func New(options Options) *Journal {
 	j := &Journal{
-		engine: options.Engine, limits: options.Limits, replicas: max(options.Replicas, 1), name: options.Name,
+		engine: options.Engine, limits: options.Limits, keepLimits: options.KeepLimits, replicas: max(options.Replicas, 1), name: options.Name,
+		holder: nuid.Next(), leaseTime: options.LeaseTime,
 		metrics: options.Metrics, logger: options.Logger, now: options.Now, broken: make(chan *session, 1), opened: make(chan struct{}),
 	}
 	if j.name == "" {
 		j.name = DefaultName
+	}
+	if j.leaseTime == 0 {
+		j.leaseTime = DefaultLeaseTime
 	}
 	if j.metrics == nil {
 		j.metrics = NewMetrics(nil)
@@ -132,6 +162,9 @@ func (j *Journal) Run(ctx context.Context) error {
 // session opens the engine and returns when it does not work any more.
 func (j *Journal) session(ctx context.Context) error {
 	conn, closeEngine, err := j.engine.Open(ctx)
+	if engine, ok := j.engine.(noticing); ok {
+		j.metrics.damaged.Add(float64(engine.Damaged()))
+	}
 	if err != nil {
 		return fmt.Errorf("opening the buffer: %w", err)
 	}
@@ -159,15 +192,24 @@ func (j *Journal) session(ctx context.Context) error {
 func (j *Journal) watch(ctx context.Context, s *session) error {
 	ticker := time.NewTicker(checkInterval)
 	defer ticker.Stop()
+	var reported <-chan struct{}
+	if engine, ok := j.engine.(noticing); ok {
+		reported = engine.Failed()
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-reported:
+			return errReported
 		case failed := <-j.broken:
 			if failed != s {
 				continue
 			}
-			if err := s.probe(ctx); err != nil {
+			if s.condemned.Load() {
+				return errUnread
+			}
+			if err := j.revive(ctx, s); err != nil {
 				return fmt.Errorf("writing to the buffer: %w", err)
 			}
 		case <-ticker.C:
@@ -178,6 +220,30 @@ func (j *Journal) watch(ctx context.Context, s *session) error {
 	}
 }
 
+// revive finds out whether a session works. A cluster has some time to do so again: it may be electing a leader, or the
+// client be connecting to another server.
+func (j *Journal) revive(ctx context.Context, s *session) error {
+	err := s.probe(ctx)
+	if err == nil || j.engine.Alone() {
+		return err
+	}
+	j.logger.Warn("The buffer does not answer, waiting for it", "error", err.Error())
+	j.metrics.available.Set(0)
+	for begun := time.Now(); err != nil && !s.conn.IsClosed() && time.Since(begun) < clusterPatience; {
+		select {
+		case <-time.After(minPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		err = s.probe(ctx)
+	}
+	if err == nil {
+		j.metrics.available.Set(1)
+		j.logger.Info("The buffer answers again")
+	}
+	return err
+}
+
 // fail has a session looked at that has failed.
 func (j *Journal) fail(s *session) {
 	select {
@@ -186,10 +252,16 @@ func (j *Journal) fail(s *session) {
 	}
 }
 
+// condemn has a session ended in which something cannot be read.
+func (j *Journal) condemn(s *session) {
+	s.condemned.Store(true)
+	j.fail(s)
+}
+
 // measure takes note of how much is stored.
 func (j *Journal) measure(ctx context.Context, s *session) error {
 	for name, stream := range map[string]jetstream.Stream{"batches": s.batches, "remainders": s.rest, "dead letters": s.dead} {
-		bounded, cancel := context.WithTimeout(ctx, requestTimeout)
+		bounded, cancel := context.WithTimeout(ctx, s.timeout)
 		info, err := stream.Info(bounded)
 		cancel()
 		if err != nil {
@@ -253,7 +325,7 @@ func (j *Journal) Opened(ctx context.Context) error {
 
 // probe writes something, to see whether that is possible.
 func (s *session) probe(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
+	ctx, cancel := context.WithTimeout(ctx, min(s.timeout, appendTimeout))
 	defer cancel()
 	_, err := s.state.Put(ctx, "probe", nil)
 	return err

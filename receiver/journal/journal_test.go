@@ -308,3 +308,14 @@ func TestDivide(t *testing.T) {
 		}
 	}
 }
+
+// The limit follows the volume: a receiver that is started again finds more room than before, or less.
+func TestOtherLimit(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for i, total := range []int64{16 * journal.MinBytes, 4 * journal.MinBytes, journal.MinBytes, 32 * journal.MinBytes} {
+		o := open(t, dir, total)
+		o.append(batch("shop/a", strconv.Itoa(i)))
+		o.stop()
+	}
+}

@@ -7,23 +7,26 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 )
 
-const (
-	// leaseTime is how long the one who delivers may be silent before another takes over.
-	leaseTime = 15 * time.Second
-	// renewInterval is how often it says that it is there.
-	renewInterval = leaseTime / 5
-	// yieldAfter is when it stops because it could not say so: some time before another may begin.
-	yieldAfter = leaseTime * 2 / 3
-	leaseKey   = "leader"
-)
+// DefaultLeaseTime is how long the one who delivers may be silent before another takes over. A fifth of it is how often
+// it says that it is there, and after two thirds it stops because it could not.
+const DefaultLeaseTime = 15 * time.Second
+
+const leaseKey = "leader"
+
+func (s *session) renewInterval() time.Duration { return s.leaseTime / 5 }
+func (s *session) yieldAfter() time.Duration    { return s.leaseTime * 2 / 3 }
+
+// bounded is for a request of the lease.
+func (s *session) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, min(s.renewInterval(), s.timeout))
+}
 
 // Work runs do with the right to deliver what is in the journal, again and again until the context ends. The context of do
 // ends also with the right, or when the journal does not work any more; what was begun is then to be finished, for which
 // there is [Work.Right]. Of all journals with the same streams one has it at a
-// time, so that what belongs together is sent in order.
+// time, so that what belongs together is sent in order. It is not to be called while it runs.
 func (j *Journal) Work(ctx context.Context, do func(context.Context, *Work) error) error {
 	pause := minPause
 	for ctx.Err() == nil {
@@ -63,7 +66,7 @@ func (j *Journal) term(ctx context.Context, do func(context.Context, *Work) erro
 	defer cancel()
 	defer context.AfterFunc(right, cancel)()
 	if !j.engine.Alone() {
-		held, err := s.acquire(ctx, nuid.Next())
+		held, err := s.acquire(ctx, j.holder)
 		if err != nil {
 			return err
 		}
@@ -94,53 +97,42 @@ type lease struct {
 }
 
 // acquire waits until nobody has the right, and takes it. That somebody has it is seen by changes alone, whatever the
-// clocks say.
+// clocks say. What the same holder had before, and could not give back, it has again at once.
 func (s *session) acquire(ctx context.Context, holder string) (*lease, error) {
-	seen, since := uint64(0), time.Now()
-	for {
-		entry, err := s.lookup(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if entry.revision != seen {
-			seen, since = entry.revision, time.Now()
-		}
-		if entry.holder == "" || time.Since(since) > leaseTime {
-			begun := time.Now()
-			revision, err := s.write(ctx, holder, entry.revision)
-			if err == nil {
-				return &lease{session: s, holder: holder, revision: revision, renewed: begun}, nil
-			}
-			if !errors.Is(err, jetstream.ErrKeyExists) {
-				return nil, err
-			}
-			continue
-		}
-		if err := s.await(ctx, leaseTime-time.Since(since)); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// await returns when the lease has changed, or after a time.
-func (s *session) await(ctx context.Context, limit time.Duration) error {
 	watcher, err := s.state.Watch(ctx, leaseKey, jetstream.UpdatesOnly())
 	if err != nil {
-		return fmt.Errorf("watching who delivers: %w", err)
+		return nil, fmt.Errorf("watching who delivers: %w", err)
 	}
 	defer watcher.Stop() //nolint:errcheck // nothing depends on it
-	timeout := time.After(max(limit, 0) + time.Millisecond)
+	changes := watcher.Updates()
+	seen, since := uint64(0), time.Now()
 	for {
-		select {
-		case entry, ok := <-watcher.Updates():
-			if ok && entry == nil { // what was before has been told
-				continue
+		wait := minPause
+		entry, err := s.lookup(ctx)
+		if err != nil && ctx.Err() != nil {
+			return nil, err
+		}
+		if err == nil {
+			if entry.revision != seen {
+				seen, since = entry.revision, time.Now()
 			}
-			return nil
-		case <-timeout:
-			return nil
+			if wait = s.leaseTime - time.Since(since); entry.holder == "" || entry.holder == holder || wait <= 0 {
+				begun := time.Now()
+				revision, err := s.write(ctx, holder, entry.revision)
+				if err == nil {
+					return &lease{session: s, holder: holder, revision: revision, renewed: begun}, nil
+				}
+				wait = minPause // somebody was faster, or there is no answer
+			}
+		}
+		select {
+		case _, open := <-changes:
+			if !open {
+				changes = nil
+			}
+		case <-time.After(wait):
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }
@@ -151,7 +143,7 @@ type leaseEntry struct {
 }
 
 func (s *session) lookup(ctx context.Context) (leaseEntry, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	entry, err := s.state.Get(ctx, leaseKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -165,7 +157,7 @@ func (s *session) lookup(ctx context.Context) (leaseEntry, error) {
 
 // write says who has the right, if nobody else has written since a revision.
 func (s *session) write(ctx context.Context, holder string, revision uint64) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, renewInterval)
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	if revision == 0 {
 		return s.state.Create(ctx, leaseKey, []byte(holder))
@@ -173,9 +165,14 @@ func (s *session) write(ctx context.Context, holder string, revision uint64) (ui
 	return s.state.Update(ctx, leaseKey, []byte(holder), revision)
 }
 
+// isTaken tells whether somebody else has written. Streams with several replicas have an error of their own for that.
+func isTaken(err error) bool {
+	return errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch)
+}
+
 // keep renews the lease until the context ends or it cannot be sure to have it any more.
 func (l *lease) keep(ctx context.Context) {
-	ticker := time.NewTicker(renewInterval)
+	ticker := time.NewTicker(l.session.renewInterval())
 	defer ticker.Stop()
 	for {
 		select {
@@ -188,14 +185,14 @@ func (l *lease) keep(ctx context.Context) {
 		switch {
 		case err == nil:
 			l.revision, l.renewed = revision, begun
-		case errors.Is(err, jetstream.ErrKeyExists):
+		case isTaken(err):
 			entry, lookupErr := l.session.lookup(ctx)
 			if lookupErr != nil || entry.holder != l.holder { // and not an answer that was lost
 				return
 			}
 			l.revision = entry.revision
 		}
-		if time.Since(l.renewed) > yieldAfter-renewInterval {
+		if time.Since(l.renewed) > l.session.yieldAfter()-l.session.renewInterval() { // the next attempt may take as long
 			return
 		}
 	}
@@ -203,7 +200,7 @@ func (l *lease) keep(ctx context.Context) {
 
 // release lets another take over at once.
 func (l *lease) release() {
-	ctx, cancel := context.WithTimeout(context.Background(), renewInterval)
+	ctx, cancel := l.session.bounded(context.Background())
 	defer cancel()
 	_, _ = l.session.write(ctx, "", l.revision) // else they wait
 }

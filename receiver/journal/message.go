@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"strconv"
 	"time"
 
@@ -23,6 +24,7 @@ const (
 	headerForm     = "Mandrill-Form"     // formBatch or formEntries
 	headerBatch    = "Mandrill-Batch"    // identity of the batch
 	headerTrace    = "Traceparent"       // where the batch was traced
+	headerSum      = "Mandrill-Sum"      // of the data, which the server's checksum does not tell from headers
 	headerLarge    = "Mandrill-Large"    // in place of data: the name of an object
 	headerOrigin   = "Mandrill-Origin"   // of a remainder: the batch's place among the batches
 	headerParent   = "Mandrill-Parent"   // of a remainder: what it takes the place of
@@ -211,6 +213,7 @@ func message(subject, form string, unit *Unit, size int, compressed []byte) *nat
 		msg.Header.Set(headerRedriven, millis(unit.Redriven))
 	}
 	msg.Data = compressed
+	msg.Header.Set(headerSum, checksum(msg.Data))
 	return msg
 }
 
@@ -240,13 +243,22 @@ func unitOf(place Place, header nats.Header, stored int) (*Unit, error) {
 // errDamaged is of a message that is not as it was written.
 var errDamaged = errors.New("a message of the buffer is damaged")
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func checksum(data []byte) string {
+	return strconv.FormatUint(uint64(crc32.Checksum(data, castagnoli)), 16)
+}
+
 // decode reads the data of a message.
-func (u *Unit) decode(form string, data []byte) error {
+func (u *Unit) decode(header nats.Header, data []byte) error {
+	if header.Get(headerSum) != checksum(data) {
+		return fmt.Errorf("%w: its data are others than were written", errDamaged)
+	}
 	data, err := s2.Decode(nil, data)
 	if err != nil {
 		return fmt.Errorf("%w: its data cannot be decompressed", errDamaged)
 	}
-	switch form {
+	switch header.Get(headerForm) {
 	case formBatch:
 		u.Value = data
 	case formEntries:

@@ -33,7 +33,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "mandrill_receiver_buffer_duplicates_total", Help: "Batches that came again and were kept before.",
 		}),
 		damaged: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "mandrill_receiver_buffer_damaged_total", Help: "Messages of the buffer that could not be read and were lost.",
+			Name: "mandrill_receiver_buffer_damaged_total", Help: "Places in the buffer that were damaged, with a message each that was lost.",
 		}),
 		evicted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mandrill_receiver_dead_letters_evicted_total", Help: "Dead letters that were lost because newer ones needed the room.",

@@ -149,7 +149,7 @@ func (j *Journal) redrive(ctx context.Context, s *session, seq uint64) error {
 	}
 	unit, err := unitOf(Place{Seq: seq}, msg.Header, len(msg.Data))
 	if err == nil {
-		err = unit.decode(msg.Header.Get(headerForm), msg.Data)
+		err = unit.decode(msg.Header, msg.Data)
 	}
 	if err == nil && len(unit.Entries) != 1 {
 		err = errDamaged

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -73,6 +75,8 @@ const (
 	kindRest  = "rest"
 	kindSeen  = "seen"
 	kindDead  = "dead"
+	kindLarge = "large"
+	kindState = "state"
 )
 
 func (j *Journal) subject(kind, name string) string { return j.name + "." + kind + "." + name }
@@ -101,55 +105,97 @@ func (j *Journal) config(kind string, limit int64) jetstream.StreamConfig {
 	}
 }
 
+// seenConfig is of a stream that forgets, which at worst means that a batch is delivered twice.
+func (j *Journal) seenConfig() jetstream.StreamConfig {
+	config := j.config(kindSeen, j.limits.Seen)
+	config.Discard, config.MaxAge, config.MaxMsgsPerSubject = jetstream.DiscardOld, duplicateWindow, 1
+	config.Duplicates, config.AllowAtomicPublish = time.Minute, false
+	return config
+}
+
+// largeConfig and stateConfig are of streams as the client makes them for objects and for values by key, but for
+// AllowDirect, which it always sets.
+func (j *Journal) largeConfig() jetstream.StreamConfig {
+	config := j.config("", j.limits.Large)
+	config.Name, config.Subjects = "OBJ_"+j.bucket(kindLarge), []string{"$O." + j.bucket(kindLarge) + ".C.>", "$O." + j.bucket(kindLarge) + ".M.>"}
+	config.Duplicates, config.AllowAtomicPublish, config.AllowRollup = 0, false, true
+	return config
+}
+
+func (j *Journal) stateConfig() jetstream.StreamConfig {
+	config := j.config("", stateBytes)
+	config.Name, config.Subjects = "KV_"+j.bucket(kindState), []string{"$KV." + j.bucket(kindState) + ".>"}
+	config.Duplicates, config.AllowAtomicPublish, config.AllowRollup = 0, false, true
+	config.MaxMsgsPerSubject, config.DenyDelete = 1, true
+	return config
+}
+
+func (j *Journal) bucket(kind string) string { return j.name + "-" + kind }
+
 // open makes or checks the streams.
 func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute) // a cluster that starts has no leader for some seconds
 	defer cancel()
-	stream, err := jetstream.New(conn, jetstream.WithDefaultTimeout(requestTimeout))
+	timeout := requestTimeout
+	if !j.engine.Alone() {
+		timeout = clusterTimeout
+	}
+	stream, err := jetstream.New(conn, jetstream.WithDefaultTimeout(timeout))
 	if err != nil {
 		return nil, fmt.Errorf("using JetStream: %w", err)
 	}
-	s := &session{conn: conn, stream: stream, maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve)}
+	s := &session{conn: conn, stream: stream, timeout: timeout, leaseTime: j.leaseTime, condemned: new(atomic.Bool), maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve)}
 	if s.maxMessage < messageReserve {
 		return nil, &ConfigError{fmt.Errorf("the server's max_payload must be at least %d bytes", 2*messageReserve)}
 	}
-	if s.batches, err = j.stream(ctx, stream, j.config(kindBatch, j.limits.Batches)); err != nil {
-		return nil, err
+	for _, each := range []struct {
+		is     *jetstream.Stream
+		config jetstream.StreamConfig
+	}{
+		{&s.batches, j.config(kindBatch, j.limits.Batches)},
+		{&s.rest, j.config(kindRest, j.limits.Rest)},
+		{&s.dead, j.config(kindDead, j.limits.DeadLetters)},
+		{&s.seen, j.seenConfig()},
+		{&s.objects, j.largeConfig()},
+		{new(jetstream.Stream), j.stateConfig()},
+	} {
+		if *each.is, err = j.stream(ctx, stream, each.config); err != nil {
+			return nil, err
+		}
 	}
-	if s.rest, err = j.stream(ctx, stream, j.config(kindRest, j.limits.Rest)); err != nil {
-		return nil, err
+	if s.large, err = stream.ObjectStore(ctx, j.bucket(kindLarge)); err != nil {
+		return nil, fmt.Errorf("opening the store of large events: %w", err)
 	}
-	if s.dead, err = j.stream(ctx, stream, j.config(kindDead, j.limits.DeadLetters)); err != nil {
-		return nil, err
-	}
-	seen := j.config(kindSeen, j.limits.Seen) // forgets, which at worst means that a batch is delivered twice
-	seen.Discard, seen.MaxAge, seen.MaxMsgsPerSubject, seen.Duplicates, seen.AllowAtomicPublish = jetstream.DiscardOld, duplicateWindow, 1, time.Minute, false
-	if s.seen, err = j.stream(ctx, stream, seen); err != nil {
-		return nil, err
-	}
-	s.large, err = stream.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
-		Bucket: j.name + "-large", Storage: jetstream.FileStorage, MaxBytes: j.limits.Large, Replicas: j.replicas,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("opening the store of large events: %w", j.hint(err))
-	}
-	s.state, err = stream.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: j.name + "-state", Storage: jetstream.FileStorage, MaxBytes: stateBytes, Replicas: j.replicas,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("opening the store of the buffer's state: %w", j.hint(err))
+	if s.state, err = stream.KeyValue(ctx, j.bucket(kindState)); err != nil {
+		return nil, fmt.Errorf("opening the store of the buffer's state: %w", err)
 	}
 	return s, nil
 }
 
-// stream makes a stream, or checks the one that there is. Its limit follows ours, but not below what is stored.
+// stream makes a stream, or checks the one that there is. A cluster that has just started has no leader who could.
 func (j *Journal) stream(ctx context.Context, stream jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	for {
+		found, err := j.ensure(ctx, stream, want)
+		if err == nil || j.engine.Alone() || !leaderless(err) || ctx.Err() != nil {
+			return found, err
+		}
+		select {
+		case <-time.After(minPause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (j *Journal) ensure(ctx context.Context, stream jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	found, err := stream.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		if found, err = stream.CreateStream(ctx, want); err != nil {
+		found, err = stream.CreateStream(ctx, want)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another has just made it
+			found, err = stream.Stream(ctx, want.Name)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("creating the stream %s: %w", want.Name, j.hint(err))
 		}
-		return found, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("looking for the stream %s: %w", want.Name, err)
@@ -158,7 +204,8 @@ func (j *Journal) stream(ctx context.Context, stream jetstream.JetStream, want j
 	if faults := faultsOf(info.Config, want); len(faults) > 0 {
 		return nil, &ConfigError{fmt.Errorf("the stream %s would lose data: %s; change its settings, or remove it when it is empty", want.Name, strings.Join(faults, "; "))}
 	}
-	if !j.engine.Alone() || info.Config.MaxBytes == want.MaxBytes || int64(info.State.Bytes) > want.MaxBytes { //nolint:gosec // far below
+	// Its limit follows ours, but not below what is stored.
+	if j.keepLimits || info.Config.MaxBytes == want.MaxBytes || int64(info.State.Bytes) > want.MaxBytes { //nolint:gosec // far below
 		return found, nil
 	}
 	changed := info.Config
@@ -169,15 +216,30 @@ func (j *Journal) stream(ctx context.Context, stream jetstream.JetStream, want j
 	return found, nil
 }
 
+// leaderless tells whether nobody could decide, which passes.
+func leaderless(err error) bool {
+	api := new(jetstream.APIError)
+	if errors.As(err, &api) {
+		return api.ErrorCode == codeUnavailable || api.ErrorCode == codeNoPeers || api.ErrorCode == codeNotLeader
+	}
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout)
+}
+
 // hint says what to do about an error of a cluster.
 func (j *Journal) hint(err error) error {
-	if api := new(jetstream.APIError); errors.As(err, &api) && j.replicas > 1 && api.Code == 400 {
-		return fmt.Errorf("%w: the cluster must have %d servers with JetStream", err, j.replicas)
+	api := new(jetstream.APIError)
+	switch {
+	case !errors.As(err, &api):
+		return err
+	case api.ErrorCode == codeNotClustered:
+		return &ConfigError{fmt.Errorf("%w: the server is alone and cannot keep %d replicas; lower --buffer-replicas to 1, or use a cluster", err, j.replicas)}
+	case api.ErrorCode == codeNoPeers:
+		return fmt.Errorf("%w: %d servers of the cluster must have JetStream and room for %d bytes", err, j.replicas, j.limits.total())
 	}
 	return err
 }
 
-// faultsOf are the settings of a stream under which data would be lost.
+// faultsOf are the settings of a stream under which data would be lost, or kept from being stored.
 func faultsOf(have, want jetstream.StreamConfig) []string {
 	var faults []string
 	fault := func(bad bool, text string) {
@@ -185,22 +247,26 @@ func faultsOf(have, want jetstream.StreamConfig) []string {
 			faults = append(faults, text)
 		}
 	}
-	owed := want.Discard == jetstream.DiscardNew
 	fault(have.Storage != jetstream.FileStorage, "storage must be file")
 	fault(have.Retention != jetstream.LimitsPolicy, "retention must be limits")
-	fault(owed && have.Discard != jetstream.DiscardNew, "discard must be new")
-	fault(owed && have.MaxAge != 0, "max_age must be unlimited")
+	fault(want.Discard == jetstream.DiscardNew && have.Discard != jetstream.DiscardNew, "discard must be new")
+	fault(have.MaxAge != 0 && want.MaxAge == 0, "max_age must be unlimited")
+	fault(have.MaxAge != 0 && have.MaxAge < want.MaxAge, "max_age must be at least "+want.MaxAge.String())
 	fault(have.MaxMsgs > 0, "max_msgs must be unlimited")
-	fault(owed && have.MaxMsgsPerSubject > 0, "max_msgs_per_subject must be unlimited")
+	fault(have.MaxMsgsPerSubject > 0 && want.MaxMsgsPerSubject < 0, "max_msgs_per_subject must be unlimited")
+	fault(have.MaxMsgsPerSubject < 1 && want.MaxMsgsPerSubject == 1, "max_msgs_per_subject must be 1")
 	fault(have.MaxMsgSize > 0, "max_msg_size must be unlimited")
+	fault(have.MaxConsumers > 0, "max_consumers must be unlimited")
 	fault(have.NoAck, "no_ack must be off")
-	fault(have.Sealed || have.DenyDelete, "deletion must be allowed")
+	fault(have.Sealed || have.DenyDelete && !want.DenyDelete || have.DenyPurge, "deletion must be allowed")
 	fault(have.Mirror != nil || len(have.Sources) > 0, "it must be no mirror, and have no sources")
 	fault(have.SubjectTransform != nil, "it must have no subject transform")
-	fault(owed && have.Duplicates < duplicateWindow, "duplicate_window must be at least "+duplicateWindow.String())
-	fault(want.AllowAtomicPublish && !have.AllowAtomicPublish, "allow_atomic must be on")
+	fault(have.Duplicates < want.Duplicates, "duplicate_window must be at least "+want.Duplicates.String())
+	fault(want.AllowAtomicPublish && !have.AllowAtomicPublish, "allow_atomic must be on, for which the server must be NATS 2.12 or newer")
+	fault(want.AllowRollup && !have.AllowRollup, "allow_rollup_hdrs must be on")
 	fault(have.PersistMode != want.PersistMode, "persist_mode must be default")
+	fault(have.Replicas < want.Replicas, fmt.Sprintf("num_replicas must be at least %d, or --buffer-replicas lower", want.Replicas))
 	fault(have.Replicas > 1 && have.AllowDirect, "allow_direct must be off, because replicas may lag behind")
-	fault(len(have.Subjects) != 1 || have.Subjects[0] != want.Subjects[0], "its subject must be "+want.Subjects[0])
+	fault(!slices.Equal(slices.Sorted(slices.Values(have.Subjects)), want.Subjects), "its subjects must be "+strings.Join(want.Subjects, " and "))
 	return faults
 }

@@ -27,16 +27,16 @@ func (w *Work) Right() context.Context { return w.right }
 
 // Rest hands over what is left of batches, in no order, and clears away what a crash has left twice.
 func (w *Work) Rest(ctx context.Context, take func(*Unit)) error {
-	return w.scan(ctx, w.rest, func(seq uint64, msg jetstream.Msg) error {
-		place := Place{Rest: true, Seq: seq}
-		unit, err := w.read(ctx, place, msg.Headers(), msg.Data())
+	return w.scan(ctx, w.rest, func(msg *jetstream.RawStreamMsg) error {
+		place := Place{Rest: true, Seq: msg.Sequence}
+		unit, err := w.read(ctx, place, msg.Header, msg.Data)
 		if errors.Is(err, errDamaged) {
 			return w.lose(ctx, place, err)
 		}
 		if err != nil {
 			return err
 		}
-		if err := w.retire(ctx, unit.parent, unit.Batch, ""); err != nil {
+		if err := w.replaced(ctx, unit); err != nil {
 			return err
 		}
 		take(unit)
@@ -44,46 +44,43 @@ func (w *Work) Rest(ctx context.Context, take func(*Unit)) error {
 	})
 }
 
-// scan reads what a stream has now.
-func (w *Work) scan(ctx context.Context, stream jetstream.Stream, each func(seq uint64, msg jetstream.Msg) error) error {
-	info, err := stream.Info(ctx)
-	if err != nil {
-		return fmt.Errorf("asking for the state of a stream: %w", err)
-	}
-	if info.State.Msgs == 0 {
+// replaced takes away what a unit has taken the place of, if it is still there. After a stream was damaged there may be
+// another batch at that place.
+func (w *Work) replaced(ctx context.Context, unit *Unit) error {
+	msg, err := w.at(unit.parent).GetMsg(ctx, unit.parent.Seq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && msg.Header.Get(headerBatch) != unit.Batch {
 		return nil
 	}
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
 	if err != nil {
-		return fmt.Errorf("reading a stream: %w", err)
+		return fmt.Errorf("looking for what was put back: %w", err)
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(scanMessages, scanBytes))
-	if err != nil {
-		return fmt.Errorf("reading a stream: %w", err)
-	}
-	defer messages.Stop()
-	for {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return fmt.Errorf("reading a stream: %w", err)
-		}
-		metadata, err := msg.Metadata()
-		if err != nil {
-			return fmt.Errorf("reading a stream: %w", err)
-		}
-		if err := each(metadata.Sequence.Stream, msg); err != nil {
-			return err
-		}
-		if metadata.Sequence.Stream >= info.State.LastSeq || metadata.NumPending == 0 {
+	return w.retire(ctx, unit.parent, unit.Batch, "")
+}
+
+// scan reads what a stream has now, one message after the other: a consumer may be at a replica that lags behind, and
+// end too early.
+func (w *Work) scan(ctx context.Context, stream jetstream.Stream, each func(msg *jetstream.RawStreamMsg) error) error {
+	for next := uint64(1); ; {
+		msg, err := stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(">"))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil
 		}
+		if err != nil {
+			return fmt.Errorf("reading a stream: %w", err)
+		}
+		if err := each(msg); err != nil {
+			return err
+		}
+		next = msg.Sequence + 1
 	}
 }
 
 const (
-	// scanMessages and scanBytes are how much of a stream is read ahead.
-	scanMessages = 512
-	scanBytes    = 16 << 20
+	// followMessages is how many are read ahead.
+	followMessages = 512
+	// While nothing comes, the server says every followHeartbeat that it is there. Without that another is asked.
+	followHeartbeat = 2 * time.Second
+	followExpiry    = 5 * followHeartbeat
 )
 
 // Follow tells of each batch that waits, says when all are known, and tells of each that comes, in order, until the context
@@ -102,7 +99,7 @@ func (w *Work) Follow(ctx context.Context, tell func(Notice), known func()) erro
 	if err != nil {
 		return fmt.Errorf("following the batches: %w", err)
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(scanMessages))
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(followMessages), jetstream.PullHeartbeat(followHeartbeat), jetstream.PullExpiry(followExpiry))
 	if err != nil {
 		return fmt.Errorf("following the batches: %w", err)
 	}
@@ -136,13 +133,23 @@ func (w *Work) Follow(ctx context.Context, tell func(Notice), known func()) erro
 	}
 }
 
+// missing is the error for something that was told of and is not there. Where several may deliver, one that lost the
+// right may have put something in its place since, which is found when the work is begun anew; or a replica told of what
+// was gone.
+func (w *Work) missing() error {
+	if w.journal.engine.Alone() {
+		return ErrNone
+	}
+	return errors.New("what waits has changed meanwhile")
+}
+
 // Take returns the first batch of a webhook at a place or after it, [ErrNone] when there is none.
 func (w *Work) Take(ctx context.Context, webhook string, from uint64) (*Unit, error) {
 	subject := w.journal.subject(kindBatch, token(webhook))
-	for {
+	for none := w.missing(); ; none = ErrNone {
 		msg, err := w.batches.GetMsg(ctx, max(from, 1), jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return nil, ErrNone
+			return nil, errors.Join(none, w.unread(ctx, subject, from))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading a batch: %w", err)
@@ -160,11 +167,37 @@ func (w *Work) Take(ctx context.Context, webhook string, from uint64) (*Unit, er
 	}
 }
 
+// errUnread is of a message that is there and cannot be read.
+var errUnread = errors.New("the buffer's server does not find a message that it has")
+
+// unread tells whether there is something at a place or after it all the same: of what it cannot read the server says that
+// it is not there. Where nobody else uses the streams they are then opened again, by which damage is found.
+func (w *Work) unread(ctx context.Context, subject string, from uint64) error {
+	if !w.journal.engine.Alone() {
+		return nil
+	}
+	last, err := w.batches.GetLastMsgForSubject(ctx, subject)
+	if err == nil && last.Sequence < from {
+		return nil
+	}
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		info, err := w.batches.Info(ctx, jetstream.WithSubjectFilter(subject))
+		if err != nil {
+			return fmt.Errorf("asking for the state of a stream: %w", err)
+		}
+		if info.State.Subjects[subject] == 0 {
+			return nil
+		}
+	}
+	w.journal.condemn(w.session)
+	return errUnread
+}
+
 // Load reads a unit again, [ErrNone] when it is gone.
 func (w *Work) Load(ctx context.Context, place Place) (*Unit, error) {
 	msg, err := w.at(place).GetMsg(ctx, place.Seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, ErrNone
+		return nil, w.missing()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading what is left of a batch: %w", err)
@@ -189,7 +222,7 @@ func (s *session) read(ctx context.Context, place Place, header nats.Header, dat
 	if err != nil {
 		return nil, err
 	}
-	if err := unit.decode(header.Get(headerForm), data); err != nil {
+	if err := unit.decode(header, data); err != nil {
 		return nil, err
 	}
 	if unit.large == "" {
@@ -199,9 +232,6 @@ func (s *session) read(ctx context.Context, place Place, header nats.Header, dat
 		return nil, fmt.Errorf("%w: a large event is not alone", errDamaged)
 	}
 	unit.Entries[0].Raw, err = s.getLarge(ctx, unit.large)
-	if errors.Is(err, jetstream.ErrObjectNotFound) || errors.Is(err, jetstream.ErrDigestMismatch) {
-		return nil, fmt.Errorf("%w: %w", errDamaged, err)
-	}
 	return unit, err
 }
 
@@ -278,8 +308,11 @@ func (w *Work) retire(ctx context.Context, place Place, batch, large string) err
 
 // isGone tells whether a message was not there to be removed, of which the client leaves only the words.
 func isGone(err error) bool {
-	return errors.Is(err, jetstream.ErrMsgNotFound) ||
-		errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) && strings.Contains(err.Error(), "no message found")
+	if !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+		return errors.Is(err, jetstream.ErrMsgNotFound)
+	}
+	text := err.Error()
+	return strings.Contains(text, "not found") || strings.Contains(text, "no message found") || strings.Contains(text, "stream store EOF")
 }
 
 // orphanKey begins the names under which webhooks that are gone are remembered.

@@ -1,0 +1,468 @@
+package journal_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+// external is a server that somebody else runs.
+type external struct {
+	t       *testing.T
+	options server.Options
+	server  *server.Server
+}
+
+func newExternal(t *testing.T, change ...func(*server.Options)) *external {
+	t.Helper()
+	e := &external{t: t, options: server.Options{
+		ServerName: "elsewhere", Host: "127.0.0.1", Port: freePort(t), JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, NoSigs: true, NoLog: true,
+	}}
+	for _, each := range change {
+		each(&e.options)
+	}
+	e.start()
+	t.Cleanup(e.stop)
+	return e
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+func (e *external) start() {
+	e.t.Helper()
+	options := e.options
+	running, err := server.NewServer(&options)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	running.Start()
+	if !running.ReadyForConnections(20 * time.Second) {
+		e.t.Fatal("the server does not start")
+	}
+	e.server = running
+}
+
+func (e *external) stop() {
+	e.server.Shutdown()
+	e.server.WaitForShutdown()
+}
+
+func (e *external) url() string { return "nats://127.0.0.1:" + strconv.Itoa(e.options.Port) }
+
+// client is a connection to it that is not a receiver's.
+func (e *external) client() jetstream.JetStream {
+	e.t.Helper()
+	conn, err := nats.Connect(e.url(), nats.Name("client"))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.t.Cleanup(conn.Close)
+	stream, err := jetstream.New(conn)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return stream
+}
+
+// log is what was logged.
+type log struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *log) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(line)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// shared are options of a journal on an external server.
+func shared(t *testing.T, urls ...string) (journal.Options, *log) {
+	t.Helper()
+	limits, err := journal.Divide(256<<20, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logged := &log{}
+	logger := slog.New(slog.NewTextHandler(logged, nil))
+	return journal.Options{
+		Engine: &journal.External{URLs: urls, Logger: logger}, Limits: limits, KeepLimits: true, Logger: logger, LeaseTime: 3 * time.Second,
+		Metrics: journal.NewMetrics(prometheus.NewRegistry()),
+	}, logged
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for tick := time.Tick(20 * time.Millisecond); !condition(); <-tick {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not happen", what)
+		}
+	}
+}
+
+func TestExternal(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	options, _ := shared(t, e.url())
+	o := run(t, journal.New(options))
+	if o.append(batch("shop/a", "1", "2")) || !o.append(batch("shop/a", "1", "2")) {
+		t.Error("the second is a duplicate, and only that")
+	}
+	others := options
+	others.Name = "other"
+	another := run(t, journal.New(others))
+	if another.append(batch("shop/a", "1", "2")) {
+		t.Error("another installation has buffers of its own")
+	}
+	o.stop()
+	same := run(t, journal.New(options))
+	unit := same.take("shop/a", 0)
+	if unit == nil || string(unit.Value) != "[1,2]" {
+		t.Fatalf("got %+v", unit)
+	}
+	same.work(func(ctx context.Context, w *journal.Work) {
+		if err := w.Finish(ctx, unit); err != nil {
+			t.Error(err)
+		}
+	})
+	if another.take("shop/a", 0) == nil {
+		t.Error("that of the other is still there")
+	}
+}
+
+// A server with the payload that servers have by default takes batches and events of any size.
+func TestSmallPayload(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	options, _ := shared(t, e.url())
+	o := run(t, journal.New(options))
+	events := []string{"1", strconv.Quote(incompressible(strings.Repeat("x", 3<<20), 1)), "3"}
+	for i := range 8 {
+		events = append(events, strconv.Quote(incompressible(strings.Repeat("x", 400<<10), i+2)))
+	}
+	if o.append(batch("shop/a", events...)) || !o.append(batch("shop/a", events...)) {
+		t.Error("the second is a duplicate, and only that")
+	}
+	var got []string
+	for from := uint64(0); len(got) < len(events); {
+		unit := o.take("shop/a", from)
+		if unit == nil {
+			t.Fatalf("there are %d events, want %d", len(got), len(events))
+		}
+		for _, entry := range unit.Entries {
+			got = append(got, string(entry.Raw))
+		}
+		from = unit.Place.Seq + 1
+		o.work(func(ctx context.Context, w *journal.Work) {
+			left, err := w.PutBack(ctx, unit, unit.Entries)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := w.Load(ctx, left[0].Place)
+			if err != nil || len(again.Entries) != len(unit.Entries) {
+				t.Errorf("put back, it is not the same: %v", err)
+			}
+			if err := w.Finish(ctx, again); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for i := range events {
+		if got[i] != events[i] {
+			t.Errorf("event %d is not as it was", i)
+		}
+	}
+	objects, err := e.client().Stream(t.Context(), "OBJ_mandrill-large")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := objects.Info(t.Context(), jetstream.WithSubjectFilter("$O.mandrill-large.C.>"))
+	if err != nil || len(info.State.Subjects) > 0 {
+		t.Errorf("of what was finished there is left %v, error %v", info.State.Subjects, err)
+	}
+}
+
+func TestPayloadTooSmall(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t, func(options *server.Options) { options.MaxPayload = 16 << 10 })
+	options, _ := shared(t, e.url())
+	if err := refused(t, options); err == nil || !strings.Contains(err.Error(), "max_payload must be at least") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// refused runs a journal that must end by itself.
+func refused(t *testing.T, options journal.Options) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	err := journal.New(options).Run(ctx)
+	if fatal := new(journal.ConfigError); err != nil && !errors.As(err, &fatal) {
+		t.Errorf("%v is no ConfigError", err)
+	}
+	return err
+}
+
+// While the server is away batches are refused at once; when it is back everything goes on by itself, and nothing is lost.
+func TestRestartOfTheServer(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	options, logged := shared(t, strings.Replace(e.url(), "//", "//robot:s3ntinel@", 1))
+	o := run(t, journal.New(options))
+	ledger := follow(t, o.Journal)
+	writers := load(t, o.Journal)
+	writers.progress(20)
+	for range 2 {
+		e.stop()
+		until(t, "a refusal", func() bool { return writers.refusals() > 0 })
+		begun := time.Now()
+		if _, err := o.Append(t.Context(), batch("shop/x", "x")); !errors.Is(err, journal.ErrUnavailable) || time.Since(begun) > 2*time.Second {
+			t.Errorf("without a server: %v after %s, want %v at once", err, time.Since(begun), journal.ErrUnavailable)
+		}
+		if o.Available(t.Context()) {
+			t.Error("without a server it is not available")
+		}
+		e.start()
+		writers.progress(20)
+	}
+	ledger.expect(writers.stop())
+	if text := logged.String(); strings.Contains(text, "s3ntinel") || strings.Contains(text, "127.0.0.1") {
+		t.Errorf("the log has a secret or an address:\n%s", text)
+	}
+}
+
+func TestBadStreams(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	client := e.client()
+	bad := jetstream.StreamConfig{Name: "mandrill-batch", Subjects: []string{"mandrill.batch.>"}, Discard: jetstream.DiscardOld, MaxAge: time.Hour, Duplicates: time.Minute}
+	if _, err := client.CreateStream(t.Context(), bad); err != nil {
+		t.Fatal(err)
+	}
+	options, _ := shared(t, e.url())
+	err := refused(t, options)
+	for _, want := range []string{"mandrill-batch would lose data", "discard must be new", "max_age must be unlimited", "duplicate_window must be at least 12h0m0s", "allow_atomic must be on"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want an error with %q", err, want)
+		}
+	}
+	options.Name, options.Replicas = "replicated", 3
+	if err := refused(t, options); err == nil || !strings.Contains(err.Error(), "lower --buffer-replicas") {
+		t.Errorf("got %v, want what to do", err)
+	}
+	if err := client.DeleteStream(t.Context(), "mandrill-batch"); err != nil {
+		t.Fatal(err)
+	}
+	options.Name, options.Replicas = "", 1
+	run(t, journal.New(options)).stop()
+	found, err := client.Stream(t.Context(), "KV_mandrill-state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := found.CachedInfo().Config
+	changed.MaxAge = time.Hour
+	if _, err := client.UpdateStream(t.Context(), changed); err != nil {
+		t.Fatal(err)
+	}
+	if err := refused(t, options); err == nil || !strings.Contains(err.Error(), "KV_mandrill-state would lose data: max_age must be unlimited") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What others chose as limits stays, unless they are ours to choose.
+func TestLimitsOfStreams(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	options, _ := shared(t, e.url())
+	limit := func() int64 {
+		stream, err := e.client().Stream(t.Context(), "mandrill-batch")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stream.CachedInfo().Config.MaxBytes
+	}
+	run(t, journal.New(options)).stop()
+	before := limit()
+	options.Limits.Batches /= 2
+	run(t, journal.New(options)).stop()
+	if limit() != before {
+		t.Errorf("the limit is %d, want %d still", limit(), before)
+	}
+	options.KeepLimits = false
+	run(t, journal.New(options)).stop()
+	if limit() != before/2 {
+		t.Errorf("the limit is %d, want %d", limit(), before/2)
+	}
+}
+
+func TestFaultsOfStreams(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	options, _ := shared(t, e.url())
+	run(t, journal.New(options)).stop()
+	client := e.client()
+	for _, test := range []struct {
+		stream, want string
+		change       func(*jetstream.StreamConfig)
+	}{
+		{"mandrill-batch", "", func(*jetstream.StreamConfig) {}},
+		{"mandrill-rest", "", func(*jetstream.StreamConfig) {}},
+		{"mandrill-dead", "", func(*jetstream.StreamConfig) {}},
+		{"mandrill-seen", "", func(*jetstream.StreamConfig) {}},
+		{"OBJ_mandrill-large", "", func(*jetstream.StreamConfig) {}},
+		{"KV_mandrill-state", "", func(*jetstream.StreamConfig) {}},
+		{"mandrill-batch", "", func(c *jetstream.StreamConfig) { c.Replicas, c.AllowDirect = 5, false }},
+		{"mandrill-batch", "", func(c *jetstream.StreamConfig) { c.MaxBytes, c.MaxMsgs, c.MaxMsgSize = -1, -1, -1 }},
+		{"mandrill-seen", "", func(c *jetstream.StreamConfig) { c.MaxAge = 0 }},
+		{"mandrill-batch", "storage must be file", func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }},
+		{"mandrill-batch", "retention must be limits", func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy }},
+		{"mandrill-rest", "discard must be new", func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld }},
+		{"mandrill-dead", "max_age must be unlimited", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }},
+		{"mandrill-seen", "max_age must be at least 12h", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }},
+		{"mandrill-batch", "max_msgs must be unlimited", func(c *jetstream.StreamConfig) { c.MaxMsgs = 1000 }},
+		{"mandrill-batch", "max_msgs_per_subject must be unlimited", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 10 }},
+		{"mandrill-seen", "max_msgs_per_subject must be 1", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = -1 }},
+		{"mandrill-batch", "max_msg_size must be unlimited", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 20 }},
+		{"mandrill-batch", "max_consumers must be unlimited", func(c *jetstream.StreamConfig) { c.MaxConsumers = 1 }},
+		{"mandrill-batch", "no_ack must be off", func(c *jetstream.StreamConfig) { c.NoAck = true }},
+		{"mandrill-batch", "deletion must be allowed", func(c *jetstream.StreamConfig) { c.Sealed = true }},
+		{"mandrill-rest", "deletion must be allowed", func(c *jetstream.StreamConfig) { c.DenyDelete = true }},
+		{"OBJ_mandrill-large", "deletion must be allowed", func(c *jetstream.StreamConfig) { c.DenyPurge = true }},
+		{"mandrill-batch", "it must be no mirror", func(c *jetstream.StreamConfig) { c.Mirror = &jetstream.StreamSource{Name: "x"} }},
+		{"mandrill-batch", "have no sources", func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "x"}} }},
+		{"mandrill-batch", "no subject transform", func(c *jetstream.StreamConfig) { c.SubjectTransform = &jetstream.SubjectTransformConfig{} }},
+		{"mandrill-batch", "duplicate_window must be at least 12h", func(c *jetstream.StreamConfig) { c.Duplicates = 2 * time.Minute }},
+		{"mandrill-batch", "allow_atomic must be on", func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false }},
+		{"KV_mandrill-state", "allow_rollup_hdrs must be on", func(c *jetstream.StreamConfig) { c.AllowRollup = false }},
+		{"mandrill-batch", "persist_mode must be default", func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode }},
+		{"mandrill-batch", "num_replicas must be at least 1", func(c *jetstream.StreamConfig) { c.Replicas = 0 }},
+		{"OBJ_mandrill-large", "allow_direct must be off", func(c *jetstream.StreamConfig) { c.Replicas = 3 }},
+		{"mandrill-batch", "its subjects must be mandrill.batch.>", func(c *jetstream.StreamConfig) { c.Subjects = []string{"mandrill.batch.shop"} }},
+		{"OBJ_mandrill-large", "its subjects must be", func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[:1] }},
+	} {
+		stream, err := client.Stream(t.Context(), test.stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := stream.CachedInfo().Config
+		if want.Replicas != 1 {
+			t.Fatalf("it has %d replicas", want.Replicas)
+		}
+		have := want
+		test.change(&have)
+		got := strings.Join(journal.FaultsOf(have, want), "; ")
+		if (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
+			t.Errorf("%s: got %q, want %q", test.stream, got, test.want)
+		}
+	}
+}
+
+// Credentials that are refused are no reason to end: they may be renewed, and are read again.
+func TestCredentials(t *testing.T) {
+	t.Parallel()
+	good, bad, authority := credentials(t)
+	e := newExternal(t, authority)
+	path := filepath.Join(t.TempDir(), "s3ntinel.creds")
+	if err := os.WriteFile(path, bad, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	options, logged := shared(t, e.url())
+	options.Engine = &journal.External{URLs: []string{e.url()}, CredentialsFile: path, Logger: options.Logger}
+	j := journal.New(options)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- j.Run(ctx) }()
+	until(t, "an error", func() bool { return strings.Contains(logged.String(), "the server refused the credentials") })
+	if err := os.WriteFile(path, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	waiting, done := context.WithTimeout(t.Context(), 30*time.Second)
+	defer done()
+	if err := j.Opened(waiting); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.Append(t.Context(), batch("shop/a", "1")); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if text := logged.String(); strings.Contains(text, "127.0.0.1") || strings.Contains(text, "SU") && strings.Contains(text, "eyJ") {
+		t.Errorf("the log has an address or credentials:\n%s", text)
+	}
+}
+
+// A server that demands a certificate gets it.
+func TestExternalTLS(t *testing.T) {
+	t.Parallel()
+	files := certificates(t)
+	config, err := files.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newExternal(t, func(options *server.Options) {
+		options.TLSConfig, options.TLSVerify, options.TLSTimeout = config, true, 5
+	})
+	options, logged := shared(t)
+	options.Engine = &journal.External{URLs: []string{strings.Replace(e.url(), "nats:", "tls:", 1)}, TLS: files, Logger: options.Logger}
+	run(t, journal.New(options)).append(batch("shop/a", "1"))
+
+	strangers := options
+	strangers.Engine = &journal.External{URLs: []string{e.url()}, TLS: certificates(t), Logger: options.Logger}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- journal.New(strangers).Run(ctx) }()
+	until(t, "an error", func() bool { return strings.Contains(logged.String(), "certificate is not trusted") })
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"dial tcp 10.0.0.1:6222: connect: connection refused":     "dial tcp [address]: connect: connection refused",
+		"route nats://user:pass@host:6222/x failed":               "route [address] failed",
+		"lookup buffer-1.buffer on 10.0.0.1:53: no such host":     "lookup [address] on [address]: no such host",
+		"Error on buffer-1.buffer.ns.svc:6222, trying [::1]:6222": "Error on [address], trying [address]",
+		"stream 'mandrill-batch' at 12:34":                        "stream 'mandrill-batch' at [address]",
+	} {
+		if got := journal.Redact(in); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
+}

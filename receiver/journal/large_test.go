@@ -1,0 +1,42 @@
+package journal_test
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+// A batch that comes again while its large event is read does no harm to what is read.
+func TestLargeEventComesAgain(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), 1<<30)
+	b := batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 12<<20), 1)))
+	o.append(b)
+	again := make(chan struct{})
+	go func() {
+		defer close(again)
+		for range 5 {
+			if duplicate, err := o.Append(t.Context(), b); err != nil || !duplicate {
+				t.Errorf("a duplicate: %t, error %v", duplicate, err)
+			}
+		}
+	}()
+	o.work(func(ctx context.Context, w *journal.Work) {
+		for reading := true; reading; {
+			unit, err := w.Take(ctx, "shop/a", 0)
+			if err != nil || string(unit.Entries[0].Raw) != string(b.Events[0]) {
+				t.Errorf("it is not as it was: %v", err)
+				break
+			}
+			select {
+			case <-again:
+				reading = false
+			default:
+			}
+		}
+	})
+	<-again
+}

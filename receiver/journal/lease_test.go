@@ -1,0 +1,176 @@
+package journal_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+// proxy is a way to a server that can be cut.
+type proxy struct {
+	t      *testing.T
+	target string
+	listen net.Listener
+	mu     sync.Mutex
+	cut    bool
+	conns  []net.Conn
+}
+
+func newProxy(t *testing.T, port int) *proxy {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{t: t, target: "127.0.0.1:" + strconv.Itoa(port), listen: listener}
+	go p.accept()
+	t.Cleanup(func() { _ = listener.Close(); p.set(true) })
+	return p
+}
+
+func (p *proxy) url() string { return "nats://" + p.listen.Addr().String() }
+
+func (p *proxy) accept() {
+	for {
+		client, err := p.listen.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", p.target)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		p.mu.Lock()
+		cut := p.cut
+		p.conns = append(p.conns, client, server)
+		p.mu.Unlock()
+		if cut {
+			_, _ = client.Close(), server.Close()
+			continue
+		}
+		go func() { _, _ = io.Copy(server, client); _ = server.Close() }()
+		go func() { _, _ = io.Copy(client, server); _ = client.Close() }()
+	}
+}
+
+// set cuts the way, or opens it again.
+func (p *proxy) set(cut bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut = cut
+	if cut {
+		for _, conn := range p.conns {
+			_ = conn.Close()
+		}
+		p.conns = nil
+	}
+}
+
+func TestLeaseIsHandedOver(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	options, _ := shared(t, e.url())
+	options.LeaseTime = 0 // as it is by default: who waits for that has 15 seconds to wait
+	l := newLedger(t)
+	names := []string{"a", "b"}
+	running := map[string]*opened{}
+	stops := map[string]func(){}
+	begin := func(name string) {
+		running[name] = run(t, journal.New(options))
+		stops[name] = l.deliver(name, running[name].Journal)
+	}
+	begin(names[0])
+	until(t, "delivery", func() bool { return l.begun() == 1 })
+	begin(names[1])
+	w := load(t, running["a"].Journal, running["b"].Journal)
+	w.progress(20)
+	for i := range 3 {
+		begun := time.Now()
+		stops[names[0]]()
+		until(t, "another begins", func() bool { return l.begun() == i+2 })
+		if took := time.Since(begun); took > 3*time.Second || l.who() != names[1] {
+			t.Errorf("%s has taken over after %s", l.who(), took)
+		}
+		stops[names[0]] = l.deliver(names[0], running[names[0]].Journal)
+		names[0], names[1] = names[1], names[0]
+	}
+	w.progress(20)
+	l.expect(w.stop())
+	if l.begun() != 4 {
+		t.Errorf("delivery was begun %d times, want 4", l.begun())
+	}
+}
+
+// One that cannot say that it is there stops before another begins.
+func TestLeaseIsLost(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	way := newProxy(t, e.options.Port)
+	cutOff, _ := shared(t, way.url())
+	options, _ := shared(t, e.url())
+	l := newLedger(t)
+	a, b := run(t, journal.New(cutOff)), run(t, journal.New(options))
+	l.deliver("a", a.Journal)
+	until(t, "delivery", func() bool { return l.begun() == 1 })
+	l.deliver("b", b.Journal)
+	var other atomic.Pointer[journal.Journal]
+	other.Store(b.Journal)
+	w := loadAny(t, func() []*journal.Journal { return []*journal.Journal{a.Journal, other.Load()} })
+	w.progress(20)
+	for range 2 {
+		before := l.begun()
+		begun := time.Now()
+		way.set(true)
+		until(t, "the other begins", func() bool { return l.who() == "b" })
+		if took := time.Since(begun); took < options.LeaseTime/2 || took > 3*options.LeaseTime {
+			t.Errorf("it has begun after %s", took)
+		}
+		w.progress(20)
+		way.set(false)
+		waiting, done := context.WithTimeout(t.Context(), 30*time.Second)
+		if err := a.Opened(waiting); err != nil {
+			t.Fatal(err)
+		}
+		done()
+		until(t, "appending works again", func() bool { return a.Available(t.Context()) })
+		if l.who() != "b" || l.begun() != before+1 {
+			t.Errorf("%s delivers, begun %d times more", l.who(), l.begun()-before)
+		}
+		// and back, for another time
+		b.stop()
+		until(t, "the first begins again", func() bool { return l.who() == "a" })
+		b = run(t, journal.New(options))
+		l.deliver("b", b.Journal)
+		other.Store(b.Journal)
+	}
+	l.expect(w.stop())
+}
+
+// Who was cut off for a moment has what it had at once.
+func TestLeaseIsTakenAgain(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	way := newProxy(t, e.options.Port)
+	options, _ := shared(t, way.url())
+	options.LeaseTime = time.Hour
+	l := newLedger(t)
+	a := run(t, journal.New(options))
+	l.deliver("a", a.Journal)
+	w := load(t, a.Journal)
+	for range 3 {
+		w.progress(10)
+		way.set(true)
+		until(t, "a refusal", func() bool { return w.refusals() > 0 })
+		way.set(false)
+	}
+	w.progress(10)
+	l.expect(w.stop())
+}

@@ -1,0 +1,309 @@
+package journal_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+// writers append batches to journals all the time, and again what was refused, as Mandrill does.
+type writers struct {
+	t        *testing.T
+	journals func() []*journal.Journal
+	mu       sync.Mutex
+	accepted []string
+	refused  atomic.Int64
+	end      context.CancelFunc
+	group    sync.WaitGroup
+}
+
+func load(t *testing.T, journals ...*journal.Journal) *writers {
+	t.Helper()
+	return loadAny(t, func() []*journal.Journal { return journals })
+}
+
+// loadAny asks each time which journals there are.
+func loadAny(t *testing.T, journals func() []*journal.Journal) *writers {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &writers{t: t, journals: journals, end: cancel}
+	for writer := range 4 {
+		w.group.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				w.write(ctx, fmt.Sprintf(`"%d-%d"`, writer, i), writer+i)
+			}
+		})
+	}
+	t.Cleanup(func() { w.stop() })
+	return w
+}
+
+// write appends a batch until one of the journals accepts it.
+func (w *writers) write(ctx context.Context, value string, at int) {
+	for ; ctx.Err() == nil; at++ {
+		journals := w.journals()
+		_, err := journals[at%len(journals)].Append(context.WithoutCancel(ctx), batch("shop/a", value))
+		if err == nil {
+			w.mu.Lock()
+			w.accepted = append(w.accepted, "["+value+"]")
+			w.mu.Unlock()
+			return
+		}
+		if !errors.Is(err, journal.ErrUnavailable) {
+			w.t.Errorf("appending: %v", err)
+		}
+		w.refused.Add(1)
+		select {
+		case <-time.After(20 * time.Millisecond): // else it is a busy loop
+		case <-ctx.Done():
+		}
+	}
+}
+
+// progress waits until so many more are accepted, and begins to count refusals anew.
+func (w *writers) progress(more int) {
+	w.t.Helper()
+	count := func() int {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.accepted)
+	}
+	before := count()
+	until(w.t, fmt.Sprintf("appending %d more", more), func() bool { return count() >= before+more })
+	w.refused.Store(0)
+}
+
+func (w *writers) refusals() int64 { return w.refused.Load() }
+
+// stop returns what was accepted.
+func (w *writers) stop() []string {
+	w.end()
+	w.group.Wait()
+	return w.accepted
+}
+
+// ledger is where events go, and where it is seen whether two deliver at a time.
+type ledger struct {
+	t          *testing.T
+	mu         sync.Mutex
+	got        map[string]int
+	leader     string
+	terms      int
+	delivering sync.Mutex
+}
+
+func newLedger(t *testing.T) *ledger { return &ledger{t: t, got: map[string]int{}} }
+
+// follow delivers what is in a journal to a ledger of its own.
+func follow(t *testing.T, j *journal.Journal) *ledger {
+	t.Helper()
+	l := newLedger(t)
+	l.deliver("", j)
+	return l
+}
+
+// deliver begins to deliver what is in a journal. What it returns ends that.
+func (l *ledger) deliver(name string, j *journal.Journal) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = j.Work(ctx, func(ctx context.Context, w *journal.Work) error { return l.term(ctx, name, w) })
+	}()
+	stop = func() { cancel(); <-ended }
+	l.t.Cleanup(stop)
+	return stop
+}
+
+// term delivers while it has the right to.
+func (l *ledger) term(ctx context.Context, name string, w *journal.Work) error {
+	if !l.delivering.TryLock() {
+		l.t.Errorf("%s and %s deliver at the same time", name, l.who())
+		l.delivering.Lock()
+	}
+	defer l.delivering.Unlock()
+	l.mu.Lock()
+	l.leader = name
+	l.terms++
+	l.mu.Unlock()
+	var left []*journal.Unit
+	if err := w.Rest(ctx, func(unit *journal.Unit) { left = append(left, unit) }); err != nil {
+		return err
+	}
+	for _, unit := range left {
+		if err := l.record(w, unit); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	next := uint64(0)
+	err := w.Follow(ctx, func(notice journal.Notice) {
+		if notice.Seq < next || ctx.Err() != nil {
+			return
+		}
+		unit, err := w.Take(w.Right(), notice.Webhook, next)
+		if err == nil {
+			next = unit.Place.Seq + 1
+			err = l.record(w, unit)
+		}
+		if err != nil {
+			cancel(err)
+		}
+	}, func() {})
+	return errors.Join(err, context.Cause(ctx))
+}
+
+func (l *ledger) record(w *journal.Work, unit *journal.Unit) error {
+	l.mu.Lock()
+	l.got[string(unit.Value)]++
+	l.mu.Unlock()
+	return w.Finish(w.Right(), unit)
+}
+
+func (l *ledger) who() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.leader
+}
+
+// begun is how often somebody has begun to deliver.
+func (l *ledger) begun() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.terms
+}
+
+// expect waits until all of these were delivered.
+func (l *ledger) expect(values []string) {
+	l.t.Helper()
+	missing := func() (missing, twice int) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, value := range values {
+			if l.got[value] == 0 {
+				missing++
+			}
+			if l.got[value] > 1 {
+				twice++
+			}
+		}
+		return missing, twice
+	}
+	until(l.t, "delivery of all", func() bool { left, _ := missing(); return left == 0 })
+	_, twice := missing()
+	l.t.Logf("of %d batches %d were delivered more than once", len(values), twice)
+}
+
+// certificates are of an authority of its own, for this machine.
+func certificates(t *testing.T) journal.TLSFiles {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name, kind string, der []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	ca, err := x509.CreateCertificate(rand.Reader, authority, authority, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	member := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "member"}, NotBefore: authority.NotBefore, NotAfter: authority.NotAfter,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, member, authority, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return journal.TLSFiles{CA: write("ca.pem", "CERTIFICATE", ca), Cert: write("cert.pem", "CERTIFICATE", cert), Key: write("key.pem", "PRIVATE KEY", private)}
+}
+
+// credentials are those of a user, those of a user of somebody else, and a server that knows the first.
+func credentials(t *testing.T) (good, bad []byte, authority func(*server.Options)) {
+	t.Helper()
+	pair := func(make func() (nkeys.KeyPair, error)) (nkeys.KeyPair, string) {
+		key, err := make()
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := key.PublicKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key, public
+	}
+	encode := func(claims jwt.Claims, by nkeys.KeyPair) string {
+		token, err := claims.Encode(by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	user := func(account nkeys.KeyPair) []byte {
+		key, public := pair(nkeys.CreateUser)
+		seed, err := key.Seed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := jwt.FormatUserConfig(encode(jwt.NewUserClaims(public), account), seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	operator, operatorName := pair(nkeys.CreateOperator)
+	account, accountName := pair(nkeys.CreateAccount)
+	_, systemName := pair(nkeys.CreateAccount)
+	stranger, _ := pair(nkeys.CreateAccount)
+	claims := jwt.NewAccountClaims(accountName)
+	claims.Limits.JetStreamLimits = jwt.JetStreamLimits{MemoryStorage: -1, DiskStorage: -1, Streams: -1, Consumer: -1}
+	resolver := &server.MemAccResolver{}
+	for name, token := range map[string]string{accountName: encode(claims, operator), systemName: encode(jwt.NewAccountClaims(systemName), operator)} {
+		if err := resolver.Store(name, token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	trusted, err := jwt.DecodeOperatorClaims(encode(jwt.NewOperatorClaims(operatorName), operator))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user(account), user(stranger), func(options *server.Options) {
+		options.TrustedOperators, options.AccountResolver, options.SystemAccount = []*jwt.OperatorClaims{trusted}, resolver, systemName
+	}
+}

@@ -1,0 +1,90 @@
+package chaos_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// behaviour answers instead of the consumer, or returns false for the consumer to accept the event.
+type behaviour func(w http.ResponseWriter, r *http.Request) bool
+
+// consumer is the sinks of all webhooks. What it accepts goes into the ledger.
+type consumer struct {
+	t       *testing.T
+	book    *ledger
+	address string
+	server  *httptest.Server
+	bad     [16]atomic.Pointer[behaviour] // by webhook
+}
+
+func newConsumer(t *testing.T, book *ledger) *consumer {
+	c := &consumer{t: t, book: book, address: freeAddress(t)}
+	t.Cleanup(c.down)
+	return c
+}
+
+func (c *consumer) uri(webhook int) string { return fmt.Sprintf("http://%s/w%d", c.address, webhook) }
+
+// uris are the sinks of a number of webhooks.
+func (c *consumer) uris(webhooks int) (uris []string) {
+	for webhook := range webhooks {
+		uris = append(uris, c.uri(webhook))
+	}
+	return uris
+}
+
+// up begins to listen.
+func (c *consumer) up() {
+	listener, err := net.Listen("tcp", c.address)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.server = httptest.NewUnstartedServer(c)
+	_ = c.server.Listener.Close()
+	c.server.Listener = listener
+	c.server.Start()
+}
+
+// down has connections refused.
+func (c *consumer) down() {
+	if c.server != nil {
+		c.server.CloseClientConnections()
+		c.server.Close()
+		c.server = nil
+	}
+}
+
+// behave has a webhook's sink behave badly; nil: well.
+func (c *consumer) behave(webhook int, bad behaviour) {
+	if bad == nil {
+		c.bad[webhook].Store(nil)
+		return
+	}
+	c.bad[webhook].Store(&bad)
+}
+
+func (c *consumer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	webhook, err := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/w"))
+	if err != nil || webhook >= len(c.bad) {
+		http.NotFound(w, r)
+		return
+	}
+	if bad := c.bad[webhook].Load(); bad != nil && (*bad)(w, r) {
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	if err := c.book.arrive(body); err != nil {
+		c.t.Errorf("an event came with other bytes than were sent: %v", err)
+	}
+}

@@ -1,0 +1,185 @@
+package chaos_test
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+// disk is a receiver whose buffer is on a volume, while batches come.
+type disk struct {
+	*volume
+	book     *ledger
+	sink     *consumer
+	receiver *receiver
+	sender   *sender
+}
+
+func newDisk(t *testing.T, options string) *disk {
+	t.Helper()
+	d := &disk{volume: newVolume(t, options), book: newLedger()}
+	d.sink = newConsumer(t, d.book)
+	d.sink.up()
+	const mebibytes96 = "100663296"
+	d.receiver = newReceiver(t, writeRoutes(t, "backoffDelay: PT0.2S", d.sink.uris(2)...), "--buffer-max-bytes", mebibytes96)
+	d.receiver.wrap, d.receiver.dir = d.wrap(), filepath.Join(d.path, "buffer")
+	d.receiver.args = append(d.receiver.args, "--buffer-dir", d.receiver.dir)
+	d.sender = newSender(d.book, d.receiver)
+	d.sender.events, d.sender.padding, d.sender.pace, d.sender.pause = 10, noise(8<<10), 20*time.Millisecond, 50*time.Millisecond
+	return d
+}
+
+// send has batches come until the returned function is called.
+func (d *disk) send() (stop func()) {
+	ctx, cancel := context.WithCancel(d.t.Context())
+	var senders sync.WaitGroup
+	for webhook := range 2 {
+		senders.Go(func() { d.sender.run(ctx, d.t.Context(), webhook) })
+	}
+	return func() { cancel(); senders.Wait() }
+}
+
+// refusing waits until batches get 503 and the receiver says that it is not ready.
+func (d *disk) refusing() {
+	d.t.Helper()
+	before, _ := d.sender.answers()
+	d.receiver.await("batches get 503", func() bool {
+		statuses, _ := d.sender.answers()
+		return statuses[http.StatusServiceUnavailable] > before[http.StatusServiceUnavailable]
+	})
+	d.receiver.await("the receiver is not ready", func() bool { return !d.receiver.ready() })
+}
+
+// accepting waits until batches get 200 again, and returns how long it took.
+func (d *disk) accepting() time.Duration {
+	d.t.Helper()
+	begin := time.Now()
+	d.receiver.await("batches get 200", func() bool {
+		d.sender.mu.Lock()
+		defer d.sender.mu.Unlock()
+		return d.sender.last.After(begin)
+	})
+	took := time.Since(begin)
+	d.receiver.await("the receiver is ready", d.receiver.ready)
+	return took
+}
+
+// finish waits for everything, and returns what the sender saw.
+func (d *disk) finish() (statuses map[int]int, slowest time.Duration) {
+	d.t.Helper()
+	d.book.settle(d.t)
+	statuses, slowest = d.sender.answers()
+	for status := range statuses {
+		if status != http.StatusOK && status != http.StatusServiceUnavailable {
+			d.t.Errorf("batches got %v", statuses)
+		}
+	}
+	return statuses, slowest
+}
+
+// recovery is how long it may take until batches are accepted after the fault is over.
+const recovery = 15 * time.Second
+
+// While the disk is full batches get 503. When there is room again the receiver goes on by itself.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t, "size=128m")
+	d.receiver.started()
+	stop := d.send()
+	d.accepting()
+	var longest time.Duration
+	rounds := choose(2, 12)
+	for round := range rounds {
+		if round%2 == 0 { // else it becomes full while events are delivered
+			d.sink.down()
+		}
+		d.fill(1 << 20)
+		d.refusing()
+		lines := d.lines()
+		full := time.Now()
+		d.receiver.await("some time", func() bool { d.fill(0); return time.Since(full) > 3*time.Second }) // files of the server that it has made smaller
+		if grown := d.lines() - lines; grown > 200 {
+			t.Errorf("in %s of a full disk the log grew by %d lines besides those of requests", time.Since(full), grown)
+		}
+		d.empty()
+		longest = max(longest, d.accepting())
+		if round%2 == 0 {
+			d.sink.up()
+		}
+	}
+	stop()
+	statuses, slowest := d.finish()
+	if longest > recovery {
+		t.Errorf("it took %s until a batch was accepted again", longest)
+	}
+	acked, lost := d.book.count()
+	t.Logf("answers %v; the log: %v", statuses, d.receiver.said("WARN", "ERROR"))
+	result("disk full, %d times, half of them with the sink down | %d events acknowledged, %d lost, %d delivered twice; 503 and not ready while it was full, the slowest answer after %s, 200 again at most %s after there was room",
+		rounds, acked, lost, d.book.duplicates, slowest.Round(time.Millisecond), longest.Round(10*time.Millisecond))
+}
+
+// lines is how many lines the log has that are not of requests.
+func (d *disk) lines() (lines int) {
+	for message, count := range d.receiver.said("INFO", "WARN", "ERROR") {
+		if message != "Answered a request" && message != "Delivered a batch" {
+			lines += count
+		}
+	}
+	return lines
+}
+
+// A receiver that starts while its volume is read-only gets ready when it can be written.
+func TestReadOnlyAtStart(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t, "size=128m")
+	d.sink.down()
+	d.receiver.started()
+	d.sender.send(t.Context(), 0, 20)
+	d.receiver.kill()
+	d.remount("ro")
+	d.receiver.start()
+	stop := d.send()
+	d.refusing()
+	d.sink.up()
+	d.remount("rw")
+	took := d.accepting()
+	stop()
+	d.finish()
+	if took > recovery {
+		t.Errorf("it took %s until a batch was accepted", took)
+	}
+	acked, lost := d.book.count()
+	result("volume read-only at the start | 503 and not ready, 200 after %s when it can be written; %d events acknowledged, %d lost", took.Round(10*time.Millisecond), acked, lost)
+}
+
+// When the volume becomes read-only, 503 begins at the latest when a new file is needed, and ends by itself.
+func TestReadOnly(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t, "size=256m")
+	d.receiver.started()
+	d.sink.down() // what is delivered would make room in files that are open
+	stop := d.send()
+	var longest time.Duration
+	rounds := choose(1, 5)
+	for range rounds {
+		d.accepting()
+		// Files that are open cannot be made read-only: those that are opened from now on are.
+		d.do("mount", "--bind", d.path, d.path)
+		d.do("mount", "-o", "remount,bind,ro", d.path)
+		d.refusing()
+		d.do("umount", d.path)
+		longest = max(longest, d.accepting())
+	}
+	stop()
+	d.sink.up()
+	d.finish()
+	if longest > recovery {
+		t.Errorf("it took %s until a batch was accepted again", longest)
+	}
+	acked, lost := d.book.count()
+	result("volume read-only, %d times | %d events acknowledged, %d lost; 503 and not ready meanwhile, 200 again at most %s after it could be written",
+		rounds, acked, lost, longest.Round(10*time.Millisecond))
+}

@@ -1,0 +1,110 @@
+package chaos_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+)
+
+// lossy is how long before a kill what was delivered may not have been written down: a round and what it takes to write.
+const lossy = 10 * time.Second
+
+// unread is how long after a kill the consumer may read what had been sent before.
+const unread = 2 * time.Second
+
+// The receiver is killed again and again while batches come. What got a 200 arrives, in order, and only what was being
+// delivered at a kill arrives twice.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	const webhooks = 4
+	kills, least := choose(6, 110), choose(10_000, 220_000)
+	book := newLedger()
+	sink := newConsumer(t, book)
+	for webhook := range webhooks / 2 { // so that there is always something being delivered
+		sink.behave(webhook, sluggish)
+	}
+	sink.up()
+	r := newReceiver(t, writeRoutes(t, "backoffDelay: PT0.1S", sink.uris(webhooks)...))
+	s := newSender(book, r)
+	s.pace = 250 * time.Millisecond // 1600 events a second
+	var senders sync.WaitGroup
+	sending, stop := context.WithCancel(t.Context())
+	for webhook := range webhooks {
+		senders.Go(func() { s.run(sending, t.Context(), webhook) })
+	}
+	moments := killAtRandom(r, s, kills)
+	book.until(t, "enough events", func() bool { return book.acked >= least })
+	stop()
+	senders.Wait()
+	book.settle(t)
+	r.await("an empty backlog", func() bool { return r.metric("mandrill_receiver_backlog_events") == 0 })
+	statuses, _ := s.answers()
+	for status := range statuses {
+		if status != http.StatusOK && status != http.StatusServiceUnavailable && status != 0 {
+			t.Errorf("batches were answered with %v", statuses)
+		}
+	}
+	strays := book.strays(moments)
+	acked, lost := book.count()
+	t.Logf("%d kills, %d events, %d duplicates, answers %v", kills, acked, book.duplicates, statuses)
+	if strays > 0 {
+		t.Errorf("%d of %d duplicates were not being delivered at a kill", strays, book.duplicates)
+	}
+	if most := kills * webhooks * inFlight; book.duplicates > most {
+		t.Errorf("%d duplicates, want at most %d", book.duplicates, most)
+	}
+	result("kill -9, %d times | %d events acknowledged, %d lost, %d delivered twice (%.1f at each kill), order kept",
+		kills, acked, lost, book.duplicates, float64(book.duplicates)/float64(kills))
+}
+
+func sluggish(http.ResponseWriter, *http.Request) bool {
+	<-time.After(rand.N(150 * time.Millisecond))
+	return false
+}
+
+// inFlight is how many events of a webhook a receiver delivers at the same time: four rounds of four thousand.
+const inFlight = 16_000
+
+// killAtRandom starts a receiver, kills it, and so on, and returns when it was killed. It runs in the end.
+func killAtRandom(r *receiver, s *sender, kills int) (moments []time.Time) {
+	for n := range kills {
+		r.start()
+		if n%5 != 4 { // else at some time while it starts
+			r.await("the receiver is ready", r.ready)
+			acked, _ := s.book.count()
+			r.await("a batch is acknowledged", func() bool { now, _ := s.book.count(); return now > acked })
+		}
+		<-time.After(rand.N(1500 * time.Millisecond))
+		r.kill()
+		moments = append(moments, time.Now())
+		if n%10 == 9 {
+			acked, waiting := s.book.count()
+			r.t.Logf("%d kills, %d events acknowledged, %d of them under way", n+1, acked, waiting)
+		}
+	}
+	r.started()
+	return moments
+}
+
+// strays counts the duplicates of events that arrived first when no kill was near, or again before it.
+func (l *ledger) strays(moments []time.Time) (strays int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, event := range l.events {
+		if event.arrivals < 2 {
+			continue
+		}
+		explained := false
+		for _, moment := range moments {
+			near := event.first.After(moment.Add(-lossy)) && event.first.Before(moment.Add(unread))
+			explained = explained || near && event.last.After(moment)
+		}
+		if !explained {
+			strays++
+		}
+	}
+	return strays
+}

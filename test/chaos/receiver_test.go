@@ -1,0 +1,258 @@
+package chaos_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var long = flag.Bool("long", false, "do much more harm, which takes some 20 minutes")
+
+var keep = flag.String("keep", "", "folder for the logs and buffers of receivers with which a test has failed")
+
+// choose returns one number for make test and another for make chaos.
+func choose(short, much int) int {
+	if *long {
+		return much
+	}
+	return short
+}
+
+// patience is for machines that are slow: what is waited for here takes a second or so.
+const patience = time.Minute
+
+var build = sync.OnceValues(func() (string, error) {
+	folder, err := os.MkdirTemp("", "receiver")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(folder, "receiver")
+	output, err := exec.Command("go", "build", "-o", path, "../../cmd/receiver").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, output)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	if path, err := build(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(path))
+	}
+	printResults(os.Stdout)
+	os.Exit(code)
+}
+
+// results are the rows of the table at the end.
+var results struct {
+	sync.Mutex
+	rows []string
+}
+
+// result adds a row: what was done, and what was seen.
+func result(format string, args ...any) {
+	results.Lock()
+	defer results.Unlock()
+	results.rows = append(results.rows, fmt.Sprintf(format, args...))
+}
+
+func printResults(out io.Writer) {
+	if len(results.rows) > 0 && (*long || testing.Verbose()) {
+		fmt.Fprintf(out, "| fault | seen |\n|---|---|\n| %s |\n", strings.Join(results.rows, " |\n| "))
+	}
+}
+
+// receiver is a process that is ended and started again at the same addresses.
+type receiver struct {
+	t               *testing.T
+	address, health string
+	dir             string   // of the buffer
+	wrap            []string // a command that starts it
+	args            []string
+	process         *exec.Cmd
+	ended           chan struct{}
+	log             string // file
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// newReceiver prepares one with a buffer of its own. It is to be started.
+func newReceiver(t *testing.T, config string, args ...string) *receiver {
+	t.Helper()
+	folder := t.TempDir()
+	r := &receiver{t: t, address: freeAddress(t), health: freeAddress(t), dir: filepath.Join(folder, "buffer"), log: filepath.Join(folder, "log")}
+	r.args = append([]string{
+		"--listen", r.address, "--metrics-listen", r.health, "--config", config, "--buffer", "embedded", "--buffer-dir", r.dir,
+	}, args...)
+	t.Cleanup(r.finish)
+	return r
+}
+
+// start begins the process. It may take some time until it is ready.
+func (r *receiver) start() {
+	r.t.Helper()
+	program, err := build()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	log, err := os.OpenFile(r.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer log.Close()
+	command := append(append([]string{}, r.wrap...), append([]string{program}, r.args...)...)
+	r.process = exec.Command(command[0], command[1:]...)
+	r.process.Stderr = log
+	r.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also when the test is killed
+	if err := r.process.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.ended = make(chan struct{})
+	go func(process *exec.Cmd, ended chan struct{}) { _ = process.Wait(); close(ended) }(r.process, r.ended)
+}
+
+// started begins the process and waits until it is ready.
+func (r *receiver) started() {
+	r.t.Helper()
+	r.start()
+	r.await("the receiver is ready", r.ready)
+}
+
+// kill ends the process without any notice.
+func (r *receiver) kill() {
+	_ = r.process.Process.Kill()
+	<-r.ended
+}
+
+// stop ends the process as a kubelet does.
+func (r *receiver) stop() {
+	r.t.Helper()
+	_ = r.process.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-r.ended:
+	case <-time.After(patience):
+		r.t.Error("the receiver did not end")
+		r.kill()
+	}
+}
+
+func (r *receiver) finish() {
+	if r.process != nil {
+		r.kill()
+	}
+	if !r.t.Failed() {
+		return
+	}
+	if *keep != "" {
+		_ = os.CopyFS(filepath.Join(*keep, r.t.Name(), r.address), os.DirFS(filepath.Dir(r.log)))
+	}
+	log, _ := os.ReadFile(r.log)
+	var lines []string
+	for line := range strings.Lines(string(log)) {
+		if !strings.Contains(line, `"Answered a request"`) && !strings.Contains(line, `"Delivered a batch"`) {
+			lines = append(lines, line)
+		}
+	}
+	r.t.Logf("the end of the receiver's log, but for requests:\n%s", strings.Join(lines[max(0, len(lines)-40):], ""))
+}
+
+func (r *receiver) ready() bool {
+	client := http.Client{Timeout: 5 * time.Second}
+	response, err := client.Get("http://" + r.health + "/readyz")
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// metric sums a metric's values.
+func (r *receiver) metric(name string) (sum float64) {
+	response, err := http.Get("http://" + r.health + "/metrics")
+	if err != nil {
+		return 0
+	}
+	defer response.Body.Close()
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		key, value, _ := strings.Cut(lines.Text(), " ")
+		if base, _, _ := strings.Cut(key, "{"); base == name {
+			number, _ := strconv.ParseFloat(value, 64)
+			sum += number
+		}
+	}
+	return sum
+}
+
+// await waits until a condition holds that nothing tells of.
+func (r *receiver) await(what string, condition func() bool) time.Duration {
+	r.t.Helper()
+	begin := time.Now()
+	for deadline := time.After(patience); !condition(); {
+		select {
+		case <-deadline:
+			r.t.Fatalf("not in time: %s", what)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return time.Since(begin)
+}
+
+// said counts lines of the log of a level, by their message.
+func (r *receiver) said(levels ...string) map[string]int {
+	r.t.Helper()
+	data, err := os.ReadFile(r.log)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	counts := map[string]int{}
+	for line := range bytes.Lines(data) {
+		var entry struct{ Level, Msg string }
+		if json.Unmarshal(line, &entry) != nil {
+			counts["no JSON"]++
+			continue
+		}
+		for _, level := range levels {
+			if entry.Level == level {
+				counts[entry.Msg]++
+			}
+		}
+	}
+	return counts
+}
+
+// writeRoutes writes a document of webhooks, one for each sink.
+func writeRoutes(t *testing.T, delivery string, sinks ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "routes.yaml")
+	document := "routes:\n"
+	for i, sink := range sinks {
+		document += fmt.Sprintf("- {name: shop/w%d, url: %q, keys: [%q], source: /x, sink: {uri: %q}, delivery: {%s}}\n", i, hookURL(i), signingKey, sink, delivery)
+	}
+	if err := os.WriteFile(path, []byte(document), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,129 @@
+package chaos_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+)
+
+const signingKey = "signing-key"
+
+func hookURL(webhook int) string { return fmt.Sprintf("https://hooks.example.com/w%d", webhook) }
+
+// sender sends batches as Mandrill does: what is not answered with 200 is sent again. It has several receivers, in turn.
+type sender struct {
+	book      *ledger
+	receivers []*receiver
+	events    int           // of a batch
+	padding   func() string // of an event
+	pause     time.Duration // before a batch is sent again
+	pace      time.Duration // between batches of one webhook
+
+	client http.Client
+	turn   atomic.Int64
+
+	mu       sync.Mutex
+	statuses map[int]int // 0: no answer
+	slowest  time.Duration
+	last     time.Time // when a batch was acknowledged
+}
+
+func newSender(book *ledger, receivers ...*receiver) *sender {
+	return &sender{
+		book: book, receivers: receivers, events: 100, pause: 20 * time.Millisecond, statuses: map[int]int{},
+		client: http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}},
+	}
+}
+
+// run sends batches of a webhook until the context ends. The last one is sent until it is acknowledged, or giveUp ends.
+func (s *sender) run(ctx, giveUp context.Context, webhook int) {
+	ticker := time.NewTicker(max(s.pace, time.Nanosecond))
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		if !s.deliver(giveUp, webhook, s.book.issue(webhook, s.events, s.padding)) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}
+
+// send sends a number of batches of a webhook.
+func (s *sender) send(ctx context.Context, webhook, batches int) {
+	for range batches {
+		s.deliver(ctx, webhook, s.book.issue(webhook, s.events, s.padding))
+	}
+}
+
+// deliver sends a batch until it is acknowledged.
+func (s *sender) deliver(ctx context.Context, webhook int, batch *issued) bool {
+	for ctx.Err() == nil {
+		if s.attempt(ctx, webhook, batch) == http.StatusOK {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(s.pause):
+		}
+	}
+	return false
+}
+
+// attempt sends a batch once.
+func (s *sender) attempt(ctx context.Context, webhook int, batch *issued) int {
+	receiver := s.receivers[int(s.turn.Add(1))%len(s.receivers)]
+	target := fmt.Sprintf("http://%s/w%d", receiver.address, webhook)
+	request, err := mandrilltest.NewRequest(ctx, target, hookURL(webhook), signingKey, mandrilltest.Batch(batch.raw...))
+	if err != nil {
+		panic(err) // the addresses are good
+	}
+	begin := time.Now()
+	status := 0
+	if response, err := s.client.Do(request); err == nil {
+		status = response.StatusCode
+		_, _ = io.Copy(io.Discard, response.Body)
+		_ = response.Body.Close()
+	}
+	if ctx.Err() != nil && status == 0 {
+		return 0 // it was given up
+	}
+	s.mu.Lock()
+	s.statuses[status]++
+	s.slowest = max(s.slowest, time.Since(begin))
+	if status == http.StatusOK {
+		s.last = time.Now()
+	}
+	s.mu.Unlock()
+	if status == http.StatusOK {
+		s.book.acknowledge(batch)
+	}
+	return status
+}
+
+// answers returns how often there was which status, and the longest time one has taken.
+func (s *sender) answers() (map[int]int, time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.statuses), s.slowest
+}
+
+// noise makes padding that cannot be compressed much.
+func noise(bytes int) func() string {
+	return func() string {
+		text := make([]byte, bytes)
+		for i := range text {
+			text[i] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"[rand.IntN(64)]
+		}
+		return string(text)
+	}
+}
