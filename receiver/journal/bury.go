@@ -52,7 +52,7 @@ func (w *Work) makeRoom(ctx context.Context, store func() error) error {
 		if !isFull(err) {
 			return err
 		}
-		oldest, getErr := w.dead.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(w.journal.subject(kindDead, ">")))
+		oldest, getErr := w.get(ctx, w.dead, 1, jetstream.WithGetMsgSubject(w.journal.subject(kindDead, ">")))
 		if errors.Is(getErr, jetstream.ErrMsgNotFound) {
 			return err // it has no room at all
 		}
@@ -68,7 +68,7 @@ func (w *Work) makeRoom(ctx context.Context, store func() error) error {
 
 // removeDead takes a dead letter away.
 func (s *session) removeDead(ctx context.Context, seq uint64, header nats.Header) error {
-	if err := s.dead.DeleteMsg(ctx, seq); err != nil && !isGone(err) {
+	if err := s.remove(ctx, s.dead, seq); err != nil {
 		return fmt.Errorf("removing a dead letter: %w", err)
 	}
 	if large := header.Get(headerLarge); large != "" {
