@@ -304,7 +304,7 @@ func (r *round) giveUp(ctx context.Context) error {
 }
 
 // send makes one attempt. What is on its way when the receiver is told to stop has some time.
-func (r *round) send(ctx context.Context, items []*sink.Item) { //nolint:contextcheck // see drainTime
+func (r *round) send(ctx context.Context, items []*sink.Item) {
 	if len(items) == 0 {
 		return
 	}
@@ -317,7 +317,7 @@ func (r *round) send(ctx context.Context, items []*sink.Item) { //nolint:context
 		case <-sending.Done():
 		}
 	})()
-	r.sender.Pass(sending, r.route.buffered, items)
+	r.sender.Pass(sending, r.route.buffered, items) //nolint:contextcheck // see drainTime
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.dull = !slices.ContainsFunc(items, (*sink.Item).Settled)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,7 +47,7 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 	begin := j.now()
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
-	defer context.AfterFunc(s.life, cancel)() // a server that cannot write does not answer
+	defer context.AfterFunc(s.life, cancel)() //nolint:contextcheck // a server that cannot write does not answer
 	duplicate, err = j.insist(ctx, s, batch)
 	j.metrics.appendDuration.Observe(j.now().Sub(begin).Seconds())
 	switch {
@@ -262,11 +263,8 @@ func isFull(err error) bool {
 	if !errors.As(err, &api) {
 		return false
 	}
-	switch api.ErrorCode {
-	case codeStoreFailed:
+	if api.ErrorCode == codeStoreFailed {
 		return strings.Contains(api.Description, "maximum bytes")
-	case codeNoStorage, codeInsufficient, codeMessageTooLarge:
-		return true
 	}
-	return false
+	return slices.Contains([]jetstream.ErrorCode{codeNoStorage, codeInsufficient, codeMessageTooLarge}, api.ErrorCode)
 }

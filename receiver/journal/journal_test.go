@@ -181,12 +181,12 @@ func TestPutBack(t *testing.T) {
 }
 
 // Batches and events that do not fit into a message are taken apart, and nothing of them is changed.
-func TestLargeBatches(t *testing.T) {
+func TestLargeBatches(t *testing.T) { //nolint:tparallel // they share what is not memory for three
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
 	noise := func(seed, n int) string { // does not compress
 		var text strings.Builder
-		state := uint64(seed) + 1 //nolint:gosec // a number
+		state := uint64(seed) + 1
 		for text.Len() < n {
 			state = state*6364136223846793005 + 1442695040888963407
 			text.WriteString(strconv.FormatUint(state, 36))
@@ -234,7 +234,7 @@ func TestLargeBatches(t *testing.T) {
 				t.Fatalf("%d events, want %d", len(got), len(events))
 			}
 			for i := range events {
-				if got[i] != events[i] || ids[i] != fmt.Sprint(i) {
+				if got[i] != events[i] || ids[i] != strconv.Itoa(i) {
 					t.Errorf("event %d with id %s is not as it was", i, ids[i])
 				}
 			}
@@ -276,7 +276,7 @@ func TestFull(t *testing.T) {
 
 func incompressible(text string, seed int) string {
 	out := []byte(text)
-	state := uint64(seed + 7) //nolint:gosec // a number
+	state := uint64(seed + 7)
 	for i := range out {
 		state = state*6364136223846793005 + 1442695040888963407
 		out[i] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"[state>>58]

@@ -85,7 +85,7 @@ func encodeEntries(entries []Entry) ([]byte, error) {
 
 func decodeEntries(data []byte) ([]Entry, error) {
 	length, n := binary.Uvarint(data)
-	if n <= 0 || length > uint64(len(data)-n) {
+	if n <= 0 || length > uint64(len(data)-n) { //nolint:gosec // n is at most the length
 		return nil, errors.New("its index is cut short")
 	}
 	data = data[n:]

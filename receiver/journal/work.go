@@ -107,7 +107,7 @@ func (w *Work) Follow(ctx context.Context, tell func(Notice), known func()) erro
 	for {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // it was told to end
+			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("following the batches: %w", err)
