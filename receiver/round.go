@@ -304,7 +304,7 @@ func (r *round) giveUp(ctx context.Context) error {
 }
 
 // send makes one attempt. What is on its way when the receiver is told to stop has some time.
-func (r *round) send(ctx context.Context, items []*sink.Item) {
+func (r *round) send(ctx context.Context, items []*sink.Item) { //nolint:contextcheck // see drainTime
 	if len(items) == 0 {
 		return
 	}
