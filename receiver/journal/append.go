@@ -46,7 +46,7 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 	begin := j.now()
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
-	defer context.AfterFunc(s.life, cancel)() // a server that cannot write does not answer
+	defer context.AfterFunc(s.life, cancel)() //nolint:contextcheck // a server that cannot write does not answer
 	duplicate, err = j.insist(ctx, s, batch)
 	j.metrics.appendDuration.Observe(j.now().Sub(begin).Seconds())
 	switch {

@@ -247,11 +247,11 @@ func (r *receiver) said(levels ...string) map[string]int {
 func writeRoutes(t *testing.T, delivery string, sinks ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "routes.yaml")
-	document := "routes:\n"
+	document := []byte("routes:\n")
 	for i, sink := range sinks {
-		document += fmt.Sprintf("- {name: shop/w%d, url: %q, keys: [%q], source: /x, sink: {uri: %q}, delivery: {%s}}\n", i, hookURL(i), signingKey, sink, delivery)
+		document = fmt.Appendf(document, "- {name: shop/w%d, url: %q, keys: [%q], source: /x, sink: {uri: %q}, delivery: {%s}}\n", i, hookURL(i), signingKey, sink, delivery)
 	}
-	if err := os.WriteFile(path, []byte(document), 0o600); err != nil {
+	if err := os.WriteFile(path, document, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path
