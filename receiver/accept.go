@@ -14,7 +14,13 @@ import (
 
 // accept finds the routes that may be meant and reads the form. What can be refused without the body is refused
 // before it is read. HEAD and GET have no form.
-func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *record) ([]*Route, mandrill.Form, error) {
+func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *record) (_ []*Route, _ mandrill.Form, err error) {
+	sender := newPace(w, h.inflight)
+	defer func() {
+		if err != nil {
+			sender.dismiss()
+		}
+	}()
 	if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
 		// It may have had a length too, by which a proxy in front sees another end. What follows on the connection
 		// would then be answered in the place of somebody else's request.
@@ -41,11 +47,11 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *record) 
 		w.Header().Set("Allow", "GET, HEAD, POST")
 		return nil, nil, refuse(KindMethod, "method is none of GET, HEAD and POST")
 	}
-	candidates, err := admit(r, candidates)
+	candidates, err = admit(r, candidates)
 	if err != nil {
 		return nil, nil, err
 	}
-	body, err := h.readBody(w, r, &entry.share)
+	body, err := h.readBody(w, r, &entry.share, sender)
 	entry.bytes = len(body)
 	if err != nil {
 		return nil, nil, err
@@ -77,12 +83,12 @@ func admit(r *http.Request, candidates []*Route) ([]*Route, error) {
 }
 
 // readBody reads the whole body into one buffer, which is the only copy of it. With an error it returns what has come.
-func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, held *share) ([]byte, error) {
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, held *share, sender *pace) ([]byte, error) {
 	if r.ContentLength > h.maxBodyBytes {
 		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
 		return nil, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
 	}
-	body, err := readAll(r.Context(), http.MaxBytesReader(w, r.Body, h.maxBodyBytes), r.ContentLength, held)
+	body, err := h.readAll(r.Context(), http.MaxBytesReader(w, r.Body, h.maxBodyBytes), r.ContentLength, held, sender)
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return body, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
 	}
@@ -98,20 +104,23 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, held *share) 
 }
 
 // readAll reads to the end into one buffer, and takes a share of the memory before it grows. It gives the buffer the
-// announced length only when a quarter of it has come, so that an announcement alone costs next to nothing.
-func readAll(ctx context.Context, reader io.Reader, announced int64, held *share) ([]byte, error) {
+// announced length only when a quarter of it has come, so that an announcement alone costs next to nothing. Whoever is
+// given a buffer has to fill it in time.
+func (h *Handler) readAll(ctx context.Context, reader io.Reader, announced int64, held *share, sender *pace) ([]byte, error) {
 	var body []byte
 	for {
 		if len(body) == cap(body) {
-			before, after := int64(cap(body)), max(firstBuffer, 2*int64(cap(body)))
-			if room := announced + 1; announced > 0 && room > before && room <= 2*after { // one byte to see the end
+			before, after := int64(cap(body)), min(max(firstBuffer, 2*int64(cap(body))), h.maxBodyBytes+1) // one byte to see the end
+			if room := announced + 1; announced > 0 && room > before && room <= 2*after {
 				after = room
 			}
+			sender.pause()
 			if err := held.take(ctx, after); err != nil {
 				return body, err
 			}
 			body = append(make([]byte, 0, after), body...)
 			held.give(before)
+			sender.expect(after - before)
 		}
 		n, err := reader.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]

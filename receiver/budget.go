@@ -2,26 +2,130 @@ package receiver
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // budget bounds the memory of all bodies that are held at the same time. A body takes its share as it arrives, so that
-// an announced length, or a sender that stops, costs next to nothing.
+// an announced length, or a sender that stops, costs next to nothing. Those that want little are first, and have a reserve:
+// a batch of common size finds room beside large bodies, and need not queue behind them. Of the others the eldest is first:
+// it is done soonest, and what it holds is free then.
 type budget struct {
-	bytes *semaphore.Weighted
-	size  int64
-	wait  time.Duration // how long a body may wait for its share
+	size    int64
+	reserve int64         // for those that want little
+	wait    time.Duration // how long a body may wait for its share
+
+	mu      sync.Mutex // guards what follows
+	free    int64
+	bodies  int64     // so far
+	waiters []*waiter // in their order
 }
 
-func newBudget(size int64) *budget {
-	return &budget{semaphore.NewWeighted(size), size, inflightWait}
+// waiter is a body that waits for a share.
+type waiter struct {
+	bytes   int64
+	body    int64         // its number
+	granted chan struct{} // closed when it has it
+}
+
+// before tells whether one waiter is before another.
+func (w *waiter) before(other *waiter) bool {
+	if little := w.bytes <= littleShare; little != (other.bytes <= littleShare) {
+		return little
+	}
+	return w.body < other.body
+}
+
+// newBudget returns a budget in which a body of the largest size, and a copy of it, has room beside the reserve.
+func newBudget(size, largest int64) *budget {
+	return &budget{size: size, reserve: max(0, min(size/4, size-2*largest)), wait: inflightWait, free: size}
+}
+
+// fits tells whether there is room for a share.
+func (b *budget) fits(bytes int64) bool {
+	if bytes > littleShare {
+		return bytes <= b.free-b.reserve
+	}
+	return bytes <= b.free
+}
+
+// scarce tells whether more than half is taken.
+func (b *budget) scarce() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.free < b.size/2
+}
+
+// number gives a body its number, which tells how old it is.
+func (b *budget) number() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.bodies++
+	return b.bodies
+}
+
+// take takes some for a body, and waits for it if need be.
+func (b *budget) take(ctx context.Context, body, bytes int64) error {
+	next := b.queue(&waiter{bytes, body, make(chan struct{})})
+	if next == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.wait)
+	defer cancel()
+	select {
+	case <-next.granted:
+		return nil
+	case <-ctx.Done():
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.Index(b.waiters, next)
+	if i < 0 { // it was granted just now
+		return nil
+	}
+	b.waiters = slices.Delete(b.waiters, i, i+1)
+	b.grant()
+	return errBusy
+}
+
+// queue takes some, or returns what waits for it.
+func (b *budget) queue(next *waiter) *waiter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	place := slices.IndexFunc(b.waiters, next.before)
+	if place < 0 {
+		place = len(b.waiters)
+	}
+	if place == 0 && b.fits(next.bytes) {
+		b.free -= next.bytes
+		return nil
+	}
+	b.waiters = slices.Insert(b.waiters, place, next)
+	return next
+}
+
+// give gives some back.
+func (b *budget) give(bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.free += bytes
+	b.grant()
+}
+
+// grant gives those that wait, in their order, what is free.
+func (b *budget) grant() {
+	for len(b.waiters) > 0 && b.fits(b.waiters[0].bytes) {
+		b.free -= b.waiters[0].bytes
+		close(b.waiters[0].granted)
+		b.waiters = slices.Delete(b.waiters, 0, 1)
+	}
 }
 
 // share is what one body has taken.
 type share struct {
 	budget *budget
+	body   int64 // its number, from when it first takes something
 	taken  int64
 }
 
@@ -30,10 +134,11 @@ func (s *share) take(ctx context.Context, bytes int64) error {
 	if bytes > s.budget.size { // would never succeed
 		return errBusy
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.budget.wait)
-	defer cancel()
-	if s.budget.bytes.Acquire(ctx, bytes) != nil {
-		return errBusy
+	if s.body == 0 {
+		s.body = s.budget.number()
+	}
+	if err := s.budget.take(ctx, s.body, bytes); err != nil {
+		return err
 	}
 	s.taken += bytes
 	return nil
@@ -41,7 +146,7 @@ func (s *share) take(ctx context.Context, bytes int64) error {
 
 // give gives some back.
 func (s *share) give(bytes int64) {
-	s.budget.bytes.Release(bytes)
+	s.budget.give(bytes)
 	s.taken -= bytes
 }
 

@@ -8,11 +8,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
@@ -24,7 +27,7 @@ import (
 func TestInflightBytes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const unit = 64 << 10 // what a body is given first
+		const unit = receiver.FirstBuffer // what a body is given first
 		metrics := receiver.NewMetrics(prometheus.NewRegistry())
 		loaded := &receiver.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: metrics}
 		if err := loaded.Load("routes", []byte("routes: [{name: x, url: 'https://h.example/x', keys: [k], source: s, sink: {uri: 'http://x.example'}}]")); err != nil {
@@ -111,6 +114,60 @@ func TestInflightBytes(t *testing.T) {
 				t.Errorf("a body that has the room for itself was answered with %d", got)
 			}
 		}
+	})
+}
+
+// Who wants little has a reserve, and goes first. Of the others the eldest does, whoever came to wait first.
+func TestOrderOfShares(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const kib = 1 << 10
+		take, give := receiver.Shares(1024*kib, 384*kib) // so that 256 KiB are reserved
+		var mu sync.Mutex
+		var granted []int64
+		begin := func(body, bytes int64) {
+			go func() {
+				if take(t.Context(), body, bytes) == nil {
+					mu.Lock()
+					defer mu.Unlock()
+					granted = append(granted, body)
+				}
+			}()
+			synctest.Wait()
+		}
+		want := func(bodies ...int64) {
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			slices.Sort(granted)
+			if diff := cmp.Diff(bodies, granted); diff != "" {
+				t.Errorf("shares were granted to (-want +got):\n%s", diff)
+			}
+			granted = nil
+		}
+		begin(1, 768*kib)
+		begin(2, 65*kib)
+		want(1)
+		for body := range int64(4) {
+			begin(10+body, 64*kib)
+		}
+		begin(20, 8*kib)
+		begin(21, 4*kib)
+		want(10, 11, 12, 13)
+		begin(31, 100*kib)
+		begin(30, 100*kib)
+		give(76 * kib)
+		want(20, 21)
+		give((65 + 256 - 64) * kib)
+		want(2)
+		give(100 * kib)
+		want(30)
+		time.Sleep(4 * time.Second)
+		begin(40, 100*kib)
+		time.Sleep(2 * time.Second) // for which the last one did not wait
+		give(100 * kib)
+		want(40)
 	})
 }
 

@@ -16,6 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
@@ -35,6 +37,8 @@ type buffered struct {
 	log      *lockedBuffer
 	options  receiver.DispatcherOptions
 	webhooks map[string]routes.Delivery
+	total    int64 // bytes of the buffer
+	now      func() time.Time
 
 	handler http.Handler
 	journal *journal.Journal
@@ -46,15 +50,21 @@ type sinks struct {
 	mu       sync.Mutex
 	accepted []string
 	attempts map[string]int
+	ids      map[string][]string // of each event, by attempt
+	last     sink.Payload
 	answer   func(host, event string, attempt int) error
 	changed  chan struct{}
 }
 
-func (s *sinks) Post(ctx context.Context, target sink.Target, payload sink.Payload) error {
+func (s *sinks) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
 	host, _, _ := strings.Cut(strings.TrimPrefix(target.URI, "http://"), ".")
 	event := host + " " + strings.TrimPrefix(payload.Header.Get("Ce-Type"), "com.mandrill.message.") + " " + payload.Header.Get("Ce-Subject")
 	s.mu.Lock()
 	s.attempts[event]++
+	if s.ids == nil {
+		s.ids = map[string][]string{}
+	}
+	s.ids[event], s.last = append(s.ids[event], payload.Header.Get("Ce-Id")), payload
 	attempt, answer := s.attempts[event], s.answer
 	s.mu.Unlock()
 	var err error
@@ -111,7 +121,7 @@ func newBuffered(t *testing.T, change ...func(*buffered)) *buffered {
 	t.Helper()
 	b := &buffered{
 		t: t, dir: t.TempDir(), sinks: &sinks{attempts: map[string]int{}, changed: make(chan struct{})},
-		log: &lockedBuffer{}, webhooks: map[string]routes.Delivery{"a": {BackoffDelay: "PT0.02S"}},
+		log: &lockedBuffer{}, total: journal.MinBytes, webhooks: map[string]routes.Delivery{"a": {BackoffDelay: "PT0.02S"}},
 	}
 	for _, each := range change {
 		each(b)
@@ -150,19 +160,19 @@ func (b *buffered) start() {
 	logger := slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	b.routes = &receiver.Routes{Logger: logger, Metrics: b.metrics}
 	b.load()
-	limits, err := journal.Divide(journal.MinBytes, 0)
+	limits, err := journal.Divide(b.total, 0)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.journal = journal.New(journal.Options{
-		Engine: &journal.Embedded{Dir: b.dir, Limits: limits, Logger: logger}, Limits: limits, Logger: logger, Metrics: journal.NewMetrics(b.registry),
+		Engine: &journal.Embedded{Dir: b.dir, Limits: limits, Logger: logger}, Limits: limits, Logger: logger, Metrics: journal.NewMetrics(b.registry), Now: b.now,
 	})
 	sender := sink.NewSender(sink.Options{Poster: b.sinks, Metrics: b.metrics.Sinks})
 	options := b.options
 	options.Routes, options.Sender, options.Metrics, options.Logger = b.routes, sender, b.metrics, logger
 	dispatcher := receiver.NewDispatcher(options)
 	b.registry.MustRegister(dispatcher)
-	b.handler = receiver.NewHandler(receiver.Options{Routes: b.routes, Sender: sender, Metrics: b.metrics, Logger: logger, Buffer: b.journal})
+	b.handler = receiver.NewHandler(receiver.Options{Routes: b.routes, Sender: sender, Metrics: b.metrics, Logger: logger, Buffer: b.journal, Tracer: b.options.Tracer})
 	running, stopJournal := context.WithCancel(context.Background())
 	dispatching, stopDispatcher := context.WithCancel(context.Background())
 	var group sync.WaitGroup
@@ -208,6 +218,12 @@ func (b *buffered) status(webhook string, events ...string) int {
 		name, id, _ := strings.Cut(event, " ")
 		batch = append(batch, fmt.Appendf(nil, `{"event":%q,"_id":%q,"s3ntinel":1}`, name, id))
 	}
+	return b.raw(webhook, batch...)
+}
+
+// raw posts events byte for byte.
+func (b *buffered) raw(webhook string, batch ...[]byte) int {
+	b.t.Helper()
 	request, err := mandrilltest.NewRequest(b.t.Context(), hookURL(webhook), hookURL(webhook), signingKey, mandrilltest.Batch(batch...))
 	if err != nil {
 		b.t.Fatal(err)
@@ -549,6 +565,31 @@ func (b *buffered) orphans() (count int) {
 		b.t.Error(err)
 	}
 	return count
+}
+
+// The spans of events are of the trace of their batch, though they are sent later, by another process if need be.
+func TestBufferedTraces(t *testing.T) {
+	t.Parallel()
+	spans := tracetest.NewInMemoryExporter()
+	b := newBuffered(t, func(b *buffered) { b.options.Tracer = sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)) })
+	b.sinks.set(down("a"))
+	b.post("a", "send 1")
+	b.sinks.until(t, "an attempt", func(_ []string, attempts map[string]int) bool { return len(attempts) > 0 })
+	b.stop()
+	b.sinks.set(nil)
+	b.start()
+	b.sinks.expect(t, "a send 1")
+	b.stop()
+	outcomes := map[string]string{}
+	for _, span := range spans.GetSpans() {
+		if span.SpanContext.TraceID() != spans.GetSpans()[0].SpanContext.TraceID() {
+			t.Errorf("the span %q is of another trace", span.Name)
+		}
+		outcomes[span.Name] += attributesOfSpan(span)["mandrill.outcome"] + " "
+	}
+	if got := outcomes["send com.mandrill.message.send"]; outcomes["receive batch"] != "accepted " || !strings.HasPrefix(got, "failed ") || !strings.HasSuffix(got, " accepted ") {
+		t.Errorf("got the outcomes %q", outcomes)
+	}
 }
 
 func TestBufferedExpiry(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 // deliver sends every event of a batch (Direct mode) and returns nil when the sink, or the dead letter sink, has
 // accepted all. Events of one message go out in order, others at the same time. Those that were delivered when the
 // batch came before are not sent again.
-func (h *Handler) deliver(ctx context.Context, route *Route, events []mandrill.Event) error {
-	parcels := h.parcels(ctx, route, events)
+func (h *Handler) deliver(ctx context.Context, route *Route, elements [][]byte) error {
+	parcels := h.parcels(ctx, route, elements)
 	if len(parcels) == 0 {
 		return nil
 	}
@@ -45,11 +45,11 @@ type parcel struct {
 }
 
 // parcels maps the events that are not remembered. Ids are given in the batch's order.
-func (h *Handler) parcels(ctx context.Context, route *Route, events []mandrill.Event) []parcel {
-	seen := make(map[string]int, len(events))
-	list := make([]parcel, 0, len(events))
-	for _, event := range events {
-		id := eventID(event.Raw, seen)
+func (h *Handler) parcels(ctx context.Context, route *Route, elements [][]byte) []parcel {
+	seen := make(map[string]int, len(elements))
+	list := make([]parcel, 0, len(elements))
+	for _, raw := range elements {
+		event, id := mandrill.ParseEvent(raw), eventID(raw, seen)
 		next := parcel{key: keyOf(route, id)}
 		_, next.label = typeOf(event)
 		if h.delivered.has(next.key) {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,9 +23,10 @@ import (
 type Work interface {
 	// Right ends when somebody else may have the right to deliver.
 	Right() context.Context
-	// Rest hands over what is left of batches, and Follow tells of the batches that wait and that come.
+	// Rest hands over what is left of batches. Follow tells of the batches that wait, says when all of them are known, and
+	// tells of those that come.
 	Rest(ctx context.Context, take func(*journal.Unit)) error
-	Follow(ctx context.Context, tell func(journal.Notice)) error
+	Follow(ctx context.Context, tell func(journal.Notice), known func()) error
 	// Take returns the first batch of a webhook at a place or after it, Load what is at a place.
 	Take(ctx context.Context, webhook string, from uint64) (*journal.Unit, error)
 	Load(ctx context.Context, place journal.Place) (*journal.Unit, error)
@@ -120,7 +122,7 @@ func (d *Dispatcher) Run(ctx context.Context, work Work) error {
 	if err := t.restore(ctx); err != nil {
 		return err
 	}
-	err = work.Follow(ctx, func(notice journal.Notice) { t.notice(ctx, notice) })
+	err = work.Follow(ctx, func(notice journal.Notice) { t.notice(ctx, notice) }, t.allKnown)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
@@ -139,6 +141,7 @@ type term struct {
 	work  Work
 	fail  context.CancelCauseFunc
 	group sync.WaitGroup // of lanes
+	known atomic.Bool    // all batches that were there at the beginning
 
 	mu      sync.Mutex // guards what follows
 	lanes   map[string]*lane
@@ -172,6 +175,16 @@ func (t *term) restore(ctx context.Context) error {
 // notice takes note of a batch.
 func (t *term) notice(ctx context.Context, notice journal.Notice) {
 	t.lane(ctx, notice.Webhook, func(l *lane) { l.notice(notice) })
+}
+
+// allKnown takes note that all batches are known that were there at the beginning.
+func (t *term) allKnown() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.known.Store(true)
+	for _, l := range t.lanes {
+		l.nudge()
+	}
 }
 
 // lane changes the lane of a webhook, which is begun if need be.

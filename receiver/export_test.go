@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 )
@@ -13,6 +14,28 @@ func Remember(size, n int) (has func(int) bool, count int) {
 		m.add(key(i))
 	}
 	return func(i int) bool { return m.has(key(i)) }, len(m.younger) + len(m.older)
+}
+
+// Bounds for tests that must see them kept.
+const (
+	FirstBuffer = firstBuffer
+	HTTP2Buffer = http2Buffer
+	ReadTimeout = readTimeout
+	ScarceGrace = scarceGrace
+	ScarceRate  = scarceRate
+)
+
+// InflightBytes is what the bodies of all requests have taken.
+func (h *Handler) InflightBytes() int64 {
+	h.inflight.mu.Lock()
+	defer h.inflight.mu.Unlock()
+	return h.inflight.size - h.inflight.free
+}
+
+// Shares is the memory for bodies of a largest size: take takes some for a body by its number, give gives some back.
+func Shares(size, largest int64) (take func(ctx context.Context, body, bytes int64) error, give func(int64)) {
+	b := newBudget(size, largest)
+	return b.take, b.give
 }
 
 // Outcomes are all that a request can have, for tests that must see every one.
@@ -29,3 +52,15 @@ func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	r = h.tracer.startBatch(r)
 	h.finish(r.Context(), w, &record{start: h.now()}, err)
 }
+
+// Allowance is for tests of its own.
+type Allowance struct{ *allowance }
+
+// NewAllowance returns one.
+func NewAllowance(size int64) Allowance { return Allowance{newAllowance(size)} }
+
+// Take, Try, Force and Give are those of an allowance.
+func (a Allowance) Take(ctx context.Context, bytes int64) error { return a.take(ctx, bytes) }
+func (a Allowance) Try(bytes int64) bool                        { return a.try(bytes) }
+func (a Allowance) Force(bytes int64)                           { a.force(bytes) }
+func (a Allowance) Give(bytes int64)                            { a.give(bytes) }

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
@@ -69,13 +70,13 @@ func NewHandler(options Options) *Handler {
 	if options.MaxInflightBytes == 0 {
 		options.MaxInflightBytes = DefaultMaxInflightBytes
 	}
-	h.inflight = newBudget(options.MaxInflightBytes)
 	if h.logger == nil {
 		h.logger = slog.Default()
 	}
 	if h.maxBodyBytes == 0 {
 		h.maxBodyBytes = DefaultMaxBodyBytes
 	}
+	h.inflight = newBudget(options.MaxInflightBytes, h.maxBodyBytes)
 	if h.now == nil {
 		h.now = time.Now
 	}
@@ -109,18 +110,18 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, entry *record) e
 		return err
 	}
 	h.tracer.linkSender(r)
-	events, err := split(form)
+	elements, err := split(form)
 	if err != nil {
 		return err
 	}
-	entry.events = len(events)
+	entry.events = len(elements)
 	if h.lacksBuffer(route) {
 		return errNoBuffer
 	}
 	if h.buffers(route) {
-		return h.keep(r.Context(), route, form, events)
+		return h.keep(r.Context(), route, form.Get(mandrill.EventsField), elements)
 	}
-	return h.deliver(r.Context(), route, events)
+	return h.deliver(r.Context(), route, elements)
 }
 
 // buffers tells whether a route's batches are kept before they are delivered.

@@ -52,7 +52,7 @@ func queueOf(unit *journal.Unit) queue {
 type held struct {
 	place    journal.Place
 	origin   uint64
-	received time.Time
+	received time.Time // or redriven
 	events   int
 	size     int64 // in memory
 	stored   int64
@@ -216,7 +216,7 @@ func (l *lane) next(route *Route) (*round, time.Duration) {
 		return nil, pause
 	}
 	next := &round{lane: l, route: route, units: due, fresh: fresh, memory: l.memory, done: make(chan struct{})}
-	if l.dull {
+	if l.dull || len(l.active) > 1 { // the one before the last takes long
 		next.memory = l.dullMemory
 	}
 	for _, unit := range due {
@@ -233,6 +233,9 @@ func (l *lane) mayTake() bool {
 	}
 	events := 0
 	for _, unit := range l.units {
+		if l.early(unit) { // it would wait for ever
+			return true
+		}
 		events += unit.events
 	}
 	return events < maxLeft
@@ -243,14 +246,14 @@ func (l *lane) due(now time.Time) (list []*held, wait time.Duration) {
 	wait = forever
 	var size int64
 	for _, unit := range l.units {
-		if unit.busy {
+		if unit.busy || l.early(unit) {
 			continue
 		}
 		if pause := unit.due.Sub(now); pause > 0 {
 			wait = min(wait, pause)
 			continue
 		}
-		if len(list) > 0 && (size+unit.size > roundBytes || l.dull) {
+		if len(list) > 0 && (size+unit.size > l.memory.share() || l.dull) {
 			break
 		}
 		list = append(list, unit)
@@ -289,8 +292,22 @@ func (l *lane) add(unit *held) {
 	})
 	l.units = slices.Insert(l.units, at, unit)
 	for key := range unit.keys {
-		l.owners[key] = append(l.owners[key], unit)
+		owners := l.owners[key]
+		at := len(owners)
+		for at > 0 && owners[at-1].origin > unit.origin { // what is left of a later batch was known before, after a restart
+			at--
+		}
+		l.owners[key] = slices.Insert(owners, at, unit)
 	}
+}
+
+// early tells whether batches from before a unit may not have been taken, so that it is not known whether it is its turn.
+// It is so after a restart, when remainders are known first.
+func (l *lane) early(unit *held) bool {
+	if !unit.place.Rest || l.cursor > unit.origin {
+		return false
+	}
+	return l.queue.units > 0 || !l.known.Load()
 }
 
 // replace puts what is left of a unit in its place: nothing, itself with fewer messages, or several.

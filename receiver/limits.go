@@ -15,17 +15,31 @@ const (
 	DefaultMaxInflightBytes = 256 << 20
 	// inflightWait is how long a body waits for others to be done before it is refused.
 	inflightWait = 5 * time.Second
+	// littleShare is what a body may want and be served before those that want more: a batch of common size.
+	littleShare = 64 << 10
 	// retryAfter is when a refused sender may try again, in seconds. Mandrill does so by itself, later.
 	retryAfter = "10"
 	// readHeaderTimeout and readTimeout end slow senders. Mandrill sends from one place with good lines.
 	readHeaderTimeout = 10 * time.Second
 	readTimeout       = 2 * time.Minute
+	// scarceGrace and scarceRate end them sooner while memory is scarce: what a body has been given must be full after
+	// the grace, and a second more for so many bytes. The grace is less than inflightWait, so that those who wait for
+	// memory outlast those who do not send, and more than a packet that is lost takes to be sent again. At the rate, the
+	// largest body comes within readTimeout.
+	scarceGrace = 3 * time.Second
+	scarceRate  = 1 << 20
+	// refusedGrace is for the rest of a body that is refused: who has sent it all can use the connection again.
+	refusedGrace = 5 * time.Second
 	// idleTimeout outlives the idle timeouts of common load balancers, which would reuse a closed connection.
 	idleTimeout = 3 * time.Minute
 	// maxHeaderBytes is far above what Mandrill and a proxy in front send.
 	maxHeaderBytes = 64 << 10
-	// firstBuffer is what a body is given to begin with: a batch of common size.
-	firstBuffer = 64 << 10
+	// http2Buffer is what a connection of HTTP/2 may have sent that no handler has read yet. It is beside the memory for
+	// bodies. Over 100 ms it allows 2.5 MB a second, by which the largest body comes within readTimeout.
+	http2Buffer = 256 << 10
+	// firstBuffer is what a body is given before anything of it has come. It is small, so that it takes tens of thousands
+	// of senders that send nothing to fill the memory for bodies. Then a body has up to four times what has come.
+	firstBuffer = 4 << 10
 	// directTimeout bounds a batch in Direct mode, so that a sink that hangs costs Mandrill one connection for
 	// that long and not for a thousand timeouts.
 	directTimeout = routes.MaxDirectTimeout
@@ -41,8 +55,10 @@ const (
 	DefaultOrphanRetention = 24 * time.Hour
 	// DefaultMaxAge ends what a sink has not taken for days, before it fills the buffer for all.
 	DefaultMaxAge = 72 * time.Hour
-	// roundBytes and roundEvents are how much of a webhook is sent in one go: enough to keep a sink busy.
+	// roundBytes and roundEvents are how much of a webhook is sent in one go: enough to keep a sink busy. It is no more than
+	// one of so many shares of the memory either, so that sinks that hang leave some to others.
 	roundBytes  = 4 << 20
+	shares      = 8
 	roundEvents = 4000
 	// While a round takes longer than roundPatience another one is begun, up to maxRounds: an event that hangs does not
 	// hold up those of other messages.

@@ -44,10 +44,10 @@ func (r *round) run(ctx context.Context) error {
 	if err != nil || len(loads) == 0 || !r.await(ctx) {
 		return err
 	}
-	r.send(ctx, r.choose(loads))
+	r.send(ctx, r.choose(loads)) //nolint:contextcheck // spans go on from the batch's
 	settling, cancel := context.WithTimeout(r.work.Right(), settleTime)
 	defer cancel()
-	return r.settle(settling, loads)
+	return r.settle(settling, loads) //nolint:contextcheck // also what was begun before the end is written down
 }
 
 // await waits for its turn: until the rounds before it have ended, or take long. It lets another round get ready.
@@ -137,7 +137,7 @@ func (r *round) laden(loads []*load) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return size >= roundBytes || events >= roundEvents || r.dull && len(loads) > 0
+	return size >= r.memory.share() || events >= roundEvents || r.dull && len(loads) > 0
 }
 
 // reload reads a unit that waited. It returns nil when the unit is gone.
@@ -225,7 +225,7 @@ func open(unit *journal.Unit) (*load, error) {
 // hold makes of a unit what is in memory while it waits.
 func (d *Dispatcher) hold(one *load) *held {
 	h := &held{
-		place: one.unit.Place, origin: one.unit.Origin, received: one.unit.Received, events: len(one.entries), stored: one.unit.Stored,
+		place: one.unit.Place, origin: one.unit.Origin, received: one.unit.Begin(), events: len(one.entries), stored: one.unit.Stored,
 		keys: make(map[uint64]struct{}, len(one.entries)),
 	}
 	for i, entry := range one.entries {
@@ -289,7 +289,7 @@ func (r *round) giveUp(ctx context.Context) error {
 		dead := make([]journal.Dead, len(one.entries))
 		for i, entry := range one.entries {
 			_, label := typeOf(one.events[i])
-			dead[i] = journal.Dead{Entry: entry, Reason: journal.ReasonOrphaned}
+			dead[i] = journal.Dead{Entry: entry, Reason: journal.ReasonOrphaned, Type: letterType(one.events[i])}
 			r.metrics.events.WithLabelValues(label, "buried").Inc()
 		}
 		if err := r.bury(ctx, one.unit, dead); err != nil {
@@ -304,7 +304,7 @@ func (r *round) giveUp(ctx context.Context) error {
 }
 
 // send makes one attempt. What is on its way when the receiver is told to stop has some time.
-func (r *round) send(ctx context.Context, items []*sink.Item) {
+func (r *round) send(ctx context.Context, items []*sink.Item) { //nolint:contextcheck // see drainTime
 	if len(items) == 0 {
 		return
 	}

@@ -195,7 +195,7 @@ func TestSeveralDocuments(t *testing.T) {
 func TestNotReadyWithoutRoutes(t *testing.T) {
 	t.Parallel()
 	empty := &receiver.Routes{}
-	admin := receiver.AdminHandler(http.NotFoundHandler(), func(*http.Request) bool { return empty.Ready() })
+	admin := receiver.AdminHandler(http.NotFoundHandler(), func(context.Context) bool { return empty.Ready() })
 	for path, want := range map[string]int{"/readyz": http.StatusServiceUnavailable, "/healthz": http.StatusOK} {
 		response := httptest.NewRecorder()
 		admin.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))

@@ -54,15 +54,15 @@ func (r *round) judge(one *load) {
 			continue
 		}
 		after := r.after(entry, next, now)
-		outcome := ""
-		switch reason := r.reason(next, one.unit.Received, now); {
+		var outcome string
+		switch reason := r.reason(next, one.unit.Begin(), now); {
 		case next.State == sink.Accepted:
 			outcome = "accepted"
 		case next.State == sink.DeadLettered:
 			outcome = "dead letter"
 		case reason != "":
 			outcome = "buried"
-			one.dead = append(one.dead, journal.Dead{Entry: after, Reason: reason})
+			one.dead = append(one.dead, journal.Dead{Entry: after, Reason: reason, Type: letterType(one.events[i])})
 		default:
 			one.left = append(one.left, after)
 			one.changed = one.changed || after.Attempts != entry.Attempts || after.DeadLetterAttempts != entry.DeadLetterAttempts ||
@@ -91,7 +91,7 @@ func (r *round) after(entry journal.Entry, sent *parcel, now time.Time) journal.
 }
 
 // reason is why an event is given up; empty if it is not.
-func (r *round) reason(sent *parcel, received, now time.Time) string {
+func (r *round) reason(sent *parcel, begin, now time.Time) string {
 	most, hasDeadLetterSink := r.route.buffered.Retry.Max, r.route.buffered.DeadLetter != nil
 	switch {
 	case sent.State == sink.Refused && (!hasDeadLetterSink || sent.DeadLetterAttempts > most):
@@ -99,7 +99,7 @@ func (r *round) reason(sent *parcel, received, now time.Time) string {
 	case sent.State == sink.Exhausted && (!hasDeadLetterSink || sent.DeadLetterAttempts > most),
 		sent.State == sink.Pending && sent.Attempts > most:
 		return journal.ReasonExhausted
-	case !sent.Settled() && (sent.Err != nil || sent.DeadLetterErr != nil) && now.Sub(received) > r.maxAge:
+	case !sent.Settled() && (sent.Err != nil || sent.DeadLetterErr != nil) && now.Sub(begin) > r.maxAge:
 		return journal.ReasonExpired
 	}
 	return ""
@@ -118,7 +118,7 @@ func (r *round) write(ctx context.Context, one *load) error {
 			return err
 		}
 		r.logger.Info("Delivered a batch", "route", r.webhook, "events", len(one.entries), "buried", len(one.dead),
-			"age", r.now().Sub(one.unit.Received).Round(time.Millisecond).String())
+			"age", r.now().Sub(one.unit.Begin()).Round(time.Millisecond).String())
 		r.settled(one)
 	case one.changed || one.held.left != nil:
 		return r.putBack(ctx, one)

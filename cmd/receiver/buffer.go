@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,6 +30,8 @@ const (
 	bufferEmbedded = "embedded"
 	// volumePercent is how much of its volume the buffer may take when nothing else is said.
 	volumePercent = 80
+	// gcPercent keeps the memory that a backlog takes small. What is read of it is garbage soon.
+	gcPercent = 40
 )
 
 func (o *bufferOptions) add(flags *flag.FlagSet) {
@@ -67,6 +71,9 @@ type buffer struct {
 func (o *bufferOptions) open(dispatching receiver.DispatcherOptions, registry prometheus.Registerer, logger *slog.Logger) (*buffer, error) {
 	if o.kind == "" {
 		return nil, nil
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	total := o.maxBytes
 	if total == 0 {

@@ -11,7 +11,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
@@ -47,6 +46,8 @@ type options struct {
 	maxBodyBytes          int64
 	sinkConcurrency       int
 	buffer                bufferOptions
+	adminPath             string
+	admin                 *adminSocket // nil: none
 	logLevel              slog.Level
 }
 
@@ -78,6 +79,7 @@ func parseFlags(args []string, getenv func(string) string) (options, error) {
 	flags.Int64Var(&o.maxBodyBytes, "max-body-bytes", receiver.DefaultMaxBodyBytes, "largest body of a request; inbound mail with attachments is large")
 	flags.Int64Var(&o.maxInflightBytes, "max-inflight-bytes", receiver.DefaultMaxInflightBytes, "memory for the bodies of all requests together; what finds no room within 5 s is answered with 503")
 	o.buffer.add(flags)
+	flags.StringVar(&o.adminPath, "admin-socket", "", "path of the Unix socket at which receiver dead-letters reaches this receiver; default: "+adminSocketName+" in --buffer-dir, and none without")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; default: $KUBECONFIG, or the pod's own account")
 	if err := flags.Parse(args); err != nil {
@@ -110,6 +112,10 @@ func parseFlags(args []string, getenv func(string) string) (options, error) {
 	if err := o.buffer.check(); err != nil {
 		return o, err
 	}
+	var err error
+	if o.admin, err = newAdminSocket(o.adminPath, o.buffer); err != nil {
+		return o, err
+	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
@@ -135,6 +141,9 @@ func (o *options) addToken(text string) error {
 func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	if len(args) > 0 && args[0] == "check" {
 		return check(args[1:], getenv, stdout)
+	}
+	if len(args) > 0 && args[0] == "dead-letters" {
+		return deadLetters(ctx, args[1:], stdout)
 	}
 	o, err := parseFlags(args, getenv)
 	if err != nil {
@@ -184,8 +193,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err != nil {
 		return fmt.Errorf("--metrics-listen: %w", err)
 	}
-	ready := func(r *http.Request) bool {
-		return ctx.Err() == nil && loaded.Ready() && (kept == nil || kept.journal.Available(r.Context()))
+	ready := func(asked context.Context) bool {
+		return ctx.Err() == nil && loaded.Ready() && (kept == nil || kept.journal.Available(asked))
 	}
 	webhooks := &receiver.Server{Listener: listener, Handler: handler, Logger: logger, TLS: certificate, Delay: o.shutdownDelay}
 	admin := &receiver.Server{Listener: adminListener, Handler: receiver.AdminHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ready), Logger: logger}
@@ -194,7 +203,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		func(ctx context.Context) error { return watchRoutes(ctx, o, loaded, logger) },
 	}
 	if kept != nil {
-		parts = append(parts, kept.run)
+		parts = append(parts, kept.run, o.admin.serve(kept.journal, logger))
 	}
 	if hinter != nil {
 		parts = append(parts, func(ctx context.Context) error { hinter.Run(ctx); return nil })

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -166,7 +167,7 @@ func (r *Reconciler) address(ctx context.Context, namespace string, ref v1alpha1
 	object.SetGroupVersionKind(gv.WithKind(ref.Kind))
 	watched := r.sinks.ensure(ctx, object.GroupVersionKind()) // before it is read, so that no change is missed
 	err = r.Client.Get(ctx, key, object)
-	if meta.IsNoMatchError(err) {
+	if meta.IsNoMatchError(err) || isGone(err) {
 		return destination{}, controllers.Waiting(v1alpha1.ReasonSinkNotFound, sinkRetry,
 			fmt.Errorf("the cluster has no kind %s in %s: install it, or correct the reference", ref.Kind, ref.APIVersion))
 	}
@@ -183,6 +184,11 @@ func (r *Reconciler) address(ctx context.Context, namespace string, ref v1alpha1
 	found, err := addressOf(object)
 	found.watched = watched
 	return found, err
+}
+
+// isGone tells whether the API server no longer serves a kind that the client still knows.
+func isGone(err error) bool {
+	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
 func sinkNotFound(kind string, key types.NamespacedName) error {

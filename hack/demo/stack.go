@@ -15,7 +15,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-const namespace = "mandrill-operator-system"
+const (
+	namespace = "mandrill-operator-system"
+	// bufferBytes is far more than a demo needs.
+	bufferBytes = "1073741824"
+)
 
 // start brings up the control plane, the emulated Mandrill, the receiver and the operator. The stack it returns
 // must be stopped, also after an error.
@@ -69,7 +73,8 @@ func (s *stack) startPrograms(ctx context.Context, consumerURL string) error {
 		s.program(nil, "mandrill-emulator", "--listen", mandrillAddress, "--api-key", apiKey, "--batch-interval", "2s", "--retry-interval", "5s", "--valid-mx"),
 		// There is no pod network here: the Service's name leads to the consumer by way of a proxy.
 		s.program([]string{"HTTP_PROXY=" + consumerURL, "http_proxy=" + consumerURL, "NO_PROXY=", "no_proxy="}, "receiver", "--listen", receiverAddress, "--metrics-listen", "127.0.0.1:0",
-			"--operator-url", "http://"+hintsAddress, "--routes-secret", namespace+"/mandrill-receiver-routes", "--kubeconfig", filepath.Join(s.folder, "mandrill-receiver"), "--log-level", "warn"),
+			"--operator-url", "http://"+hintsAddress, "--routes-secret", namespace+"/mandrill-receiver-routes", "--kubeconfig", filepath.Join(s.folder, "mandrill-receiver"), "--log-level", "warn",
+			"--buffer", "embedded", "--buffer-dir", filepath.Join(s.folder, "buffer"), "--buffer-max-bytes", bufferBytes),
 		s.program(nil, "operator", "--public-url", "http://"+receiverAddress+"/mandrill", "--mandrill-api-url", s.mandrillURL+"/api/1.0",
 			"--kubeconfig", filepath.Join(s.folder, "mandrill-operator"), "--metrics-listen", "0", "--health-listen", "0", "--hints-listen", hintsAddress, "--log-level", "warn", "--resync-interval", "2s"),
 		waitFor(ctx, s.mandrillURL+"/emulator/"), waitFor(ctx, "http://"+receiverAddress),

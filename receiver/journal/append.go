@@ -142,15 +142,24 @@ func (s *session) publish(ctx context.Context, msg *nats.Msg) (seq uint64, dupli
 	return ack.Sequence, ack.Duplicate, nil
 }
 
-// pack makes messages of entries: one if they fit, else several, and with events that do not fit into one as objects.
+// pack makes messages of entries: one if they fit, else several, and with events that do not fit into one as objects. The
+// event of a unit that is an object stays that object.
 func (s *session) pack(ctx context.Context, subject string, unit *Unit, entries []Entry) ([]*nats.Msg, error) {
 	var parts []*nats.Msg
 	for _, group := range grouped(entries, s.maxMessage) {
 		part := *unit
 		part.Events, part.Size, part.large = len(group), 0, ""
-		if raw := group[0].Raw; len(group) == 1 && sizeOf(group[0]) > s.maxMessage {
-			part.large = unit.Batch + "-" + group[0].ID
-			if part.large != unit.large { // it is there already
+		if size := sizeOf(group[0]); len(group) == 1 && size > s.maxMessage {
+			if unit.large == "" && size <= 2*s.maxMessage { // it may fit, as in a batch that did
+				msg, err := packed(subject, part, group)
+				if err == nil && len(msg.Data) <= s.maxMessage {
+					parts = append(parts, msg)
+					continue
+				}
+			}
+			raw := group[0].Raw
+			if part.large = unit.large; part.large == "" {
+				part.large = unit.Batch + "-" + group[0].ID
 				if err := s.putLarge(ctx, part.large, raw); err != nil {
 					return nil, err
 				}
@@ -159,13 +168,21 @@ func (s *session) pack(ctx context.Context, subject string, unit *Unit, entries 
 			group = []Entry{group[0]}
 			group[0].Raw = nil
 		}
-		data, err := encodeEntries(group)
+		msg, err := packed(subject, part, group)
 		if err != nil {
 			return nil, err
 		}
-		parts = append(parts, message(subject, formEntries, &part, len(data), s2.Encode(nil, data)))
+		parts = append(parts, msg)
 	}
 	return parts, nil
+}
+
+func packed(subject string, part Unit, group []Entry) (*nats.Msg, error) {
+	data, err := encodeEntries(group)
+	if err != nil {
+		return nil, err
+	}
+	return message(subject, formEntries, &part, len(data), s2.Encode(nil, data)), nil
 }
 
 // sizeOf is what an entry takes in a message at most.

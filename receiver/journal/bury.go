@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,16 +19,22 @@ const (
 	ReasonOrphaned  = "orphaned"  // its webhook is gone
 )
 
+// Reasons are all of them.
+var Reasons = []string{ReasonRefused, ReasonExhausted, ReasonExpired, ReasonOrphaned}
+
 // Dead is an event that is given up, and why.
 type Dead struct {
 	Entry
 	Reason string
+	Type   string // of the event, of a kilobyte at most; for those who look
 }
 
-// Bury keeps events as dead letters. When there is no room the oldest go.
+// Bury keeps events as dead letters. When there is no room the oldest go. What was buried before, which may be seen again
+// after a crash, is not buried twice; a dead letter that was delivered anew is of another batch (see [Journal.Redrive]).
 func (w *Work) Bury(ctx context.Context, unit *Unit, dead []Dead) error {
 	subject := w.journal.subject(kindDead, token(unit.Webhook))
 	for _, letter := range dead {
+		letter.Due = time.Time{}
 		parts, err := w.pack(ctx, subject, unit, []Entry{letter.Entry})
 		if err != nil {
 			return err
@@ -35,6 +43,10 @@ func (w *Work) Bury(ctx context.Context, unit *Unit, dead []Dead) error {
 		msg.Header.Set(nats.MsgIdHdr, unit.Batch+"/"+letter.ID)
 		msg.Header.Set(headerReason, letter.Reason)
 		msg.Header.Set(headerBuried, millis(w.journal.now()))
+		msg.Header.Set(headerEvent, letter.ID)
+		msg.Header.Set(headerType, letter.Type)
+		msg.Header.Set(headerStatus, strconv.Itoa(letter.Status))
+		msg.Header.Set(headerAttempts, strconv.Itoa(letter.Attempts))
 		if err := w.makeRoom(ctx, func() error { _, _, err := w.publish(ctx, msg); return err }); err != nil {
 			return fmt.Errorf("keeping a dead letter: %w", err)
 		}
@@ -59,22 +71,27 @@ func (w *Work) makeRoom(ctx context.Context, store func() error) error {
 		if getErr != nil {
 			return fmt.Errorf("looking for the oldest: %w", getErr)
 		}
-		if err := w.removeDead(ctx, oldest.Sequence, oldest.Header); err != nil {
+		removed, err := w.removeDead(ctx, oldest.Sequence, oldest.Header)
+		if err != nil {
 			return err
 		}
-		w.journal.metrics.evicted.Inc()
+		if removed {
+			w.journal.metrics.evicted.Inc()
+		}
 	}
 }
 
-// removeDead takes a dead letter away.
-func (s *session) removeDead(ctx context.Context, seq uint64, header nats.Header) error {
-	if err := s.dead.DeleteMsg(ctx, seq); err != nil && !isGone(err) {
-		return fmt.Errorf("removing a dead letter: %w", err)
+// removeDead takes a dead letter away, and tells whether it was still there.
+func (s *session) removeDead(ctx context.Context, seq uint64, header nats.Header) (removed bool, err error) {
+	err = s.dead.DeleteMsg(ctx, seq)
+	if err != nil && !isGone(err) {
+		return false, fmt.Errorf("removing a dead letter: %w", err)
 	}
+	removed = err == nil
 	if large := header.Get(headerLarge); large != "" {
 		if err := s.large.Delete(ctx, large); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
-			return fmt.Errorf("removing a large event: %w", err)
+			return removed, fmt.Errorf("removing a large event: %w", err)
 		}
 	}
-	return nil
+	return removed, nil
 }

@@ -1,7 +1,42 @@
 package journal
 
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
 // FaultsOf is what is wrong with a stream.
 var FaultsOf = faultsOf
 
 // Redact takes addresses out of a text.
 var Redact = redact
+
+// WithoutRemoval runs do while dead letters cannot be removed, as if the process had crashed before.
+func WithoutRemoval(j *Journal, do func()) {
+	s := j.current.Load()
+	broken := *s
+	broken.dead = unremovable{s.dead}
+	j.current.Store(&broken)
+	defer j.current.Store(s)
+	do()
+}
+
+type unremovable struct{ jetstream.Stream }
+
+func (unremovable) DeleteMsg(context.Context, uint64) error { return errors.New("crashed") }
+
+// Objects are the large events that are kept, each with what is another one when it is written again.
+func Objects(t *testing.T, j *Journal) (names []string) {
+	t.Helper()
+	list, err := j.current.Load().large.List(t.Context())
+	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+		t.Fatal(err)
+	}
+	for _, object := range list {
+		names = append(names, object.Name+" "+object.NUID)
+	}
+	return names
+}

@@ -85,6 +85,7 @@ type Journal struct {
 
 	current atomic.Pointer[session] // nil: not available
 	broken  chan *session           // those that failed
+	unread  atomic.Pointer[session] // in which something cannot be read
 	mu      sync.Mutex
 	opened  chan struct{} // closed while it is available
 }
@@ -103,7 +104,6 @@ type session struct {
 	maxMessage int
 	timeout    time.Duration // of a request
 	leaseTime  time.Duration
-	unread     atomic.Bool
 	life       context.Context //nolint:containedctx // it is how others learn of the end
 }
 
@@ -206,7 +206,7 @@ func (j *Journal) watch(ctx context.Context, s *session) error {
 			if failed != s {
 				continue
 			}
-			if s.unread.Load() {
+			if j.unread.Load() == s {
 				return errUnread
 			}
 			if err := j.revive(ctx, s); err != nil {
@@ -254,7 +254,7 @@ func (j *Journal) fail(s *session) {
 
 // condemn has a session ended in which something cannot be read.
 func (j *Journal) condemn(s *session) {
-	s.unread.Store(true)
+	j.unread.Store(s)
 	j.fail(s)
 }
 

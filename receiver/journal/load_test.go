@@ -170,7 +170,7 @@ func (l *ledger) term(ctx context.Context, name string, w *journal.Work) error {
 		if err != nil {
 			cancel(err)
 		}
-	})
+	}, func() {})
 	return errors.Join(err, context.Cause(ctx))
 }
 

@@ -30,6 +30,11 @@ const (
 	headerParent   = "Mandrill-Parent"   // of a remainder: what it takes the place of
 	headerReason   = "Mandrill-Reason"   // of a dead letter
 	headerBuried   = "Mandrill-Buried"   // of a dead letter: milliseconds since 1970
+	headerEvent    = "Mandrill-Event"    // of a dead letter: the event's id
+	headerType     = "Mandrill-Type"     // of a dead letter: the event's type
+	headerStatus   = "Mandrill-Status"   // of a dead letter: of the sink's last answer
+	headerAttempts = "Mandrill-Attempts" // of a dead letter
+	headerRedriven = "Mandrill-Redriven" // of what was a dead letter: milliseconds since 1970
 )
 
 const (
@@ -152,6 +157,7 @@ type Unit struct {
 	Webhook  string
 	Batch    string // identity
 	Received time.Time
+	Redriven time.Time // when it was a dead letter and delivery began anew; zero: never
 	Trace    string
 	Value    []byte  // an array of JSON, or
 	Entries  []Entry // what is left of one
@@ -163,11 +169,19 @@ type Unit struct {
 	large  string // name of the object that has the data
 }
 
+// Begin is when its age begins: a dead letter that is delivered anew is given all the time that there is.
+func (u *Unit) Begin() time.Time {
+	if u.Redriven.IsZero() {
+		return u.Received
+	}
+	return u.Redriven
+}
+
 // Notice tells of a batch that waits.
 type Notice struct {
 	Seq      uint64
 	Webhook  string
-	Received time.Time
+	Received time.Time // or redriven
 	Events   int
 	Size     int64 // in memory
 	Stored   int64 // on disk
@@ -195,6 +209,9 @@ func message(subject, form string, unit *Unit, size int, compressed []byte) *nat
 	if unit.large != "" {
 		msg.Header.Set(headerLarge, unit.large)
 	}
+	if !unit.Redriven.IsZero() {
+		msg.Header.Set(headerRedriven, millis(unit.Redriven))
+	}
 	msg.Data = compressed
 	msg.Header.Set(headerSum, checksum(msg.Data))
 	return msg
@@ -206,10 +223,13 @@ func unitOf(place Place, header nats.Header, stored int) (*Unit, error) {
 		Place: place, Origin: place.Seq, Webhook: header.Get(headerWebhook), Batch: header.Get(headerBatch),
 		Trace: header.Get(headerTrace), Stored: int64(stored), large: header.Get(headerLarge),
 	}
-	var errs [5]error
+	var errs [6]error
 	unit.Received, errs[0] = parseMillis(header.Get(headerReceived))
 	unit.Events, errs[1] = strconv.Atoi(header.Get(headerEvents))
 	unit.Size, errs[4] = strconv.ParseInt(header.Get(headerSize), 10, 64)
+	if redriven := header.Get(headerRedriven); redriven != "" {
+		unit.Redriven, errs[5] = parseMillis(redriven)
+	}
 	if place.Rest {
 		unit.Origin, errs[2] = strconv.ParseUint(header.Get(headerOrigin), 10, 64)
 		unit.parent, errs[3] = parsePlace(header.Get(headerParent))

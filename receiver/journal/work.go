@@ -83,9 +83,18 @@ const (
 	followExpiry    = 5 * followHeartbeat
 )
 
-// Follow tells of each batch that waits, and of each that comes, in order, until the context ends or that is not possible
-// any more.
-func (w *Work) Follow(ctx context.Context, tell func(Notice)) error {
+// Follow tells of each batch that waits, says when all are known, and tells of each that comes, in order, until the context
+// ends or that is not possible any more.
+func (w *Work) Follow(ctx context.Context, tell func(Notice), known func()) error {
+	info, err := w.batches.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("asking for the state of a stream: %w", err)
+	}
+	last := info.State.LastSeq
+	if info.State.Msgs == 0 {
+		known()
+		known = func() {}
+	}
 	consumer, err := w.batches.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{HeadersOnly: true})
 	if err != nil {
 		return fmt.Errorf("following the batches: %w", err)
@@ -98,7 +107,7 @@ func (w *Work) Follow(ctx context.Context, tell func(Notice)) error {
 	for {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to end
 		}
 		if err != nil {
 			return fmt.Errorf("following the batches: %w", err)
@@ -114,9 +123,13 @@ func (w *Work) Follow(ctx context.Context, tell func(Notice)) error {
 			if err := w.lose(ctx, place, err); err != nil {
 				return err
 			}
-			continue
+		} else {
+			tell(Notice{Seq: place.Seq, Webhook: unit.Webhook, Received: unit.Begin(), Events: unit.Events, Size: unit.Size, Stored: unit.Stored})
 		}
-		tell(Notice{Seq: place.Seq, Webhook: unit.Webhook, Received: unit.Received, Events: unit.Events, Size: unit.Size, Stored: unit.Stored})
+		if place.Seq >= last || metadata.NumPending == 0 {
+			known()
+			known = func() {}
+		}
 	}
 }
 
@@ -244,6 +257,9 @@ func (w *Work) PutBack(ctx context.Context, unit *Unit, left []Entry) ([]*Unit, 
 	rest := *unit
 	rest.Value, rest.parent = nil, unit.Place
 	parts, err := w.pack(ctx, subject, &rest, left)
+	if isFull(err) {
+		return nil, fmt.Errorf("%w: %w", ErrFull, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -262,3 +262,57 @@ func TestQueueOfTheImpatient(t *testing.T) {
 		}
 	})
 }
+
+// Who has all time is told how long nothing would be sent, instead of waiting; and a trial is no attempt.
+func TestPauseOfASink(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		network := &fake{}
+		sender := sink.NewSender(sink.Options{Poster: network})
+		delivery := to("sink")
+		expect := func(what string, want time.Duration) {
+			t.Helper()
+			if got := sender.Pause(delivery.Target); got != want {
+				t.Errorf("%s: a pause of %s, want %s", what, got, want)
+			}
+		}
+		expect("a sink that nothing is known of", 0)
+		expect("it is no trial", 0)
+		network.set(status(500))
+		items := many(20)
+		sender.Pass(t.Context(), delivery, items)
+		attempts := 0
+		for _, item := range items {
+			attempts += item.Attempts
+		}
+		if attempts < 10 || attempts > 20 {
+			t.Errorf("%d attempts before the circuit was open", attempts)
+		}
+		expect("an open circuit", time.Second)
+		time.Sleep(time.Second)
+		expect("who may try", 0)
+		expect("who comes after", time.Second)
+		sender.Pass(t.Context(), delivery, items)
+		after := 0
+		for _, item := range items {
+			after += item.Attempts
+		}
+		if after != attempts {
+			t.Errorf("%d attempts, and a trial is none", after-attempts)
+		}
+		expect("twice as long", 2*time.Second)
+		time.Sleep(2 * time.Second)
+		network.set(nil)
+		sender.Pass(t.Context(), delivery, items)
+		expect("it works again", 0)
+		network.set(func(string, string) error { return &sink.Error{Status: 503, After: 7 * time.Second} })
+		sender.Pass(t.Context(), delivery, many(1))
+		begin := time.Now()
+		one := many(1)
+		sender.Pass(t.Context(), delivery, one)
+		if took := time.Since(begin); took > 0 || one[0].Attempts != 0 || delivery.Pause(one[0]) != 7*time.Second {
+			t.Errorf("waited for %s with %d attempts, the pause is %s", took, one[0].Attempts, delivery.Pause(one[0]))
+		}
+		expect("what the sink asks", 7*time.Second)
+	})
+}

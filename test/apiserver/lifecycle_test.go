@@ -340,6 +340,7 @@ func TestLifecycle(t *testing.T) {
 	})
 
 	t.Run("a kind of sink that is installed late", func(t *testing.T) { i.testLateKind(t) })
+	t.Run("a kind of dead letter sink that is installed late", func(t *testing.T) { i.testLateDeadLetterKind(t) })
 
 	t.Run("changes made at Mandrill", func(t *testing.T) {
 		webhook := i.create(t, true, nil)

@@ -16,6 +16,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
 func read(t *testing.T, path string) string {
@@ -52,6 +53,8 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	registered := &collectors{}
 	receiver.NewMetrics(registered)
+	journal.NewMetrics(registered)
+	registered.MustRegister(receiver.NewDispatcher(receiver.DispatcherOptions{}))
 	mandrillwebhook.New(mandrillwebhook.Options{Metrics: mandrillwebhook.NewMetrics(registered)})
 	var want []string
 	for _, collector := range registered.list {

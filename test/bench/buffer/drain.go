@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -41,6 +40,8 @@ func newConsumer(ctx context.Context, want int) (*consumer, error) {
 	return c, nil
 }
 
+func (c *consumer) url() string { return "http://" + c.listener.Addr().String() }
+
 func (c *consumer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	w.WriteHeader(http.StatusAccepted)
@@ -57,12 +58,12 @@ type receiving struct {
 	logger  *slog.Logger
 }
 
-func newReceiving(to *consumer, delivery routes.Delivery) (*receiving, error) {
+func newReceiving(uri string, delivery routes.Delivery) (*receiving, error) {
 	r := &receiving{metrics: receiver.NewMetrics(prometheus.NewRegistry()), logger: slog.New(slog.DiscardHandler)}
 	r.routes = &receiver.Routes{Logger: r.logger, Metrics: r.metrics}
 	r.sender = sink.NewSender(sink.Options{Metrics: r.metrics.Sinks})
 	data, err := (&routes.Document{Routes: []routes.Route{{
-		Name: "bench", URL: hookURL, Keys: []string{hookKey}, Source: "/bench", Sink: routes.Sink{URI: "http://" + to.listener.Addr().String()}, Delivery: delivery,
+		Name: "bench", URL: hookURL, Keys: []string{hookKey}, Source: "/bench", Sink: routes.Sink{URI: uri}, Delivery: delivery,
 	}}}).Encode()
 	if err != nil {
 		return nil, err
@@ -100,7 +101,7 @@ func directly(ctx context.Context, batches []journal.Batch) (time.Duration, erro
 		return 0, err
 	}
 	defer to.server.Close() //nolint:errcheck // nothing depends on it
-	r, err := newReceiving(to, routes.Delivery{Mode: routes.ModeDirect})
+	r, err := newReceiving(to.url(), routes.Delivery{Mode: routes.ModeDirect})
 	if err != nil {
 		return 0, err
 	}
@@ -110,12 +111,7 @@ func directly(ctx context.Context, batches []journal.Batch) (time.Duration, erro
 		if err != nil {
 			return err
 		}
-		response := httptest.NewRecorder()
-		handler.ServeHTTP(response, request)
-		if response.Code != http.StatusOK {
-			return fmt.Errorf("a batch was answered with %d", response.Code)
-		}
-		return nil
+		return answered(handler, request)
 	})
 }
 
@@ -125,11 +121,11 @@ func fromBacklog(ctx context.Context, dir string, batches []journal.Batch) (time
 		return 0, err
 	}
 	defer to.server.Close() //nolint:errcheck // nothing depends on it
-	r, err := newReceiving(to, routes.Delivery{})
+	r, err := newReceiving(to.url(), routes.Delivery{})
 	if err != nil {
 		return 0, err
 	}
-	j, _, stop, err := opened(ctx, dir, 8<<30)
+	j, _, stop, err := opened(ctx, dir, bufferBytes)
 	if err != nil {
 		return 0, err
 	}

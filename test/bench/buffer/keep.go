@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"sync"
@@ -14,6 +16,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
@@ -40,7 +45,7 @@ func opened(ctx context.Context, dir string, total int64) (j *journal.Journal, e
 
 // ack compares how long it takes until a batch is on disk with a bare write and fsync of the same bytes, in turns.
 func ack(ctx context.Context, o options) ([]row, error) {
-	j, _, stop, err := opened(ctx, filepath.Join(o.dir, "ack"), 8<<30)
+	j, _, stop, err := opened(ctx, filepath.Join(o.dir, "ack"), bufferBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -99,12 +104,12 @@ func each(batches []journal.Batch, do func(journal.Batch) error) (time.Duration,
 // ingest compares how many events a second are kept with what the engine stores of the same batches when it is given
 // them as they are, with the same settings.
 func ingest(ctx context.Context, o options) ([]row, error) {
-	make := newMaker(2)
+	maker := newMaker(2)
 	batches := []journal.Batch{}
 	for range o.batches {
-		batches = append(batches, kept(make.events(batchEvents)))
+		batches = append(batches, kept(maker.events(batchEvents)))
 	}
-	j, _, stop, err := opened(ctx, filepath.Join(o.dir, "ingest"), 8<<30)
+	j, _, stop, err := opened(ctx, filepath.Join(o.dir, "ingest"), bufferBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +117,11 @@ func ingest(ctx context.Context, o options) ([]row, error) {
 	if err := errors.Join(err, stop()); err != nil {
 		return nil, err
 	}
-	limits, err := journal.Divide(8<<30, 0)
+	whole, err := received(ctx, filepath.Join(o.dir, "received"), batches)
+	if err != nil {
+		return nil, err
+	}
+	limits, err := journal.Divide(bufferBytes, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +139,40 @@ func ingest(ctx context.Context, o options) ([]row, error) {
 		{fmt.Sprintf("Kept, %d batches at a time", inflight), fmt.Sprintf("%.0f events/s", rate(events, ours))},
 		{"The engine's own limit with the same batches", fmt.Sprintf("%.0f events/s", rate(events, theirs))},
 		{"Ratio (aim: at least 0.6)", ratio(rate(events, ours), rate(events, theirs))},
+		{"The same as requests: with forms, signatures and splitting", fmt.Sprintf("%.0f events/s", rate(events, whole))},
+		{"Ratio", ratio(rate(events, whole), rate(events, theirs))},
 	}, nil
+}
+
+// received gives batches to a receiver as Mandrill does, but for the network.
+func received(ctx context.Context, dir string, batches []journal.Batch) (time.Duration, error) {
+	r, err := newReceiving("http://127.0.0.1:1", routes.Delivery{})
+	if err != nil {
+		return 0, err
+	}
+	j, _, stop, err := opened(ctx, dir, bufferBytes)
+	if err != nil {
+		return 0, err
+	}
+	defer stop() //nolint:errcheck // nothing depends on it
+	handler := receiver.NewHandler(receiver.Options{Routes: r.routes, Sender: r.sender, Metrics: r.metrics, Logger: r.logger, Buffer: j})
+	requests := make(map[*byte]*http.Request, len(batches))
+	for _, batch := range batches {
+		if requests[&batch.Value[0]], err = mandrilltest.NewRequest(ctx, hookURL, hookURL, hookKey, batch.Value); err != nil {
+			return 0, err
+		}
+	}
+	return each(batches, func(batch journal.Batch) error { return answered(handler, requests[&batch.Value[0]]) })
+}
+
+// answered gives a request to a receiver, which must answer 200.
+func answered(handler http.Handler, request *http.Request) error {
+	response := httptest.NewRecorder()
+	handler.ServeHTTP(response, request)
+	if response.Code != http.StatusOK {
+		return fmt.Errorf("a batch was answered with %d", response.Code)
+	}
+	return nil
 }
 
 // stored gives batches to the engine as they are.

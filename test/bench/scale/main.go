@@ -89,8 +89,6 @@ func parseFlags(args []string) (options, error) {
 	return o, nil
 }
 
-func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
-
 // run prints what was measured also when something failed after it.
 func run(ctx context.Context, o options) (err error) {
 	folder, err := os.MkdirTemp("", "mandrill-operator-bench-")

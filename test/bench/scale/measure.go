@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
 )
 
 const (
@@ -73,8 +74,8 @@ func (b *bench) create(ctx context.Context) error {
 		return err
 	}
 	// With the workers' first idle moment the start is over and does not count.
-	err := awaitMetrics(ctx, b.operatorMetrics, "the operator's start", b.deadline, func(m metrics) bool {
-		return strings.Contains(string(m), "controller_runtime_active_workers") && m.idle()
+	err := harness.AwaitMetrics(ctx, b.operatorMetrics, "the operator's start", b.deadline, func(m harness.Metrics) bool {
+		return strings.Contains(string(m), "controller_runtime_active_workers") && idle(m)
 	})
 	if err != nil {
 		return err
@@ -101,7 +102,7 @@ func (b *bench) create(ctx context.Context) error {
 
 // createUpTo creates objects as fast as the API server takes them, and returns how long it took until all were Ready.
 func (b *bench) createUpTo(ctx context.Context, count int) (time.Duration, error) {
-	say("creating objects, up to %d", count)
+	harness.Say("creating objects, up to %d", count)
 	started := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(creators + 1)
@@ -156,24 +157,24 @@ func (b *bench) routes(ctx context.Context) error {
 
 // usage reports what the programs have done and used since they were started.
 func (b *bench) usage(ctx context.Context, step string) error {
-	done, err := scrape(ctx, b.operatorMetrics)
+	done, err := harness.Scrape(ctx, b.operatorMetrics)
 	if err != nil {
 		return err
 	}
-	requests := int(done.sum("rest_client_requests_total"))
-	b.table.add(step+": reconciles, and requests to the API server", "%d, %d", done.reconciled(), requests)
+	requests := int(done.Sum("rest_client_requests_total"))
+	b.table.add(step+": reconciles, and requests to the API server", "%d, %d", reconciled(done), requests)
 	var cpu, memory []string
-	for _, p := range []*program{b.operator, b.receiver} {
-		used, err := p.cpu()
+	for _, p := range []*harness.Program{b.operator, b.receiver} {
+		used, err := p.CPU()
 		if err != nil {
 			return err
 		}
-		peak, err := p.peakMemory()
+		peak, err := p.PeakMemory()
 		if err != nil {
 			return err
 		}
-		cpu = append(cpu, p.name+" "+seconds(used))
-		memory = append(memory, p.name+" "+mebibytes(peak))
+		cpu = append(cpu, p.Name+" "+seconds(used))
+		memory = append(memory, p.Name+" "+mebibytes(peak))
 	}
 	b.table.add(step+": CPU time", "%s", strings.Join(cpu, ", "))
 	b.table.add(step+": peak memory", "%s", strings.Join(memory, ", "))
@@ -183,19 +184,19 @@ func (b *bench) usage(ctx context.Context, step string) error {
 // restart starts both programs anew: the receiver, until it has all routes; then the operator, until it has looked at
 // all objects again. All are Ready as they were, so that it is the metrics that tell.
 func (b *bench) restart(ctx context.Context) error {
-	say("restarting")
-	if err := b.operator.stop(); err != nil {
+	harness.Say("restarting")
+	if err := b.operator.Stop(); err != nil {
 		return err
 	}
-	if err := b.receiver.stop(); err != nil {
+	if err := b.receiver.Stop(); err != nil {
 		return err
 	}
 	started := time.Now()
 	if err := b.startReceiver(); err != nil {
 		return err
 	}
-	err := awaitMetrics(ctx, b.receiverMetrics, "the receiver having all routes", b.deadline, func(m metrics) bool {
-		return int(m.sum("mandrill_receiver_routes")) >= b.created
+	err := harness.AwaitMetrics(ctx, b.receiverMetrics, "the receiver having all routes", b.deadline, func(m harness.Metrics) bool {
+		return int(m.Sum("mandrill_receiver_routes")) >= b.created
 	})
 	if err != nil {
 		return err
@@ -218,14 +219,14 @@ func (b *bench) startOperatorAnew(ctx context.Context, args ...string) error {
 	if err := b.startOperator(args...); err != nil {
 		return err
 	}
-	return awaitMetrics(ctx, b.operatorMetrics, "reconciling all objects", b.deadline, func(m metrics) bool {
-		return m.reconciled() >= b.created && m.idle()
+	return harness.AwaitMetrics(ctx, b.operatorMetrics, "reconciling all objects", b.deadline, func(m harness.Metrics) bool {
+		return reconciled(m) >= b.created && idle(m)
 	})
 }
 
 // change changes some objects, which changes their webhooks at Mandrill.
 func (b *bench) change(ctx context.Context) error {
-	say("changing %d objects", b.samples)
+	harness.Say("changing %d objects", b.samples)
 	var took []time.Duration
 	for i := range b.samples {
 		object := b.object(i * b.objects / b.samples) // from all over them
@@ -245,7 +246,7 @@ func (b *bench) change(ctx context.Context) error {
 
 // add adds some objects.
 func (b *bench) add(ctx context.Context) error {
-	say("adding %d objects", b.samples)
+	harness.Say("adding %d objects", b.samples)
 	var took []time.Duration
 	for range b.samples {
 		object := b.object(b.created)
@@ -265,7 +266,7 @@ func (b *bench) add(ctx context.Context) error {
 
 // rest lets the operator rest, with a short interval so that there is something to see.
 func (b *bench) rest(ctx context.Context) error {
-	if err := b.operator.stop(); err != nil {
+	if err := b.operator.Stop(); err != nil {
 		return err
 	}
 	before := b.calls.snapshot()
@@ -273,9 +274,9 @@ func (b *bench) rest(ctx context.Context) error {
 		return err
 	}
 	window := idleIntervals * b.resync
-	say("letting the operator rest for %s", window)
+	harness.Say("letting the operator rest for %s", window)
 	began, quiet := b.calls.snapshot(), time.Now()
-	cpu, err := b.operator.cpu()
+	cpu, err := b.operator.CPU()
 	if err != nil {
 		return err
 	}
@@ -284,7 +285,7 @@ func (b *bench) rest(ctx context.Context) error {
 		return context.Cause(ctx)
 	case <-time.After(window): // what is measured, not waited for
 	}
-	used, err := b.operator.cpu()
+	used, err := b.operator.CPU()
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
 )
 
 const (
@@ -45,13 +46,13 @@ type stack struct {
 	mandrillURL                      string
 	receiverAddress, receiverMetrics string
 	operatorMetrics                  string
-	receiver, operator               *program
+	receiver, operator               *harness.Program
 }
 
 // start brings up everything but the operator and the receiver. The stack must be stopped, also after an error.
 func start(ctx context.Context, died context.CancelCauseFunc, folder string, o options) (*stack, error) {
 	s := &stack{folder: folder, logLevel: o.logLevel, died: died}
-	say("starting an API server and etcd")
+	harness.Say("starting an API server and etcd")
 	s.environment = &envtest.Environment{CRDDirectoryPaths: []string{"config/crd"}, ErrorIfCRDPathMissing: true}
 	config, err := s.environment.Start()
 	if err != nil {
@@ -83,7 +84,7 @@ func start(ctx context.Context, died context.CancelCauseFunc, folder string, o o
 		}
 	}
 	for _, address := range []*string{&s.receiverAddress, &s.receiverMetrics, &s.operatorMetrics} {
-		if *address, err = freeAddress(ctx); err != nil {
+		if *address, err = harness.FreeAddress(ctx); err != nil {
 			return s, err
 		}
 	}
@@ -92,7 +93,7 @@ func start(ctx context.Context, died context.CancelCauseFunc, folder string, o o
 
 // stop ends what was started, last first.
 func (s *stack) stop() error {
-	errs := []error{s.operator.stop(), s.receiver.stop()}
+	errs := []error{s.operator.Stop(), s.receiver.Stop()}
 	if s.watcher != nil {
 		s.watcher.stop()
 	}
@@ -189,25 +190,17 @@ func (s *stack) startMandrill(ctx context.Context, accounts int) error {
 }
 
 func (s *stack) startReceiver() (err error) {
-	s.receiver, err = startProgram(s.died, "receiver", "--listen", s.receiverAddress, "--metrics-listen", s.receiverMetrics,
+	s.receiver, err = harness.Start(s.died, "receiver", "--listen", s.receiverAddress, "--metrics-listen", s.receiverMetrics,
 		"--routes-secret", systemNamespace+"/"+routesSecret, "--kubeconfig", filepath.Join(s.folder, "mandrill-receiver"), "--log-level", s.logLevel)
 	return err
 }
 
 // startOperator starts the operator with its defaults, but for what the arguments say.
 func (s *stack) startOperator(args ...string) (err error) {
-	s.operator, err = startProgram(s.died, "operator", append([]string{
+	s.operator, err = harness.Start(s.died, "operator", append([]string{
 		"--public-url", "http://" + s.receiverAddress + "/mandrill", "--mandrill-api-url", s.mandrillURL,
 		"--kubeconfig", filepath.Join(s.folder, "mandrill-operator"), "--metrics-listen", s.operatorMetrics, "--health-listen", "0",
 		"--log-level", s.logLevel,
 	}, args...)...)
 	return err
-}
-
-func freeAddress(ctx context.Context) (string, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("finding a free port: %w", err)
-	}
-	return listener.Addr().String(), listener.Close()
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
 )
 
 // table is a table of results in Markdown.
@@ -13,7 +15,7 @@ type table struct{ rows [][2]string }
 // add appends a row, and shows it at once to whoever waits for the table.
 func (t *table) add(measure, format string, args ...any) {
 	value := fmt.Sprintf(format, args...)
-	say("%s: %s", measure, value)
+	harness.Say("%s: %s", measure, value)
 	t.rows = append(t.rows, [2]string{measure, value})
 }
 

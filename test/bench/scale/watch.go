@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
 )
 
 // progressInterval is how often a long wait says how far it is.
@@ -108,7 +109,7 @@ func (w *watcher) await(ctx context.Context, limit time.Duration, holds func() b
 		case <-timeout:
 			return fmt.Errorf("not everything became Ready in %s: %s", limit, w.summary())
 		case <-progress.C:
-			say("%s", w.summary())
+			harness.Say("%s", w.summary())
 		case <-changed:
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package harness
 
 import (
 	"context"
@@ -17,10 +17,11 @@ const (
 	scrapeTimeout  = 10 * time.Second
 )
 
-// metrics is what a program's /metrics says, in the text format.
-type metrics string
+// Metrics is what a program's /metrics says, in the text format.
+type Metrics string
 
-func scrape(ctx context.Context, address string) (metrics, error) {
+// Scrape asks a program for its metrics.
+func Scrape(ctx context.Context, address string) (Metrics, error) {
 	ctx, cancel := context.WithTimeout(ctx, scrapeTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
@@ -38,11 +39,11 @@ func scrape(ctx context.Context, address string) (metrics, error) {
 	if response.StatusCode != http.StatusOK {
 		return "", fmt.Errorf("asking for metrics: status %d", response.StatusCode)
 	}
-	return metrics(body), nil
+	return Metrics(body), nil
 }
 
-// sum adds up the series of a metric that have all the labels, each such as `result="success"`.
-func (m metrics) sum(name string, labels ...string) float64 {
+// Sum adds up the series of a metric that have all the labels, each such as `result="success"`.
+func (m Metrics) Sum(name string, labels ...string) float64 {
 	var total float64
 series:
 	for line := range strings.Lines(string(m)) {
@@ -63,26 +64,13 @@ series:
 	return total
 }
 
-// reconciled is how many reconciles have succeeded.
-func (m metrics) reconciled() int {
-	controller := `controller="mandrillwebhook"`
-	return int(m.sum("controller_runtime_reconcile_total", controller, `result="success"`) +
-		m.sum("controller_runtime_reconcile_total", controller, `result="requeue_after"`))
-}
-
-// idle tells whether nothing is being reconciled, or about to be.
-func (m metrics) idle() bool {
-	return m.sum("workqueue_depth", `name="mandrillwebhook"`)+
-		m.sum("controller_runtime_active_workers", `controller="mandrillwebhook"`) == 0
-}
-
-// awaitMetrics asks for metrics until they say what is waited for. No answer is none yet.
-func awaitMetrics(ctx context.Context, address, what string, limit time.Duration, holds func(metrics) bool) error {
+// AwaitMetrics asks for metrics until they say what is waited for. No answer is none yet.
+func AwaitMetrics(ctx context.Context, address, what string, limit time.Duration, holds func(Metrics) bool) error {
 	timeout := time.After(limit)
 	ticker := time.NewTicker(scrapeInterval)
 	defer ticker.Stop()
 	for {
-		current, err := scrape(ctx, address)
+		current, err := Scrape(ctx, address)
 		if err == nil && holds(current) {
 			return nil
 		}

@@ -1,0 +1,284 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+// letters are the dead letters of a buffer, wherever that is.
+type letters interface {
+	List(ctx context.Context, filter journal.LetterFilter, after uint64) (receiver.LetterPage, error)
+	Show(ctx context.Context, seq uint64, w io.Writer) error
+	Redrive(ctx context.Context, request receiver.LetterRequest) (journal.Done, error)
+	Purge(ctx context.Context, request receiver.LetterRequest) (journal.Done, error)
+}
+
+const deadLettersUsage = `receiver dead-letters shows the events that were given up and are kept in the buffer, and has them delivered anew.
+
+  receiver dead-letters list    [--webhook NAME] [--reason REASON] [--output table|json]
+  receiver dead-letters show    SEQ
+  receiver dead-letters redrive SEQ... | --webhook NAME [--reason REASON] | --all [--reason REASON]
+  receiver dead-letters purge   SEQ... | --webhook NAME [--reason REASON] | --all [--reason REASON]
+
+It asks the receiver that runs on this machine, or in this container: give its --buffer-dir, or its --admin-socket.
+`
+
+// letterCommand is one of the subcommands.
+type letterCommand struct {
+	name        string
+	do          func(*letterCommand, context.Context, letters) error
+	takes       bool // it takes numbers
+	now         func() time.Time
+	stdout      io.Writer
+	socket, dir string
+	output      string
+	request     receiver.LetterRequest
+}
+
+// deadLetters runs receiver dead-letters.
+func deadLetters(ctx context.Context, args []string, stdout io.Writer) error {
+	commands := map[string]*letterCommand{
+		"list":    {do: (*letterCommand).list},
+		"show":    {do: (*letterCommand).show, takes: true},
+		"redrive": {do: (*letterCommand).redrive, takes: true},
+		"purge":   {do: (*letterCommand).purge, takes: true},
+	}
+	name := ""
+	if len(args) > 0 {
+		name = args[0]
+	}
+	if slices.Contains([]string{"-h", "-help", "--help", "help"}, name) {
+		_, err := io.WriteString(stdout, deadLettersUsage)
+		return err
+	}
+	command := commands[name]
+	if command == nil {
+		return errors.New("give one of list, show, redrive and purge after dead-letters; receiver dead-letters -h says more")
+	}
+	command.name, command.now, command.stdout = name, time.Now, stdout
+	if err := command.parse(args[1:]); err != nil {
+		return err
+	}
+	client, err := newSocketClient(command.socket)
+	if err != nil {
+		return err
+	}
+	return command.do(command, ctx, client)
+}
+
+// parse reads flags, and the numbers among and after them.
+func (c *letterCommand) parse(args []string) error {
+	flags := flag.NewFlagSet("receiver dead-letters "+c.name, flag.ContinueOnError)
+	flags.StringVar(&c.socket, "admin-socket", "", "the --admin-socket of the running receiver")
+	flags.StringVar(&c.dir, "buffer-dir", "", "instead: its --buffer-dir, where the socket is by default")
+	if c.name != "show" {
+		flags.StringVar(&c.request.Webhook, "webhook", "", "only those of this webhook, such as shop/a")
+		flags.StringVar(&c.request.Reason, "reason", "", "only those with this reason: "+strings.Join(journal.Reasons, ", "))
+	}
+	switch c.name {
+	case "list":
+		flags.StringVar(&c.output, "output", "table", "table or json")
+	case "redrive", "purge":
+		flags.BoolVar(&c.request.All, "all", false, "all that there are now")
+	}
+	for { // flags may come after numbers
+		if err := flags.Parse(args); err != nil {
+			return err
+		}
+		if flags.NArg() == 0 {
+			break
+		}
+		seq, err := strconv.ParseUint(flags.Arg(0), 10, 64)
+		if err != nil || !c.takes {
+			return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+		}
+		c.request.Seqs = append(c.request.Seqs, seq)
+		args = flags.Args()[1:]
+	}
+	return c.check()
+}
+
+func (c *letterCommand) check() error {
+	switch {
+	case c.socket == "" && c.dir == "":
+		return errors.New("give --buffer-dir DIR or --admin-socket PATH, as the running receiver has it")
+	case c.socket != "" && c.dir != "":
+		return errors.New("give --buffer-dir or --admin-socket, not both")
+	case c.name == "show" && len(c.request.Seqs) != 1:
+		return errors.New("give the number of one dead letter, as list shows it")
+	case c.name == "list" && c.output != "table" && c.output != "json":
+		return errors.New("--output must be table or json")
+	case c.request.Reason != "" && !slices.Contains(journal.Reasons, c.request.Reason):
+		return errors.New("--reason must be one of " + strings.Join(journal.Reasons, ", "))
+	}
+	if c.socket == "" {
+		c.socket = filepath.Join(c.dir, adminSocketName)
+	}
+	if c.name != "redrive" && c.name != "purge" {
+		return nil
+	}
+	seqs, webhook, all := len(c.request.Seqs) > 0, c.request.Webhook != "", c.request.All
+	switch {
+	case !seqs && !webhook && !all:
+		return fmt.Errorf("nothing is selected: write receiver dead-letters %s 17 18, with numbers that list shows, or --webhook shop/a, or --all", c.name)
+	case seqs && (webhook || all || c.request.Reason != ""), webhook && all:
+		return errors.New("give numbers, --webhook or --all, and only one of these; --reason goes with the latter two")
+	}
+	return nil
+}
+
+// list prints page by page.
+func (c *letterCommand) list(ctx context.Context, client letters) error {
+	write, end := c.table()
+	if c.output == "json" {
+		write, end = c.array()
+	}
+	filter := journal.LetterFilter{Webhook: c.request.Webhook, Reason: c.request.Reason}
+	for after := uint64(0); ; {
+		page, err := client.List(ctx, filter, after)
+		if err == nil {
+			err = write(page.DeadLetters)
+		}
+		if err != nil {
+			return err
+		}
+		if after = page.Next; after == 0 {
+			return end()
+		}
+	}
+}
+
+// table returns what prints pages of a table, which tells of errors, and its end.
+func (c *letterCommand) table() (write func([]journal.Letter) error, end func() error) {
+	out := tabwriter.NewWriter(c.stdout, 0, 0, 3, ' ', 0)
+	lines := 0
+	write = func(page []journal.Letter) error {
+		if lines == 0 && len(page) > 0 {
+			_, _ = fmt.Fprintln(out, "SEQ\tBURIED\tWEBHOOK\tTYPE\tREASON\tSTATUS\tATTEMPTS\tID")
+		}
+		lines += len(page)
+		for _, letter := range page {
+			status := "-"
+			if letter.Status != 0 {
+				status = strconv.Itoa(letter.Status)
+			}
+			_, _ = fmt.Fprintf(out, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", letter.Seq, age(c.now().Sub(letter.Buried)), letter.Webhook,
+				cmp.Or(letter.Type, "-"), letter.Reason, status, letter.Attempts, letter.ID)
+		}
+		return out.Flush()
+	}
+	end = func() (err error) {
+		if lines == 0 {
+			_, err = io.WriteString(c.stdout, "no dead letters\n")
+		}
+		return err
+	}
+	return write, end
+}
+
+// array returns what prints pages of a JSON array, and its end.
+func (c *letterCommand) array() (write func([]journal.Letter) error, end func() error) {
+	before := "[\n  "
+	write = func(page []journal.Letter) error {
+		for _, letter := range page {
+			data, err := json.Marshal(letter)
+			if err != nil {
+				return fmt.Errorf("encoding a dead letter: %w", err)
+			}
+			if _, err := fmt.Fprintf(c.stdout, "%s%s", before, data); err != nil {
+				return err
+			}
+			before = ",\n  "
+		}
+		return nil
+	}
+	end = func() error {
+		text := "\n]\n"
+		if before == "[\n  " {
+			text = "[]\n"
+		}
+		_, err := io.WriteString(c.stdout, text)
+		return err
+	}
+	return write, end
+}
+
+// age is a time in its largest unit, as kubectl shows it.
+func age(d time.Duration) string {
+	switch d = max(d, 0); {
+	case d < 2*time.Minute:
+		return strconv.Itoa(int(d.Seconds())) + "s"
+	case d < 2*time.Hour:
+		return strconv.Itoa(int(d.Minutes())) + "m"
+	case d < 48*time.Hour:
+		return strconv.Itoa(int(d.Hours())) + "h"
+	}
+	return strconv.Itoa(int(d.Hours()/24)) + "d"
+}
+
+func (c *letterCommand) show(ctx context.Context, client letters) error {
+	return client.Show(ctx, c.request.Seqs[0], c.stdout)
+}
+
+func (c *letterCommand) redrive(ctx context.Context, client letters) error {
+	return c.work(ctx, "redrove", client.Redrive)
+}
+
+func (c *letterCommand) purge(ctx context.Context, client letters) error {
+	return c.work(ctx, "purged", client.Purge)
+}
+
+// seqsAtOnce keeps requests short.
+const seqsAtOnce = 100
+
+// work does something with what is selected, as often as it takes, and prints how much was done, also after an error.
+func (c *letterCommand) work(ctx context.Context, verb string, do func(context.Context, receiver.LetterRequest) (journal.Done, error)) (err error) {
+	var total journal.Done
+	step := func(request receiver.LetterRequest) (journal.Done, error) {
+		done, err := do(ctx, request)
+		total.Count += done.Count
+		total.Missing, total.Damaged = append(total.Missing, done.Missing...), append(total.Damaged, done.Damaged...)
+		return done, err
+	}
+	if len(c.request.Seqs) > 0 {
+		for seqs := range slices.Chunk(c.request.Seqs, seqsAtOnce) {
+			if _, err = step(receiver.LetterRequest{Seqs: seqs}); err != nil {
+				break
+			}
+		}
+	} else {
+		var done journal.Done
+		for request := c.request; err == nil; request.After, request.UpTo = done.Next, done.UpTo {
+			if done, err = step(request); done.Next == 0 {
+				break
+			}
+		}
+	}
+	what := "dead letters"
+	if total.Count == 1 {
+		what = "dead letter"
+	}
+	_, printErr := fmt.Fprintf(c.stdout, "%s %d %s\n", verb, total.Count, what)
+	errs := []error{err, printErr}
+	if len(total.Missing) > 0 {
+		errs = append(errs, receiver.NoLetterError{Seqs: total.Missing})
+	}
+	if len(total.Damaged) > 0 {
+		errs = append(errs, fmt.Errorf("these cannot be read and were left, purge removes them: %s", strings.Trim(fmt.Sprint(total.Damaged), "[]")))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,321 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+// graveyard has dead letters in memory, of which it hands over two at a time.
+type graveyard struct {
+	letters []journal.Letter
+	full    bool
+}
+
+func (g *graveyard) Letters(_ context.Context, filter journal.LetterFilter, after uint64, _ int) (page []journal.Letter, next uint64, err error) {
+	for _, letter := range g.letters {
+		if letter.Seq <= after || filter.Webhook != "" && filter.Webhook != letter.Webhook || filter.Reason != "" && filter.Reason != letter.Reason {
+			continue
+		}
+		if len(page) == 2 {
+			return page, page[1].Seq, nil
+		}
+		page = append(page, letter)
+	}
+	return page, 0, nil
+}
+
+func (g *graveyard) Letter(_ context.Context, seq uint64) (journal.Letter, journal.Entry, error) {
+	for _, letter := range g.letters {
+		if letter.Seq == seq {
+			return letter, journal.Entry{Raw: []byte(`{"event": "send"}`), Answer: "no"}, nil
+		}
+	}
+	return journal.Letter{}, journal.Entry{}, journal.ErrNone
+}
+
+func (g *graveyard) Redrive(ctx context.Context, selection journal.Selection) (journal.Done, error) {
+	done, err := g.Purge(ctx, selection)
+	return done, err
+}
+
+func (g *graveyard) Purge(ctx context.Context, selection journal.Selection) (done journal.Done, err error) {
+	seqs := selection.Seqs
+	if len(seqs) == 0 {
+		page, next, _ := g.Letters(ctx, selection.Filter, selection.After, 2)
+		for _, letter := range page {
+			seqs = append(seqs, letter.Seq)
+		}
+		done.Next, done.UpTo = next, 9
+	}
+	for _, seq := range seqs {
+		switch {
+		case g.full && done.Count == 1:
+			return done, journal.ErrFull
+		case seq == 6:
+			done.Damaged = append(done.Damaged, seq)
+			continue
+		}
+		before := len(g.letters)
+		if g.letters = slices.DeleteFunc(g.letters, func(letter journal.Letter) bool { return letter.Seq == seq }); len(g.letters) == before {
+			done.Missing = append(done.Missing, seq)
+			continue
+		}
+		done.Count++
+	}
+	return done, nil
+}
+
+func newGraveyard() *graveyard {
+	buried := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	return &graveyard{letters: []journal.Letter{
+		{Seq: 3, Webhook: "shop/a", Type: "com.mandrill.message.send", ID: "11", Reason: "refused", Status: 400, Attempts: 1, Buried: buried, Received: buried},
+		{Seq: 4, Webhook: "shop/bb", Type: "com.mandrill.inbound", ID: "22", Reason: "exhausted", Attempts: 12, Buried: buried.Add(71 * time.Hour), Received: buried},
+		{Seq: 5, Webhook: "shop/a", ID: "33", Reason: "refused", Status: 422, Attempts: 1, Buried: buried.Add(72 * time.Hour), Received: buried},
+	}}
+}
+
+// serveLetters serves them at a socket.
+func serveLetters(t *testing.T, g *graveyard) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "admin.sock")
+	listener, err := listening(t, socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: receiver.DeadLettersHandler(g, slog.New(slog.DiscardHandler))}}
+	server.Start()
+	t.Cleanup(server.Close)
+	return socket
+}
+
+const jsonList = `[
+  {"seq":3,"webhook":"shop/a","type":"com.mandrill.message.send","id":"11","reason":"refused","status":400,"attempts":1,"received":"2026-01-02T03:04:05Z","buried":"2026-01-02T03:04:05Z"},
+  {"seq":5,"webhook":"shop/a","id":"33","reason":"refused","status":422,"attempts":1,"received":"2026-01-02T03:04:05Z","buried":"2026-01-05T03:04:05Z"}
+]
+`
+
+const shown = `{
+  "seq": 3,
+  "webhook": "shop/a",
+  "type": "com.mandrill.message.send",
+  "id": "11",
+  "reason": "refused",
+  "status": 400,
+  "attempts": 1,
+  "received": "2026-01-02T03:04:05Z",
+  "buried": "2026-01-02T03:04:05Z",
+  "answer": "no",
+  "size": 17,
+  "data": {"event": "send"}
+}
+`
+
+func TestDeadLetters(t *testing.T) {
+	t.Parallel()
+	for args, test := range map[string]struct {
+		full      bool
+		want, err string
+		left      int
+	}{
+		"list --output json --webhook shop/a":       {want: jsonList, left: 3},
+		"list --output=json --reason orphaned":      {want: "[]\n", left: 3},
+		"list --webhook shop/c":                     {want: "no dead letters\n", left: 3},
+		"show 3":                                    {want: shown, left: 3},
+		"show 9":                                    {err: "there is no dead letter 9", left: 3},
+		"redrive 3 5":                               {want: "redrove 2 dead letters\n", left: 1},
+		"redrive --all":                             {want: "redrove 3 dead letters\n"},
+		"redrive --all --reason exhausted":          {want: "redrove 1 dead letter\n", left: 2},
+		"redrive 3 8 9":                             {want: "redrove 1 dead letter\n", err: "there is no dead letter 8, 9;", left: 2},
+		"redrive 6 3":                               {want: "redrove 1 dead letter\n", err: "these cannot be read and were left, purge removes them: 6", left: 2},
+		"purge --webhook shop/a":                    {want: "purged 2 dead letters\n", left: 1},
+		"purge --webhook shop/c":                    {want: "purged 0 dead letters\n", left: 3},
+		"redrive --webhook shop/a --reason=refused": {full: true, want: "redrove 1 dead letter\n", err: journal.ErrFull.Error(), left: 2},
+	} {
+		g := newGraveyard()
+		g.full = test.full
+		var out bytes.Buffer
+		err := run(t.Context(), append(append([]string{"dead-letters"}, strings.Fields(args)...), "--admin-socket", serveLetters(t, g)), unset, &out)
+		if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+			t.Errorf("%s: got error %v, want one with %q", args, err, test.err)
+		}
+		if diff := cmp.Diff(test.want, out.String()); diff != "" || len(g.letters) != test.left {
+			t.Errorf("%s: %d are left, want %d (-want +got):\n%s", args, len(g.letters), test.left, diff)
+		}
+	}
+}
+
+const table = `SEQ   BURIED   WEBHOOK   TYPE                        REASON      STATUS   ATTEMPTS   ID
+3     3d       shop/a    com.mandrill.message.send   refused     400      1          11
+4     60m      shop/bb   com.mandrill.inbound        exhausted   -        12         22
+5   0s   shop/a   -   refused   422   1   33
+`
+
+// A page is printed before the next one is asked for, so its columns are its own.
+func TestDeadLettersTable(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	client, err := newSocketClient(serveLetters(t, newGraveyard()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := &letterCommand{stdout: &out, now: func() time.Time { return time.Date(2026, 1, 5, 3, 4, 5, 0, time.UTC) }}
+	if err := command.list(t.Context(), client); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(table, out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestAge(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0s", 119 * time.Second: "119s", 2 * time.Minute: "2m", 119 * time.Minute: "119m", 3 * time.Hour: "3h", 47 * time.Hour: "47h", 48 * time.Hour: "2d",
+	} {
+		if got := age(d); got != want {
+			t.Errorf("%v: got %s, want %s", d, got, want)
+		}
+	}
+}
+
+func TestDeadLettersRefuses(t *testing.T) {
+	t.Parallel()
+	missing := filepath.Join(t.TempDir(), "admin.sock")
+	for args, want := range map[string]string{
+		"":                                     "give one of list, show, redrive and purge after dead-letters",
+		"lost":                                 "give one of list, show, redrive and purge after dead-letters",
+		"list":                                 "give --buffer-dir DIR or --admin-socket PATH",
+		"list --admin-socket=x --buffer-dir=y": "give --buffer-dir or --admin-socket, not both",
+		"list 7 --admin-socket=x":              `unexpected argument "7"`,
+		"list --output=yaml --admin-socket=x":  "--output must be table or json",
+		"list --reason=bored --admin-socket=x": "--reason must be one of refused, exhausted, expired, orphaned",
+		"list --admin-socket=/" + strings.Repeat("x", 120): "the system allows 107",
+		"list --admin-socket=" + missing:                   "no receiver answers at " + missing,
+		"list --buffer-dir=" + filepath.Dir(missing):       "no receiver answers at " + missing,
+		"show --admin-socket=x":                            "give the number of one dead letter",
+		"show 1 2 --admin-socket=x":                        "give the number of one dead letter",
+		"show -- -1 --admin-socket=x":                      `unexpected argument "-1"`,
+		"redrive --admin-socket=x":                         "nothing is selected: write receiver dead-letters redrive 17 18, with numbers that list shows, or --webhook shop/a, or --all",
+		"purge --admin-socket=x":                           "nothing is selected: write receiver dead-letters purge 17 18",
+		"purge --reason=refused --admin-socket=x":          "nothing is selected",
+		"purge x --admin-socket=x":                         `unexpected argument "x"`,
+		"purge 1 --all --admin-socket=x":                   "only one of these",
+		"purge --webhook=a --all --admin-socket=x":         "only one of these",
+		"purge 1 --reason=refused --admin-socket=x":        "only one of these",
+		"purge 1 --admin-socket=" + missing:                "no receiver answers at " + missing,
+	} {
+		var out bytes.Buffer
+		err := run(t.Context(), append([]string{"dead-letters"}, strings.Fields(args)...), unset, &out)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got error %v, want one with %q", args, err, want)
+		}
+	}
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"dead-letters", "-h"}, unset, &out); err != nil || out.String() != deadLettersUsage {
+		t.Errorf("help: %v, %q", err, out.String())
+	}
+	if err := run(t.Context(), []string{"dead-letters", "purge", "-h"}, unset, io.Discard); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("help of a command: %v", err)
+	}
+}
+
+// The program itself: a sink that refuses, what list and show say of it, and delivery anew when the sink is repaired.
+func TestDeadLettersOfProcess(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	verdicts := make(chan int, 1)
+	verdicts <- http.StatusUnprocessableEntity
+	arrived := make(chan string, 10)
+	sink := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status := <-verdicts
+		verdicts <- status
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(status)
+		arrived <- fmt.Sprint(status, " ", r.Header.Get("Ce-Id"))
+	}))
+	t.Cleanup(sink.Close)
+	config := filepath.Join(folder, "routes.yaml")
+	write(t, config, `routes: [{name: shop/a, url: "https://hooks.example.com/a?s3ntinel", keys: [s3ntinel], source: /a, sink: {uri: "`+sink.URL+`/s3ntinel"}}]`)
+	p := start(t, nil, "--config", config, "--buffer=embedded", "--buffer-dir", folder, "--buffer-max-bytes=67108864")
+	address, _ := p.await(t, "Started")["listen"].(string)
+	p.await(t, "Serving the admin socket")
+	post := func() int {
+		request, err := mandrilltest.NewRequest(t.Context(), "http://"+address+"/a?s3ntinel", "https://hooks.example.com/a?s3ntinel", "s3ntinel", []byte(`[{"event":"send","_id":"s3ntinel"}]`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		return response.StatusCode
+	}
+	await(t, "an answer", func() bool { return post() == http.StatusOK }) // when the buffer is open
+	refused := <-arrived
+	command := func(args ...string) string {
+		t.Helper()
+		var out bytes.Buffer
+		if err := run(t.Context(), append(append([]string{"dead-letters"}, args...), "--buffer-dir", folder), unset, &out); err != nil {
+			t.Fatal(err)
+		}
+		return out.String()
+	}
+	await(t, "burial", func() bool { return command("list") != "no dead letters\n" })
+	list := command("list")
+	if id := strings.TrimPrefix(refused, "422 "); !strings.Contains(list, id) || strings.Contains(list, sentinel) {
+		t.Errorf("got the list\n%swant one with the id %s and no payload", list, id)
+	}
+	var letter struct{ Data map[string]string }
+	if err := json.Unmarshal([]byte(command("show", "1")), &letter); err != nil || letter.Data["_id"] != sentinel {
+		t.Errorf("%v: %+v", err, letter)
+	}
+	<-verdicts
+	verdicts <- http.StatusAccepted
+	if out := command("redrive", "--all"); out != "redrove 1 dead letter\n" {
+		t.Errorf("got %q", out)
+	}
+	if accepted := <-arrived; accepted != strings.Replace(refused, "422", "202", 1) {
+		t.Errorf("%q arrived after %q", accepted, refused)
+	}
+	if out := command("purge", "--all"); out != "purged 0 dead letters\n" {
+		t.Errorf("got %q", out)
+	}
+	p.stop(t)
+	if err := run(t.Context(), []string{"dead-letters", "list", "--buffer-dir", folder}, unset, io.Discard); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("the socket is still there: %v", err)
+	}
+	if log := p.logged(); strings.Contains(log, sentinel) {
+		t.Errorf("the log has a secret:\n%s", log)
+	}
+}
+
+// await waits until a condition holds that nothing tells of.
+func await(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for ticker := time.NewTicker(10 * time.Millisecond); !condition(); <-ticker.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not happen", what)
+		}
+	}
+}

@@ -1,0 +1,362 @@
+package receiver_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+// ask asks for dead letters as those do who administer the receiver, and returns the status.
+func (b *buffered) ask(method, path, body string, into any) int {
+	b.t.Helper()
+	handler := receiver.DeadLettersHandler(b.journal, slog.New(slog.NewJSONHandler(b.log, nil)))
+	response := httptest.NewRecorder()
+	handler.ServeHTTP(response, httptest.NewRequestWithContext(b.t.Context(), method, path, strings.NewReader(body)))
+	if response.Header().Get("Content-Type") == "application/json" && into != nil {
+		if err := json.Unmarshal(response.Body.Bytes(), into); err != nil {
+			b.t.Errorf("%s %s: %v", method, path, err)
+		}
+	}
+	return response.Code
+}
+
+// letters are the dead letters that there are.
+func (b *buffered) letters() []journal.Letter {
+	b.t.Helper()
+	var page receiver.LetterPage
+	if status := b.ask(http.MethodGet, "/dead-letters", "", &page); status != http.StatusOK || page.Next != 0 {
+		b.t.Fatalf("status %d, next %d", status, page.Next)
+	}
+	return page.DeadLetters
+}
+
+// buried waits until there are so many dead letters.
+func (b *buffered) buried(count int) (letters []journal.Letter) {
+	b.t.Helper()
+	eventually(b.t, fmt.Sprintf("burial of %d events", count), func() bool {
+		letters = b.letters()
+		return len(letters) == count
+	})
+	return letters
+}
+
+// redrive has dead letters delivered anew, and returns how many.
+func (b *buffered) redrive(body string) int {
+	b.t.Helper()
+	var answer receiver.LetterAnswer
+	if status := b.ask(http.MethodPost, "/dead-letters/redrive", body, &answer); status != http.StatusOK {
+		b.t.Fatalf("status %d: %s", status, answer.Error)
+	}
+	return answer.Count
+}
+
+func refuse(string, string, int) error {
+	return &sink.Error{Status: http.StatusUnprocessableEntity, Answer: "s3ntinel"}
+}
+
+// A dead letter is delivered anew as the same CloudEvent, and is a dead letter again as often as it is refused.
+func TestDeadLettersRoundTrip(t *testing.T) {
+	t.Parallel()
+	b := newBuffered(t)
+	b.sinks.set(refuse)
+	b.post("a", "send 1", "open 2")
+	before := b.buried(2)
+	slices.SortFunc(before, func(x, y journal.Letter) int { return strings.Compare(x.Type, y.Type) })
+	want := journal.Letter{
+		Seq: before[0].Seq, Webhook: "shop/a", Type: "com.mandrill.message.open", ID: b.sinks.ids["a open 2"][0], Reason: journal.ReasonRefused, Status: 422, Attempts: 1,
+		Received: before[0].Received, Buried: before[0].Buried,
+	}
+	if diff := cmp.Diff(want, before[0]); diff != "" || want.Received.IsZero() || want.Buried.Before(want.Received) {
+		t.Errorf("%s", diff)
+	}
+	for i := range 2 {
+		if n := b.redrive(`{"webhook":"shop/a"}`); n != 2 {
+			t.Fatalf("%d were redriven, want 2", n)
+		}
+		b.sinks.until(t, "another attempt", func(_ []string, attempts map[string]int) bool {
+			return attempts["a send 1"] == i+2 && attempts["a open 2"] == i+2
+		})
+		for _, letter := range b.buried(2) {
+			if letter.Seq <= before[1].Seq || letter.Attempts != 1 || letter.Redriven.IsZero() || !letter.Received.Equal(before[0].Received) {
+				t.Errorf("buried again: %+v", letter)
+			}
+		}
+	}
+	b.stop()
+	b.start()
+	b.buried(2)
+	b.sinks.set(nil)
+	if n := b.redrive(`{"all":true,"reason":"expired"}`); n != 0 {
+		t.Errorf("%d were redriven, and none had this reason", n)
+	}
+	if n := b.redrive(`{"all":true}`); n != 2 {
+		t.Errorf("%d were redriven, want 2", n)
+	}
+	b.sinks.expect(t, "a send 1", "a open 2")
+	b.empty()
+	if letters := b.letters(); len(letters) > 0 {
+		t.Errorf("%+v are still there", letters)
+	}
+	for event, ids := range b.sinks.ids {
+		if len(ids) < 4 || ids[0] == "" || len(slices.Compact(slices.Clone(ids))) != 1 {
+			t.Errorf("%s was sent with the ids %q, want one", event, ids)
+		}
+	}
+}
+
+// An event that was received long ago is given as much time as a new one.
+func TestRedrivenEventIsNotExpired(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	ahead := time.Duration(0)
+	b := newBuffered(t, func(b *buffered) {
+		b.options.Now = func() time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			return time.Now().Add(ahead)
+		}
+		b.now = b.options.Now
+	})
+	b.sinks.set(refuse)
+	b.post("a", "send 1")
+	b.buried(1)
+	mu.Lock()
+	ahead = 73 * time.Hour
+	mu.Unlock()
+	b.sinks.set(down("a"))
+	b.redrive(`{"seqs":[1]}`)
+	b.sinks.until(t, "three attempts more", func(_ []string, attempts map[string]int) bool { return attempts["a send 1"] >= 4 })
+	if age := b.value("mandrill_receiver_backlog_oldest_age_seconds"); age > 3600 {
+		t.Errorf("it counts as %v s old", age)
+	}
+	mu.Lock()
+	ahead = 146 * time.Hour
+	mu.Unlock()
+	if letter := b.buried(1)[0]; letter.Reason != journal.ReasonExpired {
+		t.Errorf("its time is over: %+v", letter)
+	}
+}
+
+// The events of a webhook that is gone wait for it, or are dead letters again.
+func TestRedriveOfWebhookThatIsGone(t *testing.T) {
+	t.Parallel()
+	b := newBuffered(t, func(b *buffered) { b.options.OrphanRetention = time.Millisecond })
+	b.sinks.set(refuse)
+	b.post("a", "send 1")
+	b.buried(1)
+	delivery := b.webhooks["a"]
+	delete(b.webhooks, "a")
+	b.load()
+	b.redrive(`{"all":true}`)
+	eventually(t, "burial", func() bool { return b.value("mandrill_receiver_buried_total", journal.ReasonOrphaned) == 1 })
+	if letter := b.buried(1)[0]; letter.Reason != journal.ReasonOrphaned || letter.Webhook != "shop/a" || letter.Type != "com.mandrill.message.send" {
+		t.Errorf("got %+v", letter)
+	}
+	b.webhooks["a"] = delivery
+	b.load()
+	b.sinks.set(nil)
+	b.redrive(`{"all":true}`)
+	b.sinks.expect(t, "a send 1")
+	b.empty()
+}
+
+// Two who redrive the same at the same time are both answered, and the event is delivered.
+func TestRedriveByTwo(t *testing.T) {
+	t.Parallel()
+	b := newBuffered(t)
+	b.sinks.set(refuse)
+	b.post("a", "send 1")
+	b.buried(1)
+	b.sinks.set(nil)
+	var group sync.WaitGroup
+	for range 2 {
+		group.Go(func() {
+			var answer receiver.LetterAnswer
+			status := b.ask(http.MethodPost, "/dead-letters/redrive", `{"seqs":[1]}`, &answer)
+			if status != http.StatusOK || answer.Error != "" || answer.Count+len(answer.Missing) != 1 {
+				t.Errorf("status %d, %+v", status, answer)
+			}
+		})
+	}
+	group.Wait()
+	b.sinks.until(t, "delivery", func(accepted []string, _ map[string]int) bool { return slices.Contains(accepted, "a send 1") })
+	b.empty()
+	if letters := b.letters(); len(letters) > 0 {
+		t.Errorf("%+v are still there", letters)
+	}
+}
+
+// When there are too many, the oldest go and are counted, and the newest stay.
+func TestDeadLettersEviction(t *testing.T) {
+	t.Parallel()
+	b := newBuffered(t)
+	b.sinks.set(refuse)
+	const events = 40
+	for i := range events {
+		b.raw("a", fmt.Appendf(nil, `{"event":"send","_id":"%d","s3ntinel":%q}`, i, noise(i, 256<<10)))
+		eventually(t, "burial", func() bool { return b.value("mandrill_receiver_buried_total") == float64(i+1) })
+	}
+	letters := b.letters()
+	evicted := int(b.value("mandrill_receiver_dead_letters_evicted_total"))
+	if evicted == 0 || len(letters)+evicted != events || letters[0].Seq != uint64(evicted+1) || letters[len(letters)-1].Seq != events {
+		t.Fatalf("%d were evicted, and %d are left", evicted, len(letters))
+	}
+	b.sinks.set(nil)
+	if n := b.redrive(`{"all":true}`); n != len(letters) {
+		t.Errorf("%d were redriven, want %d", n, len(letters))
+	}
+	var want []string
+	for i := evicted; i < events; i++ {
+		want = append(want, fmt.Sprintf("a send %d", i))
+	}
+	b.sinks.expect(t, want...)
+}
+
+// noise does not compress.
+func noise(seed, size int) string {
+	out := make([]byte, size)
+	state := uint64(seed + 7)
+	for i := range out {
+		state = state*6364136223846793005 + 1442695040888963407
+		out[i] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"[state>>58]
+	}
+	return string(out)
+}
+
+// A large event is shown and delivered anew byte for byte.
+func TestLargeDeadLetter(t *testing.T) {
+	t.Parallel()
+	b := newBuffered(t, func(b *buffered) { b.total = 512 << 20 })
+	b.sinks.set(refuse)
+	event := fmt.Appendf(nil, `{"event":"send", "_id":"1", "s3ntinel":"<%s>"}`, noise(1, 20<<20))
+	if status := b.raw("a", event); status != http.StatusOK {
+		t.Fatalf("status %d, want 200", status)
+	}
+	for range 2 {
+		letter := b.buried(1)[0]
+		var shown struct {
+			journal.Letter
+			Answer string
+			Size   int
+			Data   json.RawMessage
+		}
+		if status := b.ask(http.MethodGet, fmt.Sprintf("/dead-letters/%d", letter.Seq), "", &shown); status != http.StatusOK {
+			t.Fatalf("status %d, want 200", status)
+		}
+		if !bytes.Equal(shown.Data, event) || shown.Size != len(event) || shown.Answer != "s3ntinel" {
+			t.Errorf("it is shown as %d bytes of %d, with the answer %q", len(shown.Data), shown.Size, shown.Answer)
+		}
+		if diff := cmp.Diff(letter, shown.Letter); diff != "" {
+			t.Errorf("list and show do not say the same:\n%s", diff)
+		}
+		sent := b.sinks.attempt("a send 1")
+		b.redrive(fmt.Sprintf(`{"seqs":[%d]}`, letter.Seq))
+		b.sinks.until(t, "another attempt", func(_ []string, attempts map[string]int) bool { return attempts["a send 1"] == sent+1 })
+	}
+	b.sinks.set(nil)
+	b.buried(1)
+	b.redrive(`{"all":true}`)
+	b.sinks.expect(t, "a send 1")
+	b.empty()
+	if !bytes.Equal(b.sinks.last.Body, event) {
+		t.Errorf("%d bytes were delivered, want %d as they came", len(b.sinks.last.Body), len(event))
+	}
+}
+
+func (s *sinks) attempt(event string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.attempts[event]
+}
+
+// What is not JSON, or is no text, is shown in Base64.
+func TestWriteLetter(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		raw  string
+		want string
+	}{
+		"JSON":     {`{ "a": 1e5, "b": "<\u00e9>" }`, `"data": { "a": 1e5, "b": "<\u00e9>" }`},
+		"not JSON": {`{`, `"data_base64": "ew=="`},
+		"no text":  {"\"\xff\"", `"data_base64": "Iv8i"`},
+		"nothing":  {"", `"data_base64": ""`},
+	} {
+		var out bytes.Buffer
+		if err := receiver.WriteLetter(&out, journal.Letter{Seq: 7, Webhook: "shop/a"}, journal.Entry{Raw: []byte(test.raw), Answer: "no"}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !json.Valid(out.Bytes()) || !strings.Contains(out.String(), test.want) {
+			t.Errorf("%s: got %s, want it with %s", name, out.String(), test.want)
+		}
+	}
+}
+
+// Every request that cannot be answered says why.
+func TestDeadLettersRefuse(t *testing.T) {
+	t.Parallel()
+	b := newBuffered(t)
+	many := strings.Repeat("1,", journal.MaxLetters) + "1"
+	for _, test := range []struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		{"GET", "/dead-letters?reason=bored", "", 400, "reason must be one of refused, exhausted, expired, orphaned"},
+		{"GET", "/dead-letters?after=x", "", 400, "after must be a number"},
+		{"GET", "/dead-letters?limit=0", "", 400, "limit must be a number from 1"},
+		{"GET", "/dead-letters?limit=501", "", 400, "limit must be a number from 1"},
+		{"GET", "/dead-letters?webhok=a", "", 400, "the query may have"},
+		{"GET", "/dead-letters/x", "", 400, "the number of a dead letter is expected"},
+		{"GET", "/dead-letters/7", "", 404, "there is no dead letter 7"},
+		{"POST", "/dead-letters/purge", "", 400, "the body must be JSON such as"},
+		{"POST", "/dead-letters/purge", `{"sequences":[1]}`, 400, "the body must be JSON such as"},
+		{"POST", "/dead-letters/purge", `{"all":true}{}`, 400, "the body must be JSON such as"},
+		{"POST", "/dead-letters/purge", `{}`, 400, "nothing is selected"},
+		{"POST", "/dead-letters/purge", `{"reason":"refused"}`, 400, "nothing is selected"},
+		{"POST", "/dead-letters/redrive", `{"seqs":[]}`, 400, "nothing is selected"},
+		{"POST", "/dead-letters/redrive", `{"seqs":[1],"all":true}`, 400, "seqs select by themselves"},
+		{"POST", "/dead-letters/redrive", `{"webhook":"shop/a","all":true}`, 400, "give webhook or all, not both"},
+		{"POST", "/dead-letters/redrive", `{"all":true,"reason":"bored"}`, 400, "reason must be one of"},
+		{"POST", "/dead-letters/redrive", `{"seqs":[` + many + `]}`, 400, "give up to 500 seqs at once"},
+		{"DELETE", "/dead-letters/7", "", 405, ""},
+		{"GET", "/metrics", "", 404, ""},
+	} {
+		var answer receiver.LetterAnswer
+		if status := b.ask(test.method, test.path, test.body, &answer); status != test.status || !strings.Contains(answer.Error, test.want) {
+			t.Errorf("%s %s %s: status %d, %q; want %d with %q", test.method, test.path, test.body, status, answer.Error, test.status, test.want)
+		}
+	}
+	var answer receiver.LetterAnswer
+	if status := b.ask(http.MethodPost, "/dead-letters/purge", `{"seqs":[7,8]}`, &answer); status != http.StatusOK || answer.Count != 0 || len(answer.Missing) != 2 {
+		t.Errorf("status %d, %+v", status, answer)
+	}
+	b.stop()
+	for path, body := range map[string]string{"/dead-letters/redrive": `{"all":true}`, "/dead-letters/purge": `{"seqs":[1]}`} {
+		if status := b.ask(http.MethodPost, path, body, &answer); status != http.StatusServiceUnavailable || !strings.Contains(answer.Error, journal.ErrUnavailable.Error()) {
+			t.Errorf("%s without a journal: status %d, %+v", path, status, answer)
+		}
+	}
+	for _, path := range []string{"/dead-letters", "/dead-letters/1"} {
+		if status := b.ask(http.MethodGet, path, "", &answer); status != http.StatusServiceUnavailable {
+			t.Errorf("%s without a journal: status %d", path, status)
+		}
+	}
+	if err := error(receiver.NoLetterError{Seqs: []uint64{7, 8}}); !strings.HasPrefix(err.Error(), "there is no dead letter 7, 8;") || !errors.As(err, new(receiver.NoLetterError)) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,211 @@
+package receiver_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+// shelf is work without a journal, which can fail.
+type shelf struct {
+	mu       sync.Mutex
+	units    []*journal.Unit
+	finished []journal.Place
+	buried   []journal.Dead
+	putBack  error
+	slow     chan struct{} // before the batches are known
+}
+
+func (s *shelf) Right() context.Context { return context.Background() }
+
+func (s *shelf) Rest(_ context.Context, take func(*journal.Unit)) error {
+	for _, unit := range s.units {
+		if unit.Place.Rest {
+			take(unit)
+		}
+	}
+	return nil
+}
+
+func (s *shelf) Follow(ctx context.Context, tell func(journal.Notice), known func()) error {
+	if s.slow != nil {
+		<-s.slow
+	}
+	for _, unit := range s.units {
+		if !unit.Place.Rest {
+			tell(journal.Notice{Seq: unit.Place.Seq, Webhook: unit.Webhook, Received: unit.Received, Events: unit.Events})
+		}
+	}
+	known()
+	<-ctx.Done()
+	return nil
+}
+
+func (s *shelf) Take(_ context.Context, webhook string, from uint64) (*journal.Unit, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, unit := range s.units {
+		if !unit.Place.Rest && unit.Webhook == webhook && unit.Place.Seq >= from && !slices.Contains(s.finished, unit.Place) {
+			return unit, nil
+		}
+	}
+	return nil, journal.ErrNone
+}
+
+func (s *shelf) Load(_ context.Context, place journal.Place) (*journal.Unit, error) {
+	for _, unit := range s.units {
+		if unit.Place == place {
+			return unit, nil
+		}
+	}
+	return nil, journal.ErrNone
+}
+
+func (s *shelf) Finish(_ context.Context, unit *journal.Unit) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.finished = append(s.finished, unit.Place)
+	return nil
+}
+
+func (s *shelf) PutBack(context.Context, *journal.Unit, []journal.Entry) ([]*journal.Unit, error) {
+	return nil, s.putBack
+}
+
+func (s *shelf) Bury(_ context.Context, _ *journal.Unit, dead []journal.Dead) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.buried = append(s.buried, dead...)
+	return nil
+}
+
+func (s *shelf) Orphans(context.Context) (map[string]time.Time, error) {
+	return map[string]time.Time{}, nil
+}
+func (s *shelf) SetOrphan(context.Context, string, time.Time) error { return nil }
+
+func event(text string) []byte {
+	name, id, _ := strings.Cut(text, " ")
+	return fmt.Appendf(nil, `{"event":%q,"_id":%q}`, name, id)
+}
+
+func batchAt(seq uint64, events ...string) *journal.Unit {
+	unit := &journal.Unit{Place: journal.Place{Seq: seq}, Origin: seq, Webhook: "shop/a", Received: time.Now(), Events: len(events)}
+	var raw [][]byte
+	for _, text := range events {
+		raw = append(raw, event(text))
+	}
+	unit.Value = mandrilltest.Batch(raw...)
+	return unit
+}
+
+func restAt(seq, origin uint64, events ...string) *journal.Unit {
+	unit := &journal.Unit{Place: journal.Place{Rest: true, Seq: seq}, Origin: origin, Webhook: "shop/a", Received: time.Now(), Events: len(events)}
+	for _, text := range events {
+		unit.Entries = append(unit.Entries, journal.Entry{ID: text, Raw: event(text), Attempts: 1})
+	}
+	return unit
+}
+
+// dispatch works off a shelf, until it ends by itself or the test does.
+func dispatch(t *testing.T, work *shelf, to *sinks) <-chan error {
+	t.Helper()
+	metrics := receiver.NewMetrics(prometheus.NewRegistry())
+	loaded := &receiver.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: metrics}
+	data, err := (&routes.Document{Routes: []routes.Route{{Name: "shop/a", URL: hookURL("a"), Source: "/s", Sink: routes.Sink{URI: "http://a.example/"}}}}).Encode()
+	if err == nil {
+		err = loaded.Load("routes", data)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded.Complete()
+	dispatcher := receiver.NewDispatcher(receiver.DispatcherOptions{
+		Routes: loaded, Sender: sink.NewSender(sink.Options{Poster: to}), Metrics: metrics, Logger: slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended, gone := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(gone)
+		ended <- dispatcher.Run(ctx, work)
+	}()
+	t.Cleanup(func() { cancel(); <-gone })
+	return ended
+}
+
+// After a restart remainders are known before the batches. What is left of a later batch still comes after an earlier one
+// that nobody had begun.
+func TestOrderOfRemaindersAndBatches(t *testing.T) {
+	t.Parallel()
+	for name, slow := range map[string]chan struct{}{"at once": nil, "slowly": make(chan struct{})} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+			work := &shelf{slow: slow, units: []*journal.Unit{
+				restAt(1, 7, "click 1", "click 2"), restAt(2, 3, "send 2"), batchAt(5, "open 1", "open 3"), batchAt(9, "spam 1", "spam 2"),
+			}}
+			ended := dispatch(t, work, to)
+			if slow != nil {
+				close(slow)
+			}
+			to.expect(t, "a open 1", "a click 1", "a spam 1", "a send 2", "a click 2", "a spam 2", "a open 3")
+			eventually(t, "the end of all", func() bool {
+				work.mu.Lock()
+				defer work.mu.Unlock()
+				return len(work.finished) == 4
+			})
+			for id, want := range map[string][]string{"1": {"a open 1", "a click 1", "a spam 1"}, "2": {"a send 2", "a click 2", "a spam 2"}} {
+				var got []string
+				for _, event := range to.accepted {
+					if strings.HasSuffix(event, " "+id) {
+						got = append(got, event)
+					}
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("message %s: got %q, want %q", id, got, want)
+				}
+			}
+			select {
+			case err := <-ended:
+				t.Errorf("it ended: %v", err)
+			default:
+			}
+		})
+	}
+}
+
+// A journal that does not work ends the work, which begins anew when it does.
+func TestJournalThatFails(t *testing.T) {
+	t.Parallel()
+	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	to.set(func(_, event string, _ int) error {
+		if event == "a open 1" {
+			return errDown
+		}
+		return nil
+	})
+	failure := errors.New("it does not work")
+	ended := dispatch(t, &shelf{putBack: failure, units: []*journal.Unit{batchAt(1, "open 1", "send 2")}}, to)
+	select {
+	case err := <-ended:
+		if !errors.Is(err, failure) {
+			t.Errorf("got %v, want %v", err, failure)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("it goes on")
+	}
+}

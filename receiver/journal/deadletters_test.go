@@ -1,0 +1,399 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+// bury appends a batch of an event and gives it up.
+func (o *opened) bury(webhook, event, reason string) {
+	o.t.Helper()
+	o.append(batch(webhook, event))
+	o.giveUp(webhook, reason)
+}
+
+// giveUp buries what is first in line of a webhook.
+func (o *opened) giveUp(webhook, reason string) {
+	o.t.Helper()
+	o.work(func(ctx context.Context, w *journal.Work) {
+		unit, err := w.Take(ctx, webhook, 0)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		entry := journal.Entry{ID: "id", Raw: unit.Value, Attempts: 3, Refused: true, Status: 400, Answer: "nö"}
+		if unit.Value == nil {
+			entry.ID, entry.Raw = unit.Entries[0].ID, unit.Entries[0].Raw
+		}
+		if err := w.Bury(ctx, unit, []journal.Dead{{Entry: entry, Reason: reason, Type: "type"}}); err != nil {
+			o.t.Error(err)
+		}
+		if err := w.Finish(ctx, unit); err != nil {
+			o.t.Error(err)
+		}
+	})
+}
+
+// seqs are the numbers of the dead letters that a filter chooses, and how many pages they took.
+func (o *opened) seqs(filter journal.LetterFilter, limit int) (seqs []uint64, pages int) {
+	o.t.Helper()
+	for after := uint64(0); ; {
+		page, next, err := o.Letters(o.t.Context(), filter, after, limit)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		pages++
+		for _, letter := range page {
+			seqs = append(seqs, letter.Seq)
+		}
+		if after = next; after == 0 {
+			return seqs, pages
+		}
+	}
+}
+
+func (o *opened) redrive(selection journal.Selection) journal.Done {
+	o.t.Helper()
+	done, err := o.Redrive(o.t.Context(), selection)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return done
+}
+
+func TestLetters(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), journal.MinBytes)
+	if seqs, _ := o.seqs(journal.LetterFilter{}, 1); len(seqs) > 0 {
+		t.Errorf("there are %v, and want none", seqs)
+	}
+	for i := range 5 {
+		o.bury("shop/a", `{"a":`+strconv.Itoa(i)+`}`, journal.ReasonRefused)
+		o.bury("shop/b", `{"b":`+strconv.Itoa(i)+`}`, journal.ReasonExpired)
+	}
+	for name, test := range map[string]struct {
+		filter journal.LetterFilter
+		limit  int
+		want   []uint64
+		pages  int
+	}{
+		"all":            {limit: 100, want: []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, pages: 1},
+		"in pages":       {limit: 4, want: []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, pages: 3},
+		"in full pages":  {limit: 5, want: []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, pages: 2},
+		"of a webhook":   {journal.LetterFilter{Webhook: "shop/b"}, 2, []uint64{2, 4, 6, 8, 10}, 3},
+		"with a reason":  {journal.LetterFilter{Reason: journal.ReasonRefused}, 5, []uint64{1, 3, 5, 7, 9}, 2},
+		"with both":      {journal.LetterFilter{Webhook: "shop/a", Reason: journal.ReasonExpired}, 5, nil, 1},
+		"of no webhook":  {journal.LetterFilter{Webhook: "shop/>"}, 5, nil, 1},
+		"without limits": {limit: math.MaxInt, want: []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, pages: 1},
+	} {
+		seqs, pages := o.seqs(test.filter, test.limit)
+		if diff := cmp.Diff(test.want, seqs); diff != "" || pages != test.pages {
+			t.Errorf("%s: %d pages, want %d (-want +got):\n%s", name, pages, test.pages, diff)
+		}
+	}
+	if page, next, err := o.Letters(t.Context(), journal.LetterFilter{}, math.MaxUint64, 1); len(page) > 0 || next != 0 || err != nil {
+		t.Errorf("after the last: %v, %d, %v", page, next, err)
+	}
+	letter, entry, err := o.Letter(t.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, _, err := o.Letters(t.Context(), journal.LetterFilter{Webhook: "shop/b"}, 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(letter, page[0]); diff != "" {
+		t.Errorf("list and show do not say the same:\n%s", diff)
+	}
+	if letter.Webhook != "shop/b" || letter.ID != "id" || letter.Type != "type" || letter.Status != 400 || letter.Attempts != 3 || letter.Buried.IsZero() ||
+		!letter.Redriven.IsZero() || letter.Received.UnixMilli() != 1795227543123 {
+		t.Errorf("got %+v", letter)
+	}
+	if string(entry.Raw) != `[{"b":0}]` || entry.Answer != "nö" || !entry.Due.IsZero() {
+		t.Errorf("got %+v", entry)
+	}
+	for _, seq := range []uint64{0, 11, math.MaxUint64} {
+		if _, _, err := o.Letter(t.Context(), seq); !errors.Is(err, journal.ErrNone) {
+			t.Errorf("%d: %v, want %v", seq, err, journal.ErrNone)
+		}
+	}
+}
+
+// A dead letter that is delivered anew and given up again, several times, is there each time, also after a restart.
+func TestRedriveIsNoDuplicate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := open(t, dir, journal.MinBytes)
+	o.bury("shop/a", `{"a":1}`, journal.ReasonRefused)
+	for round := range 4 {
+		seqs, _ := o.seqs(journal.LetterFilter{}, 10)
+		if len(seqs) != 1 {
+			t.Fatalf("round %d: dead letters %v, want one", round, seqs)
+		}
+		if done := o.redrive(journal.Selection{Seqs: seqs}); done.Count != 1 || done.Missing != nil {
+			t.Fatalf("round %d: %+v", round, done)
+		}
+		if seqs, _ := o.seqs(journal.LetterFilter{}, 10); len(seqs) > 0 {
+			t.Fatalf("round %d: %v is still a dead letter", round, seqs)
+		}
+		if round == 2 {
+			o.stop()
+			o = open(t, dir, journal.MinBytes)
+		}
+		unit := o.take("shop/a", 0)
+		if unit == nil || len(unit.Entries) != 1 || string(unit.Entries[0].Raw) != `[{"a":1}]` || unit.Redriven.IsZero() || !unit.Begin().Equal(unit.Redriven) {
+			t.Fatalf("round %d: got %+v", round, unit)
+		}
+		if diff := cmp.Diff(journal.Entry{ID: "id", Raw: unit.Entries[0].Raw}, unit.Entries[0]); diff != "" {
+			t.Errorf("delivery does not begin anew:\n%s", diff)
+		}
+		o.work(func(ctx context.Context, w *journal.Work) { // what is left of it has its age too
+			left, err := w.PutBack(ctx, unit, unit.Entries)
+			if err != nil || !left[0].Begin().Equal(unit.Redriven) {
+				t.Fatalf("%+v, %v", left, err)
+			}
+			if err := w.Bury(ctx, left[0], []journal.Dead{{Entry: unit.Entries[0], Reason: journal.ReasonRefused}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Finish(ctx, left[0]); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if !o.append(batch("shop/a", `{"a":1}`)) {
+		t.Error("the batch itself is a duplicate as before")
+	}
+}
+
+// Several may redrive the same: it is there at least once, and nobody fails.
+func TestRedriveTogether(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), 1<<30)
+	const events = 20
+	for i := range events {
+		o.bury("shop/a", strconv.Itoa(i), journal.ReasonRefused)
+	}
+	large := strconv.Quote(incompressible(strings.Repeat("x", 20<<20), 1))
+	o.bury("shop/a", large, journal.ReasonRefused)
+	var group sync.WaitGroup
+	for range 3 {
+		group.Go(func() {
+			if done, err := o.Redrive(t.Context(), journal.Selection{}); err != nil || len(done.Damaged) > 0 {
+				t.Errorf("%+v, %v", done, err)
+			}
+		})
+	}
+	group.Wait()
+	if seqs, _ := o.seqs(journal.LetterFilter{}, 100); len(seqs) > 0 {
+		t.Errorf("%v are still there", seqs)
+	}
+	got := map[string]int{}
+	for unit := o.take("shop/a", 0); unit != nil; unit = o.take("shop/a", unit.Place.Seq+1) {
+		got[string(unit.Entries[0].Raw)]++
+	}
+	for i := range events {
+		if got[fmt.Sprintf("[%d]", i)] == 0 {
+			t.Errorf("event %d is lost", i)
+		}
+	}
+	if got[large] == 0 {
+		t.Error("the large event is lost")
+	}
+}
+
+// A crash after the event was kept as a batch, and before the dead letter was removed, loses nothing, and adds nothing when
+// it is done again.
+func TestRedriveAgainAfterCrash(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), journal.MinBytes)
+	o.bury("shop/a", `1`, journal.ReasonRefused)
+	journal.WithoutRemoval(o.Journal, func() {
+		if _, err := o.Redrive(t.Context(), journal.Selection{Seqs: []uint64{1}}); err == nil {
+			t.Fatal("the crash did not happen")
+		}
+	})
+	if seqs, _ := o.seqs(journal.LetterFilter{}, 10); len(seqs) != 1 {
+		t.Fatalf("dead letters %v, want the one", seqs)
+	}
+	if unit := o.take("shop/a", 0); unit == nil {
+		t.Fatal("the event is not kept")
+	}
+	if done := o.redrive(journal.Selection{Seqs: []uint64{1}}); done.Count != 1 {
+		t.Errorf("got %+v", done)
+	}
+	unit := o.take("shop/a", 0)
+	if unit == nil {
+		t.Fatal("the event is lost")
+	}
+	if again := o.take("shop/a", unit.Place.Seq+1); again != nil {
+		t.Errorf("it is there twice: %+v", again)
+	}
+}
+
+// What does not fit stays a dead letter, and can be redriven when there is room.
+func TestRedriveWithoutRoom(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), journal.MinBytes)
+	filler := strings.Repeat("x", 256<<10)
+	o.bury("shop/a", strconv.Quote(incompressible(filler, -1)), journal.ReasonRefused)
+	var err error
+	for i := 0; err == nil; i++ {
+		b := batch("shop/b", "1")
+		b.Value = fmt.Appendf(nil, `["%s"]`, incompressible(filler, i))
+		_, err = o.Append(t.Context(), b)
+	}
+	if done, err := o.Redrive(t.Context(), journal.Selection{}); !errors.Is(err, journal.ErrFull) || done.Count != 0 {
+		t.Fatalf("%+v, %v, want %v", done, err, journal.ErrFull)
+	}
+	if seqs, _ := o.seqs(journal.LetterFilter{}, 10); len(seqs) != 1 {
+		t.Fatalf("dead letters %v, want the one", seqs)
+	}
+	for range 2 {
+		o.work(func(ctx context.Context, w *journal.Work) {
+			unit, err := w.Take(ctx, "shop/b", 0)
+			if err == nil {
+				err = w.Finish(ctx, unit)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if done := o.redrive(journal.Selection{}); done.Count != 1 {
+		t.Errorf("got %+v", done)
+	}
+	if unit := o.take("shop/a", 0); unit == nil {
+		t.Error("the event is lost")
+	}
+}
+
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), journal.MinBytes)
+	for i := range 3 {
+		o.bury("shop/a", strconv.Itoa(i), journal.ReasonRefused)
+		o.bury("shop/b", strconv.Itoa(i), journal.ReasonExpired)
+	}
+	o.bury("shop/c", strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 1)), journal.ReasonRefused)
+	for _, test := range []struct {
+		selection journal.Selection
+		want      journal.Done
+		left      []uint64
+	}{
+		{journal.Selection{Seqs: []uint64{1, 99}}, journal.Done{Count: 1, Missing: []uint64{99}}, []uint64{2, 3, 4, 5, 6, 7}},
+		{journal.Selection{Filter: journal.LetterFilter{Webhook: "shop/a"}, UpTo: 4}, journal.Done{Count: 1, UpTo: 4}, []uint64{2, 4, 5, 6, 7}},
+		{journal.Selection{Filter: journal.LetterFilter{Reason: journal.ReasonExpired}, After: 2}, journal.Done{Count: 2, UpTo: 7}, []uint64{2, 5, 7}},
+		{journal.Selection{}, journal.Done{Count: 3, UpTo: 7}, nil},
+		{journal.Selection{}, journal.Done{}, nil},
+	} {
+		done, err := o.Purge(t.Context(), test.selection)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(test.want, done); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", test.selection, diff)
+		}
+		left, _ := o.seqs(journal.LetterFilter{}, 100)
+		if diff := cmp.Diff(test.left, left); diff != "" {
+			t.Errorf("%+v: left (-want +got):\n%s", test.selection, diff)
+		}
+	}
+	if _, err := o.Purge(t.Context(), journal.Selection{Seqs: make([]uint64, journal.MaxLetters+1)}); err == nil {
+		t.Error("so many at once are refused")
+	}
+}
+
+// A journal that is not open says so.
+func TestDeadLettersUnavailable(t *testing.T) {
+	t.Parallel()
+	j := journal.New(journal.Options{})
+	_, _, lettersErr := j.Letters(t.Context(), journal.LetterFilter{}, 0, 1)
+	_, _, letterErr := j.Letter(t.Context(), 1)
+	_, redriveErr := j.Redrive(t.Context(), journal.Selection{})
+	_, purgeErr := j.Purge(t.Context(), journal.Selection{})
+	for _, err := range []error{lettersErr, letterErr, redriveErr, purgeErr} {
+		if !errors.Is(err, journal.ErrUnavailable) {
+			t.Errorf("got %v, want %v", err, journal.ErrUnavailable)
+		}
+	}
+}
+
+// Of a large event nothing is left when it is gone, and redriven it is the same to the byte.
+func TestLargeDeadLetter(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), 1<<30)
+	large := strconv.Quote(incompressible(strings.Repeat("x", 20<<20), 1))
+	o.bury("shop/a", large, journal.ReasonRefused)
+	for round := range 2 {
+		seqs, _ := o.seqs(journal.LetterFilter{}, 10)
+		if len(seqs) != 1 {
+			t.Fatalf("dead letters %v, want one", seqs)
+		}
+		if _, entry, err := o.Letter(t.Context(), seqs[0]); err != nil || string(entry.Raw) != large {
+			t.Fatalf("round %d: %d bytes, %v", round, len(entry.Raw), err)
+		}
+		o.redrive(journal.Selection{Filter: journal.LetterFilter{Webhook: "shop/a"}})
+		if unit := o.take("shop/a", 0); unit == nil || string(unit.Entries[0].Raw) != large || unit.Size < 20<<20 {
+			t.Fatalf("round %d: it is not the same", round)
+		}
+		o.giveUp("shop/a", journal.ReasonExhausted)
+	}
+	if _, err := o.Purge(t.Context(), journal.Selection{}); err != nil {
+		t.Fatal(err)
+	}
+	if objects := journal.Objects(t, o.Journal); len(objects) > 0 {
+		t.Errorf("left are %q", objects)
+	}
+}
+
+// A large event that comes again while it waits is left alone: somebody may be reading it.
+func TestLargeEventThatComesAgain(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), 1<<30)
+	large := batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 17<<20), 1)))
+	o.append(large)
+	before := journal.Objects(t, o.Journal)
+	if !o.append(large) {
+		t.Error("it is a duplicate")
+	}
+	if diff := cmp.Diff(before, journal.Objects(t, o.Journal)); diff != "" || len(before) != 1 {
+		t.Errorf("objects (-before +after):\n%s", diff)
+	}
+}
+
+// What fits into a message when it is compressed needs no room as an object, of which there may be none.
+func TestEventThatCompresses(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), journal.MinBytes)
+	event := strconv.Quote(strings.Repeat("x", 14<<20))
+	o.append(batch("shop/a", event))
+	unit := o.take("shop/a", 0)
+	o.work(func(ctx context.Context, w *journal.Work) {
+		left, err := w.PutBack(ctx, unit, []journal.Entry{{ID: "1", Raw: []byte(event)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Bury(ctx, left[0], []journal.Dead{{Entry: left[0].Entries[0], Reason: journal.ReasonRefused}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Finish(ctx, left[0]); err != nil {
+			t.Error(err)
+		}
+	})
+	if objects := journal.Objects(t, o.Journal); len(objects) > 0 {
+		t.Errorf("there are objects: %q", objects)
+	}
+	o.redrive(journal.Selection{})
+	if unit := o.take("shop/a", 0); unit == nil || string(unit.Entries[0].Raw) != event {
+		t.Error("it is not the same")
+	}
+}

@@ -1,0 +1,73 @@
+package journal_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+var entries = []journal.Entry{
+	{ID: "1", Raw: []byte(`{"event":"send"}`), Attempts: 3, DeadLetterAttempts: 1, Due: time.UnixMilli(1795227549000).UTC(), Status: 503, Answer: "später", Exhausted: true},
+	{ID: "1-1", Raw: []byte("\xff\x00\"no JSON"), Refused: true},
+	{ID: "3", Raw: []byte{}},
+}
+
+func TestEntries(t *testing.T) {
+	t.Parallel()
+	data, err := journal.EncodeEntries(entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := journal.DecodeEntries(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(entries, got); diff != "" {
+		t.Error(diff)
+	}
+	for name, damaged := range map[string][]byte{
+		"nothing":         nil,
+		"a length alone":  {0x80},
+		"a huge length":   {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, '[', ']'},
+		"cut short":       data[:len(data)-1],
+		"longer":          append(bytes.Clone(data), 'x'),
+		"no index":        append([]byte{3}, "{}x"...),
+		"negative length": append([]byte{22}, `[{"id":"","length":-1}]`[:22]...),
+	} {
+		if entries, err := journal.DecodeEntries(damaged); err == nil || strings.Contains(err.Error(), "send") {
+			t.Errorf("%s: got %+v, error %v", name, entries, err)
+		}
+	}
+}
+
+// Whatever is on a disk that fails, reading it is an error or entries that are the same when they are written again.
+func FuzzEntries(f *testing.F) {
+	data, err := journal.EncodeEntries(entries)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte{2, '[', ']'})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		first, err := journal.DecodeEntries(data)
+		if err != nil {
+			return
+		}
+		again, err := journal.EncodeEntries(first)
+		if err != nil {
+			t.Skip() // a date that cannot be written
+		}
+		second, err := journal.DecodeEntries(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(first, second); diff != "" {
+			t.Error(diff)
+		}
+	})
+}

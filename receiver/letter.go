@@ -1,0 +1,48 @@
+package receiver
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"unicode/utf8"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+// letterType is what a dead letter says of the type of its event, for those who look: what cannot be shown on one line is
+// left out.
+func letterType(event mandrill.Event) string {
+	ceType, label := typeOf(event)
+	if usableAttribute(ceType) {
+		return ceType
+	}
+	return label
+}
+
+// WriteLetter writes all that is known of a dead letter, as JSON: also the answer of the sink and the event, byte for byte
+// if it is JSON, else as Base64.
+func WriteLetter(w io.Writer, letter journal.Letter, entry journal.Entry) error {
+	head, err := json.MarshalIndent(struct {
+		journal.Letter
+		DeadLetterAttempts int    `json:"deadLetterAttempts,omitempty"`
+		Answer             string `json:"answer,omitempty"`
+		Size               int    `json:"size"` // of the event in bytes
+	}{letter, entry.DeadLetterAttempts, entry.Answer, len(entry.Raw)}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encoding a dead letter: %w", err)
+	}
+	name, data := "data", entry.Raw
+	if !json.Valid(data) || !utf8.Valid(data) {
+		name, data = "data_base64", fmt.Appendf(nil, "%q", base64.StdEncoding.EncodeToString(data))
+	}
+	head = fmt.Appendf(bytes.TrimSuffix(head, []byte("\n}")), ",\n  %q: ", name)
+	for _, part := range [][]byte{head, data, []byte("\n}\n")} {
+		if _, err := w.Write(part); err != nil {
+			return fmt.Errorf("writing a dead letter: %w", err)
+		}
+	}
+	return nil
+}
