@@ -56,7 +56,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *record) 
 	if err != nil {
 		return nil, nil, err
 	}
-	form, err := parseForm(r, body, &entry.share)
+	form, err := h.parseForm(r, body, &entry.share)
 	return candidates, form, err
 }
 
@@ -133,7 +133,7 @@ func (h *Handler) readAll(ctx context.Context, reader io.Reader, announced int64
 	}
 }
 
-func parseForm(r *http.Request, body []byte, held *share) (mandrill.Form, error) {
+func (h *Handler) parseForm(r *http.Request, body []byte, held *share) (mandrill.Form, error) {
 	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
 		return nil, refuse(KindUnreadable, "the content type cannot be read")
@@ -141,12 +141,12 @@ func parseForm(r *http.Request, body []byte, held *share) (mandrill.Form, error)
 	var form mandrill.Form
 	switch mediaType {
 	case "application/x-www-form-urlencoded":
-		form, err = mandrill.ParseForm(body)
+		h.turns.do(len(body), func() { form, err = mandrill.ParseForm(body) })
 	case "multipart/form-data":
 		if err := held.take(r.Context(), int64(len(body))); err != nil { // its parts are copied
 			return nil, err
 		}
-		form, err = mandrill.ParseMultipart(bytes.NewReader(body), parameters["boundary"])
+		h.turns.do(len(body), func() { form, err = mandrill.ParseMultipart(bytes.NewReader(body), parameters["boundary"]) })
 		err = unquoted(err)
 	default:
 		err = errors.New("the body is no form")

@@ -38,6 +38,9 @@ func Shares(size, largest int64) (take func(ctx context.Context, body, bytes int
 	return b.take, b.give
 }
 
+// Turns is how bodies are worked on.
+func Turns() func(size int, work func()) { return newTurns().do }
+
 // Outcomes are all that a request can have, for tests that must see every one.
 func Outcomes() []string {
 	outcomes := []string{outcomeAccepted, outcomeProbe}

@@ -56,6 +56,7 @@ type Handler struct {
 	logger       *slog.Logger
 	maxBodyBytes int64
 	inflight     *budget
+	turns        turns
 	delivered    *memory
 	now          func() time.Time
 }
@@ -65,7 +66,7 @@ func NewHandler(options Options) *Handler {
 	h := &Handler{
 		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, buffer: options.Buffer, signatures: options.Signatures,
 		tracer: newTracer(options.Tracer), logger: options.Logger, maxBodyBytes: options.MaxBodyBytes,
-		delivered: newMemory(memorySize), now: options.Now,
+		turns: newTurns(), delivered: newMemory(memorySize), now: options.Now,
 	}
 	if options.MaxInflightBytes == 0 {
 		options.MaxInflightBytes = DefaultMaxInflightBytes
@@ -99,7 +100,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, entry *record) e
 	if err != nil || r.Method != http.MethodPost { // HEAD and GET ask whether the route is served
 		return err
 	}
-	route, err := verify(r.Header, candidates, form)
+	var route *Route
+	h.turns.do(entry.bytes, func() { route, err = verify(r.Header, candidates, form) })
 	if route != nil {
 		entry.route = route.Name
 	}

@@ -15,7 +15,8 @@ const (
 	DefaultMaxInflightBytes = 256 << 20
 	// inflightWait is how long a body waits for others to be done before it is refused.
 	inflightWait = 5 * time.Second
-	// littleShare is what a body may want and be served before those that want more: a batch of common size.
+	// littleShare is what a body may want and be served before those that want more: a batch of common size. Those that
+	// are larger take turns.
 	littleShare = 64 << 10
 	// retryAfter is when a refused sender may try again, in seconds. Mandrill does so by itself, later.
 	retryAfter = "10"

@@ -135,6 +135,8 @@ func (j *Journal) append(ctx context.Context, s *session, batch Batch) (bool, er
 }
 
 func (s *session) publish(ctx context.Context, msg *nats.Msg) (seq uint64, duplicate bool, err error) {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
 	ack, err := s.stream.PublishMsg(ctx, msg)
 	if err != nil {
 		return 0, false, fmt.Errorf("storing: %w", err)
@@ -224,7 +226,9 @@ func (s *session) commit(ctx context.Context, parts []*nats.Msg) (last uint64, d
 		if i == len(parts)-1 {
 			msg.Header.Set(headerCommit, "1")
 		}
-		response, err := s.conn.RequestMsgWithContext(ctx, msg)
+		bounded, cancel := s.within(ctx)
+		response, err := s.conn.RequestMsgWithContext(bounded, msg)
+		cancel()
 		if err != nil {
 			return 0, false, fmt.Errorf("storing part %d of a batch: %w", i+1, err)
 		}

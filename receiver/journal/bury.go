@@ -64,7 +64,7 @@ func (w *Work) makeRoom(ctx context.Context, store func() error) error {
 		if !isFull(err) {
 			return err
 		}
-		oldest, getErr := w.dead.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(w.journal.subject(kindDead, ">")))
+		oldest, getErr := w.get(ctx, w.dead, 1, jetstream.WithGetMsgSubject(w.journal.subject(kindDead, ">")))
 		if errors.Is(getErr, jetstream.ErrMsgNotFound) {
 			return err // it has no room at all
 		}
@@ -83,7 +83,9 @@ func (w *Work) makeRoom(ctx context.Context, store func() error) error {
 
 // removeDead takes a dead letter away, and tells whether it was still there.
 func (s *session) removeDead(ctx context.Context, seq uint64, header nats.Header) (removed bool, err error) {
-	err = s.dead.DeleteMsg(ctx, seq)
+	bounded, cancel := s.within(ctx)
+	defer cancel()
+	err = s.dead.DeleteMsg(bounded, seq)
 	if err != nil && !isGone(err) {
 		return false, fmt.Errorf("removing a dead letter: %w", err)
 	}

@@ -46,6 +46,9 @@ func (e *Embedded) Damaged() int { return e.damaged }
 
 // Open starts the server.
 func (e *Embedded) Open(ctx context.Context) (*nats.Conn, func(), error) {
+	if err := unused(e.Dir, clusterFolder, "--buffer=cluster"); err != nil {
+		return nil, nil, err
+	}
 	unlock, err := lock(e.Dir)
 	if err != nil {
 		return nil, nil, err
@@ -109,7 +112,7 @@ func tryToWrite(dir string) (err error) {
 // options of a server that acknowledges nothing that is not on disk.
 func (e *Embedded) options() *server.Options {
 	return &server.Options{
-		ServerName: "receiver", StoreDir: filepath.Join(e.Dir, "nats"),
+		ServerName: "receiver", StoreDir: filepath.Join(e.Dir, embeddedFolder),
 		JetStream: true, SyncAlways: true, JetStreamMaxStore: noLimit, JetStreamMaxMemory: memoryStore,
 		MaxPayload: serverPayload, MaxPending: serverPending,
 		NoSigs: true, NoLog: true, DisableJetStreamBanner: true, NoSystemAccount: false,

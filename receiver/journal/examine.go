@@ -44,7 +44,7 @@ type files struct {
 
 // examine looks at the files of all streams and returns at how many places something was damaged.
 func (e *Embedded) examine() (damaged int, err error) {
-	root := filepath.Join(e.Dir, "nats")
+	root := filepath.Join(e.Dir, embeddedFolder)
 	streams, err := fs.Glob(os.DirFS(root), "jetstream/*/streams/*")
 	if err != nil {
 		return 0, fmt.Errorf("looking for streams: %w", err)

@@ -8,12 +8,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// FaultsOf is what is wrong with a stream.
-var FaultsOf = faultsOf
-
-// Redact takes addresses out of a text.
-var Redact = redact
-
 // WithoutRemoval runs do while dead letters cannot be removed, as if the process had crashed before.
 func WithoutRemoval(j *Journal, do func()) {
 	s := j.current.Load()
@@ -39,4 +33,19 @@ func Objects(t *testing.T, j *Journal) (names []string) {
 		names = append(names, object.Name+" "+object.NUID)
 	}
 	return names
+}
+
+// FaultsOf is what is wrong with a stream.
+var FaultsOf = faultsOf
+
+// Redact takes addresses out of a text.
+var Redact = redact
+
+// Kill ends the server of a member as abruptly as that is possible in one process.
+func (c *Cluster) Kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running != nil {
+		c.running.server.Shutdown()
+	}
 }

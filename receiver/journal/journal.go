@@ -52,7 +52,7 @@ type Options struct {
 	Now       func() time.Time // default time.Now
 }
 
-// Engine is where the streams are.
+// Engine is where the streams are. One with something that runs on between two connections also has a method Close.
 type Engine interface {
 	// Open returns a connection, and what closes it. It is called again when the journal has found that the engine
 	// does not work, after it was closed.
@@ -85,7 +85,6 @@ type Journal struct {
 
 	current atomic.Pointer[session] // nil: not available
 	broken  chan *session           // those that failed
-	unread  atomic.Pointer[session] // in which something cannot be read
 	mu      sync.Mutex
 	opened  chan struct{} // closed while it is available
 }
@@ -104,6 +103,7 @@ type session struct {
 	maxMessage int
 	timeout    time.Duration // of a request
 	leaseTime  time.Duration
+	condemned  *atomic.Bool    // there is something that could not be read
 	life       context.Context //nolint:containedctx // it is how others learn of the end
 }
 
@@ -135,6 +135,9 @@ func New(options Options) *Journal {
 // Run keeps the journal available until the context ends: it opens the engine, and opens it again when it does not work.
 // It returns an error only for what cannot pass: streams that would lose data.
 func (j *Journal) Run(ctx context.Context) error {
+	if engine, ok := j.engine.(interface{ Close() }); ok {
+		defer engine.Close()
+	}
 	pause := minPause
 	for ctx.Err() == nil {
 		begun := j.now()
@@ -206,7 +209,7 @@ func (j *Journal) watch(ctx context.Context, s *session) error {
 			if failed != s {
 				continue
 			}
-			if j.unread.Load() == s {
+			if s.condemned.Load() {
 				return errUnread
 			}
 			if err := j.revive(ctx, s); err != nil {
@@ -254,14 +257,14 @@ func (j *Journal) fail(s *session) {
 
 // condemn has a session ended in which something cannot be read.
 func (j *Journal) condemn(s *session) {
-	j.unread.Store(s)
+	s.condemned.Store(true)
 	j.fail(s)
 }
 
 // measure takes note of how much is stored.
 func (j *Journal) measure(ctx context.Context, s *session) error {
 	for name, stream := range map[string]jetstream.Stream{"batches": s.batches, "remainders": s.rest, "dead letters": s.dead} {
-		bounded, cancel := context.WithTimeout(ctx, s.timeout)
+		bounded, cancel := s.within(ctx)
 		info, err := stream.Info(bounded)
 		cancel()
 		if err != nil {
@@ -321,6 +324,28 @@ func (j *Journal) Opened(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// within bounds a request, also where there is time for several: in a cluster some are lost.
+func (s *session) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.timeout)
+}
+
+// remove takes a message away, which may be gone.
+func (s *session) remove(ctx context.Context, stream jetstream.Stream, seq uint64) error {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	if err := stream.DeleteMsg(ctx, seq); err != nil && !isGone(err) {
+		return err
+	}
+	return nil
+}
+
+// get reads the message at a place, or with a subject the first one that has it from there on.
+func (s *session) get(ctx context.Context, stream jetstream.Stream, seq uint64, options ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	return stream.GetMsg(ctx, seq, options...)
 }
 
 // probe writes something, to see whether that is possible.

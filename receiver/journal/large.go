@@ -15,7 +15,7 @@ import (
 // putLarge keeps an event as an object, of which never more than a part is in memory. One that is there is the same, and
 // somebody may be reading it.
 func (s *session) putLarge(ctx context.Context, name string, raw []byte) error {
-	_, err := s.large.GetInfo(ctx, name)
+	_, err := s.info(ctx, name)
 	if err == nil {
 		return nil
 	}
@@ -35,10 +35,16 @@ func (s *session) putLarge(ctx context.Context, name string, raw []byte) error {
 	return nil
 }
 
+func (s *session) info(ctx context.Context, name string) (*jetstream.ObjectInfo, error) {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	return s.large.GetInfo(ctx, name)
+}
+
 // getLarge reads it. It asks for each part, because the client's own way reads from a replica, and takes one that lags
 // behind for an object that is damaged.
 func (s *session) getLarge(ctx context.Context, name string) ([]byte, error) {
-	info, err := s.large.GetInfo(ctx, name)
+	info, err := s.info(ctx, name)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return nil, fmt.Errorf("%w: a large event is gone", errDamaged)
 	}
@@ -48,7 +54,7 @@ func (s *session) getLarge(ctx context.Context, name string) ([]byte, error) {
 	subject := "$O." + info.Bucket + ".C." + info.NUID
 	compressed := make([]byte, 0, info.Size)
 	for next := uint64(1); uint64(len(compressed)) < info.Size; {
-		part, err := s.objects.GetMsg(ctx, next, jetstream.WithGetMsgSubject(subject))
+		part, err := s.get(ctx, s.objects, next, jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil, fmt.Errorf("%w: a part of a large event is gone", errDamaged)
 		}

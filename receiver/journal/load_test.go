@@ -49,8 +49,10 @@ func loadAny(t *testing.T, journals func() []*journal.Journal) *writers {
 	w := &writers{t: t, journals: journals, end: cancel}
 	for writer := range 4 {
 		w.group.Go(func() {
-			for i := 0; ctx.Err() == nil; i++ {
+			i := 0
+			for tick := time.Tick(100 * time.Millisecond); ctx.Err() == nil; <-tick { // so that delivery keeps up
 				w.write(ctx, fmt.Sprintf(`"%d-%d"`, writer, i), writer+i)
+				i++
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -143,7 +144,7 @@ func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("using JetStream: %w", err)
 	}
-	s := &session{conn: conn, stream: stream, timeout: timeout, leaseTime: j.leaseTime, maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve)}
+	s := &session{conn: conn, stream: stream, timeout: timeout, leaseTime: j.leaseTime, condemned: new(atomic.Bool), maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve)}
 	if s.maxMessage < messageReserve {
 		return nil, &ConfigError{fmt.Errorf("the server's max_payload must be at least %d bytes", 2*messageReserve)}
 	}
@@ -162,19 +163,28 @@ func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 			return nil, err
 		}
 	}
-	if s.large, err = stream.ObjectStore(ctx, j.bucket(kindLarge)); err != nil {
+	bounded, end := s.within(ctx)
+	defer end()
+	if s.large, err = stream.ObjectStore(bounded, j.bucket(kindLarge)); err != nil {
 		return nil, fmt.Errorf("opening the store of large events: %w", err)
 	}
-	if s.state, err = stream.KeyValue(ctx, j.bucket(kindState)); err != nil {
+	if s.state, err = stream.KeyValue(bounded, j.bucket(kindState)); err != nil {
 		return nil, fmt.Errorf("opening the store of the buffer's state: %w", err)
 	}
 	return s, nil
 }
 
-// stream makes a stream, or checks the one that there is. A cluster that has just started has no leader who could.
+// stream makes a stream, or checks the one that there is. A cluster that has just started has no leader who could, and
+// does not answer who asks for a stream that is being made.
 func (j *Journal) stream(ctx context.Context, stream jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	limit := attemptTime
+	if j.engine.Alone() {
+		limit = requestTimeout
+	}
 	for {
-		found, err := j.ensure(ctx, stream, want)
+		attempt, cancel := context.WithTimeout(ctx, limit)
+		found, err := j.ensure(attempt, stream, want)
+		cancel()
 		if err == nil || j.engine.Alone() || !leaderless(err) || ctx.Err() != nil {
 			return found, err
 		}

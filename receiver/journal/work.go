@@ -61,7 +61,7 @@ func (w *Work) replaced(ctx context.Context, unit *Unit) error {
 // end too early.
 func (w *Work) scan(ctx context.Context, stream jetstream.Stream, each func(msg *jetstream.RawStreamMsg) error) error {
 	for next := uint64(1); ; {
-		msg, err := stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(">"))
+		msg, err := w.get(ctx, stream, next, jetstream.WithGetMsgSubject(">"))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil
 		}
@@ -147,7 +147,7 @@ func (w *Work) missing() error {
 func (w *Work) Take(ctx context.Context, webhook string, from uint64) (*Unit, error) {
 	subject := w.journal.subject(kindBatch, token(webhook))
 	for none := w.missing(); ; none = ErrNone {
-		msg, err := w.batches.GetMsg(ctx, max(from, 1), jetstream.WithGetMsgSubject(subject))
+		msg, err := w.get(ctx, w.batches, max(from, 1), jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil, errors.Join(none, w.unread(ctx, subject, from))
 		}
@@ -195,7 +195,7 @@ func (w *Work) unread(ctx context.Context, subject string, from uint64) error {
 
 // Load reads a unit again, [ErrNone] when it is gone.
 func (w *Work) Load(ctx context.Context, place Place) (*Unit, error) {
-	msg, err := w.at(place).GetMsg(ctx, place.Seq)
+	msg, err := w.get(ctx, w.at(place), place.Seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, w.missing()
 	}
@@ -239,7 +239,7 @@ func (s *session) read(ctx context.Context, place Place, header nats.Header, dat
 func (w *Work) lose(ctx context.Context, place Place, cause error) error {
 	w.journal.metrics.damaged.Inc()
 	w.journal.logger.Error("Lost a message of the buffer", "place", place.String(), "error", cause.Error())
-	if err := w.at(place).DeleteMsg(ctx, place.Seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+	if err := w.remove(ctx, w.at(place), place.Seq); err != nil {
 		return fmt.Errorf("removing a damaged message: %w", err)
 	}
 	return nil
@@ -291,15 +291,17 @@ func (w *Work) PutBack(ctx context.Context, unit *Unit, left []Entry) ([]*Unit, 
 // retire takes a message away. Of a batch it is remembered that it was here.
 func (w *Work) retire(ctx context.Context, place Place, batch, large string) error {
 	if !place.Rest {
-		if _, err := w.stream.PublishMsg(ctx, nats.NewMsg(w.journal.subject(kindSeen, batch))); err != nil {
+		if _, _, err := w.publish(ctx, nats.NewMsg(w.journal.subject(kindSeen, batch))); err != nil {
 			return fmt.Errorf("remembering a batch: %w", err)
 		}
 	}
-	if err := w.at(place).DeleteMsg(ctx, place.Seq); err != nil && !isGone(err) {
+	if err := w.remove(ctx, w.at(place), place.Seq); err != nil {
 		return fmt.Errorf("removing what was delivered: %w", err)
 	}
 	if large != "" {
-		if err := w.large.Delete(ctx, large); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
+		bounded, cancel := w.within(ctx)
+		defer cancel()
+		if err := w.large.Delete(bounded, large); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
 			return fmt.Errorf("removing a large event: %w", err)
 		}
 	}
@@ -320,6 +322,8 @@ const orphanKey = "orphan."
 
 // Orphans are the webhooks that are gone while something waits for them, and since when.
 func (w *Work) Orphans(ctx context.Context) (map[string]time.Time, error) {
+	ctx, cancel := w.within(ctx)
+	defer cancel()
 	orphans := map[string]time.Time{}
 	keys, err := w.state.ListKeysFiltered(ctx, orphanKey+">")
 	if err != nil {
@@ -335,11 +339,16 @@ func (w *Work) Orphans(ctx context.Context) (map[string]time.Time, error) {
 			orphans[webhook] = at
 		}
 	}
+	if ctx.Err() != nil { // and there may be more
+		return nil, fmt.Errorf("looking for webhooks that are gone: %w", ctx.Err())
+	}
 	return orphans, nil
 }
 
 // SetOrphan remembers that a webhook is gone, or with a zero time that it is not.
 func (w *Work) SetOrphan(ctx context.Context, webhook string, since time.Time) error {
+	ctx, cancel := w.within(ctx)
+	defer cancel()
 	key := orphanKey + token(webhook)
 	if since.IsZero() {
 		return w.state.Purge(ctx, key)

@@ -1,0 +1,261 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+// cluster is three receivers' journals.
+type cluster struct {
+	t       *testing.T
+	peers   []string
+	dirs    []string
+	files   journal.TLSFiles
+	limits  journal.Limits
+	logged  log
+	ledger  *ledger // nil: nothing is delivered
+	mu      sync.Mutex
+	members []*clustered
+}
+
+// clustered is a member while it runs.
+type clustered struct {
+	*journal.Journal
+	metrics *prometheus.Registry
+	stop    func()
+	kill    func()
+}
+
+func newCluster(t *testing.T, l *ledger) *cluster {
+	t.Helper()
+	c := &cluster{t: t, files: certificates(t), members: make([]*clustered, journal.ClusterMembers), ledger: l}
+	var err error
+	if c.limits, err = journal.Divide(256<<20, 0); err != nil {
+		t.Fatal(err)
+	}
+	for range journal.ClusterMembers {
+		c.peers = append(c.peers, "127.0.0.1:"+strconv.Itoa(freePort(t)))
+		c.dirs = append(c.dirs, t.TempDir())
+	}
+	for i := range c.members {
+		c.start(i)
+	}
+	for i := range c.members {
+		c.joined(i)
+	}
+	return c
+}
+
+func (c *cluster) engine(i int) *journal.Cluster {
+	return &journal.Cluster{
+		Dir: c.dirs[i], Limits: c.limits, Name: fmt.Sprintf("receiver-%d", i), Listen: c.peers[i], Peers: c.peers, Password: "s3ntinel s3ntinel",
+		TLS: c.files, Logger: slog.New(slog.NewTextHandler(&c.logged, nil)).With("member", i),
+	}
+}
+
+// start begins a member, which also delivers when it is its turn.
+func (c *cluster) start(i int) {
+	engine, registry := c.engine(i), prometheus.NewRegistry()
+	j := journal.New(journal.Options{
+		Engine: engine, Limits: c.limits, Replicas: journal.ClusterMembers, Logger: engine.Logger, LeaseTime: 5 * time.Second,
+		Metrics: journal.NewMetrics(registry),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- j.Run(ctx) }()
+	endWork := func() {}
+	if c.ledger != nil {
+		endWork = c.ledger.deliver(strconv.Itoa(i), j)
+	}
+	end := sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			c.t.Error(err)
+		}
+	})
+	member := &clustered{Journal: j, metrics: registry,
+		stop: func() { endWork(); end() },
+		kill: func() { engine.Kill(); end(); endWork() },
+	}
+	c.mu.Lock()
+	c.members[i] = member
+	c.mu.Unlock()
+	c.t.Cleanup(member.stop)
+}
+
+// joined waits until a member can be used.
+func (c *cluster) joined(i int) {
+	c.t.Helper()
+	ctx, done := context.WithTimeout(c.t.Context(), time.Minute)
+	defer done()
+	if err := c.members[i].Opened(ctx); err != nil {
+		c.t.Fatalf("member %d does not join: %v\n%s", i, err, c.logged.String())
+	}
+}
+
+func (c *cluster) journals() []*journal.Journal {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []*journal.Journal
+	for _, member := range c.members {
+		list = append(list, member.Journal)
+	}
+	return list
+}
+
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, newLedger(t))
+	w := loadAny(t, c.journals)
+	w.progress(20)
+	t.Run("each is killed", func(t *testing.T) {
+		for i := range c.members {
+			begun := time.Now()
+			c.members[i].kill()
+			killed := time.Now()
+			w.progress(20)
+			t.Logf("member %d was away after %s, and appending went on %s later", i, killed.Sub(begun), time.Since(killed))
+			c.start(i)
+			c.joined(i)
+			w.progress(10)
+		}
+	})
+	t.Run("all are restarted, one after the other", func(t *testing.T) {
+		for i := range c.members {
+			begun := time.Now()
+			c.members[i].stop()
+			c.start(i)
+			c.joined(i)
+			t.Logf("member %d was restarted in %s", i, time.Since(begun))
+			w.progress(10)
+		}
+	})
+	c.ledger.expect(w.stop())
+	if text := c.logged.String(); strings.Contains(text, "s3ntinel") || strings.Contains(text, "127.0.0.1") {
+		t.Errorf("the log has a secret or an address:\n%s", text)
+	}
+}
+
+// Everything that the journal does works with replicas too, and with two of three members.
+func TestClusterKeepsEverything(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, nil)
+	t.Run("from others", c.intruders)
+	events := []string{"1", strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 1)), "3"}
+	for i := range 2 {
+		events = append(events, strconv.Quote(incompressible(strings.Repeat("x", 3<<20), i+2)))
+	}
+	first, second := &opened{Journal: c.members[0].Journal, t: t}, &opened{Journal: c.members[1].Journal, t: t}
+	if first.append(batch("shop/a", events...)) || !second.append(batch("shop/a", events...)) {
+		t.Error("the second is a duplicate, wherever it comes, and only that")
+	}
+	c.members[2].stop()
+	got := map[string]bool{}
+	second.work(func(ctx context.Context, w *journal.Work) {
+		for from := uint64(0); len(got) < len(events); {
+			unit, err := w.Take(ctx, "shop/a", from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, entry := range unit.Entries {
+				got[string(entry.Raw)] = true
+			}
+			if _, err := w.PutBack(ctx, unit, unit.Entries); err != nil {
+				t.Fatal(err)
+			}
+			from = unit.Place.Seq + 1
+		}
+		if err := w.SetOrphan(ctx, "shop/a", time.UnixMilli(5)); err != nil {
+			t.Error(err)
+		}
+	})
+	left := map[string]bool{}
+	first.work(func(ctx context.Context, w *journal.Work) {
+		err := w.Rest(ctx, func(unit *journal.Unit) {
+			for _, entry := range unit.Entries {
+				left[string(entry.Raw)] = true
+			}
+			if err := w.Finish(ctx, unit); err != nil {
+				t.Error(err)
+			}
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		orphans, err := w.Orphans(ctx)
+		if err != nil || orphans["shop/a"] != time.UnixMilli(5) {
+			t.Errorf("orphans are %v, error %v", orphans, err)
+		}
+	})
+	for i, event := range events {
+		if !got[event] || !left[event] {
+			t.Errorf("event %d was there: %t, and when it was put back: %t", i, got[event], left[event])
+		}
+	}
+	if !first.append(batch("shop/a", events...)) {
+		t.Error("finished, it is a duplicate still")
+	}
+}
+
+// intruders are those who do not know the password, or have another authority's certificate. They do not get in.
+func (c *cluster) intruders(t *testing.T) {
+	for name, test := range map[string]struct {
+		said   string
+		change func(*journal.Cluster)
+	}{
+		"password":    {"Authorization Violation", func(engine *journal.Cluster) { engine.Password = "another" }},
+		"certificate": {"certificate signed by unknown authority", func(engine *journal.Cluster) { engine.TLS = certificates(t) }},
+		"no TLS":      {"TLS route handshake error", func(engine *journal.Cluster) { engine.TLS = journal.TLSFiles{} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			logged, before := &log{}, len(c.logged.String())
+			engine := c.engine(0)
+			engine.Dir, engine.Name, engine.Listen = t.TempDir(), "intruder", "127.0.0.1:"+strconv.Itoa(freePort(t))
+			engine.Logger = slog.New(slog.NewTextHandler(logged, nil))
+			test.change(engine)
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			j := journal.New(journal.Options{Engine: engine, Limits: c.limits, Replicas: journal.ClusterMembers, Logger: engine.Logger})
+			go func() { ended <- j.Run(ctx) }()
+			until(t, "a refusal", func() bool { return strings.Contains(logged.String()+c.logged.String()[before:], test.said) })
+			if _, err := j.Append(ctx, batch("shop/a", "1")); !errors.Is(err, journal.ErrUnavailable) {
+				t.Errorf("got %v", err)
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A folder is of one setting, so that no batches are left behind unseen.
+func TestFolderOfAnotherSetting(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	open(t, dir, journal.MinBytes).stop()
+	engine := &journal.Cluster{Dir: dir}
+	if err := refused(t, journal.Options{Engine: engine}); err == nil || !strings.Contains(err.Error(), "--buffer=embedded") {
+		t.Errorf("got %v", err)
+	}
+	dir = t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "cluster"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := refused(t, journal.Options{Engine: &journal.Embedded{Dir: dir}}); err == nil || !strings.Contains(err.Error(), "--buffer=cluster") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,18 @@
+package receiver
+
+import "runtime"
+
+// turns are for large bodies, whose parsing and verification take the time of many small ones. Half of the processors
+// compute with them at the same time, so that a flood of large bodies that are wrongly signed leaves the rest to others.
+type turns chan struct{}
+
+func newTurns() turns { return make(turns, max(1, runtime.GOMAXPROCS(0)/2)) }
+
+// do works on a body of a size when it is its turn. The work must not wait for anything.
+func (t turns) do(size int, work func()) {
+	if size > littleShare {
+		t <- struct{}{}
+		defer func() { <-t }()
+	}
+	work()
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+)
+
+const (
+	// streams send good batches at the same time.
+	streams = 8
+	// batchEvents is how many events a good batch has.
+	batchEvents = 10
+	// resendPause is how long it takes until a refused batch is sent again; Mandrill takes longer.
+	resendPause = 100 * time.Millisecond
+)
+
+// mandrill sends good batches at a steady rate, and sends those again that were refused with 503.
+type mandrill struct {
+	target   string
+	book     *ledger
+	client   *http.Client
+	every    time.Duration // of one stream
+	deadline time.Duration
+	sent     atomic.Int64
+	accepted atomic.Int64
+}
+
+func newMandrill(address string, book *ledger, o options) *mandrill {
+	return &mandrill{
+		target: "http://" + address + hookPath, book: book,
+		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: streams}, Timeout: o.deadline},
+		every:  streams * time.Second / time.Duration(o.rate), deadline: o.deadline,
+	}
+}
+
+// stream is what became of the batches of a while.
+type stream struct {
+	took    []time.Duration // from the first attempt until a batch was accepted, ascending
+	refused int             // attempts
+	elapsed time.Duration
+}
+
+func (s stream) perSecond() float64 { return float64(len(s.took)) / s.elapsed.Seconds() }
+
+func (s stream) quantile(q float64) time.Duration {
+	if len(s.took) == 0 {
+		return 0
+	}
+	return s.took[int(q*float64(len(s.took)-1))]
+}
+
+// send sends batches for a while, and returns when the last one is accepted.
+func (m *mandrill) send(ctx context.Context, window time.Duration) (stream, error) {
+	var mu sync.Mutex
+	var all stream
+	began := time.Now()
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range streams {
+		group.Go(func() error {
+			next := began.Add(time.Duration(i) * m.every / streams)
+			for ; next.Sub(began) < window; next = next.Add(m.every) {
+				if !pause(ctx, time.Until(next)) {
+					return context.Cause(ctx)
+				}
+				took, refused, err := m.batch(ctx)
+				if err != nil {
+					return err
+				}
+				mu.Lock()
+				all.took, all.refused = append(all.took, took), all.refused+refused
+				mu.Unlock()
+				if late := time.Since(next); late > m.every { // it does not catch up
+					next = next.Add(late)
+				}
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	all.elapsed = max(window, time.Since(began))
+	slices.Sort(all.took)
+	return all, err
+}
+
+// batch sends a batch until it is accepted.
+func (m *mandrill) batch(ctx context.Context) (took time.Duration, refused int, err error) {
+	number := m.sent.Add(1)
+	var ids []string
+	var events [][]byte
+	for i := range batchEvents {
+		ids = append(ids, fmt.Sprintf("%d-%d", number, i))
+		events = append(events, fmt.Appendf(nil, `{"event":"open","_id":%q,"ts":1767225600}`, ids[i]))
+	}
+	for began := time.Now(); ; refused++ {
+		request, err := mandrilltest.NewRequest(ctx, m.target, hookURL, signingKey, mandrilltest.Batch(events...))
+		if err != nil {
+			return 0, 0, err
+		}
+		response, err := m.client.Do(request)
+		if err != nil {
+			return 0, 0, fmt.Errorf("sending a good batch: %w", err)
+		}
+		_, _ = io.Copy(io.Discard, response.Body) // it is short
+		_ = response.Body.Close()
+		took = time.Since(began)
+		switch {
+		case response.StatusCode == http.StatusOK:
+			m.accepted.Add(1)
+			m.book.accept(ids)
+			return took, refused, nil
+		case response.StatusCode != http.StatusServiceUnavailable:
+			return 0, 0, fmt.Errorf("a good batch is answered with %d", response.StatusCode)
+		case took > m.deadline:
+			return 0, 0, fmt.Errorf("a good batch was not accepted in %s", m.deadline)
+		}
+		if !pause(ctx, resendPause) {
+			return 0, 0, context.Cause(ctx)
+		}
+	}
+}
