@@ -25,10 +25,11 @@ test: $(if $(KUBEBUILDER_ASSETS),,assets)
 	@KUBEBUILDER_ASSETS=$${KUBEBUILDER_ASSETS:-$$(hack/cluster/build.sh etcd kube-apiserver)} CGO_ENABLED=1 go test -race ./...
 	@cd test/conformance && CGO_ENABLED=1 go test -race ./...
 
-## bench: measure with 5000 objects, then under attack, and print tables; BENCH="-objects 200" and HOSTILE="-window 5s" pass flags
+## bench: measure with 5000 objects, under attack, and the buffer, and print tables; BENCH="-objects 200", HOSTILE="-window 5s" and BUFFER="-waiting 5" pass flags
 bench: build $(if $(KUBEBUILDER_ASSETS),,assets)
 	@KUBEBUILDER_ASSETS=$${KUBEBUILDER_ASSETS:-$$(hack/cluster/build.sh etcd kube-apiserver)} go run ./test/bench/scale $(BENCH)
 	@go run ./test/bench/hostile $(HOSTILE)
+	@go run ./test/bench/buffer $(BUFFER)
 
 ## chaos: do harm to receivers with a buffer for some 20 minutes; CHAOS="-run Kill" passes flags
 chaos:

@@ -81,6 +81,7 @@ func (d *direct) load(list ...routes.Route) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
+	d.routes.Complete()
 }
 
 // post posts a batch as Mandrill does, of events like "open a": a name and the message. It returns the status, what was
