@@ -62,6 +62,7 @@ type besieged struct {
 func newBesieged(t *testing.T, inflight int64) *besieged {
 	t.Helper()
 	b := &besieged{direct: newDirect(t, routes.Delivery{}), pipes: &pipes{accept: make(chan net.Conn), closed: make(chan struct{})}}
+	b.routes.Complete()
 	b.handler = receiver.NewHandler(receiver.Options{
 		Routes: b.routes, Sender: sink.NewSender(sink.Options{Poster: b.network, Metrics: b.routes.Metrics.Sinks}), Metrics: b.routes.Metrics,
 		Logger: slog.New(slog.NewJSONHandler(b.log, nil)), MaxInflightBytes: inflight,

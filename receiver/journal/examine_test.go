@@ -3,6 +3,7 @@ package journal_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -29,8 +30,8 @@ func TestDamagedFile(t *testing.T) {
 	dir := t.TempDir()
 	o := open(t, dir, journal.MinBytes)
 	const batches = 20
-	for i := range batches {
-		o.append(batch("shop/a", strconv.Quote(letters(100)+strconv.Itoa(i))))
+	for i := range batches { // all of one size: also a wrong length may lead to where another begins
+		o.append(batch("shop/a", strconv.Quote(letters(100)+fmt.Sprintf("%02d", i))))
 	}
 	o.stop()
 	block := filepath.Join(dir, "nats", "jetstream", "$G", "streams", "mandrill-batch", "msgs", "1.blk")
@@ -57,7 +58,7 @@ func TestDamagedFile(t *testing.T) {
 				continue
 			}
 			unit := o.take("shop/a", uint64(i+1))
-			if unit == nil || !strings.HasSuffix(string(unit.Value), strconv.Itoa(i)+`"]`) {
+			if unit == nil || !strings.HasSuffix(string(unit.Value), fmt.Sprintf("%02d", i)+`"]`) {
 				t.Errorf("a bit at %d was changed, and batch %d is %+v", place, i, unit)
 			}
 		}

@@ -44,11 +44,12 @@ func findGaps(hash func(...[]byte) []byte, data []byte) (gaps []gap) {
 	return gaps
 }
 
-// nextRecord returns where a record begins after one that is damaged.
+// nextRecord returns where a record begins after one that is damaged: where it ends by its own account if the next message
+// is there, else where the first one is that is intact.
 func nextRecord(hash func(...[]byte) []byte, data []byte, at int) int {
-	if length := announcedLength(data[at:]); length > 0 { // it may be intact
+	if length := announcedLength(data[at:]); length > 0 {
 		next := at + length
-		if next == len(data) || recordLength(hash, data[next:]) > 0 {
+		if recordLength(hash, data[next:]) > 0 && sequenceOf(data[next:]) == sequenceOf(data[at:])+1 {
 			return next
 		}
 	}
@@ -59,6 +60,8 @@ func nextRecord(hash func(...[]byte) []byte, data []byte, at int) int {
 	}
 	return len(data)
 }
+
+func sequenceOf(data []byte) uint64 { return binary.LittleEndian.Uint64(data[4:]) }
 
 // announcedLength is the length of a record by its own account, 0 if that cannot be.
 func announcedLength(data []byte) int {
@@ -82,9 +85,8 @@ func plausible(data []byte) bool {
 	if announcedLength(data) == 0 {
 		return false
 	}
-	sequence := binary.LittleEndian.Uint64(data[4:])
 	at := int64(binary.LittleEndian.Uint64(data[12:])) //nolint:gosec // checked
-	return sequence&^(recordErased|recordTomb) < recordSequence && (at == 0 || at > earliest && at < latest)
+	return sequenceOf(data)&^(recordErased|recordTomb) < recordSequence && (at == 0 || at > earliest && at < latest)
 }
 
 // recordLength is the length of a record that is intact, 0 if it is not.

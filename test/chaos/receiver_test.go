@@ -49,6 +49,9 @@ var build = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if os.Getenv(memberVariable) != "" {
+		os.Exit(beMember())
+	}
 	flag.Parse()
 	code := m.Run()
 	if path, err := build(); err == nil {
@@ -83,6 +86,7 @@ type receiver struct {
 	address, health string
 	dir             string   // of the buffer
 	wrap            []string // a command that starts it
+	program         string   // empty: the one that is built
 	args            []string
 	process         *exec.Cmd
 	ended           chan struct{}
@@ -114,7 +118,10 @@ func newReceiver(t *testing.T, config string, args ...string) *receiver {
 // start begins the process. It may take some time until it is ready.
 func (r *receiver) start() {
 	r.t.Helper()
-	program, err := build()
+	program, err := r.program, error(nil)
+	if program == "" {
+		program, err = build()
+	}
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -247,11 +254,11 @@ func (r *receiver) said(levels ...string) map[string]int {
 func writeRoutes(t *testing.T, delivery string, sinks ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "routes.yaml")
-	document := "routes:\n"
+	document := []byte("routes:\n")
 	for i, sink := range sinks {
-		document += fmt.Sprintf("- {name: shop/w%d, url: %q, keys: [%q], source: /x, sink: {uri: %q}, delivery: {%s}}\n", i, hookURL(i), signingKey, sink, delivery)
+		document = fmt.Appendf(document, "- {name: shop/w%d, url: %q, keys: [%q], source: /x, sink: {uri: %q}, delivery: {%s}}\n", i, hookURL(i), signingKey, sink, delivery)
 	}
-	if err := os.WriteFile(path, []byte(document), 0o600); err != nil {
+	if err := os.WriteFile(path, document, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path
