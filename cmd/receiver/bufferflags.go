@@ -64,8 +64,13 @@ func (o *bufferOptions) add(flags *flag.FlagSet) {
 	flags.StringVar(&o.listen, "buffer-listen", ":6222", "address at which the other members reach this one")
 	flags.StringVar(&o.passwordFile, "buffer-password-file", "", "file with a password that all members have, at least 16 characters")
 	flags.BoolVar(&o.insecure, "buffer-insecure", false, "let the members speak without TLS over a network that nobody else can listen to")
-	flags.StringVar(&o.credentialsFile, "buffer-credentials-file", "", "credentials for NATS, read again for each connection")
 	flags.IntVar(&o.replicas, "buffer-replicas", 3, "copies of each stream in NATS: 1 when its server is alone")
+	o.addConnection(flags)
+}
+
+// addConnection adds what says how servers elsewhere are reached.
+func (o *bufferOptions) addConnection(flags *flag.FlagSet) {
+	flags.StringVar(&o.credentialsFile, "buffer-credentials-file", "", "credentials for NATS, read again for each connection")
 	flags.StringVar(&o.name, "buffer-name", journal.DefaultName, "begins the names of streams and subjects in NATS; receivers with the same name share a buffer")
 	flags.StringVar(&o.tls.Cert, "buffer-tls-cert-file", "", "certificate of this member, or of this client of NATS, PEM, read again for each connection")
 	flags.StringVar(&o.tls.Key, "buffer-tls-key-file", "", "key of the certificate")
@@ -110,7 +115,7 @@ func (o *bufferOptions) check() error {
 	case o.orphanRetention <= 0 || o.maxAge <= 0:
 		return errors.New("--orphan-retention and --delivery-max-age must be positive")
 	case (o.tls.Cert == "") != (o.tls.Key == ""):
-		return errors.New("give both --buffer-tls-cert-file and --buffer-tls-key-file, or neither")
+		return errNoPair
 	}
 	switch o.setting() {
 	case bufferEmbedded:
@@ -175,18 +180,28 @@ func (o *bufferOptions) checkCluster() error {
 	return nil
 }
 
+var errNoPair = errors.New("give both --buffer-tls-cert-file and --buffer-tls-key-file, or neither")
+
 var nameOfBuffer = regexp.MustCompile("^[a-zA-Z0-9_-]+$")
 
 func (o *bufferOptions) checkExternal() error {
-	_, userinfo, err := o.urls()
-	if err != nil {
-		return err
-	}
 	switch {
 	case o.maxBytes == 0:
 		return errors.New("--buffer=nats://… needs --buffer-max-bytes, which the account must have for each replica")
 	case o.replicas < 1 || o.replicas > maxReplicas:
 		return fmt.Errorf("--buffer-replicas must be from 1 to %d", maxReplicas)
+	}
+	return o.checkConnection()
+}
+
+// checkConnection is about how servers elsewhere are reached.
+func (o *bufferOptions) checkConnection() error {
+	_, userinfo, err := o.urls()
+	switch {
+	case err != nil:
+		return err
+	case (o.tls.Cert == "") != (o.tls.Key == ""):
+		return errNoPair
 	case !nameOfBuffer.MatchString(o.name):
 		return errors.New("--buffer-name must be made of letters, digits, - and _")
 	case userinfo && o.credentialsFile != "":
