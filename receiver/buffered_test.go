@@ -28,21 +28,24 @@ import (
 
 // buffered is a receiver with a buffer of its own, on disk, that can be stopped and started again.
 type buffered struct {
-	t        *testing.T
-	dir      string
-	sinks    *sinks
-	routes   *receiver.Routes
-	registry *prometheus.Registry
-	metrics  *receiver.Metrics
-	log      *lockedBuffer
-	options  receiver.DispatcherOptions
-	webhooks map[string]routes.Delivery
-	total    int64 // bytes of the buffer
-	now      func() time.Time
+	t         *testing.T
+	dir       string
+	sinks     *sinks
+	routes    *receiver.Routes
+	registry  *prometheus.Registry
+	metrics   *receiver.Metrics
+	log       *lockedBuffer
+	options   receiver.DispatcherOptions
+	webhooks  map[string]routes.Delivery
+	suspended map[string]bool
+	total     int64 // bytes of the buffer
+	now       func() time.Time
+	poster    sink.Poster // nil: sinks
 
-	handler http.Handler
-	journal *journal.Journal
-	stop    func()
+	handler    http.Handler
+	journal    *journal.Journal
+	dispatcher *receiver.Dispatcher
+	stop       func()
 }
 
 // sinks are all there are. What they accept is kept in order.
@@ -139,7 +142,7 @@ func (b *buffered) load() {
 	for _, webhook := range slices.Sorted(maps.Keys(b.webhooks)) {
 		document.Routes = append(document.Routes, routes.Route{
 			Name: "shop/" + webhook, URL: hookURL(webhook), Keys: []string{signingKey}, Source: "/s",
-			Sink: routes.Sink{URI: "http://" + webhook + ".example/"}, Delivery: b.webhooks[webhook],
+			Sink: routes.Sink{URI: "http://" + webhook + ".example/"}, Delivery: b.webhooks[webhook], Suspend: b.suspended[webhook],
 		})
 	}
 	data, err := document.Encode()
@@ -167,10 +170,15 @@ func (b *buffered) start() {
 	b.journal = journal.New(journal.Options{
 		Engine: &journal.Embedded{Dir: b.dir, Limits: limits, Logger: logger}, Limits: limits, Logger: logger, Metrics: journal.NewMetrics(b.registry), Now: b.now,
 	})
-	sender := sink.NewSender(sink.Options{Poster: b.sinks, Metrics: b.metrics.Sinks})
+	poster := b.poster
+	if poster == nil {
+		poster = b.sinks
+	}
+	sender := sink.NewSender(sink.Options{Poster: poster, Metrics: b.metrics.Sinks})
 	options := b.options
 	options.Routes, options.Sender, options.Metrics, options.Logger = b.routes, sender, b.metrics, logger
 	dispatcher := receiver.NewDispatcher(options)
+	b.dispatcher = dispatcher
 	b.registry.MustRegister(dispatcher)
 	b.handler = receiver.NewHandler(receiver.Options{Routes: b.routes, Sender: sender, Metrics: b.metrics, Logger: logger, Buffer: b.journal, Tracer: b.options.Tracer})
 	running, stopJournal := context.WithCancel(context.Background())
