@@ -123,6 +123,7 @@ func (d *Dispatcher) Run(ctx context.Context, work Work) error {
 		return err
 	}
 	err = work.Follow(ctx, func(notice journal.Notice) { t.notice(ctx, notice) }, t.allKnown)
+	defer cancel(err) // before the lanes are waited for, which else go on with what they have, and learn of nothing new
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}

@@ -28,6 +28,7 @@ type shelf struct {
 	buried   []journal.Dead
 	putBack  error
 	slow     chan struct{} // before the batches are known
+	follow   error         // after they are
 }
 
 func (s *shelf) Right() context.Context { return context.Background() }
@@ -51,6 +52,9 @@ func (s *shelf) Follow(ctx context.Context, tell func(journal.Notice), known fun
 		}
 	}
 	known()
+	if s.follow != nil {
+		return s.follow
+	}
 	<-ctx.Done()
 	return nil
 }
@@ -206,6 +210,23 @@ func TestJournalThatFails(t *testing.T) {
 			t.Errorf("got %v, want %v", err, failure)
 		}
 	case <-time.After(30 * time.Second):
+		t.Error("it goes on")
+	}
+}
+
+// When it is not told of batches any more the work ends too, whatever waits, so that it is begun anew.
+func TestFollowingThatFails(t *testing.T) {
+	t.Parallel()
+	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	failure, waits := errors.New("it does not work"), batchAt(1, "open 1")
+	waits.Webhook = "shop/gone"
+	ended := dispatch(t, &shelf{follow: failure, units: []*journal.Unit{waits}}, to)
+	select {
+	case err := <-ended:
+		if !errors.Is(err, failure) {
+			t.Errorf("got %v, want %v", err, failure)
+		}
+	case <-time.After(10 * time.Second):
 		t.Error("it goes on")
 	}
 }
