@@ -29,6 +29,7 @@ type shelf struct {
 	putBack  error
 	slow     chan struct{} // before the batches are known
 	follow   error         // after they are
+	finish   func(context.Context)
 }
 
 func (s *shelf) Right() context.Context { return context.Background() }
@@ -79,7 +80,10 @@ func (s *shelf) Load(_ context.Context, place journal.Place) (*journal.Unit, err
 	return nil, journal.ErrNone
 }
 
-func (s *shelf) Finish(_ context.Context, unit *journal.Unit) error {
+func (s *shelf) Finish(ctx context.Context, unit *journal.Unit) error {
+	if s.finish != nil {
+		s.finish(ctx)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finished = append(s.finished, unit.Place)
@@ -228,5 +232,38 @@ func TestFollowingThatFails(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("it goes on")
+	}
+}
+
+// The time to write down how a round went is each unit's own: a slow disk and a round of many small batches must not have
+// it end half way, and what was delivered sent again.
+func TestTimeToSettle(t *testing.T) {
+	t.Parallel()
+	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	var mu sync.Mutex
+	var deadlines []time.Time
+	work := &shelf{finish: func(ctx context.Context) {
+		deadline, ok := ctx.Deadline()
+		mu.Lock()
+		defer mu.Unlock()
+		if deadlines = append(deadlines, deadline); !ok {
+			t.Error("it may take for ever")
+		}
+	}}
+	for seq := range uint64(5) {
+		work.units = append(work.units, batchAt(seq+1, fmt.Sprintf("open %d", seq)))
+	}
+	dispatch(t, work, to)
+	eventually(t, "the end of all", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(deadlines) == len(work.units)
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	for i, deadline := range deadlines[1:] {
+		if !deadline.After(deadlines[i]) {
+			t.Errorf("units %d and %d have to share their time", i, i+1)
+		}
 	}
 }

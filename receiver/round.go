@@ -45,9 +45,7 @@ func (r *round) run(ctx context.Context) error {
 		return err
 	}
 	r.send(ctx, r.choose(loads)) //nolint:contextcheck // spans go on from the batch's
-	settling, cancel := context.WithTimeout(r.work.Right(), settleTime)
-	defer cancel()
-	return r.settle(settling, loads) //nolint:contextcheck // also what was begun before the end is written down
+	return r.settle(r.work.Right(), loads) //nolint:contextcheck // also what was begun before the end is written down
 }
 
 // await waits for its turn: until the rounds before it have ended, or take long. It lets another round get ready.
