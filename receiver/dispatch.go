@@ -162,7 +162,7 @@ func (t *term) restore(ctx context.Context) error {
 	}
 	for webhook, units := range left {
 		slices.SortFunc(units, func(a, b *held) int {
-			return cmp.Or(cmp.Compare(a.origin, b.origin), cmp.Compare(a.place.Seq, b.place.Seq))
+			return cmp.Or(cmp.Compare(a.origin, b.origin), cmp.Compare(a.position, b.position), cmp.Compare(a.place.Seq, b.place.Seq))
 		})
 		t.lane(ctx, webhook, func(l *lane) {
 			for _, unit := range units {

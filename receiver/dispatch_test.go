@@ -267,3 +267,16 @@ func TestTimeToSettle(t *testing.T) {
 		}
 	}
 }
+
+// What is left of a batch may be several remainders, of which the first is put back again and so is stored last.
+func TestOrderOfRemaindersOfOneBatch(t *testing.T) {
+	t.Parallel()
+	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	second, first := restAt(2, 7, "click 1"), restAt(3, 7, "send 1", "open 1")
+	second.Entries[0].Position, first.Entries[1].Position = 2, 1
+	dispatch(t, &shelf{units: []*journal.Unit{second, first}}, to)
+	to.expect(t, "a send 1", "a open 1", "a click 1")
+	if want := []string{"a send 1", "a open 1", "a click 1"}; !slices.Equal(to.accepted, want) {
+		t.Errorf("got %q, want %q", to.accepted, want)
+	}
+}
