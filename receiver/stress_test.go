@@ -55,7 +55,7 @@ func numbers(data []byte) (list []int) {
 
 func (m *moody) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
 	host, _, _ := strings.Cut(strings.TrimPrefix(target.URI, "http://"), ".")
-	err, pause := m.mood(host)
+	pause, err := m.mood(host)
 	if pause > 0 {
 		<-time.After(pause)
 	}
@@ -68,29 +68,29 @@ func (m *moody) Post(_ context.Context, target sink.Target, payload sink.Payload
 	return nil
 }
 
-func (m *moody) mood(host string) (err error, pause time.Duration) { //nolint:revive,staticcheck // not an error of this function
+func (m *moody) mood(host string) (pause time.Duration, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.random.IntN(10) == 0 {
 		pause = time.Duration(m.random.IntN(30)) * time.Millisecond
 	}
 	if m.healed {
-		return nil, pause
+		return pause, nil
 	}
 	if m.down[host] {
-		return errDown, pause
+		return pause, errDown
 	}
 	switch dice := m.random.IntN(100); {
 	case dice < 15:
-		return errDown, pause
+		return pause, errDown
 	case dice < 18:
-		return &sink.Error{Status: http.StatusBadRequest, Answer: "no"}, pause
+		return pause, &sink.Error{Status: http.StatusBadRequest, Answer: "no"}
 	case dice < 21:
-		return &sink.Error{Status: http.StatusTooManyRequests, After: 20 * time.Millisecond}, pause
+		return pause, &sink.Error{Status: http.StatusTooManyRequests, After: 20 * time.Millisecond}
 	case dice < 22: // longer than the first round is waited for
-		return nil, 1200 * time.Millisecond
+		return 1200 * time.Millisecond, nil
 	}
-	return nil, pause
+	return pause, nil
 }
 
 // model is what was posted, against which is held what became of it.
@@ -106,8 +106,8 @@ type model struct {
 func newModel(t *testing.T, seed uint64) *model {
 	t.Helper()
 	two := 2
-	m := &model{random: rand.New(rand.NewPCG(seed, 1)), batches: map[string][][]byte{}}                             //nolint:gosec // to be repeated
-	m.sinks = &moody{random: rand.New(rand.NewPCG(seed, 2)), down: map[string]bool{}, accepted: map[string][]int{}} //nolint:gosec // to be repeated
+	m := &model{random: rand.New(rand.NewPCG(seed, 1)), batches: map[string][][]byte{}}
+	m.sinks = &moody{random: rand.New(rand.NewPCG(seed, 2)), down: map[string]bool{}, accepted: map[string][]int{}}
 	dead := &routes.Sink{URI: "http://dead.example/"}
 	m.all = map[string]routes.Delivery{
 		"a": {BackoffDelay: "PT0.01S"},

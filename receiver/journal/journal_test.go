@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -286,6 +287,29 @@ func TestLargeBatches(t *testing.T) { //nolint:tparallel // they share what is n
 				}
 			}
 		})
+	}
+}
+
+// A large event that comes to no end, because its sender is gone or the disk is slow, leaves nothing behind.
+func TestLargeEventThatIsCutShort(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), 1<<30)
+	event := strconv.Quote(incompressible(strings.Repeat("x", 30<<20), 1))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := o.Append(ctx, batch("shop/a", event))
+		ended <- err
+	}()
+	for journal.ObjectBytes(t, o.Journal) == 0 {
+		runtime.Gosched()
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v, want %v", err, context.Canceled)
+	}
+	if left := journal.ObjectBytes(t, o.Journal); left > 0 {
+		t.Errorf("%d bytes are left", left)
 	}
 }
 
