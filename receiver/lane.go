@@ -33,25 +33,26 @@ type lane struct {
 type queue struct {
 	units, events int
 	size, stored  int64
-	oldest        time.Time
+	oldest        time.Time // about: of the first of them, or the one before
 }
 
 // pop takes away what was taken from it.
 func (q *queue) pop(taken queue) {
-	*q = queue{q.units - taken.units, q.events - taken.events, max(q.size-taken.size, 0), max(q.stored-taken.stored, 0), q.oldest}
+	*q = queue{q.units - taken.units, q.events - taken.events, max(q.size-taken.size, 0), max(q.stored-taken.stored, 0), taken.oldest}
 	if q.units <= 0 {
 		*q = queue{}
 	}
 }
 
 func queueOf(unit *journal.Unit) queue {
-	return queue{units: 1, events: unit.Events, size: unit.Size, stored: unit.Stored}
+	return queue{units: 1, events: unit.Events, size: unit.Size, stored: unit.Stored, oldest: unit.Begin()}
 }
 
 // held is a unit of the journal, and of its events only which messages they are of.
 type held struct {
 	place    journal.Place
 	origin   uint64
+	position int       // in the batch, of the first event that was left when it was written
 	received time.Time // or redriven
 	events   int
 	size     int64 // in memory

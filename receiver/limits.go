@@ -70,7 +70,7 @@ const (
 	maxLeft = 10_000
 	// drainTime is how long events that are being sent have when the receiver is told to stop.
 	drainTime = 10 * time.Second
-	// settleTime bounds writing down how a round went.
+	// settleTime bounds writing down what has become of a batch: a disk may be slow, and a round has thousands of them.
 	settleTime = time.Minute
 	// fullPause is how long what is left of a batch waits in memory for room in the buffer.
 	fullPause = 30 * time.Second

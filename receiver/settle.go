@@ -37,7 +37,10 @@ func (r *round) parcel(ctx context.Context, entry journal.Entry, event mandrill.
 func (r *round) settle(ctx context.Context, loads []*load) error {
 	for _, one := range loads {
 		r.judge(one)
-		if err := r.write(ctx, one); err != nil {
+		bounded, cancel := context.WithTimeout(ctx, settleTime)
+		err := r.write(bounded, one)
+		cancel()
+		if err != nil {
 			return err
 		}
 	}

@@ -46,6 +46,8 @@ const (
 type Entry struct {
 	ID  string `json:"id"`
 	Raw []byte `json:"-"` // as Mandrill sent it
+	// Position is its number in its batch, by which remainders of one batch have their turn.
+	Position int `json:"position,omitempty"`
 	// Attempts to send it to the sink, and to the dead letter sink.
 	Attempts           int       `json:"attempts,omitempty"`
 	DeadLetterAttempts int       `json:"deadLetterAttempts,omitempty"`
