@@ -564,6 +564,7 @@ func TestBufferedOrphans(t *testing.T) {
 	b.start()
 	eventually(t, "burial", func() bool { return b.value("mandrill_receiver_buried_total", journal.ReasonOrphaned) == 2 })
 	b.empty()
+	eventually(t, "the end of what is known of it", func() bool { return b.orphans() == 0 })
 }
 
 // Whether a webhook is gone is known when all documents are, which is told after the last of them.

@@ -91,7 +91,7 @@ func NewDispatcher(options DispatcherOptions) *Dispatcher {
 	if options.Memory == 0 {
 		options.Memory = DefaultDispatchMemory
 	}
-	d.memory, d.dullMemory = newAllowance(options.Memory-options.Memory/4), newAllowance(options.Memory/4)
+	d.memory, d.dullMemory = newAllowance(options.Memory/2), newAllowance(options.Memory/2)
 	if d.orphanRetention == 0 {
 		d.orphanRetention = DefaultOrphanRetention
 	}

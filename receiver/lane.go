@@ -27,6 +27,7 @@ type lane struct {
 	active map[*round]struct{} // rounds that are under way
 	ahead  *round              // one of them that is getting ready
 	dull   bool                // nothing was accepted when last something was sent: not much is done at once
+	slow   bool                // the last round took long
 }
 
 // queue is what is known of batches that were not taken yet.
@@ -170,7 +171,7 @@ func (l *lane) step(ctx context.Context) time.Duration {
 
 // orphaned gives up what waits for a webhook that has been gone for long.
 func (l *lane) orphaned(ctx context.Context, gone bool) time.Duration {
-	if !gone { // not all routes are known
+	if !gone || l.idle() { // not all routes are known, or nothing waits any more
 		return forever
 	}
 	since, err := l.orphanSince(ctx, l.webhook)
@@ -217,7 +218,7 @@ func (l *lane) next(route *Route) (*round, time.Duration) {
 		return nil, pause
 	}
 	next := &round{lane: l, route: route, units: due, fresh: fresh, memory: l.memory, done: make(chan struct{})}
-	if l.dull || len(l.active) > 1 { // the one before the last takes long
+	if l.dull || l.slow || len(l.active) > 1 { // the one before the last takes long
 		next.memory = l.dullMemory
 	}
 	for _, unit := range due {

@@ -65,6 +65,8 @@ const (
 	// hold up those of other messages.
 	roundPatience = time.Second
 	maxRounds     = 4
+	// slowRound is what a round may take before its webhook gets its memory where those who take long do.
+	slowRound = 10 * time.Second
 	// maxLeft bounds the events of a webhook that failed and wait for their next attempt. As long as there are more, no
 	// further batches are taken, so that the memory for them is bounded.
 	maxLeft = 10_000

@@ -306,6 +306,12 @@ func (r *round) giveUp(ctx context.Context) error {
 		}
 		r.settled(one)
 	}
+	r.mu.Lock()
+	nothingLeft := r.queue.units == 0 && len(r.lane.units) == 0
+	r.mu.Unlock()
+	if nothingLeft { // if it comes back and goes once more, its events are kept as long again
+		return r.found(ctx, r.webhook)
+	}
 	return nil
 }
 
@@ -326,5 +332,5 @@ func (r *round) send(ctx context.Context, items []*sink.Item) { //nolint:context
 	r.sender.Pass(sending, r.route.buffered, items) //nolint:contextcheck // see drainTime
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.dull = !slices.ContainsFunc(items, (*sink.Item).Settled)
+	r.dull, r.slow = !slices.ContainsFunc(items, (*sink.Item).Settled), time.Since(r.sent) > slowRound
 }

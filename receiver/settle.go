@@ -100,7 +100,7 @@ func (r *round) reason(sent *parcel, begin, now time.Time) string {
 	case sent.State == sink.Refused && (!hasDeadLetterSink || sent.DeadLetterAttempts > most):
 		return journal.ReasonRefused
 	case sent.State == sink.Exhausted && (!hasDeadLetterSink || sent.DeadLetterAttempts > most),
-		sent.State == sink.Pending && sent.Attempts > most:
+		sent.State == sink.Pending && !hasDeadLetterSink && sent.Attempts > most:
 		return journal.ReasonExhausted
 	case !sent.Settled() && (sent.Err != nil || sent.DeadLetterErr != nil) && now.Sub(begin) > r.maxAge:
 		return journal.ReasonExpired
