@@ -112,7 +112,7 @@ func TestBufferFiles(t *testing.T) {
 	nats := func(args ...string) []string {
 		return append([]string{"--buffer=nats://robot:s3ntinel@a, tls://b:1", "--buffer-max-bytes=268435456"}, args...)
 	}
-	good := file("password", " s3ntinel s3ntinel\n")
+	good := file("password", " s3ntinel of three\n")
 	for _, test := range []struct {
 		args []string
 		want string // in the error

@@ -121,28 +121,23 @@ func TestCluster(t *testing.T) {
 	c := newCluster(t, newLedger(t))
 	w := loadAny(t, c.journals)
 	w.progress(20)
-	t.Run("each is killed", func(t *testing.T) {
-		for i := range c.members {
-			begun := time.Now()
-			c.members[i].kill()
-			killed := time.Now()
-			w.progress(20)
-			t.Logf("member %d was away after %s, and appending went on %s later", i, killed.Sub(begun), time.Since(killed))
-			c.start(i)
-			c.joined(i)
-			w.progress(10)
-		}
-	})
-	t.Run("all are restarted, one after the other", func(t *testing.T) {
-		for i := range c.members {
-			begun := time.Now()
-			c.members[i].stop()
-			c.start(i)
-			c.joined(i)
-			t.Logf("member %d was restarted in %s", i, time.Since(begun))
-			w.progress(10)
-		}
-	})
+	for i := range c.members {
+		c.members[i].kill()
+		killed := time.Now()
+		w.progress(20)
+		t.Logf("member %d was killed, and appending went on for %s", i, time.Since(killed))
+		c.start(i)
+		c.joined(i)
+		w.progress(10)
+	}
+	for i := range c.members {
+		begun := time.Now()
+		c.members[i].stop()
+		c.start(i)
+		c.joined(i)
+		t.Logf("member %d was restarted in %s", i, time.Since(begun))
+		w.progress(10)
+	}
 	c.ledger.expect(w.stop())
 	if text := c.logged.String(); strings.Contains(text, "s3ntinel") || strings.Contains(text, "127.0.0.1") {
 		t.Errorf("the log has a secret or an address:\n%s", text)
@@ -153,7 +148,7 @@ func TestCluster(t *testing.T) {
 func TestClusterKeepsEverything(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
-	t.Run("from others", c.intruders)
+	c.intruders()
 	events := []string{"1", strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 1)), "3"}
 	for i := range 2 {
 		events = append(events, strconv.Quote(incompressible(strings.Repeat("x", 3<<20), i+2)))
@@ -211,34 +206,33 @@ func TestClusterKeepsEverything(t *testing.T) {
 }
 
 // intruders are those who do not know the password, or have another authority's certificate. They do not get in.
-func (c *cluster) intruders(t *testing.T) {
+func (c *cluster) intruders() {
+	c.t.Helper()
 	for name, test := range map[string]struct {
 		said   string
 		change func(*journal.Cluster)
 	}{
 		"password":    {"Authorization Violation", func(engine *journal.Cluster) { engine.Password = "another" }},
-		"certificate": {"certificate signed by unknown authority", func(engine *journal.Cluster) { engine.TLS = certificates(t) }},
+		"certificate": {"certificate signed by unknown authority", func(engine *journal.Cluster) { engine.TLS = certificates(c.t) }},
 		"no TLS":      {"TLS route handshake error", func(engine *journal.Cluster) { engine.TLS = journal.TLSFiles{} }},
 	} {
-		t.Run(name, func(t *testing.T) {
-			logged, before := &log{}, len(c.logged.String())
-			engine := c.engine(0)
-			engine.Dir, engine.Name, engine.Listen = t.TempDir(), "intruder", "127.0.0.1:"+strconv.Itoa(freePort(t))
-			engine.Logger = slog.New(slog.NewTextHandler(logged, nil))
-			test.change(engine)
-			ctx, cancel := context.WithCancel(t.Context())
-			ended := make(chan error, 1)
-			j := journal.New(journal.Options{Engine: engine, Limits: c.limits, Replicas: journal.ClusterMembers, Logger: engine.Logger})
-			go func() { ended <- j.Run(ctx) }()
-			until(t, "a refusal", func() bool { return strings.Contains(logged.String()+c.logged.String()[before:], test.said) })
-			if _, err := j.Append(ctx, batch("shop/a", "1")); !errors.Is(err, journal.ErrUnavailable) {
-				t.Errorf("got %v", err)
-			}
-			cancel()
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		})
+		logged, before := &log{}, len(c.logged.String())
+		engine := c.engine(0)
+		engine.Dir, engine.Name, engine.Listen = c.t.TempDir(), "intruder", "127.0.0.1:"+strconv.Itoa(freePort(c.t))
+		engine.Logger = slog.New(slog.NewTextHandler(logged, nil))
+		test.change(engine)
+		ctx, cancel := context.WithCancel(c.t.Context())
+		ended := make(chan error, 1)
+		j := journal.New(journal.Options{Engine: engine, Limits: c.limits, Replicas: journal.ClusterMembers, Logger: engine.Logger})
+		go func() { ended <- j.Run(ctx) }()
+		until(c.t, "a refusal for want of "+name, func() bool { return strings.Contains(logged.String()+c.logged.String()[before:], test.said) })
+		if _, err := j.Append(ctx, batch("shop/a", "1")); !errors.Is(err, journal.ErrUnavailable) {
+			c.t.Errorf("%s: got %v", name, err)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			c.t.Error(err)
+		}
 	}
 }
 

@@ -153,7 +153,7 @@ func (l *ledger) term(ctx context.Context, name string, w *journal.Work) error {
 		return err
 	}
 	for _, unit := range left {
-		if err := l.record(w, unit); err != nil {
+		if err := l.record(w, unit); err != nil { //nolint:contextcheck // what was begun is finished
 			return err
 		}
 	}
@@ -164,10 +164,10 @@ func (l *ledger) term(ctx context.Context, name string, w *journal.Work) error {
 		if notice.Seq < next || ctx.Err() != nil {
 			return
 		}
-		unit, err := w.Take(w.Right(), notice.Webhook, next)
+		unit, err := w.Take(w.Right(), notice.Webhook, next) //nolint:contextcheck // what was begun is finished
 		if err == nil {
 			next = unit.Place.Seq + 1
-			err = l.record(w, unit)
+			err = l.record(w, unit) //nolint:contextcheck // what was begun is finished
 		}
 		if err != nil {
 			cancel(err)
