@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,21 +29,25 @@ import (
 
 // buffered is a receiver with a buffer of its own, on disk, that can be stopped and started again.
 type buffered struct {
-	t        *testing.T
-	dir      string
-	sinks    *sinks
-	routes   *receiver.Routes
-	registry *prometheus.Registry
-	metrics  *receiver.Metrics
-	log      *lockedBuffer
-	options  receiver.DispatcherOptions
-	webhooks map[string]routes.Delivery
-	total    int64 // bytes of the buffer
-	now      func() time.Time
+	t          *testing.T
+	dir        string
+	sinks      *sinks
+	routes     *receiver.Routes
+	registry   *prometheus.Registry
+	metrics    *receiver.Metrics
+	log        *lockedBuffer
+	options    receiver.DispatcherOptions
+	webhooks   map[string]routes.Delivery
+	suspended  map[string]bool
+	incomplete bool  // not all documents were loaded
+	total      int64 // bytes of the buffer
+	now        func() time.Time
+	poster     sink.Poster // nil: sinks
 
-	handler http.Handler
-	journal *journal.Journal
-	stop    func()
+	handler    http.Handler
+	journal    *journal.Journal
+	dispatcher *receiver.Dispatcher
+	stop       func()
 }
 
 // sinks are all there are. What they accept is kept in order.
@@ -139,7 +144,7 @@ func (b *buffered) load() {
 	for _, webhook := range slices.Sorted(maps.Keys(b.webhooks)) {
 		document.Routes = append(document.Routes, routes.Route{
 			Name: "shop/" + webhook, URL: hookURL(webhook), Keys: []string{signingKey}, Source: "/s",
-			Sink: routes.Sink{URI: "http://" + webhook + ".example/"}, Delivery: b.webhooks[webhook],
+			Sink: routes.Sink{URI: "http://" + webhook + ".example/"}, Delivery: b.webhooks[webhook], Suspend: b.suspended[webhook],
 		})
 	}
 	data, err := document.Encode()
@@ -149,7 +154,9 @@ func (b *buffered) load() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.routes.Complete()
+	if !b.incomplete {
+		b.routes.Complete()
+	}
 }
 
 // start runs a receiver on the folder.
@@ -167,12 +174,17 @@ func (b *buffered) start() {
 	b.journal = journal.New(journal.Options{
 		Engine: &journal.Embedded{Dir: b.dir, Limits: limits, Logger: logger}, Limits: limits, Logger: logger, Metrics: journal.NewMetrics(b.registry), Now: b.now,
 	})
-	sender := sink.NewSender(sink.Options{Poster: b.sinks, Metrics: b.metrics.Sinks})
+	poster := b.poster
+	if poster == nil {
+		poster = b.sinks
+	}
+	sender := sink.NewSender(sink.Options{Poster: poster, Metrics: b.metrics.Sinks})
 	options := b.options
 	options.Routes, options.Sender, options.Metrics, options.Logger = b.routes, sender, b.metrics, logger
 	dispatcher := receiver.NewDispatcher(options)
+	b.dispatcher = dispatcher
 	b.registry.MustRegister(dispatcher)
-	b.handler = receiver.NewHandler(receiver.Options{Routes: b.routes, Sender: sender, Metrics: b.metrics, Logger: logger, Buffer: b.journal, Tracer: b.options.Tracer})
+	b.handler = receiver.NewHandler(receiver.Options{Routes: b.routes, Sender: sender, Metrics: b.metrics, Logger: logger, Buffer: b.journal, Tracer: b.options.Tracer, Now: b.now})
 	running, stopJournal := context.WithCancel(context.Background())
 	dispatching, stopDispatcher := context.WithCancel(context.Background())
 	var group sync.WaitGroup
@@ -552,6 +564,58 @@ func TestBufferedOrphans(t *testing.T) {
 	b.start()
 	eventually(t, "burial", func() bool { return b.value("mandrill_receiver_buried_total", journal.ReasonOrphaned) == 2 })
 	b.empty()
+	eventually(t, "the end of what is known of it", func() bool { return b.orphans() == 0 })
+}
+
+// Whether a webhook is gone is known when all documents are, which is told after the last of them.
+func TestBufferedOrphanOfBefore(t *testing.T) {
+	t.Parallel()
+	b := newBuffered(t)
+	b.sinks.set(down("a"))
+	b.post("a", "send 1")
+	delete(b.webhooks, "a")
+	b.stop()
+	b.incomplete = true
+	b.start()
+	eventually(t, "the backlog of before", func() bool { return b.value("mandrill_receiver_backlog_events", "shop/a") == 1 })
+	if b.orphans() != 0 {
+		t.Error("not all routes are known")
+	}
+	b.routes.Complete()
+	eventually(t, "notice of the orphan", func() bool { return b.orphans() == 1 })
+}
+
+// The age of the oldest event is not that of one that was delivered long ago, though something else waited all the time.
+func TestBufferedAge(t *testing.T) {
+	t.Parallel()
+	var hours atomic.Int64
+	b := newBuffered(t, func(b *buffered) {
+		b.now = func() time.Time { return time.Now().Add(time.Duration(hours.Load()) * time.Hour) }
+		b.options.Memory = 64 << 10
+	})
+	hang := make(chan struct{})
+	b.sinks.set(func(_, event string, _ int) error {
+		if strings.HasPrefix(event, "a send") {
+			<-hang
+			return nil
+		}
+		return errDown
+	})
+	hours.Store(-10)
+	for i := range 30 {
+		b.post("a", fmt.Sprintf("send %d", i), fmt.Sprintf("send %d.", i))
+	}
+	hours.Store(0)
+	const most = 10_000 // while so many are left no other batch is taken
+	events := make([]string, most)
+	for i := range events {
+		events[i] = fmt.Sprintf("open %d", i)
+	}
+	b.post("a", events...)
+	b.post("a", "open 0")
+	close(hang)
+	eventually(t, "delivery of the old ones", func() bool { return b.value("mandrill_receiver_backlog_events") == most+1 })
+	eventually(t, "an age of seconds", func() bool { return b.value("mandrill_receiver_backlog_oldest_age_seconds") < 3600 })
 }
 
 func (b *buffered) orphans() (count int) {

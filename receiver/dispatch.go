@@ -91,7 +91,7 @@ func NewDispatcher(options DispatcherOptions) *Dispatcher {
 	if options.Memory == 0 {
 		options.Memory = DefaultDispatchMemory
 	}
-	d.memory, d.dullMemory = newAllowance(options.Memory-options.Memory/4), newAllowance(options.Memory/4)
+	d.memory, d.dullMemory = newAllowance(options.Memory/2), newAllowance(options.Memory/2)
 	if d.orphanRetention == 0 {
 		d.orphanRetention = DefaultOrphanRetention
 	}
@@ -123,6 +123,7 @@ func (d *Dispatcher) Run(ctx context.Context, work Work) error {
 		return err
 	}
 	err = work.Follow(ctx, func(notice journal.Notice) { t.notice(ctx, notice) }, t.allKnown)
+	defer cancel(err) // before the lanes are waited for, which else go on with what they have, and learn of nothing new
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
@@ -161,7 +162,7 @@ func (t *term) restore(ctx context.Context) error {
 	}
 	for webhook, units := range left {
 		slices.SortFunc(units, func(a, b *held) int {
-			return cmp.Or(cmp.Compare(a.origin, b.origin), cmp.Compare(a.place.Seq, b.place.Seq))
+			return cmp.Or(cmp.Compare(a.origin, b.origin), cmp.Compare(a.position, b.position), cmp.Compare(a.place.Seq, b.place.Seq))
 		})
 		t.lane(ctx, webhook, func(l *lane) {
 			for _, unit := range units {

@@ -28,6 +28,8 @@ type shelf struct {
 	buried   []journal.Dead
 	putBack  error
 	slow     chan struct{} // before the batches are known
+	follow   error         // after they are
+	finish   func(context.Context)
 }
 
 func (s *shelf) Right() context.Context { return context.Background() }
@@ -51,6 +53,9 @@ func (s *shelf) Follow(ctx context.Context, tell func(journal.Notice), known fun
 		}
 	}
 	known()
+	if s.follow != nil {
+		return s.follow
+	}
 	<-ctx.Done()
 	return nil
 }
@@ -75,7 +80,10 @@ func (s *shelf) Load(_ context.Context, place journal.Place) (*journal.Unit, err
 	return nil, journal.ErrNone
 }
 
-func (s *shelf) Finish(_ context.Context, unit *journal.Unit) error {
+func (s *shelf) Finish(ctx context.Context, unit *journal.Unit) error {
+	if s.finish != nil {
+		s.finish(ctx)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finished = append(s.finished, unit.Place)
@@ -207,5 +215,68 @@ func TestJournalThatFails(t *testing.T) {
 		}
 	case <-time.After(30 * time.Second):
 		t.Error("it goes on")
+	}
+}
+
+// When it is not told of batches any more the work ends too, whatever waits, so that it is begun anew.
+func TestFollowingThatFails(t *testing.T) {
+	t.Parallel()
+	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	failure, waits := errors.New("it does not work"), batchAt(1, "open 1")
+	waits.Webhook = "shop/gone"
+	ended := dispatch(t, &shelf{follow: failure, units: []*journal.Unit{waits}}, to)
+	select {
+	case err := <-ended:
+		if !errors.Is(err, failure) {
+			t.Errorf("got %v, want %v", err, failure)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it goes on")
+	}
+}
+
+// The time to write down how a round went is each unit's own: a slow disk and a round of many small batches must not have
+// it end half way, and what was delivered sent again.
+func TestTimeToSettle(t *testing.T) {
+	t.Parallel()
+	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	var mu sync.Mutex
+	var deadlines []time.Time
+	work := &shelf{finish: func(ctx context.Context) {
+		deadline, ok := ctx.Deadline()
+		mu.Lock()
+		defer mu.Unlock()
+		if deadlines = append(deadlines, deadline); !ok {
+			t.Error("it may take for ever")
+		}
+	}}
+	for seq := range uint64(5) {
+		work.units = append(work.units, batchAt(seq+1, fmt.Sprintf("open %d", seq)))
+	}
+	dispatch(t, work, to)
+	eventually(t, "the end of all", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(deadlines) == len(work.units)
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	for i, deadline := range deadlines[1:] {
+		if !deadline.After(deadlines[i]) {
+			t.Errorf("units %d and %d have to share their time", i, i+1)
+		}
+	}
+}
+
+// What is left of a batch may be several remainders, of which the first is put back again and so is stored last.
+func TestOrderOfRemaindersOfOneBatch(t *testing.T) {
+	t.Parallel()
+	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	second, first := restAt(2, 7, "click 1"), restAt(3, 7, "send 1", "open 1")
+	second.Entries[0].Position, first.Entries[1].Position = 2, 1
+	dispatch(t, &shelf{units: []*journal.Unit{second, first}}, to)
+	to.expect(t, "a send 1", "a open 1", "a click 1")
+	if want := []string{"a send 1", "a open 1", "a click 1"}; !slices.Equal(to.accepted, want) {
+		t.Errorf("got %q, want %q", to.accepted, want)
 	}
 }

@@ -67,3 +67,13 @@ func (a Allowance) Take(ctx context.Context, bytes int64) error { return a.take(
 func (a Allowance) Try(bytes int64) bool                        { return a.try(bytes) }
 func (a Allowance) Force(bytes int64)                           { a.force(bytes) }
 func (a Allowance) Give(bytes int64)                            { a.give(bytes) }
+
+// Taken is how much of its memory a dispatcher uses.
+func (d *Dispatcher) Taken() (sum int64) {
+	for _, a := range []*allowance{d.memory, d.dullMemory} {
+		a.mu.Lock()
+		sum += a.taken
+		a.mu.Unlock()
+	}
+	return sum
+}

@@ -27,31 +27,33 @@ type lane struct {
 	active map[*round]struct{} // rounds that are under way
 	ahead  *round              // one of them that is getting ready
 	dull   bool                // nothing was accepted when last something was sent: not much is done at once
+	slow   bool                // the last round took long
 }
 
 // queue is what is known of batches that were not taken yet.
 type queue struct {
 	units, events int
 	size, stored  int64
-	oldest        time.Time
+	oldest        time.Time // about: of the first of them, or the one before
 }
 
 // pop takes away what was taken from it.
 func (q *queue) pop(taken queue) {
-	*q = queue{q.units - taken.units, q.events - taken.events, max(q.size-taken.size, 0), max(q.stored-taken.stored, 0), q.oldest}
+	*q = queue{q.units - taken.units, q.events - taken.events, max(q.size-taken.size, 0), max(q.stored-taken.stored, 0), taken.oldest}
 	if q.units <= 0 {
 		*q = queue{}
 	}
 }
 
 func queueOf(unit *journal.Unit) queue {
-	return queue{units: 1, events: unit.Events, size: unit.Size, stored: unit.Stored}
+	return queue{units: 1, events: unit.Events, size: unit.Size, stored: unit.Stored, oldest: unit.Begin()}
 }
 
 // held is a unit of the journal, and of its events only which messages they are of.
 type held struct {
 	place    journal.Place
 	origin   uint64
+	position int       // in the batch, of the first event that was left when it was written
 	received time.Time // or redriven
 	events   int
 	size     int64 // in memory
@@ -169,7 +171,7 @@ func (l *lane) step(ctx context.Context) time.Duration {
 
 // orphaned gives up what waits for a webhook that has been gone for long.
 func (l *lane) orphaned(ctx context.Context, gone bool) time.Duration {
-	if !gone { // not all routes are known
+	if !gone || l.idle() { // not all routes are known, or nothing waits any more
 		return forever
 	}
 	since, err := l.orphanSince(ctx, l.webhook)
@@ -216,7 +218,7 @@ func (l *lane) next(route *Route) (*round, time.Duration) {
 		return nil, pause
 	}
 	next := &round{lane: l, route: route, units: due, fresh: fresh, memory: l.memory, done: make(chan struct{})}
-	if l.dull || len(l.active) > 1 { // the one before the last takes long
+	if l.dull || l.slow || len(l.active) > 1 { // the one before the last takes long
 		next.memory = l.dullMemory
 	}
 	for _, unit := range due {

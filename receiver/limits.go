@@ -65,12 +65,14 @@ const (
 	// hold up those of other messages.
 	roundPatience = time.Second
 	maxRounds     = 4
+	// slowRound is what a round may take before its webhook gets its memory where those who take long do.
+	slowRound = 10 * time.Second
 	// maxLeft bounds the events of a webhook that failed and wait for their next attempt. As long as there are more, no
 	// further batches are taken, so that the memory for them is bounded.
 	maxLeft = 10_000
 	// drainTime is how long events that are being sent have when the receiver is told to stop.
 	drainTime = 10 * time.Second
-	// settleTime bounds writing down how a round went.
+	// settleTime bounds writing down what has become of a batch: a disk may be slow, and a round has thousands of them.
 	settleTime = time.Minute
 	// fullPause is how long what is left of a batch waits in memory for room in the buffer.
 	fullPause = 30 * time.Second

@@ -44,10 +44,8 @@ func (r *round) run(ctx context.Context) error {
 	if err != nil || len(loads) == 0 || !r.await(ctx) {
 		return err
 	}
-	r.send(ctx, r.choose(loads)) //nolint:contextcheck // spans go on from the batch's
-	settling, cancel := context.WithTimeout(r.work.Right(), settleTime)
-	defer cancel()
-	return r.settle(settling, loads) //nolint:contextcheck // also what was begun before the end is written down
+	r.send(ctx, r.choose(loads))           //nolint:contextcheck // spans go on from the batch's
+	return r.settle(r.work.Right(), loads) //nolint:contextcheck // also what was begun before the end is written down
 }
 
 // await waits for its turn: until the rounds before it have ended, or take long. It lets another round get ready.
@@ -212,7 +210,7 @@ func open(unit *journal.Unit) (*load, error) {
 		seen := make(map[string]int, len(elements))
 		one.entries = make([]journal.Entry, len(elements))
 		for i, raw := range elements {
-			one.entries[i] = journal.Entry{ID: eventID(raw, seen), Raw: raw}
+			one.entries[i] = journal.Entry{ID: eventID(raw, seen), Raw: raw, Position: i}
 		}
 	}
 	one.events = make([]mandrill.Event, len(one.entries))
@@ -225,7 +223,7 @@ func open(unit *journal.Unit) (*load, error) {
 // hold makes of a unit what is in memory while it waits.
 func (d *Dispatcher) hold(one *load) *held {
 	h := &held{
-		place: one.unit.Place, origin: one.unit.Origin, received: one.unit.Begin(), events: len(one.entries), stored: one.unit.Stored,
+		place: one.unit.Place, origin: one.unit.Origin, position: one.position(), received: one.unit.Begin(), events: len(one.entries), stored: one.unit.Stored,
 		keys: make(map[uint64]struct{}, len(one.entries)),
 	}
 	for i, entry := range one.entries {
@@ -238,6 +236,14 @@ func (d *Dispatcher) hold(one *load) *held {
 		}
 	}
 	return h
+}
+
+// position is that of the first event that is left.
+func (l *load) position() int {
+	if len(l.entries) == 0 {
+		return 0
+	}
+	return l.entries[0].Position
 }
 
 // choose makes parcels of the events that can be sent now: they are due, and it is their turn.
@@ -300,6 +306,12 @@ func (r *round) giveUp(ctx context.Context) error {
 		}
 		r.settled(one)
 	}
+	r.mu.Lock()
+	nothingLeft := r.queue.units == 0 && len(r.lane.units) == 0
+	r.mu.Unlock()
+	if nothingLeft { // if it comes back and goes once more, its events are kept as long again
+		return r.found(ctx, r.webhook)
+	}
 	return nil
 }
 
@@ -317,8 +329,8 @@ func (r *round) send(ctx context.Context, items []*sink.Item) { //nolint:context
 		case <-sending.Done():
 		}
 	})()
-	r.sender.Pass(sending, r.route.buffered, items)
+	r.sender.Pass(sending, r.route.buffered, items) //nolint:contextcheck // see drainTime
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.dull = !slices.ContainsFunc(items, (*sink.Item).Settled)
+	r.dull, r.slow = !slices.ContainsFunc(items, (*sink.Item).Settled), time.Since(r.sent) > slowRound
 }

@@ -175,14 +175,19 @@ func (r *Routes) swap() int {
 		}
 	}
 	r.current.Store(&list)
+	r.tell()
+	return total
+}
+
+// tell wakes those who wait for a change.
+func (r *Routes) tell() {
 	if r.changed != nil {
 		close(r.changed)
 		r.changed = nil
 	}
-	return total
 }
 
-// Changed returns what is closed when the routes change the next time.
+// Changed returns what is closed when the routes change the next time, or all are known.
 func (r *Routes) Changed() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -210,6 +215,7 @@ func (r *Routes) Complete() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.complete = true
+	r.tell()
 }
 
 // Ready tells whether there are routes, and every document has been good once.

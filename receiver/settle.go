@@ -37,7 +37,10 @@ func (r *round) parcel(ctx context.Context, entry journal.Entry, event mandrill.
 func (r *round) settle(ctx context.Context, loads []*load) error {
 	for _, one := range loads {
 		r.judge(one)
-		if err := r.write(ctx, one); err != nil {
+		bounded, cancel := context.WithTimeout(ctx, settleTime)
+		err := r.write(bounded, one)
+		cancel()
+		if err != nil {
 			return err
 		}
 	}
@@ -97,7 +100,7 @@ func (r *round) reason(sent *parcel, begin, now time.Time) string {
 	case sent.State == sink.Refused && (!hasDeadLetterSink || sent.DeadLetterAttempts > most):
 		return journal.ReasonRefused
 	case sent.State == sink.Exhausted && (!hasDeadLetterSink || sent.DeadLetterAttempts > most),
-		sent.State == sink.Pending && sent.Attempts > most:
+		sent.State == sink.Pending && !hasDeadLetterSink && sent.Attempts > most:
 		return journal.ReasonExhausted
 	case !sent.Settled() && (sent.Err != nil || sent.DeadLetterErr != nil) && now.Sub(begin) > r.maxAge:
 		return journal.ReasonExpired

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"sigs.k8s.io/yaml"
 )
@@ -245,11 +246,23 @@ func (d *Document) validate() error {
 			faults = append(faults, fmt.Errorf("route %s: the name is used twice", label))
 		}
 		names[route.Name] = true
+		if !usableName(route.Name) {
+			faults = append(faults, fmt.Errorf("route %.40q: the name must have at most %d bytes, no control characters, and no space at its ends", route.Name, maxName))
+			continue
+		}
 		for _, fault := range route.Faults() {
 			faults = append(faults, fmt.Errorf("route %s: %s", label, fault))
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// maxName is above what names in Kubernetes can have, and fits into a subject of the buffer when all of it is escaped.
+const maxName = 512
+
+// usableName tells whether a name comes back as it is from a header, and fits into a subject, of a message in the buffer.
+func usableName(name string) bool {
+	return len(name) <= maxName && strings.TrimSpace(name) == name && !strings.ContainsFunc(name, unicode.IsControl)
 }
 
 var extensionName = regexp.MustCompile(`^[a-z0-9]{1,20}$`)

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -69,6 +70,9 @@ func TestDecodeRefuses(t *testing.T) {
 		"url of another scheme":  {"https://user", "ftp://user", "url must be an absolute"},
 		"url with a fragment":    {"?secret=s3cret", "#s3cret", "fragment"},
 		"empty key":              {"s3cret-1", `""`, "empty key"},
+		"long name":              {"shop/transactional\n", strings.Repeat("n", 513) + "\n", "the name must have at most 512 bytes"},
+		"name with a line break": {"shop/transactional\n", `"shop\na"` + "\n", "no control characters"},
+		"name with a space":      {"shop/transactional\n", `" shop/a"` + "\n", "no space at its ends"},
 		"no source":              {"/apis/mandrill-operator.io/namespaces/shop/mandrillwebhooks/transactional", `""`, "source must be a URI reference"},
 		"source with a space":    {"/apis/mandrill-operator.io/namespaces/shop", "/my shop", "source must be a URI reference"},
 		"source with bad escape": {"/apis/mandrill-operator.io/namespaces/shop", "/%zz", "source must be a URI reference"},
@@ -167,8 +171,14 @@ func FuzzEncode(f *testing.F) {
 		f.Add(value)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
+		name := strings.Map(func(c rune) rune {
+			if unicode.IsControl(c) {
+				return -1
+			}
+			return c
+		}, "n"+value[:min(len(value), 100)])
 		route := routes.Route{
-			Name: "n" + value, URL: "https://b.example", Keys: []string{"k" + value}, Source: "s", Sink: routes.Sink{URI: "http://s.example"},
+			Name: strings.TrimSpace(name), URL: "https://b.example", Keys: []string{"k" + value}, Source: "s", Sink: routes.Sink{URI: "http://s.example"},
 			CEOverrides: routes.Overrides{Extensions: map[string]string{"e": "v" + value}},
 		}
 		encoded, err := (&routes.Document{Routes: []routes.Route{route}}).Encode()

@@ -34,7 +34,8 @@ const deadLettersUsage = `receiver dead-letters shows the events that were given
   receiver dead-letters redrive SEQ... | --webhook NAME [--reason REASON] | --all [--reason REASON]
   receiver dead-letters purge   SEQ... | --webhook NAME [--reason REASON] | --all [--reason REASON]
 
-It asks the receiver that runs on this machine, or in this container: give its --buffer-dir, or its --admin-socket.
+It asks the receiver that runs on this machine, or in this container: give its --buffer-dir, or its --admin-socket. Where the
+buffer is NATS elsewhere, give the --buffer of the receivers instead, and the flags that say how it is reached.
 `
 
 // letterCommand is one of the subcommands.
@@ -45,6 +46,7 @@ type letterCommand struct {
 	now         func() time.Time
 	stdout      io.Writer
 	socket, dir string
+	buffer      bufferOptions // of servers elsewhere
 	output      string
 	request     receiver.LetterRequest
 }
@@ -73,6 +75,9 @@ func deadLetters(ctx context.Context, args []string, stdout io.Writer) error {
 	if err := command.parse(args[1:]); err != nil {
 		return err
 	}
+	if command.buffer.kind != "" {
+		return command.atNATS(ctx)
+	}
 	client, err := newSocketClient(command.socket)
 	if err != nil {
 		return err
@@ -85,6 +90,8 @@ func (c *letterCommand) parse(args []string) error {
 	flags := flag.NewFlagSet("receiver dead-letters "+c.name, flag.ContinueOnError)
 	flags.StringVar(&c.socket, "admin-socket", "", "the --admin-socket of the running receiver")
 	flags.StringVar(&c.dir, "buffer-dir", "", "instead: its --buffer-dir, where the socket is by default")
+	flags.StringVar(&c.buffer.kind, "buffer", "", "instead: the URLs of NATS that the receivers have there, such as nats://nats:4222")
+	c.buffer.addConnection(flags)
 	if c.name != "show" {
 		flags.StringVar(&c.request.Webhook, "webhook", "", "only those of this webhook, such as shop/a")
 		flags.StringVar(&c.request.Reason, "reason", "", "only those with this reason: "+strings.Join(journal.Reasons, ", "))
@@ -113,17 +120,28 @@ func (c *letterCommand) parse(args []string) error {
 }
 
 func (c *letterCommand) check() error {
+	places := 0
+	for _, place := range []string{c.socket, c.dir, c.buffer.kind} {
+		if place != "" {
+			places++
+		}
+	}
 	switch {
-	case c.socket == "" && c.dir == "":
-		return errors.New("give --buffer-dir DIR or --admin-socket PATH, as the running receiver has it")
-	case c.socket != "" && c.dir != "":
-		return errors.New("give --buffer-dir or --admin-socket, not both")
+	case places == 0:
+		return errors.New("give --buffer-dir DIR or --admin-socket PATH, as the running receiver has it, or the --buffer of receivers that use NATS elsewhere")
+	case places > 1:
+		return errors.New("give one of --buffer-dir, --admin-socket and --buffer")
 	case c.name == "show" && len(c.request.Seqs) != 1:
 		return errors.New("give the number of one dead letter, as list shows it")
 	case c.name == "list" && c.output != "table" && c.output != "json":
 		return errors.New("--output must be table or json")
 	case c.request.Reason != "" && !slices.Contains(journal.Reasons, c.request.Reason):
 		return errors.New("--reason must be one of " + strings.Join(journal.Reasons, ", "))
+	}
+	if c.buffer.kind != "" {
+		if err := c.buffer.checkConnection(); err != nil {
+			return err
+		}
 	}
 	if c.socket == "" {
 		c.socket = filepath.Join(c.dir, adminSocketName)

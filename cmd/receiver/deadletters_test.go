@@ -201,13 +201,16 @@ func TestDeadLettersRefuses(t *testing.T) {
 	t.Parallel()
 	missing := filepath.Join(t.TempDir(), "admin.sock")
 	for args, want := range map[string]string{
-		"":                                     "give one of list, show, redrive and purge after dead-letters",
-		"lost":                                 "give one of list, show, redrive and purge after dead-letters",
-		"list":                                 "give --buffer-dir DIR or --admin-socket PATH",
-		"list --admin-socket=x --buffer-dir=y": "give --buffer-dir or --admin-socket, not both",
-		"list 7 --admin-socket=x":              `unexpected argument "7"`,
-		"list --output=yaml --admin-socket=x":  "--output must be table or json",
-		"list --reason=bored --admin-socket=x": "--reason must be one of refused, exhausted, expired, orphaned",
+		"":                                      "give one of list, show, redrive and purge after dead-letters",
+		"lost":                                  "give one of list, show, redrive and purge after dead-letters",
+		"list":                                  "give --buffer-dir DIR or --admin-socket PATH",
+		"list --admin-socket=x --buffer-dir=y":  "give one of --buffer-dir, --admin-socket and --buffer",
+		"list --buffer=embedded":                "--buffer must be embedded, cluster or URLs",
+		"list --buffer=nats://x --buffer-dir=y": "give one of --buffer-dir, --admin-socket and --buffer",
+		"list --buffer=nats://x --buffer-name=a.b":         "--buffer-name must be",
+		"list 7 --admin-socket=x":                          `unexpected argument "7"`,
+		"list --output=yaml --admin-socket=x":              "--output must be table or json",
+		"list --reason=bored --admin-socket=x":             "--reason must be one of refused, exhausted, expired, orphaned",
 		"list --admin-socket=/" + strings.Repeat("x", 120): "the system allows 107",
 		"list --admin-socket=" + missing:                   "no receiver answers at " + missing,
 		"list --buffer-dir=" + filepath.Dir(missing):       "no receiver answers at " + missing,

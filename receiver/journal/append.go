@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -262,11 +263,8 @@ func isFull(err error) bool {
 	if !errors.As(err, &api) {
 		return false
 	}
-	switch api.ErrorCode {
-	case codeStoreFailed:
+	if api.ErrorCode == codeStoreFailed {
 		return strings.Contains(api.Description, "maximum bytes")
-	case codeNoStorage, codeInsufficient, codeMessageTooLarge:
-		return true
 	}
-	return false
+	return slices.Contains([]jetstream.ErrorCode{codeNoStorage, codeInsufficient, codeMessageTooLarge}, api.ErrorCode)
 }

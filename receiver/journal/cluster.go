@@ -11,7 +11,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -184,6 +186,49 @@ func (c *Cluster) options(key nkeys.KeyPair) (*server.Options, error) {
 		options.Routes = append(options.Routes, &url.URL{Scheme: "nats-route", User: user, Host: peer})
 	}
 	return options, nil
+}
+
+// Members are the addresses of all three: what is given with commas, or of one name of a headless Service those of the
+// pods of a StatefulSet, of which this host is one.
+func Members(peers, hostname string) ([]string, error) {
+	list := strings.Split(peers, ",")
+	for i, peer := range list {
+		list[i] = strings.ToLower(strings.TrimSpace(peer))
+		if host, _, err := splitAddress(list[i]); err != nil || host == "" {
+			return nil, errors.New("a member must be of the form host:port")
+		}
+	}
+	if len(list) == 1 {
+		pod, _, _ := strings.Cut(hostname, ".")
+		at := strings.LastIndexByte(pod, '-')
+		ordinal, err := strconv.ParseUint(pod[at+1:], 10, 8)
+		if at < 1 || err != nil || ordinal >= ClusterMembers {
+			return nil, errors.New("one name stands for the three pods of a StatefulSet, and the name of this host does not end in -0, -1 or -2; give the three members")
+		}
+		service := list[0]
+		list = nil
+		for i := range ClusterMembers {
+			list = append(list, pod[:at+1]+strconv.Itoa(i)+"."+service)
+		}
+	}
+	if sorted := slices.Compact(slices.Sorted(slices.Values(list))); len(list) != ClusterMembers || len(sorted) != ClusterMembers {
+		return nil, fmt.Errorf("there must be %d members, this one included", ClusterMembers)
+	}
+	return list, nil
+}
+
+// Loopback tells whether all addresses are of this machine alone.
+func Loopback(addresses []string) bool {
+	return !slices.ContainsFunc(addresses, func(address string) bool {
+		host, _, _ := splitAddress(address)
+		return host != "localhost" && !net.ParseIP(host).IsLoopback()
+	})
+}
+
+// Port is that of an address.
+func Port(address string) (int, error) {
+	_, port, err := splitAddress(address)
+	return port, err
 }
 
 // splitAddress takes host:port apart.

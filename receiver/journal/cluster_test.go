@@ -61,7 +61,7 @@ func newCluster(t *testing.T, l *ledger) *cluster {
 
 func (c *cluster) engine(i int) *journal.Cluster {
 	return &journal.Cluster{
-		Dir: c.dirs[i], Limits: c.limits, Name: fmt.Sprintf("receiver-%d", i), Listen: c.peers[i], Peers: c.peers, Password: "s3ntinel s3ntinel",
+		Dir: c.dirs[i], Limits: c.limits, Name: fmt.Sprintf("receiver-%d", i), Listen: c.peers[i], Peers: c.peers, Password: "s3ntinel and s3ntinel",
 		TLS: c.files, Logger: slog.New(slog.NewTextHandler(&c.logged, nil)).With("member", i),
 	}
 }

@@ -49,3 +49,13 @@ func (c *Cluster) Kill() {
 		c.running.server.Shutdown()
 	}
 }
+
+// ObjectBytes is what large events take, those too that are not complete.
+func ObjectBytes(t *testing.T, j *Journal) uint64 {
+	t.Helper()
+	status, err := j.current.Load().large.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status.Size()
+}

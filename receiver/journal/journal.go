@@ -43,8 +43,10 @@ type Options struct {
 	Limits Limits
 	// KeepLimits leaves the limits of streams that are there as they are; default: they follow Limits.
 	KeepLimits bool
-	Replicas   int    // of each stream; default 1
-	Name       string // begins the names of streams and subjects; default "mandrill"
+	// Existing makes no streams: without them there is an error.
+	Existing bool
+	Replicas int    // of each stream; default 1
+	Name     string // begins the names of streams and subjects; default "mandrill"
 	// LeaseTime is how long the one who delivers may be silent before another takes over; default DefaultLeaseTime.
 	LeaseTime time.Duration
 	Metrics   *Metrics
@@ -72,16 +74,16 @@ var errReported = errors.New("the buffer's server has reported an error")
 
 // Journal keeps batches. It is safe for concurrent use.
 type Journal struct {
-	engine     Engine
-	limits     Limits
-	keepLimits bool
-	replicas   int
-	name       string
-	holder     string // of the right to deliver
-	leaseTime  time.Duration
-	metrics    *Metrics
-	logger     *slog.Logger
-	now        func() time.Time
+	engine               Engine
+	limits               Limits
+	keepLimits, existing bool
+	replicas             int
+	name                 string
+	holder               string // of the right to deliver
+	leaseTime            time.Duration
+	metrics              *Metrics
+	logger               *slog.Logger
+	now                  func() time.Time
 
 	current  atomic.Pointer[session] // nil: not available
 	broken   chan *session           // those that failed
@@ -111,7 +113,7 @@ type session struct {
 // New returns a journal, which works when Run runs.
 func New(options Options) *Journal {
 	j := &Journal{
-		engine: options.Engine, limits: options.Limits, keepLimits: options.KeepLimits, replicas: max(options.Replicas, 1), name: options.Name,
+		engine: options.Engine, limits: options.Limits, keepLimits: options.KeepLimits, existing: options.Existing, replicas: max(options.Replicas, 1), name: options.Name,
 		holder: nuid.Next(), leaseTime: options.LeaseTime,
 		metrics: options.Metrics, logger: options.Logger, now: options.Now, broken: make(chan *session, 1), opened: make(chan struct{}),
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -180,13 +181,60 @@ func TestPutBack(t *testing.T) {
 	}
 }
 
+// What a remainder takes the place of was removed long ago, and whatever is around it, that is no error when remainders are
+// read after a restart.
+func TestRestAfterReplacement(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := open(t, dir, journal.MinBytes)
+	const count = 5
+	units := make([]*journal.Unit, count)
+	left := []journal.Entry{{ID: "0", Raw: []byte(`{}`), Attempts: 1}}
+	for i := range units {
+		o.append(batch("shop/a", fmt.Sprintf(`{"n":%d}`, i)))
+	}
+	o.work(func(ctx context.Context, w *journal.Work) {
+		from := uint64(0)
+		for _, numbers := range [][]int{{0, 1, 2, 3, 4}, {1, 2, 4}, {2, 1}} {
+			for _, i := range numbers {
+				unit, err := units[i], error(nil)
+				if unit == nil {
+					unit, err = w.Take(ctx, "shop/a", from)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				from = max(from, unit.Origin+1)
+				parts, err := w.PutBack(ctx, unit, left)
+				if err != nil {
+					t.Fatal(err)
+				}
+				units[i] = parts[0]
+			}
+		}
+	})
+	for range 2 {
+		o.stop()
+		o = open(t, dir, journal.MinBytes)
+		found := 0
+		o.work(func(ctx context.Context, w *journal.Work) {
+			if err := w.Rest(ctx, func(*journal.Unit) { found++ }); err != nil {
+				t.Error(err)
+			}
+		})
+		if found != count {
+			t.Errorf("found %d remainders, want %d", found, count)
+		}
+	}
+}
+
 // Batches and events that do not fit into a message are taken apart, and nothing of them is changed.
-func TestLargeBatches(t *testing.T) {
+func TestLargeBatches(t *testing.T) { //nolint:tparallel // they share what is not memory for three
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
 	noise := func(seed, n int) string { // does not compress
 		var text strings.Builder
-		state := uint64(seed) + 1 //nolint:gosec // a number
+		state := uint64(seed) + 1
 		for text.Len() < n {
 			state = state*6364136223846793005 + 1442695040888963407
 			text.WriteString(strconv.FormatUint(state, 36))
@@ -234,11 +282,34 @@ func TestLargeBatches(t *testing.T) {
 				t.Fatalf("%d events, want %d", len(got), len(events))
 			}
 			for i := range events {
-				if got[i] != events[i] || ids[i] != fmt.Sprint(i) {
+				if got[i] != events[i] || ids[i] != strconv.Itoa(i) {
 					t.Errorf("event %d with id %s is not as it was", i, ids[i])
 				}
 			}
 		})
+	}
+}
+
+// A large event that comes to no end, because its sender is gone or the disk is slow, leaves nothing behind.
+func TestLargeEventThatIsCutShort(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), 1<<30)
+	event := strconv.Quote(incompressible(strings.Repeat("x", 30<<20), 1))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := o.Append(ctx, batch("shop/a", event))
+		ended <- err
+	}()
+	for journal.ObjectBytes(t, o.Journal) == 0 {
+		runtime.Gosched()
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v, want %v", err, context.Canceled)
+	}
+	if left := journal.ObjectBytes(t, o.Journal); left > 0 {
+		t.Errorf("%d bytes are left", left)
 	}
 }
 
@@ -276,7 +347,7 @@ func TestFull(t *testing.T) {
 
 func incompressible(text string, seed int) string {
 	out := []byte(text)
-	state := uint64(seed + 7) //nolint:gosec // a number
+	state := uint64(seed + 7)
 	for i := range out {
 		state = state*6364136223846793005 + 1442695040888963407
 		out[i] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"[state>>58]

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go/jetstream"
@@ -29,11 +30,19 @@ func (s *session) putLarge(ctx context.Context, name string, raw []byte) error {
 		_, err := compressor.Write(raw)
 		_ = writer.CloseWithError(errors.Join(err, compressor.Close()))
 	}()
-	if _, err := s.large.Put(ctx, jetstream.ObjectMeta{Name: name}, reader); err != nil {
+	// The end of the time is an error of what is read, after which the client takes away what it has stored of it. With a
+	// context that has ended it could not.
+	defer context.AfterFunc(ctx, func() { _ = writer.CloseWithError(ctx.Err()) })()
+	putting, cancel := context.WithTimeout(context.WithoutCancel(ctx), putTime)
+	defer cancel()
+	if _, err := s.large.Put(putting, jetstream.ObjectMeta{Name: name}, reader); err != nil {
 		return fmt.Errorf("storing a large event: %w", err)
 	}
 	return nil
 }
+
+// putTime bounds storing a large event for those who wait for longer, and taking away what was stored of it.
+const putTime = time.Minute
 
 func (s *session) info(ctx context.Context, name string) (*jetstream.ObjectInfo, error) {
 	ctx, cancel := s.within(ctx)

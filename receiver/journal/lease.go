@@ -31,12 +31,12 @@ func (j *Journal) Work(ctx context.Context, do func(context.Context, *Work) erro
 	pause := minPause
 	for ctx.Err() == nil {
 		if j.Opened(ctx) != nil {
-			break
+			return nil //nolint:nilerr // it was told to end
 		}
 		begun := j.now()
 		err := j.term(ctx, do)
 		if ctx.Err() != nil {
-			break
+			return nil //nolint:nilerr // it was told to end
 		}
 		if err != nil {
 			j.logger.Error("Delivery from the buffer was interrupted, beginning again", "error", err.Error())
@@ -61,7 +61,7 @@ func (j *Journal) term(ctx context.Context, do func(context.Context, *Work) erro
 	}
 	right, lose := context.WithCancel(context.WithoutCancel(ctx)) // what was begun is finished
 	defer lose()
-	defer context.AfterFunc(s.life, lose)()
+	defer context.AfterFunc(s.life, lose)() //nolint:contextcheck // the right ends with either
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(right, cancel)()
@@ -76,7 +76,7 @@ func (j *Journal) term(ctx context.Context, do func(context.Context, *Work) erro
 			held.keep(right)
 			lose()
 		}()
-		defer func() { lose(); <-ended; held.release() }()
+		defer func() { lose(); <-ended; held.release() }() //nolint:contextcheck // it is over, and others are to know
 		j.logger.Info("This receiver delivers what is in the buffer")
 	}
 	j.metrics.leading.Set(1)

@@ -46,6 +46,8 @@ const (
 type Entry struct {
 	ID  string `json:"id"`
 	Raw []byte `json:"-"` // as Mandrill sent it
+	// Position is its number in its batch, by which remainders of one batch have their turn.
+	Position int `json:"position,omitempty"`
 	// Attempts to send it to the sink, and to the dead letter sink.
 	Attempts           int       `json:"attempts,omitempty"`
 	DeadLetterAttempts int       `json:"deadLetterAttempts,omitempty"`
@@ -85,7 +87,7 @@ func encodeEntries(entries []Entry) ([]byte, error) {
 
 func decodeEntries(data []byte) ([]Entry, error) {
 	length, n := binary.Uvarint(data)
-	if n <= 0 || length > uint64(len(data)-n) {
+	if n <= 0 || length > uint64(len(data)-n) { //nolint:gosec // n is at most the length
 		return nil, errors.New("its index is cut short")
 	}
 	data = data[n:]

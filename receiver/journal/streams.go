@@ -197,6 +197,9 @@ func (j *Journal) stream(ctx context.Context, stream jetstream.JetStream, want j
 
 func (j *Journal) ensure(ctx context.Context, stream jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	found, err := stream.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) && j.existing {
+		return nil, &ConfigError{fmt.Errorf("there is no buffer of the name %s", j.name)}
+	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		found, err = stream.CreateStream(ctx, want)
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another has just made it

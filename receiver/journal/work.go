@@ -47,7 +47,7 @@ func (w *Work) Rest(ctx context.Context, take func(*Unit)) error {
 // replaced takes away what a unit has taken the place of, if it is still there. After a stream was damaged there may be
 // another batch at that place.
 func (w *Work) replaced(ctx context.Context, unit *Unit) error {
-	msg, err := w.at(unit.parent).GetMsg(ctx, unit.parent.Seq)
+	msg, err := w.get(ctx, w.at(unit.parent), unit.parent.Seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && msg.Header.Get(headerBatch) != unit.Batch {
 		return nil
 	}
@@ -107,7 +107,7 @@ func (w *Work) Follow(ctx context.Context, tell func(Notice), known func()) erro
 	for {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // it was told to end
+			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("following the batches: %w", err)

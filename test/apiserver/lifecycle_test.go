@@ -181,6 +181,18 @@ func createKey(t *testing.T, namespace, key string) {
 	}
 }
 
+// edit changes an object, once more when the operator has written its status meanwhile.
+func edit(t *testing.T, webhook *v1alpha1.MandrillWebhook, change func()) {
+	t.Helper()
+	eventually(t, "the object is changed", func() error {
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(webhook), webhook); err != nil {
+			return err
+		}
+		change()
+		return admin.Update(t.Context(), webhook)
+	})
+}
+
 // await waits until a condition of the object says what is wanted, of the present generation.
 func await(t *testing.T, webhook *v1alpha1.MandrillWebhook, name, status, reason string) {
 	t.Helper()
@@ -238,10 +250,7 @@ func TestLifecycle(t *testing.T) {
 		}
 		i.deliver(t, "open", "denylist_add")
 
-		webhook.Spec.Events = []v1alpha1.EventName{"click"}
-		if err := admin.Update(t.Context(), webhook); err != nil {
-			t.Fatal(err)
-		}
+		edit(t, webhook, func() { webhook.Spec.Events = []v1alpha1.EventName{"click"} })
 		await(t, webhook, "Ready", "True", "Succeeded")
 		if got := i.hook(webhook.Status.WebhookID); !slices.Equal(got.Events, []string{"click"}) {
 			t.Errorf("Mandrill has the events %v", got.Events)
@@ -425,10 +434,7 @@ func TestLifecycle(t *testing.T) {
 		younger := i.create(t, true, func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = older.Status.URL })
 		await(t, younger, "Stalled", "True", v1alpha1.ReasonURLConflict)
 		shared := older.Status.URL
-		older.Spec.URL = shared + "/moved"
-		if err := admin.Update(t.Context(), older); err != nil {
-			t.Fatal(err)
-		}
+		edit(t, older, func() { older.Spec.URL = shared + "/moved" })
 		await(t, younger, "Ready", "True", "Succeeded")
 		await(t, older, "Ready", "True", "Succeeded")
 		if moved, kept := i.hook(older.Status.WebhookID), i.hook(younger.Status.WebhookID); moved.URL != shared+"/moved" || kept.URL != shared {

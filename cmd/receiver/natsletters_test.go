@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+// Dead letters of a buffer that is elsewhere are reached there, without a receiver.
+func TestDeadLettersAtNATS(t *testing.T) {
+	t.Parallel()
+	nats, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nats.Start()
+	t.Cleanup(func() { nats.Shutdown(); nats.WaitForShutdown() })
+	if !nats.ReadyForConnections(30 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	ask := func(args ...string) (string, error) {
+		var out bytes.Buffer
+		err := deadLetters(t.Context(), append(args, "--buffer", nats.ClientURL()), &out)
+		return out.String(), err
+	}
+	if _, err := ask("list"); err == nil || !strings.Contains(err.Error(), "there is no buffer of the name mandrill") {
+		t.Errorf("without a buffer: %v", err)
+	}
+	bury(t, nats.ClientURL())
+	if out, err := ask("list"); err != nil || !strings.Contains(out, "shop/a") || !strings.Contains(out, "refused") {
+		t.Errorf("list: %q, %v", out, err)
+	}
+	if out, err := ask("show", "1"); err != nil || !strings.Contains(out, `"event": "open"`) && !strings.Contains(out, `"event":"open"`) {
+		t.Errorf("show: %q, %v", out, err)
+	}
+	if out, err := ask("redrive", "--all"); err != nil || out != "redrove 1 dead letter\n" {
+		t.Errorf("redrive: %q, %v", out, err)
+	}
+	if out, err := ask("list"); err != nil || out != "no dead letters\n" {
+		t.Errorf("list: %q, %v", out, err)
+	}
+	if out, err := ask("purge", "1"); err == nil || !strings.Contains(err.Error(), "there is no dead letter 1") {
+		t.Errorf("purge: %q, %v", out, err)
+	}
+}
+
+// bury keeps a batch at a server, and gives its event up.
+func bury(t *testing.T, url string) {
+	t.Helper()
+	limits, err := journal.Divide(journal.MinBytes, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
+	j := journal.New(journal.Options{Engine: &journal.External{URLs: []string{url}, Logger: logger}, Limits: limits, Logger: logger})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- j.Run(ctx) }()
+	if err := j.Opened(ctx); err != nil {
+		t.Fatal(err)
+	}
+	raw := []byte(`{"event":"open"}`)
+	if _, err := j.Append(ctx, journal.Batch{Webhook: "shop/a", Received: time.Now(), Value: []byte(`[{"event":"open"}]`), Events: [][]byte{raw}}); err != nil {
+		t.Fatal(err)
+	}
+	working, stop := context.WithCancel(ctx)
+	_ = j.Work(working, func(ctx context.Context, work *journal.Work) error {
+		defer stop()
+		unit, err := work.Take(ctx, "shop/a", 0)
+		if err == nil {
+			err = work.Bury(ctx, unit, []journal.Dead{{Entry: journal.Entry{ID: "1", Raw: raw}, Reason: journal.ReasonRefused}})
+		}
+		if err == nil {
+			err = work.Finish(ctx, unit)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		return nil
+	})
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,42 @@
+package receiver_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+)
+
+// Routes of a file have any names, which are parts of subjects and headers of the buffer, and are none of another.
+func TestBufferedNames(t *testing.T) {
+	t.Parallel()
+	names := []string{
+		"shop/a.b", "shop/a=2Eb", "shop/a b", "shop/a*", "shop/>", "shop/ü", "shop/A", "shop/a", ".", strings.Repeat("ü", 256),
+	}
+	b := newBuffered(t)
+	document := routes.Document{}
+	for i, name := range names {
+		host := fmt.Sprintf("h%d", i)
+		document.Routes = append(document.Routes, routes.Route{
+			Name: name, URL: hookURL(host), Keys: []string{signingKey}, Source: "/s", Sink: routes.Sink{URI: "http://" + host + ".example/"},
+		})
+	}
+	data, err := document.Encode()
+	if err == nil {
+		err = b.routes.Load("routes", data)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for i := range names {
+		host := fmt.Sprintf("h%d", i)
+		if status := b.status(host, "send 1"); status != 200 {
+			t.Errorf("%.20q: status %d", names[i], status)
+		}
+		want = append(want, host+" send 1")
+	}
+	b.sinks.expect(t, want...)
+	b.empty()
+}
