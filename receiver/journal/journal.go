@@ -85,10 +85,11 @@ type Journal struct {
 	logger               *slog.Logger
 	now                  func() time.Time
 
-	current atomic.Pointer[session] // nil: not available
-	broken  chan *session           // those that failed
-	mu      sync.Mutex
-	opened  chan struct{} // closed while it is available
+	current  atomic.Pointer[session] // nil: not available
+	broken   chan *session           // those that failed
+	reviving atomic.Bool             // it is not known whether it works
+	mu       sync.Mutex
+	opened   chan struct{} // closed while it is available
 }
 
 // session is the journal as long as its connection lasts.
@@ -232,6 +233,8 @@ func (j *Journal) revive(ctx context.Context, s *session) error {
 	if err == nil || j.engine.Alone() {
 		return err
 	}
+	j.reviving.Store(true)
+	defer j.reviving.Store(false)
 	j.logger.Warn("The buffer does not answer, waiting for it", "error", err.Error())
 	j.metrics.available.Set(0)
 	for begun := time.Now(); err != nil && !s.conn.IsClosed() && time.Since(begun) < clusterPatience; {
@@ -286,7 +289,7 @@ func (j *Journal) measure(ctx context.Context, s *session) error {
 // Available tells whether a batch can be kept.
 func (j *Journal) Available(ctx context.Context) bool {
 	s := j.current.Load()
-	if s == nil {
+	if s == nil || j.reviving.Load() { // one that is cut off may still tell its state
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)

@@ -30,7 +30,8 @@ func newCluster(t *testing.T) *cluster {
 	config := writeRoutes(t, "backoffDelay: PT0.2S", sink.uris(2)...)
 	addresses := [members]string{}
 	for i := range addresses {
-		addresses[i] = freeAddress(t)
+		// Members tell each other where a third one connects from. By these addresses nobody gets past the wires.
+		addresses[i] = freeAddressOf(t, "127.0.77."+strconv.Itoa(i+1))
 	}
 	for i := range members {
 		peers := make([]string, members)
@@ -134,11 +135,12 @@ func TestClusterPartition(t *testing.T) {
 	}
 	c := newCluster(t)
 	stop := c.send()
-	var longest time.Duration
+	var longest, unready time.Duration
 	for i, r := range c.receivers {
 		c.goOn("batches are acknowledged")
 		c.cut(i, true)
 		cut := time.Now()
+		unready = max(unready, r.await("the one that is cut off says that it is not ready", func() bool { return !r.ready() }))
 		for time.Since(cut) < 30*time.Second {
 			longest = max(longest, c.goOn("batches are acknowledged by the other two"))
 		}
@@ -147,7 +149,7 @@ func TestClusterPartition(t *testing.T) {
 	}
 	longest = max(longest, c.goOn("batches are acknowledged"))
 	stop()
-	c.finish("each cut off from the others in turn, for 30 s", longest)
+	c.finish("each cut off from the others in turn for 30 s, and not ready after "+unready.Round(time.Second/10).String(), longest)
 }
 
 // cut takes a member's wires away, or gives them back.

@@ -141,6 +141,7 @@ func TestReadOnlyAtStart(t *testing.T) {
 	d.receiver.kill()
 	d.remount("ro")
 	d.receiver.start()
+	d.receiver.await("the receiver listens", func() bool { return d.receiver.answers("/healthz") })
 	stop := d.send()
 	d.refusing()
 	d.sink.up()

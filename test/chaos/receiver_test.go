@@ -35,11 +35,14 @@ func choose(short, much int) int {
 // patience is for machines that are slow: what is waited for here takes a second or so.
 const patience = time.Minute
 
+var built string // folder
+
 var build = sync.OnceValues(func() (string, error) {
 	folder, err := os.MkdirTemp("", "receiver")
 	if err != nil {
 		return "", err
 	}
+	built = folder
 	path := filepath.Join(folder, "receiver")
 	output, err := exec.Command("go", "build", "-o", path, "../../cmd/receiver").CombinedOutput()
 	if err != nil {
@@ -54,9 +57,7 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	code := m.Run()
-	if path, err := build(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
-	}
+	_ = os.RemoveAll(built) // nothing, if nothing was built
 	printResults(os.Stdout)
 	os.Exit(code)
 }
@@ -95,7 +96,12 @@ type receiver struct {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	return freeAddressOf(t, "127.0.0.1")
+}
+
+func freeAddressOf(t *testing.T, host string) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,9 +192,12 @@ func (r *receiver) finish() {
 	r.t.Logf("the end of the receiver's log, but for requests:\n%s", strings.Join(lines[max(0, len(lines)-40):], ""))
 }
 
-func (r *receiver) ready() bool {
+func (r *receiver) ready() bool { return r.answers("/readyz") }
+
+// answers tells whether a question is answered with 200.
+func (r *receiver) answers(path string) bool {
 	client := http.Client{Timeout: 5 * time.Second}
-	response, err := client.Get("http://" + r.health + "/readyz")
+	response, err := client.Get("http://" + r.health + path)
 	if err != nil {
 		return false
 	}
