@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Does harm to receivers with a buffer for some 20 minutes and prints what was seen. Needs root, to mount small volumes and
-# to divide networks, in namespaces of its own; without, these parts are skipped. Arguments go to the test, as -run Kill.
+# Does harm to receivers with a buffer for some 20 minutes and prints what was seen. Needs root, to mount small volumes in
+# a namespace of its own; without, these parts are skipped. Arguments go to the test, as -run Kill.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v strace >/dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends strace >/dev/null; } ||

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,10 @@ func newCluster(t *testing.T) *cluster {
 	sink := newConsumer(t, c.book)
 	sink.up()
 	config := writeRoutes(t, "backoffDelay: PT0.2S", sink.uris(2)...)
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("a password of the members"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	addresses := [members]string{}
 	for i := range addresses {
 		// Members tell each other where a third one connects from. By these addresses nobody gets past the wires.
@@ -39,8 +44,8 @@ func newCluster(t *testing.T) *cluster {
 			c.wires[i][k] = newWire(t, addresses[k])
 			peers[k] = c.wires[i][k].address
 		}
-		r := newReceiver(t, config, "--name", "member-"+strconv.Itoa(i), "--cluster-listen", addresses[i], "--peers", strings.Join(peers, ","))
-		r.wrap, r.program = []string{"env", memberVariable + "=1"}, os.Args[0]
+		r := newReceiver(t, config, "--buffer", "cluster", "--buffer-max-bytes", "536870912", "--buffer-password-file", password,
+			"--buffer-listen", addresses[i], "--buffer-peers", strings.Join(peers, ","))
 		c.receivers = append(c.receivers, r)
 		r.start()
 	}

@@ -52,9 +52,6 @@ var build = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	if os.Getenv(memberVariable) != "" {
-		os.Exit(beMember())
-	}
 	flag.Parse()
 	code := m.Run()
 	_ = os.RemoveAll(built) // nothing, if nothing was built
@@ -87,7 +84,6 @@ type receiver struct {
 	address, health string
 	dir             string   // of the buffer
 	wrap            []string // a command that starts it
-	program         string   // empty: the one that is built
 	args            []string
 	process         *exec.Cmd
 	ended           chan struct{}
@@ -124,10 +120,7 @@ func newReceiver(t *testing.T, config string, args ...string) *receiver {
 // start begins the process. It may take some time until it is ready.
 func (r *receiver) start() {
 	r.t.Helper()
-	program, err := r.program, error(nil)
-	if program == "" {
-		program, err = build()
-	}
+	program, err := build()
 	if err != nil {
 		r.t.Fatal(err)
 	}
