@@ -178,6 +178,7 @@ func (w *world) serveReceiver(response http.ResponseWriter, request *http.Reques
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
 	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
+	loaded.Complete()
 	for number := range routes.MaxSecrets {
 		var secret corev1.Secret
 		name := types.NamespacedName{Namespace: routesSecret.Namespace, Name: routes.SecretName(routesSecret.Name, number)}

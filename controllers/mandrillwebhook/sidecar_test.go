@@ -37,6 +37,7 @@ func (w *world) sidecar() (url string, run func(bool)) {
 		}
 		metrics, logger := receiver.NewMetrics(prometheus.NewRegistry()), slog.New(slog.NewTextHandler(io.Discard, nil))
 		loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
+		loaded.Complete()
 		if err := loaded.Load("file", secret.Data[routes.Key]); err != nil {
 			w.t.Error(err)
 		}

@@ -189,6 +189,7 @@ func (w *crashWorld) prepareInbound() {
 func (w *crashWorld) serveReceiver(response http.ResponseWriter, request *http.Request) {
 	metrics, logger := receiver.NewMetrics(prometheus.NewRegistry()), slog.New(slog.NewTextHandler(io.Discard, nil))
 	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
+	loaded.Complete()
 	var secret corev1.Secret
 	if err := admin.Get(request.Context(), w.routes, &secret); err == nil {
 		if err := loaded.Load("routes", secret.Data[routes.Key]); err != nil {

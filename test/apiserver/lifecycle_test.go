@@ -108,6 +108,7 @@ func startReceiver(t *testing.T) string {
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
 	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
+	loaded.Complete()
 	clientset, err := kubernetes.NewForConfig(rightsOf(t, "mandrill-receiver"))
 	if err != nil {
 		t.Fatal(err)
