@@ -70,7 +70,7 @@ func (c *cluster) engine(i int) *journal.Cluster {
 func (c *cluster) start(i int) {
 	engine, registry := c.engine(i), prometheus.NewRegistry()
 	j := journal.New(journal.Options{
-		Engine: engine, Limits: c.limits, Replicas: journal.ClusterMembers, Logger: engine.Logger, LeaseTime: 5 * time.Second,
+		Engine: engine, Limits: c.limits, Replicas: journal.ClusterMembers, Logger: engine.Logger, LeaseTime: 8 * time.Second,
 		Metrics: journal.NewMetrics(registry),
 	})
 	ctx, cancel := context.WithCancel(context.Background())

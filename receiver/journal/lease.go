@@ -170,32 +170,38 @@ func isTaken(err error) bool {
 	return errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch)
 }
 
-// keep renews the lease until the context ends or it cannot be sure to have it any more.
+// keep renews the lease until the context ends, somebody else has it, or it is so old that somebody else may soon.
 func (l *lease) keep(ctx context.Context) {
 	ticker := time.NewTicker(l.session.renewInterval())
 	defer ticker.Stop()
-	for {
+	for held := true; held; {
+		sure, cancel := context.WithDeadline(ctx, l.renewed.Add(l.session.yieldAfter()))
 		select {
-		case <-ctx.Done():
-			return
+		case <-sure.Done():
+			held = false
 		case <-ticker.C:
+			held = l.renew(sure)
 		}
-		begun := time.Now()
-		revision, err := l.session.write(ctx, l.holder, l.revision)
-		switch {
-		case err == nil:
-			l.revision, l.renewed = revision, begun
-		case isTaken(err):
-			entry, lookupErr := l.session.lookup(ctx)
-			if lookupErr != nil || entry.holder != l.holder { // and not an answer that was lost
-				return
-			}
-			l.revision = entry.revision
-		}
-		if time.Since(l.renewed) > l.session.yieldAfter()-l.session.renewInterval() { // the next attempt may take as long
-			return
-		}
+		cancel()
 	}
+}
+
+// renew tries to, and tells whether nobody else has the lease.
+func (l *lease) renew(ctx context.Context) bool {
+	begun := time.Now()
+	revision, err := l.session.write(ctx, l.holder, l.revision)
+	if err == nil {
+		l.revision, l.renewed = revision, begun
+		return true
+	}
+	if !isTaken(err) {
+		return true
+	}
+	entry, err := l.session.lookup(ctx)
+	if err == nil && entry.holder == l.holder { // the answer to an earlier attempt was lost
+		l.revision = entry.revision
+	}
+	return err != nil || entry.holder == l.holder
 }
 
 // release lets another take over at once.
