@@ -39,16 +39,17 @@ type Work interface {
 	SetOrphan(ctx context.Context, webhook string, since time.Time) error
 }
 
-// DeliverySender is a [Sender] that says when nothing need be prepared for a sink. [sink.Sender] is one.
-type DeliverySender interface {
-	Sender
+// PausingSender makes attempts that can be cut short, and says when nothing need be prepared for a sink. [sink.Sender] is
+// one.
+type PausingSender interface {
+	PassWhile(ctx context.Context, delivery sink.Delivery, items []*sink.Item, more func(over []*sink.Item) bool)
 	Pause(target sink.Target) time.Duration
 }
 
 // DispatcherOptions configures a [Dispatcher]. Routes, Sender and Metrics are required.
 type DispatcherOptions struct {
 	Routes  *Routes
-	Sender  DeliverySender
+	Sender  PausingSender
 	Metrics *Metrics
 	Tracer  trace.TracerProvider // nil: no traces
 	Logger  *slog.Logger         // default: slog.Default()
@@ -64,7 +65,7 @@ type DispatcherOptions struct {
 // Dispatcher delivers what waits in the buffer.
 type Dispatcher struct {
 	routes          *Routes
-	sender          DeliverySender
+	sender          PausingSender
 	metrics         *Metrics
 	tracer          tracer
 	logger          *slog.Logger

@@ -26,6 +26,7 @@ type shelf struct {
 	units    []*journal.Unit
 	finished []journal.Place
 	buried   []journal.Dead
+	left     []journal.Entry // of what was put back, which is not handed out again
 	putBack  error
 	slow     chan struct{} // before the batches are known
 	follow   error         // after they are
@@ -90,7 +91,10 @@ func (s *shelf) Finish(ctx context.Context, unit *journal.Unit) error {
 	return nil
 }
 
-func (s *shelf) PutBack(context.Context, *journal.Unit, []journal.Entry) ([]*journal.Unit, error) {
+func (s *shelf) PutBack(_ context.Context, _ *journal.Unit, left []journal.Entry) ([]*journal.Unit, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = append(s.left, left...)
 	return nil, s.putBack
 }
 
@@ -278,5 +282,71 @@ func TestOrderOfRemaindersOfOneBatch(t *testing.T) {
 	to.expect(t, "a send 1", "a open 1", "a click 1")
 	if want := []string{"a send 1", "a open 1", "a click 1"}; !slices.Equal(to.accepted, want) {
 		t.Errorf("got %q, want %q", to.accepted, want)
+	}
+}
+
+// What is delivered of a round is written down while the rest of it is under way: it is not delivered again if the
+// receiver dies.
+func TestUnitsAreSettledAsTheyEnd(t *testing.T) {
+	t.Parallel()
+	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	hang := make(chan struct{})
+	to.set(func(_, event string, _ int) error {
+		if event == "a send 3" {
+			<-hang
+		}
+		return nil
+	})
+	work := &shelf{units: []*journal.Unit{batchAt(1, "open 1", "open 2"), batchAt(2, "open 3", "send 3"), batchAt(3, "open 4")}}
+	dispatch(t, work, to)
+	finished := func(want ...uint64) func() bool {
+		return func() bool {
+			work.mu.Lock()
+			defer work.mu.Unlock()
+			return len(work.finished) == len(want) && !slices.ContainsFunc(want, func(seq uint64) bool { return !slices.Contains(work.finished, journal.Place{Seq: seq}) })
+		}
+	}
+	eventually(t, "the end of two", finished(1, 3))
+	close(hang)
+	eventually(t, "the end of all", finished(1, 2, 3))
+}
+
+// A sink so slow that a batch takes long gets a part of it, which is written down, and then the next. When the receiver is
+// told to stop it begins nothing more.
+func TestRoundThatIsCutShort(t *testing.T) {
+	t.Parallel()
+	for name, stop := range map[string]bool{"after some time": false, "at the end": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const events = 60
+			to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+			to.set(func(string, string, int) error { <-time.After(50 * time.Millisecond); return nil })
+			var batch []string
+			for i := range events { // of one message, so that they are sent one after the other
+				batch = append(batch, fmt.Sprintf("e%d 1", i))
+			}
+			work := &shelf{units: []*journal.Unit{batchAt(1, batch...)}}
+			t.Run("", func(t *testing.T) {
+				dispatch(t, work, to)
+				if stop {
+					to.until(t, "delivery of something", func(accepted []string, _ map[string]int) bool { return len(accepted) > 0 })
+					return
+				}
+				eventually(t, "a remainder", func() bool {
+					work.mu.Lock()
+					defer work.mu.Unlock()
+					return len(work.left) > 0
+				})
+			})
+			sent := len(to.accepted)
+			if sent == 0 || stop && sent > 10 || sent+len(work.left) != events {
+				t.Fatalf("%d events were sent, %d put back, of %d", sent, len(work.left), events)
+			}
+			for i, entry := range work.left {
+				if entry.Position != sent+i || entry.Attempts != 0 || !entry.Due.IsZero() {
+					t.Fatalf("put back as %d of what is left: %+v", i, entry)
+				}
+			}
+		})
 	}
 }

@@ -27,6 +27,7 @@ type lane struct {
 	active map[*round]struct{} // rounds that are under way
 	ahead  *round              // one of them that is getting ready
 	dull   bool                // nothing was accepted when last something was sent: not much is done at once
+	most   int                 // events in a round: about what can be sent in its time
 	slow   bool                // the last round took long
 }
 
@@ -66,7 +67,7 @@ type held struct {
 
 func newLane(t *term, webhook string) *lane {
 	return &lane{
-		term: t, webhook: webhook, wake: make(chan struct{}, 1), owners: map[uint64][]*held{}, active: map[*round]struct{}{},
+		term: t, webhook: webhook, wake: make(chan struct{}, 1), owners: map[uint64][]*held{}, active: map[*round]struct{}{}, most: roundEvents,
 	}
 }
 
@@ -218,7 +219,7 @@ func (l *lane) next(route *Route) (*round, time.Duration) {
 		return nil, pause
 	}
 	next := &round{lane: l, route: route, units: due, fresh: fresh, memory: l.memory, done: make(chan struct{})}
-	if l.dull || l.slow || len(l.active) > 1 { // the one before the last takes long
+	if l.dull || l.slow || l.most < roundEvents || len(l.active) > 1 { // the one before the last takes long
 		next.memory = l.dullMemory
 	}
 	for _, unit := range due {
@@ -247,6 +248,7 @@ func (l *lane) mayTake() bool {
 func (l *lane) due(now time.Time) (list []*held, wait time.Duration) {
 	wait = forever
 	var size int64
+	events := 0
 	for _, unit := range l.units {
 		if unit.busy || l.early(unit) {
 			continue
@@ -255,11 +257,11 @@ func (l *lane) due(now time.Time) (list []*held, wait time.Duration) {
 			wait = min(wait, pause)
 			continue
 		}
-		if len(list) > 0 && (size+unit.size > l.memory.share() || l.dull) {
+		if len(list) > 0 && (size+unit.size > l.memory.share() || events >= l.most || l.dull) {
 			break
 		}
 		list = append(list, unit)
-		size += unit.size
+		size, events = size+unit.size, events+unit.events
 	}
 	return list, wait
 }

@@ -61,11 +61,15 @@ const (
 	roundBytes  = 4 << 20
 	shares      = 8
 	roundEvents = 4000
-	// While a round takes longer than roundPatience another one is begun, up to maxRounds: an event that hangs does not
-	// hold up those of other messages.
-	roundPatience = time.Second
-	maxRounds     = 4
-	// slowRound is what a round may take before its webhook gets its memory where those who take long do.
+	// leastEvents is how few are sent in one go to a sink that is slow: more than are on their way to it at once.
+	leastEvents = 100
+	// roundTime is how long a round begins to send events. What is accepted is written down at its end at the latest, so
+	// that not much is sent again after a crash, and the next round need not wait for an event that hangs. There are up
+	// to maxRounds of them.
+	roundTime = time.Second
+	maxRounds = 4
+	// slowRound is what a round may take before its webhook gets its memory where those who take long do, as do those
+	// whose rounds are cut short.
 	slowRound = 10 * time.Second
 	// maxLeft bounds the events of a webhook that failed and wait for their next attempt. As long as there are more, no
 	// further batches are taken, so that the memory for them is bounded.

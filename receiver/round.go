@@ -3,12 +3,11 @@ package receiver
 import (
 	"context"
 	"errors"
-	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
-	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
 // round is one attempt to deliver some units of a lane.
@@ -29,14 +28,15 @@ type load struct {
 	unit    *journal.Unit
 	entries []journal.Entry
 	events  []mandrill.Event
-	sent    []*parcel // by entry; nil: not in this round
+	sent    []*attempt   // by entry; nil: not in this round
+	open    atomic.Int64 // how many of them are not over
 
 	left    []journal.Entry
 	dead    []journal.Dead
 	changed bool
 }
 
-// run loads, sends, and writes down how it went. It loads while the round before it is sending. An error means that the
+// run loads, sends, and writes down how it goes. It loads while the round before it is sending. An error means that the
 // journal does not work.
 func (r *round) run(ctx context.Context) error {
 	defer func() { r.memory.give(r.taken) }()
@@ -44,8 +44,7 @@ func (r *round) run(ctx context.Context) error {
 	if err != nil || len(loads) == 0 || !r.await(ctx) {
 		return err
 	}
-	r.send(ctx, r.choose(loads))           //nolint:contextcheck // spans go on from the batch's
-	return r.settle(r.work.Right(), loads) //nolint:contextcheck // also what was begun before the end is written down
+	return r.deliver(ctx, loads)
 }
 
 // await waits for its turn: until the rounds before it have ended, or take long. It lets another round get ready.
@@ -61,7 +60,7 @@ func (r *round) await(ctx context.Context) bool {
 	for _, other := range before {
 		select {
 		case <-other.done:
-		case <-time.After(roundPatience - time.Since(other.sent)):
+		case <-time.After(roundTime - time.Since(other.sent)):
 		case <-ctx.Done():
 			return false
 		}
@@ -135,7 +134,7 @@ func (r *round) laden(loads []*load) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return size >= r.memory.share() || events >= roundEvents || r.dull && len(loads) > 0
+	return size >= r.memory.share() || events >= r.most || r.dull && len(loads) > 0
 }
 
 // reload reads a unit that waited. It returns nil when the unit is gone.
@@ -246,44 +245,6 @@ func (l *load) position() int {
 	return l.entries[0].Position
 }
 
-// choose makes parcels of the events that can be sent now: they are due, and it is their turn.
-func (r *round) choose(loads []*load) []*sink.Item {
-	with := make(map[*held]bool, len(loads))
-	for _, one := range loads {
-		with[one.held] = true
-	}
-	now := r.now()
-	skipped := map[uint64]bool{}
-	var items []*sink.Item
-	for _, one := range loads {
-		chosen := r.ready(one, with, skipped, now)
-		ctx := r.tracer.continued(one.unit.Trace)
-		one.sent = make([]*parcel, len(one.entries))
-		for _, i := range chosen {
-			next := r.parcel(ctx, one.entries[i], one.events[i])
-			one.sent[i] = next
-			items = append(items, &next.Item)
-		}
-	}
-	return items
-}
-
-// ready returns which events of a unit can be sent now.
-func (r *round) ready(one *load, with map[*held]bool, skipped map[uint64]bool, now time.Time) []int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var chosen []int
-	for i, entry := range one.entries {
-		key := r.key(one.events[i])
-		if key != 0 && (skipped[key] || !r.turn(one.held, key, with)) || entry.Due.After(now) {
-			skipped[key] = key != 0
-			continue
-		}
-		chosen = append(chosen, i)
-	}
-	return chosen
-}
-
 // giveUp buries what waits for a webhook that is gone, as much as fits into memory.
 func (r *round) giveUp(ctx context.Context) error {
 	defer func() { r.memory.give(r.taken) }()
@@ -313,24 +274,4 @@ func (r *round) giveUp(ctx context.Context) error {
 		return r.found(ctx, r.webhook)
 	}
 	return nil
-}
-
-// send makes one attempt. What is on its way when the receiver is told to stop has some time.
-func (r *round) send(ctx context.Context, items []*sink.Item) { //nolint:contextcheck // see drainTime
-	if len(items) == 0 {
-		return
-	}
-	sending, cancel := context.WithCancel(r.work.Right())
-	defer cancel()
-	defer context.AfterFunc(ctx, func() {
-		select {
-		case <-time.After(drainTime):
-			cancel()
-		case <-sending.Done():
-		}
-	})()
-	r.sender.Pass(sending, r.route.buffered, items) //nolint:contextcheck // see drainTime
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.dull, r.slow = !slices.ContainsFunc(items, (*sink.Item).Settled), time.Since(r.sent) > slowRound
 }

@@ -10,41 +10,12 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// parcel makes an event ready to be sent.
-func (r *round) parcel(ctx context.Context, entry journal.Entry, event mandrill.Event) *parcel {
-	ce := r.route.cloudEvent(event, entry.ID)
-	next := &parcel{}
-	_, next.label = typeOf(event)
-	next.span = r.tracer.startEvent(ctx, r.route, next.label, &ce)
-	next.Event, next.Order = &ce, event.MessageID
-	next.Attempts, next.DeadLetterAttempts = entry.Attempts, entry.DeadLetterAttempts
-	switch {
-	case entry.Refused:
-		next.State = sink.Refused
-	case entry.Exhausted:
-		next.State = sink.Exhausted
-	}
-	if next.State != sink.Pending {
-		next.Err = &sink.Error{Status: entry.Status, Answer: entry.Answer}
-	}
-	if entry.Attempts > 0 || entry.DeadLetterAttempts > 0 {
-		r.metrics.redeliveries.Inc()
-	}
-	return next
-}
-
-// settle writes down what has become of each unit.
-func (r *round) settle(ctx context.Context, loads []*load) error {
-	for _, one := range loads {
-		r.judge(one)
-		bounded, cancel := context.WithTimeout(ctx, settleTime)
-		err := r.write(bounded, one)
-		cancel()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+// settle writes down what has become of a unit.
+func (r *round) settle(ctx context.Context, one *load) error {
+	r.judge(one)
+	bounded, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	return r.write(bounded, one)
 }
 
 // judge finds out what is left of a unit and what is given up.
@@ -52,9 +23,12 @@ func (r *round) judge(one *load) {
 	now := r.now()
 	for i, entry := range one.entries {
 		next := one.sent[i]
-		if next == nil {
+		if next == nil || !next.over { // a span that is not ended is not reported
 			one.left = append(one.left, entry)
 			continue
+		}
+		if entry.Attempts > 0 || entry.DeadLetterAttempts > 0 {
+			r.metrics.redeliveries.Inc()
 		}
 		after := r.after(entry, next, now)
 		var outcome string
@@ -80,7 +54,7 @@ func (r *round) judge(one *load) {
 }
 
 // after is an entry after an attempt.
-func (r *round) after(entry journal.Entry, sent *parcel, now time.Time) journal.Entry {
+func (r *round) after(entry journal.Entry, sent *attempt, now time.Time) journal.Entry {
 	entry.Attempts, entry.DeadLetterAttempts = sent.Attempts, sent.DeadLetterAttempts
 	entry.Refused, entry.Exhausted = sent.State == sink.Refused, sent.State == sink.Exhausted
 	if sent.Err != nil {
@@ -94,7 +68,7 @@ func (r *round) after(entry journal.Entry, sent *parcel, now time.Time) journal.
 }
 
 // reason is why an event is given up; empty if it is not.
-func (r *round) reason(sent *parcel, begin, now time.Time) string {
+func (r *round) reason(sent *attempt, begin, now time.Time) string {
 	most, hasDeadLetterSink := r.route.buffered.Retry.Max, r.route.buffered.DeadLetter != nil
 	switch {
 	case sent.State == sink.Refused && (!hasDeadLetterSink || sent.DeadLetterAttempts > most):

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
@@ -99,16 +100,30 @@ func NewSender(options Options) *Sender {
 // Pass makes one attempt for each item that is not settled, and takes those that the sink will not get to the dead
 // letter sink. An item that fails keeps those of its order back. Pass returns when every attempt is over.
 func (s *Sender) Pass(ctx context.Context, delivery Delivery, items []*Item) {
+	s.PassWhile(ctx, delivery, items, func([]*Item) bool { return true })
+}
+
+// PassWhile is a Pass that can be cut short: whenever something is over, more is told of it and says whether to begin
+// anything else. Of an item that fails those are over too that it keeps back. It may be called by several at once.
+func (s *Sender) PassWhile(ctx context.Context, delivery Delivery, items []*Item, more func(over []*Item) bool) {
 	var group errgroup.Group
 	group.SetLimit(passConcurrency)
+	var enough atomic.Bool
 	for train := range trains(delivery.Mode, items) {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || enough.Load() {
 			break
 		}
 		group.Go(func() error {
-			for _, next := range train {
-				if !s.deliver(ctx, delivery, next) {
-					break
+			for onward := true; onward && len(train) > 0 && !enough.Load(); {
+				onward = s.deliver(ctx, delivery, train[0])
+				over := train[0].items
+				if train = train[1:]; !onward {
+					for _, kept := range train {
+						over = append(over, kept.items...)
+					}
+				}
+				if !more(over) {
+					enough.Store(true)
 				}
 			}
 			return nil

@@ -176,6 +176,37 @@ func TestPass(t *testing.T) {
 	}
 }
 
+// A pass that is cut short begins nothing more, and says what is over.
+func TestPassWhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		network := &fake{takes: time.Second, answer: only(&sink.Error{Status: 500}, "b1")}
+		list := append(items("a1", "a2", "a3", "b1", "b2"), many(100)...)
+		var mu sync.Mutex
+		told := map[*sink.Item]int{}
+		sink.NewSender(sink.Options{Poster: network}).PassWhile(t.Context(), to("sink"), list, func(over []*sink.Item) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, item := range over {
+				told[item]++
+			}
+			return time.Since(network.begin) < 2*time.Second
+		})
+		if took := time.Since(network.begin); took != 2*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		for i, item := range list {
+			keptBack := item.Event.ID() == "b2"
+			if told[item] > 1 || (told[item] == 1) != (item.Attempts == 1 || keptBack) {
+				t.Errorf("item %d: told %d times, %d attempts", i, told[item], item.Attempts)
+			}
+		}
+		if sent := len(network.take()); sent != 2*32 || told[list[1]] != 1 || told[list[2]] != 0 || told[list[4]] != 1 {
+			t.Errorf("%d requests were made, and over are %d of a1, %d of a2, %d of a3, %d of b2", sent, told[list[0]], told[list[1]], told[list[2]], told[list[4]])
+		}
+	})
+}
+
 // What the sink will never get is not tried there again, but at the dead letter sink.
 func TestPassAgain(t *testing.T) {
 	t.Parallel()
