@@ -44,6 +44,11 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 	if s == nil {
 		return false, ErrUnavailable
 	}
+	done, err := s.room.take(int64(len(batch.Value)), roomForBatches)
+	if err != nil {
+		return false, err
+	}
+	defer done()
 	begin := j.now()
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()

@@ -57,14 +57,21 @@ func (w *Work) Bury(ctx context.Context, unit *Unit, dead []Dead) error {
 	return nil
 }
 
-// makeRoom tries to store a dead letter, and takes away the oldest as long as there is no room.
+// makeRoom tries to store a dead letter, and takes away the oldest as long as there is no room. While there is little on the
+// volume one goes for one that comes, so that there are not more.
 func (w *Work) makeRoom(ctx context.Context, store func() error) error {
-	for {
-		err := store()
-		if !isFull(err) {
+	for little := !w.room.fits(0, roomForRest); ; little = false {
+		err := errNoRoom
+		if !little {
+			err = store()
+		}
+		if !little && !isFull(err) {
 			return err
 		}
 		oldest, getErr := w.get(ctx, w.dead, 1, jetstream.WithGetMsgSubject(w.journal.subject(kindDead, ">")))
+		if errors.Is(getErr, jetstream.ErrMsgNotFound) && little {
+			continue
+		}
 		if errors.Is(getErr, jetstream.ErrMsgNotFound) {
 			return err // it has no room at all
 		}

@@ -55,6 +55,7 @@ type Cluster struct {
 
 	mu      sync.Mutex
 	running *member
+	room    *room
 }
 
 // member is the server while it runs, which is longer than a connection to it: were it stopped whenever the others are
@@ -67,6 +68,12 @@ type member struct {
 
 // Alone tells that the other members use the same streams.
 func (c *Cluster) Alone() bool { return false }
+
+func (c *Cluster) volume() *room {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.room
+}
 
 // Open starts the server, if it does not run, and connects to it.
 func (c *Cluster) Open(ctx context.Context) (*nats.Conn, func(), error) {
@@ -136,6 +143,16 @@ func (c *Cluster) start(ctx context.Context) (*member, error) {
 		return nil, fmt.Errorf("making a key: %w", err)
 	}
 	options, err := c.options(key)
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	c.room = newRoom(c.Dir, c.Limits.Reserve)
+	err = tryToWrite(c.Dir)
+	if c.room.giveUp(err) {
+		c.Logger.Warn(gaveUpRoom)
+		err = tryToWrite(c.Dir)
+	}
 	if err != nil {
 		unlock()
 		return nil, err

@@ -59,3 +59,10 @@ func ObjectBytes(t *testing.T, j *Journal) uint64 {
 	}
 	return status.Size()
 }
+
+// Crowd leaves no room on the volume, as far as a journal sees, until the returned function is called.
+func Crowd(j *Journal) (end func()) {
+	room := j.current.Load().room
+	room.storing.Add(1 << 60)
+	return func() { room.storing.Add(-1 << 60) }
+}

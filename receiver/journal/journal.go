@@ -104,6 +104,8 @@ type session struct {
 	large      jetstream.ObjectStore
 	state      jetstream.KeyValue
 	maxMessage int
+	room       *room         // of the volume; nil: somebody else's
+	low        bool          // there is none for batches
 	timeout    time.Duration // of a request
 	leaseTime  time.Duration
 	condemned  *atomic.Bool    // there is something that could not be read
@@ -185,6 +187,10 @@ func (j *Journal) session(ctx context.Context) error {
 	life, end := context.WithCancel(ctx)
 	defer end()
 	s.life = life
+	if engine, ok := j.engine.(confined); ok {
+		s.room = engine.volume()
+	}
+	j.mindRoom(s)
 	j.current.Store(s)
 	defer j.current.Store(nil)
 	defer j.announce()()
@@ -196,8 +202,9 @@ func (j *Journal) session(ctx context.Context) error {
 
 // watch returns when a session does not work any more.
 func (j *Journal) watch(ctx context.Context, s *session) error {
-	ticker := time.NewTicker(checkInterval)
+	ticker, room := time.NewTicker(checkInterval), time.NewTicker(roomInterval)
 	defer ticker.Stop()
+	defer room.Stop()
 	var reported <-chan struct{}
 	if engine, ok := j.engine.(noticing); ok {
 		reported = engine.Failed()
@@ -218,6 +225,8 @@ func (j *Journal) watch(ctx context.Context, s *session) error {
 			if err := j.revive(ctx, s); err != nil {
 				return fmt.Errorf("writing to the buffer: %w", err)
 			}
+		case <-room.C:
+			j.mindRoom(s)
 		case <-ticker.C:
 			if err := j.measure(ctx, s); err != nil {
 				j.fail(s)
@@ -300,7 +309,7 @@ func (j *Journal) Available(ctx context.Context) bool {
 		return false
 	}
 	limit := info.Config.MaxBytes
-	return limit <= 0 || int64(info.State.Bytes) < limit-limit/full //nolint:gosec // far below
+	return s.room.spare() && (limit <= 0 || int64(info.State.Bytes) < limit-limit/full) //nolint:gosec // far below
 }
 
 // full is the part of the limit, one in so many, that must be free for the buffer to be called available.

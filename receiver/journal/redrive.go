@@ -164,6 +164,11 @@ func (j *Journal) redrive(ctx context.Context, s *session, seq uint64) error {
 		Trace: unit.Trace, Events: 1, Size: unit.Size,
 	}
 	entry := Entry{ID: unit.Entries[0].ID, Raw: unit.Entries[0].Raw}
+	done, err := s.room.take(max(unit.Size, int64(len(msg.Data))), roomForBatches)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if err := s.appendAnew(ctx, j.subject(kindBatch, token(unit.Webhook)), fresh, entry, unit.large); err != nil {
 		if isFull(err) {
 			return fmt.Errorf("%w: %w", ErrFull, err)

@@ -263,10 +263,17 @@ func (w *Work) PutBack(ctx context.Context, unit *Unit, left []Entry) ([]*Unit, 
 	if err != nil {
 		return nil, err
 	}
+	var size int64
 	for _, msg := range parts {
+		size += int64(len(msg.Data))
 		msg.Header.Set(headerOrigin, strconv.FormatUint(unit.Origin, 10))
 		msg.Header.Set(headerParent, unit.Place.String())
 	}
+	done, err := w.room.take(size, roomForRest)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	last, _, err := w.commit(ctx, parts)
 	if isFull(err) {
 		return nil, fmt.Errorf("%w: %w", ErrFull, err)
