@@ -150,12 +150,29 @@ func (r *round) reload(ctx context.Context, unit *held) (*load, error) {
 	if err != nil {
 		return nil, err
 	}
-	if unit.left != nil { // what is there is what was before
-		read.Value, read.Entries = nil, unit.left
-	}
 	one, err := open(read)
+	if err != nil {
+		return nil, err
+	}
 	one.held = unit
-	return one, err
+	if unit.left != nil { // what is there is what was before
+		one.keep(unit.left)
+	}
+	return one, nil
+}
+
+// keep takes all entries away but those that are left, in the same order.
+func (l *load) keep(left []journal.Entry) {
+	entries, events := l.entries, l.events
+	l.entries, l.events = nil, nil
+	for i, entry := range entries {
+		if next := len(l.entries); next < len(left) && left[next].ID == entry.ID {
+			raw := entry.Raw
+			entry = left[next]
+			entry.Raw = raw
+			l.entries, l.events = append(l.entries, entry), append(l.events, events[i])
+		}
+	}
 }
 
 // next takes the next batch, nil when there is none, or no memory.
