@@ -81,6 +81,7 @@ type Journal struct {
 	name                 string
 	holder               string // of the right to deliver
 	leaseTime            time.Duration
+	sweepInterval        time.Duration
 	metrics              *Metrics
 	logger               *slog.Logger
 	now                  func() time.Time
@@ -116,7 +117,7 @@ type session struct {
 func New(options Options) *Journal {
 	j := &Journal{
 		engine: options.Engine, limits: options.Limits, keepLimits: options.KeepLimits, existing: options.Existing, replicas: max(options.Replicas, 1), name: options.Name,
-		holder: nuid.Next(), leaseTime: options.LeaseTime,
+		holder: nuid.Next(), leaseTime: options.LeaseTime, sweepInterval: sweepInterval,
 		metrics: options.Metrics, logger: options.Logger, now: options.Now, broken: make(chan *session, 1), opened: make(chan struct{}),
 	}
 	if j.name == "" {

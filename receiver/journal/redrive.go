@@ -125,7 +125,7 @@ func (j *Journal) selected(ctx context.Context, s *session, selection Selection,
 		done.UpTo = info.State.LastSeq
 	}
 	beyond := false
-	done.Next, err = s.eachLetter(ctx, j.subject(kindDead, selection.Filter.token()), selection.After, func(seq uint64, header nats.Header) bool {
+	done.Next, err = eachHeader(ctx, s.dead, j.subject(kindDead, selection.Filter.token()), selection.After, func(seq uint64, header nats.Header) bool {
 		if seq > done.UpTo {
 			beyond = true
 			return false
@@ -200,7 +200,10 @@ func (s *session) appendAnew(ctx context.Context, subject string, unit *Unit, en
 			return err
 		}
 		parts[0].Header.Set(nats.MsgIdHdr, unit.Batch)
-		_, _, err = s.publish(ctx, parts[0])
+		_, duplicate, err := s.publish(ctx, parts[0])
+		if duplicate || isFull(err) { // after another error it may be there
+			s.discard(ctx, parts, "")
+		}
 		return err
 	}
 	// Somebody else may do the same, and only one of the objects is that of the batch.
@@ -215,10 +218,8 @@ func (s *session) appendAnew(ctx context.Context, subject string, unit *Unit, en
 	msg := message(subject, formEntries, unit, len(data), s2.Encode(nil, data))
 	msg.Header.Set(nats.MsgIdHdr, unit.Batch)
 	_, duplicate, err := s.publish(ctx, msg)
-	if duplicate || isFull(err) { // after another error it may be there
-		if err := s.large.Delete(ctx, unit.large); err != nil {
-			return fmt.Errorf("removing a large event: %w", err)
-		}
+	if duplicate || isFull(err) {
+		s.discard(ctx, []*nats.Msg{msg}, "")
 	}
 	return err
 }

@@ -271,11 +271,13 @@ func (w *Work) PutBack(ctx context.Context, unit *Unit, left []Entry) ([]*Unit, 
 	}
 	done, err := w.room.take(size, roomForRest)
 	if err != nil {
+		w.discard(ctx, parts, unit.large)
 		return nil, err
 	}
 	defer done()
 	last, _, err := w.commit(ctx, parts)
 	if isFull(err) {
+		w.discard(ctx, parts, unit.large)
 		return nil, fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	if err != nil {
@@ -306,11 +308,7 @@ func (w *Work) retire(ctx context.Context, place Place, batch, large string) err
 		return fmt.Errorf("removing what was delivered: %w", err)
 	}
 	if large != "" {
-		bounded, cancel := w.within(ctx)
-		defer cancel()
-		if err := w.large.Delete(bounded, large); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
-			return fmt.Errorf("removing a large event: %w", err)
-		}
+		return w.removeLarge(ctx, large)
 	}
 	return nil
 }
