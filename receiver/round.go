@@ -150,7 +150,7 @@ func (r *round) reload(ctx context.Context, unit *held) (*load, error) {
 	if err != nil {
 		return nil, err
 	}
-	one, err := open(read)
+	one, err := open(read, r.now())
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +197,7 @@ func (r *round) next(ctx context.Context) (*load, error) {
 	if err != nil {
 		return nil, err
 	}
-	one, err := open(unit)
+	one, err := open(unit, r.now())
 	if err != nil {
 		return nil, err
 	}
@@ -216,8 +216,9 @@ func (r *round) next(ctx context.Context) (*load, error) {
 	return one, nil
 }
 
-// open makes entries of a unit. A batch was an array when it was kept.
-func open(unit *journal.Unit) (*load, error) {
+// open makes entries of a unit. A batch was an array when it was kept. What would be due later than anything can be was
+// written when the clock was ahead, and is due now.
+func open(unit *journal.Unit, now time.Time) (*load, error) {
 	one := &load{unit: unit, entries: unit.Entries}
 	if unit.Value != nil {
 		elements, err := mandrill.SplitBatch(unit.Value)
@@ -233,6 +234,9 @@ func open(unit *journal.Unit) (*load, error) {
 	one.events = make([]mandrill.Event, len(one.entries))
 	for i, entry := range one.entries {
 		one.events[i] = mandrill.ParseEvent(entry.Raw)
+		if entry.Due.Sub(now) > sink.MaxPause {
+			one.entries[i].Due = time.Time{}
+		}
 	}
 	return one, nil
 }

@@ -147,7 +147,7 @@ func (r *round) putBack(ctx context.Context, one *load) error {
 	}
 	parts := make([]*held, len(units))
 	for i, unit := range units {
-		part, err := open(unit)
+		part, err := open(unit, r.now())
 		if err != nil {
 			return err
 		}

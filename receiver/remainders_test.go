@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 	"weak"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
@@ -116,4 +117,20 @@ func TestNoRoomForRemainders(t *testing.T) {
 		}
 		to.mu.Unlock()
 	}
+}
+
+// What was written when the clock was a year ahead does not wait for a year, and the rest waits for its time.
+func TestClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	ahead, due, before := restAt(1, 1, "open 1"), restAt(2, 2, "open 2"), restAt(3, 3, "open 3")
+	ahead.Entries[0].Due = time.Now().Add(365 * 24 * time.Hour)
+	due.Entries[0].Due = time.Now().Add(9 * time.Minute)
+	before.Entries[0].Due = time.Now().Add(-time.Minute)
+	dispatch(t, &shelf{units: []*journal.Unit{ahead, due, before}}, to)
+	to.expect(t, "a open 1", "a open 3")
+	if to.mu.Lock(); to.attempts["a open 2"] > 0 {
+		t.Error("one was sent before its time")
+	}
+	to.mu.Unlock()
 }
