@@ -93,3 +93,19 @@ func ObjectMessages(t *testing.T, j *Journal) uint64 {
 	}
 	return info.State.Msgs
 }
+
+// StateMessages is how many messages the buffer's state is of.
+func StateMessages(t *testing.T, j *Journal) uint64 {
+	t.Helper()
+	info, err := j.current.Load().states.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.State.Msgs
+}
+
+// StateRoom is nil if the holder of the right to deliver can still say so.
+func StateRoom(ctx context.Context, j *Journal) error {
+	_, err := j.current.Load().state.PutString(ctx, leaseKey, j.holder)
+	return err
+}

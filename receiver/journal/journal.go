@@ -103,6 +103,7 @@ type session struct {
 	dead       jetstream.Stream
 	objects    jetstream.Stream // that large is made of
 	large      jetstream.ObjectStore
+	states     jetstream.Stream // that state is made of
 	state      jetstream.KeyValue
 	maxMessage int
 	room       *room         // of the volume; nil: somebody else's

@@ -159,7 +159,7 @@ func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 		{&s.dead, j.config(kindDead, j.limits.DeadLetters)},
 		{&s.seen, j.seenConfig()},
 		{&s.objects, j.largeConfig()},
-		{new(jetstream.Stream), j.stateConfig()},
+		{&s.states, j.stateConfig()},
 	} {
 		if *each.is, err = j.stream(ctx, stream, each.config); err != nil {
 			return nil, err
