@@ -31,10 +31,30 @@ func (s *session) putLarge(ctx context.Context, unit *Unit, raw []byte) (string,
 	defer context.AfterFunc(ctx, func() { _ = writer.CloseWithError(ctx.Err()) })()
 	putting, cancel := context.WithTimeout(context.WithoutCancel(ctx), putTime)
 	defer cancel()
-	if _, err := s.large.Put(putting, jetstream.ObjectMeta{Name: name}, reader); err != nil {
+	if err := s.putObject(putting, name, reader); err != nil {
 		return "", fmt.Errorf("storing a large event: %w", err)
 	}
 	return name, nil
+}
+
+// maxChunk is the size of an object's parts, of which each is synced.
+const maxChunk = 1 << 20
+
+func (s *session) putObject(ctx context.Context, name string, reader io.Reader) error {
+	chunk := uint32(min(maxChunk, s.maxMessage)) //nolint:gosec // it is small
+	_, err := s.large.Put(ctx, jetstream.ObjectMeta{Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunk}}, whole{reader})
+	return err
+}
+
+// whole fills what it is given: of a pipe as much is read as was written at once, and the client makes a part of that.
+type whole struct{ io.Reader }
+
+func (w whole) Read(p []byte) (int, error) {
+	n, err := io.ReadFull(w.Reader, p)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
+	}
+	return n, err
 }
 
 // discard takes away the objects of messages that were not stored, but for one that was there before. If that is not

@@ -231,7 +231,7 @@ func (s *session) copyLarge(ctx context.Context, to, from string) error {
 	object, err := s.large.Get(ctx, from)
 	if err == nil {
 		defer object.Close() //nolint:errcheck // read to its end
-		_, err = s.large.Put(ctx, jetstream.ObjectMeta{Name: to}, object)
+		err = s.putObject(ctx, to, object)
 	}
 	if errors.Is(err, jetstream.ErrObjectNotFound) || errors.Is(err, jetstream.ErrDigestMismatch) {
 		return fmt.Errorf("%w: %w", errDamaged, err)
