@@ -154,7 +154,7 @@ type term struct {
 func (t *term) restore(ctx context.Context) error {
 	left := map[string][]*held{}
 	err := t.work.Rest(ctx, func(unit *journal.Unit) {
-		if one, err := open(unit); err == nil { // it always does: only batches are parsed
+		if one, err := open(unit, t.now()); err == nil { // it always does: only batches are parsed
 			left[unit.Webhook] = append(left[unit.Webhook], t.hold(one))
 		}
 	})

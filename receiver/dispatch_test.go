@@ -134,7 +134,7 @@ func restAt(seq, origin uint64, events ...string) *journal.Unit {
 }
 
 // dispatch works off a shelf, until it ends by itself or the test does.
-func dispatch(t *testing.T, work *shelf, to *sinks) <-chan error {
+func dispatch(t *testing.T, work receiver.Work, to *sinks) <-chan error {
 	t.Helper()
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
 	loaded := &receiver.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: metrics}

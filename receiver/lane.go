@@ -62,7 +62,7 @@ type held struct {
 	keys     map[uint64]struct{} // of messages with events that are left
 	due      time.Time           // when something can be done
 	busy     bool                // a round has it
-	left     []journal.Entry     // what is left, if it could not be put back
+	left     []journal.Entry     // what is left, but for its bytes, if it could not be put back
 }
 
 func newLane(t *term, webhook string) *lane {
@@ -234,14 +234,17 @@ func (l *lane) mayTake() bool {
 	if l.queue.units == 0 {
 		return false
 	}
-	events := 0
+	events, unsaved := 0, 0
 	for _, unit := range l.units {
 		if l.early(unit) { // it would wait for ever
 			return true
 		}
 		events += unit.events
+		if unit.left != nil {
+			unsaved++
+		}
 	}
-	return events < maxLeft
+	return events < maxLeft && unsaved < maxUnsaved
 }
 
 // due returns units of which something can be done, or when that will be.

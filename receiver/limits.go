@@ -78,8 +78,9 @@ const (
 	drainTime = 10 * time.Second
 	// settleTime bounds writing down what has become of a batch: a disk may be slow, and a round has thousands of them.
 	settleTime = time.Minute
-	// fullPause is how long what is left of a batch waits in memory for room in the buffer.
-	fullPause = 30 * time.Second
+	// maxUnsaved bounds the batches of a webhook of which what is left finds no room in the buffer. As long as there are as
+	// many, no further batches are taken: after a stop all of such a batch is sent again.
+	maxUnsaved = 8
 	// hintInterval is the least time between two requests to the operator: forged batches are cheap to send.
 	hintInterval = time.Minute
 	// hintTimeout bounds one of them.

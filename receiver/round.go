@@ -8,6 +8,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
 // round is one attempt to deliver some units of a lane.
@@ -149,12 +150,29 @@ func (r *round) reload(ctx context.Context, unit *held) (*load, error) {
 	if err != nil {
 		return nil, err
 	}
-	if unit.left != nil { // what is there is what was before
-		read.Value, read.Entries = nil, unit.left
+	one, err := open(read, r.now())
+	if err != nil {
+		return nil, err
 	}
-	one, err := open(read)
 	one.held = unit
-	return one, err
+	if unit.left != nil { // what is there is what was before
+		one.keep(unit.left)
+	}
+	return one, nil
+}
+
+// keep takes all entries away but those that are left, in the same order.
+func (l *load) keep(left []journal.Entry) {
+	entries, events := l.entries, l.events
+	l.entries, l.events = nil, nil
+	for i, entry := range entries {
+		if next := len(l.entries); next < len(left) && left[next].ID == entry.ID {
+			raw := entry.Raw
+			entry = left[next]
+			entry.Raw = raw
+			l.entries, l.events = append(l.entries, entry), append(l.events, events[i])
+		}
+	}
 }
 
 // next takes the next batch, nil when there is none, or no memory.
@@ -179,7 +197,7 @@ func (r *round) next(ctx context.Context) (*load, error) {
 	if err != nil {
 		return nil, err
 	}
-	one, err := open(unit)
+	one, err := open(unit, r.now())
 	if err != nil {
 		return nil, err
 	}
@@ -198,8 +216,9 @@ func (r *round) next(ctx context.Context) (*load, error) {
 	return one, nil
 }
 
-// open makes entries of a unit. A batch was an array when it was kept.
-func open(unit *journal.Unit) (*load, error) {
+// open makes entries of a unit. A batch was an array when it was kept. What would be due later than anything can be was
+// written when the clock was ahead, and is due now.
+func open(unit *journal.Unit, now time.Time) (*load, error) {
 	one := &load{unit: unit, entries: unit.Entries}
 	if unit.Value != nil {
 		elements, err := mandrill.SplitBatch(unit.Value)
@@ -215,6 +234,9 @@ func open(unit *journal.Unit) (*load, error) {
 	one.events = make([]mandrill.Event, len(one.entries))
 	for i, entry := range one.entries {
 		one.events[i] = mandrill.ParseEvent(entry.Raw)
+		if entry.Due.Sub(now) > sink.MaxPause {
+			one.entries[i].Due = time.Time{}
+		}
 	}
 	return one, nil
 }

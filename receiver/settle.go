@@ -3,6 +3,7 @@ package receiver
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
@@ -108,15 +109,11 @@ func (r *round) write(ctx context.Context, one *load) error {
 func (r *round) putBack(ctx context.Context, one *load) error {
 	units, err := r.work.PutBack(ctx, one.unit, one.left)
 	if errors.Is(err, journal.ErrFull) {
-		r.logger.Warn("Found no room for what is left of a batch, holding it in memory", "route", r.webhook, "events", len(one.left))
-		now := r.now()
-		for i := range one.left {
-			if due := now.Add(fullPause); one.left[i].Due.Before(due) {
-				one.left[i].Due = due
-			}
+		if one.held.left == nil {
+			r.logger.Warn("Found no room for what is left of a batch, its place is in memory alone", "route", r.webhook, "events", len(one.left))
 		}
-		one.held.left = one.left
 		r.postpone(one, one.held, one.left)
+		r.remember(one)
 		return nil
 	}
 	if err != nil {
@@ -124,7 +121,7 @@ func (r *round) putBack(ctx context.Context, one *load) error {
 	}
 	parts := make([]*held, len(units))
 	for i, unit := range units {
-		part, err := open(unit)
+		part, err := open(unit, r.now())
 		if err != nil {
 			return err
 		}
@@ -136,6 +133,17 @@ func (r *round) putBack(ctx context.Context, one *load) error {
 	}
 	r.logger.Debug("Put back what is left of a batch", "route", r.webhook, "events", len(one.left))
 	return nil
+}
+
+// remember keeps in memory what is left of a unit, whose events are where they were.
+func (r *round) remember(one *load) {
+	left := slices.Clone(one.left)
+	for i := range left {
+		left[i].Raw = nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	one.held.left = left
 }
 
 // settled puts what is left in memory of a unit in its place.

@@ -74,7 +74,7 @@ func (o *bufferOptions) addConnection(flags *flag.FlagSet) {
 	flags.StringVar(&o.name, "buffer-name", journal.DefaultName, "begins the names of streams and subjects in NATS; receivers with the same name share a buffer")
 	flags.StringVar(&o.tls.Cert, "buffer-tls-cert-file", "", "certificate of this member, or of this client of NATS, PEM, read again for each connection")
 	flags.StringVar(&o.tls.Key, "buffer-tls-key-file", "", "key of the certificate")
-	flags.StringVar(&o.tls.CA, "buffer-tls-ca-file", "", "certificates of the authority of the other members, or of NATS; default for NATS: the system's")
+	flags.StringVar(&o.tls.CA, "buffer-tls-ca-file", "", "certificates of the authority of the other members, or of NATS, read again when they change; default for NATS: the system's")
 }
 
 // settings that a flag is of, where it is not of all.

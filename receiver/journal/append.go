@@ -44,6 +44,11 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 	if s == nil {
 		return false, ErrUnavailable
 	}
+	done, err := s.room.take(int64(len(batch.Value)), roomForBatches)
+	if err != nil {
+		return false, err
+	}
+	defer done()
 	begin := j.now()
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
@@ -132,6 +137,9 @@ func (j *Journal) append(ctx context.Context, s *session, batch Batch) (bool, er
 		msg.Header.Set(nats.MsgIdHdr, unit.Batch+"/"+strconv.Itoa(i))
 	}
 	_, duplicate, err := s.commit(ctx, parts)
+	if duplicate || isFull(err) { // after another error it may be there
+		s.discard(ctx, parts, "")
+	}
 	return duplicate, err
 }
 
@@ -162,10 +170,12 @@ func (s *session) pack(ctx context.Context, subject string, unit *Unit, entries 
 			}
 			raw := group[0].Raw
 			if part.large = unit.large; part.large == "" {
-				part.large = unit.Batch + "-" + group[0].ID
-				if err := s.putLarge(ctx, part.large, raw); err != nil {
+				name, err := s.putLarge(ctx, unit, raw)
+				if err != nil {
+					s.discard(ctx, parts, unit.large)
 					return nil, err
 				}
+				part.large = name
 			}
 			part.Size = int64(len(raw))
 			group = []Entry{group[0]}

@@ -47,8 +47,13 @@ func (w *Work) Bury(ctx context.Context, unit *Unit, dead []Dead) error {
 		msg.Header.Set(headerType, letter.Type)
 		msg.Header.Set(headerStatus, strconv.Itoa(letter.Status))
 		msg.Header.Set(headerAttempts, strconv.Itoa(letter.Attempts))
-		if err := w.makeRoom(ctx, func() error { _, _, err := w.publish(ctx, msg); return err }); err != nil {
+		before := false
+		err = w.makeRoom(ctx, func() (err error) { _, before, err = w.publish(ctx, msg); return err })
+		if err != nil {
 			return fmt.Errorf("keeping a dead letter: %w", err)
+		}
+		if before {
+			w.discard(ctx, parts, unit.large)
 		}
 		if msg.Header.Get(headerLarge) != "" {
 			unit.large = "" // the object goes with the dead letter
@@ -57,14 +62,21 @@ func (w *Work) Bury(ctx context.Context, unit *Unit, dead []Dead) error {
 	return nil
 }
 
-// makeRoom tries to store a dead letter, and takes away the oldest as long as there is no room.
+// makeRoom tries to store a dead letter, and takes away the oldest as long as there is no room. While there is little on the
+// volume one goes for one that comes, so that there are not more.
 func (w *Work) makeRoom(ctx context.Context, store func() error) error {
-	for {
-		err := store()
-		if !isFull(err) {
+	for little := !w.room.fits(0, roomForRest); ; little = false {
+		err := errNoRoom
+		if !little {
+			err = store()
+		}
+		if !little && !isFull(err) {
 			return err
 		}
 		oldest, getErr := w.get(ctx, w.dead, 1, jetstream.WithGetMsgSubject(w.journal.subject(kindDead, ">")))
+		if errors.Is(getErr, jetstream.ErrMsgNotFound) && little {
+			continue
+		}
 		if errors.Is(getErr, jetstream.ErrMsgNotFound) {
 			return err // it has no room at all
 		}
@@ -91,9 +103,7 @@ func (s *session) removeDead(ctx context.Context, seq uint64, header nats.Header
 	}
 	removed = err == nil
 	if large := header.Get(headerLarge); large != "" {
-		if err := s.large.Delete(ctx, large); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
-			return removed, fmt.Errorf("removing a large event: %w", err)
-		}
+		return removed, s.removeLarge(ctx, large)
 	}
 	return removed, nil
 }

@@ -55,18 +55,26 @@ type Cluster struct {
 
 	mu      sync.Mutex
 	running *member
+	room    *room
 }
 
 // member is the server while it runs, which is longer than a connection to it: were it stopped whenever the others are
 // gone, they would not find each other again.
 type member struct {
-	server *server.Server
-	key    nkeys.KeyPair // of this process alone
-	stop   func()
+	server  *server.Server
+	options *server.Options
+	key     nkeys.KeyPair // of this process alone
+	stop    func()
 }
 
 // Alone tells that the other members use the same streams.
 func (c *Cluster) Alone() bool { return false }
+
+func (c *Cluster) volume() *room {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.room
+}
 
 // Open starts the server, if it does not run, and connects to it.
 func (c *Cluster) Open(ctx context.Context) (*nats.Conn, func(), error) {
@@ -91,7 +99,7 @@ func (c *Cluster) Open(ctx context.Context) (*nats.Conn, func(), error) {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		if !m.healthy(life, c.Logger) {
+		if !m.healthy(life, c.TLS, c.Logger) {
 			sick.Store(true)
 			conn.Close()
 		}
@@ -140,12 +148,22 @@ func (c *Cluster) start(ctx context.Context) (*member, error) {
 		unlock()
 		return nil, err
 	}
+	c.room = newRoom(c.Dir, c.Limits.Reserve)
+	err = tryToWrite(c.Dir)
+	if c.room.giveUp(err) {
+		c.Logger.Warn(gaveUpRoom)
+		err = tryToWrite(c.Dir)
+	}
+	if err != nil {
+		unlock()
+		return nil, err
+	}
 	running, stop, err := launch(ctx, options, c.Logger)
 	if err != nil {
 		unlock()
 		return nil, err
 	}
-	return &member{server: running, key: key, stop: func() { stop(); unlock() }}, nil
+	return &member{server: running, options: options, key: key, stop: func() { stop(); unlock() }}, nil
 }
 
 // options of a member. Clients are of this process: it must listen for them, or its routes wait for ever, but nobody else
@@ -289,7 +307,7 @@ func (c *Cluster) join(ctx context.Context, m *member) {
 
 // healthy watches a member until the context ends, or it does not become healthy again. Its copy is then of no use, though
 // the buffer works by those of the others.
-func (m *member) healthy(ctx context.Context, logger *slog.Logger) bool {
+func (m *member) healthy(ctx context.Context, files TLSFiles, logger *slog.Logger) bool {
 	ticker := time.NewTicker(healthInterval)
 	defer ticker.Stop()
 	for well := time.Now(); ; {
@@ -297,6 +315,9 @@ func (m *member) healthy(ctx context.Context, logger *slog.Logger) bool {
 		case <-ctx.Done():
 			return true
 		case <-ticker.C:
+		}
+		if err := m.trust(files, logger); err != nil {
+			logger.Warn("Could not read anew whom to trust in the buffer's cluster", "error", err.Error())
 		}
 		lacks := m.lacks()
 		switch {
@@ -312,6 +333,25 @@ func (m *member) healthy(ctx context.Context, logger *slog.Logger) bool {
 			logger.Debug("This member of the buffer's cluster has not what the others have", "lacks", redact(lacks))
 		}
 	}
+}
+
+// trust takes note of another authority. Connections that there are go on.
+func (m *member) trust(files TLSFiles, logger *slog.Logger) error {
+	if files.CA == "" {
+		return nil
+	}
+	pool, err := files.authority()
+	if err != nil || pool.Equal(m.options.Cluster.TLSConfig.RootCAs) {
+		return err
+	}
+	options := m.options.Clone()
+	options.Cluster.TLSConfig.RootCAs, options.Cluster.TLSConfig.ClientCAs = pool, pool
+	if err := m.server.ReloadOptions(options); err != nil {
+		return err
+	}
+	m.options = options
+	logger.Info("The authority of the buffer's cluster has changed")
+	return nil
 }
 
 // Folders of a buffer, by setting.

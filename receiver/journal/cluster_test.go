@@ -216,23 +216,29 @@ func (c *cluster) intruders() {
 		"certificate": {"certificate signed by unknown authority", func(engine *journal.Cluster) { engine.TLS = certificates(c.t) }},
 		"no TLS":      {"TLS route handshake error", func(engine *journal.Cluster) { engine.TLS = journal.TLSFiles{} }},
 	} {
-		logged, before := &log{}, len(c.logged.String())
-		engine := c.engine(0)
-		engine.Dir, engine.Name, engine.Listen = c.t.TempDir(), "intruder", "127.0.0.1:"+strconv.Itoa(freePort(c.t))
-		engine.Logger = slog.New(slog.NewTextHandler(logged, nil))
-		test.change(engine)
-		ctx, cancel := context.WithCancel(c.t.Context())
-		ended := make(chan error, 1)
-		j := journal.New(journal.Options{Engine: engine, Limits: c.limits, Replicas: journal.ClusterMembers, Logger: engine.Logger})
-		go func() { ended <- j.Run(ctx) }()
-		until(c.t, "a refusal for want of "+name, func() bool { return strings.Contains(logged.String()+c.logged.String()[before:], test.said) })
-		if _, err := j.Append(ctx, batch("shop/a", "1")); !errors.Is(err, journal.ErrUnavailable) {
-			c.t.Errorf("%s: got %v", name, err)
-		}
-		cancel()
-		if err := <-ended; err != nil {
-			c.t.Error(err)
-		}
+		c.intrude(name, test.said, test.change)
+	}
+}
+
+// intrude starts another member with a setting that is to be refused, of which something is said.
+func (c *cluster) intrude(name, said string, change func(*journal.Cluster)) {
+	c.t.Helper()
+	logged, before := &log{}, len(c.logged.String())
+	engine := c.engine(0)
+	engine.Dir, engine.Name, engine.Listen = c.t.TempDir(), "intruder", "127.0.0.1:"+strconv.Itoa(freePort(c.t))
+	engine.Logger = slog.New(slog.NewTextHandler(logged, nil))
+	change(engine)
+	ctx, cancel := context.WithCancel(c.t.Context())
+	ended := make(chan error, 1)
+	j := journal.New(journal.Options{Engine: engine, Limits: c.limits, Replicas: journal.ClusterMembers, Logger: engine.Logger})
+	go func() { ended <- j.Run(ctx) }()
+	until(c.t, "a refusal for want of "+name, func() bool { return strings.Contains(logged.String()+c.logged.String()[before:], said) })
+	if _, err := j.Append(ctx, batch("shop/a", "1")); !errors.Is(err, journal.ErrUnavailable) {
+		c.t.Errorf("%s: got %v", name, err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		c.t.Error(err)
 	}
 }
 
@@ -251,5 +257,57 @@ func TestFolderOfAnotherSetting(t *testing.T) {
 	}
 	if err := refused(t, journal.Options{Engine: &journal.Embedded{Dir: dir}}); err == nil || !strings.Contains(err.Error(), "--buffer=cluster") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// When the members' authority changes nobody has to be started again: others are trusted as soon as the file has them, and
+// not any more when it has not.
+func TestClusterWithAnotherAuthority(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, nil)
+	files, before, after := c.files, read(t, c.files), read(t, certificates(t))
+	changes := 0
+	noticed := func() {
+		t.Helper()
+		changes += journal.ClusterMembers
+		until(t, "notice of all members", func() bool {
+			return strings.Count(c.logged.String(), "The authority of the buffer's cluster has changed") == changes
+		})
+	}
+	rewrite(t, files, journal.TLSFiles{CA: before.CA + after.CA, Cert: before.Cert, Key: before.Key})
+	noticed()
+	rewrite(t, files, after)
+	noticed()
+	c.members[0].stop()
+	c.start(0)
+	c.joined(0)
+	if _, err := c.members[0].Append(t.Context(), batch("shop/a", "1")); err != nil {
+		t.Error(err)
+	}
+	c.files = certificates(t)
+	rewrite(t, c.files, journal.TLSFiles{CA: before.CA + after.CA, Cert: before.Cert, Key: before.Key})
+	c.intrude("old authority", "certificate signed by unknown authority", func(*journal.Cluster) {})
+}
+
+// read returns what files have, in place of their names.
+func read(t *testing.T, files journal.TLSFiles) journal.TLSFiles {
+	t.Helper()
+	for _, file := range []*string{&files.CA, &files.Cert, &files.Key} {
+		data, err := os.ReadFile(*file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		*file = string(data)
+	}
+	return files
+}
+
+// rewrite puts something else into files.
+func rewrite(t *testing.T, files, texts journal.TLSFiles) {
+	t.Helper()
+	for path, text := range map[string]string{files.CA: texts.CA, files.Cert: texts.Cert, files.Key: texts.Key} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

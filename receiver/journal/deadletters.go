@@ -52,7 +52,7 @@ func (j *Journal) Letters(ctx context.Context, filter LetterFilter, after uint64
 		return nil, 0, ErrUnavailable
 	}
 	limit = min(max(limit, 1), MaxLetters)
-	next, err = s.eachLetter(ctx, j.subject(kindDead, filter.token()), after, func(seq uint64, header nats.Header) bool {
+	next, err = eachHeader(ctx, s.dead, j.subject(kindDead, filter.token()), after, func(seq uint64, header nats.Header) bool {
 		if letter := letterOf(seq, header); filter.Reason == "" || filter.Reason == letter.Reason {
 			page = append(page, letter)
 		}
@@ -130,32 +130,32 @@ func letterOf(seq uint64, header nats.Header) Letter {
 	return letter
 }
 
-// eachLetter hands over the headers of dead letters, from the one after a number on, until do says that it is enough. It
-// returns the number to go on after, 0 at the end. The events themselves are not read.
-func (s *session) eachLetter(ctx context.Context, subject string, after uint64, do func(seq uint64, header nats.Header) bool) (next uint64, err error) {
+// eachHeader hands over the headers of messages, from the one after a number on, until do says that it is enough, or it has
+// been long. It returns the number to go on after, 0 at the end. The events themselves are not read.
+func eachHeader(ctx context.Context, stream jetstream.Stream, subject string, after uint64, do func(seq uint64, header nats.Header) bool) (next uint64, err error) {
 	if after == math.MaxUint64 {
 		return 0, nil
 	}
-	consumer, err := s.dead.CreateConsumer(ctx, jetstream.ConsumerConfig{
+	consumer, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, FilterSubject: subject, HeadersOnly: true,
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: letterConsumerTime,
 	})
 	if err != nil {
-		return 0, fmt.Errorf("reading dead letters: %w", err)
+		return 0, fmt.Errorf("reading headers: %w", err)
 	}
 	info := consumer.CachedInfo()
-	defer s.dead.DeleteConsumer(context.WithoutCancel(ctx), info.Name) //nolint:errcheck // else the server forgets it
+	defer stream.DeleteConsumer(context.WithoutCancel(ctx), info.Name) //nolint:errcheck // else the server forgets it
 	pending := info.NumPending
 	for looked, idle := 0, 0; pending > 0; {
 		batch, err := consumer.FetchNoWait(min(MaxLetters, int(min(pending, MaxLetters))))
 		if err != nil {
-			return 0, fmt.Errorf("reading dead letters: %w", err)
+			return 0, fmt.Errorf("reading headers: %w", err)
 		}
 		before := looked
 		for msg := range batch.Messages() {
 			metadata, err := msg.Metadata()
 			if err != nil {
-				return 0, fmt.Errorf("reading dead letters: %w", err)
+				return 0, fmt.Errorf("reading headers: %w", err)
 			}
 			looked, pending = looked+1, metadata.NumPending
 			next = metadata.Sequence.Stream
@@ -164,7 +164,7 @@ func (s *session) eachLetter(ctx context.Context, subject string, after uint64, 
 			}
 		}
 		if err := batch.Error(); err != nil {
-			return 0, fmt.Errorf("reading dead letters: %w", err)
+			return 0, fmt.Errorf("reading headers: %w", err)
 		}
 		if looked >= maxLooked {
 			return following(next, pending), nil
@@ -174,11 +174,11 @@ func (s *session) eachLetter(ctx context.Context, subject string, after uint64, 
 		}
 		// Those that are left were removed meanwhile, or the server is slow.
 		if idle++; idle == maxIdle {
-			return 0, errors.New("reading dead letters: the server does not hand them over")
+			return 0, errors.New("reading headers: the server does not hand them over")
 		}
 		info, err := consumer.Info(ctx)
 		if err != nil {
-			return 0, fmt.Errorf("reading dead letters: %w", err)
+			return 0, fmt.Errorf("reading headers: %w", err)
 		}
 		pending = info.NumPending
 	}

@@ -32,6 +32,7 @@ type Embedded struct {
 
 	failed  chan struct{}
 	damaged int
+	room    *room
 }
 
 // Alone tells that nobody else uses the streams.
@@ -44,6 +45,8 @@ func (e *Embedded) Failed() <-chan struct{} { return e.failed }
 // Damaged tells at how many places the files were damaged when the server was started.
 func (e *Embedded) Damaged() int { return e.damaged }
 
+func (e *Embedded) volume() *room { return e.room }
+
 // Open starts the server.
 func (e *Embedded) Open(ctx context.Context) (*nats.Conn, func(), error) {
 	if err := unused(e.Dir, clusterFolder, "--buffer=cluster"); err != nil {
@@ -53,7 +56,12 @@ func (e *Embedded) Open(ctx context.Context) (*nats.Conn, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	e.room = newRoom(e.Dir, e.Limits.Reserve)
 	conn, closeServer, err := e.open(ctx)
+	if e.room.giveUp(err) {
+		e.Logger.Warn(gaveUpRoom)
+		conn, closeServer, err = e.open(ctx)
+	}
 	if err != nil {
 		unlock()
 		return nil, nil, err
@@ -89,24 +97,6 @@ func (e *Embedded) open(ctx context.Context) (*nats.Conn, func(), error) {
 	default:
 	}
 	return conn, closeServer, nil
-}
-
-// leastRoom is what must be free for the server to be started: it writes also then, and what it has written half it
-// cannot read.
-const leastRoom = 4 << 20
-
-// tryToWrite tells whether there is some room in a folder.
-func tryToWrite(dir string) (err error) {
-	file, err := os.CreateTemp(dir, "room-")
-	if err != nil {
-		return fmt.Errorf("writing to the buffer's folder: %w", err)
-	}
-	defer os.Remove(file.Name()) //nolint:errcheck // it is empty
-	_, err = file.Write(make([]byte, leastRoom))
-	if err = errors.Join(err, file.Sync(), file.Truncate(0), file.Close()); err != nil {
-		return fmt.Errorf("writing to the buffer's folder: %w", err)
-	}
-	return nil
 }
 
 // options of a server that acknowledges nothing that is not on disk.

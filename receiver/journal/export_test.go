@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -58,4 +59,53 @@ func ObjectBytes(t *testing.T, j *Journal) uint64 {
 		t.Fatal(err)
 	}
 	return status.Size()
+}
+
+// Crowd leaves no room on the volume, as far as a journal sees, until the returned function is called.
+func Crowd(j *Journal) (end func()) {
+	room := j.current.Load().room
+	room.storing.Add(1 << 60)
+	return func() { room.storing.Add(-1 << 60) }
+}
+
+// SweepEvery has a journal that does not run yet sweep more often.
+func SweepEvery(j *Journal, interval time.Duration) { j.sweepInterval = interval }
+
+// Abandon leaves what a process does that ends while it appends a large event: an object, and a part of another one.
+func Abandon(t *testing.T, j *Journal, raw []byte) {
+	t.Helper()
+	s := j.current.Load()
+	_, err := s.putLarge(t.Context(), &Unit{Batch: "abandoned"}, raw)
+	if err == nil {
+		_, err = s.stream.Publish(t.Context(), "$O."+j.bucket(kindLarge)+".C.abandoned", raw)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ObjectMessages is how many messages large events are of.
+func ObjectMessages(t *testing.T, j *Journal) uint64 {
+	t.Helper()
+	info, err := j.current.Load().objects.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.State.Msgs
+}
+
+// StateMessages is how many messages the buffer's state is of.
+func StateMessages(t *testing.T, j *Journal) uint64 {
+	t.Helper()
+	info, err := j.current.Load().states.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.State.Msgs
+}
+
+// StateRoom is nil if the holder of the right to deliver can still say so.
+func StateRoom(ctx context.Context, j *Journal) error {
+	_, err := j.current.Load().state.PutString(ctx, leaseKey, j.holder)
+	return err
 }

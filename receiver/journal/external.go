@@ -57,6 +57,9 @@ func (e *External) Open(ctx context.Context) (*nats.Conn, func(), error) {
 		}
 		options = append(options, nats.Secure(config))
 	}
+	if e.TLS.CA != "" {
+		options = append(options, func(o *nats.Options) error { o.RootCAsCB = e.TLS.authority; return nil })
+	}
 	conn, err := connect(ctx, strings.Join(e.URLs, ","), options)
 	if err != nil {
 		return nil, nil, fmt.Errorf("connecting: %w", inWords(err))

@@ -425,7 +425,7 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// A server that demands a certificate gets it.
+// A server that demands a certificate gets it, also when the authority of both has changed.
 func TestExternalTLS(t *testing.T) {
 	t.Parallel()
 	files := certificates(t)
@@ -438,7 +438,8 @@ func TestExternalTLS(t *testing.T) {
 	})
 	options, logged := shared(t)
 	options.Engine = &journal.External{URLs: []string{strings.Replace(e.url(), "nats:", "tls:", 1)}, TLS: files, Logger: options.Logger}
-	run(t, journal.New(options)).append(batch("shop/a", "1"))
+	o := run(t, journal.New(options))
+	o.append(batch("shop/a", "1"))
 
 	strangers := options
 	strangers.Engine = &journal.External{URLs: []string{e.url()}, TLS: certificates(t), Logger: options.Logger}
@@ -449,6 +450,18 @@ func TestExternalTLS(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+
+	rewrite(t, files, read(t, certificates(t)))
+	if e.options.TLSConfig, err = files.Config(); err != nil {
+		t.Fatal(err)
+	}
+	e.stop()
+	e.start()
+	restarted := time.Now()
+	until(t, "a connection", func() bool { _, err := o.Append(t.Context(), batch("shop/a", "2")); return err == nil })
+	if took := time.Since(restarted); took > 15*time.Second { // after half a minute the buffer is opened again
+		t.Errorf("it took %s", took)
 	}
 }
 

@@ -81,6 +81,7 @@ type Journal struct {
 	name                 string
 	holder               string // of the right to deliver
 	leaseTime            time.Duration
+	sweepInterval        time.Duration
 	metrics              *Metrics
 	logger               *slog.Logger
 	now                  func() time.Time
@@ -102,8 +103,11 @@ type session struct {
 	dead       jetstream.Stream
 	objects    jetstream.Stream // that large is made of
 	large      jetstream.ObjectStore
+	states     jetstream.Stream // that state is made of
 	state      jetstream.KeyValue
 	maxMessage int
+	room       *room         // of the volume; nil: somebody else's
+	low        bool          // there is none for batches
 	timeout    time.Duration // of a request
 	leaseTime  time.Duration
 	condemned  *atomic.Bool    // there is something that could not be read
@@ -114,7 +118,7 @@ type session struct {
 func New(options Options) *Journal {
 	j := &Journal{
 		engine: options.Engine, limits: options.Limits, keepLimits: options.KeepLimits, existing: options.Existing, replicas: max(options.Replicas, 1), name: options.Name,
-		holder: nuid.Next(), leaseTime: options.LeaseTime,
+		holder: nuid.Next(), leaseTime: options.LeaseTime, sweepInterval: sweepInterval,
 		metrics: options.Metrics, logger: options.Logger, now: options.Now, broken: make(chan *session, 1), opened: make(chan struct{}),
 	}
 	if j.name == "" {
@@ -185,6 +189,10 @@ func (j *Journal) session(ctx context.Context) error {
 	life, end := context.WithCancel(ctx)
 	defer end()
 	s.life = life
+	if engine, ok := j.engine.(confined); ok {
+		s.room = engine.volume()
+	}
+	j.mindRoom(s)
 	j.current.Store(s)
 	defer j.current.Store(nil)
 	defer j.announce()()
@@ -196,8 +204,9 @@ func (j *Journal) session(ctx context.Context) error {
 
 // watch returns when a session does not work any more.
 func (j *Journal) watch(ctx context.Context, s *session) error {
-	ticker := time.NewTicker(checkInterval)
+	ticker, room := time.NewTicker(checkInterval), time.NewTicker(roomInterval)
 	defer ticker.Stop()
+	defer room.Stop()
 	var reported <-chan struct{}
 	if engine, ok := j.engine.(noticing); ok {
 		reported = engine.Failed()
@@ -218,6 +227,8 @@ func (j *Journal) watch(ctx context.Context, s *session) error {
 			if err := j.revive(ctx, s); err != nil {
 				return fmt.Errorf("writing to the buffer: %w", err)
 			}
+		case <-room.C:
+			j.mindRoom(s)
 		case <-ticker.C:
 			if err := j.measure(ctx, s); err != nil {
 				j.fail(s)
@@ -300,7 +311,7 @@ func (j *Journal) Available(ctx context.Context) bool {
 		return false
 	}
 	limit := info.Config.MaxBytes
-	return limit <= 0 || int64(info.State.Bytes) < limit-limit/full //nolint:gosec // far below
+	return s.room.spare() && (limit <= 0 || int64(info.State.Bytes) < limit-limit/full) //nolint:gosec // far below
 }
 
 // full is the part of the limit, one in so many, that must be free for the buffer to be called available.

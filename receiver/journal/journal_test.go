@@ -372,8 +372,8 @@ func TestDivide(t *testing.T) {
 		case test.want == "" && err != nil, test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
 			t.Errorf("%s: %v, want %q", name, err, test.want)
 		case err == nil:
-			sum := limits.Batches + limits.Rest + limits.Large + limits.DeadLetters + limits.Seen
-			if sum > test.total || sum < test.total*9/10 || min(limits.Batches, limits.Rest, limits.Large, limits.DeadLetters, limits.Seen) <= 0 {
+			sum := limits.Batches + limits.Rest + limits.Large + limits.DeadLetters + limits.Seen + limits.Reserve
+			if sum > test.total || sum < test.total*9/10 || min(limits.Batches, limits.Rest, limits.Large, limits.DeadLetters, limits.Seen, limits.Reserve) <= 0 {
 				t.Errorf("%s: %+v does not add up", name, limits)
 			}
 		}

@@ -4,25 +4,21 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/klauspost/compress/s2"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 )
 
-// putLarge keeps an event as an object, of which never more than a part is in memory. One that is there is the same, and
-// somebody may be reading it.
-func (s *session) putLarge(ctx context.Context, name string, raw []byte) error {
-	_, err := s.info(ctx, name)
-	if err == nil {
-		return nil
-	}
-	if !errors.Is(err, jetstream.ErrObjectNotFound) {
-		return fmt.Errorf("looking for a large event: %w", err)
-	}
+// putLarge keeps an event as an object of its own, of which never more than a part is in memory, and returns its name.
+func (s *session) putLarge(ctx context.Context, unit *Unit, raw []byte) (string, error) {
+	name := unit.Batch + "-" + nuid.Next()
 	reader, writer := io.Pipe()
 	defer reader.Close() //nolint:errcheck // ends the writer
 	go func() {
@@ -35,10 +31,67 @@ func (s *session) putLarge(ctx context.Context, name string, raw []byte) error {
 	defer context.AfterFunc(ctx, func() { _ = writer.CloseWithError(ctx.Err()) })()
 	putting, cancel := context.WithTimeout(context.WithoutCancel(ctx), putTime)
 	defer cancel()
-	if _, err := s.large.Put(putting, jetstream.ObjectMeta{Name: name}, reader); err != nil {
-		return fmt.Errorf("storing a large event: %w", err)
+	if err := s.putObject(putting, name, reader); err != nil {
+		return "", fmt.Errorf("storing a large event: %w", err)
+	}
+	return name, nil
+}
+
+// maxChunk is the size of an object's parts, of which each is synced.
+const maxChunk = 1 << 20
+
+func (s *session) putObject(ctx context.Context, name string, reader io.Reader) error {
+	chunk := uint32(min(maxChunk, s.maxMessage)) //nolint:gosec // it is small
+	_, err := s.large.Put(ctx, jetstream.ObjectMeta{Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunk}}, whole{reader})
+	return err
+}
+
+// whole fills what it is given: of a pipe as much is read as was written at once, and the client makes a part of that.
+type whole struct{ io.Reader }
+
+func (w whole) Read(p []byte) (int, error) {
+	n, err := io.ReadFull(w.Reader, p)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// discard takes away the objects of messages that were not stored, but for one that was there before. If that is not
+// possible they are swept.
+func (s *session) discard(ctx context.Context, parts []*nats.Msg, but string) {
+	for _, msg := range parts {
+		if name := msg.Header.Get(headerLarge); name != "" && name != but {
+			_ = s.removeLarge(context.WithoutCancel(ctx), name)
+		}
+	}
+}
+
+// removeLarge takes an object away, which may be gone. The client's own way leaves a message for ever.
+func (s *session) removeLarge(ctx context.Context, name string) error {
+	info, err := s.info(ctx, name)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = errors.Join(s.purgeLarge(ctx, chunksOf(info)), s.purgeLarge(ctx, metaOf(info.Bucket, name)))
+	}
+	if err != nil {
+		return fmt.Errorf("removing a large event: %w", err)
 	}
 	return nil
+}
+
+func (s *session) purgeLarge(ctx context.Context, subject string) error {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	return s.objects.Purge(ctx, jetstream.WithPurgeSubject(subject))
+}
+
+// The subjects of an object, as the client has them: of its parts, and of what is known of it.
+func chunksOf(info *jetstream.ObjectInfo) string { return "$O." + info.Bucket + ".C." + info.NUID }
+func metaOf(bucket, name string) string {
+	return "$O." + bucket + ".M." + base64.URLEncoding.EncodeToString([]byte(name))
 }
 
 // putTime bounds storing a large event for those who wait for longer, and taking away what was stored of it.
@@ -60,10 +113,9 @@ func (s *session) getLarge(ctx context.Context, name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading a large event: %w", err)
 	}
-	subject := "$O." + info.Bucket + ".C." + info.NUID
 	compressed := make([]byte, 0, info.Size)
 	for next := uint64(1); uint64(len(compressed)) < info.Size; {
-		part, err := s.get(ctx, s.objects, next, jetstream.WithGetMsgSubject(subject))
+		part, err := s.get(ctx, s.objects, next, jetstream.WithGetMsgSubject(chunksOf(info)))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil, fmt.Errorf("%w: a part of a large event is gone", errDamaged)
 		}

@@ -40,3 +40,21 @@ func TestLargeEventComesAgain(t *testing.T) {
 	})
 	<-again
 }
+
+// Each part is a write that is synced: there are few of them.
+func TestPartsOfLargeEvents(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), 1<<30)
+	raw := strconv.Quote(incompressible(strings.Repeat("x", 20<<20), 1))
+	o.bury("shop/a", raw, journal.ReasonRefused)
+	for _, what := range []string{"stored", "copied"} {
+		// It compresses a little, because it has only letters and digits.
+		if parts := journal.ObjectMessages(t, o.Journal); parts < 12 || parts > 22 {
+			t.Errorf("%s it is of %d messages", what, parts)
+		}
+		o.redrive(journal.Selection{})
+	}
+	if unit := o.take("shop/a", 0); unit == nil || string(unit.Entries[0].Raw) != raw {
+		t.Error("it is not the same")
+	}
+}

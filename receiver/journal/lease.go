@@ -81,7 +81,9 @@ func (j *Journal) term(ctx context.Context, do func(context.Context, *Work) erro
 	}
 	j.metrics.leading.Set(1)
 	defer j.metrics.leading.Set(0)
-	err := do(ctx, &Work{session: s, journal: j, right: right})
+	work := &Work{session: s, journal: j, right: right}
+	go work.sweeping(ctx)
+	err := do(ctx, work)
 	if err != nil && right.Err() == nil {
 		j.fail(s) // it may be the journal
 	}

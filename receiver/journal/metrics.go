@@ -14,6 +14,7 @@ type Metrics struct {
 	limit          *prometheus.GaugeVec
 	lost           *prometheus.GaugeVec
 	leading        prometheus.Gauge
+	room           *prometheus.GaugeVec // without labels; nothing is said of the volumes of others
 }
 
 // NewMetrics makes the metrics and registers them; with nil they are not registered.
@@ -47,12 +48,15 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		lost: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mandrill_receiver_buffer_lost_messages", Help: "Messages that the store found damaged when it was opened, by what it is.",
 		}, []string{"what"}),
+		room: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "mandrill_receiver_buffer_room_bytes", Help: "Bytes of the buffer's volume that batches may still take, whatever its limit is.",
+		}, nil),
 		leading: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "mandrill_receiver_buffer_leading", Help: "1 while this process delivers what is in the buffer.",
 		}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.available, m.reopened, m.appendDuration, m.duplicates, m.damaged, m.evicted, m.stored, m.limit, m.lost, m.leading)
+		registerer.MustRegister(m.available, m.reopened, m.appendDuration, m.duplicates, m.damaged, m.evicted, m.stored, m.limit, m.lost, m.leading, m.room)
 	}
 	return m
 }

@@ -125,7 +125,7 @@ func (j *Journal) selected(ctx context.Context, s *session, selection Selection,
 		done.UpTo = info.State.LastSeq
 	}
 	beyond := false
-	done.Next, err = s.eachLetter(ctx, j.subject(kindDead, selection.Filter.token()), selection.After, func(seq uint64, header nats.Header) bool {
+	done.Next, err = eachHeader(ctx, s.dead, j.subject(kindDead, selection.Filter.token()), selection.After, func(seq uint64, header nats.Header) bool {
 		if seq > done.UpTo {
 			beyond = true
 			return false
@@ -164,6 +164,11 @@ func (j *Journal) redrive(ctx context.Context, s *session, seq uint64) error {
 		Trace: unit.Trace, Events: 1, Size: unit.Size,
 	}
 	entry := Entry{ID: unit.Entries[0].ID, Raw: unit.Entries[0].Raw}
+	done, err := s.room.take(max(unit.Size, int64(len(msg.Data))), roomForBatches)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if err := s.appendAnew(ctx, j.subject(kindBatch, token(unit.Webhook)), fresh, entry, unit.large); err != nil {
 		if isFull(err) {
 			return fmt.Errorf("%w: %w", ErrFull, err)
@@ -195,7 +200,10 @@ func (s *session) appendAnew(ctx context.Context, subject string, unit *Unit, en
 			return err
 		}
 		parts[0].Header.Set(nats.MsgIdHdr, unit.Batch)
-		_, _, err = s.publish(ctx, parts[0])
+		_, duplicate, err := s.publish(ctx, parts[0])
+		if duplicate || isFull(err) { // after another error it may be there
+			s.discard(ctx, parts, "")
+		}
 		return err
 	}
 	// Somebody else may do the same, and only one of the objects is that of the batch.
@@ -210,10 +218,8 @@ func (s *session) appendAnew(ctx context.Context, subject string, unit *Unit, en
 	msg := message(subject, formEntries, unit, len(data), s2.Encode(nil, data))
 	msg.Header.Set(nats.MsgIdHdr, unit.Batch)
 	_, duplicate, err := s.publish(ctx, msg)
-	if duplicate || isFull(err) { // after another error it may be there
-		if err := s.large.Delete(ctx, unit.large); err != nil {
-			return fmt.Errorf("removing a large event: %w", err)
-		}
+	if duplicate || isFull(err) {
+		s.discard(ctx, []*nats.Msg{msg}, "")
 	}
 	return err
 }
@@ -225,7 +231,7 @@ func (s *session) copyLarge(ctx context.Context, to, from string) error {
 	object, err := s.large.Get(ctx, from)
 	if err == nil {
 		defer object.Close() //nolint:errcheck // read to its end
-		_, err = s.large.Put(ctx, jetstream.ObjectMeta{Name: to}, object)
+		err = s.putObject(ctx, to, object)
 	}
 	if errors.Is(err, jetstream.ErrObjectNotFound) || errors.Is(err, jetstream.ErrDigestMismatch) {
 		return fmt.Errorf("%w: %w", errDamaged, err)

@@ -43,6 +43,7 @@ type Limits struct {
 	Large       int64 // events that do not fit into a message
 	DeadLetters int64
 	Seen        int64 // identities of batches that were finished
+	Reserve     int64 // of the volume, so that what is stored can be taken away
 }
 
 // MinBytes is the least that a buffer can be made of.
@@ -60,9 +61,10 @@ func Divide(total, deadLetters int64) (Limits, error) {
 		return Limits{}, errors.New("dead letters may have up to half of the buffer")
 	}
 	seen := min(seenBytes, total/20)
-	left := total - deadLetters - seen - stateBytes
+	reserve := min(maxReserve, total/reservePart)
+	left := total - deadLetters - seen - stateBytes - reserve
 	rest, large := left/6, left/4
-	return Limits{Batches: left - rest - large, Rest: rest, Large: large, DeadLetters: deadLetters, Seen: seen}, nil
+	return Limits{Batches: left - rest - large, Rest: rest, Large: large, DeadLetters: deadLetters, Seen: seen, Reserve: reserve}, nil
 }
 
 func (l Limits) total() int64 {
@@ -157,7 +159,7 @@ func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 		{&s.dead, j.config(kindDead, j.limits.DeadLetters)},
 		{&s.seen, j.seenConfig()},
 		{&s.objects, j.largeConfig()},
-		{new(jetstream.Stream), j.stateConfig()},
+		{&s.states, j.stateConfig()},
 	} {
 		if *each.is, err = j.stream(ctx, stream, each.config); err != nil {
 			return nil, err

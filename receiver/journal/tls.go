@@ -8,7 +8,8 @@ import (
 	"os"
 )
 
-// TLSFiles are files in PEM. Certificate and key are read again for each connection, because somebody renews them.
+// TLSFiles are files in PEM. They are read again for each connection, because somebody renews them; by a server, that of the
+// authority is read every few seconds.
 type TLSFiles struct {
 	CA, Cert, Key string
 }
@@ -21,15 +22,11 @@ func (f TLSFiles) Empty() bool { return f == TLSFiles{} }
 func (f TLSFiles) Config() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if f.CA != "" {
-		pem, err := os.ReadFile(f.CA)
+		pool, err := f.authority()
 		if err != nil {
-			return nil, fmt.Errorf("reading the authority's certificate: %w", err)
+			return nil, err
 		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, errors.New("reading the authority's certificate: the file has none")
-		}
-		config.ClientCAs, config.ClientAuth = config.RootCAs, tls.RequireAndVerifyClientCert
+		config.RootCAs, config.ClientCAs, config.ClientAuth = pool, pool, tls.RequireAndVerifyClientCert
 	}
 	if f.Cert == "" {
 		return config, nil
@@ -40,6 +37,18 @@ func (f TLSFiles) Config() (*tls.Config, error) {
 	config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return f.pair() }
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return f.pair() }
 	return config, nil
+}
+
+func (f TLSFiles) authority() (*x509.CertPool, error) {
+	pem, err := os.ReadFile(f.CA)
+	if err != nil {
+		return nil, fmt.Errorf("reading the authority's certificate: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, errors.New("reading the authority's certificate: the file has none")
+	}
+	return pool, nil
 }
 
 func (f TLSFiles) pair() (*tls.Certificate, error) {

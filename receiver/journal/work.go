@@ -263,12 +263,21 @@ func (w *Work) PutBack(ctx context.Context, unit *Unit, left []Entry) ([]*Unit, 
 	if err != nil {
 		return nil, err
 	}
+	var size int64
 	for _, msg := range parts {
+		size += int64(len(msg.Data))
 		msg.Header.Set(headerOrigin, strconv.FormatUint(unit.Origin, 10))
 		msg.Header.Set(headerParent, unit.Place.String())
 	}
+	done, err := w.room.take(size, roomForRest)
+	if err != nil {
+		w.discard(ctx, parts, unit.large)
+		return nil, err
+	}
+	defer done()
 	last, _, err := w.commit(ctx, parts)
 	if isFull(err) {
+		w.discard(ctx, parts, unit.large)
 		return nil, fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	if err != nil {
@@ -299,11 +308,7 @@ func (w *Work) retire(ctx context.Context, place Place, batch, large string) err
 		return fmt.Errorf("removing what was delivered: %w", err)
 	}
 	if large != "" {
-		bounded, cancel := w.within(ctx)
-		defer cancel()
-		if err := w.large.Delete(bounded, large); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
-			return fmt.Errorf("removing a large event: %w", err)
-		}
+		return w.removeLarge(ctx, large)
 	}
 	return nil
 }
@@ -315,44 +320,4 @@ func isGone(err error) bool {
 	}
 	text := err.Error()
 	return strings.Contains(text, "not found") || strings.Contains(text, "no message found") || strings.Contains(text, "stream store EOF")
-}
-
-// orphanKey begins the names under which webhooks that are gone are remembered.
-const orphanKey = "orphan."
-
-// Orphans are the webhooks that are gone while something waits for them, and since when.
-func (w *Work) Orphans(ctx context.Context) (map[string]time.Time, error) {
-	ctx, cancel := w.within(ctx)
-	defer cancel()
-	orphans := map[string]time.Time{}
-	keys, err := w.state.ListKeysFiltered(ctx, orphanKey+">")
-	if err != nil {
-		return nil, fmt.Errorf("looking for webhooks that are gone: %w", err)
-	}
-	for key := range keys.Keys() {
-		entry, err := w.state.Get(ctx, key)
-		if err != nil {
-			return nil, fmt.Errorf("looking for webhooks that are gone: %w", err)
-		}
-		since, webhook, _ := strings.Cut(string(entry.Value()), " ")
-		if at, err := parseMillis(since); err == nil {
-			orphans[webhook] = at
-		}
-	}
-	if ctx.Err() != nil { // and there may be more
-		return nil, fmt.Errorf("looking for webhooks that are gone: %w", ctx.Err())
-	}
-	return orphans, nil
-}
-
-// SetOrphan remembers that a webhook is gone, or with a zero time that it is not.
-func (w *Work) SetOrphan(ctx context.Context, webhook string, since time.Time) error {
-	ctx, cancel := w.within(ctx)
-	defer cancel()
-	key := orphanKey + token(webhook)
-	if since.IsZero() {
-		return w.state.Purge(ctx, key)
-	}
-	_, err := w.state.PutString(ctx, key, millis(since)+" "+webhook)
-	return err
 }

@@ -10,6 +10,8 @@ const (
 	defaultBackoff = time.Second
 	// maxBackoff is the longest pause between two attempts, so that what waits goes on soon after a sink works again.
 	maxBackoff = 10 * time.Minute
+	// MaxPause is the longest that an item has to wait for its next attempt.
+	MaxPause = max(maxBackoff, maxRetryAfter)
 )
 
 // Retry says how often and when an event that failed is sent again.

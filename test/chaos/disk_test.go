@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -18,13 +19,15 @@ type disk struct {
 	sender   *sender
 }
 
-func newDisk(t *testing.T, options string) *disk {
+const mebibyte = 1 << 20
+
+// newDisk prepares a receiver on a volume with mount's options, whose buffer may take a number of bytes.
+func newDisk(t *testing.T, options string, bytes int) *disk {
 	t.Helper()
 	d := &disk{volume: newVolume(t, options), book: newLedger()}
 	d.sink = newConsumer(t, d.book)
 	d.sink.up()
-	const mebibytes96 = "100663296"
-	d.receiver = newReceiver(t, writeRoutes(t, "backoffDelay: PT0.2S", d.sink.uris(2)...), "--buffer-max-bytes", mebibytes96)
+	d.receiver = newReceiver(t, writeRoutes(t, "backoffDelay: PT0.2S", d.sink.uris(2)...), "--buffer-max-bytes", strconv.Itoa(bytes))
 	d.receiver.wrap, d.receiver.dir = d.wrap(), filepath.Join(d.path, "buffer")
 	d.receiver.args = append(d.receiver.args, "--buffer-dir", d.receiver.dir)
 	d.sender = newSender(d.book, d.receiver)
@@ -86,7 +89,7 @@ const recovery = 15 * time.Second
 // While the disk is full batches get 503. When there is room again the receiver goes on by itself.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, "size=128m")
+	d := newDisk(t, "size=128m", 96*mebibyte)
 	d.receiver.started()
 	stop := d.send()
 	d.accepting()
@@ -121,6 +124,91 @@ func TestDiskFull(t *testing.T) {
 		rounds, acked, lost, d.book.duplicates, slowest.Round(time.Millisecond), longest.Round(10*time.Millisecond))
 }
 
+// A buffer that may take more than its volume has fills it while the sink is down. When the sink works again what was
+// acknowledged is delivered and makes room, without anybody's help.
+func TestDiskTooSmall(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t, "size=64m", 512*mebibyte)
+	d.sender.padding, d.sender.pace = noise(32<<10), 0
+	d.sink.down()
+	d.receiver.started()
+	stop := d.send()
+	var longest time.Duration
+	rounds := choose(1, 5)
+	for round := range rounds {
+		d.refusing()
+		d.stays("it is not ready", time.Second, func() bool { return !d.receiver.ready() })
+		if round%2 == 1 { // half of what fills it waits for somewhat longer, and makes remainders
+			d.sink.behave(1, answering(http.StatusInternalServerError, ""))
+		}
+		d.sink.up()
+		if round%2 == 1 {
+			d.stays("the receiver lives", 10*time.Second, func() bool { return d.receiver.answers("/healthz") })
+			d.sink.behave(1, nil)
+		}
+		longest = max(longest, d.accepting())
+		d.sink.down()
+	}
+	d.sink.up()
+	stop()
+	statuses, slowest := d.finish()
+	if longest > recovery {
+		t.Errorf("it took %s until a batch was accepted again", longest)
+	}
+	acked, lost := d.book.count()
+	t.Logf("answers %v; the log: %v", statuses, d.receiver.said("WARN", "ERROR"))
+	result("volume smaller than the buffer may be, filled %d times while the sink was down | %d events acknowledged, %d lost, %d delivered twice; 503 and not ready while it was full, the slowest answer after %s, 200 again at most %s after the sink worked",
+		rounds, acked, lost, d.book.duplicates, slowest.Round(time.Millisecond), longest.Round(10*time.Millisecond))
+}
+
+// When somebody else fills the disk to the last byte, what was acknowledged is delivered all the same.
+func TestDiskFilledByOthers(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t, "size=128m", 96*mebibyte)
+	d.sink.down()
+	d.receiver.started()
+	var longest time.Duration
+	rounds := choose(1, 5)
+	for range rounds {
+		stop := d.send()
+		d.accepting()
+		before, _ := d.book.count()
+		d.receiver.await("some wait", func() bool { acked, _ := d.book.count(); return acked > before+1000 })
+		d.fill(0)
+		d.refusing()
+		d.sink.up()
+		d.book.settle(t)
+		if d.receiver.ready() {
+			t.Error("the receiver is ready though the disk is full")
+		}
+		d.empty()
+		longest = max(longest, d.accepting())
+		stop()
+		d.sink.down()
+	}
+	d.sink.up()
+	statuses, _ := d.finish()
+	if longest > recovery {
+		t.Errorf("it took %s until a batch was accepted again", longest)
+	}
+	acked, lost := d.book.count()
+	t.Logf("answers %v; the log: %v", statuses, d.receiver.said("WARN", "ERROR"))
+	result("disk filled to the last byte by others, %d times, with batches waiting | %d events acknowledged, %d lost, %d delivered twice; all were delivered while it was full, 200 again at most %s after there was room",
+		rounds, acked, lost, d.book.duplicates, longest.Round(10*time.Millisecond))
+}
+
+// stays looks for some time whether a condition holds.
+func (d *disk) stays(what string, span time.Duration, condition func() bool) {
+	d.t.Helper()
+	begin := time.Now()
+	d.receiver.await("some time", func() bool {
+		if !condition() {
+			d.t.Fatalf("not any more: %s", what)
+		}
+		return time.Since(begin) > span
+	})
+}
+
 // lines is how many lines the log has that are not of requests.
 func (d *disk) lines() (lines int) {
 	for message, count := range d.receiver.said("INFO", "WARN", "ERROR") {
@@ -134,7 +222,7 @@ func (d *disk) lines() (lines int) {
 // A receiver that starts while its volume is read-only gets ready when it can be written.
 func TestReadOnlyAtStart(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, "size=128m")
+	d := newDisk(t, "size=128m", 96*mebibyte)
 	d.sink.down()
 	d.receiver.started()
 	d.sender.send(t.Context(), 0, 20)
@@ -159,7 +247,7 @@ func TestReadOnlyAtStart(t *testing.T) {
 // When the volume becomes read-only, 503 begins at the latest when a new file is needed, and ends by itself.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, "size=256m")
+	d := newDisk(t, "size=256m", 96*mebibyte)
 	d.receiver.started()
 	d.sink.down() // what is delivered would make room in files that are open
 	stop := d.send()

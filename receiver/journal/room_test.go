@@ -1,0 +1,96 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+// While there is little room on the volume nothing is kept that makes more of what is there, and everything is done that
+// makes less of it.
+func TestLittleRoom(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), journal.MinBytes)
+	for i := range 3 {
+		o.bury("shop/a", `{"a":`+string(rune('0'+i))+`}`, journal.ReasonRefused)
+	}
+	o.append(batch("shop/a", "1", "2"))
+	o.append(batch("shop/b", "1"))
+	if !o.Available(t.Context()) {
+		t.Error("there is room, and it is not available")
+	}
+	end := journal.Crowd(o.Journal)
+	if _, err := o.Append(t.Context(), batch("shop/a", "3")); !errors.Is(err, journal.ErrFull) {
+		t.Errorf("a batch: %v, want %v", err, journal.ErrFull)
+	}
+	if o.Available(t.Context()) {
+		t.Error("there is no room, and it is available")
+	}
+	if _, err := o.Redrive(t.Context(), journal.Selection{Seqs: []uint64{1}}); !errors.Is(err, journal.ErrFull) {
+		t.Errorf("redriving: %v, want %v", err, journal.ErrFull)
+	}
+	o.work(func(ctx context.Context, w *journal.Work) {
+		unit, err := w.Take(ctx, "shop/a", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.PutBack(ctx, unit, []journal.Entry{{ID: "2", Raw: []byte("2")}}); !errors.Is(err, journal.ErrFull) {
+			t.Errorf("putting back: %v, want %v", err, journal.ErrFull)
+		}
+		if err := w.Finish(ctx, unit); err != nil {
+			t.Error(err)
+		}
+	})
+	o.giveUp("shop/b", journal.ReasonExpired)
+	if seqs, _ := o.seqs(journal.LetterFilter{}, 10); !cmp.Equal(seqs, []uint64{2, 3, 4}) {
+		t.Errorf("the dead letters are %v, want the fourth in place of the first", seqs)
+	}
+	end()
+	o.append(batch("shop/a", "3"))
+	if unit := o.take("shop/a", 0); unit == nil || string(unit.Value) != "[3]" {
+		t.Errorf("got %+v", unit)
+	}
+}
+
+// Room is taken for later, and again when what took it is gone or was cut short by a crash.
+func TestReserve(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	limits, err := journal.Divide(journal.MinBytes, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reserve := filepath.Join(dir, "reserve")
+	reserved := func() bool {
+		var file syscall.Stat_t
+		return syscall.Stat(reserve, &file) == nil && file.Size == limits.Reserve && file.Blocks*512 >= limits.Reserve
+	}
+	for name, harm := range map[string]func() error{
+		"nothing":   func() error { return nil },
+		"gone":      func() error { return os.Remove(reserve) },
+		"cut short": func() error { return os.Truncate(reserve, 1<<20) },
+		"sparse":    func() error { return errors.Join(os.Truncate(reserve, 1<<20), os.Truncate(reserve, limits.Reserve)) },
+		"larger":    func() error { return os.Truncate(reserve, 2*limits.Reserve) },
+	} {
+		o := open(t, dir, journal.MinBytes)
+		if !reserved() {
+			t.Fatalf("there is no reserve before: %s", name)
+		}
+		o.stop()
+		if err := harm(); err != nil {
+			t.Fatal(err)
+		}
+		o = open(t, dir, journal.MinBytes)
+		if !reserved() || !o.Available(t.Context()) {
+			t.Errorf("there is no reserve after: %s", name)
+		}
+		o.stop()
+	}
+}

@@ -1,0 +1,107 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+// Large events that nothing refers to are removed, and no others.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	for name, engine := range map[string]func(*testing.T, *journal.Options){
+		"alone": func(t *testing.T, options *journal.Options) {
+			options.Engine = &journal.Embedded{Dir: t.TempDir(), Limits: options.Limits, Logger: options.Logger}
+		},
+		"not alone": func(t *testing.T, options *journal.Options) {
+			options.Engine = &journal.External{URLs: []string{newExternal(t).url()}, Logger: options.Logger}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			options, _ := shared(t)
+			engine(t, &options)
+			testSweep(t, journal.New(options))
+		})
+	}
+}
+
+func testSweep(t *testing.T, j *journal.Journal) {
+	t.Helper()
+	journal.SweepEvery(j, 50*time.Millisecond)
+	o := run(t, j)
+	large := func(seed int) string { return strconv.Quote(incompressible(strings.Repeat("x", 9<<20), seed)) }
+	o.bury("shop/dead", large(1), journal.ReasonRefused)
+	o.append(batch("shop/rest", large(2)))
+	o.append(batch("shop/batch", large(3)))
+	var rest journal.Place
+	o.work(func(ctx context.Context, w *journal.Work) {
+		unit, err := w.Take(ctx, "shop/rest", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts, err := w.PutBack(ctx, unit, unit.Entries)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest = parts[0].Place
+	})
+	messages := journal.ObjectMessages(t, j)
+	o.work(func(ctx context.Context, w *journal.Work) {
+		for range 3 { // by which those that are referred to have been found as often
+			journal.Abandon(t, j, []byte(large(4))[:1<<20])                                       //nolint:contextcheck // that of the test
+			until(t, "sweeping", func() bool { return journal.ObjectMessages(t, j) <= messages }) //nolint:contextcheck // that of the test
+		}
+		if got := journal.ObjectMessages(t, j); got != messages { //nolint:contextcheck // that of the test
+			t.Errorf("large events are of %d messages, want %d", got, messages)
+		}
+		for seed, read := range map[int]func() (*journal.Unit, error){
+			2: func() (*journal.Unit, error) { return w.Load(ctx, rest) },
+			3: func() (*journal.Unit, error) { return w.Take(ctx, "shop/batch", 0) },
+		} {
+			if unit, err := read(); err != nil || string(unit.Entries[0].Raw) != large(seed) {
+				t.Errorf("%d is not as it was: %v", seed, err)
+			}
+		}
+	})
+	seqs, _ := o.seqs(journal.LetterFilter{}, 10)
+	if _, entry, err := o.Letter(t.Context(), seqs[0]); err != nil || string(entry.Raw) != large(1) {
+		t.Errorf("the dead letter is not as it was: %v", err)
+	}
+}
+
+// Of a large event nothing is left: neither of one that is delivered, nor of one whose batch finds no room, or is a
+// duplicate.
+func TestNothingIsLeftOfLargeEvents(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), 2*journal.MinBytes)
+	large := strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 1))
+	o.append(batch("shop/a", large))
+	if !o.append(batch("shop/a", large)) {
+		t.Error("it is no duplicate")
+	}
+	o.work(func(ctx context.Context, w *journal.Work) {
+		unit, err := w.Take(ctx, "shop/a", 0)
+		if err == nil {
+			err = w.Finish(ctx, unit)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	events := []string{strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 2))}
+	for seed := range 20 {
+		events = append(events, strconv.Quote(incompressible(strings.Repeat("x", 4<<20), seed+3)))
+	}
+	if _, err := o.Append(t.Context(), batch("shop/a", events...)); !errors.Is(err, journal.ErrFull) {
+		t.Errorf("got %v, want %v", err, journal.ErrFull)
+	}
+	if messages := journal.ObjectMessages(t, o.Journal); messages > 0 {
+		t.Errorf("%d messages are left", messages)
+	}
+}

@@ -1,0 +1,136 @@
+package receiver_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"weak"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+// crammed is a shelf without room for what is left of a unit, until there is some.
+type crammed struct {
+	*shelf
+	mu    sync.Mutex
+	room  bool
+	taken []weak.Pointer[byte] // where each batch was in memory
+	tried map[journal.Place]int
+}
+
+func (c *crammed) Take(ctx context.Context, webhook string, from uint64) (*journal.Unit, error) {
+	unit, err := c.shelf.Take(ctx, webhook, from)
+	if err != nil {
+		return nil, err
+	}
+	read := *unit
+	read.Value = bytes.Clone(unit.Value)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.taken = append(c.taken, weak.Make(&read.Value[0]))
+	return &read, nil
+}
+
+func (c *crammed) Load(ctx context.Context, place journal.Place) (*journal.Unit, error) {
+	c.shelf.mu.Lock()
+	defer c.shelf.mu.Unlock()
+	return c.shelf.Load(ctx, place)
+}
+
+func (c *crammed) PutBack(_ context.Context, unit *journal.Unit, left []journal.Entry) ([]*journal.Unit, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tried[unit.Place]++
+	if !c.room {
+		return nil, journal.ErrFull
+	}
+	rest := &journal.Unit{Place: journal.Place{Rest: true, Seq: unit.Place.Seq}, Origin: unit.Origin, Webhook: unit.Webhook, Received: unit.Received, Entries: left, Events: len(left)}
+	c.shelf.mu.Lock()
+	defer c.shelf.mu.Unlock()
+	c.units = append(c.units, rest)
+	return []*journal.Unit{rest}, nil
+}
+
+// What finds no room does not take it in memory: of a batch of which something is left there is only where its delivery
+// stands, and there are few of them. Nothing is delivered twice or out of order.
+func TestNoRoomForRemainders(t *testing.T) {
+	t.Parallel()
+	const batches, events = 40, 1000
+	work := &crammed{shelf: &shelf{}, tried: map[journal.Place]int{}}
+	var want []string
+	for seq := range uint64(batches) {
+		names := []string{fmt.Sprintf("fail f%d", seq), fmt.Sprintf("open f%d", seq)}
+		for i := range events - len(names) {
+			names = append(names, fmt.Sprintf("open %d-%d", seq, i))
+		}
+		work.units = append(work.units, batchAt(seq+1, names...))
+		for _, name := range names {
+			want = append(want, "a "+name)
+		}
+	}
+	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	to.set(func(_, event string, _ int) error {
+		if strings.HasPrefix(event, "a fail ") {
+			return errDown
+		}
+		return nil
+	})
+	dispatch(t, work, to)
+	eventually(t, "that some are tried again", func() bool {
+		work.mu.Lock()
+		defer work.mu.Unlock()
+		again := 0
+		for _, times := range work.tried {
+			again += min(times-1, 1)
+		}
+		return again >= 8
+	})
+	eventually(t, "that they are not in memory", func() bool {
+		runtime.GC()
+		work.mu.Lock()
+		defer work.mu.Unlock()
+		inMemory := 0
+		for _, taken := range work.taken {
+			if taken.Value() != nil {
+				inMemory++
+			}
+		}
+		return inMemory <= 1 // the sinks have an event of the last
+	})
+	work.mu.Lock()
+	if taken := len(work.taken); taken > batches/2 {
+		t.Errorf("of %d batches there was no room for what is left", taken)
+	}
+	work.room = true
+	work.mu.Unlock()
+	to.set(nil)
+	to.expect(t, want...)
+	for i := range batches {
+		to.mu.Lock()
+		if open := fmt.Sprintf("a open f%d", i); to.attempts[open] != 1 {
+			t.Errorf("%q was sent %d times", open, to.attempts[open])
+		}
+		to.mu.Unlock()
+	}
+}
+
+// What was written when the clock was a year ahead does not wait for a year, and the rest waits for its time.
+func TestClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	ahead, due, before := restAt(1, 1, "open 1"), restAt(2, 2, "open 2"), restAt(3, 3, "open 3")
+	ahead.Entries[0].Due = time.Now().Add(365 * 24 * time.Hour)
+	due.Entries[0].Due = time.Now().Add(9 * time.Minute)
+	before.Entries[0].Due = time.Now().Add(-time.Minute)
+	dispatch(t, &shelf{units: []*journal.Unit{ahead, due, before}}, to)
+	to.expect(t, "a open 1", "a open 3")
+	if to.mu.Lock(); to.attempts["a open 2"] > 0 {
+		t.Error("one was sent before its time")
+	}
+	to.mu.Unlock()
+}
