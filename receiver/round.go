@@ -234,7 +234,7 @@ func open(unit *journal.Unit, now time.Time) (*load, error) {
 	one.events = make([]mandrill.Event, len(one.entries))
 	for i, entry := range one.entries {
 		one.events[i] = mandrill.ParseEvent(entry.Raw)
-		if entry.Due.Sub(now) > sink.MaxPause {
+		if entry.Due.Sub(now) > maxDue {
 			one.entries[i].Due = time.Time{}
 		}
 	}
