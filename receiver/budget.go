@@ -9,8 +9,9 @@ import (
 
 // budget bounds the memory of all bodies that are held at the same time. A body takes its share as it arrives, so that
 // an announced length, or a sender that stops, costs next to nothing. Those that want little are first, and have a reserve:
-// a batch of common size finds room beside large bodies, and need not queue behind them. Of the others the eldest is first:
-// it is done soonest, and what it holds is free then.
+// a batch of common size finds room beside large bodies, and need not queue behind them. Else the eldest is first: it is
+// done soonest, and what it holds is free then. But every other time it is the turn of what wants least: a small batch need
+// not queue behind many bodies that are slow and have grown.
 type budget struct {
 	size    int64
 	reserve int64         // for those that want little
@@ -20,6 +21,7 @@ type budget struct {
 	free    int64
 	bodies  int64     // so far
 	waiters []*waiter // in their order
+	least   bool      // it is the turn of the one that wants least
 }
 
 // waiter is a body that waits for a share.
@@ -97,11 +99,11 @@ func (b *budget) queue(next *waiter) *waiter {
 	if place < 0 {
 		place = len(b.waiters)
 	}
-	if place == 0 && b.fits(next.bytes) {
-		b.free -= next.bytes
+	b.waiters = slices.Insert(b.waiters, place, next)
+	b.grant()
+	if !slices.Contains(b.waiters, next) {
 		return nil
 	}
-	b.waiters = slices.Insert(b.waiters, place, next)
 	return next
 }
 
@@ -113,13 +115,30 @@ func (b *budget) give(bytes int64) {
 	b.grant()
 }
 
-// grant gives those that wait, in their order, what is free.
+// grant gives those that wait, in turn, what is free.
 func (b *budget) grant() {
-	for len(b.waiters) > 0 && b.fits(b.waiters[0].bytes) {
-		b.free -= b.waiters[0].bytes
-		close(b.waiters[0].granted)
-		b.waiters = slices.Delete(b.waiters, 0, 1)
+	for len(b.waiters) > 0 {
+		i := b.next()
+		if !b.fits(b.waiters[i].bytes) {
+			return
+		}
+		b.free -= b.waiters[i].bytes
+		close(b.waiters[i].granted)
+		b.waiters = slices.Delete(b.waiters, i, i+1)
+		b.least = !b.least
 	}
+}
+
+// next is whose turn it is: the first, or the one that wants least.
+func (b *budget) next() (i int) {
+	if b.least {
+		for j, other := range b.waiters {
+			if other.bytes < b.waiters[i].bytes {
+				i = j
+			}
+		}
+	}
+	return i
 }
 
 // share is what one body has taken.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
 // The bounds of the receiver.
@@ -78,6 +79,8 @@ const (
 	drainTime = 10 * time.Second
 	// settleTime bounds writing down what has become of a batch: a disk may be slow, and a round has thousands of them.
 	settleTime = time.Minute
+	// maxDue is how far ahead an event can be due.
+	maxDue = sink.MaxPause
 	// maxUnsaved bounds the batches of a webhook of which what is left finds no room in the buffer. As long as there are as
 	// many, no further batches are taken: after a stop all of such a batch is sent again.
 	maxUnsaved = 8

@@ -8,7 +8,6 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
-	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
 // round is one attempt to deliver some units of a lane.
@@ -234,7 +233,7 @@ func open(unit *journal.Unit, now time.Time) (*load, error) {
 	one.events = make([]mandrill.Event, len(one.entries))
 	for i, entry := range one.entries {
 		one.events[i] = mandrill.ParseEvent(entry.Raw)
-		if entry.Due.Sub(now) > sink.MaxPause {
+		if entry.Due.Sub(now) > maxDue {
 			one.entries[i].Due = time.Time{}
 		}
 	}

@@ -79,7 +79,7 @@ func TestSlowBodies(t *testing.T) { // not parallel: it measures memory
 func TestSlowBodiesThatFillTheMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const each, units, senders = 64 << 10, 64, 100
+		const each, units, senders = 64 << 10, 64, 200
 		b := newBesieged(t, units*each)
 		var stopped atomic.Bool
 		for range senders {
