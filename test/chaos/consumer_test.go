@@ -20,12 +20,14 @@ type consumer struct {
 	t       *testing.T
 	book    *ledger
 	address string
+	listen  func(network, address string) (net.Listener, error)
+	begin   func() (end func()) // of each request; may be nil
 	server  *httptest.Server
 	bad     [16]atomic.Pointer[behaviour] // by webhook
 }
 
 func newConsumer(t *testing.T, book *ledger) *consumer {
-	c := &consumer{t: t, book: book, address: freeAddress(t)}
+	c := &consumer{t: t, book: book, address: freeAddress(t), listen: net.Listen}
 	t.Cleanup(c.down)
 	return c
 }
@@ -42,7 +44,7 @@ func (c *consumer) uris(webhooks int) (uris []string) {
 
 // up begins to listen.
 func (c *consumer) up() {
-	listener, err := net.Listen("tcp", c.address)
+	listener, err := c.listen("tcp", c.address)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -75,6 +77,9 @@ func (c *consumer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil || webhook >= len(c.bad) {
 		http.NotFound(w, r)
 		return
+	}
+	if c.begin != nil {
+		defer c.begin()()
 	}
 	if bad := c.bad[webhook].Load(); bad != nil && (*bad)(w, r) {
 		return

@@ -256,12 +256,14 @@ func TestReadOnly(t *testing.T) {
 	d.sink.down() // what is delivered would make room in files that are open
 	stop := d.send()
 	var longest time.Duration
-	rounds := choose(1, 5)
+	rounds, elsewhere := choose(1, 5), t.TempDir()
 	for range rounds {
 		d.accepting()
 		// Files that are open cannot be made read-only: those that are opened from now on are.
-		d.do("mount", "--bind", d.path, d.path)
-		d.do("mount", "-o", "remount,bind,ro", d.path)
+		// It is done elsewhere, because it is refused where one was opened meanwhile.
+		d.do("mount", "--bind", d.path, elsewhere)
+		d.do("mount", "-o", "remount,bind,ro", elsewhere)
+		d.do("mount", "--move", elsewhere, d.path)
 		d.refusing()
 		d.do("umount", d.path)
 		longest = max(longest, d.accepting())

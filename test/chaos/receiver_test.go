@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -84,6 +85,7 @@ type receiver struct {
 	address, health string
 	dir             string   // of the buffer
 	wrap            []string // a command that starts it
+	transport       *http.Transport
 	args            []string
 	process         *exec.Cmd
 	ended           chan struct{}
@@ -92,12 +94,7 @@ type receiver struct {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	return freeAddressOf(t, "127.0.0.1")
-}
-
-func freeAddressOf(t *testing.T, host string) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,10 +106,11 @@ func freeAddressOf(t *testing.T, host string) string {
 func newReceiver(t *testing.T, config string, args ...string) *receiver {
 	t.Helper()
 	folder := t.TempDir()
-	r := &receiver{t: t, address: freeAddress(t), health: freeAddress(t), dir: filepath.Join(folder, "buffer"), log: filepath.Join(folder, "log")}
-	r.args = append([]string{
-		"--listen", r.address, "--metrics-listen", r.health, "--config", config, "--buffer", "embedded", "--buffer-dir", r.dir,
-	}, args...)
+	r := &receiver{
+		t: t, address: freeAddress(t), health: freeAddress(t), dir: filepath.Join(folder, "buffer"), log: filepath.Join(folder, "log"),
+		transport: &http.Transport{MaxIdleConnsPerHost: 16},
+	}
+	r.args = append([]string{"--config", config, "--buffer", "embedded", "--buffer-dir", r.dir}, args...)
 	t.Cleanup(r.finish)
 	return r
 }
@@ -129,7 +127,7 @@ func (r *receiver) start() {
 		r.t.Fatal(err)
 	}
 	defer log.Close()
-	command := append(append([]string{}, r.wrap...), append([]string{program}, r.args...)...)
+	command := slices.Concat(r.wrap, []string{program, "--listen", r.address, "--metrics-listen", r.health}, r.args)
 	r.process = exec.Command(command[0], command[1:]...)
 	r.process.Stderr = log
 	r.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also when the test is killed
@@ -169,11 +167,12 @@ func (r *receiver) finish() {
 	if r.process != nil {
 		r.kill()
 	}
+	r.transport.CloseIdleConnections()
 	if !r.t.Failed() {
 		return
 	}
 	if *keep != "" {
-		_ = os.CopyFS(filepath.Join(*keep, r.t.Name(), r.address), os.DirFS(filepath.Dir(r.log)))
+		r.keep()
 	}
 	log, _ := os.ReadFile(r.log)
 	var lines []string
@@ -185,12 +184,27 @@ func (r *receiver) finish() {
 	r.t.Logf("the end of the receiver's log, but for requests:\n%s", strings.Join(lines[max(0, len(lines)-40):], ""))
 }
 
+// client has a time for each request.
+func (r *receiver) client(limit time.Duration) *http.Client {
+	return &http.Client{Timeout: limit, Transport: r.transport}
+}
+
+// keep puts everything of the receiver into a folder. There may be a socket in it, which os.CopyFS refuses.
+func (r *receiver) keep() {
+	folder := filepath.Join(*keep, r.t.Name(), r.address)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		r.t.Error(err)
+	}
+	if output, err := exec.Command("cp", "-a", filepath.Dir(r.log)+"/.", folder).CombinedOutput(); err != nil {
+		r.t.Errorf("keeping a receiver's files: %v: %s", err, output)
+	}
+}
+
 func (r *receiver) ready() bool { return r.answers("/readyz") }
 
 // answers tells whether a question is answered with 200.
 func (r *receiver) answers(path string) bool {
-	client := http.Client{Timeout: 5 * time.Second}
-	response, err := client.Get("http://" + r.health + path)
+	response, err := r.client(5 * time.Second).Get("http://" + r.health + path)
 	if err != nil {
 		return false
 	}
@@ -200,7 +214,7 @@ func (r *receiver) answers(path string) bool {
 
 // metric sums a metric's values.
 func (r *receiver) metric(name string) (sum float64) {
-	response, err := http.Get("http://" + r.health + "/metrics")
+	response, err := r.client(5 * time.Second).Get("http://" + r.health + "/metrics")
 	if err != nil {
 		return 0
 	}

@@ -27,20 +27,20 @@ type sender struct {
 	padding   func() string // of an event
 	pause     time.Duration // before a batch is sent again
 	pace      time.Duration // between batches of one webhook
+	patience  time.Duration // for an answer
 
-	client http.Client
-	turn   atomic.Int64
+	turn atomic.Int64
 
 	mu       sync.Mutex
 	statuses map[int]int // 0: no answer
 	slowest  time.Duration
-	last     time.Time // when a batch was acknowledged
+	last     time.Time     // when a batch was acknowledged
+	gap      time.Duration // the longest without that
 }
 
 func newSender(book *ledger, receivers ...*receiver) *sender {
 	return &sender{
-		book: book, receivers: receivers, events: 100, pause: 20 * time.Millisecond, statuses: map[int]int{},
-		client: http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}},
+		book: book, receivers: receivers, events: 100, pause: 20 * time.Millisecond, patience: 40 * time.Second, statuses: map[int]int{},
 	}
 }
 
@@ -90,7 +90,7 @@ func (s *sender) attempt(ctx context.Context, webhook int, batch *issued) int {
 	}
 	begin := time.Now()
 	status := 0
-	if response, err := s.client.Do(request); err == nil {
+	if response, err := receiver.client(s.patience).Do(request); err == nil {
 		status = response.StatusCode
 		_, _ = io.Copy(io.Discard, response.Body)
 		_ = response.Body.Close()
@@ -102,7 +102,11 @@ func (s *sender) attempt(ctx context.Context, webhook int, batch *issued) int {
 	s.statuses[status]++
 	s.slowest = max(s.slowest, time.Since(begin))
 	if status == http.StatusOK {
-		s.last = time.Now()
+		now := time.Now()
+		if !s.last.IsZero() {
+			s.gap = max(s.gap, now.Sub(s.last))
+		}
+		s.last = now
 	}
 	s.mu.Unlock()
 	if status == http.StatusOK {

@@ -1,57 +1,27 @@
 package chaos_test
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 )
 
-// volume is a small file system that only some processes see: it is in a mount namespace that a process holds.
+// volume is a small file system that only some processes see: it is in a mount namespace.
 type volume struct {
-	t      *testing.T
-	path   string
-	holder *exec.Cmd
+	*namespace
+	path string
 }
 
 // newVolume mounts one, with mount's options. Where that is not allowed the test is skipped.
 func newVolume(t *testing.T, options string) *volume {
 	t.Helper()
-	v := &volume{t: t, path: t.TempDir()}
-	v.holder = exec.Command("unshare", "-m", "sh", "-c", `mount -t tmpfs -o "$1" none "$0" && echo mounted && exec cat`, v.path, options)
-	v.holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	errs := &strings.Builder{}
-	v.holder.Stderr = errs
-	hold, err := v.holder.StdinPipe()
-	said, outErr := v.holder.StdoutPipe()
-	if err := errors.Join(err, outErr, v.holder.Start()); err != nil {
-		t.Skipf("SKIPPED, NOTHING IS KNOWN OF FULL AND READ-ONLY DISKS: mounting needs unshare: %v", err)
-	}
-	t.Cleanup(func() { _ = hold.Close(); _ = v.holder.Wait() })
-	if line, err := bufio.NewReader(said).ReadString('\n'); err != nil || line != "mounted\n" {
-		t.Skipf("SKIPPED, NOTHING IS KNOWN OF FULL AND READ-ONLY DISKS: mounting needs root: %s", errs)
-	}
-	return v
-}
-
-// wrap runs something where the volume is seen.
-func (v *volume) wrap() []string {
-	return []string{"nsenter", "-m", "-t", strconv.Itoa(v.holder.Process.Pid)}
-}
-
-func (v *volume) do(command ...string) {
-	v.t.Helper()
-	command = append(v.wrap(), command...)
-	if output, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-		v.t.Fatalf("%q: %v: %s", command, err, output)
-	}
+	path := t.TempDir()
+	mounted := newNamespace(t, "-m", "FULL AND READ-ONLY DISKS", `mount -t tmpfs -o "$2" none "$1"`, path, options)
+	return &volume{namespace: mounted, path: path}
 }
 
 func (v *volume) remount(options string) {
@@ -61,7 +31,7 @@ func (v *volume) remount(options string) {
 
 // outside is where a file of the volume is for this process.
 func (v *volume) outside(name string) string {
-	return filepath.Join(fmt.Sprintf("/proc/%d/root", v.holder.Process.Pid), v.path, name)
+	return filepath.Join(fmt.Sprintf("/proc/%d/root", v.pid), v.path, name)
 }
 
 // fill leaves a number of bytes free.
