@@ -69,6 +69,13 @@ type noticing interface {
 	Damaged() int
 }
 
+// filing is an engine whose folders have to be synced, besides the files that it syncs itself: all when its streams are
+// there, and that of a stream after each change.
+type filing interface {
+	SyncFolders() error
+	SyncFolder(stream string) error
+}
+
 // errReported says that the engine does not work any more by its own account, which is in the log.
 var errReported = errors.New("the buffer's server has reported an error")
 
@@ -106,6 +113,8 @@ type session struct {
 	maxMessage int
 	timeout    time.Duration // of a request
 	leaseTime  time.Duration
+	alone      bool                      // nobody else uses the streams
+	syncFolder func(stream string) error // of a stream to which something was written
 	condemned  *atomic.Bool    // there is something that could not be read
 	life       context.Context //nolint:containedctx // it is how others learn of the end
 }
@@ -343,7 +352,7 @@ func (s *session) remove(ctx context.Context, stream jetstream.Stream, seq uint6
 	if err := stream.DeleteMsg(ctx, seq); err != nil && !isGone(err) {
 		return err
 	}
-	return nil
+	return s.syncFolder(nameOf(stream))
 }
 
 // get reads the message at a place, or with a subject the first one that has it from there on.

@@ -38,7 +38,7 @@ func (s *session) putLarge(ctx context.Context, name string, raw []byte) error {
 	if _, err := s.large.Put(putting, jetstream.ObjectMeta{Name: name}, reader); err != nil {
 		return fmt.Errorf("storing a large event: %w", err)
 	}
-	return nil
+	return s.syncFolder(nameOf(s.objects))
 }
 
 // putTime bounds storing a large event for those who wait for longer, and taking away what was stored of it.
