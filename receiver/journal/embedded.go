@@ -32,6 +32,7 @@ type Embedded struct {
 
 	failed  chan struct{}
 	damaged int
+	folders folders
 }
 
 // Alone tells that nobody else uses the streams.

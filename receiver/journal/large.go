@@ -14,14 +14,11 @@ import (
 )
 
 // putLarge keeps an event as an object, of which never more than a part is in memory. One that is there is the same, and
-// somebody may be reading it.
+// somebody may be reading it; but when the power failed while it was stored, parts of it may be gone.
 func (s *session) putLarge(ctx context.Context, name string, raw []byte) error {
-	_, err := s.info(ctx, name)
-	if err == nil {
-		return nil
-	}
-	if !errors.Is(err, jetstream.ErrObjectNotFound) {
-		return fmt.Errorf("looking for a large event: %w", err)
+	err := s.readLarge(ctx, name, func([]byte) {})
+	if err == nil || !errors.Is(err, errDamaged) {
+		return err
 	}
 	reader, writer := io.Pipe()
 	defer reader.Close() //nolint:errcheck // ends the writer
@@ -38,7 +35,7 @@ func (s *session) putLarge(ctx context.Context, name string, raw []byte) error {
 	if _, err := s.large.Put(putting, jetstream.ObjectMeta{Name: name}, reader); err != nil {
 		return fmt.Errorf("storing a large event: %w", err)
 	}
-	return nil
+	return s.syncFolder(nameOf(s.objects))
 }
 
 // putTime bounds storing a large event for those who wait for longer, and taking away what was stored of it.
@@ -50,33 +47,42 @@ func (s *session) info(ctx context.Context, name string) (*jetstream.ObjectInfo,
 	return s.large.GetInfo(ctx, name)
 }
 
-// getLarge reads it. It asks for each part, because the client's own way reads from a replica, and takes one that lags
-// behind for an object that is damaged.
-func (s *session) getLarge(ctx context.Context, name string) ([]byte, error) {
+// readLarge reads it as it is stored. It asks for each part, because the client's own way reads from a replica, and takes one
+// that lags behind for an object that is damaged.
+func (s *session) readLarge(ctx context.Context, name string, each func(part []byte)) error {
 	info, err := s.info(ctx, name)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
-		return nil, fmt.Errorf("%w: a large event is gone", errDamaged)
+		return fmt.Errorf("%w: a large event is gone", errDamaged)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading a large event: %w", err)
+		return fmt.Errorf("reading a large event: %w", err)
 	}
 	subject := "$O." + info.Bucket + ".C." + info.NUID
-	compressed := make([]byte, 0, info.Size)
-	for next := uint64(1); uint64(len(compressed)) < info.Size; {
+	sum, size := sha256.New(), uint64(0)
+	for next := uint64(1); size < info.Size; {
 		part, err := s.get(ctx, s.objects, next, jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return nil, fmt.Errorf("%w: a part of a large event is gone", errDamaged)
+			return fmt.Errorf("%w: a part of a large event is gone", errDamaged)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("reading a large event: %w", err)
+			return fmt.Errorf("reading a large event: %w", err)
 		}
-		compressed = append(compressed, part.Data...)
+		each(part.Data)
+		sum.Write(part.Data)
+		size += uint64(len(part.Data))
 		next = part.Sequence + 1
 	}
-	sum := sha256.New()
-	sum.Write(compressed)
 	if info.Digest != jetstream.GetObjectDigestValue(sum) {
-		return nil, fmt.Errorf("%w: a large event has changed", errDamaged)
+		return fmt.Errorf("%w: a large event has changed", errDamaged)
+	}
+	return nil
+}
+
+// getLarge returns it.
+func (s *session) getLarge(ctx context.Context, name string) ([]byte, error) {
+	var compressed []byte
+	if err := s.readLarge(ctx, name, func(part []byte) { compressed = append(compressed, part...) }); err != nil {
+		return nil, err
 	}
 	raw, err := io.ReadAll(s2.NewReader(bytes.NewReader(compressed)))
 	if err != nil {

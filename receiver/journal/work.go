@@ -267,7 +267,7 @@ func (w *Work) PutBack(ctx context.Context, unit *Unit, left []Entry) ([]*Unit, 
 		msg.Header.Set(headerOrigin, strconv.FormatUint(unit.Origin, 10))
 		msg.Header.Set(headerParent, unit.Place.String())
 	}
-	last, _, err := w.commit(ctx, parts)
+	last, _, err := w.commit(ctx, w.rest, parts)
 	if isFull(err) {
 		return nil, fmt.Errorf("%w: %w", ErrFull, err)
 	}

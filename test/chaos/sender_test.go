@@ -2,10 +2,11 @@ package chaos_test
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"maps"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -120,10 +121,8 @@ func (s *sender) answers() (map[int]int, time.Duration) {
 // noise makes padding that cannot be compressed much.
 func noise(bytes int) func() string {
 	return func() string {
-		text := make([]byte, bytes)
-		for i := range text {
-			text[i] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"[rand.IntN(64)]
-		}
-		return string(text)
+		random := make([]byte, bytes)
+		_, _ = rand.Read(random) // never fails
+		return base64.RawURLEncoding.EncodeToString(random)[:bytes]
 	}
 }

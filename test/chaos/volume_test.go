@@ -14,44 +14,65 @@ import (
 	"testing"
 )
 
-// volume is a small file system that only some processes see: it is in a mount namespace that a process holds.
-type volume struct {
+// namespace is a mount namespace, which a process holds: what is mounted in it is seen by those who enter it, and is gone
+// with them and that process, also when the test is killed.
+type namespace struct {
 	t      *testing.T
-	path   string
+	path   string // where something is mounted
 	holder *exec.Cmd
+	hold   io.Closer
 }
 
-// newVolume mounts one, with mount's options. Where that is not allowed the test is skipped.
+// newNamespace makes one, with what a command mounts at its first argument. Where that is not allowed the test is skipped,
+// and says what is not known therefore.
+func newNamespace(t *testing.T, unknown, path string, files []*os.File, mount string, args ...string) *namespace {
+	t.Helper()
+	n := &namespace{t: t, path: path}
+	n.holder = exec.Command("unshare", append([]string{"-m", "sh", "-c", mount + " && echo mounted && exec cat 3>&-", path}, args...)...)
+	n.holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	n.holder.ExtraFiles = files
+	errs := &strings.Builder{}
+	n.holder.Stderr = errs
+	hold, err := n.holder.StdinPipe()
+	said, outErr := n.holder.StdoutPipe()
+	if err := errors.Join(err, outErr, n.holder.Start()); err != nil {
+		t.Skipf("SKIPPED, NOTHING IS KNOWN OF %s: mounting needs unshare: %v", unknown, err)
+	}
+	n.hold = hold
+	t.Cleanup(n.end)
+	if line, err := bufio.NewReader(said).ReadString('\n'); err != nil || line != "mounted\n" {
+		n.end()
+		t.Skipf("SKIPPED, NOTHING IS KNOWN OF %s: mounting needs root: %s", unknown, errs)
+	}
+	return n
+}
+
+// end has the holder end.
+func (n *namespace) end() {
+	_ = n.hold.Close()
+	_ = n.holder.Wait()
+}
+
+// wrap runs something where it is mounted.
+func (n *namespace) wrap() []string {
+	return []string{"nsenter", "-m", "-t", strconv.Itoa(n.holder.Process.Pid)}
+}
+
+func (n *namespace) do(command ...string) {
+	n.t.Helper()
+	command = append(n.wrap(), command...)
+	if output, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+		n.t.Fatalf("%q: %v: %s", command, err, output)
+	}
+}
+
+// volume is a small file system that only some processes see.
+type volume struct{ *namespace }
+
+// newVolume mounts one, with mount's options.
 func newVolume(t *testing.T, options string) *volume {
 	t.Helper()
-	v := &volume{t: t, path: t.TempDir()}
-	v.holder = exec.Command("unshare", "-m", "sh", "-c", `mount -t tmpfs -o "$1" none "$0" && echo mounted && exec cat`, v.path, options)
-	v.holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	errs := &strings.Builder{}
-	v.holder.Stderr = errs
-	hold, err := v.holder.StdinPipe()
-	said, outErr := v.holder.StdoutPipe()
-	if err := errors.Join(err, outErr, v.holder.Start()); err != nil {
-		t.Skipf("SKIPPED, NOTHING IS KNOWN OF FULL AND READ-ONLY DISKS: mounting needs unshare: %v", err)
-	}
-	t.Cleanup(func() { _ = hold.Close(); _ = v.holder.Wait() })
-	if line, err := bufio.NewReader(said).ReadString('\n'); err != nil || line != "mounted\n" {
-		t.Skipf("SKIPPED, NOTHING IS KNOWN OF FULL AND READ-ONLY DISKS: mounting needs root: %s", errs)
-	}
-	return v
-}
-
-// wrap runs something where the volume is seen.
-func (v *volume) wrap() []string {
-	return []string{"nsenter", "-m", "-t", strconv.Itoa(v.holder.Process.Pid)}
-}
-
-func (v *volume) do(command ...string) {
-	v.t.Helper()
-	command = append(v.wrap(), command...)
-	if output, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-		v.t.Fatalf("%q: %v: %s", command, err, output)
-	}
+	return &volume{newNamespace(t, "FULL AND READ-ONLY DISKS", t.TempDir(), nil, `mount -t tmpfs -o "$1" none "$0"`, options)}
 }
 
 func (v *volume) remount(options string) {
