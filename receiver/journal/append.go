@@ -111,12 +111,8 @@ func (j *Journal) append(ctx context.Context, s *session, batch Batch) (bool, er
 	}
 	unit := &Unit{Webhook: batch.Webhook, Batch: <-identity, Received: batch.Received, Trace: batch.Trace, Events: len(batch.Events)}
 	// The server knows the identities of what it has, and this of what was finished before it was started.
-	_, err := s.seen.GetLastMsgForSubject(ctx, j.subject(kindSeen, unit.Batch))
-	if err == nil {
-		return true, nil
-	}
-	if !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, fmt.Errorf("looking for the batch: %w", err)
+	if seen, err := j.wasSeen(ctx, s, unit.Batch); seen || err != nil {
+		return seen, err
 	}
 	subject := j.subject(kindBatch, token(batch.Webhook))
 	if compressed != nil && len(compressed) <= s.maxMessage {
@@ -136,11 +132,20 @@ func (j *Journal) append(ctx context.Context, s *session, batch Batch) (bool, er
 	for i, msg := range parts {
 		msg.Header.Set(nats.MsgIdHdr, unit.Batch+"/"+strconv.Itoa(i))
 	}
-	_, duplicate, err := s.commit(ctx, parts)
+	_, duplicate, err := s.commit(ctx, s.batches, parts)
 	if duplicate || isFull(err) { // after another error it may be there
 		s.discard(ctx, parts, "")
 	}
 	return duplicate, err
+}
+
+// wasSeen tells whether a batch was finished, or some of one that was taken apart.
+func (j *Journal) wasSeen(ctx context.Context, s *session, batch string) (bool, error) {
+	_, err := s.seen.GetLastMsgForSubject(ctx, j.subject(kindSeen, batch))
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, fmt.Errorf("looking for the batch: %w", err)
+	}
+	return err == nil, nil
 }
 
 func (s *session) publish(ctx context.Context, msg *nats.Msg) (seq uint64, duplicate bool, err error) {
@@ -150,7 +155,7 @@ func (s *session) publish(ctx context.Context, msg *nats.Msg) (seq uint64, dupli
 	if err != nil {
 		return 0, false, fmt.Errorf("storing: %w", err)
 	}
-	return ack.Sequence, ack.Duplicate, nil
+	return ack.Sequence, ack.Duplicate, s.syncFolder(ack.Stream)
 }
 
 // pack makes messages of entries: one if they fit, else several, and with events that do not fit into one as objects. The
@@ -221,9 +226,9 @@ func grouped(entries []Entry, limit int) [][]Entry {
 	return groups
 }
 
-// commit publishes all messages or none, and returns the place of the last. Events that come later have theirs after those
-// of the same webhook that came before.
-func (s *session) commit(ctx context.Context, parts []*nats.Msg) (last uint64, duplicate bool, err error) {
+// commit publishes all messages to a stream or none, and returns the place of the last. Events that come later have theirs
+// after those of the same webhook that came before.
+func (s *session) commit(ctx context.Context, stream jetstream.Stream, parts []*nats.Msg) (last uint64, duplicate bool, err error) {
 	if len(parts) == 1 {
 		return s.publish(ctx, parts[0])
 	}
@@ -254,7 +259,7 @@ func (s *session) commit(ctx context.Context, parts []*nats.Msg) (last uint64, d
 			return 0, false, fmt.Errorf("storing part %d of a batch: %w", i+1, err)
 		}
 		if answer.Error != nil && answer.Error.ErrorCode == codeDuplicate {
-			return 0, true, nil
+			return 0, true, s.syncFolder(nameOf(stream))
 		}
 		if answer.Error != nil {
 			return 0, false, fmt.Errorf("storing part %d of a batch: %w", i+1, answer.Error)
@@ -264,8 +269,10 @@ func (s *session) commit(ctx context.Context, parts []*nats.Msg) (last uint64, d
 	if last == 0 {
 		return 0, false, errors.New("storing a batch: the server did not say that it has all of it")
 	}
-	return last, false, nil
+	return last, false, errors.Join(s.syncFolder(nameOf(stream)), s.confirm(ctx, stream, last))
 }
+
+func nameOf(stream jetstream.Stream) string { return stream.CachedInfo().Config.Name }
 
 // isFull tells whether there is no room, as opposed to a fault. The server has one code for what its store says.
 func isFull(err error) bool {

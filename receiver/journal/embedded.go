@@ -33,6 +33,7 @@ type Embedded struct {
 	failed  chan struct{}
 	damaged int
 	room    *room
+	folders folders
 }
 
 // Alone tells that nobody else uses the streams.

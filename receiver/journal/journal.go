@@ -69,6 +69,13 @@ type noticing interface {
 	Damaged() int
 }
 
+// filing is an engine whose folders have to be synced, besides the files that it syncs itself: all when its streams are
+// there, and that of a stream after each change.
+type filing interface {
+	SyncFolders() error
+	SyncFolder(stream string) error
+}
+
 // errReported says that the engine does not work any more by its own account, which is in the log.
 var errReported = errors.New("the buffer's server has reported an error")
 
@@ -110,8 +117,10 @@ type session struct {
 	low        bool          // there is none for batches
 	timeout    time.Duration // of a request
 	leaseTime  time.Duration
-	condemned  *atomic.Bool    // there is something that could not be read
-	life       context.Context //nolint:containedctx // it is how others learn of the end
+	alone      bool                      // nobody else uses the streams
+	syncFolder func(stream string) error // of a stream to which something was written
+	condemned  *atomic.Bool              // there is something that could not be read
+	life       context.Context           //nolint:containedctx // it is how others learn of the end
 }
 
 // New returns a journal, which works when Run runs.

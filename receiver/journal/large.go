@@ -34,7 +34,7 @@ func (s *session) putLarge(ctx context.Context, unit *Unit, raw []byte) (string,
 	if err := s.putObject(putting, name, reader); err != nil {
 		return "", fmt.Errorf("storing a large event: %w", err)
 	}
-	return name, nil
+	return name, s.syncFolder(nameOf(s.objects))
 }
 
 // maxChunk is the size of an object's parts, of which each is synced.

@@ -239,5 +239,5 @@ func (s *session) copyLarge(ctx context.Context, to, from string) error {
 	if err != nil {
 		return fmt.Errorf("copying a large event: %w", err)
 	}
-	return nil
+	return s.syncFolder(nameOf(s.objects))
 }

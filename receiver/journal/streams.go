@@ -146,7 +146,8 @@ func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("using JetStream: %w", err)
 	}
-	s := &session{conn: conn, stream: stream, timeout: timeout, leaseTime: j.leaseTime, condemned: new(atomic.Bool), maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve)}
+	s := &session{conn: conn, stream: stream, timeout: timeout, leaseTime: j.leaseTime, alone: j.engine.Alone(), condemned: new(atomic.Bool), maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve)}
+	s.syncFolder = func(string) error { return nil }
 	if s.maxMessage < messageReserve {
 		return nil, &ConfigError{fmt.Errorf("the server's max_payload must be at least %d bytes", 2*messageReserve)}
 	}
@@ -173,7 +174,13 @@ func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 	if s.state, err = stream.KeyValue(bounded, j.bucket(kindState)); err != nil {
 		return nil, fmt.Errorf("opening the store of the buffer's state: %w", err)
 	}
-	return s, nil
+	if engine, ok := j.engine.(filing); ok {
+		if err := engine.SyncFolders(); err != nil {
+			return nil, err
+		}
+		s.syncFolder = engine.SyncFolder
+	}
+	return s, j.mend(ctx, s)
 }
 
 // stream makes a stream, or checks the one that there is. A cluster that has just started has no leader who could, and

@@ -275,7 +275,7 @@ func (w *Work) PutBack(ctx context.Context, unit *Unit, left []Entry) ([]*Unit, 
 		return nil, err
 	}
 	defer done()
-	last, _, err := w.commit(ctx, parts)
+	last, _, err := w.commit(ctx, w.rest, parts)
 	if isFull(err) {
 		w.discard(ctx, parts, unit.large)
 		return nil, fmt.Errorf("%w: %w", ErrFull, err)

@@ -20,13 +20,15 @@ type namespace struct {
 	t    *testing.T
 	kind string // as unshare and nsenter call it: -m for mounts, -n for the network
 	pid  int
+	end  func()
 }
 
-// newNamespace makes one, and runs a script in it. Where that is not allowed the test is skipped, and says what is not
-// known for that reason.
-func newNamespace(t *testing.T, kind, unknown, script string, args ...string) *namespace {
+// newNamespace makes one, and runs a script in it, with some files. Where that is not allowed the test is skipped, and says
+// what is not known for that reason.
+func newNamespace(t *testing.T, kind, unknown string, files []*os.File, script string, args ...string) *namespace {
 	t.Helper()
-	holder := exec.Command("unshare", append([]string{kind, "sh", "-ec", script + "; echo held; exec cat", "sh"}, args...)...)
+	holder := exec.Command("unshare", append([]string{kind, "sh", "-ec", script + "; echo held; exec cat 3>&-", "sh"}, args...)...)
+	holder.ExtraFiles = files
 	holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	errs := &strings.Builder{}
 	holder.Stderr = errs
@@ -41,7 +43,7 @@ func newNamespace(t *testing.T, kind, unknown, script string, args ...string) *n
 		end() // and errs is complete
 		t.Skipf("SKIPPED, NOTHING IS KNOWN OF %s: it needs root, and programs: %s", unknown, errs)
 	}
-	return &namespace{t: t, kind: kind, pid: holder.Process.Pid}
+	return &namespace{t: t, kind: kind, pid: holder.Process.Pid, end: end}
 }
 
 // wrap runs something in the namespace.

@@ -18,9 +18,9 @@ type network struct {
 func newNetwork(t *testing.T) *network {
 	t.Helper()
 	const unknown = "NETWORKS THAT ARE CUT"
-	n := &network{bridge: newNamespace(t, "-n", unknown, "ip link add bridge type bridge; ip link set bridge up; bridge link show")}
+	n := &network{bridge: newNamespace(t, "-n", unknown, nil, "ip link add bridge type bridge; ip link set bridge up; bridge link show")}
 	for i := range members {
-		member := newNamespace(t, "-n", unknown, "ip link set lo up")
+		member := newNamespace(t, "-n", unknown, nil, "ip link set lo up")
 		n.members = append(n.members, member)
 		n.bridge.do("ip", "link", "add", port(i), "type", "veth", "peer", "name", "eth0", "netns", strconv.Itoa(member.pid))
 		n.bridge.do("ip", "link", "set", port(i), "master", "bridge", "up")

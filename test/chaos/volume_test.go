@@ -20,7 +20,7 @@ type volume struct {
 func newVolume(t *testing.T, options string) *volume {
 	t.Helper()
 	path := t.TempDir()
-	mounted := newNamespace(t, "-m", "FULL AND READ-ONLY DISKS", `mount -t tmpfs -o "$2" none "$1"`, path, options)
+	mounted := newNamespace(t, "-m", "FULL AND READ-ONLY DISKS", nil, `mount -t tmpfs -o "$2" none "$1"`, path, options)
 	return &volume{namespace: mounted, path: path}
 }
 

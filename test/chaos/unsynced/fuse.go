@@ -1,0 +1,256 @@
+package unsynced
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// Serve answers for the disk what is asked at /dev/fuse, whose file was given to mount. What it returns is closed when it
+// is not mounted any more.
+func (d *Disk) Serve(device *os.File) (<-chan struct{}, error) {
+	descriptor, err := syscall.Dup(int(device.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	server, err := fuse.NewServer(&fileSystem{fuse.NewDefaultRawFileSystem(), d}, fmt.Sprintf("/dev/fd/%d", descriptor), &fuse.MountOptions{
+		Name: "unsynced", MaxWrite: 128 << 10, DisableXAttrs: true, DisableReadDirPlus: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("serving FUSE: %w", err)
+	}
+	served := make(chan struct{})
+	go func() { server.Serve(); close(served) }()
+	return served, nil
+}
+
+// fileSystem is what the kernel asks of a disk. Nodes are known to it by their numbers.
+type fileSystem struct {
+	fuse.RawFileSystem
+	*Disk
+}
+
+// valid is how long the kernel may remember what it was told: nobody else changes anything.
+const valid = time.Hour
+
+// size of the disk, of which nothing is ever used.
+const (
+	blockSize = 4096
+	blocks    = 4 << 30 / blockSize
+)
+
+func (n *node) attributes(out *fuse.Attr) {
+	*out = fuse.Attr{
+		Ino: n.number, Mode: n.mode, Nlink: 1, Size: uint64(len(n.data)), Blocks: uint64(len(n.data)+511) / 512, Blksize: blockSize,
+		Owner: *fuse.CurrentOwner(),
+	}
+	out.SetTimes(&n.modified, &n.modified, &n.modified)
+}
+
+// found tells the kernel of a node, which it knows from now on.
+func (f *fileSystem) found(n *node, out *fuse.EntryOut) {
+	n.lookups++
+	f.nodes[n.number] = n
+	out.NodeId = n.number
+	out.SetEntryTimeout(valid)
+	out.SetAttrTimeout(valid)
+	n.attributes(&out.Attr)
+}
+
+func (f *fileSystem) String() string { return "unsynced" }
+
+func (f *fileSystem) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	*out = fuse.StatfsOut{Blocks: blocks, Bfree: blocks, Bavail: blocks, Bsize: blockSize, Frsize: blockSize, NameLen: 255}
+	return fuse.OK
+}
+
+func (f *fileSystem) Lookup(_ <-chan struct{}, header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	child := f.nodes[header.NodeId].names[name]
+	if child == nil {
+		return fuse.ENOENT
+	}
+	f.found(child, out)
+	return fuse.OK
+}
+
+func (f *fileSystem) Forget(number, lookups uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := f.nodes[number]; n != nil {
+		if n.lookups -= lookups; n.lookups == 0 && n != f.root {
+			delete(f.nodes, number)
+		}
+	}
+}
+
+func (f *fileSystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out.SetTimeout(valid)
+	f.nodes[in.NodeId].attributes(&out.Attr)
+	return fuse.OK
+}
+
+func (f *fileSystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+	if !f.change() {
+		return fuse.EIO
+	}
+	defer f.mu.Unlock()
+	n := f.nodes[in.NodeId]
+	if size, ok := in.GetSize(); ok {
+		n.write(write{at: int(size)}) //nolint:gosec // nobody has that much memory
+	}
+	if mode, ok := in.GetMode(); ok {
+		n.mode = n.mode&syscall.S_IFMT | mode
+	}
+	if modified, ok := in.GetMTime(); ok {
+		n.modified = modified
+	}
+	out.SetTimeout(valid)
+	n.attributes(&out.Attr)
+	return fuse.OK
+}
+
+// add makes a file or folder.
+func (f *fileSystem) add(folder uint64, name string, mode uint32, out *fuse.EntryOut) fuse.Status {
+	if !f.change() {
+		return fuse.EIO
+	}
+	defer f.mu.Unlock()
+	parent := f.nodes[folder]
+	if parent.names[name] != nil {
+		return fuse.Status(syscall.EEXIST)
+	}
+	f.last++
+	child := &node{number: f.last, mode: mode, modified: time.Now()}
+	if mode&syscall.S_IFMT == syscall.S_IFDIR {
+		child.names, child.durableNames = map[string]*node{}, map[string]*node{}
+	}
+	f.rename(entry{parent, name, child})
+	f.found(child, out)
+	return fuse.OK
+}
+
+func (f *fileSystem) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
+	return f.add(in.NodeId, name, in.Mode, out)
+}
+
+func (f *fileSystem) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
+	return f.add(in.NodeId, name, syscall.S_IFDIR|in.Mode, out)
+}
+
+func (f *fileSystem) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	return f.add(in.NodeId, name, syscall.S_IFREG|in.Mode, &out.EntryOut)
+}
+
+// remove takes a name away.
+func (f *fileSystem) remove(folder uint64, name string) fuse.Status {
+	if !f.change() {
+		return fuse.EIO
+	}
+	defer f.mu.Unlock()
+	parent := f.nodes[folder]
+	child := parent.names[name]
+	if child == nil {
+		return fuse.ENOENT
+	}
+	if len(child.names) > 0 {
+		return fuse.Status(syscall.ENOTEMPTY)
+	}
+	f.rename(entry{parent, name, nil})
+	return fuse.OK
+}
+
+func (f *fileSystem) Unlink(_ <-chan struct{}, header *fuse.InHeader, name string) fuse.Status {
+	return f.remove(header.NodeId, name)
+}
+
+func (f *fileSystem) Rmdir(_ <-chan struct{}, header *fuse.InHeader, name string) fuse.Status {
+	return f.remove(header.NodeId, name)
+}
+
+func (f *fileSystem) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) fuse.Status {
+	if in.Flags != 0 {
+		return fuse.EINVAL // as where it is not known
+	}
+	if !f.change() {
+		return fuse.EIO
+	}
+	defer f.mu.Unlock()
+	source, target := f.nodes[in.NodeId], f.nodes[in.Newdir]
+	child, replaced := source.names[from], target.names[to]
+	if child == nil {
+		return fuse.ENOENT
+	}
+	if replaced != nil && len(replaced.names) > 0 {
+		return fuse.Status(syscall.ENOTEMPTY)
+	}
+	f.rename(entry{source, from, nil}, entry{target, to, child})
+	return fuse.OK
+}
+
+func (f *fileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buffer []byte) (fuse.ReadResult, fuse.Status) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	data := f.nodes[in.NodeId].data
+	return fuse.ReadResultData(buffer[:copy(buffer, data[min(in.Offset, uint64(len(data))):])]), fuse.OK
+}
+
+func (f *fileSystem) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	if !f.change() {
+		return 0, fuse.EIO
+	}
+	defer f.mu.Unlock()
+	f.nodes[in.NodeId].write(write{int(in.Offset), append([]byte{}, data...)}) //nolint:gosec // nobody has that much memory
+	return uint32(len(data)), fuse.OK                                          //nolint:gosec // it is at most MaxWrite
+}
+
+func (f *fileSystem) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
+	if !f.change() {
+		return fuse.EIO
+	}
+	defer f.mu.Unlock()
+	f.sync(f.nodes[in.NodeId])
+	return fuse.OK
+}
+
+func (f *fileSystem) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
+	return f.Fsync(cancel, in)
+}
+
+// OpenDir makes the list that is read: what is removed meanwhile does not move what comes after it.
+func (f *fileSystem) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var list []*entry
+	for name, child := range f.nodes[in.NodeId].names {
+		list = append(list, &entry{nil, name, child})
+	}
+	f.last++ // no node has the number
+	out.Fh = f.last
+	f.lists[out.Fh] = list
+	return fuse.OK
+}
+
+func (f *fileSystem) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := f.lists[in.Fh]
+	for _, each := range list[min(in.Offset, uint64(len(list))):] {
+		if !out.AddDirEntry(fuse.DirEntry{Name: each.name, Ino: each.node.number, Mode: each.node.mode}) {
+			break
+		}
+	}
+	return fuse.OK
+}
+
+func (f *fileSystem) ReleaseDir(in *fuse.ReleaseIn) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.lists, in.Fh)
+}
