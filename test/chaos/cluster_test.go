@@ -18,17 +18,18 @@ const members = 3
 type cluster struct {
 	t         *testing.T
 	book      *ledger
+	sink      *consumer
 	receivers []*receiver
 	wires     [members][members]*wire // from, to
 	sender    *sender
 }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t *testing.T, change ...func(*receiver)) *cluster {
 	t.Helper()
 	c := &cluster{t: t, book: newLedger()}
-	sink := newConsumer(t, c.book)
-	sink.up()
-	config := writeRoutes(t, "backoffDelay: PT0.2S", sink.uris(2)...)
+	c.sink = newConsumer(t, c.book)
+	c.sink.up()
+	config := writeRoutes(t, "backoffDelay: PT0.2S", c.sink.uris(2)...)
 	password := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(password, []byte("a password of the members"), 0o600); err != nil {
 		t.Fatal(err)
@@ -47,6 +48,9 @@ func newCluster(t *testing.T) *cluster {
 		r := newReceiver(t, config, "--buffer", "cluster", "--buffer-max-bytes", "536870912", "--buffer-password-file", password,
 			"--buffer-listen", addresses[i], "--buffer-peers", strings.Join(peers, ","))
 		c.receivers = append(c.receivers, r)
+		for _, each := range change {
+			each(r)
+		}
 		r.start()
 	}
 	for _, r := range c.receivers {
@@ -165,4 +169,31 @@ func (c *cluster) cut(member int, cut bool) {
 			c.wires[other][member].cut.Store(cut)
 		}
 	}
+}
+
+// Three whose volumes are too small for the buffer fill them while the sink is down. When it works again everything is
+// delivered and makes room, without anybody's help.
+func TestClusterDisksTooSmall(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, func(r *receiver) {
+		v := newVolume(t, "size=160m")
+		r.wrap, r.dir = v.wrap(), filepath.Join(v.path, "buffer")
+		r.args = append(r.args, "--buffer-dir", r.dir)
+	})
+	c.sender.padding, c.sender.pace = noise(64<<10), 0
+	c.sink.down()
+	stop := c.send()
+	var longest time.Duration
+	rounds := choose(1, 3)
+	for range rounds {
+		for _, r := range c.receivers {
+			r.await("none is ready", func() bool { return !r.ready() })
+		}
+		c.sink.up()
+		longest = max(longest, c.goOn("batches are acknowledged again"))
+		c.sink.down()
+	}
+	c.sink.up()
+	stop()
+	c.finish("volumes smaller than the buffer may be, filled "+strconv.Itoa(rounds)+" times while the sink was down", longest)
 }
