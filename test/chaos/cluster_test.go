@@ -20,13 +20,14 @@ type cluster struct {
 	t         *testing.T
 	book      *ledger
 	turns     *turns
+	sinks     []*consumer
 	receivers []*receiver
 	sender    *sender
 }
 
 // newCluster starts one on loopback, or with a network each member in a namespace, where it has a consumer of its own. Both
 // are reached from here whatever becomes of the network.
-func newCluster(t *testing.T, network *network) *cluster {
+func newCluster(t *testing.T, network *network, change ...func(*receiver)) *cluster {
 	t.Helper()
 	c := &cluster{t: t, book: newLedger(), turns: &turns{t: t, member: -1}}
 	password := filepath.Join(t.TempDir(), "password")
@@ -49,6 +50,7 @@ func newCluster(t *testing.T, network *network) *cluster {
 			sink.address, sink.listen = "127.0.0.1:8082", network.members[i].listen
 		}
 		sink.up()
+		c.sinks = append(c.sinks, sink)
 		r := newReceiver(t, writeRoutes(t, "backoffDelay: PT0.2S", sink.uris(2)...), "--buffer", "cluster", "--buffer-max-bytes", "536870912",
 			"--buffer-password-file", password, "--buffer-listen", peers[i], "--buffer-peers", strings.Join(peers, ","), "--buffer-insecure")
 		if network != nil {
@@ -56,6 +58,9 @@ func newCluster(t *testing.T, network *network) *cluster {
 			r.wrap, r.transport.DialContext = network.members[i].wrap(), network.members[i].dial
 		}
 		c.receivers = append(c.receivers, r)
+		for _, each := range change {
+			each(r)
+		}
 		r.start()
 	}
 	for _, r := range c.receivers {
@@ -220,4 +225,35 @@ func TestClusterPartedPair(t *testing.T) {
 	c.goOn("batches are acknowledged")
 	stop()
 	c.finish("each two kept apart in turn for 30 s, of which the third sees both")
+}
+
+// Three whose volumes are too small for the buffer fill them while the sink is down. When it works again everything is
+// delivered and makes room, without anybody's help.
+func TestClusterDisksTooSmall(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, nil, func(r *receiver) {
+		v := newVolume(t, "size=160m")
+		r.wrap, r.dir = v.wrap(), filepath.Join(v.path, "buffer")
+		r.args = append(r.args, "--buffer-dir", r.dir)
+	})
+	c.sender.padding, c.sender.pace = noise(64<<10), 0
+	each := func(do func(*consumer)) {
+		for _, sink := range c.sinks {
+			do(sink)
+		}
+	}
+	each((*consumer).down)
+	stop := c.send()
+	rounds := choose(1, 3)
+	for range rounds {
+		for _, r := range c.receivers {
+			r.await("none is ready", func() bool { return !r.ready() })
+		}
+		each((*consumer).up)
+		c.goOn("batches are acknowledged again")
+		each((*consumer).down)
+	}
+	each((*consumer).up)
+	stop()
+	c.finish("volumes smaller than the buffer may be, filled %d times while the sink was down", rounds)
 }
