@@ -121,7 +121,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, entry *record) e
 		return errNoBuffer
 	}
 	if h.buffers(route) {
-		return h.keep(r.Context(), route, form.Get(mandrill.EventsField), elements)
+		return h.keep(r, route, form.Get(mandrill.EventsField), elements)
 	}
 	return h.deliver(r.Context(), route, elements)
 }

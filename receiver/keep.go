@@ -1,22 +1,24 @@
 package receiver
 
 import (
-	"context"
 	"errors"
+	"net/http"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
 // keep puts a batch into the buffer (Buffered mode) and returns nil when it is on disk. A [Dispatcher] delivers it.
-func (h *Handler) keep(ctx context.Context, route *Route, value []byte, elements [][]byte) error {
+func (h *Handler) keep(r *http.Request, route *Route, value []byte, elements [][]byte) error {
 	if len(elements) == 0 {
 		return nil
 	}
-	seen := map[string]int{}
+	ctx, seen := r.Context(), map[string]int{}
 	duplicate, err := h.buffer.Append(ctx, journal.Batch{
 		Webhook: routes.Webhook(route.Name), Received: h.now(), Value: value, Events: elements,
 		ID: func(i int) string { return eventID(elements[i], seen) }, Trace: h.tracer.mark(ctx),
+		Signature: r.Header.Get(mandrill.SignatureHeader),
 	})
 	switch {
 	case errors.Is(err, journal.ErrFull):

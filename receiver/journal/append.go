@@ -98,15 +98,18 @@ func (j *Journal) insist(ctx context.Context, s *session, batch Batch) (bool, er
 }
 
 func (j *Journal) append(ctx context.Context, s *session, batch Batch) (bool, error) {
-	identity := make(chan string, 1)
-	go func() { identity <- batch.identity() }() // takes as long as to compress
+	unit := &Unit{Webhook: batch.Webhook, Batch: batch.identity(), Received: batch.Received, Trace: batch.Trace, Events: len(batch.Events)}
+	// The server knows the identities of what it has, and this of what was finished before it was started.
+	seen := make(chan error, 1)
+	go func() {
+		_, err := s.seen.GetLastMsgForSubject(ctx, j.subject(kindSeen, unit.Batch))
+		seen <- err
+	}()
 	var compressed []byte
 	if len(batch.Value) <= 2*s.maxMessage { // it may fit
 		compressed = s2.Encode(nil, batch.Value)
 	}
-	unit := &Unit{Webhook: batch.Webhook, Batch: <-identity, Received: batch.Received, Trace: batch.Trace, Events: len(batch.Events)}
-	// The server knows the identities of what it has, and this of what was finished before it was started.
-	_, err := s.seen.GetLastMsgForSubject(ctx, j.subject(kindSeen, unit.Batch))
+	err := <-seen
 	if err == nil {
 		return true, nil
 	}

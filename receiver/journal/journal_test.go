@@ -101,6 +101,32 @@ func (o *opened) take(webhook string, from uint64) (unit *journal.Unit) {
 	return unit
 }
 
+// A batch that was signed is told from others by its webhook and signature.
+func TestAppendSigned(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), journal.MinBytes)
+	signed := func(webhook, event, signature string) journal.Batch {
+		b := batch(webhook, event)
+		b.Signature = signature
+		return b
+	}
+	for _, step := range []struct {
+		batch     journal.Batch
+		duplicate bool
+	}{
+		{signed("shop/a", `{"a":1}`, "one"), false},
+		{signed("shop/a", `{"a":1}`, "one"), true},
+		{signed("shop/a", `{"a":2}`, "two"), false},
+		{signed("shop/b", `{"a":1}`, "one"), false},
+		{signed("shop/a", `{"a":1}`, "with another key"), false},
+		{signed("shop/a", `{"a":1}`, ""), false},
+	} {
+		if duplicate := o.append(step.batch); duplicate != step.duplicate {
+			t.Errorf("%s of %s, signature %q: duplicate is %t", step.batch.Value, step.batch.Webhook, step.batch.Signature, duplicate)
+		}
+	}
+}
+
 func TestAppendAndTake(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
