@@ -2,6 +2,7 @@ package receiver_test
 
 import (
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -31,4 +32,27 @@ func TestTurns(t *testing.T) {
 		}
 		close(end)
 	})
+}
+
+// Who has waited for a turn begins before the one who had it goes on with something else.
+func TestNextTurnBegins(t *testing.T) { //nolint:paralleltest // it changes how many processors there are
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const large, tries = 1 << 20, 50
+	began := 0
+	for range tries { // now and then the scheduler sees to others first
+		synctest.Test(t, func(*testing.T) {
+			do := receiver.Turns()
+			var next atomic.Bool
+			do(large, func() {
+				go do(large, func() { next.Store(true) })
+				synctest.Wait() // until it waits
+			})
+			if next.Load() {
+				began++
+			}
+		})
+	}
+	if began < tries/2 {
+		t.Errorf("%d of %d times the next one had begun", began, tries)
+	}
 }
