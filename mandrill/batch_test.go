@@ -73,12 +73,55 @@ func TestEmptyBatch(t *testing.T) {
 	}
 }
 
-// Whatever encoding/json takes for an array is split to the same bytes.
+// plainly splits a batch as SplitBatch says, a byte at a time. What it returns is nil for what is no array.
+func plainly(batch string) []string {
+	const space = " \n\t\r"
+	batch = strings.Trim(batch, space)
+	if !strings.HasPrefix(batch, "[") {
+		return nil
+	}
+	elements, begin, depth, quoted := []string{}, 1, 0, false
+	for i := 0; i < len(batch); i++ {
+		c := batch[i]
+		switch {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[', c == '{':
+			depth++
+		case depth > 1 && (c == ']' || c == '}'):
+			depth--
+		case depth == 1 && c == '}':
+			return nil
+		case depth == 1 && (c == ',' || c == ']'):
+			element := strings.Trim(batch[begin:i], space)
+			if element == "" && (c == ',' || len(elements) > 0) {
+				return nil
+			}
+			if element != "" {
+				elements = append(elements, element)
+			}
+			if begin = i + 1; c == ']' && begin == len(batch) {
+				return elements
+			}
+			if c == ']' {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// A batch is split as plainly as that, and whatever encoding/json takes for an array is split to the same bytes.
 func FuzzSplitBatch(f *testing.F) {
 	for _, sample := range mandrilltest.Samples() {
 		f.Add(mandrilltest.Batch(sample, sample))
 	}
 	f.Add([]byte(`[null,[1,"]"],{"a":"\"}"}, -1e5 ]`))
+	f.Add([]byte(`["\\","\\\"]",tru]x`))
+	f.Add([]byte(`[{}}]`))
 	f.Fuzz(func(t *testing.T, batch []byte) {
 		got, err := mandrill.SplitBatch(batch)
 		if empty := mandrill.EmptyBatch(batch); empty != (err == nil && len(got) == 0) {
@@ -86,6 +129,15 @@ func FuzzSplitBatch(f *testing.F) {
 		}
 		for _, event := range got {
 			mandrill.ParseEvent(event) // must not panic
+		}
+		plain := plainly(string(batch))
+		if (plain == nil) != (err != nil) || len(plain) != len(got) {
+			t.Fatalf("got %q and error %v, plainly it is %q", got, err, plain)
+		}
+		for i := range plain {
+			if string(got[i]) != plain[i] {
+				t.Fatalf("element %d is %q, plainly it is %q", i, got[i], plain[i])
+			}
 		}
 		var want []json.RawMessage
 		if json.Unmarshal(batch, &want) != nil || want == nil {

@@ -69,19 +69,24 @@ func (f Form) add(name string, value []byte) (Form, error) {
 func ParseForm(body []byte) (Form, error) {
 	var form Form
 	for len(body) > 0 {
-		pair, rest, _ := bytes.Cut(body, []byte{'&'})
-		body = rest
-		if len(pair) == 0 {
+		if body[0] == '&' {
+			body = body[1:]
 			continue
 		}
-		rawName, rawValue, _ := bytes.Cut(pair, []byte{'='})
-		name, err := unescape(rawName)
+		end := bytes.IndexAny(body, "=&")
+		if end < 0 {
+			end = len(body)
+		}
+		name, _, err := unescape(body[:end])
 		if err != nil {
 			return nil, err
 		}
-		value, err := unescape(rawValue)
-		if err != nil {
-			return nil, err
+		body = body[end:]
+		var value []byte
+		if len(body) > 0 && body[0] == '=' {
+			if value, body, err = unescape(body[1:]); err != nil {
+				return nil, err
+			}
 		}
 		if form, err = form.add(string(name), value); err != nil {
 			return nil, err
@@ -116,34 +121,45 @@ func ParseMultipart(body io.Reader, boundary string) (Form, error) {
 	}
 }
 
-// unescape decodes + and %XX in place and returns the shortened slice.
-func unescape(s []byte) ([]byte, error) {
-	first := bytes.IndexAny(s, "%+")
-	if first < 0 {
-		return s, nil
-	}
-	to := first
-	for from := first; from < len(s); to++ {
-		switch c := s[from]; c {
-		case '+':
-			s[to] = ' '
-			from++
-		case '%':
+// unescape decodes + and %XX in place, up to the next &, and returns the shortened slice and what follows it. Escapes
+// come in rows, and so do other bytes: with a loop for each it takes two thirds of the time.
+func unescape(s []byte) (decoded, rest []byte, err error) {
+	to, from := 0, 0
+	for from < len(s) && s[from] != '&' {
+		for from < len(s) && s[from] == '%' {
 			if from+2 >= len(s) {
-				return nil, ErrFormEscape
+				return nil, nil, ErrFormEscape
 			}
 			high, low := hexDigit[s[from+1]], hexDigit[s[from+2]]
-			if high > 15 || low > 15 {
-				return nil, ErrFormEscape
+			if high|low > 15 {
+				return nil, nil, ErrFormEscape
 			}
 			s[to] = high<<4 | low
+			to++
 			from += 3
-		default:
-			s[to] = c
-			from++
 		}
+		n := unplus(s[to:], s[from:])
+		to += n
+		from += n
 	}
-	return s[:to], nil
+	return s[:to], s[from:], nil
+}
+
+// unplus decodes src into dst, which may be the same memory but not further on, up to the next % or &. It returns how
+// many bytes these were.
+func unplus(dst, src []byte) int {
+	dst = dst[:len(src)] // so that not each byte is checked for its place
+	for i, c := range src {
+		switch {
+		case c > '+': // as most are
+		case c == '+':
+			c = ' '
+		case c == '%', c == '&':
+			return i
+		}
+		dst[i] = c
+	}
+	return len(src)
 }
 
 // hexDigit maps a byte to its value as a hexadecimal digit, or to 255.

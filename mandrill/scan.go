@@ -43,34 +43,36 @@ func stringEnd(data []byte, i int) (int, error) {
 	return 0, errTruncated
 }
 
+// nesting is by how much a byte changes the depth outside of strings.
+var nesting = [256]int8{'{': 1, '[': 1, '}': -1, ']': -1}
+
 // skipElement returns the index of the comma or bracket that ends the array element at data[i]. It tracks
 // strings and brackets and does not ask whether the element is valid.
 func skipElement(data []byte, i int) (int, error) {
-	for depth := 0; i < len(data); {
-		switch data[i] {
-		case '"':
+	for depth := 0; i < len(data); i++ {
+		c := data[i]
+		if c == '"' {
+			quote := bytes.IndexByte(data[i+1:], '"')
+			if quote >= 0 && data[i+quote] != '\\' { // as most strings
+				i += quote + 1
+				continue
+			}
 			end, err := stringEnd(data, i)
 			if err != nil {
 				return 0, err
 			}
-			i = end
+			i = end - 1
 			continue
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth == 0 {
-				if data[i] == '}' {
-					return 0, errJSON
-				}
+		}
+		if depth == 0 {
+			switch c {
+			case ',', ']':
 				return i, nil
-			}
-			depth--
-		case ',':
-			if depth == 0 {
-				return i, nil
+			case '}':
+				return 0, errJSON
 			}
 		}
-		i++
+		depth += int(nesting[c])
 	}
 	return 0, errTruncated
 }

@@ -8,11 +8,12 @@ type turns chan struct{}
 
 func newTurns() turns { return make(turns, max(1, runtime.GOMAXPROCS(0)/2)) }
 
-// do works on a body of a size when it is its turn. The work must not wait for anything.
+// do works on a body of a size when it is its turn. The work must not wait for anything. Whoever is next begins at once,
+// and not when a processor is free from what this one does then: the turn would be nobody's meanwhile.
 func (t turns) do(size int, work func()) {
 	if size > littleShare {
 		t <- struct{}{}
-		defer func() { <-t }()
+		defer func() { <-t; runtime.Gosched() }()
 	}
 	work()
 }

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
@@ -107,7 +106,7 @@ func (j *Journal) append(ctx context.Context, s *session, batch Batch) (bool, er
 	go func() { identity <- batch.identity() }() // takes as long as to compress
 	var compressed []byte
 	if len(batch.Value) <= 2*s.maxMessage { // it may fit
-		compressed = s2.Encode(nil, batch.Value)
+		compressed = compress(batch.Value)
 	}
 	unit := &Unit{Webhook: batch.Webhook, Batch: <-identity, Received: batch.Received, Trace: batch.Trace, Events: len(batch.Events)}
 	// The server knows the identities of what it has, and this of what was finished before it was started.
@@ -200,7 +199,7 @@ func packed(subject string, part Unit, group []Entry) (*nats.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
-	return message(subject, formEntries, &part, len(data), s2.Encode(nil, data)), nil
+	return message(subject, formEntries, &part, len(data), compress(data)), nil
 }
 
 // sizeOf is what an entry takes in a message at most.

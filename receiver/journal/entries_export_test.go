@@ -1,7 +1,8 @@
 package journal
 
-// EncodeEntries and DecodeEntries are how entries are in a message.
+// EncodeEntries and DecodeEntries are how entries are in a message, and Compress what is done to it.
 var (
 	EncodeEntries = encodeEntries
 	DecodeEntries = decodeEntries
+	Compress      = compress
 )

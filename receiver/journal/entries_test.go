@@ -3,10 +3,12 @@ package journal_test
 import (
 	"bytes"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/s2"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
@@ -15,6 +17,30 @@ var entries = []journal.Entry{
 	{ID: "1", Raw: []byte(`{"event":"send"}`), Attempts: 3, DeadLetterAttempts: 1, Due: time.UnixMilli(1795227549000).UTC(), Status: 503, Answer: "später", Exhausted: true},
 	{ID: "1-1", Raw: []byte("\xff\x00\"no JSON"), Refused: true},
 	{ID: "3", Raw: []byte{}},
+}
+
+// What was compressed stays as it is when more is compressed, at the same time or later, and takes no more room.
+func TestCompress(t *testing.T) {
+	t.Parallel()
+	var group sync.WaitGroup
+	for worker := range 8 {
+		group.Go(func() {
+			var data, compressed [][]byte
+			for _, size := range []int{0, 1, 3 << 20, 100, 1 << 20, 2 << 20, 1 << 20} {
+				data = append(data, bytes.Repeat([]byte{byte(worker), byte(len(data))}, size))
+				compressed = append(compressed, journal.Compress(data[len(data)-1]))
+			}
+			for i, each := range compressed {
+				if got, err := s2.Decode(nil, each); err != nil || !bytes.Equal(got, data[i]) {
+					t.Errorf("worker %d: %d bytes are not what they were, error %v", worker, len(data[i]), err)
+				}
+				if cap(each) > len(data[i])/4+64 {
+					t.Errorf("%d bytes take %d when they are compressed", len(data[i]), cap(each))
+				}
+			}
+		})
+	}
+	group.Wait()
 }
 
 func TestEntries(t *testing.T) {

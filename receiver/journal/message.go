@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/s2"
@@ -218,6 +220,26 @@ func message(subject, form string, unit *Unit, size int, compressed []byte) *nat
 	msg.Header.Set(headerSum, checksum(msg.Data))
 	return msg
 }
+
+// compress returns data compressed, in no more memory than that takes: what waits for the disk must not hold the room for
+// the worst case, which is five times of it. The room is used again.
+func compress(data []byte) []byte {
+	room, _ := rooms.Get().(*[]byte)
+	if size := s2.MaxEncodedLen(len(data)); size > len(*room) {
+		*room = make([]byte, size)
+	}
+	compressed := bytes.Clone(s2.Encode(*room, data))
+	if len(*room) <= maxRoom {
+		rooms.Put(room)
+	}
+	return compressed
+}
+
+// rooms are hardly more than there are processors: who has one does not wait for anything.
+var rooms = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxRoom is enough for a batch of common size.
+const maxRoom = 2 << 20
 
 // unitOf reads a message, but for its data.
 func unitOf(place Place, header nats.Header, stored int) (*Unit, error) {

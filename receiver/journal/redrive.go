@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
@@ -215,7 +214,7 @@ func (s *session) appendAnew(ctx context.Context, subject string, unit *Unit, en
 	if err != nil {
 		return err
 	}
-	msg := message(subject, formEntries, unit, len(data), s2.Encode(nil, data))
+	msg := message(subject, formEntries, unit, len(data), compress(data))
 	msg.Header.Set(nats.MsgIdHdr, unit.Batch)
 	_, duplicate, err := s.publish(ctx, msg)
 	if duplicate || isFull(err) {
