@@ -37,11 +37,11 @@ func (e *Embedded) SyncFolders() error {
 	root := filepath.Join(e.Dir, embeddedFolder)
 	known := map[string]*folder{}
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // the server removes some
-			return err
-		}
-		if err != nil || !entry.IsDir() {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // the server removes some
 			return nil
+		case err != nil || !entry.IsDir():
+			return err
 		}
 		if filepath.Base(path) == blocksFolder {
 			known[filepath.Base(filepath.Dir(path))] = &folder{path: path}

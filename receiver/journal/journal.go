@@ -363,7 +363,7 @@ func (s *session) remove(ctx context.Context, stream jetstream.Stream, seq uint6
 	if err := stream.DeleteMsg(ctx, seq); err != nil && !isGone(err) {
 		return err
 	}
-	return nil
+	return s.syncFolder(nameOf(stream))
 }
 
 // get reads the message at a place, or with a subject the first one that has it from there on.

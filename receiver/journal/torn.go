@@ -48,7 +48,7 @@ func (s *session) confirmed(ctx context.Context, stream jetstream.Stream) (uint6
 	}
 	last, err := strconv.ParseUint(string(entry.Value()), 10, 64)
 	if err != nil {
-		return 0, nil //nolint:nilerr // as if it were not there
+		return 0, nil // as if it were not there
 	}
 	return last, nil
 }

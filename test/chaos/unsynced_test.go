@@ -51,7 +51,7 @@ func (p *powered) mount(path string) {
 // unmount waits until nobody uses the disk.
 func (p *powered) unmount() {
 	p.t.Helper()
-	p.namespace.end()
+	p.end()
 	select {
 	case <-p.served:
 	case <-time.After(patience):
