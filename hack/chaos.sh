@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Does harm to receivers with a buffer for some 20 minutes and prints what was seen. Needs root, for volumes and networks in
+# Does harm to receivers with a buffer for some 25 minutes and prints what was seen. Needs root, for volumes and networks in
 # namespaces of their own; without, these parts are skipped. Arguments go to the test, as -run Kill.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,4 +10,4 @@ need() {
 }
 need strace strace "whether batches are synced"
 need bridge iproute2 "what happens when networks are cut"
-CGO_ENABLED=1 go test -race -count=1 -timeout 40m -v -parallel 4 ./test/chaos -long "$@" | grep --line-buffered -v '^=== '
+CGO_ENABLED=1 go test -race -count=1 -timeout 60m -v -parallel 4 ./test/chaos -long "$@" | grep --line-buffered -v '^=== '
