@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// There is no file system here that forgets what was not synced. So the system calls are looked at: a batch must have been
-// written and synced when the first byte of its 200 is.
+// Besides the power that fails now and then, the system calls of every batch are looked at: it must have been written and
+// synced when the first byte of its 200 is.
 
 // call is a line of strace: a system call, or its end when others came in between.
 var (
@@ -113,8 +113,10 @@ func TestSyncBeforeAnswer(t *testing.T) {
 		t.Skip("SKIPPED, IT IS NOT KNOWN WHETHER BATCHES ARE SYNCED: there is no strace; make chaos installs it")
 	}
 	book := newLedger()
-	sink := newConsumer(t, book) // down, or it would also be written that batches are finished
-	r := newReceiver(t, writeRoutes(t, "", sink.uris(1)...))
+	sink := newConsumer(t, book)
+	sink.behave(0, hanging) // else it would also be written what has become of batches
+	sink.up()
+	r := newReceiver(t, writeRoutes(t, "timeout: PT30S", sink.uris(1)...))
 	log := filepath.Join(t.TempDir(), "trace")
 	// With -D it is the receiver that is our child.
 	r.wrap = []string{"strace", "-D", "-f", "-y", "-yy", "-s", "40", "-e", "trace=write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync", "-o", log}
