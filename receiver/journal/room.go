@@ -119,7 +119,11 @@ func (r *room) refill() error {
 	if r.free() < 2*r.reserve {
 		return nil
 	}
-	if err := writeNoise(r.path(), r.reserve); err != nil {
+	err := writeNoise(r.path(), r.reserve)
+	if err == nil {
+		err = syncFolder(r.dir) // else it may have to be made again after each loss of power
+	}
+	if err != nil {
 		return fmt.Errorf("reserving room: %w", errors.Join(err, os.Remove(r.path())))
 	}
 	r.held.Store(true)

@@ -20,7 +20,7 @@ func TestPowerLoss(t *testing.T) {
 	for _, order := range []unsynced.Order{unsynced.Journal, unsynced.Strict} {
 		t.Run(string(order), func(t *testing.T) {
 			t.Parallel()
-			losePower(t, order, choose(1, 10), choose(4, 6))
+			losePower(t, order, choose(1, 5), choose(4, 6))
 		})
 	}
 }
@@ -105,7 +105,7 @@ func TestPowerLossAtRest(t *testing.T) {
 			book := newLedger()
 			sink := newConsumer(t, book)
 			r := newPoweredReceiver(p, sink)
-			rounds := choose(1, 10)
+			rounds := choose(1, 4)
 			for round := range rounds + 1 {
 				p.run(r)
 				for webhook, s := range sendersOf(book, r) {

@@ -34,7 +34,7 @@ func choose(short, much int) int {
 }
 
 // patience is for machines that are slow: what is waited for here takes a second or so.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 var built string // folder
 
