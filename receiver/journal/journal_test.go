@@ -80,7 +80,7 @@ func (o *opened) append(b journal.Batch) (duplicate bool) {
 // work does something with the right to deliver.
 func (o *opened) work(do func(context.Context, *journal.Work)) {
 	o.t.Helper()
-	ctx, cancel := context.WithTimeout(o.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(o.t.Context(), 2*time.Minute)
 	defer cancel()
 	_ = o.Work(ctx, func(ctx context.Context, w *journal.Work) error {
 		defer cancel()
