@@ -27,6 +27,9 @@ const (
 	requestTimeout = 20 * time.Second
 	// clusterTimeout is that of a cluster, in which a request to a leader that is gone is never answered.
 	clusterTimeout = 6 * time.Second
+	// electionTime is how long what is not answered there is asked again, until another leader is elected, which takes 4 to 9
+	// seconds, or again as long when nobody has won.
+	electionTime = 12 * time.Second
 	// clusterPatience is how long a cluster may take to answer again before the connection is made anew. It elects a
 	// leader in some 10 seconds.
 	clusterPatience = 30 * time.Second
@@ -349,34 +352,4 @@ func (j *Journal) Opened(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// within bounds a request, also where there is time for several: in a cluster some are lost.
-func (s *session) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, s.timeout)
-}
-
-// remove takes a message away, which may be gone.
-func (s *session) remove(ctx context.Context, stream jetstream.Stream, seq uint64) error {
-	ctx, cancel := s.within(ctx)
-	defer cancel()
-	if err := stream.DeleteMsg(ctx, seq); err != nil && !isGone(err) {
-		return err
-	}
-	return s.syncFolder(nameOf(stream))
-}
-
-// get reads the message at a place, or with a subject the first one that has it from there on.
-func (s *session) get(ctx context.Context, stream jetstream.Stream, seq uint64, options ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
-	ctx, cancel := s.within(ctx)
-	defer cancel()
-	return stream.GetMsg(ctx, seq, options...)
-}
-
-// probe writes something, to see whether that is possible.
-func (s *session) probe(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, min(s.timeout, appendTimeout))
-	defer cancel()
-	_, err := s.state.Put(ctx, "probe", nil)
-	return err
 }

@@ -25,28 +25,18 @@ func keyOfOrphan(webhook string) string {
 
 // Orphans are the webhooks that are gone while something waits for them, and since when.
 func (w *Work) Orphans(ctx context.Context) (map[string]time.Time, error) {
-	bounded, cancel := w.within(ctx)
-	defer cancel()
-	watcher, err := w.state.Watch(bounded, orphanKey+">")
+	orphans := map[string]time.Time{}
+	err := w.scan(ctx, w.states, w.orphanSubject(orphanKey+">"), func(msg *jetstream.RawStreamMsg) error {
+		since, webhook, _ := strings.Cut(string(msg.Data), " ")
+		if at, err := parseMillis(since); err == nil && webhook != "" { // else it is a marker, that it is not gone any more
+			orphans[webhook] = at
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("looking for webhooks that are gone: %w", err)
 	}
-	defer watcher.Stop() //nolint:errcheck // nothing depends on it
-	orphans := map[string]time.Time{}
-	for {
-		select {
-		case entry := <-watcher.Updates():
-			if entry == nil { // that is all of them
-				return orphans, nil
-			}
-			since, webhook, _ := strings.Cut(string(entry.Value()), " ")
-			if at, err := parseMillis(since); err == nil && entry.Operation() == jetstream.KeyValuePut {
-				orphans[webhook] = at
-			}
-		case <-bounded.Done():
-			return nil, fmt.Errorf("looking for webhooks that are gone: %w", bounded.Err())
-		}
-	}
+	return orphans, nil
 }
 
 // SetOrphan remembers that a webhook is gone, or with a zero time that it is not.
@@ -55,7 +45,7 @@ func (w *Work) SetOrphan(ctx context.Context, webhook string, since time.Time) e
 	defer cancel()
 	key := keyOfOrphan(webhook)
 	if since.IsZero() { // the client's own way leaves a message for ever
-		return w.states.Purge(ctx, jetstream.WithPurgeSubject("$KV."+w.state.Bucket()+"."+key))
+		return w.states.Purge(ctx, jetstream.WithPurgeSubject(w.orphanSubject(key)))
 	}
 	status, err := w.state.Status(ctx)
 	if err != nil {
@@ -68,3 +58,6 @@ func (w *Work) SetOrphan(ctx context.Context, webhook string, since time.Time) e
 	_, err = w.state.PutString(ctx, key, millis(since)+" "+webhook)
 	return err
 }
+
+// orphanSubject is what the store of values keeps a key under.
+func (w *Work) orphanSubject(key string) string { return "$KV." + w.state.Bucket() + "." + key }

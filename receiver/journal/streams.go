@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -243,7 +244,11 @@ func leaderless(err error) bool {
 	if errors.As(err, &api) {
 		return api.ErrorCode == codeUnavailable || api.ErrorCode == codeNoPeers || api.ErrorCode == codeNotLeader
 	}
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout)
+	if errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) { // of which the client leaves only the words
+		return strings.Contains(err.Error(), "err_code="+strconv.Itoa(codeUnavailable))
+	}
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) ||
+		errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
 // hint says what to do about an error of a cluster.

@@ -118,5 +118,5 @@ func (w *Work) headers(ctx context.Context, stream jetstream.Stream, each func(n
 
 // messages reads all, from who knows best.
 func (w *Work) messages(ctx context.Context, stream jetstream.Stream, each func(nats.Header)) error {
-	return w.scan(ctx, stream, func(msg *jetstream.RawStreamMsg) error { each(msg.Header); return nil })
+	return w.scan(ctx, stream, ">", func(msg *jetstream.RawStreamMsg) error { each(msg.Header); return nil })
 }

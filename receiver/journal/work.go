@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,7 +26,7 @@ func (w *Work) Right() context.Context { return w.right }
 
 // Rest hands over what is left of batches, in no order, and clears away what a crash has left twice.
 func (w *Work) Rest(ctx context.Context, take func(*Unit)) error {
-	return w.scan(ctx, w.rest, func(msg *jetstream.RawStreamMsg) error {
+	return w.scan(ctx, w.rest, ">", func(msg *jetstream.RawStreamMsg) error {
 		place := Place{Rest: true, Seq: msg.Sequence}
 		unit, err := w.read(ctx, place, msg.Header, msg.Data)
 		if errors.Is(err, errDamaged) {
@@ -57,11 +56,11 @@ func (w *Work) replaced(ctx context.Context, unit *Unit) error {
 	return w.retire(ctx, unit.parent, unit.Batch, "")
 }
 
-// scan reads what a stream has now, one message after the other: a consumer may be at a replica that lags behind, and
-// end too early.
-func (w *Work) scan(ctx context.Context, stream jetstream.Stream, each func(msg *jetstream.RawStreamMsg) error) error {
+// scan reads what a stream has now of some subjects, one message after the other: a consumer may be at a replica that lags
+// behind, and end too early.
+func (w *Work) scan(ctx context.Context, stream jetstream.Stream, subjects string, each func(msg *jetstream.RawStreamMsg) error) error {
 	for next := uint64(1); ; {
-		msg, err := w.get(ctx, stream, next, jetstream.WithGetMsgSubject(">"))
+		msg, err := w.get(ctx, stream, next, jetstream.WithGetMsgSubject(subjects))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil
 		}
@@ -75,67 +74,9 @@ func (w *Work) scan(ctx context.Context, stream jetstream.Stream, each func(msg 
 	}
 }
 
-const (
-	// followMessages is how many are read ahead.
-	followMessages = 512
-	// While nothing comes, the server says every followHeartbeat that it is there. Without that another is asked.
-	followHeartbeat = 2 * time.Second
-	followExpiry    = 5 * followHeartbeat
-)
-
-// Follow tells of each batch that waits, says when all are known, and tells of each that comes, in order, until the context
-// ends or that is not possible any more.
-func (w *Work) Follow(ctx context.Context, tell func(Notice), known func()) error {
-	info, err := w.batches.Info(ctx)
-	if err != nil {
-		return fmt.Errorf("asking for the state of a stream: %w", err)
-	}
-	last := info.State.LastSeq
-	if info.State.Msgs == 0 {
-		known()
-		known = func() {}
-	}
-	consumer, err := w.batches.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{HeadersOnly: true})
-	if err != nil {
-		return fmt.Errorf("following the batches: %w", err)
-	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(followMessages), jetstream.PullHeartbeat(followHeartbeat), jetstream.PullExpiry(followExpiry))
-	if err != nil {
-		return fmt.Errorf("following the batches: %w", err)
-	}
-	defer messages.Stop()
-	for {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("following the batches: %w", err)
-		}
-		metadata, err := msg.Metadata()
-		if err != nil {
-			return fmt.Errorf("following the batches: %w", err)
-		}
-		place := Place{Seq: metadata.Sequence.Stream}
-		stored, _ := strconv.Atoi(msg.Headers().Get(nats.MsgSize)) // 0 does no harm
-		unit, err := unitOf(place, msg.Headers(), stored)
-		if err != nil {
-			if err := w.lose(ctx, place, err); err != nil {
-				return err
-			}
-		} else {
-			tell(Notice{Seq: place.Seq, Webhook: unit.Webhook, Received: unit.Begin(), Events: unit.Events, Size: unit.Size, Stored: unit.Stored})
-		}
-		if place.Seq >= last || metadata.NumPending == 0 {
-			known()
-			known = func() {}
-		}
-	}
-}
-
 // missing is the error for something that was told of and is not there. Where several may deliver, one that lost the
-// right may have put something in its place since, which is found when the work is begun anew; or a replica told of what
-// was gone.
+// right may have put something in its place since, which is found when the work is begun anew; or a replica that lags
+// behind told of what was gone.
 func (w *Work) missing() error {
 	if w.journal.engine.Alone() {
 		return ErrNone
@@ -147,7 +88,7 @@ func (w *Work) missing() error {
 func (w *Work) Take(ctx context.Context, webhook string, from uint64) (*Unit, error) {
 	subject := w.journal.subject(kindBatch, token(webhook))
 	for none := w.missing(); ; none = ErrNone {
-		msg, err := w.get(ctx, w.batches, max(from, 1), jetstream.WithGetMsgSubject(subject))
+		msg, err := w.await(ctx, w.batches, max(from, 1), jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil, errors.Join(none, w.unread(ctx, subject, from))
 		}
@@ -195,7 +136,7 @@ func (w *Work) unread(ctx context.Context, subject string, from uint64) error {
 
 // Load reads a unit again, [ErrNone] when it is gone.
 func (w *Work) Load(ctx context.Context, place Place) (*Unit, error) {
-	msg, err := w.get(ctx, w.at(place), place.Seq)
+	msg, err := w.await(ctx, w.at(place), place.Seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, w.missing()
 	}
@@ -300,7 +241,11 @@ func (w *Work) PutBack(ctx context.Context, unit *Unit, left []Entry) ([]*Unit, 
 // retire takes a message away. Of a batch it is remembered that it was here.
 func (w *Work) retire(ctx context.Context, place Place, batch, large string) error {
 	if !place.Rest {
-		if _, _, err := w.publish(ctx, nats.NewMsg(w.journal.subject(kindSeen, batch))); err != nil {
+		err := w.insist(ctx, func(ctx context.Context) error {
+			_, _, err := w.publish(ctx, nats.NewMsg(w.journal.subject(kindSeen, batch)))
+			return err
+		})
+		if err != nil {
 			return fmt.Errorf("remembering a batch: %w", err)
 		}
 	}

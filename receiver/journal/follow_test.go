@@ -1,0 +1,162 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+)
+
+// The consumer by which batches are followed is at one server, and goes with it. Another is made that reads on.
+func TestFollowReadsOn(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	options, _ := shared(t, e.url())
+	o := run(t, journal.New(options))
+	stream, err := e.client().Stream(t.Context(), "mandrill-batch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const batches = 30
+	got := make(chan uint64, 10*batches)
+	o.work(func(ctx context.Context, w *journal.Work) {
+		ctx, cancel := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func() { ended <- w.Follow(ctx, func(notice journal.Notice) { got <- notice.Seq }, func() {}) }()
+		for want := uint64(1); want <= batches; want++ {
+			o.append(batch("shop/a", strconv.FormatUint(want, 10)))
+			if seq := <-got; seq != want {
+				t.Errorf("told of %d, want %d", seq, want)
+			}
+			if want%10 > 0 {
+				continue
+			}
+			for name := range stream.ConsumerNames(ctx).Name() {
+				if err := stream.DeleteConsumer(ctx, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+					t.Error(err)
+				}
+			}
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Who is told to end does so, also while nobody answers.
+func TestFollowEnds(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	way := newProxy(t, e.options.Port)
+	options, _ := shared(t, way.url())
+	options.LeaseTime = time.Hour
+	o := run(t, journal.New(options))
+	o.append(batch("shop/a", "1"))
+	o.work(func(ctx context.Context, w *journal.Work) {
+		ctx, cancel := context.WithTimeout(ctx, 6*time.Second) // when it looks for another consumer
+		defer cancel()
+		goOn := func() {}
+		ended := make(chan error, 1)
+		go func() { ended <- w.Follow(ctx, func(journal.Notice) { goOn = way.stall() }, func() {}) }()
+		defer func() { goOn() }()
+		select {
+		case err := <-ended:
+			if err != nil || ctx.Err() == nil {
+				t.Errorf("it ended before it should, error %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("it does not end")
+		}
+	})
+}
+
+// A request that nobody answers is made again, as long as an election may take.
+func TestRequestsAreMadeAgain(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	way := newProxy(t, e.options.Port)
+	options, _ := shared(t, way.url())
+	options.LeaseTime = time.Hour
+	o := run(t, journal.New(options))
+	o.append(batch("shop/a", "1"))
+	o.work(func(ctx context.Context, w *journal.Work) {
+		end := way.stall()
+		defer end()
+		taken := make(chan error, 1)
+		var unit *journal.Unit
+		go func() {
+			var err error
+			unit, err = w.Take(ctx, "shop/a", 0)
+			taken <- err
+		}()
+		select {
+		case err := <-taken:
+			t.Errorf("it gave up: %v", err)
+			return
+		case <-time.After(7 * time.Second): // longer than a request may take
+		}
+		end()
+		if err := <-taken; err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Finish(ctx, unit); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A replica may tell of a batch before the leader has it.
+func TestTakeIsAheadOfTheLeader(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	options, _ := shared(t, e.url())
+	o := run(t, journal.New(options))
+	o.work(func(ctx context.Context, w *journal.Work) {
+		taken := make(chan error, 1)
+		go func() {
+			_, err := w.Take(ctx, "shop/a", 0)
+			taken <- err
+		}()
+		select {
+		case err := <-taken:
+			t.Errorf("it gave up: %v", err)
+			return
+		case <-time.After(200 * time.Millisecond):
+		}
+		o.append(batch("shop/a", "1"))
+		if err := <-taken; err != nil {
+			t.Error(err)
+		}
+		begun := time.Now()
+		if _, err := w.Take(ctx, "shop/b", 0); err == nil || time.Since(begun) > 5*time.Second {
+			t.Errorf("what does not come: %v after %s", err, time.Since(begun))
+		}
+	})
+}
+
+func TestOrphansComeAndGo(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	options, _ := shared(t, e.url())
+	o := run(t, journal.New(options))
+	o.work(func(ctx context.Context, w *journal.Work) {
+		for webhook, since := range map[string]time.Time{"shop/a": time.UnixMilli(1), "shop/b c": time.UnixMilli(2)} {
+			if err := w.SetOrphan(ctx, webhook, since); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := w.SetOrphan(ctx, "shop/a", time.Time{}); err != nil {
+			t.Error(err)
+		}
+		orphans, err := w.Orphans(ctx)
+		if err != nil || len(orphans) != 1 || orphans["shop/b c"] != time.UnixMilli(2) {
+			t.Errorf("orphans are %v, error %v", orphans, err)
+		}
+	})
+}

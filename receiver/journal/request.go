@@ -1,0 +1,90 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// within bounds a request, also where there is time for several: in a cluster some are lost.
+func (s *session) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.timeout)
+}
+
+// attemptTime is how long one request may take where another is made after it.
+func (s *session) attemptTime() time.Duration {
+	if s.alone {
+		return s.timeout
+	}
+	return attemptTime
+}
+
+// insist asks again while nobody answers: in a cluster a request is lost when the leader that it went to is gone. So it is
+// for what does no harm when it is done twice.
+func (s *session) insist(ctx context.Context, ask func(context.Context) error) error {
+	limit := s.attemptTime()
+	for begun := time.Now(); ; limit = min(2*limit, s.timeout) {
+		attempt, cancel := context.WithTimeout(ctx, limit)
+		err := ask(attempt)
+		cancel()
+		if err == nil || s.alone || !leaderless(err) || s.conn.IsClosed() || time.Since(begun) > electionTime {
+			return err
+		}
+		select {
+		case <-time.After(minPause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// remove takes a message away, which may be gone.
+func (s *session) remove(ctx context.Context, stream jetstream.Stream, seq uint64) error {
+	return s.insist(ctx, func(ctx context.Context) error {
+		if err := stream.DeleteMsg(ctx, seq); err != nil && !isGone(err) {
+			return err
+		}
+		return s.syncFolder(nameOf(stream))
+	})
+}
+
+// get reads the message at a place, or with a subject the first one that has it from there on.
+func (s *session) get(ctx context.Context, stream jetstream.Stream, seq uint64, options ...jetstream.GetMsgOpt) (msg *jetstream.RawStreamMsg, err error) {
+	err = s.insist(ctx, func(ctx context.Context) error {
+		msg, err = stream.GetMsg(ctx, seq, options...)
+		return err
+	})
+	return msg, err
+}
+
+const (
+	// lagTime is how long what was told of may not be there yet, for one who looks every lagPause.
+	lagTime  = 2 * time.Second
+	lagPause = 20 * time.Millisecond
+)
+
+// await is get for what was told of, or was there: another replica than the leader has told, which may do everything a
+// little later.
+func (s *session) await(ctx context.Context, stream jetstream.Stream, seq uint64, options ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
+	for begun := time.Now(); ; {
+		msg, err := s.get(ctx, stream, seq, options...)
+		if s.alone || !errors.Is(err, jetstream.ErrMsgNotFound) || time.Since(begun) > lagTime {
+			return msg, err
+		}
+		select {
+		case <-time.After(lagPause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// probe writes something, to see whether that is possible.
+func (s *session) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, min(s.timeout, appendTimeout))
+	defer cancel()
+	_, err := s.state.Put(ctx, "probe", nil)
+	return err
+}
