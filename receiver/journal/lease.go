@@ -11,7 +11,10 @@ import (
 
 // DefaultLeaseTime is how long the one who delivers may be silent before another takes over. A fifth of it is how often
 // it says that it is there, and after two thirds it stops because it could not.
-const DefaultLeaseTime = 15 * time.Second
+const DefaultLeaseTime = 10 * time.Second
+
+// lookInterval is how often those who wait look whether somebody has it. Nobody tells them: who does so goes with a server.
+const lookInterval = 500 * time.Millisecond
 
 const leaseKey = "leader"
 
@@ -101,38 +104,21 @@ type lease struct {
 // acquire waits until nobody has the right, and takes it. That somebody has it is seen by changes alone, whatever the
 // clocks say. What the same holder had before, and could not give back, it has again at once.
 func (s *session) acquire(ctx context.Context, holder string) (*lease, error) {
-	watcher, err := s.state.Watch(ctx, leaseKey, jetstream.UpdatesOnly())
-	if err != nil {
-		return nil, fmt.Errorf("watching who delivers: %w", err)
-	}
-	defer watcher.Stop() //nolint:errcheck // nothing depends on it
-	changes := watcher.Updates()
-	seen, since := uint64(0), time.Now()
-	for {
-		wait := minPause
+	ticker := time.NewTicker(lookInterval)
+	defer ticker.Stop()
+	for seen, since := uint64(0), time.Now(); ; {
 		entry, err := s.lookup(ctx)
-		if err != nil && ctx.Err() != nil {
-			return nil, err
+		if err == nil && entry.revision != seen {
+			seen, since = entry.revision, time.Now()
 		}
-		if err == nil {
-			if entry.revision != seen {
-				seen, since = entry.revision, time.Now()
-			}
-			if wait = s.leaseTime - time.Since(since); entry.holder == "" || entry.holder == holder || wait <= 0 {
-				begun := time.Now()
-				revision, err := s.write(ctx, holder, entry.revision)
-				if err == nil {
-					return &lease{session: s, holder: holder, revision: revision, renewed: begun}, nil
-				}
-				wait = minPause // somebody was faster, or there is no answer
-			}
+		if err == nil && (entry.holder == "" || entry.holder == holder || time.Since(since) >= s.leaseTime) {
+			begun := time.Now()
+			if revision, err := s.write(ctx, holder, entry.revision); err == nil {
+				return &lease{session: s, holder: holder, revision: revision, renewed: begun}, nil
+			} // else somebody was faster, or there is no answer
 		}
 		select {
-		case _, open := <-changes:
-			if !open {
-				changes = nil
-			}
-		case <-time.After(wait):
+		case <-ticker.C:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
