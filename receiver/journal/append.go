@@ -43,6 +43,9 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 	if s == nil {
 		return false, ErrUnavailable
 	}
+	if j.cutOff() { // it would be waited for in vain
+		return false, fmt.Errorf("%w: %w", ErrUnavailable, errCutOff)
+	}
 	done, err := s.room.take(int64(len(batch.Value)), roomForBatches)
 	if err != nil {
 		return false, err
@@ -92,6 +95,9 @@ func (j *Journal) insist(ctx context.Context, s *session, batch Batch) (bool, er
 		}
 		if isFull(err) || !s.conn.IsConnected() {
 			return false, err
+		}
+		if j.cutOff() {
+			return false, errors.Join(errCutOff, err)
 		}
 		select {
 		case <-time.After(minPause):

@@ -35,6 +35,8 @@ const (
 	// routePing and its answers show that another member is gone without having said so.
 	routePing    = 5 * time.Second
 	routeTimeout = 5 * time.Second
+	// quietAttempts is how many attempts to reach a member, one or two seconds apart, are reported once.
+	quietAttempts = 60
 	// joinTimeout is how long a member that starts may take to have what the others have, before it answers all the same.
 	joinTimeout = 2 * time.Minute
 	// sickTime is how long it may lack something after that. Then it is started again.
@@ -53,6 +55,7 @@ type Cluster struct {
 	TLS      TLSFiles // of which all are needed, or none
 	Logger   *slog.Logger
 
+	cutOff  atomic.Bool
 	mu      sync.Mutex
 	running *member
 	room    *room
@@ -163,7 +166,10 @@ func (c *Cluster) start(ctx context.Context) (*member, error) {
 		unlock()
 		return nil, err
 	}
-	return &member{server: running, options: options, key: key, stop: func() { stop(); unlock() }}, nil
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	listened := make(chan struct{})
+	go func() { defer close(listened); c.listen(life, running) }()
+	return &member{server: running, options: options, key: key, stop: func() { cancel(); <-listened; stop(); unlock() }}, nil
 }
 
 // options of a member. Clients are of this process: it must listen for them, or its routes wait for ever, but nobody else
@@ -187,6 +193,7 @@ func (c *Cluster) options(key nkeys.KeyPair) (*server.Options, error) {
 	}
 	options.ServerName, options.StoreDir = c.Name, filepath.Join(c.Dir, clusterFolder)
 	options.Host, options.Port = "127.0.0.1", server.RANDOM_PORT
+	options.ReconnectErrorReports = quietAttempts
 	options.LameDuckDuration, options.LameDuckGracePeriod = time.Second, time.Millisecond
 	sum := sha256.Sum256([]byte(c.Password)) // which needs no quoting in a URL
 	user := url.UserPassword(routeUser, hex.EncodeToString(sum[:]))

@@ -144,6 +144,34 @@ func TestCluster(t *testing.T) {
 	}
 }
 
+// A member that hears nothing of the others refuses batches at once, and says that it is not available.
+func TestClusterMemberAlone(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, nil)
+	left := c.members[0]
+	for _, member := range c.members[1:] {
+		member.kill()
+	}
+	killed := time.Now()
+	until(t, "it says that it is not available", func() bool { return !left.Available(t.Context()) })
+	until(t, "a batch is refused at once", func() bool {
+		begun := time.Now()
+		_, err := left.Append(t.Context(), batch("shop/a", "1"))
+		if !errors.Is(err, journal.ErrUnavailable) {
+			t.Fatalf("appending: %v, want %v", err, journal.ErrUnavailable)
+		}
+		return time.Since(begun) < time.Second
+	})
+	if took := time.Since(killed); took > 15*time.Second { // after 30 it gives up the connection
+		t.Errorf("that has taken %s", took)
+	}
+	c.start(1)
+	until(t, "two keep batches", func() bool {
+		_, err := left.Append(t.Context(), batch("shop/a", "2"))
+		return err == nil && left.Available(t.Context())
+	})
+}
+
 // Everything that the journal does works with replicas too, and with two of three members.
 func TestClusterKeepsEverything(t *testing.T) {
 	t.Parallel()

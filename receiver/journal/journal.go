@@ -79,6 +79,14 @@ type filing interface {
 	SyncFolder(stream string) error
 }
 
+// hearing is an engine that notices when it hears nothing of those whose answers it needs.
+type hearing interface{ CutOff() bool }
+
+func (j *Journal) cutOff() bool {
+	engine, ok := j.engine.(hearing)
+	return ok && engine.CutOff()
+}
+
 // errReported says that the engine does not work any more by its own account, which is in the log.
 var errReported = errors.New("the buffer's server has reported an error")
 
@@ -312,7 +320,7 @@ func (j *Journal) measure(ctx context.Context, s *session) error {
 // Available tells whether a batch can be kept.
 func (j *Journal) Available(ctx context.Context) bool {
 	s := j.current.Load()
-	if s == nil || j.reviving.Load() { // one that is cut off may still tell its state
+	if s == nil || j.reviving.Load() || j.cutOff() { // one that is cut off may still tell its state
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
