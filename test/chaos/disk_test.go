@@ -125,7 +125,7 @@ func TestDiskFull(t *testing.T) {
 	acked, lost := d.book.count()
 	t.Logf("answers %v; the log: %v", statuses, d.receiver.said("WARN", "ERROR"))
 	result("disk full, %d times, half of them with the sink down | %d events acknowledged, %d lost, %d delivered twice; 503 and not ready while it was full, the slowest answer after %s, 200 again at most %s after there was room",
-		rounds, acked, lost, d.book.duplicates, slowest.Round(time.Millisecond), longest.Round(10*time.Millisecond))
+		rounds, acked, lost, d.book.repeated(), slowest.Round(time.Millisecond), longest.Round(10*time.Millisecond))
 }
 
 // A buffer that may take more than its volume has fills it while the sink is down. When the sink works again what was
@@ -162,7 +162,7 @@ func TestDiskTooSmall(t *testing.T) {
 	acked, lost := d.book.count()
 	t.Logf("answers %v; the log: %v", statuses, d.receiver.said("WARN", "ERROR"))
 	result("volume smaller than the buffer may be, filled %d times while the sink was down | %d events acknowledged, %d lost, %d delivered twice; 503 and not ready while it was full, the slowest answer after %s, 200 again at most %s after the sink worked",
-		rounds, acked, lost, d.book.duplicates, slowest.Round(time.Millisecond), longest.Round(10*time.Millisecond))
+		rounds, acked, lost, d.book.repeated(), slowest.Round(time.Millisecond), longest.Round(10*time.Millisecond))
 }
 
 // When somebody else fills the disk to the last byte, what was acknowledged is delivered all the same.
@@ -197,11 +197,8 @@ func TestDiskFilledByOthers(t *testing.T) {
 	}
 	acked, lost := d.book.count()
 	t.Logf("answers %v; the log: %v", statuses, d.receiver.said("WARN", "ERROR"))
-	d.book.mu.Lock()
-	repeated := d.book.duplicates // what was sent before may still arrive
-	d.book.mu.Unlock()
 	result("disk filled to the last byte by others, %d times, with batches waiting | %d events acknowledged, %d lost, %d delivered twice; all were delivered while it was full, 200 again at most %s after there was room",
-		rounds, acked, lost, repeated, longest.Round(10*time.Millisecond))
+		rounds, acked, lost, d.book.repeated(), longest.Round(10*time.Millisecond))
 }
 
 // stays looks for some time whether a condition holds.

@@ -194,3 +194,10 @@ func (l *ledger) count() (acked, waiting int) {
 	defer l.mu.Unlock()
 	return l.acked, l.waiting
 }
+
+// repeated is how many events have arrived again, which some may do long after everything has.
+func (l *ledger) repeated() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.duplicates
+}

@@ -87,11 +87,11 @@ func losePower(t *testing.T, order unsynced.Order, rounds, failures int) {
 		t.Errorf("messages are damaged; the log: %v", said)
 	}
 	acked, lost := book.count()
-	t.Logf("%d failures, %d events, %d duplicates, the log: %v", len(moments), acked, book.duplicates, said)
+	t.Logf("%d failures, %d events, %d duplicates, the log: %v", len(moments), acked, book.repeated(), said)
 	if strays := book.strays(moments); strays > 0 {
-		t.Errorf("%d of %d duplicates were not being delivered when the power failed", strays, book.duplicates)
+		t.Errorf("%d of %d duplicates were not being delivered when the power failed", strays, book.repeated())
 	}
-	result("power lost, %d times, names as with %s | %d events acknowledged, %d lost, %d delivered twice, order kept", len(moments), order, acked, lost, book.duplicates)
+	result("power lost, %d times, names as with %s | %d events acknowledged, %d lost, %d delivered twice, order kept", len(moments), order, acked, lost, book.repeated())
 }
 
 // The power fails when nothing is being done, and everything that was not synced is gone: that is nothing of what was
@@ -124,10 +124,10 @@ func TestPowerLossAtRest(t *testing.T) {
 				p.rest(r)
 			}
 			acked, lost := book.count()
-			if book.duplicates > 0 {
-				t.Errorf("%d of %d events were delivered twice", book.duplicates, acked)
+			if book.repeated() > 0 {
+				t.Errorf("%d of %d events were delivered twice", book.repeated(), acked)
 			}
-			result("power lost at rest, %d times, names as with %s | %d events acknowledged, %d lost, %d delivered twice", 2*rounds, order, acked, lost, book.duplicates)
+			result("power lost at rest, %d times, names as with %s | %d events acknowledged, %d lost, %d delivered twice", 2*rounds, order, acked, lost, book.repeated())
 		})
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -92,9 +93,13 @@ type receiver struct {
 	log             string // file
 }
 
+var addresses atomic.Uint32
+
+// freeAddress is one to listen at later. Its host is no other's, or the port could be taken by a connection meanwhile.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	n := addresses.Add(1)
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.77.%d.%d:0", n/250, n%250+1))
 	if err != nil {
 		t.Fatal(err)
 	}

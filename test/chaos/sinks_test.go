@@ -111,5 +111,5 @@ func TestSinks(t *testing.T) {
 	}
 	acked, lost := book.count()
 	result("sinks: down, slow, flapping, 404, 429, 500, 503, hanging, cutting, for %s | %d events acknowledged, 200 alone, the slowest after %s; %d waited at the end of it, all arrived %s later; %d lost, %d twice",
-		phase.Round(time.Second), acked, slowest.Round(time.Millisecond), backlog, took.Round(time.Second), lost, book.duplicates)
+		phase.Round(time.Second), acked, slowest.Round(time.Millisecond), backlog, took.Round(time.Second), lost, book.repeated())
 }

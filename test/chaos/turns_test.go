@@ -51,3 +51,10 @@ func (u *turns) who() (member int, since time.Time) {
 	defer u.mu.Unlock()
 	return u.member, u.since
 }
+
+// count returns how many requests came while another member's was under way, and the longest time in which none came.
+func (u *turns) count() (clashes int, pause time.Duration) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.clashes, u.pause
+}
