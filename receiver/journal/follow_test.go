@@ -29,7 +29,7 @@ func TestFollowReadsOn(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- w.Follow(ctx, func(notice journal.Notice) { got <- notice.Seq }, func() {}) }()
 		for want := uint64(1); want <= batches; want++ {
-			o.append(batch("shop/a", strconv.FormatUint(want, 10)))
+			o.append(batch("shop/a", strconv.FormatUint(want, 10))) //nolint:contextcheck // that of the test
 			if seq := <-got; seq != want {
 				t.Errorf("told of %d, want %d", seq, want)
 			}
@@ -129,7 +129,7 @@ func TestTakeIsAheadOfTheLeader(t *testing.T) {
 			return
 		case <-time.After(200 * time.Millisecond):
 		}
-		o.append(batch("shop/a", "1"))
+		o.append(batch("shop/a", "1")) //nolint:contextcheck // that of the test
 		if err := <-taken; err != nil {
 			t.Error(err)
 		}
