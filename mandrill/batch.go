@@ -26,7 +26,7 @@ func SplitBatch(batch []byte) ([][]byte, error) {
 		return nil, ErrNotArray
 	}
 	i = skipSpace(batch, i+1)
-	var events [][]byte
+	events := make([][]byte, 0, min(len(batch)/2, MaxBatchEvents))
 	for i < len(batch) {
 		end, err := skipElement(batch, i)
 		if err != nil {

@@ -126,17 +126,17 @@ func ParseMultipart(body io.Reader, boundary string) (Form, error) {
 func unescape(s []byte) (decoded, rest []byte, err error) {
 	to, from := 0, 0
 	for from < len(s) && s[from] != '&' {
-		for from < len(s) && s[from] == '%' {
-			if from+2 >= len(s) {
+		for from+2 < len(s) && s[from] == '%' {
+			c := hexPair[uint16(s[from+1])<<8|uint16(s[from+2])]
+			if c == noHex {
 				return nil, nil, ErrFormEscape
 			}
-			high, low := hexDigit[s[from+1]], hexDigit[s[from+2]]
-			if high|low > 15 {
-				return nil, nil, ErrFormEscape
-			}
-			s[to] = high<<4 | low
+			s[to] = byte(c)
 			to++
 			from += 3
+		}
+		if from < len(s) && s[from] == '%' {
+			return nil, nil, ErrFormEscape
 		}
 		n := unplus(s[to:], s[from:])
 		to += n
@@ -174,6 +174,20 @@ var hexDigit = func() (table [256]byte) {
 			table[i] = c - 'A' + 10
 		default:
 			table[i] = 255
+		}
+	}
+	return table
+}()
+
+// noHex is what no pair of digits stands for.
+const noHex = 1 << 8
+
+// hexPair maps two bytes to what they stand for as hexadecimal digits, or to noHex. One look is faster than two.
+var hexPair = func() (table [1 << 16]uint16) {
+	for i := range table {
+		high, low := hexDigit[i>>8], hexDigit[i&255]
+		if table[i] = uint16(high)<<4 | uint16(low); high|low > 15 {
+			table[i] = noHex
 		}
 	}
 	return table
