@@ -108,16 +108,18 @@ func (j *Journal) insist(ctx context.Context, s *session, batch Batch) (bool, er
 }
 
 func (j *Journal) append(ctx context.Context, s *session, batch Batch) (bool, error) {
-	identity := make(chan string, 1)
-	go func() { identity <- batch.identity() }() // takes as long as to compress
-	var compressed []byte
-	if len(batch.Value) <= 2*s.maxMessage { // it may fit
-		compressed = compress(batch.Value)
+	identity, err := batch.identity(s.secretKey)
+	if err != nil {
+		return false, err
 	}
-	unit := &Unit{Webhook: batch.Webhook, Batch: <-identity, Received: batch.Received, Trace: batch.Trace, Events: len(batch.Events)}
+	unit := &Unit{Webhook: batch.Webhook, Batch: identity, Received: batch.Received, Trace: batch.Trace, Events: len(batch.Events)}
 	// The server knows the identities of what it has, and this of what was finished before it was started.
 	if seen, err := j.wasSeen(ctx, s, unit.Batch); seen || err != nil {
 		return seen, err
+	}
+	var compressed []byte
+	if len(batch.Value) <= 2*s.maxMessage { // it may fit
+		compressed = compress(batch.Value)
 	}
 	subject := j.subject(kindBatch, token(batch.Webhook))
 	if compressed != nil && len(compressed) <= s.maxMessage {

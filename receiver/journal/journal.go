@@ -123,6 +123,7 @@ type session struct {
 	large      jetstream.ObjectStore
 	states     jetstream.Stream // that state is made of
 	state      jetstream.KeyValue
+	secretKey  []byte // of identities
 	maxMessage int
 	room       *room         // of the volume; nil: somebody else's
 	low        bool          // there is none for batches

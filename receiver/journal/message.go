@@ -2,9 +2,7 @@ package journal
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -143,15 +141,6 @@ type Batch struct {
 	Events   [][]byte           // its elements: parts of Value
 	ID       func(i int) string // of an element, asked for in order
 	Trace    string             // traceparent, if there is one
-}
-
-// identity is the same when the same comes again.
-func (b *Batch) identity() string {
-	hash := sha256.New()
-	hash.Write([]byte(b.Webhook))
-	hash.Write([]byte{0})
-	hash.Write(b.Value)
-	return hex.EncodeToString(hash.Sum(nil)[:16])
 }
 
 // Unit is a message: a batch, a part of one, or what is left of one.

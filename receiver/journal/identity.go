@@ -1,0 +1,58 @@
+package journal
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/minio/highwayhash"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// identityKey is where the key of identities is kept.
+const identityKey = "identity"
+
+// identity is the same when the same comes again. Who does not know the key cannot find two batches of which it is the same,
+// by which one would be taken for the other: what is in a batch comes from anybody.
+func (b *Batch) identity(key []byte) (string, error) {
+	hash, err := highwayhash.New128(key)
+	if err != nil {
+		return "", fmt.Errorf("hashing a batch: %w", err)
+	}
+	hash.Write([]byte(b.Webhook))
+	hash.Write([]byte{0})
+	hash.Write(b.Value)
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+// secret returns the key of identities, which the first who opens the journal makes. Were it lost with what else is in the
+// store, batches that come again would be delivered again.
+func (s *session) secret(ctx context.Context) (key []byte, err error) {
+	err = s.insist(ctx, func(ctx context.Context) error {
+		entry, err := s.state.Get(ctx, identityKey)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			fresh := make([]byte, highwayhash.Size)
+			_, _ = rand.Read(fresh) // never fails
+			if _, err = s.state.Create(ctx, identityKey, fresh); err == nil {
+				key = fresh
+				return nil
+			}
+			if errors.Is(err, jetstream.ErrKeyExists) { // another was faster
+				entry, err = s.state.Get(ctx, identityKey)
+			}
+		}
+		if err == nil {
+			key = entry.Value()
+		}
+		return err
+	})
+	if err == nil && len(key) != highwayhash.Size {
+		err = &ConfigError{fmt.Errorf("the key %s of the bucket %s has %d bytes, not %d; remove it, then another is made", identityKey, s.state.Bucket(), len(key), highwayhash.Size)}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the key of identities: %w", err)
+	}
+	return key, nil
+}
