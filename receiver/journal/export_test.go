@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -72,14 +73,20 @@ func Crowd(j *Journal) (end func()) {
 func SweepEvery(j *Journal, interval time.Duration) { j.sweepInterval = interval }
 
 // Abandon leaves what a process does that ends while it appends a large event: an object, and a part of another one.
-func Abandon(t *testing.T, j *Journal, raw []byte) {
+func Abandon(t *testing.T, j *Journal, raw []byte) error {
 	t.Helper()
 	s := j.current.Load()
 	_, err := s.putLarge(t.Context(), &Unit{Batch: "abandoned"}, raw)
 	if err == nil {
 		_, err = s.stream.Publish(t.Context(), "$O."+j.bucket(kindLarge)+".C.abandoned", raw)
 	}
-	if err != nil {
+	return err
+}
+
+// ForgetStored forgets up to where messages were stored together.
+func ForgetStored(t *testing.T, j *Journal) {
+	t.Helper()
+	if err := j.current.Load().states.Purge(t.Context(), jetstream.WithPurgeSubject("$KV."+j.bucket(kindState)+"."+storedKey+">")); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -108,4 +115,17 @@ func StateMessages(t *testing.T, j *Journal) uint64 {
 func StateRoom(ctx context.Context, j *Journal) error {
 	_, err := j.current.Load().state.PutString(ctx, leaseKey, j.holder)
 	return err
+}
+
+// LooseBut looks for large events that nothing refers to as if the server did not hand over some messages of each stream.
+func LooseBut(ctx context.Context, w *Work, missing int) (int, error) {
+	loose, err := w.loose(ctx, func(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
+		left := missing
+		return w.headers(ctx, stream, func(seq uint64, header nats.Header) {
+			if left--; left < 0 {
+				each(seq, header)
+			}
+		})
+	}, true)
+	return len(loose), err
 }

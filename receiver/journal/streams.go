@@ -175,13 +175,20 @@ func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 	if s.state, err = stream.KeyValue(bounded, j.bucket(kindState)); err != nil {
 		return nil, fmt.Errorf("opening the store of the buffer's state: %w", err)
 	}
+	if s.secretKey, err = s.secret(ctx); err != nil {
+		return nil, err
+	}
 	if engine, ok := j.engine.(filing); ok {
 		if err := engine.SyncFolders(); err != nil {
 			return nil, err
 		}
 		s.syncFolder = engine.SyncFolder
 	}
-	return s, j.mend(ctx, s)
+	if err := j.mend(ctx, s); err != nil {
+		return nil, err
+	}
+	j.clear(ctx, s)
+	return s, nil
 }
 
 // stream makes a stream, or checks the one that there is. A cluster that has just started has no leader who could, and

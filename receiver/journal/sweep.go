@@ -13,8 +13,23 @@ import (
 
 // sweepInterval is how often it is looked for large events that nothing refers to, because an Append or a process ended in
 // between. What is found twice is taken away: who was about to refer to it has done so by then, on any member and whatever
-// the clocks say.
-const sweepInterval = time.Hour
+// the clocks say. Who is alone does so once before anything else is done, when nobody is about to.
+const sweepInterval = 15 * time.Minute
+
+// clear takes away what an earlier process has left. Without that it is done later.
+func (j *Journal) clear(ctx context.Context, s *session) {
+	if !s.alone {
+		return
+	}
+	w := &Work{session: s, journal: j}
+	loose, err := w.loose(ctx, w.headers, true)
+	if err == nil {
+		err = w.purge(ctx, loose)
+	}
+	if err != nil && ctx.Err() == nil {
+		j.logger.Warn("Could not look for large events that belong to nothing", "error", err.Error())
+	}
+}
 
 // sweeping sweeps until the context ends.
 func (w *Work) sweeping(ctx context.Context) {
@@ -36,56 +51,74 @@ func (w *Work) sweeping(ctx context.Context) {
 
 // sweep returns the subjects of large events that nothing refers to, after it has taken away those of before.
 func (w *Work) sweep(ctx context.Context, before map[string]bool) (map[string]bool, error) {
-	loose, err := w.loose(ctx, w.headers)
+	loose, err := w.loose(ctx, w.headers, w.alone)
 	if err != nil {
 		return nil, err
 	}
 	doomed := maps.Clone(loose)
 	maps.DeleteFunc(doomed, func(subject string, _ bool) bool { return !before[subject] })
-	if len(doomed) > 0 && !w.journal.engine.Alone() { // a replica may have lacked something both times
-		sure, err := w.loose(ctx, w.messages)
+	if len(doomed) > 0 && !w.alone { // a replica may have lacked something both times
+		sure, err := w.loose(ctx, w.messages, true)
 		if err != nil {
 			return nil, err
 		}
 		maps.DeleteFunc(doomed, func(subject string, _ bool) bool { return !sure[subject] })
 	}
+	maps.DeleteFunc(loose, func(subject string, _ bool) bool { return doomed[subject] })
+	return loose, w.purge(ctx, doomed)
+}
+
+func (w *Work) purge(ctx context.Context, doomed map[string]bool) error {
 	for subject := range doomed {
 		if err := w.purgeLarge(ctx, subject); err != nil {
-			return nil, fmt.Errorf("removing a large event: %w", err)
+			return fmt.Errorf("removing a large event: %w", err)
 		}
-		delete(loose, subject)
 	}
 	if len(doomed) > 0 {
 		w.journal.logger.Info("Removed large events, or parts of them, that belonged to nothing", "parts", len(doomed))
 	}
-	return loose, nil
+	return nil
 }
 
-// loose looks for them. What is put back or buried is first stored in a stream that is looked at later, and then removed.
-func (w *Work) loose(ctx context.Context, read reader) (map[string]bool, error) {
-	bounded, cancel := w.within(ctx)
-	defer cancel()
-	bucket := w.journal.bucket(kindLarge)
-	info, err := w.objects.Info(bounded, jetstream.WithSubjectFilter("$O."+bucket+".>"))
+// loose looks for them. What is put back or buried is first stored in a stream that is looked at later, and then removed. Who
+// is to be sure gets an error when the server did not hand over all messages, as it may do when one is damaged.
+func (w *Work) loose(ctx context.Context, read reader, sure bool) (map[string]bool, error) {
+	state, err := w.stateOf(ctx, w.objects, jetstream.WithSubjectFilter(">"))
 	if err != nil {
-		return nil, fmt.Errorf("asking for the state of a stream: %w", err)
+		return nil, err
 	}
-	loose := make(map[string]bool, len(info.State.Subjects))
-	for subject := range info.State.Subjects {
+	bucket := w.journal.bucket(kindLarge)
+	loose := make(map[string]bool, len(state.Subjects))
+	for subject := range state.Subjects {
 		loose[subject] = true
 	}
 	if len(loose) == 0 {
 		return nil, nil
 	}
 	for _, stream := range []jetstream.Stream{w.batches, w.rest, w.dead} {
+		before, err := w.stateOf(ctx, stream)
+		if err != nil {
+			return nil, err
+		}
 		var names []string
-		err := read(ctx, stream, func(header nats.Header) {
+		got := uint64(0)
+		err = read(ctx, stream, func(seq uint64, header nats.Header) {
+			if seq <= before.LastSeq {
+				got++
+			}
 			if name := header.Get(headerLarge); name != "" {
 				names = append(names, name)
 			}
 		})
 		if err != nil {
 			return nil, err
+		}
+		after, err := w.stateOf(ctx, stream)
+		if err != nil {
+			return nil, err
+		}
+		if removed := removals(after) - removals(before); sure && got+removed < before.Msgs {
+			return nil, fmt.Errorf("%w: %d of %d messages", errUnread, before.Msgs-got-removed, before.Msgs)
 		}
 		for _, name := range names {
 			object, err := w.info(ctx, name)
@@ -102,14 +135,31 @@ func (w *Work) loose(ctx context.Context, read reader) (map[string]bool, error) 
 	return loose, nil
 }
 
-// reader hands over the headers of what a stream has.
-type reader func(ctx context.Context, stream jetstream.Stream, each func(nats.Header)) error
+func (w *Work) stateOf(ctx context.Context, stream jetstream.Stream, options ...jetstream.StreamInfoOpt) (state jetstream.StreamState, err error) {
+	err = w.insist(ctx, func(ctx context.Context) error {
+		info, err := stream.Info(ctx, options...)
+		if err == nil {
+			state = info.State
+		}
+		return err
+	})
+	if err != nil {
+		return state, fmt.Errorf("asking for the state of a stream: %w", err)
+	}
+	return state, nil
+}
+
+// removals is how many messages a stream has had that it has not any more.
+func removals(state jetstream.StreamState) uint64 { return state.LastSeq - state.Msgs }
+
+// reader hands over the places and headers of what a stream has.
+type reader func(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error
 
 // headers reads them alone, from any replica.
-func (w *Work) headers(ctx context.Context, stream jetstream.Stream, each func(nats.Header)) error {
+func (w *Work) headers(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
 	for next := uint64(0); ; {
 		var err error
-		next, err = eachHeader(ctx, stream, ">", next, func(_ uint64, header nats.Header) bool { each(header); return true })
+		next, err = eachHeader(ctx, stream, ">", next, func(seq uint64, header nats.Header) bool { each(seq, header); return true })
 		if err != nil || next == 0 {
 			return err
 		}
@@ -117,6 +167,6 @@ func (w *Work) headers(ctx context.Context, stream jetstream.Stream, each func(n
 }
 
 // messages reads all, from who knows best.
-func (w *Work) messages(ctx context.Context, stream jetstream.Stream, each func(nats.Header)) error {
-	return w.scan(ctx, stream, ">", func(msg *jetstream.RawStreamMsg) error { each(msg.Header); return nil })
+func (w *Work) messages(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
+	return w.scan(ctx, stream, ">", func(msg *jetstream.RawStreamMsg) error { each(msg.Sequence, msg.Header); return nil })
 }

@@ -54,7 +54,9 @@ func testSweep(t *testing.T, j *journal.Journal) {
 	messages := journal.ObjectMessages(t, j)
 	o.work(func(ctx context.Context, w *journal.Work) {
 		for range 3 { // by which those that are referred to have been found as often
-			journal.Abandon(t, j, []byte(large(4))[:1<<20])                                       //nolint:contextcheck // that of the test
+			if err := journal.Abandon(t, j, []byte(large(4))[:1<<20]); err != nil { //nolint:contextcheck // that of the test
+				t.Error(err)
+			}
 			until(t, "sweeping", func() bool { return journal.ObjectMessages(t, j) <= messages }) //nolint:contextcheck // that of the test
 		}
 		if got := journal.ObjectMessages(t, j); got != messages { //nolint:contextcheck // that of the test
@@ -73,6 +75,54 @@ func testSweep(t *testing.T, j *journal.Journal) {
 	if _, entry, err := o.Letter(t.Context(), seqs[0]); err != nil || string(entry.Raw) != large(1) {
 		t.Errorf("the dead letter is not as it was: %v", err)
 	}
+}
+
+// What a process has left of large events when it ended is gone as soon as there is another, so that new ones have room.
+func TestSweepAtTheStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	large := func(seed int) string { return strconv.Quote(incompressible(strings.Repeat("x", 9<<20), seed)) }
+	o := open(t, dir, 2*journal.MinBytes)
+	o.append(batch("shop/a", large(1)))
+	messages := journal.ObjectMessages(t, o.Journal)
+	for err := error(nil); err == nil; { // until there is no room
+		err = journal.Abandon(t, o.Journal, []byte(large(2))[:1<<20])
+	}
+	if _, err := o.Append(t.Context(), batch("shop/a", large(3))); !errors.Is(err, journal.ErrFull) {
+		t.Fatalf("got %v, want %v", err, journal.ErrFull)
+	}
+	o.stop()
+	o = open(t, dir, 2*journal.MinBytes)
+	if got := journal.ObjectMessages(t, o.Journal); got != messages {
+		t.Errorf("large events are of %d messages, want %d", got, messages)
+	}
+	o.append(batch("shop/a", large(3)))
+	o.work(func(ctx context.Context, w *journal.Work) {
+		for _, seed := range []int{1, 3} {
+			unit, err := w.Take(ctx, "shop/a", 0)
+			if err != nil || string(unit.Entries[0].Raw) != large(seed) {
+				t.Fatalf("%d is not as it was: %v", seed, err)
+			}
+			if err := w.Finish(ctx, unit); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// Where the server does not hand over a message that it has, nothing is known of what it refers to.
+func TestNothingIsSweptUnseen(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), 2*journal.MinBytes)
+	o.append(batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 1))))
+	o.work(func(ctx context.Context, w *journal.Work) {
+		if loose, err := journal.LooseBut(ctx, w, 0); loose > 0 || err != nil {
+			t.Errorf("%d belong to nothing, error %v", loose, err)
+		}
+		if loose, err := journal.LooseBut(ctx, w, 1); err == nil {
+			t.Errorf("%d belong to nothing, no error", loose)
+		}
+	})
 }
 
 // Of a large event nothing is left: neither of one that is delivered, nor of one whose batch finds no room, or is a

@@ -64,14 +64,6 @@ func tear(t *testing.T, dir, stream, subject string, lost ...int) {
 	}
 }
 
-// forget removes what is written down of what was stored together.
-func forget(t *testing.T, dir string) {
-	t.Helper()
-	if err := os.RemoveAll(streamFolder(dir, "KV_mandrill-state")); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // waiting are the numbers of the events that wait, among the batches and among the remainders.
 func (o *opened) waiting() (batches, rest []string) {
 	o.t.Helper()
@@ -127,13 +119,13 @@ func TestTornBatch(t *testing.T) {
 			o := open(t, dir, 1<<30)
 			o.append(batch("shop/a", `"9"`))
 			o.append(b)
+			journal.ForgetStored(t, o.Journal)
 			o.stop()
 			lost := append([]int{}, test.lost...)
 			for i := range lost {
 				lost[i]++
 			}
 			tear(t, dir, "mandrill-batch", "mandrill.batch.shop/a", lost...)
-			forget(t, dir)
 			o = open(t, dir, 1<<30)
 			if duplicate := o.append(b); duplicate != test.duplicate {
 				t.Errorf("a duplicate: %t, want %t", duplicate, test.duplicate)
@@ -165,11 +157,10 @@ func TestDamagedPart(t *testing.T) {
 					t.Error(err)
 				}
 			})
+			journal.ForgetStored(t, o.Journal) // the power failed before it was written down
 		}
 		o.stop()
-		if finished {
-			forget(t, dir) // the power failed before it was written down
-		} else {
+		if !finished {
 			tear(t, dir, "mandrill-batch", "mandrill.batch.shop/a", 1)
 		}
 		o = open(t, dir, 1<<30)
@@ -208,6 +199,7 @@ func TestTornRemainder(t *testing.T) {
 				t.Errorf("%d parts, error %v", len(parts), err)
 			}
 		})
+		journal.ForgetStored(t, o.Journal)
 		o.stop()
 		tear(t, dir, "mandrill-rest", "mandrill.rest.shop/a", lost...)
 		// As if the batch had not been removed yet.
@@ -215,7 +207,6 @@ func TestTornRemainder(t *testing.T) {
 		if err := errors.Join(os.RemoveAll(batches), os.CopyFS(batches, os.DirFS(streamFolder(before, "mandrill-batch")))); err != nil {
 			t.Fatal(err)
 		}
-		forget(t, dir)
 		o = open(t, dir, 1<<30)
 		wait, rest := o.waiting()
 		want := []string{"0", "1", "2"}

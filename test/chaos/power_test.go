@@ -62,8 +62,8 @@ func losePower(t *testing.T, order unsynced.Order, rounds, failures int) {
 		}
 		p.run(r)
 		stop()
+		sink.up() // the last batches may wait for room
 		sending.Wait()
-		sink.up()
 		book.settle(t)
 		r.await("an empty backlog", func() bool { return r.metric("mandrill_receiver_backlog_events") == 0 })
 		if t.Failed() {
