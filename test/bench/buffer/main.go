@@ -44,7 +44,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.dir, "dir", "", "folder for the stores, on the disk to be measured; default: a temporary one")
 	flag.IntVar(&o.waiting, "waiting", 1, "GB to be waiting")
-	flag.IntVar(&o.samples, "samples", 300, "batches whose latency is taken")
+	flag.IntVar(&o.samples, "samples", 1500, "batches whose latency is taken")
 	flag.IntVar(&o.batches, "batches", 400, "batches of 1000 events to be kept, and to be delivered")
 	flag.StringVar(&o.only, "only", "", "comma-separated sections: ack, ingest, drain, waiting; default: all")
 	flag.Parse()
