@@ -131,7 +131,7 @@ func unescape(s []byte) (decoded, rest []byte, err error) {
 			if c == noHex {
 				return nil, nil, ErrFormEscape
 			}
-			s[to] = byte(c)
+			s[to] = byte(c) //nolint:gosec // it is below noHex
 			to++
 			from += 3
 		}

@@ -55,7 +55,7 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
 	defer context.AfterFunc(s.life, cancel)() //nolint:contextcheck // a server that cannot write does not answer
-	duplicate, err = j.insist(ctx, s, batch)
+	duplicate, err = j.tryAppend(ctx, s, batch)
 	j.metrics.appendDuration.Observe(j.now().Sub(begin).Seconds())
 	switch {
 	case err == nil && duplicate:
@@ -79,9 +79,9 @@ const (
 	attemptBytes = 4 << 20
 )
 
-// insist tries again as long as there is time: while a cluster elects another leader nobody answers, and a request that
+// tryAppend tries again as long as there is time: while a cluster elects another leader nobody answers, and a request that
 // was made meanwhile is lost.
-func (j *Journal) insist(ctx context.Context, s *session, batch Batch) (bool, error) {
+func (j *Journal) tryAppend(ctx context.Context, s *session, batch Batch) (bool, error) {
 	if j.engine.Alone() {
 		return j.append(ctx, s, batch)
 	}

@@ -166,10 +166,15 @@ func (c *Cluster) start(ctx context.Context) (*member, error) {
 		unlock()
 		return nil, err
 	}
-	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	listened := make(chan struct{})
-	go func() { defer close(listened); c.listen(life, running) }()
-	return &member{server: running, options: options, key: key, stop: func() { cancel(); <-listened; stop(); unlock() }}, nil
+	m := &member{server: running, options: options, key: key}
+	silence, err := c.converse(m) //nolint:contextcheck // it goes on as long as the member
+	if err != nil {
+		stop()
+		unlock()
+		return nil, err
+	}
+	m.stop = func() { silence(); stop(); unlock() }
+	return m, nil
 }
 
 // options of a member. Clients are of this process: it must listen for them, or its routes wait for ever, but nobody else

@@ -160,3 +160,79 @@ func TestOrphansComeAndGo(t *testing.T) {
 		}
 	})
 }
+
+// What was there at the beginning and was removed before it was told of is known too.
+func TestFollowKnowsWhatIsGone(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	options, _ := shared(t, e.url())
+	options.LeaseTime = time.Hour
+	o := run(t, journal.New(options))
+	const batches = 1000 // more than are read ahead
+	for i := range batches {
+		o.append(batch("shop/a", strconv.Itoa(i)))
+	}
+	stream, err := e.client().Stream(t.Context(), "mandrill-batch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.work(func(ctx context.Context, w *journal.Work) {
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		told, known := uint64(0), false
+		err := w.Follow(ctx, func(journal.Notice) {
+			if told++; told == 1 {
+				if err := stream.Purge(ctx); err != nil {
+					t.Error(err)
+				}
+			}
+		}, func() { known = true; cancel() })
+		if err != nil || !known || told == batches {
+			t.Errorf("known %t after %d of %d, error %v", known, told, batches, err)
+		}
+	})
+}
+
+// A consumer that does not tell of a batch that there is gives way to another.
+func TestFollowMistrustsAConsumer(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	options, _ := shared(t, e.url())
+	options.LeaseTime = time.Hour
+	o := run(t, journal.New(options))
+	stream, err := e.client().Stream(t.Context(), "mandrill-batch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.work(func(ctx context.Context, w *journal.Work) {
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		known := make(chan struct{})
+		got := make(chan journal.Notice, 1)
+		ended := make(chan error, 1)
+		go func() {
+			ended <- w.Follow(ctx, func(notice journal.Notice) { got <- notice }, func() { close(known) })
+		}()
+		<-known
+		var name string
+		until(t, "there is a consumer", func() bool {
+			for each := range stream.ConsumerNames(ctx).Name() {
+				name = each
+			}
+			return name != ""
+		})
+		until(t, "it tells of nothing", func() bool {
+			info, err := stream.PauseConsumer(ctx, name, time.Now().Add(time.Hour))
+			return err == nil && info.Paused
+		})
+		o.append(batch("shop/a", "1")) //nolint:contextcheck // that of the test
+		select {
+		case <-got:
+		case err := <-ended:
+			t.Errorf("it ended: %v", err)
+		case <-ctx.Done():
+			t.Error("it is not told of the batch")
+		}
+		cancel()
+	})
+}

@@ -3,16 +3,18 @@ package journal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 )
 
 const (
-	listenInterval = time.Second
-	// deafAfter is how many times in a row a member may have heard nothing of the others before it calls itself cut off. They
-	// say something every second: whoever leads a stream does, and whoever follows answers.
-	deafAfter = 4
+	// aliveSubject is where each member says every aliveInterval that it is there, whoever leads what.
+	aliveSubject  = "alive"
+	aliveInterval = time.Second
+	// deafTime is how long a member may have heard nothing of the others before it calls itself cut off.
+	deafTime = 4 * time.Second
 )
 
 // errCutOff is why nothing can be kept when another member's answer is needed.
@@ -22,36 +24,54 @@ var errCutOff = errors.New("nothing is heard of the other members")
 // server closes them later, because there may be much on its way.
 func (c *Cluster) CutOff() bool { return c.cutOff.Load() }
 
-// listen takes note of whether anything is heard of the others, until the context ends.
-func (c *Cluster) listen(ctx context.Context, running *server.Server) {
-	defer c.cutOff.Store(false)
-	ticker := time.NewTicker(listenInterval)
-	defer ticker.Stop()
-	heard := map[uint64]int64{} // messages, by connection
-	for silent := 0; ; {
+// converse says that a member is there, and takes note of whether others are, until stop is called.
+func (c *Cluster) converse(m *member) (stop func(), err error) {
+	conn, err := m.connect()
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the buffer's server: %w", inWords(err))
+	}
+	heard := make(chan struct{}, 1)
+	_, err = conn.Subscribe(aliveSubject, func(msg *nats.Msg) {
+		if string(msg.Data) == c.Name {
+			return
+		}
 		select {
+		case heard <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("listening to the buffer's cluster: %w", err)
+	}
+	life, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.listen(life, conn, heard)
+	}()
+	return func() { cancel(); <-ended; conn.Close() }, nil
+}
+
+func (c *Cluster) listen(ctx context.Context, conn *nats.Conn, heard <-chan struct{}) {
+	defer c.cutOff.Store(false)
+	ticker := time.NewTicker(aliveInterval)
+	defer ticker.Stop()
+	for silent := time.Duration(0); !conn.IsClosed(); {
+		select {
+		case <-heard:
+			silent = 0
+			if c.cutOff.Swap(false) {
+				c.Logger.Info("This member of the buffer's cluster hears others again")
+			}
+		case <-ticker.C:
+			silent += aliveInterval                        // by ticks: a process that stood still has not listened
+			_ = conn.Publish(aliveSubject, []byte(c.Name)) // an error means that the server ends
+			if silent > deafTime && !c.cutOff.Swap(true) {
+				c.Logger.Warn("This member of the buffer's cluster hears nothing of the others")
+			}
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
-		}
-		routes, err := running.Routez(nil)
-		if err != nil {
-			continue
-		}
-		silent++
-		now := make(map[uint64]int64, len(routes.Routes))
-		for _, route := range routes.Routes {
-			now[route.Rid] = route.InMsgs
-			if route.InMsgs > heard[route.Rid] {
-				silent = 0
-			}
-		}
-		heard = now
-		cut := silent >= deafAfter
-		if was := c.cutOff.Swap(cut); cut && !was {
-			c.Logger.Warn("This member of the buffer's cluster hears nothing of the others")
-		} else if was && !cut {
-			c.Logger.Info("This member of the buffer's cluster hears others again")
 		}
 	}
 }

@@ -83,9 +83,9 @@ func (s *session) removeLarge(ctx context.Context, name string) error {
 }
 
 func (s *session) purgeLarge(ctx context.Context, subject string) error {
-	ctx, cancel := s.within(ctx)
-	defer cancel()
-	return s.objects.Purge(ctx, jetstream.WithPurgeSubject(subject))
+	return s.insist(ctx, func(ctx context.Context) error {
+		return s.objects.Purge(ctx, jetstream.WithPurgeSubject(subject))
+	})
 }
 
 // The subjects of an object, as the client has them: of its parts, and of what is known of it.
@@ -97,10 +97,12 @@ func metaOf(bucket, name string) string {
 // putTime bounds storing a large event for those who wait for longer, and taking away what was stored of it.
 const putTime = time.Minute
 
-func (s *session) info(ctx context.Context, name string) (*jetstream.ObjectInfo, error) {
-	ctx, cancel := s.within(ctx)
-	defer cancel()
-	return s.large.GetInfo(ctx, name)
+func (s *session) info(ctx context.Context, name string) (info *jetstream.ObjectInfo, err error) {
+	err = s.insist(ctx, func(ctx context.Context) error {
+		info, err = s.large.GetInfo(ctx, name)
+		return err
+	})
+	return info, err
 }
 
 // getLarge reads it. It asks for each part, because the client's own way reads from a replica, and takes one that lags

@@ -103,7 +103,7 @@ func TestLeaseIsHandedOver(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options, _ := shared(t, e.url())
-	options.LeaseTime = 0 // as it is by default: who waits for that has 15 seconds to wait
+	options.LeaseTime = 0 // as it is by default: who waits for that has 12 seconds to wait
 	l := newLedger(t)
 	names := []string{"a", "b"}
 	running := map[string]*opened{}

@@ -41,12 +41,14 @@ func (w *Work) Orphans(ctx context.Context) (map[string]time.Time, error) {
 
 // SetOrphan remembers that a webhook is gone, or with a zero time that it is not.
 func (w *Work) SetOrphan(ctx context.Context, webhook string, since time.Time) error {
-	ctx, cancel := w.within(ctx)
-	defer cancel()
 	key := keyOfOrphan(webhook)
 	if since.IsZero() { // the client's own way leaves a message for ever
-		return w.states.Purge(ctx, jetstream.WithPurgeSubject(w.orphanSubject(key)))
+		return w.insist(ctx, func(ctx context.Context) error {
+			return w.states.Purge(ctx, jetstream.WithPurgeSubject(w.orphanSubject(key)))
+		})
 	}
+	ctx, cancel := w.within(ctx)
+	defer cancel()
 	status, err := w.state.Status(ctx)
 	if err != nil {
 		return err

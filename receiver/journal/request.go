@@ -13,8 +13,8 @@ func (s *session) within(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeout(ctx, s.timeout)
 }
 
-// attemptTime is how long one request may take where another is made after it.
-func (s *session) attemptTime() time.Duration {
+// attemptLimit is how long one request may take where another is made after it.
+func (s *session) attemptLimit() time.Duration {
 	if s.alone {
 		return s.timeout
 	}
@@ -24,7 +24,7 @@ func (s *session) attemptTime() time.Duration {
 // insist asks again while nobody answers: in a cluster a request is lost when the leader that it went to is gone. So it is
 // for what does no harm when it is done twice.
 func (s *session) insist(ctx context.Context, ask func(context.Context) error) error {
-	limit := s.attemptTime()
+	limit := s.attemptLimit()
 	for begun := time.Now(); ; limit = min(2*limit, s.timeout) {
 		attempt, cancel := context.WithTimeout(ctx, limit)
 		err := ask(attempt)

@@ -13,18 +13,30 @@ import (
 
 // sweepInterval is how often it is looked for large events that nothing refers to, because an Append or a process ended in
 // between. What is found twice is taken away: who was about to refer to it has done so by then, on any member and whatever
-// the clocks say. Who is alone does so once before anything else is done, when nobody is about to.
+// the clocks say. Who is alone does so before anything else too, when nobody is about to.
 const sweepInterval = 15 * time.Minute
 
-// clear takes away what an earlier process has left. Without that it is done later.
+// clearTime bounds how long batches wait for it.
+const clearTime = 10 * time.Second
+
+// clear takes away what an earlier process has left when it takes the room of others. Else that is done later.
 func (j *Journal) clear(ctx context.Context, s *session) {
 	if !s.alone {
 		return
 	}
+	bounded, cancel := context.WithTimeout(ctx, clearTime)
+	defer cancel()
 	w := &Work{session: s, journal: j}
-	loose, err := w.loose(ctx, w.headers, true)
+	state, err := w.stateOf(bounded, s.objects)
+	if err == nil && state.Bytes < uint64(j.limits.Large/2) { //nolint:gosec // it is positive
+		return
+	}
+	var loose map[string]bool
 	if err == nil {
-		err = w.purge(ctx, loose)
+		loose, err = w.loose(bounded, w.headers, true)
+	}
+	if err == nil {
+		err = w.purge(bounded, loose)
 	}
 	if err != nil && ctx.Err() == nil {
 		j.logger.Warn("Could not look for large events that belong to nothing", "error", err.Error())
