@@ -68,8 +68,13 @@ func (s *sender) send(ctx context.Context, webhook, batches int) {
 
 // deliver sends a batch until it is acknowledged.
 func (s *sender) deliver(ctx context.Context, webhook int, batch *issued) bool {
+	request, err := mandrilltest.NewRequest(ctx, fmt.Sprintf("http://receiver/w%d", webhook), hookURL(webhook), signingKey, mandrilltest.Batch(batch.raw...))
+	if err != nil {
+		panic(err) // the address is good
+	}
 	for ctx.Err() == nil {
-		if s.attempt(ctx, webhook, batch) == http.StatusOK {
+		if s.attempt(ctx, request) == http.StatusOK {
+			s.book.acknowledge(batch)
 			return true
 		}
 		select {
@@ -80,14 +85,12 @@ func (s *sender) deliver(ctx context.Context, webhook int, batch *issued) bool {
 	return false
 }
 
-// attempt sends a batch once.
-func (s *sender) attempt(ctx context.Context, webhook int, batch *issued) int {
+// attempt sends a batch once, to the receiver whose turn it is.
+func (s *sender) attempt(ctx context.Context, prepared *http.Request) int {
 	receiver := s.receivers[int(s.turn.Add(1))%len(s.receivers)]
-	target := fmt.Sprintf("http://%s/w%d", receiver.address, webhook)
-	request, err := mandrilltest.NewRequest(ctx, target, hookURL(webhook), signingKey, mandrilltest.Batch(batch.raw...))
-	if err != nil {
-		panic(err) // the addresses are good
-	}
+	request := prepared.Clone(ctx)
+	request.URL.Host, request.Host = receiver.address, ""
+	request.Body, _ = prepared.GetBody() // of bytes, which does not fail
 	begin := time.Now()
 	status := 0
 	if response, err := receiver.client(s.patience).Do(request); err == nil {
@@ -109,9 +112,6 @@ func (s *sender) attempt(ctx context.Context, webhook int, batch *issued) int {
 		s.last = now
 	}
 	s.mu.Unlock()
-	if status == http.StatusOK {
-		s.book.acknowledge(batch)
-	}
 	return status
 }
 

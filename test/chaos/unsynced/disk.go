@@ -5,6 +5,7 @@ package unsynced
 import (
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -45,17 +46,19 @@ type node struct {
 	lookups  uint64 // how often the kernel has found it and not forgotten it
 	mode     uint32
 	modified time.Time
-	// Of a file: what a process sees, what is on disk, and in which order the one became of the other.
-	data, durable []byte
-	writes        []write
+	// Of a file: what a process sees, and how that became of what is on disk.
+	data   []byte
+	writes []write
 	// Of a folder: what a process sees, and what is on disk.
 	names, durableNames map[string]*node
 }
 
 // write is some bytes at a place, or without bytes the end of the file.
 type write struct {
-	at   int
-	data []byte
+	at     int
+	data   []byte
+	before []byte // what it has overwritten or cut off
+	size   int    // of the file before
 }
 
 // entry is a name in a folder, of nothing if it was removed.
@@ -153,9 +156,6 @@ func (d *Disk) concerns(c change, n *node) bool {
 
 // sync makes a file or folder durable.
 func (d *Disk) sync(n *node) {
-	for _, each := range n.writes {
-		n.durable = each.apply(n.durable)
-	}
 	n.writes = nil
 	needed := make([]bool, len(d.log))
 	before := map[entry]bool{} // names whose earlier changes come first
@@ -195,9 +195,24 @@ func (c change) mark(names map[entry]bool) {
 }
 
 func (n *node) write(w write) {
+	w.size = len(n.data)
+	end := w.size
+	if w.data != nil {
+		end = min(w.at+len(w.data), w.size)
+	}
+	w.before = slices.Clone(n.data[min(w.at, end):end])
 	n.data = w.apply(n.data)
 	n.writes = append(n.writes, w)
 	n.modified = time.Now()
+}
+
+// undo makes what is on disk of what a process sees.
+func (n *node) undo() {
+	for _, w := range slices.Backward(n.writes) {
+		n.data = write{at: w.size}.apply(n.data)
+		copy(n.data[min(w.at, w.size):], w.before)
+	}
+	n.writes = nil
 }
 
 func (w write) apply(data []byte) []byte {
@@ -245,12 +260,12 @@ func (d *Disk) restore(n *node, luck Luck) {
 	n.lookups = 0
 	pieces := n.pieces(luck.Piece)
 	written := d.fate(luck, len(pieces))
+	n.undo()
 	for i, piece := range pieces {
 		if written(i) {
-			n.durable = piece.apply(n.durable)
+			n.data = piece.apply(n.data)
 		}
 	}
-	n.data, n.writes = append([]byte{}, n.durable...), nil
 	n.names = maps.Clone(n.durableNames)
 	for _, child := range n.names {
 		d.restore(child, luck)
@@ -278,8 +293,8 @@ func (n *node) pieces(size int) (pieces []write) {
 		}
 		for len(w.data) > 0 {
 			length := min(size-w.at%size, len(w.data))
-			pieces = append(pieces, write{w.at, w.data[:length]})
-			w = write{w.at + length, w.data[length:]}
+			pieces = append(pieces, write{at: w.at, data: w.data[:length]})
+			w = write{at: w.at + length, data: w.data[length:]}
 		}
 	}
 	return pieces

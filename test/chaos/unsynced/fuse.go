@@ -206,8 +206,8 @@ func (f *fileSystem) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (ui
 		return 0, fuse.EIO
 	}
 	defer f.mu.Unlock()
-	f.nodes[in.NodeId].write(write{int(in.Offset), append([]byte{}, data...)}) //nolint:gosec // nobody has that much memory
-	return uint32(len(data)), fuse.OK                                          //nolint:gosec // it is at most MaxWrite
+	f.nodes[in.NodeId].write(write{at: int(in.Offset), data: append([]byte{}, data...)}) //nolint:gosec // nobody has that much memory
+	return uint32(len(data)), fuse.OK                                                    //nolint:gosec // it is at most MaxWrite
 }
 
 func (f *fileSystem) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
