@@ -2,8 +2,10 @@ package chaos_test
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -51,8 +53,8 @@ func TestKill(t *testing.T) {
 	strays := book.strays(moments)
 	acked, lost := book.count()
 	t.Logf("%d kills, %d events, %d duplicates, answers %v", kills, acked, book.repeated(), statuses)
-	if strays > 0 {
-		t.Errorf("%d of %d duplicates were not being delivered at a kill", strays, book.repeated())
+	if len(strays) > 0 {
+		t.Errorf("%d of %d duplicates were not being delivered at a kill: %s", len(strays), book.repeated(), strings.Join(strays[:min(len(strays), 5)], "; "))
 	}
 	if most := kills * webhooks * inFlight; book.repeated() > most {
 		t.Errorf("%d duplicates, want at most %d", book.repeated(), most)
@@ -90,21 +92,26 @@ func killAtRandom(r *receiver, s *sender, kills int) (moments []time.Time) {
 	return moments
 }
 
-// strays counts the duplicates of events that arrived first when no kill was near, or again before it.
-func (l *ledger) strays(moments []time.Time) (strays int) {
+// strays are the duplicates of events that arrived first when no kill was near, or again before it.
+func (l *ledger) strays(moments []time.Time) (strays []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, event := range l.events {
+	for serial, event := range l.events {
 		if event.arrivals < 2 {
 			continue
 		}
 		explained := false
+		var next time.Time // kill after it arrived first
 		for _, moment := range moments {
 			near := event.first.After(moment.Add(-lossy)) && event.first.Before(moment.Add(unread))
 			explained = explained || near && event.last.After(moment)
+			if next.IsZero() && moment.After(event.first) {
+				next = moment
+			}
 		}
 		if !explained {
-			strays++
+			strays = append(strays, fmt.Sprintf("event %d of sender %d, %s before a kill, and again %s after that",
+				serial, event.sender, next.Sub(event.first).Round(time.Millisecond), event.last.Sub(next).Round(time.Millisecond)))
 		}
 	}
 	return strays

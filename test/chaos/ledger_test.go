@@ -27,6 +27,7 @@ type ledger struct {
 // record is what is known of an event.
 type record struct {
 	batch    int32
+	sender   int16
 	acked    bool
 	arrivals uint16
 	first    time.Time // when it arrived first
@@ -75,7 +76,7 @@ func (l *ledger) issue(sender, events int, padding func() string) *issued {
 			panic(err) // it is made of texts and numbers
 		}
 		batch.raw = append(batch.raw, raw)
-		l.events = append(l.events, record{batch: int32(number)})
+		l.events = append(l.events, record{batch: int32(number), sender: int16(sender)})
 	}
 	return batch
 }

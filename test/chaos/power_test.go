@@ -88,8 +88,8 @@ func losePower(t *testing.T, order unsynced.Order, rounds, failures int) {
 	}
 	acked, lost := book.count()
 	t.Logf("%d failures, %d events, %d duplicates, the log: %v", len(moments), acked, book.repeated(), said)
-	if strays := book.strays(moments); strays > 0 {
-		t.Errorf("%d of %d duplicates were not being delivered when the power failed", strays, book.repeated())
+	if strays := book.strays(moments); len(strays) > 0 {
+		t.Errorf("%d of %d duplicates were not being delivered when the power failed: %s", len(strays), book.repeated(), strings.Join(strays[:min(len(strays), 5)], "; "))
 	}
 	result("power lost, %d times, names as with %s | %d events acknowledged, %d lost, %d delivered twice, order kept", len(moments), order, acked, lost, book.repeated())
 }
