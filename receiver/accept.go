@@ -26,8 +26,9 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *record) 
 		// would then be answered in the place of somebody else's request.
 		w.Header().Set("Connection", "close")
 	}
+	ready := h.routes.Ready() // before it is looked, or they may be loaded in between
 	candidates := h.routes.match(r)
-	if len(candidates) == 0 && r.Method == http.MethodPost && !h.routes.Ready() {
+	if len(candidates) == 0 && r.Method == http.MethodPost && !ready {
 		return nil, nil, refuse(KindNotReady, "no routes have been loaded yet")
 	}
 	if len(candidates) == 0 {

@@ -2,6 +2,7 @@ package receiver_test
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
@@ -201,6 +203,29 @@ func TestNotReadyWithoutRoutes(t *testing.T) {
 		admin.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 		if response.Code != want {
 			t.Errorf("%s: status %d, want %d", path, response.Code, want)
+		}
+	}
+}
+
+// A request that comes while the routes are loaded is never told that there is none for it.
+func TestRoutesThatAreBeingLoaded(t *testing.T) {
+	t.Parallel()
+	for range 300 {
+		metrics, logger := receiver.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler)
+		table := &receiver.Routes{Logger: logger, Metrics: metrics}
+		handler := receiver.NewHandler(receiver.Options{Routes: table, Metrics: metrics, Logger: logger})
+		go func() {
+			if err := table.Load("first", []byte("routes: [{name: x, url: 'https://a.example/a', source: s, sink: {uri: 'http://x.example'}}]")); err != nil {
+				t.Error(err)
+			}
+			table.Complete()
+		}()
+		for status := http.StatusServiceUnavailable; status == http.StatusServiceUnavailable; {
+			response := httptest.NewRecorder()
+			handler.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://a.example/a", nil))
+			if status = response.Code; status == http.StatusNotFound {
+				t.Fatal("there is a route, and it was not found")
+			}
 		}
 	}
 }
