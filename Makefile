@@ -31,7 +31,7 @@ bench: build $(if $(KUBEBUILDER_ASSETS),,assets)
 	@go run ./test/bench/hostile $(HOSTILE)
 	@go run ./test/bench/buffer $(BUFFER)
 
-## chaos: do harm to receivers with a buffer for some 20 minutes; CHAOS="-run Kill" passes flags
+## chaos: do harm to receivers with a buffer for some 15 minutes; CHAOS="-run Kill" passes flags
 chaos:
 	@hack/chaos.sh $(CHAOS)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Does harm to receivers with a buffer for some 25 minutes and prints what was seen. Needs root, for volumes and networks in
+# Does harm to receivers with a buffer for some 15 minutes and prints what was seen. Needs root, for volumes and networks in
 # namespaces of their own; without, these parts are skipped. Arguments go to the test, as -run Kill.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -52,11 +52,7 @@ func TestFollowReadsOn(t *testing.T) {
 // Who is told to end does so, also while nobody answers.
 func TestFollowEnds(t *testing.T) {
 	t.Parallel()
-	e := newExternal(t)
-	way := newProxy(t, e.options.Port)
-	options, _ := shared(t, way.url())
-	options.LeaseTime = time.Hour
-	o := run(t, journal.New(options))
+	o, way := behindProxy(t)
 	o.append(batch("shop/a", "1"))
 	o.work(func(ctx context.Context, w *journal.Work) {
 		ctx, cancel := context.WithTimeout(ctx, 6*time.Second) // when it looks for another consumer
@@ -79,11 +75,7 @@ func TestFollowEnds(t *testing.T) {
 // A request that nobody answers is made again, as long as an election may take.
 func TestRequestsAreMadeAgain(t *testing.T) {
 	t.Parallel()
-	e := newExternal(t)
-	way := newProxy(t, e.options.Port)
-	options, _ := shared(t, way.url())
-	options.LeaseTime = time.Hour
-	o := run(t, journal.New(options))
+	o, way := behindProxy(t)
 	o.append(batch("shop/a", "1"))
 	o.work(func(ctx context.Context, w *journal.Work) {
 		end := way.stall()

@@ -99,6 +99,15 @@ func (p *proxy) set(cut bool) {
 	}
 }
 
+// behindProxy runs a journal that has the right to deliver for good, whatever becomes of its way to the server.
+func behindProxy(t *testing.T) (*opened, *proxy) {
+	t.Helper()
+	way := newProxy(t, newExternal(t).options.Port)
+	options, _ := shared(t, way.url())
+	options.LeaseTime = time.Hour
+	return run(t, journal.New(options)), way
+}
+
 func TestLeaseIsHandedOver(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
@@ -186,12 +195,8 @@ func loseLease(t *testing.T, lose func(*proxy) (end func())) {
 // Who was cut off for a moment has what it had at once.
 func TestLeaseIsTakenAgain(t *testing.T) {
 	t.Parallel()
-	e := newExternal(t)
-	way := newProxy(t, e.options.Port)
-	options, _ := shared(t, way.url())
-	options.LeaseTime = time.Hour
+	a, way := behindProxy(t)
 	l := newLedger(t)
-	a := run(t, journal.New(options))
 	l.deliver("a", a.Journal)
 	w := load(t, a.Journal)
 	for range 3 {
