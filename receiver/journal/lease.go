@@ -10,7 +10,7 @@ import (
 )
 
 // DefaultLeaseTime is how long the one who delivers may be silent before another takes over. An eighth of it is how often
-// it says that it is there, and after three quarters it stops because it could not. An election that ends 8 seconds after a
+// it says that it is there, and after three quarters it stops because it could not. An election that ends 7 seconds after a
 // leader was lost is in time for that: they take 4 to 9, of the first of two who try.
 const DefaultLeaseTime = 12 * time.Second
 
