@@ -88,6 +88,16 @@ func (e *external) client() jetstream.JetStream {
 	return stream
 }
 
+// batches is the stream of batches, as somebody else sees it.
+func (e *external) batches() jetstream.Stream {
+	e.t.Helper()
+	stream, err := e.client().Stream(e.t.Context(), "mandrill-batch")
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return stream
+}
+
 // log is what was logged.
 type log struct {
 	mu   sync.Mutex
@@ -307,11 +317,7 @@ func TestLimitsOfStreams(t *testing.T) {
 	e := newExternal(t)
 	options, _ := shared(t, e.url())
 	limit := func() int64 {
-		stream, err := e.client().Stream(t.Context(), "mandrill-batch")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return stream.CachedInfo().Config.MaxBytes
+		return e.batches().CachedInfo().Config.MaxBytes
 	}
 	run(t, journal.New(options)).stop()
 	before := limit()

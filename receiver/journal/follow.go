@@ -33,7 +33,8 @@ func (w *Work) Follow(ctx context.Context, tell func(Notice), known func()) erro
 	if err != nil {
 		return err
 	}
-	f := &follower{Work: w, last: state.LastSeq, next: 1, heard: time.Now(), limit: w.attemptLimit(), tell: tell, known: sync.OnceFunc(known)}
+	f := &follower{Work: w, last: state.LastSeq, next: 1, heard: time.Now(), limit: w.attemptLimit(), tell: tell}
+	f.known = sync.OnceFunc(func() { f.complete = true; known() })
 	if state.Msgs == 0 {
 		f.known()
 	}
@@ -59,24 +60,25 @@ var errSilent = errors.New("the consumer does not say anything")
 // follower reads the headers of batches.
 type follower struct {
 	*Work
-	last   uint64        // that was there at the beginning
-	next   uint64        // place
-	missed uint64        // place of what the leader has and the consumer has not told of
-	heard  time.Time     // when there was a consumer that worked
-	limit  time.Duration // for making one
-	tell   func(Notice)
-	known  func()
+	last     uint64        // that was there at the beginning
+	next     uint64        // place
+	missed   uint64        // place of what the leader has and the consumer has not told of
+	complete bool          // everything that was there at the beginning is known
+	heard    time.Time     // when there was a consumer that worked
+	limit    time.Duration // for making one
+	tell     func(Notice)
+	known    func()
 }
 
 // read reads on by a consumer of its own, until that is gone. It is made at a server that is chosen by lot, maybe one that is
 // gone.
 func (f *follower) read(ctx context.Context) error {
 	attempt, cancel := context.WithTimeout(ctx, f.limit)
-	defer cancel()
 	consumer, err := f.batches.CreateConsumer(attempt, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: f.next, AckPolicy: jetstream.AckNonePolicy,
 		HeadersOnly: true, Replicas: 1, MemoryStorage: true, InactiveThreshold: followIdle,
 	})
+	cancel()
 	if err != nil && leaderless(err) {
 		f.limit = min(2*f.limit, f.timeout)
 		return fmt.Errorf("%w: %w", errSilent, err)
@@ -128,8 +130,13 @@ func (f *follower) following(ctx context.Context, messages jetstream.MessagesCon
 }
 
 // look asks the leader what is next. When there is nothing of what was there at the beginning everything is known. When there
-// is something that was already there the last time another consumer may know more.
+// is something that was already there the last time another consumer may know more. A server that is alone does not lag
+// behind.
 func (f *follower) look(ctx context.Context) error {
+	if f.alone && f.complete {
+		f.heard = time.Now()
+		return nil
+	}
 	msg, err := f.get(ctx, f.batches, f.next, jetstream.WithGetMsgSubject(">"))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		f.heard = time.Now()

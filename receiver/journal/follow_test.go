@@ -18,10 +18,7 @@ func TestFollowReadsOn(t *testing.T) {
 	e := newExternal(t)
 	options, _ := shared(t, e.url())
 	o := run(t, journal.New(options))
-	stream, err := e.client().Stream(t.Context(), "mandrill-batch")
-	if err != nil {
-		t.Fatal(err)
-	}
+	stream := e.batches()
 	const batches = 30
 	got := make(chan uint64, 10*batches)
 	o.work(func(ctx context.Context, w *journal.Work) {
@@ -164,10 +161,7 @@ func TestFollowKnowsWhatIsGone(t *testing.T) {
 	for i := range batches {
 		o.append(batch("shop/a", strconv.Itoa(i)))
 	}
-	stream, err := e.client().Stream(t.Context(), "mandrill-batch")
-	if err != nil {
-		t.Fatal(err)
-	}
+	stream := e.batches()
 	o.work(func(ctx context.Context, w *journal.Work) {
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		defer cancel()
@@ -192,10 +186,7 @@ func TestFollowMistrustsAConsumer(t *testing.T) {
 	options, _ := shared(t, e.url())
 	options.LeaseTime = time.Hour
 	o := run(t, journal.New(options))
-	stream, err := e.client().Stream(t.Context(), "mandrill-batch")
-	if err != nil {
-		t.Fatal(err)
-	}
+	stream := e.batches()
 	o.work(func(ctx context.Context, w *journal.Work) {
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()

@@ -30,11 +30,7 @@ func TestIdentityDependsOnTheKey(t *testing.T) {
 		options, _ := shared(t, e.url())
 		o := run(t, journal.New(options))
 		o.append(batch("shop/a", "1"))
-		stream, err := e.client().Stream(t.Context(), "mandrill-batch")
-		if err != nil {
-			t.Fatal(err)
-		}
-		msg, err := stream.GetMsg(t.Context(), 1)
+		msg, err := e.batches().GetMsg(t.Context(), 1)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -79,6 +80,21 @@ func (s *session) await(ctx context.Context, stream jetstream.Stream, seq uint64
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// stateOf asks for the state of a stream, with what is asked for besides.
+func (s *session) stateOf(ctx context.Context, stream jetstream.Stream, options ...jetstream.StreamInfoOpt) (state jetstream.StreamState, err error) {
+	err = s.insist(ctx, func(ctx context.Context) error {
+		info, err := stream.Info(ctx, options...)
+		if err == nil {
+			state = info.State
+		}
+		return err
+	})
+	if err != nil {
+		return state, fmt.Errorf("asking for the state of a stream: %w", err)
+	}
+	return state, nil
 }
 
 // probe writes something, to see whether that is possible.

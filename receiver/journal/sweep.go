@@ -147,20 +147,6 @@ func (w *Work) loose(ctx context.Context, read reader, sure bool) (map[string]bo
 	return loose, nil
 }
 
-func (w *Work) stateOf(ctx context.Context, stream jetstream.Stream, options ...jetstream.StreamInfoOpt) (state jetstream.StreamState, err error) {
-	err = w.insist(ctx, func(ctx context.Context) error {
-		info, err := stream.Info(ctx, options...)
-		if err == nil {
-			state = info.State
-		}
-		return err
-	})
-	if err != nil {
-		return state, fmt.Errorf("asking for the state of a stream: %w", err)
-	}
-	return state, nil
-}
-
 // removals is how many messages a stream has had that it has not any more.
 func removals(state jetstream.StreamState) uint64 { return state.LastSeq - state.Msgs }
 

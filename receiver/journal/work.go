@@ -122,11 +122,11 @@ func (w *Work) unread(ctx context.Context, subject string, from uint64) error {
 		return nil
 	}
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		info, err := w.batches.Info(ctx, jetstream.WithSubjectFilter(subject))
+		state, err := w.stateOf(ctx, w.batches, jetstream.WithSubjectFilter(subject))
 		if err != nil {
-			return fmt.Errorf("asking for the state of a stream: %w", err)
+			return err
 		}
-		if info.State.Subjects[subject] == 0 {
+		if state.Subjects[subject] == 0 {
 			return nil
 		}
 	}
