@@ -14,11 +14,11 @@ import (
 
 // accept finds the routes that may be meant and reads the form. What can be refused without the body is refused
 // before it is read. HEAD and GET have no form.
-func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *record) (_ []*Route, _ mandrill.Form, err error) {
-	sender := newPace(w, h.inflight)
+func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *requestLog) (_ []*Route, _ mandrill.Form, err error) {
+	sender := newBodyDeadline(w, h.inflight)
 	defer func() {
 		if err != nil {
-			sender.dismiss()
+			sender.shortenForRefusal()
 		}
 	}()
 	if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
@@ -84,7 +84,7 @@ func admit(r *http.Request, candidates []*Route) ([]*Route, error) {
 }
 
 // readBody reads the whole body into one buffer, which is the only copy of it. With an error it returns what has come.
-func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, held *share, sender *pace) ([]byte, error) {
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, held *reservation, sender *bodyDeadline) ([]byte, error) {
 	if r.ContentLength > h.maxBodyBytes {
 		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
 		return nil, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
@@ -107,7 +107,7 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, held *share, 
 // readAll reads to the end into one buffer, and takes a share of the memory before it grows. It gives the buffer the
 // announced length only when a quarter of it has come, so that an announcement alone costs next to nothing. Whoever is
 // given a buffer has to fill it in time.
-func (h *Handler) readAll(ctx context.Context, reader io.Reader, announced int64, held *share, sender *pace) ([]byte, error) {
+func (h *Handler) readAll(ctx context.Context, reader io.Reader, announced int64, held *reservation, sender *bodyDeadline) ([]byte, error) {
 	var body []byte
 	for {
 		if len(body) == cap(body) {
@@ -115,13 +115,13 @@ func (h *Handler) readAll(ctx context.Context, reader io.Reader, announced int64
 			if room := announced + 1; announced > 0 && room > before && room <= 2*after {
 				after = room
 			}
-			sender.pause()
-			if err := held.take(ctx, after); err != nil {
+			sender.suspend()
+			if err := held.grow(ctx, after); err != nil {
 				return body, err
 			}
 			body = append(make([]byte, 0, after), body...)
-			held.give(before)
-			sender.expect(after - before)
+			held.shrink(before)
+			sender.extend(after - before)
 		}
 		n, err := reader.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
@@ -134,7 +134,7 @@ func (h *Handler) readAll(ctx context.Context, reader io.Reader, announced int64
 	}
 }
 
-func (h *Handler) parseForm(r *http.Request, body []byte, held *share) (mandrill.Form, error) {
+func (h *Handler) parseForm(r *http.Request, body []byte, held *reservation) (mandrill.Form, error) {
 	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
 		return nil, refuse(KindUnreadable, "the content type cannot be read")
@@ -142,13 +142,13 @@ func (h *Handler) parseForm(r *http.Request, body []byte, held *share) (mandrill
 	var form mandrill.Form
 	switch mediaType {
 	case "application/x-www-form-urlencoded":
-		h.turns.do(len(body), func() { form, err = mandrill.ParseForm(body) })
+		h.parsing.do(len(body), func() { form, err = mandrill.ParseForm(body) })
 	case "multipart/form-data":
-		if err := held.take(r.Context(), int64(len(body))); err != nil { // its parts are copied
+		if err := held.grow(r.Context(), int64(len(body))); err != nil { // its parts are copied
 			return nil, err
 		}
-		h.turns.do(len(body), func() { form, err = mandrill.ParseMultipart(bytes.NewReader(body), parameters["boundary"]) })
-		err = unquoted(err)
+		h.parsing.do(len(body), func() { form, err = mandrill.ParseMultipart(bytes.NewReader(body), parameters["boundary"]) })
+		err = safeMultipartError(err)
 	default:
 		err = errors.New("the body is no form")
 	}
@@ -159,7 +159,7 @@ func (h *Handler) parseForm(r *http.Request, body []byte, held *share) (mandrill
 }
 
 // unquoted leaves of an error about a multipart body what quotes nothing of it.
-func unquoted(err error) error {
+func safeMultipartError(err error) error {
 	for _, known := range []error{nil, mandrill.ErrRepeatedName, mandrill.ErrTooManyNames, mandrill.ErrFilePart} {
 		if errors.Is(err, known) {
 			return err

@@ -86,7 +86,7 @@ func (a *allowance) serve() {
 }
 
 // share is as much as one should take, so that there is some for others while it is slow.
-func (a *allowance) share() int64 { return min(roundBytes, a.size/shares) }
+func (a *allowance) share() int64 { return min(cycleBytes, a.size/shares) }
 
 // fits tells whether there is room. There is for anything when nothing is taken.
 func (a *allowance) fits(bytes int64) bool { return a.taken <= 0 || a.taken+bytes <= a.size }

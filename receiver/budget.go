@@ -12,7 +12,7 @@ import (
 // a batch of common size finds room beside large bodies, and need not queue behind them. Else the eldest is first: it is
 // done soonest, and what it holds is free then. But every other time it is the turn of what wants least: a small batch need
 // not queue behind many bodies that are slow and have grown.
-type budget struct {
+type byteLimiter struct {
 	size    int64
 	reserve int64         // for those that want little
 	wait    time.Duration // how long a body may wait for its share
@@ -33,34 +33,34 @@ type waiter struct {
 
 // before tells whether one waiter is before another.
 func (w *waiter) before(other *waiter) bool {
-	if little := w.bytes <= littleShare; little != (other.bytes <= littleShare) {
+	if little := w.bytes <= smallBody; little != (other.bytes <= smallBody) {
 		return little
 	}
 	return w.body < other.body
 }
 
 // newBudget returns a budget in which a body of the largest size, and a copy of it, has room beside the reserve.
-func newBudget(size, largest int64) *budget {
-	return &budget{size: size, reserve: max(0, min(size/4, size-2*largest)), wait: inflightWait, free: size}
+func newByteLimiter(size, largest int64) *byteLimiter {
+	return &byteLimiter{size: size, reserve: max(0, min(size/4, size-2*largest)), wait: inflightWait, free: size}
 }
 
 // fits tells whether there is room for a share.
-func (b *budget) fits(bytes int64) bool {
-	if bytes > littleShare {
+func (b *byteLimiter) fits(bytes int64) bool {
+	if bytes > smallBody {
 		return bytes <= b.free-b.reserve
 	}
 	return bytes <= b.free
 }
 
 // scarce tells whether more than half is taken.
-func (b *budget) scarce() bool {
+func (b *byteLimiter) scarce() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.free < b.size/2
 }
 
 // number gives a body its number, which tells how old it is.
-func (b *budget) number() int64 {
+func (b *byteLimiter) nextSequence() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.bodies++
@@ -68,8 +68,8 @@ func (b *budget) number() int64 {
 }
 
 // take takes some for a body, and waits for it if need be.
-func (b *budget) take(ctx context.Context, body, bytes int64) error {
-	next := b.queue(&waiter{bytes, body, make(chan struct{})})
+func (b *byteLimiter) acquire(ctx context.Context, body, bytes int64) error {
+	next := b.enqueue(&waiter{bytes, body, make(chan struct{})})
 	if next == nil {
 		return nil
 	}
@@ -92,7 +92,7 @@ func (b *budget) take(ctx context.Context, body, bytes int64) error {
 }
 
 // queue takes some, or returns what waits for it.
-func (b *budget) queue(next *waiter) *waiter {
+func (b *byteLimiter) enqueue(next *waiter) *waiter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	place := slices.IndexFunc(b.waiters, next.before)
@@ -108,7 +108,7 @@ func (b *budget) queue(next *waiter) *waiter {
 }
 
 // give gives some back.
-func (b *budget) give(bytes int64) {
+func (b *byteLimiter) release(bytes int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.free += bytes
@@ -116,7 +116,7 @@ func (b *budget) give(bytes int64) {
 }
 
 // grant gives those that wait, in turn, what is free.
-func (b *budget) grant() {
+func (b *byteLimiter) grant() {
 	for len(b.waiters) > 0 {
 		i := b.next()
 		if !b.fits(b.waiters[i].bytes) {
@@ -130,7 +130,7 @@ func (b *budget) grant() {
 }
 
 // next is whose turn it is: the first, or the one that wants least.
-func (b *budget) next() (i int) {
+func (b *byteLimiter) next() (i int) {
 	if b.least {
 		for j, other := range b.waiters {
 			if other.bytes < b.waiters[i].bytes {
@@ -142,32 +142,32 @@ func (b *budget) next() (i int) {
 }
 
 // share is what one body has taken.
-type share struct {
-	budget *budget
+type reservation struct {
+	limiter *byteLimiter
 	body   int64 // its number, from when it first takes something
-	taken  int64
+	held  int64
 }
 
 // take takes more, and waits for it if need be.
-func (s *share) take(ctx context.Context, bytes int64) error {
-	if bytes > s.budget.size { // would never succeed
+func (s *reservation) grow(ctx context.Context, bytes int64) error {
+	if bytes > s.limiter.size { // would never succeed
 		return errBusy
 	}
 	if s.body == 0 {
-		s.body = s.budget.number()
+		s.body = s.limiter.nextSequence()
 	}
-	if err := s.budget.take(ctx, s.body, bytes); err != nil {
+	if err := s.limiter.acquire(ctx, s.body, bytes); err != nil {
 		return err
 	}
-	s.taken += bytes
+	s.held += bytes
 	return nil
 }
 
 // give gives some back.
-func (s *share) give(bytes int64) {
-	s.budget.give(bytes)
-	s.taken -= bytes
+func (s *reservation) shrink(bytes int64) {
+	s.limiter.release(bytes)
+	s.held -= bytes
 }
 
 // release gives everything back.
-func (s *share) release() { s.give(s.taken) }
+func (s *reservation) release() { s.shrink(s.held) }

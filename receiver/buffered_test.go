@@ -167,7 +167,7 @@ func (b *buffered) start() {
 	logger := slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	b.routes = &receiver.Routes{Logger: logger, Metrics: b.metrics}
 	b.load()
-	limits, err := journal.Divide(b.total, 0)
+	limits, err := journal.SplitLimits(b.total, 0)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func (b *buffered) start() {
 	dispatched := make(chan struct{})
 	group.Go(func() {
 		defer close(dispatched)
-		_ = b.journal.Work(dispatching, func(ctx context.Context, work *journal.Work) error { return dispatcher.Run(ctx, work) })
+		_ = b.journal.Lead(dispatching, func(ctx context.Context, work *journal.Consumer) error { return dispatcher.Run(ctx, work) })
 	})
 	b.stop = sync.OnceFunc(func() {
 		stopDispatcher()
@@ -210,7 +210,7 @@ func (b *buffered) start() {
 	b.t.Cleanup(b.stop)
 	waiting, done := context.WithTimeout(b.t.Context(), time.Minute)
 	defer done()
-	if err := b.journal.Opened(waiting); err != nil {
+	if err := b.journal.WaitAvailable(waiting); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -528,7 +528,7 @@ func TestBufferedOrphans(t *testing.T) {
 	var mu sync.Mutex
 	ahead := time.Duration(0)
 	b := newBuffered(t, func(b *buffered) {
-		b.options.OrphanRetention = time.Hour
+		b.options.DeletedWebhookRetention = time.Hour
 		b.options.Now = func() time.Time {
 			mu.Lock()
 			defer mu.Unlock()
@@ -562,7 +562,7 @@ func TestBufferedOrphans(t *testing.T) {
 	ahead = 61 * time.Minute
 	mu.Unlock()
 	b.start()
-	eventually(t, "burial", func() bool { return b.value("mandrill_receiver_buried_total", journal.ReasonOrphaned) == 2 })
+	eventually(t, "burial", func() bool { return b.value("mandrill_receiver_buried_total", journal.ReasonWebhookDeleted) == 2 })
 	b.empty()
 	eventually(t, "the end of what is known of it", func() bool { return b.orphans() == 0 })
 }
@@ -620,8 +620,8 @@ func TestBufferedAge(t *testing.T) {
 
 func (b *buffered) orphans() (count int) {
 	b.t.Helper()
-	err := b.journal.Each(b.t.Context(), func(work *journal.Work) error {
-		orphans, err := work.Orphans(b.t.Context())
+	err := b.journal.Each(b.t.Context(), func(work *journal.Consumer) error {
+		orphans, err := work.DeletedWebhooks(b.t.Context())
 		count = len(orphans)
 		return err
 	})

@@ -137,7 +137,7 @@ func TestUnusableAttributes(t *testing.T) {
 // collected remembers the events that were sent.
 type collected struct{ events []cloudevents.Event }
 
-func (c *collected) Pass(_ context.Context, _ sink.Delivery, items []*sink.Item) {
+func (c *collected) SendOnce(_ context.Context, _ sink.Delivery, items []*sink.Item) {
 	for _, item := range items {
 		item.State = sink.Accepted
 		c.events = append(c.events, *item.Event)

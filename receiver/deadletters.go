@@ -17,21 +17,21 @@ import (
 
 // DeadLetters are those in the buffer. [journal.Journal] has them.
 type DeadLetters interface {
-	Letters(ctx context.Context, filter journal.LetterFilter, after uint64, limit int) (page []journal.Letter, next uint64, err error)
-	Letter(ctx context.Context, seq uint64) (journal.Letter, journal.Entry, error)
-	Redrive(ctx context.Context, selection journal.Selection) (journal.Done, error)
-	Purge(ctx context.Context, selection journal.Selection) (journal.Done, error)
+	DeadLetters(ctx context.Context, filter journal.DeadLetterFilter, after uint64, limit int) (page []journal.DeadLetterInfo, next uint64, err error)
+	DeadLetter(ctx context.Context, seq uint64) (journal.DeadLetterInfo, journal.PendingEvent, error)
+	Redrive(ctx context.Context, selection journal.Selection) (journal.Progress, error)
+	Purge(ctx context.Context, selection journal.Selection) (journal.Progress, error)
 }
 
 // LetterPage answers who asks for dead letters. What comes after it is asked for with after=next, unless that is 0.
-type LetterPage struct {
-	DeadLetters []journal.Letter `json:"deadLetters"`
+type DeadLetterPage struct {
+	DeadLetters []journal.DeadLetterInfo `json:"deadLetters"`
 	Next        uint64           `json:"next"`
 }
 
 // LetterRequest asks for work on dead letters: those with some numbers, those of a webhook, or all; of the latter two only
 // those with a reason, if one is given.
-type LetterRequest struct {
+type DeadLetterRequest struct {
 	Seqs    []uint64 `json:"seqs,omitempty"`
 	Webhook string   `json:"webhook,omitempty"`
 	All     bool     `json:"all,omitempty"`
@@ -42,14 +42,14 @@ type LetterRequest struct {
 }
 
 // LetterAnswer says what was done, and why not all of it.
-type LetterAnswer struct {
-	journal.Done
+type DeadLetterAnswer struct {
+	journal.Progress
 	Error string `json:"error,omitempty"`
 }
 
 // Selection checks a request.
-func (r *LetterRequest) Selection() (journal.Selection, error) {
-	filter := journal.LetterFilter{Webhook: r.Webhook, Reason: r.Reason}
+func (r *DeadLetterRequest) Selection() (journal.Selection, error) {
+	filter := journal.DeadLetterFilter{Webhook: r.Webhook, Reason: r.Reason}
 	selection := journal.Selection{Seqs: r.Seqs, Filter: filter, After: r.After, UpTo: r.UpTo}
 	switch {
 	case len(r.Seqs) == 0 && r.Webhook == "" && !r.All:
@@ -58,13 +58,13 @@ func (r *LetterRequest) Selection() (journal.Selection, error) {
 		return selection, errors.New("seqs select by themselves: leave webhook, all and reason away")
 	case r.Webhook != "" && r.All:
 		return selection, errors.New("give webhook or all, not both")
-	case len(r.Seqs) > journal.MaxLetters:
-		return selection, fmt.Errorf("give up to %d seqs at once", journal.MaxLetters)
+	case len(r.Seqs) > journal.MaxDeadLetters:
+		return selection, fmt.Errorf("give up to %d seqs at once", journal.MaxDeadLetters)
 	}
 	return selection, checkFilter(filter)
 }
 
-func checkFilter(filter journal.LetterFilter) error {
+func checkFilter(filter journal.DeadLetterFilter) error {
 	if filter.Reason != "" && !slices.Contains(journal.Reasons, filter.Reason) {
 		return errors.New("reason must be one of " + strings.Join(journal.Reasons, ", "))
 	}
@@ -75,14 +75,14 @@ func checkFilter(filter journal.LetterFilter) error {
 const maxLetterRequest = 64 << 10
 
 // letterServer answers those who administer dead letters.
-type letterServer struct {
+type deadLetterServer struct {
 	letters DeadLetters
 	logger  *slog.Logger
 }
 
 // DeadLettersHandler serves dead letters to whoever administers the receiver; it must not be reachable for others.
 func DeadLettersHandler(letters DeadLetters, logger *slog.Logger) http.Handler {
-	s := &letterServer{letters, logger}
+	s := &deadLetterServer{letters, logger}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /dead-letters", s.list)
 	mux.HandleFunc("GET /dead-letters/{seq}", s.show)
@@ -91,26 +91,26 @@ func DeadLettersHandler(letters DeadLetters, logger *slog.Logger) http.Handler {
 	return mux
 }
 
-func (s *letterServer) list(w http.ResponseWriter, r *http.Request) {
+func (s *deadLetterServer) list(w http.ResponseWriter, r *http.Request) {
 	filter, after, limit, err := listed(r.URL.Query())
 	if err != nil {
-		s.fail(w, letterRequestError{err})
+		s.fail(w, deadLetterRequestError{err})
 		return
 	}
-	page := LetterPage{}
-	if page.DeadLetters, page.Next, err = s.letters.Letters(r.Context(), filter, after, limit); err != nil {
+	page := DeadLetterPage{}
+	if page.DeadLetters, page.Next, err = s.letters.DeadLetters(r.Context(), filter, after, limit); err != nil {
 		s.fail(w, err)
 		return
 	}
 	if page.DeadLetters == nil {
-		page.DeadLetters = []journal.Letter{}
+		page.DeadLetters = []journal.DeadLetterInfo{}
 	}
 	answerJSON(w, http.StatusOK, page)
 }
 
 // listed reads the query of a list.
-func listed(query url.Values) (filter journal.LetterFilter, after uint64, limit int, err error) {
-	limit = journal.MaxLetters
+func listed(query url.Values) (filter journal.DeadLetterFilter, after uint64, limit int, err error) {
+	limit = journal.MaxDeadLetters
 	for name, values := range query {
 		value := values[0]
 		switch name {
@@ -123,8 +123,8 @@ func listed(query url.Values) (filter journal.LetterFilter, after uint64, limit 
 				return filter, 0, 0, errors.New("after must be a number")
 			}
 		case "limit":
-			if limit, err = strconv.Atoi(value); err != nil || limit < 1 || limit > journal.MaxLetters {
-				return filter, 0, 0, fmt.Errorf("limit must be a number from 1 to %d", journal.MaxLetters)
+			if limit, err = strconv.Atoi(value); err != nil || limit < 1 || limit > journal.MaxDeadLetters {
+				return filter, 0, 0, fmt.Errorf("limit must be a number from 1 to %d", journal.MaxDeadLetters)
 			}
 		default:
 			return filter, 0, 0, errors.New("the query may have webhook, reason, after and limit")
@@ -133,39 +133,39 @@ func listed(query url.Values) (filter journal.LetterFilter, after uint64, limit 
 	return filter, after, limit, checkFilter(filter)
 }
 
-func (s *letterServer) show(w http.ResponseWriter, r *http.Request) {
+func (s *deadLetterServer) show(w http.ResponseWriter, r *http.Request) {
 	seq, err := strconv.ParseUint(r.PathValue("seq"), 10, 64)
 	if err != nil {
-		s.fail(w, letterRequestError{errors.New("the number of a dead letter is expected")})
+		s.fail(w, deadLetterRequestError{errors.New("the number of a dead letter is expected")})
 		return
 	}
-	letter, entry, err := s.letters.Letter(r.Context(), seq)
-	if errors.Is(err, journal.ErrNone) {
-		err = NoLetterError{Seqs: []uint64{seq}}
+	letter, entry, err := s.letters.DeadLetter(r.Context(), seq)
+	if errors.Is(err, journal.ErrNotFound) {
+		err = DeadLettersNotFoundError{Seqs: []uint64{seq}}
 	}
 	if err != nil {
 		s.fail(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", contentJSON)
-	if err := WriteLetter(w, letter, entry); err != nil {
+	if err := WriteDeadLetter(w, letter, entry); err != nil {
 		s.logger.Debug("The client went away while it was shown a dead letter", "seq", seq)
 	}
 }
 
 // work answers a request to do something with dead letters.
-func (s *letterServer) work(message string, do func(context.Context, journal.Selection) (journal.Done, error)) http.HandlerFunc {
+func (s *deadLetterServer) work(message string, do func(context.Context, journal.Selection) (journal.Progress, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		var request LetterRequest
+		var request DeadLetterRequest
 		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxLetterRequest))
 		decoder.DisallowUnknownFields()
 		if err := decoder.Decode(&request); err != nil || decoder.More() {
-			s.fail(w, letterRequestError{errors.New(`the body must be JSON such as {"seqs": [1, 2]}, {"webhook": "shop/a"} or {"all": true}`)})
+			s.fail(w, deadLetterRequestError{errors.New(`the body must be JSON such as {"seqs": [1, 2]}, {"webhook": "shop/a"} or {"all": true}`)})
 			return
 		}
 		selection, err := request.Selection()
 		if err != nil {
-			s.fail(w, letterRequestError{err})
+			s.fail(w, deadLetterRequestError{err})
 			return
 		}
 		done, err := do(r.Context(), selection)
@@ -174,29 +174,29 @@ func (s *letterServer) work(message string, do func(context.Context, journal.Sel
 		}
 		if err != nil {
 			s.logger.Warn("Could not do all that was asked for with dead letters", "error", err.Error())
-			answerJSON(w, letterStatus(err), LetterAnswer{done, err.Error()})
+			answerJSON(w, deadLetterStatus(err), DeadLetterAnswer{done, err.Error()})
 			return
 		}
-		answerJSON(w, http.StatusOK, LetterAnswer{Done: done})
+		answerJSON(w, http.StatusOK, DeadLetterAnswer{Progress: done})
 	}
 }
 
 // letterRequestError is of a request that can never succeed.
-type letterRequestError struct{ error }
+type deadLetterRequestError struct{ error }
 
 // NoLetterError says that there are no dead letters with some numbers.
-type NoLetterError struct{ Seqs []uint64 }
+type DeadLettersNotFoundError struct{ Seqs []uint64 }
 
-func (e NoLetterError) Error() string {
+func (e DeadLettersNotFoundError) Error() string {
 	numbers := strings.Trim(fmt.Sprint(e.Seqs), "[]")
 	return "there is no dead letter " + strings.ReplaceAll(numbers, " ", ", ") + "; it may have been redriven, purged, or taken away for newer ones"
 }
 
-func letterStatus(err error) int {
+func deadLetterStatus(err error) int {
 	switch {
-	case errors.As(err, new(letterRequestError)):
+	case errors.As(err, new(deadLetterRequestError)):
 		return http.StatusBadRequest
-	case errors.As(err, new(NoLetterError)):
+	case errors.As(err, new(DeadLettersNotFoundError)):
 		return http.StatusNotFound
 	case errors.Is(err, journal.ErrFull), errors.Is(err, journal.ErrUnavailable):
 		return http.StatusServiceUnavailable
@@ -204,8 +204,8 @@ func letterStatus(err error) int {
 	return http.StatusInternalServerError
 }
 
-func (s *letterServer) fail(w http.ResponseWriter, err error) {
-	status := letterStatus(err)
+func (s *deadLetterServer) fail(w http.ResponseWriter, err error) {
+	status := deadLetterStatus(err)
 	if status >= http.StatusInternalServerError {
 		s.logger.Warn("Could not read dead letters", "error", err.Error())
 	}

@@ -36,9 +36,9 @@ func (b *buffered) ask(method, path, body string, into any) int {
 }
 
 // letters are the dead letters that there are.
-func (b *buffered) letters() []journal.Letter {
+func (b *buffered) letters() []journal.DeadLetterInfo {
 	b.t.Helper()
-	var page receiver.LetterPage
+	var page receiver.DeadLetterPage
 	if status := b.ask(http.MethodGet, "/dead-letters", "", &page); status != http.StatusOK || page.Next != 0 {
 		b.t.Fatalf("status %d, next %d", status, page.Next)
 	}
@@ -46,7 +46,7 @@ func (b *buffered) letters() []journal.Letter {
 }
 
 // buried waits until there are so many dead letters.
-func (b *buffered) buried(count int) (letters []journal.Letter) {
+func (b *buffered) buried(count int) (letters []journal.DeadLetterInfo) {
 	b.t.Helper()
 	eventually(b.t, fmt.Sprintf("burial of %d events", count), func() bool {
 		letters = b.letters()
@@ -58,7 +58,7 @@ func (b *buffered) buried(count int) (letters []journal.Letter) {
 // redrive has dead letters delivered anew, and returns how many.
 func (b *buffered) redrive(body string) int {
 	b.t.Helper()
-	var answer receiver.LetterAnswer
+	var answer receiver.DeadLetterAnswer
 	if status := b.ask(http.MethodPost, "/dead-letters/redrive", body, &answer); status != http.StatusOK {
 		b.t.Fatalf("status %d: %s", status, answer.Error)
 	}
@@ -76,12 +76,12 @@ func TestDeadLettersRoundTrip(t *testing.T) {
 	b.sinks.set(refuse)
 	b.post("a", "send 1", "open 2")
 	before := b.buried(2)
-	slices.SortFunc(before, func(x, y journal.Letter) int { return strings.Compare(x.Type, y.Type) })
-	want := journal.Letter{
+	slices.SortFunc(before, func(x, y journal.DeadLetterInfo) int { return strings.Compare(x.Type, y.Type) })
+	want := journal.DeadLetterInfo{
 		Seq: before[0].Seq, Webhook: "shop/a", Type: "com.mandrill.message.open", ID: b.sinks.ids["a open 2"][0], Reason: journal.ReasonRefused, Status: 422, Attempts: 1,
-		Received: before[0].Received, Buried: before[0].Buried,
+		Received: before[0].Received, DeadLettered: before[0].DeadLettered,
 	}
-	if diff := cmp.Diff(want, before[0]); diff != "" || want.Received.IsZero() || want.Buried.Before(want.Received) {
+	if diff := cmp.Diff(want, before[0]); diff != "" || want.Received.IsZero() || want.DeadLettered.Before(want.Received) {
 		t.Errorf("%s", diff)
 	}
 	for i := range 2 {
@@ -155,7 +155,7 @@ func TestRedrivenEventIsNotExpired(t *testing.T) {
 // The events of a webhook that is gone wait for it, or are dead letters again.
 func TestRedriveOfWebhookThatIsGone(t *testing.T) {
 	t.Parallel()
-	b := newBuffered(t, func(b *buffered) { b.options.OrphanRetention = time.Millisecond })
+	b := newBuffered(t, func(b *buffered) { b.options.DeletedWebhookRetention = time.Millisecond })
 	b.sinks.set(refuse)
 	b.post("a", "send 1")
 	b.buried(1)
@@ -163,8 +163,8 @@ func TestRedriveOfWebhookThatIsGone(t *testing.T) {
 	delete(b.webhooks, "a")
 	b.load()
 	b.redrive(`{"all":true}`)
-	eventually(t, "burial", func() bool { return b.value("mandrill_receiver_buried_total", journal.ReasonOrphaned) == 1 })
-	if letter := b.buried(1)[0]; letter.Reason != journal.ReasonOrphaned || letter.Webhook != "shop/a" || letter.Type != "com.mandrill.message.send" {
+	eventually(t, "burial", func() bool { return b.value("mandrill_receiver_buried_total", journal.ReasonWebhookDeleted) == 1 })
+	if letter := b.buried(1)[0]; letter.Reason != journal.ReasonWebhookDeleted || letter.Webhook != "shop/a" || letter.Type != "com.mandrill.message.send" {
 		t.Errorf("got %+v", letter)
 	}
 	b.webhooks["a"] = delivery
@@ -186,7 +186,7 @@ func TestRedriveByTwo(t *testing.T) {
 	var group sync.WaitGroup
 	for range 2 {
 		group.Go(func() {
-			var answer receiver.LetterAnswer
+			var answer receiver.DeadLetterAnswer
 			status := b.ask(http.MethodPost, "/dead-letters/redrive", `{"seqs":[1]}`, &answer)
 			if status != http.StatusOK || answer.Error != "" || answer.Count+len(answer.Missing) != 1 {
 				t.Errorf("status %d, %+v", status, answer)
@@ -250,7 +250,7 @@ func TestLargeDeadLetter(t *testing.T) {
 	for range 2 {
 		letter := b.buried(1)[0]
 		var shown struct {
-			journal.Letter
+			journal.DeadLetterInfo
 			Answer string
 			Size   int
 			Data   json.RawMessage
@@ -261,7 +261,7 @@ func TestLargeDeadLetter(t *testing.T) {
 		if !bytes.Equal(shown.Data, event) || shown.Size != len(event) || shown.Answer != "s3ntinel" {
 			t.Errorf("it is shown as %d bytes of %d, with the answer %q", len(shown.Data), shown.Size, shown.Answer)
 		}
-		if diff := cmp.Diff(letter, shown.Letter); diff != "" {
+		if diff := cmp.Diff(letter, shown.DeadLetterInfo); diff != "" {
 			t.Errorf("list and show do not say the same:\n%s", diff)
 		}
 		sent := b.sinks.attempt("a send 1")
@@ -297,7 +297,7 @@ func TestWriteLetter(t *testing.T) {
 		"nothing":  {"", `"data_base64": ""`},
 	} {
 		var out bytes.Buffer
-		if err := receiver.WriteLetter(&out, journal.Letter{Seq: 7, Webhook: "shop/a"}, journal.Entry{Raw: []byte(test.raw), Answer: "no"}); err != nil {
+		if err := receiver.WriteDeadLetter(&out, journal.DeadLetterInfo{Seq: 7, Webhook: "shop/a"}, journal.PendingEvent{Raw: []byte(test.raw), Answer: "no"}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if !json.Valid(out.Bytes()) || !strings.Contains(out.String(), test.want) {
@@ -310,7 +310,7 @@ func TestWriteLetter(t *testing.T) {
 func TestDeadLettersRefuse(t *testing.T) {
 	t.Parallel()
 	b := newBuffered(t)
-	many := strings.Repeat("1,", journal.MaxLetters) + "1"
+	many := strings.Repeat("1,", journal.MaxDeadLetters) + "1"
 	for _, test := range []struct {
 		method, path, body string
 		status             int
@@ -336,12 +336,12 @@ func TestDeadLettersRefuse(t *testing.T) {
 		{"DELETE", "/dead-letters/7", "", 405, ""},
 		{"GET", "/metrics", "", 404, ""},
 	} {
-		var answer receiver.LetterAnswer
+		var answer receiver.DeadLetterAnswer
 		if status := b.ask(test.method, test.path, test.body, &answer); status != test.status || !strings.Contains(answer.Error, test.want) {
 			t.Errorf("%s %s %s: status %d, %q; want %d with %q", test.method, test.path, test.body, status, answer.Error, test.status, test.want)
 		}
 	}
-	var answer receiver.LetterAnswer
+	var answer receiver.DeadLetterAnswer
 	if status := b.ask(http.MethodPost, "/dead-letters/purge", `{"seqs":[7,8]}`, &answer); status != http.StatusOK || answer.Count != 0 || len(answer.Missing) != 2 {
 		t.Errorf("status %d, %+v", status, answer)
 	}
@@ -356,7 +356,7 @@ func TestDeadLettersRefuse(t *testing.T) {
 			t.Errorf("%s without a journal: status %d", path, status)
 		}
 	}
-	if err := error(receiver.NoLetterError{Seqs: []uint64{7, 8}}); !strings.HasPrefix(err.Error(), "there is no dead letter 7, 8;") || !errors.As(err, new(receiver.NoLetterError)) {
+	if err := error(receiver.DeadLettersNotFoundError{Seqs: []uint64{7, 8}}); !strings.HasPrefix(err.Error(), "there is no dead letter 7, 8;") || !errors.As(err, new(receiver.DeadLettersNotFoundError)) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -14,8 +14,8 @@ import (
 // deliver sends every event of a batch (Direct mode) and returns nil when the sink, or the dead letter sink, has
 // accepted all. Events of one message go out in order, others at the same time. Those that were delivered when the
 // batch came before are not sent again.
-func (h *Handler) deliver(ctx context.Context, route *Route, elements [][]byte) error {
-	parcels := h.parcels(ctx, route, elements)
+func (h *Handler) deliverDirect(ctx context.Context, route *Route, elements [][]byte) error {
+	parcels := h.prepareEvents(ctx, route, elements)
 	if len(parcels) == 0 {
 		return nil
 	}
@@ -25,32 +25,32 @@ func (h *Handler) deliver(ctx context.Context, route *Route, elements [][]byte) 
 	}
 	bounded, cancel := context.WithTimeout(ctx, directTimeout)
 	defer cancel()
-	h.attempt(bounded, route.delivery, items)
-	left := h.settle(parcels)
+	h.sendWithRetries(bounded, route.delivery, items)
+	left := h.recordOutcomes(parcels)
 	switch {
 	case len(left) == 0:
 		return nil
 	case ctx.Err() != nil:
 		return &Error{KindAborted, ctx.Err()}
 	}
-	return &Error{KindSinkRefused, reason(left)}
+	return &Error{KindSinkRefused, firstCause(left)}
 }
 
 // parcel is an event on its way.
-type parcel struct {
+type preparedEvent struct {
 	sink.Item
-	key   memoryKey
+	key   deliveredKey
 	label string // the event's type in metrics
 	span  trace.Span
 }
 
 // parcels maps the events that are not remembered. Ids are given in the batch's order.
-func (h *Handler) parcels(ctx context.Context, route *Route, elements [][]byte) []parcel {
+func (h *Handler) prepareEvents(ctx context.Context, route *Route, elements [][]byte) []preparedEvent {
 	seen := make(map[string]int, len(elements))
-	list := make([]parcel, 0, len(elements))
+	list := make([]preparedEvent, 0, len(elements))
 	for _, raw := range elements {
 		event, id := mandrill.ParseEvent(raw), eventID(raw, seen)
-		next := parcel{key: keyOf(route, id)}
+		next := preparedEvent{key: keyOf(route, id)}
 		_, next.label = typeOf(event)
 		if h.delivered.has(next.key) {
 			h.metrics.events.WithLabelValues(next.label, "remembered").Inc()
@@ -58,7 +58,7 @@ func (h *Handler) parcels(ctx context.Context, route *Route, elements [][]byte) 
 		}
 		ce := route.cloudEvent(event, id)
 		next.span = h.tracer.startEvent(ctx, route, next.label, &ce)
-		next.Event, next.Order = &ce, event.MessageID
+		next.Event, next.OrderKey = &ce, event.MessageID
 		list = append(list, next)
 	}
 	return list
@@ -66,11 +66,11 @@ func (h *Handler) parcels(ctx context.Context, route *Route, elements [][]byte) 
 
 // attempt makes passes until everything is settled, or nothing can be gained in the time that there is. A batch that
 // finds the sink's circuit open does not wait: Mandrill's connection is not for that.
-func (h *Handler) attempt(ctx context.Context, delivery sink.Delivery, items []*sink.Item) {
+func (h *Handler) sendWithRetries(ctx context.Context, delivery sink.Delivery, items []*sink.Item) {
 	for {
-		h.sender.Pass(ctx, delivery, items)
+		h.sender.SendOnce(ctx, delivery, items)
 		pause, again := delivery.Next(items)
-		if deadline, _ := ctx.Deadline(); !again || untried(items) || time.Until(deadline) <= pause {
+		if deadline, _ := ctx.Deadline(); !again || noneAttempted(items) || time.Until(deadline) <= pause {
 			return
 		}
 		select {
@@ -81,7 +81,7 @@ func (h *Handler) attempt(ctx context.Context, delivery sink.Delivery, items []*
 	}
 }
 
-func untried(items []*sink.Item) bool {
+func noneAttempted(items []*sink.Item) bool {
 	for _, item := range items {
 		if item.Attempts > 0 {
 			return false
@@ -91,7 +91,7 @@ func untried(items []*sink.Item) bool {
 }
 
 // settle remembers and counts what has become of the events, and returns those that were not delivered.
-func (h *Handler) settle(parcels []parcel) []*sink.Item {
+func (h *Handler) recordOutcomes(parcels []preparedEvent) []*sink.Item {
 	var left []*sink.Item
 	for i := range parcels {
 		next := &parcels[i]
@@ -114,7 +114,7 @@ func (h *Handler) settle(parcels []parcel) []*sink.Item {
 }
 
 // reason is one of the causes, which is enough for the log.
-func reason(left []*sink.Item) error {
+func firstCause(left []*sink.Item) error {
 	for _, item := range left {
 		switch {
 		case item.DeadLetterErr != nil:

@@ -20,43 +20,43 @@ import (
 )
 
 // Work is what a [Dispatcher] does with what waits in the buffer. [journal.Work] is one.
-type Work interface {
+type Consumer interface {
 	// Right ends when somebody else may have the right to deliver.
-	Right() context.Context
+	LeaseContext() context.Context
 	// Rest hands over what is left of batches. Follow tells of the batches that wait, says when all of them are known, and
 	// tells of those that come.
-	Rest(ctx context.Context, take func(*journal.Unit)) error
-	Follow(ctx context.Context, tell func(journal.Notice), known func()) error
+	Remainders(ctx context.Context, take func(*journal.StoredBatch)) error
+	Watch(ctx context.Context, tell func(journal.BatchInfo), known func()) error
 	// Take returns the first batch of a webhook at a place or after it, Load what is at a place.
-	Take(ctx context.Context, webhook string, from uint64) (*journal.Unit, error)
-	Load(ctx context.Context, place journal.Place) (*journal.Unit, error)
+	Next(ctx context.Context, webhook string, from uint64) (*journal.StoredBatch, error)
+	Get(ctx context.Context, place journal.Position) (*journal.StoredBatch, error)
 	// Finish takes a unit away, PutBack puts what is left of it in its place, and Bury keeps what is given up.
-	Finish(ctx context.Context, unit *journal.Unit) error
-	PutBack(ctx context.Context, unit *journal.Unit, left []journal.Entry) ([]*journal.Unit, error)
-	Bury(ctx context.Context, unit *journal.Unit, dead []journal.Dead) error
+	Ack(ctx context.Context, unit *journal.StoredBatch) error
+	Requeue(ctx context.Context, unit *journal.StoredBatch, left []journal.PendingEvent) ([]*journal.StoredBatch, error)
+	DeadLetter(ctx context.Context, unit *journal.StoredBatch, dead []journal.DeadLetter) error
 	// Orphans are the webhooks that are gone, and since when; SetOrphan adds one, or takes one away with a zero time.
-	Orphans(ctx context.Context) (map[string]time.Time, error)
-	SetOrphan(ctx context.Context, webhook string, since time.Time) error
+	DeletedWebhooks(ctx context.Context) (map[string]time.Time, error)
+	MarkDeleted(ctx context.Context, webhook string, since time.Time) error
 }
 
 // PausingSender makes attempts that can be cut short, and says when nothing need be prepared for a sink. [sink.Sender] is
 // one.
-type PausingSender interface {
-	PassWhile(ctx context.Context, delivery sink.Delivery, items []*sink.Item, more func(over []*sink.Item) bool)
-	Pause(target sink.Target) time.Duration
+type DispatchSender interface {
+	SendUntil(ctx context.Context, delivery sink.Delivery, items []*sink.Item, more func(over []*sink.Item) bool)
+	BlockedFor(target sink.Target) time.Duration
 }
 
 // DispatcherOptions configures a [Dispatcher]. Routes, Sender and Metrics are required.
 type DispatcherOptions struct {
 	Routes  *Routes
-	Sender  PausingSender
+	Sender  DispatchSender
 	Metrics *Metrics
 	Tracer  trace.TracerProvider // nil: no traces
 	Logger  *slog.Logger         // default: slog.Default()
 	// Memory bounds, about, what is held of the buffer at the same time; default DefaultDispatchMemory.
 	Memory int64
 	// OrphanRetention is how long the events of a webhook that is gone are kept; default DefaultOrphanRetention.
-	OrphanRetention time.Duration
+	DeletedWebhookRetention time.Duration
 	// MaxAge is how long an event is tried; default DefaultMaxAge.
 	MaxAge time.Duration
 	Now    func() time.Time // default time.Now
@@ -65,26 +65,26 @@ type DispatcherOptions struct {
 // Dispatcher delivers what waits in the buffer.
 type Dispatcher struct {
 	routes          *Routes
-	sender          PausingSender
+	sender          DispatchSender
 	metrics         *Metrics
 	tracer          tracer
 	logger          *slog.Logger
 	memory          *allowance // for what goes well
-	dullMemory      *allowance // for what does not, and may take long
-	orphanRetention time.Duration
+	failingMemory      *allowance // for what does not, and may take long
+	deletedRetention time.Duration
 	maxAge          time.Duration
 	now             func() time.Time
 	seed            maphash.Seed
 
 	mu      sync.Mutex
-	current *term // nil: it has no right to deliver
+	current *leadership // nil: it has no right to deliver
 }
 
 // NewDispatcher returns a dispatcher.
 func NewDispatcher(options DispatcherOptions) *Dispatcher {
 	d := &Dispatcher{
 		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, tracer: newTracer(options.Tracer), logger: options.Logger,
-		orphanRetention: options.OrphanRetention, maxAge: options.MaxAge, now: options.Now, seed: maphash.MakeSeed(),
+		deletedRetention: options.DeletedWebhookRetention, maxAge: options.MaxAge, now: options.Now, seed: maphash.MakeSeed(),
 	}
 	if d.logger == nil {
 		d.logger = slog.Default()
@@ -92,9 +92,9 @@ func NewDispatcher(options DispatcherOptions) *Dispatcher {
 	if options.Memory == 0 {
 		options.Memory = DefaultDispatchMemory
 	}
-	d.memory, d.dullMemory = newAllowance(options.Memory/2), newAllowance(options.Memory/2)
-	if d.orphanRetention == 0 {
-		d.orphanRetention = DefaultOrphanRetention
+	d.memory, d.failingMemory = newAllowance(options.Memory/2), newAllowance(options.Memory/2)
+	if d.deletedRetention == 0 {
+		d.deletedRetention = DefaultDeletedWebhookRetention
 	}
 	if d.maxAge == 0 {
 		d.maxAge = DefaultMaxAge
@@ -108,22 +108,22 @@ func NewDispatcher(options DispatcherOptions) *Dispatcher {
 // Run delivers until the context ends or the work does not work any more, and finishes what was begun. Events of one
 // message go out in the order in which they came, whatever fails in between; those of one webhook do not wait for those
 // of another.
-func (d *Dispatcher) Run(ctx context.Context, work Work) error {
+func (d *Dispatcher) Run(ctx context.Context, work Consumer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	t := &term{Dispatcher: d, work: work, lanes: map[string]*lane{}, fail: cancel}
-	d.become(t)
-	defer d.become(nil)
+	t := &leadership{Dispatcher: d, consumer: work, queues: map[string]*webhookQueue{}, fail: cancel}
+	d.setLeadership(t)
+	defer d.setLeadership(nil)
 	defer t.group.Wait()
-	orphans, err := work.Orphans(ctx)
+	orphans, err := work.DeletedWebhooks(ctx)
 	if err != nil {
 		return err
 	}
-	t.orphans = orphans
+	t.deleted = orphans
 	if err := t.restore(ctx); err != nil {
 		return err
 	}
-	err = work.Follow(ctx, func(notice journal.Notice) { t.notice(ctx, notice) }, t.allKnown)
+	err = work.Watch(ctx, func(notice journal.BatchInfo) { t.addBatch(ctx, notice) }, t.allKnown)
 	defer cancel(err) // before the lanes are waited for, which else go on with what they have, and learn of nothing new
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
@@ -131,43 +131,43 @@ func (d *Dispatcher) Run(ctx context.Context, work Work) error {
 	return err
 }
 
-func (d *Dispatcher) become(t *term) {
+func (d *Dispatcher) setLeadership(t *leadership) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.current = t
 }
 
 // term is the time for which a dispatcher has the right to deliver.
-type term struct {
+type leadership struct {
 	*Dispatcher
-	work  Work
+	consumer  Consumer
 	fail  context.CancelCauseFunc
 	group sync.WaitGroup // of lanes
 	known atomic.Bool    // all batches that were there at the beginning
 
 	mu      sync.Mutex // guards what follows
-	lanes   map[string]*lane
-	orphans map[string]time.Time
+	queues   map[string]*webhookQueue
+	deleted map[string]time.Time
 }
 
 // restore takes note of what is left of batches.
-func (t *term) restore(ctx context.Context) error {
-	left := map[string][]*held{}
-	err := t.work.Rest(ctx, func(unit *journal.Unit) {
-		if one, err := open(unit, t.now()); err == nil { // it always does: only batches are parsed
-			left[unit.Webhook] = append(left[unit.Webhook], t.hold(one))
+func (t *leadership) restore(ctx context.Context) error {
+	left := map[string][]*pendingBatch{}
+	err := t.consumer.Remainders(ctx, func(unit *journal.StoredBatch) {
+		if one, err := loadBatch(unit, t.now()); err == nil { // it always does: only batches are parsed
+			left[unit.Webhook] = append(left[unit.Webhook], t.pendingOf(one))
 		}
 	})
 	if err != nil {
 		return err
 	}
 	for webhook, units := range left {
-		slices.SortFunc(units, func(a, b *held) int {
-			return cmp.Or(cmp.Compare(a.origin, b.origin), cmp.Compare(a.position, b.position), cmp.Compare(a.place.Seq, b.place.Seq))
+		slices.SortFunc(units, func(a, b *pendingBatch) int {
+			return cmp.Or(cmp.Compare(a.origin, b.origin), cmp.Compare(a.firstIndex, b.firstIndex), cmp.Compare(a.position.Seq, b.position.Seq))
 		})
-		t.lane(ctx, webhook, func(l *lane) {
+		t.withQueue(ctx, webhook, func(l *webhookQueue) {
 			for _, unit := range units {
-				l.add(unit)
+				l.addPending(unit)
 			}
 		})
 	}
@@ -175,28 +175,28 @@ func (t *term) restore(ctx context.Context) error {
 }
 
 // notice takes note of a batch.
-func (t *term) notice(ctx context.Context, notice journal.Notice) {
-	t.lane(ctx, notice.Webhook, func(l *lane) { l.notice(notice) })
+func (t *leadership) addBatch(ctx context.Context, notice journal.BatchInfo) {
+	t.withQueue(ctx, notice.Webhook, func(l *webhookQueue) { l.addBatch(notice) })
 }
 
 // allKnown takes note that all batches are known that were there at the beginning.
-func (t *term) allKnown() {
+func (t *leadership) allKnown() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.known.Store(true)
-	for _, l := range t.lanes {
-		l.nudge()
+	for _, l := range t.queues {
+		l.signal()
 	}
 }
 
 // lane changes the lane of a webhook, which is begun if need be.
-func (t *term) lane(ctx context.Context, webhook string, change func(*lane)) {
+func (t *leadership) withQueue(ctx context.Context, webhook string, change func(*webhookQueue)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l, ok := t.lanes[webhook]
+	l, ok := t.queues[webhook]
 	if !ok {
-		l = newLane(t, webhook)
-		t.lanes[webhook] = l
+		l = newWebhookQueue(t, webhook)
+		t.queues[webhook] = l
 	}
 	change(l)
 	if !ok {
@@ -205,49 +205,49 @@ func (t *term) lane(ctx context.Context, webhook string, change func(*lane)) {
 }
 
 // end takes a lane away that has nothing to do, and tells whether it did.
-func (t *term) end(l *lane) bool {
+func (t *leadership) removeIfIdle(l *webhookQueue) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !l.idle() {
 		return false
 	}
-	delete(t.lanes, l.webhook)
+	delete(t.queues, l.webhook)
 	return true
 }
 
 // orphanSince returns since when a webhook is gone.
-func (t *term) orphanSince(ctx context.Context, webhook string) (time.Time, error) {
+func (t *leadership) deletedSince(ctx context.Context, webhook string) (time.Time, error) {
 	t.mu.Lock()
-	since, known := t.orphans[webhook]
+	since, known := t.deleted[webhook]
 	t.mu.Unlock()
 	if known {
 		return since, nil
 	}
-	return t.setOrphan(ctx, webhook, t.now())
+	return t.markDeleted(ctx, webhook, t.now())
 }
 
 // found takes note that a webhook is there.
-func (t *term) found(ctx context.Context, webhook string) error {
+func (t *leadership) clearDeleted(ctx context.Context, webhook string) error {
 	t.mu.Lock()
-	_, known := t.orphans[webhook]
+	_, known := t.deleted[webhook]
 	t.mu.Unlock()
 	if !known {
 		return nil
 	}
-	_, err := t.setOrphan(ctx, webhook, time.Time{})
+	_, err := t.markDeleted(ctx, webhook, time.Time{})
 	return err
 }
 
-func (t *term) setOrphan(ctx context.Context, webhook string, since time.Time) (time.Time, error) {
-	if err := t.work.SetOrphan(ctx, webhook, since); err != nil {
+func (t *leadership) markDeleted(ctx context.Context, webhook string, since time.Time) (time.Time, error) {
+	if err := t.consumer.MarkDeleted(ctx, webhook, since); err != nil {
 		return since, fmt.Errorf("remembering that a webhook is gone: %w", err)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if since.IsZero() {
-		delete(t.orphans, webhook)
+		delete(t.deleted, webhook)
 	} else {
-		t.orphans[webhook] = since
+		t.deleted[webhook] = since
 	}
 	return since, nil
 }
@@ -276,7 +276,7 @@ func (d *Dispatcher) Collect(metrics chan<- prometheus.Metric) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for webhook, l := range t.lanes {
+	for webhook, l := range t.queues {
 		events, bytes, oldest := l.backlog()
 		metrics <- prometheus.MustNewConstMetric(backlogEvents, prometheus.GaugeValue, float64(events), webhook)
 		metrics <- prometheus.MustNewConstMetric(backlogBytes, prometheus.GaugeValue, float64(bytes), webhook)

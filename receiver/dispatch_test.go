@@ -21,36 +21,36 @@ import (
 )
 
 // shelf is work without a journal, which can fail.
-type shelf struct {
+type fakeConsumer struct {
 	mu       sync.Mutex
-	units    []*journal.Unit
-	finished []journal.Place
-	buried   []journal.Dead
-	left     []journal.Entry // of what was put back, which is not handed out again
+	units    []*journal.StoredBatch
+	finished []journal.Position
+	buried   []journal.DeadLetter
+	left     []journal.PendingEvent // of what was put back, which is not handed out again
 	putBack  error
 	slow     chan struct{} // before the batches are known
 	follow   error         // after they are
 	finish   func(context.Context)
 }
 
-func (s *shelf) Right() context.Context { return context.Background() }
+func (s *fakeConsumer) LeaseContext() context.Context { return context.Background() }
 
-func (s *shelf) Rest(_ context.Context, take func(*journal.Unit)) error {
+func (s *fakeConsumer) Remainders(_ context.Context, take func(*journal.StoredBatch)) error {
 	for _, unit := range s.units {
-		if unit.Place.Rest {
+		if unit.Position.Remainder {
 			take(unit)
 		}
 	}
 	return nil
 }
 
-func (s *shelf) Follow(ctx context.Context, tell func(journal.Notice), known func()) error {
+func (s *fakeConsumer) Watch(ctx context.Context, tell func(journal.BatchInfo), known func()) error {
 	if s.slow != nil {
 		<-s.slow
 	}
 	for _, unit := range s.units {
-		if !unit.Place.Rest {
-			tell(journal.Notice{Seq: unit.Place.Seq, Webhook: unit.Webhook, Received: unit.Received, Events: unit.Events})
+		if !unit.Position.Remainder {
+			tell(journal.BatchInfo{Seq: unit.Position.Seq, Webhook: unit.Webhook, Received: unit.Received, Events: unit.EventCount})
 		}
 	}
 	known()
@@ -61,62 +61,62 @@ func (s *shelf) Follow(ctx context.Context, tell func(journal.Notice), known fun
 	return nil
 }
 
-func (s *shelf) Take(_ context.Context, webhook string, from uint64) (*journal.Unit, error) {
+func (s *fakeConsumer) Next(_ context.Context, webhook string, from uint64) (*journal.StoredBatch, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, unit := range s.units {
-		if !unit.Place.Rest && unit.Webhook == webhook && unit.Place.Seq >= from && !slices.Contains(s.finished, unit.Place) {
+		if !unit.Position.Remainder && unit.Webhook == webhook && unit.Position.Seq >= from && !slices.Contains(s.finished, unit.Position) {
 			return unit, nil
 		}
 	}
-	return nil, journal.ErrNone
+	return nil, journal.ErrNotFound
 }
 
-func (s *shelf) Load(_ context.Context, place journal.Place) (*journal.Unit, error) {
+func (s *fakeConsumer) Get(_ context.Context, place journal.Position) (*journal.StoredBatch, error) {
 	for _, unit := range s.units {
-		if unit.Place == place {
+		if unit.Position == place {
 			return unit, nil
 		}
 	}
-	return nil, journal.ErrNone
+	return nil, journal.ErrNotFound
 }
 
-func (s *shelf) Finish(ctx context.Context, unit *journal.Unit) error {
+func (s *fakeConsumer) Ack(ctx context.Context, unit *journal.StoredBatch) error {
 	if s.finish != nil {
 		s.finish(ctx)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.finished = append(s.finished, unit.Place)
+	s.finished = append(s.finished, unit.Position)
 	return nil
 }
 
-func (s *shelf) PutBack(_ context.Context, _ *journal.Unit, left []journal.Entry) ([]*journal.Unit, error) {
+func (s *fakeConsumer) Requeue(_ context.Context, _ *journal.StoredBatch, left []journal.PendingEvent) ([]*journal.StoredBatch, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.left = append(s.left, left...)
 	return nil, s.putBack
 }
 
-func (s *shelf) Bury(_ context.Context, _ *journal.Unit, dead []journal.Dead) error {
+func (s *fakeConsumer) DeadLetter(_ context.Context, _ *journal.StoredBatch, dead []journal.DeadLetter) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.buried = append(s.buried, dead...)
 	return nil
 }
 
-func (s *shelf) Orphans(context.Context) (map[string]time.Time, error) {
+func (s *fakeConsumer) DeletedWebhooks(context.Context) (map[string]time.Time, error) {
 	return map[string]time.Time{}, nil
 }
-func (s *shelf) SetOrphan(context.Context, string, time.Time) error { return nil }
+func (s *fakeConsumer) MarkDeleted(context.Context, string, time.Time) error { return nil }
 
 func event(text string) []byte {
 	name, id, _ := strings.Cut(text, " ")
 	return fmt.Appendf(nil, `{"event":%q,"_id":%q}`, name, id)
 }
 
-func batchAt(seq uint64, events ...string) *journal.Unit {
-	unit := &journal.Unit{Place: journal.Place{Seq: seq}, Origin: seq, Webhook: "shop/a", Received: time.Now(), Events: len(events)}
+func batchAt(seq uint64, events ...string) *journal.StoredBatch {
+	unit := &journal.StoredBatch{Position: journal.Position{Seq: seq}, Origin: seq, Webhook: "shop/a", Received: time.Now(), EventCount: len(events)}
 	var raw [][]byte
 	for _, text := range events {
 		raw = append(raw, event(text))
@@ -125,16 +125,16 @@ func batchAt(seq uint64, events ...string) *journal.Unit {
 	return unit
 }
 
-func restAt(seq, origin uint64, events ...string) *journal.Unit {
-	unit := &journal.Unit{Place: journal.Place{Rest: true, Seq: seq}, Origin: origin, Webhook: "shop/a", Received: time.Now(), Events: len(events)}
+func restAt(seq, origin uint64, events ...string) *journal.StoredBatch {
+	unit := &journal.StoredBatch{Position: journal.Position{Remainder: true, Seq: seq}, Origin: origin, Webhook: "shop/a", Received: time.Now(), EventCount: len(events)}
 	for _, text := range events {
-		unit.Entries = append(unit.Entries, journal.Entry{ID: text, Raw: event(text), Attempts: 1})
+		unit.Events = append(unit.Events, journal.PendingEvent{ID: text, Raw: event(text), Attempts: 1})
 	}
 	return unit
 }
 
 // dispatch works off a shelf, until it ends by itself or the test does.
-func dispatch(t *testing.T, work receiver.Work, to *sinks) <-chan error {
+func dispatch(t *testing.T, work receiver.Consumer, to *sinks) <-chan error {
 	t.Helper()
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
 	loaded := &receiver.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: metrics}
@@ -167,7 +167,7 @@ func TestOrderOfRemaindersAndBatches(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
-			work := &shelf{slow: slow, units: []*journal.Unit{
+			work := &fakeConsumer{slow: slow, units: []*journal.StoredBatch{
 				restAt(1, 7, "click 1", "click 2"), restAt(2, 3, "send 2"), batchAt(5, "open 1", "open 3"), batchAt(9, "spam 1", "spam 2"),
 			}}
 			ended := dispatch(t, work, to)
@@ -211,7 +211,7 @@ func TestJournalThatFails(t *testing.T) {
 		return nil
 	})
 	failure := errors.New("it does not work")
-	ended := dispatch(t, &shelf{putBack: failure, units: []*journal.Unit{batchAt(1, "open 1", "send 2")}}, to)
+	ended := dispatch(t, &fakeConsumer{putBack: failure, units: []*journal.StoredBatch{batchAt(1, "open 1", "send 2")}}, to)
 	select {
 	case err := <-ended:
 		if !errors.Is(err, failure) {
@@ -228,7 +228,7 @@ func TestFollowingThatFails(t *testing.T) {
 	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
 	failure, waits := errors.New("it does not work"), batchAt(1, "open 1")
 	waits.Webhook = "shop/gone"
-	ended := dispatch(t, &shelf{follow: failure, units: []*journal.Unit{waits}}, to)
+	ended := dispatch(t, &fakeConsumer{follow: failure, units: []*journal.StoredBatch{waits}}, to)
 	select {
 	case err := <-ended:
 		if !errors.Is(err, failure) {
@@ -246,7 +246,7 @@ func TestTimeToSettle(t *testing.T) {
 	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
 	var mu sync.Mutex
 	var deadlines []time.Time
-	work := &shelf{finish: func(ctx context.Context) {
+	work := &fakeConsumer{finish: func(ctx context.Context) {
 		deadline, ok := ctx.Deadline()
 		mu.Lock()
 		defer mu.Unlock()
@@ -277,8 +277,8 @@ func TestOrderOfRemaindersOfOneBatch(t *testing.T) {
 	t.Parallel()
 	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
 	second, first := restAt(2, 7, "click 1"), restAt(3, 7, "send 1", "open 1")
-	second.Entries[0].Position, first.Entries[1].Position = 2, 1
-	dispatch(t, &shelf{units: []*journal.Unit{second, first}}, to)
+	second.Events[0].Index, first.Events[1].Index = 2, 1
+	dispatch(t, &fakeConsumer{units: []*journal.StoredBatch{second, first}}, to)
 	to.expect(t, "a send 1", "a open 1", "a click 1")
 	if want := []string{"a send 1", "a open 1", "a click 1"}; !slices.Equal(to.accepted, want) {
 		t.Errorf("got %q, want %q", to.accepted, want)
@@ -297,13 +297,13 @@ func TestUnitsAreSettledAsTheyEnd(t *testing.T) {
 		}
 		return nil
 	})
-	work := &shelf{units: []*journal.Unit{batchAt(1, "open 1", "open 2"), batchAt(2, "open 3", "send 3"), batchAt(3, "open 4")}}
+	work := &fakeConsumer{units: []*journal.StoredBatch{batchAt(1, "open 1", "open 2"), batchAt(2, "open 3", "send 3"), batchAt(3, "open 4")}}
 	dispatch(t, work, to)
 	finished := func(want ...uint64) func() bool {
 		return func() bool {
 			work.mu.Lock()
 			defer work.mu.Unlock()
-			return len(work.finished) == len(want) && !slices.ContainsFunc(want, func(seq uint64) bool { return !slices.Contains(work.finished, journal.Place{Seq: seq}) })
+			return len(work.finished) == len(want) && !slices.ContainsFunc(want, func(seq uint64) bool { return !slices.Contains(work.finished, journal.Position{Seq: seq}) })
 		}
 	}
 	eventually(t, "the end of two", finished(1, 3))
@@ -325,7 +325,7 @@ func TestRoundThatIsCutShort(t *testing.T) {
 			for i := range events { // of one message, so that they are sent one after the other
 				batch = append(batch, fmt.Sprintf("e%d 1", i))
 			}
-			work := &shelf{units: []*journal.Unit{batchAt(1, batch...)}}
+			work := &fakeConsumer{units: []*journal.StoredBatch{batchAt(1, batch...)}}
 			t.Run("", func(t *testing.T) {
 				dispatch(t, work, to)
 				if stop {
@@ -343,7 +343,7 @@ func TestRoundThatIsCutShort(t *testing.T) {
 				t.Fatalf("%d events were sent, %d put back, of %d", sent, len(work.left), events)
 			}
 			for i, entry := range work.left {
-				if entry.Position != sent+i || entry.Attempts != 0 || !entry.Due.IsZero() {
+				if entry.Index != sent+i || entry.Attempts != 0 || !entry.Due.IsZero() {
 					t.Fatalf("put back as %d of what is left: %+v", i, entry)
 				}
 			}

@@ -8,12 +8,12 @@ import (
 
 // Remember fills a memory of a size with n events. It returns whether one is remembered, and how many are.
 func Remember(size, n int) (has func(int) bool, count int) {
-	m := newMemory(size)
-	key := func(i int) memoryKey { return keyOf(&Route{}, strconv.Itoa(i)) }
+	m := newDeliveredCache(size)
+	key := func(i int) deliveredKey { return keyOf(&Route{}, strconv.Itoa(i)) }
 	for i := range n {
 		m.add(key(i))
 	}
-	return func(i int) bool { return m.has(key(i)) }, len(m.younger) + len(m.older)
+	return func(i int) bool { return m.has(key(i)) }, len(m.current) + len(m.previous)
 }
 
 // Bounds for tests that must see them kept.
@@ -34,12 +34,12 @@ func (h *Handler) InflightBytes() int64 {
 
 // Shares is the memory for bodies of a largest size: take takes some for a body by its number, give gives some back.
 func Shares(size, largest int64) (take func(ctx context.Context, body, bytes int64) error, give func(int64)) {
-	b := newBudget(size, largest)
-	return b.take, b.give
+	b := newByteLimiter(size, largest)
+	return b.acquire, b.release
 }
 
 // Turns is how bodies are worked on.
-func Turns() func(size int, work func()) { return newTurns().do }
+func Turns() func(size int, work func()) { return newParseLimit().do }
 
 // Outcomes are all that a request can have, for tests that must see every one.
 func Outcomes() []string {
@@ -53,7 +53,7 @@ func Outcomes() []string {
 // Fail answers a request with an error, because nothing is known to lead to a fault of ours.
 func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	r = h.tracer.startBatch(r)
-	h.finish(r.Context(), w, &record{start: h.now()}, err)
+	h.finish(r.Context(), w, &requestLog{start: h.now()}, err)
 }
 
 // Allowance is for tests of its own.
@@ -70,7 +70,7 @@ func (a Allowance) Give(bytes int64)                            { a.give(bytes) 
 
 // Taken is how much of its memory a dispatcher uses.
 func (d *Dispatcher) Taken() (sum int64) {
-	for _, a := range []*allowance{d.memory, d.dullMemory} {
+	for _, a := range []*allowance{d.memory, d.failingMemory} {
 		a.mu.Lock()
 		sum += a.taken
 		a.mu.Unlock()

@@ -16,7 +16,7 @@ import (
 
 // Sender makes one attempt to deliver each item that is not settled. [sink.Sender] is one.
 type Sender interface {
-	Pass(ctx context.Context, delivery sink.Delivery, items []*sink.Item)
+	SendOnce(ctx context.Context, delivery sink.Delivery, items []*sink.Item)
 }
 
 // Buffer keeps batches durably. [journal.Journal] is one.
@@ -55,9 +55,9 @@ type Handler struct {
 	tracer       tracer
 	logger       *slog.Logger
 	maxBodyBytes int64
-	inflight     *budget
-	turns        turns
-	delivered    *memory
+	inflight     *byteLimiter
+	parsing        parseLimit
+	delivered    *deliveredCache
 	now          func() time.Time
 }
 
@@ -66,7 +66,7 @@ func NewHandler(options Options) *Handler {
 	h := &Handler{
 		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, buffer: options.Buffer, signatures: options.Signatures,
 		tracer: newTracer(options.Tracer), logger: options.Logger, maxBodyBytes: options.MaxBodyBytes,
-		turns: newTurns(), delivered: newMemory(memorySize), now: options.Now,
+		parsing: newParseLimit(), delivered: newDeliveredCache(deliveredCacheSize), now: options.Now,
 	}
 	if options.MaxInflightBytes == 0 {
 		options.MaxInflightBytes = DefaultMaxInflightBytes
@@ -77,7 +77,7 @@ func NewHandler(options Options) *Handler {
 	if h.maxBodyBytes == 0 {
 		h.maxBodyBytes = DefaultMaxBodyBytes
 	}
-	h.inflight = newBudget(options.MaxInflightBytes, h.maxBodyBytes)
+	h.inflight = newByteLimiter(options.MaxInflightBytes, h.maxBodyBytes)
 	if h.now == nil {
 		h.now = time.Now
 	}
@@ -87,7 +87,7 @@ func NewHandler(options Options) *Handler {
 // ServeHTTP answers a request of Mandrill: 200 with an empty body when every event was accepted, otherwise a
 // status after which Mandrill tries again.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	entry := &record{start: h.now(), share: share{budget: h.inflight}}
+	entry := &requestLog{start: h.now(), share: reservation{limiter: h.inflight}}
 	defer entry.share.release() // the events are parts of the body
 	h.metrics.inflight.Inc()
 	defer h.metrics.inflight.Dec()
@@ -95,19 +95,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.finish(r.Context(), w, entry, h.serve(w, r, entry)) //nolint:contextcheck // it is the request's own, with the span
 }
 
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, entry *record) error {
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, entry *requestLog) error {
 	candidates, form, err := h.accept(w, r, entry)
 	if err != nil || r.Method != http.MethodPost { // HEAD and GET ask whether the route is served
 		return err
 	}
 	var route *Route
-	h.turns.do(entry.bytes, func() { route, err = verify(r.Header, candidates, form) })
+	h.parsing.do(entry.bytes, func() { route, err = verify(r.Header, candidates, form) })
 	if route != nil {
 		entry.route = route.Name
 	}
 	if err != nil {
 		if route == nil && kindOf(err) == KindSignature { // signed with a key that is not known
-			h.observe(candidates)
+			h.reportBadSignature(candidates)
 		}
 		return err
 	}
@@ -121,9 +121,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, entry *record) e
 		return errNoBuffer
 	}
 	if h.buffers(route) {
-		return h.keep(r.Context(), route, form.Get(mandrill.EventsField), elements)
+		return h.storeBatch(r.Context(), route, form.Get(mandrill.EventsField), elements)
 	}
-	return h.deliver(r.Context(), route, elements)
+	return h.deliverDirect(r.Context(), route, elements)
 }
 
 // buffers tells whether a route's batches are kept before they are delivered.
@@ -137,7 +137,7 @@ func (h *Handler) lacksBuffer(route *Route) bool {
 }
 
 // observe reports a batch whose signature is nobody's. Which of the routes is meant cannot be told.
-func (h *Handler) observe(candidates []*Route) {
+func (h *Handler) reportBadSignature(candidates []*Route) {
 	if h.signatures == nil {
 		return
 	}
@@ -147,16 +147,16 @@ func (h *Handler) observe(candidates []*Route) {
 }
 
 // record is what is known of a request when it is answered.
-type record struct {
+type requestLog struct {
 	start  time.Time
 	route  string
 	events int
 	bytes  int
-	share  share // of the memory for bodies
+	share  reservation // of the memory for bodies
 }
 
 // finish is the one place that answers, counts and logs.
-func (h *Handler) finish(ctx context.Context, w http.ResponseWriter, entry *record, err error) {
+func (h *Handler) finish(ctx context.Context, w http.ResponseWriter, entry *requestLog, err error) {
 	status, outcome, level := http.StatusOK, outcomeAccepted, slog.LevelInfo
 	if entry.events == 0 {
 		outcome, level = outcomeProbe, slog.LevelDebug

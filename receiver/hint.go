@@ -20,7 +20,7 @@ import (
 )
 
 // HinterOptions configures a [Hinter]. URL and Metrics are required.
-type HinterOptions struct {
+type HintReporterOptions struct {
 	URL        string // of the operator
 	Metrics    *Metrics
 	HTTPClient *http.Client                         // default: a new one; redirects are never followed
@@ -32,8 +32,8 @@ type HinterOptions struct {
 // Hinter tells the operator which webhooks get batches with a bad signature: the key may have been reset at Mandrill,
 // where the receiver cannot look and may write nothing. It does what it can and no more, because the operator lists
 // every account now and then without any hint.
-type Hinter struct {
-	options  HinterOptions
+type HintReporter struct {
+	options  HintReporterOptions
 	endpoint string
 	client   http.Client
 
@@ -44,7 +44,7 @@ type Hinter struct {
 }
 
 // NewHinter returns a hinter. It sends nothing until it runs.
-func NewHinter(options HinterOptions) *Hinter {
+func NewHintReporter(options HintReporterOptions) *HintReporter {
 	if options.Logger == nil {
 		options.Logger = slog.Default()
 	}
@@ -54,7 +54,7 @@ func NewHinter(options HinterOptions) *Hinter {
 	if options.After == nil {
 		options.After = time.After
 	}
-	h := &Hinter{
+	h := &HintReporter{
 		options: options, endpoint: strings.TrimSuffix(options.URL, "/") + "/signature-hints",
 		known: map[string]bool{}, wake: make(chan struct{}, 1),
 	}
@@ -67,14 +67,14 @@ func NewHinter(options HinterOptions) *Hinter {
 
 // BadSignature notes that no key of a route made the signature of a batch. It never blocks, and forgets what it has
 // no room for.
-func (h *Hinter) BadSignature(route string) {
+func (h *HintReporter) BadSignature(route string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.add(routes.Webhook(route))
 }
 
 // Run sends hints until the context ends: the first at once, later ones when the interval is over.
-func (h *Hinter) Run(ctx context.Context) {
+func (h *HintReporter) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -91,7 +91,7 @@ func (h *Hinter) Run(ctx context.Context) {
 }
 
 // add is called with the lock held.
-func (h *Hinter) add(names ...string) {
+func (h *HintReporter) add(names ...string) {
 	for _, name := range names {
 		if !h.known[name] && len(h.waiting) < maxHints {
 			h.known[name] = true
@@ -102,7 +102,7 @@ func (h *Hinter) add(names ...string) {
 }
 
 // take removes the names of one request.
-func (h *Hinter) take() []string {
+func (h *HintReporter) take() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := min(len(h.waiting), maxHintsPerRequest)
@@ -116,7 +116,7 @@ func (h *Hinter) take() []string {
 }
 
 // settle makes wake say whether names are waiting. It is called with the lock held.
-func (h *Hinter) settle() {
+func (h *HintReporter) settle() {
 	select {
 	case <-h.wake:
 	default:
@@ -127,7 +127,7 @@ func (h *Hinter) settle() {
 }
 
 // tell sends one request and keeps its names for the next one when it fails.
-func (h *Hinter) tell(ctx context.Context) {
+func (h *HintReporter) tell(ctx context.Context) {
 	names := h.take()
 	err := h.post(ctx, names)
 	if err == nil {
@@ -146,7 +146,7 @@ func (h *Hinter) tell(ctx context.Context) {
 }
 
 // post sends names to the operator. Its errors have no address.
-func (h *Hinter) post(ctx context.Context, names []string) error {
+func (h *HintReporter) post(ctx context.Context, names []string) error {
 	body, err := json.Marshal(map[string][]string{"routes": names})
 	if err != nil {
 		return fmt.Errorf("encoding hints: %w", err)

@@ -93,7 +93,7 @@ func TestWhatIsABadSignature(t *testing.T) {
 
 // operator records the hints that it gets and a hinter that sends them, whose intervals end when the test says so.
 type operator struct {
-	*receiver.Hinter
+	*receiver.HintReporter
 	registry *prometheus.Registry
 	log      *lockedBuffer
 	got      chan []string      // the names of each request
@@ -110,7 +110,7 @@ func newOperator(t *testing.T) *operator {
 	}
 	server := httptest.NewServer(o)
 	t.Cleanup(server.Close)
-	o.Hinter = receiver.NewHinter(receiver.HinterOptions{
+	o.HintReporter = receiver.NewHintReporter(receiver.HintReporterOptions{
 		URL: server.URL + "/s3ntinel/", Metrics: receiver.NewMetrics(o.registry), Logger: slog.New(slog.NewJSONHandler(o.log, nil)),
 		After: func(interval time.Duration) <-chan time.Time {
 			select {
@@ -206,7 +206,7 @@ func TestHundredBadSignaturesAreTwoRequests(t *testing.T) {
 		document.Routes = append(document.Routes, routes.Route{Name: name, URL: "https://a.example/" + name, Keys: []string{signingKey}, Source: "/s", Sink: routes.Sink{URI: "http://x.example"}})
 	}
 	f.load(t, document)
-	handler := f.handler(o.Hinter)
+	handler := f.handler(o.HintReporter)
 	send := func(name string) {
 		t.Helper()
 		response := httptest.NewRecorder()
@@ -288,13 +288,13 @@ func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
 // Nothing that the operator does holds up a request of Mandrill: neither one that hangs nor none at all.
 func TestHintsNeverBlock(t *testing.T) {
 	t.Parallel()
-	idle := receiver.NewHinter(receiver.HinterOptions{}) // does not run
+	idle := receiver.NewHintReporter(receiver.HintReporterOptions{}) // does not run
 	for i := range 20_000 {
 		idle.BadSignature(strconv.Itoa(i))
 	}
 	log := &lockedBuffer{}
 	asked, answers := make(chan time.Duration), make(chan error)
-	h := receiver.NewHinter(receiver.HinterOptions{
+	h := receiver.NewHintReporter(receiver.HintReporterOptions{
 		URL: "http://s3ntinel.example", Metrics: receiver.NewMetrics(prometheus.NewRegistry()), Logger: slog.New(slog.NewJSONHandler(log, nil)),
 		HTTPClient: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 			deadline, _ := r.Context().Deadline()
@@ -334,7 +334,7 @@ func TestNobodyListens(t *testing.T) {
 	log, asked := &lockedBuffer{}, make(chan struct{})
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
-	h := receiver.NewHinter(receiver.HinterOptions{
+	h := receiver.NewHintReporter(receiver.HintReporterOptions{
 		URL: server.URL, Metrics: receiver.NewMetrics(prometheus.NewRegistry()), Logger: slog.New(slog.NewJSONHandler(log, nil)),
 		After: func(time.Duration) <-chan time.Time { close(asked); return nil },
 	})

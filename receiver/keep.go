@@ -9,7 +9,7 @@ import (
 )
 
 // keep puts a batch into the buffer (Buffered mode) and returns nil when it is on disk. A [Dispatcher] delivers it.
-func (h *Handler) keep(ctx context.Context, route *Route, value []byte, elements [][]byte) error {
+func (h *Handler) storeBatch(ctx context.Context, route *Route, value []byte, elements [][]byte) error {
 	if len(elements) == 0 {
 		return nil
 	}
@@ -26,9 +26,9 @@ func (h *Handler) keep(ctx context.Context, route *Route, value []byte, elements
 	case err != nil:
 		return &Error{KindUnbuffered, err}
 	case duplicate:
-		h.metrics.kept.WithLabelValues("remembered").Add(float64(len(elements)))
+		h.metrics.buffered.WithLabelValues("remembered").Add(float64(len(elements)))
 	default:
-		h.metrics.kept.WithLabelValues("kept").Add(float64(len(elements)))
+		h.metrics.buffered.WithLabelValues("kept").Add(float64(len(elements)))
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ import (
 
 // letterType is what a dead letter says of the type of its event, for those who look: what cannot be shown on one line is
 // left out.
-func letterType(event mandrill.Event) string {
+func deadLetterType(event mandrill.Event) string {
 	ceType, label := typeOf(event)
 	if usableAttribute(ceType) {
 		return ceType
@@ -24,9 +24,9 @@ func letterType(event mandrill.Event) string {
 
 // WriteLetter writes all that is known of a dead letter, as JSON: also the answer of the sink and the event, byte for byte
 // if it is JSON, else as Base64.
-func WriteLetter(w io.Writer, letter journal.Letter, entry journal.Entry) error {
+func WriteDeadLetter(w io.Writer, letter journal.DeadLetterInfo, entry journal.PendingEvent) error {
 	head, err := json.MarshalIndent(struct {
-		journal.Letter
+		journal.DeadLetterInfo
 		DeadLetterAttempts int    `json:"deadLetterAttempts,omitempty"`
 		Answer             string `json:"answer,omitempty"`
 		Size               int    `json:"size"` // of the event in bytes

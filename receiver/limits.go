@@ -18,7 +18,7 @@ const (
 	inflightWait = 5 * time.Second
 	// littleShare is what a body may want and be served before those that want more: a batch of common size. Those that
 	// are larger take turns.
-	littleShare = 64 << 10
+	smallBody = 64 << 10
 	// retryAfter is when a refused sender may try again, in seconds. Mandrill does so by itself, later.
 	retryAfter = "10"
 	// readHeaderTimeout and readTimeout end slow senders. Mandrill sends from one place with good lines.
@@ -54,27 +54,27 @@ const (
 	// eventMemory is what an event takes besides its bytes while it is sent, about.
 	eventMemory = 2 << 10
 	// DefaultOrphanRetention is long enough to notice that a webhook was deleted by mistake.
-	DefaultOrphanRetention = 24 * time.Hour
+	DefaultDeletedWebhookRetention = 24 * time.Hour
 	// DefaultMaxAge ends what a sink has not taken for days, before it fills the buffer for all.
 	DefaultMaxAge = 72 * time.Hour
 	// roundBytes and roundEvents are how much of a webhook is sent in one go: enough to keep a sink busy. It is no more than
 	// one of so many shares of the memory either, so that sinks that hang leave some to others.
-	roundBytes  = 4 << 20
+	cycleBytes  = 4 << 20
 	shares      = 8
-	roundEvents = 4000
+	cycleEvents = 4000
 	// leastEvents is how few are sent in one go to a sink that is slow: more than are on their way to it at once.
-	leastEvents = 100
+	minCycleEvents = 100
 	// roundTime is how long a round begins to send events. What is accepted is written down at its end at the latest, so
 	// that not much is sent again after a crash, and the next round need not wait for an event that hangs. There are up
 	// to maxRounds of them.
-	roundTime = time.Second
-	maxRounds = 4
+	cycleTime = time.Second
+	maxCycles = 4
 	// slowRound is what a round may take before its webhook gets its memory where those who take long do, as do those
 	// whose rounds are cut short.
-	slowRound = 10 * time.Second
+	slowCycle = 10 * time.Second
 	// maxLeft bounds the events of a webhook that failed and wait for their next attempt. As long as there are more, no
 	// further batches are taken, so that the memory for them is bounded.
-	maxLeft = 10_000
+	maxPendingEvents = 10_000
 	// drainTime is how long events that are being sent have when the receiver is told to stop.
 	drainTime = 10 * time.Second
 	// settleTime bounds writing down what has become of a batch: a disk may be slow, and a round has thousands of them.

@@ -14,56 +14,56 @@ const (
 	memoryAge = 9 * time.Hour
 	// memorySize is how many are remembered at least. They take some 20 MB, and twice as many are kept at most. While a
 	// batch fails Mandrill sends nothing else to its URL, so it is the traffic of the other routes that this must outlast.
-	memorySize = 500_000
+	deliveredCacheSize = 500_000
 )
 
 // memory remembers which events were delivered, so that a batch that comes again sends only the rest. It has two
 // generations: when the younger one is full, or old, it takes the place of the older one.
-type memory struct {
+type deliveredCache struct {
 	size int
 
 	mu             sync.Mutex // guards what follows
-	younger, older map[memoryKey]struct{}
+	current, previous map[deliveredKey]struct{}
 	begun          time.Time
 }
 
-type memoryKey [16]byte
+type deliveredKey [16]byte
 
-func newMemory(size int) *memory {
-	return &memory{size: size, younger: map[memoryKey]struct{}{}, begun: time.Now()}
+func newDeliveredCache(size int) *deliveredCache {
+	return &deliveredCache{size: size, current: map[deliveredKey]struct{}{}, begun: time.Now()}
 }
 
 // keyOf is the same for the route of an earlier URL: what was sent there first may come again here.
-func keyOf(route *Route, id string) memoryKey {
+func keyOf(route *Route, id string) deliveredKey {
 	sum := sha256.Sum256([]byte(routes.Webhook(route.Name) + "\x00" + id))
-	return memoryKey(sum[:16])
+	return deliveredKey(sum[:16])
 }
 
-func (m *memory) has(key memoryKey) bool {
+func (m *deliveredCache) has(key deliveredKey) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.turn()
-	if _, ok := m.younger[key]; ok {
+	if _, ok := m.current[key]; ok {
 		return true
 	}
-	_, ok := m.older[key]
+	_, ok := m.previous[key]
 	return ok
 }
 
-func (m *memory) add(key memoryKey) {
+func (m *deliveredCache) add(key deliveredKey) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.turn()
-	m.younger[key] = struct{}{}
+	m.current[key] = struct{}{}
 }
 
-func (m *memory) turn() {
+func (m *deliveredCache) turn() {
 	age := time.Since(m.begun)
-	if age < memoryAge && len(m.younger) < m.size {
+	if age < memoryAge && len(m.current) < m.size {
 		return
 	}
-	m.older, m.younger, m.begun = m.younger, map[memoryKey]struct{}{}, time.Now()
+	m.previous, m.current, m.begun = m.current, map[deliveredKey]struct{}{}, time.Now()
 	if age >= 2*memoryAge {
-		m.older = nil
+		m.previous = nil
 	}
 }

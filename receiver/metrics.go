@@ -19,9 +19,9 @@ type Metrics struct {
 	hints    *prometheus.CounterVec
 	routes   prometheus.Gauge
 
-	kept         *prometheus.CounterVec
+	buffered         *prometheus.CounterVec
 	redeliveries prometheus.Counter
-	buried       *prometheus.CounterVec
+	deadLettered       *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -49,16 +49,16 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "mandrill_receiver_signature_hints_total", Help: "Requests that tell the operator of bad signatures, by outcome.",
 		}, []string{"outcome"}),
 		routes: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mandrill_receiver_routes", Help: "Routes in use."}),
-		kept: prometheus.NewCounterVec(prometheus.CounterOpts{
+		buffered: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mandrill_receiver_buffered_events_total", Help: "Events of batches that were put into the buffer, or were there before, by which of both.",
 		}, []string{"outcome"}),
 		redeliveries: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mandrill_receiver_redeliveries_total", Help: "Events from the buffer that were sent again because they had failed.",
 		}),
-		buried: prometheus.NewCounterVec(prometheus.CounterOpts{
+		deadLettered: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mandrill_receiver_buried_total", Help: "Events that were given up and kept as dead letters in the buffer, by reason.",
 		}, []string{"reason"}),
 	}
-	registerer.MustRegister(m.kept, m.redeliveries, m.buried, m.requests, m.inflight, m.bytes, m.duration, m.events, m.reloads, m.hints, m.routes)
+	registerer.MustRegister(m.buffered, m.redeliveries, m.deadLettered, m.requests, m.inflight, m.bytes, m.duration, m.events, m.reloads, m.hints, m.routes)
 	return m
 }

@@ -8,20 +8,20 @@ import (
 // pace ends a body that comes too slowly, by a read deadline that is put off as bytes come. While there is plenty of
 // memory a body has readTimeout. While it is scarce, what a body has been given must be full soon. So slow senders keep
 // half of the memory for long at most, and not the other half from those who send.
-type pace struct {
+type bodyDeadline struct {
 	control *http.ResponseController
-	memory  *budget
+	memory  *byteLimiter
 	last    time.Time // however much comes
 	until   time.Time
 }
 
-func newPace(w http.ResponseWriter, memory *budget) *pace {
+func newBodyDeadline(w http.ResponseWriter, memory *byteLimiter) *bodyDeadline {
 	last := time.Now().Add(readTimeout)
-	return &pace{http.NewResponseController(w), memory, last, last}
+	return &bodyDeadline{http.NewResponseController(w), memory, last, last}
 }
 
 // expect gives the sender time for as many bytes.
-func (p *pace) expect(bytes int64) {
+func (p *bodyDeadline) extend(bytes int64) {
 	p.set(p.last)
 	if p.memory.scarce() {
 		p.shorten(scarceGrace + time.Duration(bytes)*(time.Second/scarceRate))
@@ -29,18 +29,18 @@ func (p *pace) expect(bytes int64) {
 }
 
 // pause is for a while that is not the sender's, but ours.
-func (p *pace) pause() { p.set(p.last) }
+func (p *bodyDeadline) suspend() { p.set(p.last) }
 
 // dismiss is for the rest of a body that was refused: the server looks for its end, mostly before it answers.
-func (p *pace) dismiss() { p.shorten(refusedGrace) }
+func (p *bodyDeadline) shortenForRefusal() { p.shorten(refusedGrace) }
 
-func (p *pace) shorten(left time.Duration) {
+func (p *bodyDeadline) shorten(left time.Duration) {
 	if soon := time.Now().Add(left); soon.Before(p.until) {
 		p.set(soon)
 	}
 }
 
-func (p *pace) set(deadline time.Time) {
+func (p *bodyDeadline) set(deadline time.Time) {
 	if deadline.Equal(p.until) {
 		return
 	}

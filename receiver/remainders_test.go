@@ -15,16 +15,16 @@ import (
 )
 
 // crammed is a shelf without room for what is left of a unit, until there is some.
-type crammed struct {
-	*shelf
+type fullConsumer struct {
+	*fakeConsumer
 	mu    sync.Mutex
 	room  bool
 	taken []weak.Pointer[byte] // where each batch was in memory
-	tried map[journal.Place]int
+	tried map[journal.Position]int
 }
 
-func (c *crammed) Take(ctx context.Context, webhook string, from uint64) (*journal.Unit, error) {
-	unit, err := c.shelf.Take(ctx, webhook, from)
+func (c *fullConsumer) Next(ctx context.Context, webhook string, from uint64) (*journal.StoredBatch, error) {
+	unit, err := c.fakeConsumer.Next(ctx, webhook, from)
 	if err != nil {
 		return nil, err
 	}
@@ -36,24 +36,24 @@ func (c *crammed) Take(ctx context.Context, webhook string, from uint64) (*journ
 	return &read, nil
 }
 
-func (c *crammed) Load(ctx context.Context, place journal.Place) (*journal.Unit, error) {
-	c.shelf.mu.Lock()
-	defer c.shelf.mu.Unlock()
-	return c.shelf.Load(ctx, place)
+func (c *fullConsumer) Get(ctx context.Context, place journal.Position) (*journal.StoredBatch, error) {
+	c.fakeConsumer.mu.Lock()
+	defer c.fakeConsumer.mu.Unlock()
+	return c.fakeConsumer.Get(ctx, place)
 }
 
-func (c *crammed) PutBack(_ context.Context, unit *journal.Unit, left []journal.Entry) ([]*journal.Unit, error) {
+func (c *fullConsumer) Requeue(_ context.Context, unit *journal.StoredBatch, left []journal.PendingEvent) ([]*journal.StoredBatch, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tried[unit.Place]++
+	c.tried[unit.Position]++
 	if !c.room {
 		return nil, journal.ErrFull
 	}
-	rest := &journal.Unit{Place: journal.Place{Rest: true, Seq: unit.Place.Seq}, Origin: unit.Origin, Webhook: unit.Webhook, Received: unit.Received, Entries: left, Events: len(left)}
-	c.shelf.mu.Lock()
-	defer c.shelf.mu.Unlock()
+	rest := &journal.StoredBatch{Position: journal.Position{Remainder: true, Seq: unit.Position.Seq}, Origin: unit.Origin, Webhook: unit.Webhook, Received: unit.Received, Events: left, EventCount: len(left)}
+	c.fakeConsumer.mu.Lock()
+	defer c.fakeConsumer.mu.Unlock()
 	c.units = append(c.units, rest)
-	return []*journal.Unit{rest}, nil
+	return []*journal.StoredBatch{rest}, nil
 }
 
 // What finds no room does not take it in memory: of a batch of which something is left there is only where its delivery
@@ -61,7 +61,7 @@ func (c *crammed) PutBack(_ context.Context, unit *journal.Unit, left []journal.
 func TestNoRoomForRemainders(t *testing.T) {
 	t.Parallel()
 	const batches, events = 40, 1000
-	work := &crammed{shelf: &shelf{}, tried: map[journal.Place]int{}}
+	work := &fullConsumer{fakeConsumer: &fakeConsumer{}, tried: map[journal.Position]int{}}
 	var want []string
 	for seq := range uint64(batches) {
 		names := []string{fmt.Sprintf("fail f%d", seq), fmt.Sprintf("open f%d", seq)}
@@ -124,10 +124,10 @@ func TestClockThatWasAhead(t *testing.T) {
 	t.Parallel()
 	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
 	ahead, due, before := restAt(1, 1, "open 1"), restAt(2, 2, "open 2"), restAt(3, 3, "open 3")
-	ahead.Entries[0].Due = time.Now().Add(365 * 24 * time.Hour)
-	due.Entries[0].Due = time.Now().Add(9 * time.Minute)
-	before.Entries[0].Due = time.Now().Add(-time.Minute)
-	dispatch(t, &shelf{units: []*journal.Unit{ahead, due, before}}, to)
+	ahead.Events[0].Due = time.Now().Add(365 * 24 * time.Hour)
+	due.Events[0].Due = time.Now().Add(9 * time.Minute)
+	before.Events[0].Due = time.Now().Add(-time.Minute)
+	dispatch(t, &fakeConsumer{units: []*journal.StoredBatch{ahead, due, before}}, to)
 	to.expect(t, "a open 1", "a open 3")
 	if to.mu.Lock(); to.attempts["a open 2"] > 0 {
 		t.Error("one was sent before its time")

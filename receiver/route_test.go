@@ -288,7 +288,7 @@ func TestWatchFile(t *testing.T) {
 // deliveries remembers how events were to be sent.
 type deliveries chan sink.Delivery
 
-func (d deliveries) Pass(_ context.Context, delivery sink.Delivery, items []*sink.Item) {
+func (d deliveries) SendOnce(_ context.Context, delivery sink.Delivery, items []*sink.Item) {
 	for _, item := range items {
 		item.State = sink.Accepted
 	}

@@ -12,37 +12,37 @@ import (
 )
 
 // settle writes down what has become of a unit.
-func (r *round) settle(ctx context.Context, one *load) error {
-	r.judge(one)
+func (r *cycle) settle(ctx context.Context, one *loadedBatch) error {
+	r.classify(one)
 	bounded, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	return r.write(bounded, one)
+	return r.saveProgress(bounded, one)
 }
 
 // judge finds out what is left of a unit and what is given up.
-func (r *round) judge(one *load) {
+func (r *cycle) classify(one *loadedBatch) {
 	now := r.now()
-	for i, entry := range one.entries {
+	for i, entry := range one.events {
 		next := one.sent[i]
-		if next == nil || !next.over { // a span that is not ended is not reported
-			one.left = append(one.left, entry)
+		if next == nil || !next.done { // a span that is not ended is not reported
+			one.remaining = append(one.remaining, entry)
 			continue
 		}
 		if entry.Attempts > 0 || entry.DeadLetterAttempts > 0 {
 			r.metrics.redeliveries.Inc()
 		}
-		after := r.after(entry, next, now)
+		after := r.afterAttempt(entry, next, now)
 		var outcome string
-		switch reason := r.reason(next, one.unit.Begin(), now); {
+		switch reason := r.deadLetterReason(next, one.stored.AgeStart(), now); {
 		case next.State == sink.Accepted:
 			outcome = "accepted"
 		case next.State == sink.DeadLettered:
 			outcome = "dead letter"
 		case reason != "":
 			outcome = "buried"
-			one.dead = append(one.dead, journal.Dead{Entry: after, Reason: reason, Type: letterType(one.events[i])})
+			one.dead = append(one.dead, journal.DeadLetter{PendingEvent: after, Reason: reason, Type: deadLetterType(one.parsed[i])})
 		default:
-			one.left = append(one.left, after)
+			one.remaining = append(one.remaining, after)
 			one.changed = one.changed || after.Attempts != entry.Attempts || after.DeadLetterAttempts != entry.DeadLetterAttempts ||
 				after.Refused != entry.Refused || after.Exhausted != entry.Exhausted
 			endEvent(next.span, "failed", next.Err)
@@ -55,7 +55,7 @@ func (r *round) judge(one *load) {
 }
 
 // after is an entry after an attempt.
-func (r *round) after(entry journal.Entry, sent *attempt, now time.Time) journal.Entry {
+func (r *cycle) afterAttempt(entry journal.PendingEvent, sent *outgoingEvent, now time.Time) journal.PendingEvent {
 	entry.Attempts, entry.DeadLetterAttempts = sent.Attempts, sent.DeadLetterAttempts
 	entry.Refused, entry.Exhausted = sent.State == sink.Refused, sent.State == sink.Exhausted
 	if sent.Err != nil {
@@ -69,7 +69,7 @@ func (r *round) after(entry journal.Entry, sent *attempt, now time.Time) journal
 }
 
 // reason is why an event is given up; empty if it is not.
-func (r *round) reason(sent *attempt, begin, now time.Time) string {
+func (r *cycle) deadLetterReason(sent *outgoingEvent, begin, now time.Time) string {
 	most, hasDeadLetterSink := r.route.buffered.Retry.Max, r.route.buffered.DeadLetter != nil
 	switch {
 	case sent.State == sink.Refused && (!hasDeadLetterSink || sent.DeadLetterAttempts > most):
@@ -84,85 +84,85 @@ func (r *round) reason(sent *attempt, begin, now time.Time) string {
 }
 
 // write puts what is left of a unit in its place.
-func (r *round) write(ctx context.Context, one *load) error {
+func (r *cycle) saveProgress(ctx context.Context, one *loadedBatch) error {
 	if len(one.dead) > 0 {
-		if err := r.bury(ctx, one.unit, one.dead); err != nil {
+		if err := r.deadLetter(ctx, one.stored, one.dead); err != nil {
 			return err
 		}
 	}
 	switch {
-	case len(one.left) == 0:
-		if err := r.work.Finish(ctx, one.unit); err != nil {
+	case len(one.remaining) == 0:
+		if err := r.consumer.Ack(ctx, one.stored); err != nil {
 			return err
 		}
-		r.logger.Info("Delivered a batch", "route", r.webhook, "events", len(one.entries), "buried", len(one.dead),
-			"age", r.now().Sub(one.unit.Begin()).Round(time.Millisecond).String())
-		r.settled(one)
-	case one.changed || one.held.left != nil:
-		return r.putBack(ctx, one)
+		r.logger.Info("Delivered a batch", "route", r.webhook, "events", len(one.events), "buried", len(one.dead),
+			"age", r.now().Sub(one.stored.AgeStart()).Round(time.Millisecond).String())
+		r.replaceSettled(one)
+	case one.changed || one.pending.unsaved != nil:
+		return r.requeue(ctx, one)
 	default:
-		r.postpone(one, one.held, one.left)
+		r.schedule(one, one.pending, one.remaining)
 	}
 	return nil
 }
 
-func (r *round) putBack(ctx context.Context, one *load) error {
-	units, err := r.work.PutBack(ctx, one.unit, one.left)
+func (r *cycle) requeue(ctx context.Context, one *loadedBatch) error {
+	units, err := r.consumer.Requeue(ctx, one.stored, one.remaining)
 	if errors.Is(err, journal.ErrFull) {
-		if one.held.left == nil {
-			r.logger.Warn("Found no room for what is left of a batch, its place is in memory alone", "route", r.webhook, "events", len(one.left))
+		if one.pending.unsaved == nil {
+			r.logger.Warn("Found no room for what is left of a batch, its place is in memory alone", "route", r.webhook, "events", len(one.remaining))
 		}
-		r.postpone(one, one.held, one.left)
-		r.remember(one)
+		r.schedule(one, one.pending, one.remaining)
+		r.holdProgress(one)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	parts := make([]*held, len(units))
+	parts := make([]*pendingBatch, len(units))
 	for i, unit := range units {
-		part, err := open(unit, r.now())
+		part, err := loadBatch(unit, r.now())
 		if err != nil {
 			return err
 		}
-		parts[i] = r.hold(part)
+		parts[i] = r.pendingOf(part)
 	}
-	r.settled(one, parts...)
+	r.replaceSettled(one, parts...)
 	for i, unit := range units {
-		r.postpone(one, parts[i], unit.Entries)
+		r.schedule(one, parts[i], unit.Events)
 	}
-	r.logger.Debug("Put back what is left of a batch", "route", r.webhook, "events", len(one.left))
+	r.logger.Debug("Put back what is left of a batch", "route", r.webhook, "events", len(one.remaining))
 	return nil
 }
 
 // remember keeps in memory what is left of a unit, whose events are where they were.
-func (r *round) remember(one *load) {
-	left := slices.Clone(one.left)
+func (r *cycle) holdProgress(one *loadedBatch) {
+	left := slices.Clone(one.remaining)
 	for i := range left {
 		left[i].Raw = nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	one.held.left = left
+	one.pending.unsaved = left
 }
 
 // settled puts what is left in memory of a unit in its place.
-func (r *round) settled(one *load, parts ...*held) {
+func (r *cycle) replaceSettled(one *loadedBatch, parts ...*pendingBatch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.replace(one.held, one.held.keys, parts...)
+	r.replacePending(one.pending, one.pending.keys, parts...)
 }
 
 // postpone finds out when something can be done of a unit.
-func (r *round) postpone(one *load, unit *held, left []journal.Entry) {
+func (r *cycle) schedule(one *loadedBatch, unit *pendingBatch, left []journal.PendingEvent) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
-	due := now.Add(forever) // or when it is its turn
+	due := now.Add(noWait) // or when it is its turn
 	before := map[uint64]bool{}
 	for _, entry := range left {
-		key := r.key(mandrill.ParseEvent(entry.Raw))
-		if key != 0 && (before[key] || !r.turn(unit, key, nil)) {
+		key := r.orderKey(mandrill.ParseEvent(entry.Raw))
+		if key != 0 && (before[key] || !r.isFirst(unit, key, nil)) {
 			continue
 		}
 		before[key] = key != 0
@@ -171,14 +171,14 @@ func (r *round) postpone(one *load, unit *held, left []journal.Entry) {
 		}
 	}
 	unit.due = due
-	if one.held == unit {
+	if one.pending == unit {
 		unit.events = len(left)
 	}
 }
 
 // bury gives events up.
-func (l *lane) bury(ctx context.Context, unit *journal.Unit, dead []journal.Dead) error {
-	if err := l.work.Bury(ctx, unit, dead); err != nil {
+func (l *webhookQueue) deadLetter(ctx context.Context, unit *journal.StoredBatch, dead []journal.DeadLetter) error {
+	if err := l.consumer.DeadLetter(ctx, unit, dead); err != nil {
 		return err
 	}
 	reasons := map[string]int{}
@@ -186,7 +186,7 @@ func (l *lane) bury(ctx context.Context, unit *journal.Unit, dead []journal.Dead
 		reasons[letter.Reason]++
 	}
 	for reason, events := range reasons {
-		l.metrics.buried.WithLabelValues(reason).Add(float64(events))
+		l.metrics.deadLettered.WithLabelValues(reason).Add(float64(events))
 		l.logger.Warn("Gave up events, they are dead letters now", "route", l.webhook, "events", events, "reason", reason)
 	}
 	return nil

@@ -215,12 +215,12 @@ func (m *model) check() {
 func (m *model) buried() (list []int) {
 	m.t.Helper()
 	for after := uint64(0); ; {
-		page, next, err := m.journal.Letters(m.t.Context(), journal.LetterFilter{}, after, journal.MaxLetters)
+		page, next, err := m.journal.DeadLetters(m.t.Context(), journal.DeadLetterFilter{}, after, journal.MaxDeadLetters)
 		if err != nil {
 			m.t.Fatal(err)
 		}
 		for _, letter := range page {
-			_, entry, err := m.journal.Letter(m.t.Context(), letter.Seq)
+			_, entry, err := m.journal.DeadLetter(m.t.Context(), letter.Seq)
 			if err != nil {
 				m.t.Fatal(err)
 			}

@@ -52,7 +52,7 @@ func (t tracer) linkSender(r *http.Request) {
 }
 
 // endBatch ends the span of a batch.
-func (t tracer) endBatch(ctx context.Context, entry *record, status int, outcome string) {
+func (t tracer) endBatch(ctx context.Context, entry *requestLog, status int, outcome string) {
 	if t.Tracer == nil {
 		return
 	}

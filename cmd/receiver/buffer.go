@@ -34,7 +34,7 @@ func (o *bufferOptions) open(dispatching receiver.DispatcherOptions, registry pr
 		return nil, err
 	}
 	keeping.Metrics, keeping.Logger = journal.NewMetrics(registry), logger
-	dispatching.OrphanRetention, dispatching.MaxAge = o.orphanRetention, o.maxAge
+	dispatching.DeletedWebhookRetention, dispatching.MaxAge = o.orphanRetention, o.maxAge
 	b := &buffer{journal: journal.New(keeping), dispatcher: receiver.NewDispatcher(dispatching)}
 	registry.MustRegister(b.dispatcher)
 	return b, nil
@@ -49,7 +49,7 @@ func (o *bufferOptions) journal(logger *slog.Logger) (journal.Options, error) {
 			return journal.Options{}, fmt.Errorf("--buffer-dir: %w", err)
 		}
 	}
-	limits, err := journal.Divide(total, o.deadLetterBytes)
+	limits, err := journal.SplitLimits(total, o.deadLetterBytes)
 	if err != nil {
 		return journal.Options{}, fmt.Errorf("--buffer-max-bytes, --dead-letter-max-bytes: %w", err)
 	}
@@ -111,7 +111,7 @@ func (b *buffer) run(ctx context.Context) error {
 		defer breakOff()
 		kept <- b.journal.Run(keeping)
 	}()
-	err := b.journal.Work(broken, func(ctx context.Context, work *journal.Work) error { return b.dispatcher.Run(ctx, work) })
+	err := b.journal.Lead(broken, func(ctx context.Context, work *journal.Consumer) error { return b.dispatcher.Run(ctx, work) })
 	stop()
 	return errors.Join(err, <-kept)
 }

@@ -159,7 +159,7 @@ func TestEngines(t *testing.T) {
 		}
 		return options
 	}
-	limits, err := journal.Divide(256<<20, 0)
+	limits, err := journal.SplitLimits(256<<20, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,11 +20,11 @@ import (
 )
 
 // letters are the dead letters of a buffer, wherever that is.
-type letters interface {
-	List(ctx context.Context, filter journal.LetterFilter, after uint64) (receiver.LetterPage, error)
+type deadLetterStore interface {
+	List(ctx context.Context, filter journal.DeadLetterFilter, after uint64) (receiver.DeadLetterPage, error)
 	Show(ctx context.Context, seq uint64, w io.Writer) error
-	Redrive(ctx context.Context, request receiver.LetterRequest) (journal.Done, error)
-	Purge(ctx context.Context, request receiver.LetterRequest) (journal.Done, error)
+	Redrive(ctx context.Context, request receiver.DeadLetterRequest) (journal.Progress, error)
+	Purge(ctx context.Context, request receiver.DeadLetterRequest) (journal.Progress, error)
 }
 
 const deadLettersUsage = `receiver dead-letters shows the events that were given up and are kept in the buffer, and has them delivered anew.
@@ -39,25 +39,25 @@ buffer is NATS elsewhere, give the --buffer of the receivers instead, and the fl
 `
 
 // letterCommand is one of the subcommands.
-type letterCommand struct {
+type deadLetterCommand struct {
 	name        string
-	do          func(*letterCommand, context.Context, letters) error
+	do          func(*deadLetterCommand, context.Context, deadLetterStore) error
 	takes       bool // it takes numbers
 	now         func() time.Time
 	stdout      io.Writer
 	socket, dir string
 	buffer      bufferOptions // of servers elsewhere
 	output      string
-	request     receiver.LetterRequest
+	request     receiver.DeadLetterRequest
 }
 
 // deadLetters runs receiver dead-letters.
 func deadLetters(ctx context.Context, args []string, stdout io.Writer) error {
-	commands := map[string]*letterCommand{
-		"list":    {do: (*letterCommand).list},
-		"show":    {do: (*letterCommand).show, takes: true},
-		"redrive": {do: (*letterCommand).redrive, takes: true},
-		"purge":   {do: (*letterCommand).purge, takes: true},
+	commands := map[string]*deadLetterCommand{
+		"list":    {do: (*deadLetterCommand).list},
+		"show":    {do: (*deadLetterCommand).show, takes: true},
+		"redrive": {do: (*deadLetterCommand).redrive, takes: true},
+		"purge":   {do: (*deadLetterCommand).purge, takes: true},
 	}
 	name := ""
 	if len(args) > 0 {
@@ -86,7 +86,7 @@ func deadLetters(ctx context.Context, args []string, stdout io.Writer) error {
 }
 
 // parse reads flags, and the numbers among and after them.
-func (c *letterCommand) parse(args []string) error {
+func (c *deadLetterCommand) parse(args []string) error {
 	flags := flag.NewFlagSet("receiver dead-letters "+c.name, flag.ContinueOnError)
 	flags.StringVar(&c.socket, "admin-socket", "", "the --admin-socket of the running receiver")
 	flags.StringVar(&c.dir, "buffer-dir", "", "instead: its --buffer-dir, where the socket is by default")
@@ -119,7 +119,7 @@ func (c *letterCommand) parse(args []string) error {
 	return c.check()
 }
 
-func (c *letterCommand) check() error {
+func (c *deadLetterCommand) check() error {
 	places := 0
 	for _, place := range []string{c.socket, c.dir, c.buffer.kind} {
 		if place != "" {
@@ -160,12 +160,12 @@ func (c *letterCommand) check() error {
 }
 
 // list prints page by page.
-func (c *letterCommand) list(ctx context.Context, client letters) error {
+func (c *deadLetterCommand) list(ctx context.Context, client deadLetterStore) error {
 	write, end := c.table()
 	if c.output == "json" {
 		write, end = c.array()
 	}
-	filter := journal.LetterFilter{Webhook: c.request.Webhook, Reason: c.request.Reason}
+	filter := journal.DeadLetterFilter{Webhook: c.request.Webhook, Reason: c.request.Reason}
 	for after := uint64(0); ; {
 		page, err := client.List(ctx, filter, after)
 		if err == nil {
@@ -181,10 +181,10 @@ func (c *letterCommand) list(ctx context.Context, client letters) error {
 }
 
 // table returns what prints pages of a table, which tells of errors, and its end.
-func (c *letterCommand) table() (write func([]journal.Letter) error, end func() error) {
+func (c *deadLetterCommand) table() (write func([]journal.DeadLetterInfo) error, end func() error) {
 	out := tabwriter.NewWriter(c.stdout, 0, 0, 3, ' ', 0)
 	lines := 0
-	write = func(page []journal.Letter) error {
+	write = func(page []journal.DeadLetterInfo) error {
 		if lines == 0 && len(page) > 0 {
 			_, _ = fmt.Fprintln(out, "SEQ\tBURIED\tWEBHOOK\tTYPE\tREASON\tSTATUS\tATTEMPTS\tID")
 		}
@@ -194,7 +194,7 @@ func (c *letterCommand) table() (write func([]journal.Letter) error, end func() 
 			if letter.Status != 0 {
 				status = strconv.Itoa(letter.Status)
 			}
-			_, _ = fmt.Fprintf(out, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", letter.Seq, age(c.now().Sub(letter.Buried)), letter.Webhook,
+			_, _ = fmt.Fprintf(out, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", letter.Seq, age(c.now().Sub(letter.DeadLettered)), letter.Webhook,
 				cmp.Or(letter.Type, "-"), letter.Reason, status, letter.Attempts, letter.ID)
 		}
 		return out.Flush()
@@ -209,9 +209,9 @@ func (c *letterCommand) table() (write func([]journal.Letter) error, end func() 
 }
 
 // array returns what prints pages of a JSON array, and its end.
-func (c *letterCommand) array() (write func([]journal.Letter) error, end func() error) {
+func (c *deadLetterCommand) array() (write func([]journal.DeadLetterInfo) error, end func() error) {
 	before := "[\n  "
-	write = func(page []journal.Letter) error {
+	write = func(page []journal.DeadLetterInfo) error {
 		for _, letter := range page {
 			data, err := json.Marshal(letter)
 			if err != nil {
@@ -248,15 +248,15 @@ func age(d time.Duration) string {
 	return strconv.Itoa(int(d.Hours()/24)) + "d"
 }
 
-func (c *letterCommand) show(ctx context.Context, client letters) error {
+func (c *deadLetterCommand) show(ctx context.Context, client deadLetterStore) error {
 	return client.Show(ctx, c.request.Seqs[0], c.stdout)
 }
 
-func (c *letterCommand) redrive(ctx context.Context, client letters) error {
+func (c *deadLetterCommand) redrive(ctx context.Context, client deadLetterStore) error {
 	return c.work(ctx, "redrove", client.Redrive)
 }
 
-func (c *letterCommand) purge(ctx context.Context, client letters) error {
+func (c *deadLetterCommand) purge(ctx context.Context, client deadLetterStore) error {
 	return c.work(ctx, "purged", client.Purge)
 }
 
@@ -264,9 +264,9 @@ func (c *letterCommand) purge(ctx context.Context, client letters) error {
 const seqsAtOnce = 100
 
 // work does something with what is selected, as often as it takes, and prints how much was done, also after an error.
-func (c *letterCommand) work(ctx context.Context, verb string, do func(context.Context, receiver.LetterRequest) (journal.Done, error)) (err error) {
-	var total journal.Done
-	step := func(request receiver.LetterRequest) (journal.Done, error) {
+func (c *deadLetterCommand) work(ctx context.Context, verb string, do func(context.Context, receiver.DeadLetterRequest) (journal.Progress, error)) (err error) {
+	var total journal.Progress
+	step := func(request receiver.DeadLetterRequest) (journal.Progress, error) {
 		done, err := do(ctx, request)
 		total.Count += done.Count
 		total.Missing, total.Damaged = append(total.Missing, done.Missing...), append(total.Damaged, done.Damaged...)
@@ -274,12 +274,12 @@ func (c *letterCommand) work(ctx context.Context, verb string, do func(context.C
 	}
 	if len(c.request.Seqs) > 0 {
 		for seqs := range slices.Chunk(c.request.Seqs, seqsAtOnce) {
-			if _, err = step(receiver.LetterRequest{Seqs: seqs}); err != nil {
+			if _, err = step(receiver.DeadLetterRequest{Seqs: seqs}); err != nil {
 				break
 			}
 		}
 	} else {
-		var done journal.Done
+		var done journal.Progress
 		for request := c.request; err == nil; request.After, request.UpTo = done.Next, done.UpTo {
 			if done, err = step(request); done.Next == 0 {
 				break
@@ -293,7 +293,7 @@ func (c *letterCommand) work(ctx context.Context, verb string, do func(context.C
 	_, printErr := fmt.Fprintf(c.stdout, "%s %d %s\n", verb, total.Count, what)
 	errs := []error{err, printErr}
 	if len(total.Missing) > 0 {
-		errs = append(errs, receiver.NoLetterError{Seqs: total.Missing})
+		errs = append(errs, receiver.DeadLettersNotFoundError{Seqs: total.Missing})
 	}
 	if len(total.Damaged) > 0 {
 		errs = append(errs, fmt.Errorf("these cannot be read and were left, purge removes them: %s", strings.Trim(fmt.Sprint(total.Damaged), "[]")))

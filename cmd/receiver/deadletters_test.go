@@ -25,12 +25,12 @@ import (
 )
 
 // graveyard has dead letters in memory, of which it hands over two at a time.
-type graveyard struct {
-	letters []journal.Letter
+type fakeDeadLetters struct {
+	letters []journal.DeadLetterInfo
 	full    bool
 }
 
-func (g *graveyard) Letters(_ context.Context, filter journal.LetterFilter, after uint64, _ int) (page []journal.Letter, next uint64, err error) {
+func (g *fakeDeadLetters) DeadLetters(_ context.Context, filter journal.DeadLetterFilter, after uint64, _ int) (page []journal.DeadLetterInfo, next uint64, err error) {
 	for _, letter := range g.letters {
 		if letter.Seq <= after || filter.Webhook != "" && filter.Webhook != letter.Webhook || filter.Reason != "" && filter.Reason != letter.Reason {
 			continue
@@ -43,24 +43,24 @@ func (g *graveyard) Letters(_ context.Context, filter journal.LetterFilter, afte
 	return page, 0, nil
 }
 
-func (g *graveyard) Letter(_ context.Context, seq uint64) (journal.Letter, journal.Entry, error) {
+func (g *fakeDeadLetters) DeadLetter(_ context.Context, seq uint64) (journal.DeadLetterInfo, journal.PendingEvent, error) {
 	for _, letter := range g.letters {
 		if letter.Seq == seq {
-			return letter, journal.Entry{Raw: []byte(`{"event": "send"}`), Answer: "no"}, nil
+			return letter, journal.PendingEvent{Raw: []byte(`{"event": "send"}`), Answer: "no"}, nil
 		}
 	}
-	return journal.Letter{}, journal.Entry{}, journal.ErrNone
+	return journal.DeadLetterInfo{}, journal.PendingEvent{}, journal.ErrNotFound
 }
 
-func (g *graveyard) Redrive(ctx context.Context, selection journal.Selection) (journal.Done, error) {
+func (g *fakeDeadLetters) Redrive(ctx context.Context, selection journal.Selection) (journal.Progress, error) {
 	done, err := g.Purge(ctx, selection)
 	return done, err
 }
 
-func (g *graveyard) Purge(ctx context.Context, selection journal.Selection) (done journal.Done, err error) {
+func (g *fakeDeadLetters) Purge(ctx context.Context, selection journal.Selection) (done journal.Progress, err error) {
 	seqs := selection.Seqs
 	if len(seqs) == 0 {
-		page, next, _ := g.Letters(ctx, selection.Filter, selection.After, 2)
+		page, next, _ := g.DeadLetters(ctx, selection.Filter, selection.After, 2)
 		for _, letter := range page {
 			seqs = append(seqs, letter.Seq)
 		}
@@ -75,7 +75,7 @@ func (g *graveyard) Purge(ctx context.Context, selection journal.Selection) (don
 			continue
 		}
 		before := len(g.letters)
-		if g.letters = slices.DeleteFunc(g.letters, func(letter journal.Letter) bool { return letter.Seq == seq }); len(g.letters) == before {
+		if g.letters = slices.DeleteFunc(g.letters, func(letter journal.DeadLetterInfo) bool { return letter.Seq == seq }); len(g.letters) == before {
 			done.Missing = append(done.Missing, seq)
 			continue
 		}
@@ -84,17 +84,17 @@ func (g *graveyard) Purge(ctx context.Context, selection journal.Selection) (don
 	return done, nil
 }
 
-func newGraveyard() *graveyard {
+func newGraveyard() *fakeDeadLetters {
 	buried := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	return &graveyard{letters: []journal.Letter{
-		{Seq: 3, Webhook: "shop/a", Type: "com.mandrill.message.send", ID: "11", Reason: "refused", Status: 400, Attempts: 1, Buried: buried, Received: buried},
-		{Seq: 4, Webhook: "shop/bb", Type: "com.mandrill.inbound", ID: "22", Reason: "exhausted", Attempts: 12, Buried: buried.Add(71 * time.Hour), Received: buried},
-		{Seq: 5, Webhook: "shop/a", ID: "33", Reason: "refused", Status: 422, Attempts: 1, Buried: buried.Add(72 * time.Hour), Received: buried},
+	return &fakeDeadLetters{letters: []journal.DeadLetterInfo{
+		{Seq: 3, Webhook: "shop/a", Type: "com.mandrill.message.send", ID: "11", Reason: "refused", Status: 400, Attempts: 1, DeadLettered: buried, Received: buried},
+		{Seq: 4, Webhook: "shop/bb", Type: "com.mandrill.inbound", ID: "22", Reason: "exhausted", Attempts: 12, DeadLettered: buried.Add(71 * time.Hour), Received: buried},
+		{Seq: 5, Webhook: "shop/a", ID: "33", Reason: "refused", Status: 422, Attempts: 1, DeadLettered: buried.Add(72 * time.Hour), Received: buried},
 	}}
 }
 
 // serveLetters serves them at a socket.
-func serveLetters(t *testing.T, g *graveyard) (socket string) {
+func serveLetters(t *testing.T, g *fakeDeadLetters) (socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "admin.sock")
 	listener, err := listening(t, socket)
@@ -177,7 +177,7 @@ func TestDeadLettersTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := &letterCommand{stdout: &out, now: func() time.Time { return time.Date(2026, 1, 5, 3, 4, 5, 0, time.UTC) }}
+	command := &deadLetterCommand{stdout: &out, now: func() time.Time { return time.Date(2026, 1, 5, 3, 4, 5, 0, time.UTC) }}
 	if err := command.list(t.Context(), client); err != nil {
 		t.Fatal(err)
 	}

@@ -156,9 +156,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
 	sender := newSender(o, metrics)
 	handling := receiver.Options{Routes: loaded, Sender: sender, Metrics: metrics, Logger: logger, MaxBodyBytes: o.maxBodyBytes, MaxInflightBytes: o.maxInflightBytes}
-	var hinter *receiver.Hinter
+	var hinter *receiver.HintReporter
 	if o.operatorURL != "" {
-		hinter = receiver.NewHinter(receiver.HinterOptions{URL: o.operatorURL, Metrics: metrics, Logger: logger})
+		hinter = receiver.NewHintReporter(receiver.HintReporterOptions{URL: o.operatorURL, Metrics: metrics, Logger: logger})
 		handling.Signatures = hinter
 	}
 	traces, err := newTraces(ctx, getenv, logger)

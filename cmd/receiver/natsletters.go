@@ -19,7 +19,7 @@ import (
 const connectPatience = 20 * time.Second
 
 // atNATS runs a command on a buffer that is elsewhere. It asks as it would ask a receiver.
-func (c *letterCommand) atNATS(ctx context.Context) (err error) {
+func (c *deadLetterCommand) atNATS(ctx context.Context) (err error) {
 	logger := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	external, err := c.buffer.external(logger)
 	if err != nil {
@@ -36,7 +36,7 @@ func (c *letterCommand) atNATS(ctx context.Context) (err error) {
 	opening, cancel := context.WithTimeout(ctx, connectPatience)
 	defer cancel()
 	opened := make(chan error, 1)
-	go func() { opened <- letters.Opened(opening) }()
+	go func() { opened <- letters.WaitAvailable(opening) }()
 	select {
 	case failed := <-ended:
 		ended <- nil

@@ -55,7 +55,7 @@ func TestDeadLettersAtNATS(t *testing.T) {
 // bury keeps a batch at a server, and gives its event up.
 func bury(t *testing.T, url string) {
 	t.Helper()
-	limits, err := journal.Divide(journal.MinBytes, 0)
+	limits, err := journal.SplitLimits(journal.MinBytes, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func bury(t *testing.T, url string) {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- j.Run(ctx) }()
-	if err := j.Opened(ctx); err != nil {
+	if err := j.WaitAvailable(ctx); err != nil {
 		t.Fatal(err)
 	}
 	raw := []byte(`{"event":"open"}`)
@@ -73,14 +73,14 @@ func bury(t *testing.T, url string) {
 		t.Fatal(err)
 	}
 	working, stop := context.WithCancel(ctx)
-	_ = j.Work(working, func(ctx context.Context, work *journal.Work) error {
+	_ = j.Lead(working, func(ctx context.Context, work *journal.Consumer) error {
 		defer stop()
-		unit, err := work.Take(ctx, "shop/a", 0)
+		unit, err := work.Next(ctx, "shop/a", 0)
 		if err == nil {
-			err = work.Bury(ctx, unit, []journal.Dead{{Entry: journal.Entry{ID: "1", Raw: raw}, Reason: journal.ReasonRefused}})
+			err = work.DeadLetter(ctx, unit, []journal.DeadLetter{{PendingEvent: journal.PendingEvent{ID: "1", Raw: raw}, Reason: journal.ReasonRefused}})
 		}
 		if err == nil {
-			err = work.Finish(ctx, unit)
+			err = work.Ack(ctx, unit)
 		}
 		if err != nil {
 			t.Error(err)

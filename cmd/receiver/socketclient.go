@@ -33,7 +33,7 @@ func newSocketClient(path string) (*socketClient, error) {
 	}}}, nil
 }
 
-func (s *socketClient) List(ctx context.Context, filter journal.LetterFilter, after uint64) (page receiver.LetterPage, err error) {
+func (s *socketClient) List(ctx context.Context, filter journal.DeadLetterFilter, after uint64) (page receiver.DeadLetterPage, err error) {
 	query := url.Values{"after": {strconv.FormatUint(after, 10)}}
 	if filter.Webhook != "" {
 		query.Set("webhook", filter.Webhook)
@@ -67,32 +67,32 @@ func (s *socketClient) Show(ctx context.Context, seq uint64, w io.Writer) error 
 	return nil
 }
 
-func (s *socketClient) Redrive(ctx context.Context, request receiver.LetterRequest) (journal.Done, error) {
+func (s *socketClient) Redrive(ctx context.Context, request receiver.DeadLetterRequest) (journal.Progress, error) {
 	return s.work(ctx, "/dead-letters/redrive", request)
 }
 
-func (s *socketClient) Purge(ctx context.Context, request receiver.LetterRequest) (journal.Done, error) {
+func (s *socketClient) Purge(ctx context.Context, request receiver.DeadLetterRequest) (journal.Progress, error) {
 	return s.work(ctx, "/dead-letters/purge", request)
 }
 
-func (s *socketClient) work(ctx context.Context, path string, request receiver.LetterRequest) (journal.Done, error) {
+func (s *socketClient) work(ctx context.Context, path string, request receiver.DeadLetterRequest) (journal.Progress, error) {
 	body, err := json.Marshal(request)
 	if err != nil {
-		return journal.Done{}, fmt.Errorf("encoding a request: %w", err)
+		return journal.Progress{}, fmt.Errorf("encoding a request: %w", err)
 	}
 	response, err := s.ask(ctx, http.MethodPost, path, body)
 	if err != nil {
-		return journal.Done{}, err
+		return journal.Progress{}, err
 	}
 	defer response.Body.Close() //nolint:errcheck // read to its end
-	var answer receiver.LetterAnswer
+	var answer receiver.DeadLetterAnswer
 	if err := decode(response, &answer); err != nil {
-		return journal.Done{}, err
+		return journal.Progress{}, err
 	}
 	if response.StatusCode != http.StatusOK {
-		return answer.Done, errors.New(answer.Error)
+		return answer.Progress, errors.New(answer.Error)
 	}
-	return answer.Done, nil
+	return answer.Progress, nil
 }
 
 // ask makes a request. It has no time limit: the one who asks may end it.
@@ -120,7 +120,7 @@ func decode(response *http.Response, into any) error {
 
 // refusal is what the receiver said.
 func refusal(response *http.Response) error {
-	var answer receiver.LetterAnswer
+	var answer receiver.DeadLetterAnswer
 	if err := decode(response, &answer); err != nil {
 		return err
 	}

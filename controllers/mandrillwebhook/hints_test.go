@@ -54,7 +54,7 @@ func TestHintBringsTheNewKey(t *testing.T) {
 	close(elected)
 	operator := httptest.NewServer(w.reconciler.Hints(elected))
 	t.Cleanup(operator.Close)
-	hinter := receiver.NewHinter(receiver.HinterOptions{URL: operator.URL, Metrics: receiver.NewMetrics(prometheus.NewRegistry())})
+	hinter := receiver.NewHintReporter(receiver.HintReporterOptions{URL: operator.URL, Metrics: receiver.NewMetrics(prometheus.NewRegistry())})
 	go hinter.Run(ctx)
 	polled := make(chan error, 1)
 	go func() { polled <- w.reconciler.Poll(ctx) }()

@@ -60,7 +60,7 @@ type world struct {
 	options    mandrillwebhook.Options
 	metrics    *prometheus.Registry // of the operator that runs
 
-	signatures atomic.Pointer[receiver.Hinter] // told by the receiver, if any
+	signatures atomic.Pointer[receiver.HintReporter] // told by the receiver, if any
 
 	mu    sync.Mutex
 	now   time.Time

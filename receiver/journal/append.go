@@ -43,10 +43,10 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 	if s == nil {
 		return false, ErrUnavailable
 	}
-	if j.cutOff() { // it would be waited for in vain
-		return false, fmt.Errorf("%w: %w", ErrUnavailable, errCutOff)
+	if j.partitioned() { // it would be waited for in vain
+		return false, fmt.Errorf("%w: %w", ErrUnavailable, errPartitioned)
 	}
-	done, err := s.room.take(int64(len(batch.Value)), roomForBatches)
+	done, err := s.disk.claim(int64(len(batch.Value)), forBatches)
 	if err != nil {
 		return false, err
 	}
@@ -54,8 +54,8 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 	begin := j.now()
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
-	defer context.AfterFunc(s.life, cancel)() //nolint:contextcheck // a server that cannot write does not answer
-	duplicate, err = j.tryAppend(ctx, s, batch)
+	defer context.AfterFunc(s.lifetime, cancel)() //nolint:contextcheck // a server that cannot write does not answer
+	duplicate, err = j.appendWithRetries(ctx, s, batch)
 	j.metrics.appendDuration.Observe(j.now().Sub(begin).Seconds())
 	switch {
 	case err == nil && duplicate:
@@ -75,20 +75,20 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 const (
 	// attemptTime is how long one attempt to store a batch may take while others are left, and one second more for
 	// every attemptBytes.
-	attemptTime  = 2 * time.Second
+	attemptTimeout  = 2 * time.Second
 	attemptBytes = 4 << 20
 )
 
 // tryAppend tries again as long as there is time: while a cluster elects another leader nobody answers, and a request that
 // was made meanwhile is lost.
-func (j *Journal) tryAppend(ctx context.Context, s *session, batch Batch) (bool, error) {
+func (j *Journal) appendWithRetries(ctx context.Context, s *session, batch Batch) (bool, error) {
 	if j.engine.Alone() {
-		return j.append(ctx, s, batch)
+		return j.appendOnce(ctx, s, batch)
 	}
-	limit := attemptTime + time.Duration(len(batch.Value)/attemptBytes)*time.Second
+	limit := attemptTimeout + time.Duration(len(batch.Value)/attemptBytes)*time.Second
 	for again := false; ; again = true {
 		attempt, cancel := context.WithTimeout(ctx, limit)
-		duplicate, err := j.append(attempt, s, batch)
+		duplicate, err := j.appendOnce(attempt, s, batch)
 		cancel()
 		if err == nil {
 			return duplicate && !again, nil // of an earlier attempt the answer may be lost
@@ -96,8 +96,8 @@ func (j *Journal) tryAppend(ctx context.Context, s *session, batch Batch) (bool,
 		if isFull(err) || !s.conn.IsConnected() {
 			return false, err
 		}
-		if j.cutOff() {
-			return false, errors.Join(errCutOff, err)
+		if j.partitioned() {
+			return false, errors.Join(errPartitioned, err)
 		}
 		select {
 		case <-time.After(minPause):
@@ -107,14 +107,14 @@ func (j *Journal) tryAppend(ctx context.Context, s *session, batch Batch) (bool,
 	}
 }
 
-func (j *Journal) append(ctx context.Context, s *session, batch Batch) (bool, error) {
+func (j *Journal) appendOnce(ctx context.Context, s *session, batch Batch) (bool, error) {
 	identity, err := batch.identity(s.secretKey)
 	if err != nil {
 		return false, err
 	}
-	unit := &Unit{Webhook: batch.Webhook, Batch: identity, Received: batch.Received, Trace: batch.Trace, Events: len(batch.Events)}
+	unit := &StoredBatch{Webhook: batch.Webhook, Batch: identity, Received: batch.Received, Trace: batch.Trace, EventCount: len(batch.Events)}
 	// The server knows the identities of what it has, and this of what was finished before it was started.
-	if seen, err := j.wasSeen(ctx, s, unit.Batch); seen || err != nil {
+	if seen, err := j.isFinished(ctx, s, unit.Batch); seen || err != nil {
 		return seen, err
 	}
 	var compressed []byte
@@ -123,16 +123,16 @@ func (j *Journal) append(ctx context.Context, s *session, batch Batch) (bool, er
 	}
 	subject := j.subject(kindBatch, token(batch.Webhook))
 	if compressed != nil && len(compressed) <= s.maxMessage {
-		msg := message(subject, formBatch, unit, len(batch.Value), compressed)
+		msg := newMessage(subject, formBatch, unit, len(batch.Value), compressed)
 		msg.Header.Set(nats.MsgIdHdr, unit.Batch)
 		_, duplicate, err := s.publish(ctx, msg)
 		return duplicate, err
 	}
-	entries := make([]Entry, len(batch.Events))
+	entries := make([]PendingEvent, len(batch.Events))
 	for i, raw := range batch.Events {
-		entries[i] = Entry{ID: batch.ID(i), Raw: raw}
+		entries[i] = PendingEvent{ID: batch.ID(i), Raw: raw}
 	}
-	parts, err := s.pack(ctx, subject, unit, entries)
+	parts, err := s.encodeParts(ctx, subject, unit, entries)
 	if err != nil {
 		return false, err
 	}
@@ -141,14 +141,14 @@ func (j *Journal) append(ctx context.Context, s *session, batch Batch) (bool, er
 	}
 	_, duplicate, err := s.commit(ctx, s.batches, parts)
 	if duplicate || isFull(err) { // after another error it may be there
-		s.discard(ctx, parts, "")
+		s.discardObjects(ctx, parts, "")
 	}
 	return duplicate, err
 }
 
 // wasSeen tells whether a batch was finished, or some of one that was taken apart.
-func (j *Journal) wasSeen(ctx context.Context, s *session, batch string) (bool, error) {
-	_, err := s.seen.GetLastMsgForSubject(ctx, j.subject(kindSeen, batch))
+func (j *Journal) isFinished(ctx context.Context, s *session, batch string) (bool, error) {
+	_, err := s.finished.GetLastMsgForSubject(ctx, j.subject(kindFinished, batch))
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return false, fmt.Errorf("looking for the batch: %w", err)
 	}
@@ -156,25 +156,25 @@ func (j *Journal) wasSeen(ctx context.Context, s *session, batch string) (bool, 
 }
 
 func (s *session) publish(ctx context.Context, msg *nats.Msg) (seq uint64, duplicate bool, err error) {
-	ctx, cancel := s.within(ctx)
+	ctx, cancel := s.withTimeout(ctx)
 	defer cancel()
 	ack, err := s.stream.PublishMsg(ctx, msg)
 	if err != nil {
 		return 0, false, fmt.Errorf("storing: %w", err)
 	}
-	return ack.Sequence, ack.Duplicate, s.syncFolder(ack.Stream)
+	return ack.Sequence, ack.Duplicate, s.syncDir(ack.Stream)
 }
 
 // pack makes messages of entries: one if they fit, else several, and with events that do not fit into one as objects. The
 // event of a unit that is an object stays that object.
-func (s *session) pack(ctx context.Context, subject string, unit *Unit, entries []Entry) ([]*nats.Msg, error) {
+func (s *session) encodeParts(ctx context.Context, subject string, unit *StoredBatch, entries []PendingEvent) ([]*nats.Msg, error) {
 	var parts []*nats.Msg
-	for _, group := range grouped(entries, s.maxMessage) {
+	for _, group := range groupBySize(entries, s.maxMessage) {
 		part := *unit
-		part.Events, part.Size, part.large = len(group), 0, ""
-		if size := sizeOf(group[0]); len(group) == 1 && size > s.maxMessage {
+		part.EventCount, part.Size, part.large = len(group), 0, ""
+		if size := encodedSize(group[0]); len(group) == 1 && size > s.maxMessage {
 			if unit.large == "" && size <= 2*s.maxMessage { // it may fit, as in a batch that did
-				msg, err := packed(subject, part, group)
+				msg, err := encodePart(subject, part, group)
 				if err == nil && len(msg.Data) <= s.maxMessage {
 					parts = append(parts, msg)
 					continue
@@ -182,18 +182,18 @@ func (s *session) pack(ctx context.Context, subject string, unit *Unit, entries 
 			}
 			raw := group[0].Raw
 			if part.large = unit.large; part.large == "" {
-				name, err := s.putLarge(ctx, unit, raw)
+				name, err := s.putLargeEvent(ctx, unit, raw)
 				if err != nil {
-					s.discard(ctx, parts, unit.large)
+					s.discardObjects(ctx, parts, unit.large)
 					return nil, err
 				}
 				part.large = name
 			}
 			part.Size = int64(len(raw))
-			group = []Entry{group[0]}
+			group = []PendingEvent{group[0]}
 			group[0].Raw = nil
 		}
-		msg, err := packed(subject, part, group)
+		msg, err := encodePart(subject, part, group)
 		if err != nil {
 			return nil, err
 		}
@@ -202,30 +202,30 @@ func (s *session) pack(ctx context.Context, subject string, unit *Unit, entries 
 	return parts, nil
 }
 
-func packed(subject string, part Unit, group []Entry) (*nats.Msg, error) {
-	data, err := encodeEntries(group)
+func encodePart(subject string, part StoredBatch, group []PendingEvent) (*nats.Msg, error) {
+	data, err := encodeEvents(group)
 	if err != nil {
 		return nil, err
 	}
-	return message(subject, formEntries, &part, len(data), compress(data)), nil
+	return newMessage(subject, formEvents, &part, len(data), compress(data)), nil
 }
 
 // sizeOf is what an entry takes in a message at most.
-func sizeOf(entry Entry) int { return len(entry.Raw) + len(entry.Answer)*6 + entryReserve }
+func encodedSize(entry PendingEvent) int { return len(entry.Raw) + len(entry.Answer)*6 + eventOverhead }
 
 // entryReserve is for what is known of an event: numbers, a date, its id.
-const entryReserve = 512
+const eventOverhead = 512
 
 // grouped divides entries, in order, into groups that fit into a message each. One that does not is alone.
-func grouped(entries []Entry, limit int) [][]Entry {
-	var groups [][]Entry
+func groupBySize(entries []PendingEvent, limit int) [][]PendingEvent {
+	var groups [][]PendingEvent
 	begin, size := 0, 0
 	for i, entry := range entries {
-		if grown := size + sizeOf(entry); i > begin && grown > limit {
+		if grown := size + encodedSize(entry); i > begin && grown > limit {
 			groups = append(groups, entries[begin:i])
 			begin, size = i, 0
 		}
-		size += sizeOf(entry)
+		size += encodedSize(entry)
 	}
 	if begin < len(entries) {
 		groups = append(groups, entries[begin:])
@@ -249,7 +249,7 @@ func (s *session) commit(ctx context.Context, stream jetstream.Stream, parts []*
 		if i == len(parts)-1 {
 			msg.Header.Set(headerCommit, "1")
 		}
-		bounded, cancel := s.within(ctx)
+		bounded, cancel := s.withTimeout(ctx)
 		response, err := s.conn.RequestMsgWithContext(bounded, msg)
 		cancel()
 		if err != nil {
@@ -266,7 +266,7 @@ func (s *session) commit(ctx context.Context, stream jetstream.Stream, parts []*
 			return 0, false, fmt.Errorf("storing part %d of a batch: %w", i+1, err)
 		}
 		if answer.Error != nil && answer.Error.ErrorCode == codeDuplicate {
-			return 0, true, s.syncFolder(nameOf(stream))
+			return 0, true, s.syncDir(nameOf(stream))
 		}
 		if answer.Error != nil {
 			return 0, false, fmt.Errorf("storing part %d of a batch: %w", i+1, answer.Error)
@@ -276,7 +276,7 @@ func (s *session) commit(ctx context.Context, stream jetstream.Stream, parts []*
 	if last == 0 {
 		return 0, false, errors.New("storing a batch: the server did not say that it has all of it")
 	}
-	return last, false, errors.Join(s.syncFolder(nameOf(stream)), s.confirm(ctx, stream, last))
+	return last, false, errors.Join(s.syncDir(nameOf(stream)), s.confirm(ctx, stream, last))
 }
 
 func nameOf(stream jetstream.Stream) string { return stream.CachedInfo().Config.Name }

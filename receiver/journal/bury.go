@@ -16,44 +16,44 @@ const (
 	ReasonRefused   = "refused"   // the sink will never accept it
 	ReasonExhausted = "exhausted" // its retries are used up
 	ReasonExpired   = "expired"   // it could not be delivered for too long
-	ReasonOrphaned  = "orphaned"  // its webhook is gone
+	ReasonWebhookDeleted  = "orphaned"  // its webhook is gone
 )
 
 // Reasons are all of them.
-var Reasons = []string{ReasonRefused, ReasonExhausted, ReasonExpired, ReasonOrphaned}
+var Reasons = []string{ReasonRefused, ReasonExhausted, ReasonExpired, ReasonWebhookDeleted}
 
 // Dead is an event that is given up, and why.
-type Dead struct {
-	Entry
+type DeadLetter struct {
+	PendingEvent
 	Reason string
 	Type   string // of the event, of a kilobyte at most; for those who look
 }
 
 // Bury keeps events as dead letters. When there is no room the oldest go. What was buried before, which may be seen again
 // after a crash, is not buried twice; a dead letter that was delivered anew is of another batch (see [Journal.Redrive]).
-func (w *Work) Bury(ctx context.Context, unit *Unit, dead []Dead) error {
+func (w *Consumer) DeadLetter(ctx context.Context, unit *StoredBatch, dead []DeadLetter) error {
 	subject := w.journal.subject(kindDead, token(unit.Webhook))
 	for _, letter := range dead {
 		letter.Due = time.Time{}
-		parts, err := w.pack(ctx, subject, unit, []Entry{letter.Entry})
+		parts, err := w.encodeParts(ctx, subject, unit, []PendingEvent{letter.PendingEvent})
 		if err != nil {
 			return err
 		}
 		msg := parts[0]
 		msg.Header.Set(nats.MsgIdHdr, unit.Batch+"/"+letter.ID)
 		msg.Header.Set(headerReason, letter.Reason)
-		msg.Header.Set(headerBuried, millis(w.journal.now()))
+		msg.Header.Set(headerDeadLettered, millis(w.journal.now()))
 		msg.Header.Set(headerEvent, letter.ID)
 		msg.Header.Set(headerType, letter.Type)
 		msg.Header.Set(headerStatus, strconv.Itoa(letter.Status))
 		msg.Header.Set(headerAttempts, strconv.Itoa(letter.Attempts))
 		before := false
-		err = w.makeRoom(ctx, func() (err error) { _, before, err = w.publish(ctx, msg); return err })
+		err = w.evictUntilStored(ctx, func() (err error) { _, before, err = w.publish(ctx, msg); return err })
 		if err != nil {
 			return fmt.Errorf("keeping a dead letter: %w", err)
 		}
 		if before {
-			w.discard(ctx, parts, unit.large)
+			w.discardObjects(ctx, parts, unit.large)
 		}
 		if msg.Header.Get(headerLarge) != "" {
 			unit.large = "" // the object goes with the dead letter
@@ -64,9 +64,9 @@ func (w *Work) Bury(ctx context.Context, unit *Unit, dead []Dead) error {
 
 // makeRoom tries to store a dead letter, and takes away the oldest as long as there is no room. While there is little on the
 // volume one goes for one that comes, so that there are not more.
-func (w *Work) makeRoom(ctx context.Context, store func() error) error {
-	for little := !w.room.fits(0, roomForRest); ; little = false {
-		err := errNoRoom
+func (w *Consumer) evictUntilStored(ctx context.Context, store func() error) error {
+	for little := !w.disk.fits(0, forRemainders); ; little = false {
+		err := errDiskFull
 		if !little {
 			err = store()
 		}
@@ -83,7 +83,7 @@ func (w *Work) makeRoom(ctx context.Context, store func() error) error {
 		if getErr != nil {
 			return fmt.Errorf("looking for the oldest: %w", getErr)
 		}
-		removed, err := w.removeDead(ctx, oldest.Sequence, oldest.Header)
+		removed, err := w.removeDeadLetter(ctx, oldest.Sequence, oldest.Header)
 		if err != nil {
 			return err
 		}
@@ -94,8 +94,8 @@ func (w *Work) makeRoom(ctx context.Context, store func() error) error {
 }
 
 // removeDead takes a dead letter away, and tells whether it was still there.
-func (s *session) removeDead(ctx context.Context, seq uint64, header nats.Header) (removed bool, err error) {
-	bounded, cancel := s.within(ctx)
+func (s *session) removeDeadLetter(ctx context.Context, seq uint64, header nats.Header) (removed bool, err error) {
+	bounded, cancel := s.withTimeout(ctx)
 	defer cancel()
 	err = s.dead.DeleteMsg(bounded, seq)
 	if err != nil && !isGone(err) {
@@ -103,7 +103,7 @@ func (s *session) removeDead(ctx context.Context, seq uint64, header nats.Header
 	}
 	removed = err == nil
 	if large := header.Get(headerLarge); large != "" {
-		return removed, s.removeLarge(ctx, large)
+		return removed, s.removeLargeEvent(ctx, large)
 	}
 	return removed, nil
 }

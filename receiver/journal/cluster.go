@@ -55,10 +55,10 @@ type Cluster struct {
 	TLS      TLSFiles // of which all are needed, or none
 	Logger   *slog.Logger
 
-	cutOff  atomic.Bool
+	partitioned  atomic.Bool
 	mu      sync.Mutex
 	running *member
-	room    *room
+	room    *diskReserve
 }
 
 // member is the server while it runs, which is longer than a connection to it: were it stopped whenever the others are
@@ -73,7 +73,7 @@ type member struct {
 // Alone tells that the other members use the same streams.
 func (c *Cluster) Alone() bool { return false }
 
-func (c *Cluster) volume() *room {
+func (c *Cluster) volume() *diskReserve {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.room
@@ -94,7 +94,7 @@ func (c *Cluster) Open(ctx context.Context) (*nats.Conn, func(), error) {
 	conn, err := m.connect()
 	if err != nil {
 		c.end(m)
-		return nil, nil, fmt.Errorf("connecting to the buffer's server: %w", inWords(err))
+		return nil, nil, fmt.Errorf("connecting to the buffer's server: %w", describeConnectError(err))
 	}
 	c.join(ctx, m)
 	life, cancel := context.WithCancel(ctx)
@@ -134,7 +134,7 @@ func (c *Cluster) end(m *member) {
 }
 
 func (c *Cluster) start(ctx context.Context) (*member, error) {
-	if err := unused(c.Dir, embeddedFolder, "--buffer=embedded"); err != nil {
+	if err := checkUnused(c.Dir, embeddedFolder, "--buffer=embedded"); err != nil {
 		return nil, err
 	}
 	unlock, err := lock(c.Dir)
@@ -151,23 +151,23 @@ func (c *Cluster) start(ctx context.Context) (*member, error) {
 		unlock()
 		return nil, err
 	}
-	c.room = newRoom(c.Dir, c.Limits.Reserve)
-	err = tryToWrite(c.Dir)
-	if c.room.giveUp(err) {
-		c.Logger.Warn(gaveUpRoom)
-		err = tryToWrite(c.Dir)
+	c.room = newDiskReserve(c.Dir, c.Limits.Reserve)
+	err = checkWritable(c.Dir)
+	if c.room.release(err) {
+		c.Logger.Warn(reserveReleased)
+		err = checkWritable(c.Dir)
 	}
 	if err != nil {
 		unlock()
 		return nil, err
 	}
-	running, stop, err := launch(ctx, options, c.Logger)
+	running, stop, err := launchServer(ctx, options, c.Logger)
 	if err != nil {
 		unlock()
 		return nil, err
 	}
 	m := &member{server: running, options: options, key: key}
-	silence, err := c.converse(m) //nolint:contextcheck // it goes on as long as the member
+	silence, err := c.runHeartbeat(m) //nolint:contextcheck // it goes on as long as the member
 	if err != nil {
 		stop()
 		unlock()
@@ -293,7 +293,7 @@ func (m *member) connect() (*nats.Conn, error) {
 }
 
 // lacks is what a member does not have, or cannot do, of what the cluster has.
-func (m *member) lacks() string { return m.server.Healthz(&server.HealthzOptions{}).Error }
+func (m *member) healthError() string { return m.server.Healthz(&server.HealthzOptions{}).Error }
 
 // join waits until a member that has started has what the others have. It is not ready before, so that of members that
 // are restarted one after the other always two have everything.
@@ -303,7 +303,7 @@ func (c *Cluster) join(ctx context.Context, m *member) {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	said := ""
-	for lacks := m.lacks(); lacks != ""; lacks = m.lacks() {
+	for lacks := m.healthError(); lacks != ""; lacks = m.healthError() {
 		if lacks != said {
 			c.Logger.Info("Waiting for the buffer's cluster", "lacks", redact(lacks))
 			said = lacks
@@ -311,7 +311,7 @@ func (c *Cluster) join(ctx context.Context, m *member) {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			c.Logger.Warn("This member of the buffer's cluster has not what the others have", "lacks", redact(m.lacks()))
+			c.Logger.Warn("This member of the buffer's cluster has not what the others have", "lacks", redact(m.healthError()))
 			return
 		}
 	}
@@ -331,7 +331,7 @@ func (m *member) healthy(ctx context.Context, files TLSFiles, logger *slog.Logge
 		if err := m.trust(files, logger); err != nil {
 			logger.Warn("Could not read anew whom to trust in the buffer's cluster", "error", err.Error())
 		}
-		lacks := m.lacks()
+		lacks := m.healthError()
 		switch {
 		case !m.server.JetStreamEnabled():
 			logger.Error("This member of the buffer's cluster cannot use its folder, starting it again")
@@ -373,7 +373,7 @@ const (
 )
 
 // unused makes sure that nothing is left behind in a folder when the setting changes.
-func unused(dir, folder, setting string) error {
+func checkUnused(dir, folder, setting string) error {
 	_, err := os.Stat(filepath.Join(dir, folder))
 	if err == nil {
 		return &ConfigError{fmt.Errorf("the buffer's folder is one of %s, whose batches would be left behind: have them delivered, and use another folder", setting)}

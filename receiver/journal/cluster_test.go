@@ -43,7 +43,7 @@ func newCluster(t *testing.T, l *ledger) *cluster {
 	t.Helper()
 	c := &cluster{t: t, files: certificates(t), members: make([]*clustered, journal.ClusterMembers), ledger: l}
 	var err error
-	if c.limits, err = journal.Divide(256<<20, 0); err != nil {
+	if c.limits, err = journal.SplitLimits(256<<20, 0); err != nil {
 		t.Fatal(err)
 	}
 	for range journal.ClusterMembers {
@@ -101,7 +101,7 @@ func (c *cluster) joined(i int) {
 	c.t.Helper()
 	ctx, done := context.WithTimeout(c.t.Context(), time.Minute)
 	defer done()
-	if err := c.members[i].Opened(ctx); err != nil {
+	if err := c.members[i].WaitAvailable(ctx); err != nil {
 		c.t.Fatalf("member %d does not join: %v\n%s", i, err, c.logged.String())
 	}
 }
@@ -187,38 +187,38 @@ func TestClusterKeepsEverything(t *testing.T) {
 	}
 	c.members[2].stop()
 	got := map[string]bool{}
-	second.work(func(ctx context.Context, w *journal.Work) {
+	second.work(func(ctx context.Context, w *journal.Consumer) {
 		for from := uint64(0); len(got) < len(events); {
-			unit, err := w.Take(ctx, "shop/a", from)
+			unit, err := w.Next(ctx, "shop/a", from)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, entry := range unit.Entries {
+			for _, entry := range unit.Events {
 				got[string(entry.Raw)] = true
 			}
-			if _, err := w.PutBack(ctx, unit, unit.Entries); err != nil {
+			if _, err := w.Requeue(ctx, unit, unit.Events); err != nil {
 				t.Fatal(err)
 			}
-			from = unit.Place.Seq + 1
+			from = unit.Position.Seq + 1
 		}
-		if err := w.SetOrphan(ctx, "shop/a", time.UnixMilli(5)); err != nil {
+		if err := w.MarkDeleted(ctx, "shop/a", time.UnixMilli(5)); err != nil {
 			t.Error(err)
 		}
 	})
 	left := map[string]bool{}
-	first.work(func(ctx context.Context, w *journal.Work) {
-		err := w.Rest(ctx, func(unit *journal.Unit) {
-			for _, entry := range unit.Entries {
+	first.work(func(ctx context.Context, w *journal.Consumer) {
+		err := w.Remainders(ctx, func(unit *journal.StoredBatch) {
+			for _, entry := range unit.Events {
 				left[string(entry.Raw)] = true
 			}
-			if err := w.Finish(ctx, unit); err != nil {
+			if err := w.Ack(ctx, unit); err != nil {
 				t.Error(err)
 			}
 		})
 		if err != nil {
 			t.Error(err)
 		}
-		orphans, err := w.Orphans(ctx)
+		orphans, err := w.DeletedWebhooks(ctx)
 		if err != nil || orphans["shop/a"] != time.UnixMilli(5) {
 			t.Errorf("orphans are %v, error %v", orphans, err)
 		}

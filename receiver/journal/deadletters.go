@@ -13,7 +13,7 @@ import (
 )
 
 // Letter is a dead letter, without the event and without what the sink said. It has no payload and no addresses.
-type Letter struct {
+type DeadLetterInfo struct {
 	Seq      uint64    `json:"seq"` // its number, which no other one ever has
 	Webhook  string    `json:"webhook"`
 	Type     string    `json:"type,omitempty"`
@@ -22,22 +22,22 @@ type Letter struct {
 	Status   int       `json:"status,omitempty"` // of the sink's last answer; 0: there was none
 	Attempts int       `json:"attempts"`
 	Received time.Time `json:"received"`
-	Buried   time.Time `json:"buried"`
+	DeadLettered   time.Time `json:"buried"`
 	Redriven time.Time `json:"redriven,omitzero"` // when it was a dead letter before and delivery began anew
 }
 
 // LetterFilter chooses dead letters. What is empty chooses all.
-type LetterFilter struct{ Webhook, Reason string }
+type DeadLetterFilter struct{ Webhook, Reason string }
 
 const (
 	// MaxLetters is the most dead letters that are read, or worked on, at once.
-	MaxLetters = 500
+	MaxDeadLetters = 500
 	// maxLooked bounds how many are looked at to find those that a filter chooses, so that none waits long for a page.
-	maxLooked = 20 * MaxLetters
+	maxScanned = 20 * MaxDeadLetters
 	// maxIdle is how often the server may hand over nothing though there is something.
 	maxIdle = 10
 	// letterConsumerTime is when the server forgets what reads a page, if the one who reads is gone.
-	letterConsumerTime = time.Minute
+	pageConsumerTime = time.Minute
 )
 
 // ErrDamaged is of a dead letter that cannot be read.
@@ -46,14 +46,14 @@ var ErrDamaged = errors.New("the dead letter cannot be read")
 // Letters returns dead letters, up to limit and [MaxLetters], in the order in which they were buried, from the one after a
 // number on. The next page begins after next; it is 0 when there is none. A page may be short though there is a next.
 // Several may do this, with the right to deliver or without.
-func (j *Journal) Letters(ctx context.Context, filter LetterFilter, after uint64, limit int) (page []Letter, next uint64, err error) {
+func (j *Journal) DeadLetters(ctx context.Context, filter DeadLetterFilter, after uint64, limit int) (page []DeadLetterInfo, next uint64, err error) {
 	s := j.current.Load()
 	if s == nil {
 		return nil, 0, ErrUnavailable
 	}
-	limit = min(max(limit, 1), MaxLetters)
-	next, err = eachHeader(ctx, s.dead, j.subject(kindDead, filter.token()), after, func(seq uint64, header nats.Header) bool {
-		if letter := letterOf(seq, header); filter.Reason == "" || filter.Reason == letter.Reason {
+	limit = min(max(limit, 1), MaxDeadLetters)
+	next, err = scanHeaders(ctx, s.dead, j.subject(kindDead, filter.token()), after, func(seq uint64, header nats.Header) bool {
+		if letter := deadLetterInfo(seq, header); filter.Reason == "" || filter.Reason == letter.Reason {
 			page = append(page, letter)
 		}
 		return len(page) < limit
@@ -62,44 +62,44 @@ func (j *Journal) Letters(ctx context.Context, filter LetterFilter, after uint64
 }
 
 // Letter returns a dead letter and its event, [ErrNone] when it is not there and [ErrDamaged] when it cannot be read.
-func (j *Journal) Letter(ctx context.Context, seq uint64) (Letter, Entry, error) {
+func (j *Journal) DeadLetter(ctx context.Context, seq uint64) (DeadLetterInfo, PendingEvent, error) {
 	s := j.current.Load()
 	if s == nil {
-		return Letter{}, Entry{}, ErrUnavailable
+		return DeadLetterInfo{}, PendingEvent{}, ErrUnavailable
 	}
-	msg, err := s.getDead(ctx, seq)
+	msg, err := s.getDeadLetter(ctx, seq)
 	if err != nil {
-		return Letter{}, Entry{}, err
+		return DeadLetterInfo{}, PendingEvent{}, err
 	}
-	unit, err := s.read(ctx, Place{Seq: seq}, msg.Header, msg.Data)
-	if err == nil && len(unit.Entries) != 1 {
+	unit, err := s.decodeMessage(ctx, Position{Seq: seq}, msg.Header, msg.Data)
+	if err == nil && len(unit.Events) != 1 {
 		err = errDamaged
 	}
 	if err != nil {
-		return Letter{}, Entry{}, s.readable(ctx, seq, err)
+		return DeadLetterInfo{}, PendingEvent{}, s.checkReadable(ctx, seq, err)
 	}
-	return letterOf(seq, msg.Header), unit.Entries[0], nil
+	return deadLetterInfo(seq, msg.Header), unit.Events[0], nil
 }
 
 // readable tells apart why a dead letter could not be read: it is damaged, or was removed meanwhile, by others.
-func (s *session) readable(ctx context.Context, seq uint64, err error) error {
+func (s *session) checkReadable(ctx context.Context, seq uint64, err error) error {
 	if !errors.Is(err, errDamaged) {
 		return err
 	}
-	if _, err := s.getDead(ctx, seq); err != nil {
+	if _, err := s.getDeadLetter(ctx, seq); err != nil {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
 // getDead reads a dead letter, [ErrNone] when it is not there.
-func (s *session) getDead(ctx context.Context, seq uint64) (*jetstream.RawStreamMsg, error) {
+func (s *session) getDeadLetter(ctx context.Context, seq uint64) (*jetstream.RawStreamMsg, error) {
 	if seq == 0 {
-		return nil, ErrNone
+		return nil, ErrNotFound
 	}
 	msg, err := s.dead.GetMsg(ctx, seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, ErrNone
+		return nil, ErrNotFound
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading a dead letter: %w", err)
@@ -108,7 +108,7 @@ func (s *session) getDead(ctx context.Context, seq uint64) (*jetstream.RawStream
 }
 
 // token is the part of a subject that stands for the webhooks that are chosen.
-func (f LetterFilter) token() string {
+func (f DeadLetterFilter) token() string {
 	if f.Webhook == "" {
 		return ">"
 	}
@@ -116,13 +116,13 @@ func (f LetterFilter) token() string {
 }
 
 // letterOf reads headers. What is not there is left empty: a dead letter that is damaged is one too.
-func letterOf(seq uint64, header nats.Header) Letter {
-	letter := Letter{
+func deadLetterInfo(seq uint64, header nats.Header) DeadLetterInfo {
+	letter := DeadLetterInfo{
 		Seq: seq, Webhook: header.Get(headerWebhook), Type: header.Get(headerType), ID: header.Get(headerEvent), Reason: header.Get(headerReason),
 	}
 	letter.Status, _ = strconv.Atoi(header.Get(headerStatus))
 	letter.Attempts, _ = strconv.Atoi(header.Get(headerAttempts))
-	for name, at := range map[string]*time.Time{headerReceived: &letter.Received, headerBuried: &letter.Buried, headerRedriven: &letter.Redriven} {
+	for name, at := range map[string]*time.Time{headerReceived: &letter.Received, headerDeadLettered: &letter.DeadLettered, headerRedriven: &letter.Redriven} {
 		if read, err := parseMillis(header.Get(name)); err == nil {
 			*at = read.UTC()
 		}
@@ -132,13 +132,13 @@ func letterOf(seq uint64, header nats.Header) Letter {
 
 // eachHeader hands over the headers of messages, from the one after a number on, until do says that it is enough, or it has
 // been long. It returns the number to go on after, 0 at the end. The events themselves are not read.
-func eachHeader(ctx context.Context, stream jetstream.Stream, subject string, after uint64, do func(seq uint64, header nats.Header) bool) (next uint64, err error) {
+func scanHeaders(ctx context.Context, stream jetstream.Stream, subject string, after uint64, do func(seq uint64, header nats.Header) bool) (next uint64, err error) {
 	if after == math.MaxUint64 {
 		return 0, nil
 	}
 	consumer, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, FilterSubject: subject, HeadersOnly: true,
-		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: letterConsumerTime,
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: pageConsumerTime,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("reading headers: %w", err)
@@ -147,7 +147,7 @@ func eachHeader(ctx context.Context, stream jetstream.Stream, subject string, af
 	defer stream.DeleteConsumer(context.WithoutCancel(ctx), info.Name) //nolint:errcheck // else the server forgets it
 	pending := info.NumPending
 	for looked, idle := 0, 0; pending > 0; {
-		batch, err := consumer.FetchNoWait(min(MaxLetters, int(min(pending, MaxLetters))))
+		batch, err := consumer.FetchNoWait(min(MaxDeadLetters, int(min(pending, MaxDeadLetters))))
 		if err != nil {
 			return 0, fmt.Errorf("reading headers: %w", err)
 		}
@@ -160,14 +160,14 @@ func eachHeader(ctx context.Context, stream jetstream.Stream, subject string, af
 			looked, pending = looked+1, metadata.NumPending
 			next = metadata.Sequence.Stream
 			if !do(next, msg.Headers()) {
-				return following(next, pending), nil
+				return nextSequence(next, pending), nil
 			}
 		}
 		if err := batch.Error(); err != nil {
 			return 0, fmt.Errorf("reading headers: %w", err)
 		}
-		if looked >= maxLooked {
-			return following(next, pending), nil
+		if looked >= maxScanned {
+			return nextSequence(next, pending), nil
 		}
 		if looked > before {
 			continue
@@ -186,7 +186,7 @@ func eachHeader(ctx context.Context, stream jetstream.Stream, subject string, af
 }
 
 // following is where to go on after a number: nowhere if nothing comes after it.
-func following(seq, pending uint64) uint64 {
+func nextSequence(seq, pending uint64) uint64 {
 	if pending == 0 {
 		return 0
 	}

@@ -25,29 +25,29 @@ func (o *opened) bury(webhook, event, reason string) {
 // giveUp buries what is first in line of a webhook.
 func (o *opened) giveUp(webhook, reason string) {
 	o.t.Helper()
-	o.work(func(ctx context.Context, w *journal.Work) {
-		unit, err := w.Take(ctx, webhook, 0)
+	o.work(func(ctx context.Context, w *journal.Consumer) {
+		unit, err := w.Next(ctx, webhook, 0)
 		if err != nil {
 			o.t.Fatal(err)
 		}
-		entry := journal.Entry{ID: "id", Raw: unit.Value, Attempts: 3, Refused: true, Status: 400, Answer: "nö"}
+		entry := journal.PendingEvent{ID: "id", Raw: unit.Value, Attempts: 3, Refused: true, Status: 400, Answer: "nö"}
 		if unit.Value == nil {
-			entry.ID, entry.Raw = unit.Entries[0].ID, unit.Entries[0].Raw
+			entry.ID, entry.Raw = unit.Events[0].ID, unit.Events[0].Raw
 		}
-		if err := w.Bury(ctx, unit, []journal.Dead{{Entry: entry, Reason: reason, Type: "type"}}); err != nil {
+		if err := w.DeadLetter(ctx, unit, []journal.DeadLetter{{PendingEvent: entry, Reason: reason, Type: "type"}}); err != nil {
 			o.t.Error(err)
 		}
-		if err := w.Finish(ctx, unit); err != nil {
+		if err := w.Ack(ctx, unit); err != nil {
 			o.t.Error(err)
 		}
 	})
 }
 
 // seqs are the numbers of the dead letters that a filter chooses, and how many pages they took.
-func (o *opened) seqs(filter journal.LetterFilter, limit int) (seqs []uint64, pages int) {
+func (o *opened) seqs(filter journal.DeadLetterFilter, limit int) (seqs []uint64, pages int) {
 	o.t.Helper()
 	for after := uint64(0); ; {
-		page, next, err := o.Letters(o.t.Context(), filter, after, limit)
+		page, next, err := o.DeadLetters(o.t.Context(), filter, after, limit)
 		if err != nil {
 			o.t.Fatal(err)
 		}
@@ -61,7 +61,7 @@ func (o *opened) seqs(filter journal.LetterFilter, limit int) (seqs []uint64, pa
 	}
 }
 
-func (o *opened) redrive(selection journal.Selection) journal.Done {
+func (o *opened) redrive(selection journal.Selection) journal.Progress {
 	o.t.Helper()
 	done, err := o.Redrive(o.t.Context(), selection)
 	if err != nil {
@@ -73,7 +73,7 @@ func (o *opened) redrive(selection journal.Selection) journal.Done {
 func TestLetters(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), journal.MinBytes)
-	if seqs, _ := o.seqs(journal.LetterFilter{}, 1); len(seqs) > 0 {
+	if seqs, _ := o.seqs(journal.DeadLetterFilter{}, 1); len(seqs) > 0 {
 		t.Errorf("there are %v, and want none", seqs)
 	}
 	for i := range 5 {
@@ -81,7 +81,7 @@ func TestLetters(t *testing.T) {
 		o.bury("shop/b", `{"b":`+strconv.Itoa(i)+`}`, journal.ReasonExpired)
 	}
 	for name, test := range map[string]struct {
-		filter journal.LetterFilter
+		filter journal.DeadLetterFilter
 		limit  int
 		want   []uint64
 		pages  int
@@ -89,10 +89,10 @@ func TestLetters(t *testing.T) {
 		"all":            {limit: 100, want: []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, pages: 1},
 		"in pages":       {limit: 4, want: []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, pages: 3},
 		"in full pages":  {limit: 5, want: []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, pages: 2},
-		"of a webhook":   {journal.LetterFilter{Webhook: "shop/b"}, 2, []uint64{2, 4, 6, 8, 10}, 3},
-		"with a reason":  {journal.LetterFilter{Reason: journal.ReasonRefused}, 5, []uint64{1, 3, 5, 7, 9}, 2},
-		"with both":      {journal.LetterFilter{Webhook: "shop/a", Reason: journal.ReasonExpired}, 5, nil, 1},
-		"of no webhook":  {journal.LetterFilter{Webhook: "shop/>"}, 5, nil, 1},
+		"of a webhook":   {journal.DeadLetterFilter{Webhook: "shop/b"}, 2, []uint64{2, 4, 6, 8, 10}, 3},
+		"with a reason":  {journal.DeadLetterFilter{Reason: journal.ReasonRefused}, 5, []uint64{1, 3, 5, 7, 9}, 2},
+		"with both":      {journal.DeadLetterFilter{Webhook: "shop/a", Reason: journal.ReasonExpired}, 5, nil, 1},
+		"of no webhook":  {journal.DeadLetterFilter{Webhook: "shop/>"}, 5, nil, 1},
 		"without limits": {limit: math.MaxInt, want: []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, pages: 1},
 	} {
 		seqs, pages := o.seqs(test.filter, test.limit)
@@ -100,21 +100,21 @@ func TestLetters(t *testing.T) {
 			t.Errorf("%s: %d pages, want %d (-want +got):\n%s", name, pages, test.pages, diff)
 		}
 	}
-	if page, next, err := o.Letters(t.Context(), journal.LetterFilter{}, math.MaxUint64, 1); len(page) > 0 || next != 0 || err != nil {
+	if page, next, err := o.DeadLetters(t.Context(), journal.DeadLetterFilter{}, math.MaxUint64, 1); len(page) > 0 || next != 0 || err != nil {
 		t.Errorf("after the last: %v, %d, %v", page, next, err)
 	}
-	letter, entry, err := o.Letter(t.Context(), 2)
+	letter, entry, err := o.DeadLetter(t.Context(), 2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, _, err := o.Letters(t.Context(), journal.LetterFilter{Webhook: "shop/b"}, 0, 1)
+	page, _, err := o.DeadLetters(t.Context(), journal.DeadLetterFilter{Webhook: "shop/b"}, 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(letter, page[0]); diff != "" {
 		t.Errorf("list and show do not say the same:\n%s", diff)
 	}
-	if letter.Webhook != "shop/b" || letter.ID != "id" || letter.Type != "type" || letter.Status != 400 || letter.Attempts != 3 || letter.Buried.IsZero() ||
+	if letter.Webhook != "shop/b" || letter.ID != "id" || letter.Type != "type" || letter.Status != 400 || letter.Attempts != 3 || letter.DeadLettered.IsZero() ||
 		!letter.Redriven.IsZero() || letter.Received.UnixMilli() != 1795227543123 {
 		t.Errorf("got %+v", letter)
 	}
@@ -122,8 +122,8 @@ func TestLetters(t *testing.T) {
 		t.Errorf("got %+v", entry)
 	}
 	for _, seq := range []uint64{0, 11, math.MaxUint64} {
-		if _, _, err := o.Letter(t.Context(), seq); !errors.Is(err, journal.ErrNone) {
-			t.Errorf("%d: %v, want %v", seq, err, journal.ErrNone)
+		if _, _, err := o.DeadLetter(t.Context(), seq); !errors.Is(err, journal.ErrNotFound) {
+			t.Errorf("%d: %v, want %v", seq, err, journal.ErrNotFound)
 		}
 	}
 }
@@ -135,14 +135,14 @@ func TestRedriveIsNoDuplicate(t *testing.T) {
 	o := open(t, dir, journal.MinBytes)
 	o.bury("shop/a", `{"a":1}`, journal.ReasonRefused)
 	for round := range 4 {
-		seqs, _ := o.seqs(journal.LetterFilter{}, 10)
+		seqs, _ := o.seqs(journal.DeadLetterFilter{}, 10)
 		if len(seqs) != 1 {
 			t.Fatalf("round %d: dead letters %v, want one", round, seqs)
 		}
 		if done := o.redrive(journal.Selection{Seqs: seqs}); done.Count != 1 || done.Missing != nil {
 			t.Fatalf("round %d: %+v", round, done)
 		}
-		if seqs, _ := o.seqs(journal.LetterFilter{}, 10); len(seqs) > 0 {
+		if seqs, _ := o.seqs(journal.DeadLetterFilter{}, 10); len(seqs) > 0 {
 			t.Fatalf("round %d: %v is still a dead letter", round, seqs)
 		}
 		if round == 2 {
@@ -150,21 +150,21 @@ func TestRedriveIsNoDuplicate(t *testing.T) {
 			o = open(t, dir, journal.MinBytes)
 		}
 		unit := o.take("shop/a", 0)
-		if unit == nil || len(unit.Entries) != 1 || string(unit.Entries[0].Raw) != `[{"a":1}]` || unit.Redriven.IsZero() || !unit.Begin().Equal(unit.Redriven) {
+		if unit == nil || len(unit.Events) != 1 || string(unit.Events[0].Raw) != `[{"a":1}]` || unit.Redriven.IsZero() || !unit.AgeStart().Equal(unit.Redriven) {
 			t.Fatalf("round %d: got %+v", round, unit)
 		}
-		if diff := cmp.Diff(journal.Entry{ID: "id", Raw: unit.Entries[0].Raw}, unit.Entries[0]); diff != "" {
+		if diff := cmp.Diff(journal.PendingEvent{ID: "id", Raw: unit.Events[0].Raw}, unit.Events[0]); diff != "" {
 			t.Errorf("delivery does not begin anew:\n%s", diff)
 		}
-		o.work(func(ctx context.Context, w *journal.Work) { // what is left of it has its age too
-			left, err := w.PutBack(ctx, unit, unit.Entries)
-			if err != nil || !left[0].Begin().Equal(unit.Redriven) {
+		o.work(func(ctx context.Context, w *journal.Consumer) { // what is left of it has its age too
+			left, err := w.Requeue(ctx, unit, unit.Events)
+			if err != nil || !left[0].AgeStart().Equal(unit.Redriven) {
 				t.Fatalf("%+v, %v", left, err)
 			}
-			if err := w.Bury(ctx, left[0], []journal.Dead{{Entry: unit.Entries[0], Reason: journal.ReasonRefused}}); err != nil {
+			if err := w.DeadLetter(ctx, left[0], []journal.DeadLetter{{PendingEvent: unit.Events[0], Reason: journal.ReasonRefused}}); err != nil {
 				t.Fatal(err)
 			}
-			if err := w.Finish(ctx, left[0]); err != nil {
+			if err := w.Ack(ctx, left[0]); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -193,12 +193,12 @@ func TestRedriveTogether(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if seqs, _ := o.seqs(journal.LetterFilter{}, 100); len(seqs) > 0 {
+	if seqs, _ := o.seqs(journal.DeadLetterFilter{}, 100); len(seqs) > 0 {
 		t.Errorf("%v are still there", seqs)
 	}
 	got := map[string]int{}
-	for unit := o.take("shop/a", 0); unit != nil; unit = o.take("shop/a", unit.Place.Seq+1) {
-		got[string(unit.Entries[0].Raw)]++
+	for unit := o.take("shop/a", 0); unit != nil; unit = o.take("shop/a", unit.Position.Seq+1) {
+		got[string(unit.Events[0].Raw)]++
 	}
 	for i := range events {
 		if got[fmt.Sprintf("[%d]", i)] == 0 {
@@ -221,7 +221,7 @@ func TestRedriveAgainAfterCrash(t *testing.T) {
 			t.Fatal("the crash did not happen")
 		}
 	})
-	if seqs, _ := o.seqs(journal.LetterFilter{}, 10); len(seqs) != 1 {
+	if seqs, _ := o.seqs(journal.DeadLetterFilter{}, 10); len(seqs) != 1 {
 		t.Fatalf("dead letters %v, want the one", seqs)
 	}
 	if unit := o.take("shop/a", 0); unit == nil {
@@ -234,7 +234,7 @@ func TestRedriveAgainAfterCrash(t *testing.T) {
 	if unit == nil {
 		t.Fatal("the event is lost")
 	}
-	if again := o.take("shop/a", unit.Place.Seq+1); again != nil {
+	if again := o.take("shop/a", unit.Position.Seq+1); again != nil {
 		t.Errorf("it is there twice: %+v", again)
 	}
 }
@@ -254,14 +254,14 @@ func TestRedriveWithoutRoom(t *testing.T) {
 	if done, err := o.Redrive(t.Context(), journal.Selection{}); !errors.Is(err, journal.ErrFull) || done.Count != 0 {
 		t.Fatalf("%+v, %v, want %v", done, err, journal.ErrFull)
 	}
-	if seqs, _ := o.seqs(journal.LetterFilter{}, 10); len(seqs) != 1 {
+	if seqs, _ := o.seqs(journal.DeadLetterFilter{}, 10); len(seqs) != 1 {
 		t.Fatalf("dead letters %v, want the one", seqs)
 	}
 	for range 2 {
-		o.work(func(ctx context.Context, w *journal.Work) {
-			unit, err := w.Take(ctx, "shop/b", 0)
+		o.work(func(ctx context.Context, w *journal.Consumer) {
+			unit, err := w.Next(ctx, "shop/b", 0)
 			if err == nil {
-				err = w.Finish(ctx, unit)
+				err = w.Ack(ctx, unit)
 			}
 			if err != nil {
 				t.Error(err)
@@ -286,14 +286,14 @@ func TestPurge(t *testing.T) {
 	o.bury("shop/c", strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 1)), journal.ReasonRefused)
 	for _, test := range []struct {
 		selection journal.Selection
-		want      journal.Done
+		want      journal.Progress
 		left      []uint64
 	}{
-		{journal.Selection{Seqs: []uint64{1, 99}}, journal.Done{Count: 1, Missing: []uint64{99}}, []uint64{2, 3, 4, 5, 6, 7}},
-		{journal.Selection{Filter: journal.LetterFilter{Webhook: "shop/a"}, UpTo: 4}, journal.Done{Count: 1, UpTo: 4}, []uint64{2, 4, 5, 6, 7}},
-		{journal.Selection{Filter: journal.LetterFilter{Reason: journal.ReasonExpired}, After: 2}, journal.Done{Count: 2, UpTo: 7}, []uint64{2, 5, 7}},
-		{journal.Selection{}, journal.Done{Count: 3, UpTo: 7}, nil},
-		{journal.Selection{}, journal.Done{}, nil},
+		{journal.Selection{Seqs: []uint64{1, 99}}, journal.Progress{Count: 1, Missing: []uint64{99}}, []uint64{2, 3, 4, 5, 6, 7}},
+		{journal.Selection{Filter: journal.DeadLetterFilter{Webhook: "shop/a"}, UpTo: 4}, journal.Progress{Count: 1, UpTo: 4}, []uint64{2, 4, 5, 6, 7}},
+		{journal.Selection{Filter: journal.DeadLetterFilter{Reason: journal.ReasonExpired}, After: 2}, journal.Progress{Count: 2, UpTo: 7}, []uint64{2, 5, 7}},
+		{journal.Selection{}, journal.Progress{Count: 3, UpTo: 7}, nil},
+		{journal.Selection{}, journal.Progress{}, nil},
 	} {
 		done, err := o.Purge(t.Context(), test.selection)
 		if err != nil {
@@ -302,12 +302,12 @@ func TestPurge(t *testing.T) {
 		if diff := cmp.Diff(test.want, done); diff != "" {
 			t.Errorf("%+v (-want +got):\n%s", test.selection, diff)
 		}
-		left, _ := o.seqs(journal.LetterFilter{}, 100)
+		left, _ := o.seqs(journal.DeadLetterFilter{}, 100)
 		if diff := cmp.Diff(test.left, left); diff != "" {
 			t.Errorf("%+v: left (-want +got):\n%s", test.selection, diff)
 		}
 	}
-	if _, err := o.Purge(t.Context(), journal.Selection{Seqs: make([]uint64, journal.MaxLetters+1)}); err == nil {
+	if _, err := o.Purge(t.Context(), journal.Selection{Seqs: make([]uint64, journal.MaxDeadLetters+1)}); err == nil {
 		t.Error("so many at once are refused")
 	}
 }
@@ -316,8 +316,8 @@ func TestPurge(t *testing.T) {
 func TestDeadLettersUnavailable(t *testing.T) {
 	t.Parallel()
 	j := journal.New(journal.Options{})
-	_, _, lettersErr := j.Letters(t.Context(), journal.LetterFilter{}, 0, 1)
-	_, _, letterErr := j.Letter(t.Context(), 1)
+	_, _, lettersErr := j.DeadLetters(t.Context(), journal.DeadLetterFilter{}, 0, 1)
+	_, _, letterErr := j.DeadLetter(t.Context(), 1)
 	_, redriveErr := j.Redrive(t.Context(), journal.Selection{})
 	_, purgeErr := j.Purge(t.Context(), journal.Selection{})
 	for _, err := range []error{lettersErr, letterErr, redriveErr, purgeErr} {
@@ -334,15 +334,15 @@ func TestLargeDeadLetter(t *testing.T) {
 	large := strconv.Quote(incompressible(strings.Repeat("x", 20<<20), 1))
 	o.bury("shop/a", large, journal.ReasonRefused)
 	for round := range 2 {
-		seqs, _ := o.seqs(journal.LetterFilter{}, 10)
+		seqs, _ := o.seqs(journal.DeadLetterFilter{}, 10)
 		if len(seqs) != 1 {
 			t.Fatalf("dead letters %v, want one", seqs)
 		}
-		if _, entry, err := o.Letter(t.Context(), seqs[0]); err != nil || string(entry.Raw) != large {
+		if _, entry, err := o.DeadLetter(t.Context(), seqs[0]); err != nil || string(entry.Raw) != large {
 			t.Fatalf("round %d: %d bytes, %v", round, len(entry.Raw), err)
 		}
-		o.redrive(journal.Selection{Filter: journal.LetterFilter{Webhook: "shop/a"}})
-		if unit := o.take("shop/a", 0); unit == nil || string(unit.Entries[0].Raw) != large || unit.Size < 20<<20 {
+		o.redrive(journal.Selection{Filter: journal.DeadLetterFilter{Webhook: "shop/a"}})
+		if unit := o.take("shop/a", 0); unit == nil || string(unit.Events[0].Raw) != large || unit.Size < 20<<20 {
 			t.Fatalf("round %d: it is not the same", round)
 		}
 		o.giveUp("shop/a", journal.ReasonExhausted)
@@ -377,15 +377,15 @@ func TestEventThatCompresses(t *testing.T) {
 	event := strconv.Quote(strings.Repeat("x", 14<<20))
 	o.append(batch("shop/a", event))
 	unit := o.take("shop/a", 0)
-	o.work(func(ctx context.Context, w *journal.Work) {
-		left, err := w.PutBack(ctx, unit, []journal.Entry{{ID: "1", Raw: []byte(event)}})
+	o.work(func(ctx context.Context, w *journal.Consumer) {
+		left, err := w.Requeue(ctx, unit, []journal.PendingEvent{{ID: "1", Raw: []byte(event)}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Bury(ctx, left[0], []journal.Dead{{Entry: left[0].Entries[0], Reason: journal.ReasonRefused}}); err != nil {
+		if err := w.DeadLetter(ctx, left[0], []journal.DeadLetter{{PendingEvent: left[0].Events[0], Reason: journal.ReasonRefused}}); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Finish(ctx, left[0]); err != nil {
+		if err := w.Ack(ctx, left[0]); err != nil {
 			t.Error(err)
 		}
 	})
@@ -393,7 +393,7 @@ func TestEventThatCompresses(t *testing.T) {
 		t.Errorf("there are objects: %q", objects)
 	}
 	o.redrive(journal.Selection{})
-	if unit := o.take("shop/a", 0); unit == nil || string(unit.Entries[0].Raw) != event {
+	if unit := o.take("shop/a", 0); unit == nil || string(unit.Events[0].Raw) != event {
 		t.Error("it is not the same")
 	}
 }

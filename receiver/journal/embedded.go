@@ -32,8 +32,8 @@ type Embedded struct {
 
 	failed  chan struct{}
 	damaged int
-	room    *room
-	folders folders
+	room    *diskReserve
+	folders dirs
 }
 
 // Alone tells that nobody else uses the streams.
@@ -46,21 +46,21 @@ func (e *Embedded) Failed() <-chan struct{} { return e.failed }
 // Damaged tells at how many places the files were damaged when the server was started.
 func (e *Embedded) Damaged() int { return e.damaged }
 
-func (e *Embedded) volume() *room { return e.room }
+func (e *Embedded) volume() *diskReserve { return e.room }
 
 // Open starts the server.
 func (e *Embedded) Open(ctx context.Context) (*nats.Conn, func(), error) {
-	if err := unused(e.Dir, clusterFolder, "--buffer=cluster"); err != nil {
+	if err := checkUnused(e.Dir, clusterFolder, "--buffer=cluster"); err != nil {
 		return nil, nil, err
 	}
 	unlock, err := lock(e.Dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	e.room = newRoom(e.Dir, e.Limits.Reserve)
+	e.room = newDiskReserve(e.Dir, e.Limits.Reserve)
 	conn, closeServer, err := e.open(ctx)
-	if e.room.giveUp(err) {
-		e.Logger.Warn(gaveUpRoom)
+	if e.room.release(err) {
+		e.Logger.Warn(reserveReleased)
 		conn, closeServer, err = e.open(ctx)
 	}
 	if err != nil {
@@ -72,10 +72,10 @@ func (e *Embedded) Open(ctx context.Context) (*nats.Conn, func(), error) {
 
 func (e *Embedded) open(ctx context.Context) (*nats.Conn, func(), error) {
 	e.damaged = 0
-	if err := tryToWrite(e.Dir); err != nil {
+	if err := checkWritable(e.Dir); err != nil {
 		return nil, nil, err
 	}
-	damaged, err := e.examine()
+	damaged, err := e.repairFiles()
 	e.damaged = damaged
 	if err != nil {
 		return nil, nil, err
@@ -142,7 +142,7 @@ func lock(dir string) (unlock func(), err error) {
 
 // start runs a server and connects to it.
 func start(ctx context.Context, options *server.Options, log serverLog) (*nats.Conn, func(), error) {
-	running, stop, err := launchLogging(ctx, options, log)
+	running, stop, err := launchWithLog(ctx, options, log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -155,11 +155,11 @@ func start(ctx context.Context, options *server.Options, log serverLog) (*nats.C
 }
 
 // launch runs a server.
-func launch(ctx context.Context, options *server.Options, logger *slog.Logger) (running *server.Server, stop func(), err error) {
-	return launchLogging(ctx, options, serverLog{logger: logger})
+func launchServer(ctx context.Context, options *server.Options, logger *slog.Logger) (running *server.Server, stop func(), err error) {
+	return launchWithLog(ctx, options, serverLog{logger: logger})
 }
 
-func launchLogging(ctx context.Context, options *server.Options, log serverLog) (running *server.Server, stop func(), err error) {
+func launchWithLog(ctx context.Context, options *server.Options, log serverLog) (running *server.Server, stop func(), err error) {
 	running, err = server.NewServer(options)
 	if err != nil {
 		return nil, nil, fmt.Errorf("making the buffer's server: %w", err)

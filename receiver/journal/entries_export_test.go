@@ -2,7 +2,7 @@ package journal
 
 // EncodeEntries and DecodeEntries are how entries are in a message, and Compress what is done to it.
 var (
-	EncodeEntries = encodeEntries
-	DecodeEntries = decodeEntries
+	EncodeEntries = encodeEvents
+	DecodeEntries = decodeEvents
 	Compress      = compress
 )

@@ -13,7 +13,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-var entries = []journal.Entry{
+var entries = []journal.PendingEvent{
 	{ID: "1", Raw: []byte(`{"event":"send"}`), Attempts: 3, DeadLetterAttempts: 1, Due: time.UnixMilli(1795227549000).UTC(), Status: 503, Answer: "später", Exhausted: true},
 	{ID: "1-1", Raw: []byte("\xff\x00\"no JSON"), Refused: true},
 	{ID: "3", Raw: []byte{}},

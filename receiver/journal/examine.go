@@ -35,7 +35,7 @@ const (
 const asideFolder = "damaged"
 
 // files are those of one stream.
-type files struct {
+type streamFiles struct {
 	dir, name string
 	aside     string
 	logger    *slog.Logger
@@ -43,15 +43,15 @@ type files struct {
 }
 
 // examine looks at the files of all streams and returns at how many places something was damaged.
-func (e *Embedded) examine() (damaged int, err error) {
+func (e *Embedded) repairFiles() (damaged int, err error) {
 	root := filepath.Join(e.Dir, embeddedFolder)
 	streams, err := fs.Glob(os.DirFS(root), "jetstream/*/streams/*")
 	if err != nil {
 		return 0, fmt.Errorf("looking for streams: %w", err)
 	}
 	for _, path := range streams {
-		f := &files{dir: filepath.Join(root, path), name: filepath.Base(path), aside: filepath.Join(e.Dir, asideFolder), logger: e.Logger, now: time.Now}
-		found, err := f.examine()
+		f := &streamFiles{dir: filepath.Join(root, path), name: filepath.Base(path), aside: filepath.Join(e.Dir, asideFolder), logger: e.Logger, now: time.Now}
+		found, err := f.repair()
 		damaged += found
 		if err != nil {
 			return damaged, fmt.Errorf("examining the buffer's files: %w", err)
@@ -60,7 +60,7 @@ func (e *Embedded) examine() (damaged int, err error) {
 	return damaged, nil
 }
 
-func (f *files) examine() (damaged int, err error) {
+func (f *streamFiles) repair() (damaged int, err error) {
 	intact, err := f.metaIntact()
 	if err != nil {
 		return 0, err
@@ -68,7 +68,7 @@ func (f *files) examine() (damaged int, err error) {
 	if !intact { // it is made anew, and finds the messages
 		damaged++
 		f.logger.Error("Found the settings of a stream damaged, making them anew", "stream", f.name)
-		if err := errors.Join(f.setAside(metaFile), f.setAside(metaSumFile)); err != nil {
+		if err := errors.Join(f.quarantineFile(metaFile), f.quarantineFile(metaSumFile)); err != nil {
 			return damaged, err
 		}
 	}
@@ -86,13 +86,13 @@ func (f *files) examine() (damaged int, err error) {
 		}
 	}
 	if repaired { // it is of what was there before
-		err = f.setAside(filepath.Join(blocksFolder, indexFile))
+		err = f.quarantineFile(filepath.Join(blocksFolder, indexFile))
 	}
 	return damaged, err
 }
 
 // metaIntact tells whether the server can read a stream's settings, or there are none.
-func (f *files) metaIntact() (bool, error) {
+func (f *streamFiles) metaIntact() (bool, error) {
 	meta, err := os.ReadFile(filepath.Join(f.dir, metaFile))
 	sum, sumErr := os.ReadFile(filepath.Join(f.dir, metaSumFile))
 	if errors.Is(err, fs.ErrNotExist) && errors.Is(sumErr, fs.ErrNotExist) {
@@ -107,7 +107,7 @@ func (f *files) metaIntact() (bool, error) {
 }
 
 // blocks are the numbers of a stream's files with messages.
-func (f *files) blocks() (numbers []int, err error) {
+func (f *streamFiles) blocks() (numbers []int, err error) {
 	entries, err := os.ReadDir(filepath.Join(f.dir, blocksFolder))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -123,23 +123,23 @@ func (f *files) blocks() (numbers []int, err error) {
 	return numbers, nil
 }
 
-func (f *files) path(block int) string {
+func (f *streamFiles) path(block int) string {
 	return filepath.Join(f.dir, blocksFolder, strconv.Itoa(block)+blockSuffix)
 }
 
 // block looks at a file with messages, and makes one of it in which the server finds everything that is not damaged.
-func (f *files) block(number int, last bool) (damaged int, err error) {
+func (f *streamFiles) block(number int, last bool) (damaged int, err error) {
 	path := f.path(number)
 	data, err := os.ReadFile(path) //nolint:gosec // in the user's folder
 	if errors.Is(err, syscall.EIO) {
 		f.logger.Error("Could not read a file of the buffer", "stream", f.name, "block", number, "error", err.Error())
-		return 1, f.setAside(filepath.Join(blocksFolder, filepath.Base(path)))
+		return 1, f.quarantineFile(filepath.Join(blocksFolder, filepath.Base(path)))
 	}
 	if err != nil {
 		return 0, err
 	}
 	hash := hasher(f.name + "-" + strconv.Itoa(number))
-	gaps := findGaps(hash, data)
+	gaps := findDamage(hash, data)
 	if len(gaps) == 0 {
 		return 0, nil
 	}
@@ -152,21 +152,21 @@ func (f *files) block(number int, last bool) (damaged int, err error) {
 		return 1, nil
 	}
 	f.logger.Error("Found damaged messages in the buffer, they are lost", "stream", f.name, "block", number, "places", len(gaps), "bytes", lost)
-	if err := f.copyAside(path, data); err != nil {
+	if err := f.copyToQuarantine(path, data); err != nil {
 		return len(gaps), err
 	}
 	for _, gap := range slices.Backward(gaps) {
 		if gap.to == len(data) {
 			data = data[:gap.from]
 		} else {
-			copy(data[gap.from:gap.to], filler(hash, gap.to-gap.from))
+			copy(data[gap.from:gap.to], erasedRecord(hash, gap.to-gap.from))
 		}
 	}
 	return len(gaps), replaceFile(path, data)
 }
 
 // asidePath is where a file is set aside.
-func (f *files) asidePath(path string) (string, error) {
+func (f *streamFiles) quarantinePath(path string) (string, error) {
 	if err := os.MkdirAll(f.aside, 0o700); err != nil {
 		return "", err
 	}
@@ -174,8 +174,8 @@ func (f *files) asidePath(path string) (string, error) {
 }
 
 // setAside moves a file of the stream.
-func (f *files) setAside(name string) error {
-	path, err := f.asidePath(name)
+func (f *streamFiles) quarantineFile(name string) error {
+	path, err := f.quarantinePath(name)
 	if err != nil {
 		return err
 	}
@@ -185,8 +185,8 @@ func (f *files) setAside(name string) error {
 	return nil
 }
 
-func (f *files) copyAside(path string, data []byte) error {
-	aside, err := f.asidePath(path)
+func (f *streamFiles) copyToQuarantine(path string, data []byte) error {
+	aside, err := f.quarantinePath(path)
 	if err != nil {
 		return err
 	}

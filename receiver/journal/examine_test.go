@@ -62,7 +62,7 @@ func TestDamagedFile(t *testing.T) {
 				t.Errorf("a bit at %d was changed, and batch %d is %+v", place, i, unit)
 			}
 		}
-		if unit := o.take("shop/a", 2); unit == nil || unit.Place.Seq != 3 {
+		if unit := o.take("shop/a", 2); unit == nil || unit.Position.Seq != 3 {
 			t.Errorf("a bit at %d was changed, and that batch is %+v", place, unit)
 		}
 		o.append(batch("shop/a", strconv.Itoa(place)+letters(8)))
@@ -93,17 +93,17 @@ func TestRot(t *testing.T) {
 	if err := os.WriteFile(block, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var unit *journal.Unit
+	var unit *journal.StoredBatch
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	_ = o.Work(ctx, func(ctx context.Context, w *journal.Work) (err error) {
-		unit, err = w.Take(ctx, "shop/a", 2)
+	_ = o.Lead(ctx, func(ctx context.Context, w *journal.Consumer) (err error) {
+		unit, err = w.Next(ctx, "shop/a", 2)
 		if err == nil {
 			cancel()
 		}
 		return err
 	})
-	if unit == nil || unit.Place.Seq != 3 {
+	if unit == nil || unit.Position.Seq != 3 {
 		t.Fatal("after the one that is damaged the third was not taken")
 	}
 	if unit := o.take("shop/a", batches); unit == nil {

@@ -27,7 +27,7 @@ func (unremovable) DeleteMsg(context.Context, uint64) error { return errors.New(
 // Objects are the large events that are kept, each with what is another one when it is written again.
 func Objects(t *testing.T, j *Journal) (names []string) {
 	t.Helper()
-	list, err := j.current.Load().large.List(t.Context())
+	list, err := j.current.Load().objectStore.List(t.Context())
 	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func (c *Cluster) Kill() {
 // ObjectBytes is what large events take, those too that are not complete.
 func ObjectBytes(t *testing.T, j *Journal) uint64 {
 	t.Helper()
-	status, err := j.current.Load().large.Status(t.Context())
+	status, err := j.current.Load().objectStore.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func ObjectBytes(t *testing.T, j *Journal) uint64 {
 
 // Crowd leaves no room on the volume, as far as a journal sees, until the returned function is called.
 func Crowd(j *Journal) (end func()) {
-	room := j.current.Load().room
+	room := j.current.Load().disk
 	room.storing.Add(1 << 60)
 	return func() { room.storing.Add(-1 << 60) }
 }
@@ -76,9 +76,9 @@ func SweepEvery(j *Journal, interval time.Duration) { j.sweepInterval = interval
 func Abandon(t *testing.T, j *Journal, raw []byte) error {
 	t.Helper()
 	s := j.current.Load()
-	_, err := s.putLarge(t.Context(), &Unit{Batch: "abandoned"}, raw)
+	_, err := s.putLargeEvent(t.Context(), &StoredBatch{Batch: "abandoned"}, raw)
 	if err == nil {
-		_, err = s.stream.Publish(t.Context(), "$O."+j.bucket(kindLarge)+".C.abandoned", raw)
+		_, err = s.stream.Publish(t.Context(), "$O."+j.bucket(kindObjects)+".C.abandoned", raw)
 	}
 	return err
 }
@@ -86,7 +86,7 @@ func Abandon(t *testing.T, j *Journal, raw []byte) error {
 // ForgetStored forgets up to where messages were stored together.
 func ForgetStored(t *testing.T, j *Journal) {
 	t.Helper()
-	if err := j.current.Load().states.Purge(t.Context(), jetstream.WithPurgeSubject("$KV."+j.bucket(kindState)+"."+storedKey+">")); err != nil {
+	if err := j.current.Load().stateStream.Purge(t.Context(), jetstream.WithPurgeSubject("$KV."+j.bucket(kindState)+"."+storedKey+">")); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -104,7 +104,7 @@ func ObjectMessages(t *testing.T, j *Journal) uint64 {
 // StateMessages is how many messages the buffer's state is of.
 func StateMessages(t *testing.T, j *Journal) uint64 {
 	t.Helper()
-	info, err := j.current.Load().states.Info(t.Context())
+	info, err := j.current.Load().stateStream.Info(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,8 +118,8 @@ func StateRoom(ctx context.Context, j *Journal) error {
 }
 
 // LooseBut looks for large events that nothing refers to as if the server did not hand over some messages of each stream.
-func LooseBut(ctx context.Context, w *Work, missing int) (int, error) {
-	loose, err := w.loose(ctx, func(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
+func LooseBut(ctx context.Context, w *Consumer, missing int) (int, error) {
+	loose, err := w.unreferenced(ctx, func(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
 		left := missing
 		return w.headers(ctx, stream, func(seq uint64, header nats.Header) {
 			if left--; left < 0 {

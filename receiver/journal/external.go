@@ -38,11 +38,11 @@ func (e *External) Open(ctx context.Context) (*nats.Conn, func(), error) {
 		nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait),
 		nats.ReconnectBufSize(-1), // without a connection a batch is refused, and not held in memory
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			e.Logger.Warn("The buffer's server reported an error", "error", inWords(err).Error())
+			e.Logger.Warn("The buffer's server reported an error", "error", describeConnectError(err).Error())
 		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				e.Logger.Warn("Lost the connection to the buffer's server", "error", inWords(err).Error())
+				e.Logger.Warn("Lost the connection to the buffer's server", "error", describeConnectError(err).Error())
 			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { e.Logger.Info("Connected to the buffer's server again") }),
@@ -62,7 +62,7 @@ func (e *External) Open(ctx context.Context) (*nats.Conn, func(), error) {
 	}
 	conn, err := connect(ctx, strings.Join(e.URLs, ","), options)
 	if err != nil {
-		return nil, nil, fmt.Errorf("connecting: %w", inWords(err))
+		return nil, nil, fmt.Errorf("connecting: %w", describeConnectError(err))
 	}
 	return conn, conn.Close, nil
 }

@@ -119,7 +119,7 @@ func (l *log) String() string {
 // shared are options of a journal on an external server.
 func shared(t *testing.T, urls ...string) (journal.Options, *log) {
 	t.Helper()
-	limits, err := journal.Divide(256<<20, 0)
+	limits, err := journal.SplitLimits(256<<20, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,8 +162,8 @@ func TestExternal(t *testing.T) {
 	if unit == nil || string(unit.Value) != "[1,2]" {
 		t.Fatalf("got %+v", unit)
 	}
-	same.work(func(ctx context.Context, w *journal.Work) {
-		if err := w.Finish(ctx, unit); err != nil {
+	same.work(func(ctx context.Context, w *journal.Consumer) {
+		if err := w.Ack(ctx, unit); err != nil {
 			t.Error(err)
 		}
 	})
@@ -191,20 +191,20 @@ func TestSmallPayload(t *testing.T) {
 		if unit == nil {
 			t.Fatalf("there are %d events, want %d", len(got), len(events))
 		}
-		for _, entry := range unit.Entries {
+		for _, entry := range unit.Events {
 			got = append(got, string(entry.Raw))
 		}
-		from = unit.Place.Seq + 1
-		o.work(func(ctx context.Context, w *journal.Work) {
-			left, err := w.PutBack(ctx, unit, unit.Entries)
+		from = unit.Position.Seq + 1
+		o.work(func(ctx context.Context, w *journal.Consumer) {
+			left, err := w.Requeue(ctx, unit, unit.Events)
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := w.Load(ctx, left[0].Place)
-			if err != nil || len(again.Entries) != len(unit.Entries) {
+			again, err := w.Get(ctx, left[0].Position)
+			if err != nil || len(again.Events) != len(unit.Events) {
 				t.Errorf("put back, it is not the same: %v", err)
 			}
-			if err := w.Finish(ctx, again); err != nil {
+			if err := w.Ack(ctx, again); err != nil {
 				t.Error(err)
 			}
 		})
@@ -416,7 +416,7 @@ func TestCredentials(t *testing.T) {
 	}
 	waiting, done := context.WithTimeout(t.Context(), 30*time.Second)
 	defer done()
-	if err := j.Opened(waiting); err != nil {
+	if err := j.WaitAvailable(waiting); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := j.Append(t.Context(), batch("shop/a", "1")); err != nil {

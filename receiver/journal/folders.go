@@ -19,13 +19,13 @@ import (
 // removed.
 
 // folders of streams, by name.
-type folders struct {
+type dirs struct {
 	mu      sync.Mutex
-	streams map[string]*folder
+	streams map[string]*streamDir
 }
 
 // folder is that of the files with messages of a stream.
-type folder struct {
+type streamDir struct {
 	mu       sync.Mutex
 	path     string
 	modified time.Time // when it was synced
@@ -33,9 +33,9 @@ type folder struct {
 }
 
 // SyncFolders makes sure that all files of the streams are found after a loss of power.
-func (e *Embedded) SyncFolders() error {
+func (e *Embedded) SyncDirs() error {
 	root := filepath.Join(e.Dir, embeddedFolder)
-	known := map[string]*folder{}
+	known := map[string]*streamDir{}
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // the server removes some
@@ -44,14 +44,14 @@ func (e *Embedded) SyncFolders() error {
 			return err
 		}
 		if filepath.Base(path) == blocksFolder {
-			known[filepath.Base(filepath.Dir(path))] = &folder{path: path}
+			known[filepath.Base(filepath.Dir(path))] = &streamDir{path: path}
 		}
-		return syncFolder(path)
+		return syncDir(path)
 	})
-	if err = errors.Join(err, syncFolder(e.Dir)); err != nil {
+	if err = errors.Join(err, syncDir(e.Dir)); err != nil {
 		return fmt.Errorf("syncing the buffer's folders: %w", err)
 	}
-	if err := syncFolder(filepath.Dir(e.Dir)); err != nil && !errors.Is(err, fs.ErrPermission) { // then we have not made the buffer's
+	if err := syncDir(filepath.Dir(e.Dir)); err != nil && !errors.Is(err, fs.ErrPermission) { // then we have not made the buffer's
 		return fmt.Errorf("syncing the folder of the buffer: %w", err)
 	}
 	e.folders.mu.Lock()
@@ -61,7 +61,7 @@ func (e *Embedded) SyncFolders() error {
 }
 
 // SyncFolder makes sure of the same for a stream to which something was written.
-func (e *Embedded) SyncFolder(stream string) error {
+func (e *Embedded) SyncDir(stream string) error {
 	e.folders.mu.Lock()
 	f := e.folders.streams[stream]
 	e.folders.mu.Unlock()
@@ -75,7 +75,7 @@ func (e *Embedded) SyncFolder(stream string) error {
 }
 
 // sync does so if the folder was changed. Two changes may have the same time; with the next file there is one for sure.
-func (f *folder) sync() error {
+func (f *streamDir) sync() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	info, err := os.Stat(f.path)
@@ -101,14 +101,14 @@ func (f *folder) sync() error {
 			}
 		}
 	}
-	if err := syncFolder(f.path); err != nil {
+	if err := syncDir(f.path); err != nil {
 		return err
 	}
 	f.last, f.modified = last, info.ModTime()
 	return nil
 }
 
-func syncFolder(path string) error {
+func syncDir(path string) error {
 	dir, err := os.Open(path) //nolint:gosec // the user's
 	if err != nil {
 		return err

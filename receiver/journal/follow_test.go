@@ -21,10 +21,10 @@ func TestFollowReadsOn(t *testing.T) {
 	stream := e.batches()
 	const batches = 30
 	got := make(chan uint64, 10*batches)
-	o.work(func(ctx context.Context, w *journal.Work) {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
 		ctx, cancel := context.WithCancel(ctx)
 		ended := make(chan error, 1)
-		go func() { ended <- w.Follow(ctx, func(notice journal.Notice) { got <- notice.Seq }, func() {}) }()
+		go func() { ended <- w.Watch(ctx, func(notice journal.BatchInfo) { got <- notice.Seq }, func() {}) }()
 		for want := uint64(1); want <= batches; want++ {
 			o.append(batch("shop/a", strconv.FormatUint(want, 10))) //nolint:contextcheck // that of the test
 			if seq := <-got; seq != want {
@@ -51,12 +51,12 @@ func TestFollowEnds(t *testing.T) {
 	t.Parallel()
 	o, way := behindProxy(t)
 	o.append(batch("shop/a", "1"))
-	o.work(func(ctx context.Context, w *journal.Work) {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
 		ctx, cancel := context.WithTimeout(ctx, 6*time.Second) // when it looks for another consumer
 		defer cancel()
 		goOn := func() {}
 		ended := make(chan error, 1)
-		go func() { ended <- w.Follow(ctx, func(journal.Notice) { goOn = way.stall() }, func() {}) }()
+		go func() { ended <- w.Watch(ctx, func(journal.BatchInfo) { goOn = way.stall() }, func() {}) }()
 		defer func() { goOn() }()
 		select {
 		case err := <-ended:
@@ -74,14 +74,14 @@ func TestRequestsAreMadeAgain(t *testing.T) {
 	t.Parallel()
 	o, way := behindProxy(t)
 	o.append(batch("shop/a", "1"))
-	o.work(func(ctx context.Context, w *journal.Work) {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
 		end := way.stall()
 		defer end()
 		taken := make(chan error, 1)
-		var unit *journal.Unit
+		var unit *journal.StoredBatch
 		go func() {
 			var err error
-			unit, err = w.Take(ctx, "shop/a", 0)
+			unit, err = w.Next(ctx, "shop/a", 0)
 			taken <- err
 		}()
 		select {
@@ -94,7 +94,7 @@ func TestRequestsAreMadeAgain(t *testing.T) {
 		if err := <-taken; err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Finish(ctx, unit); err != nil {
+		if err := w.Ack(ctx, unit); err != nil {
 			t.Error(err)
 		}
 	})
@@ -106,10 +106,10 @@ func TestTakeIsAheadOfTheLeader(t *testing.T) {
 	e := newExternal(t)
 	options, _ := shared(t, e.url())
 	o := run(t, journal.New(options))
-	o.work(func(ctx context.Context, w *journal.Work) {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
 		taken := make(chan error, 1)
 		go func() {
-			_, err := w.Take(ctx, "shop/a", 0)
+			_, err := w.Next(ctx, "shop/a", 0)
 			taken <- err
 		}()
 		select {
@@ -123,7 +123,7 @@ func TestTakeIsAheadOfTheLeader(t *testing.T) {
 			t.Error(err)
 		}
 		begun := time.Now()
-		if _, err := w.Take(ctx, "shop/b", 0); err == nil || time.Since(begun) > 5*time.Second {
+		if _, err := w.Next(ctx, "shop/b", 0); err == nil || time.Since(begun) > 5*time.Second {
 			t.Errorf("what does not come: %v after %s", err, time.Since(begun))
 		}
 	})
@@ -134,16 +134,16 @@ func TestOrphansComeAndGo(t *testing.T) {
 	e := newExternal(t)
 	options, _ := shared(t, e.url())
 	o := run(t, journal.New(options))
-	o.work(func(ctx context.Context, w *journal.Work) {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
 		for webhook, since := range map[string]time.Time{"shop/a": time.UnixMilli(1), "shop/b c": time.UnixMilli(2)} {
-			if err := w.SetOrphan(ctx, webhook, since); err != nil {
+			if err := w.MarkDeleted(ctx, webhook, since); err != nil {
 				t.Error(err)
 			}
 		}
-		if err := w.SetOrphan(ctx, "shop/a", time.Time{}); err != nil {
+		if err := w.MarkDeleted(ctx, "shop/a", time.Time{}); err != nil {
 			t.Error(err)
 		}
-		orphans, err := w.Orphans(ctx)
+		orphans, err := w.DeletedWebhooks(ctx)
 		if err != nil || len(orphans) != 1 || orphans["shop/b c"] != time.UnixMilli(2) {
 			t.Errorf("orphans are %v, error %v", orphans, err)
 		}
@@ -162,11 +162,11 @@ func TestFollowKnowsWhatIsGone(t *testing.T) {
 		o.append(batch("shop/a", strconv.Itoa(i)))
 	}
 	stream := e.batches()
-	o.work(func(ctx context.Context, w *journal.Work) {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		defer cancel()
 		told, known := uint64(0), false
-		err := w.Follow(ctx, func(journal.Notice) {
+		err := w.Watch(ctx, func(journal.BatchInfo) {
 			if told++; told == 1 {
 				if err := stream.Purge(ctx); err != nil {
 					t.Error(err)
@@ -187,14 +187,14 @@ func TestFollowMistrustsAConsumer(t *testing.T) {
 	options.LeaseTime = time.Hour
 	o := run(t, journal.New(options))
 	stream := e.batches()
-	o.work(func(ctx context.Context, w *journal.Work) {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
 		known := make(chan struct{})
-		got := make(chan journal.Notice, 1)
+		got := make(chan journal.BatchInfo, 1)
 		ended := make(chan error, 1)
 		go func() {
-			ended <- w.Follow(ctx, func(notice journal.Notice) { got <- notice }, func() { close(known) })
+			ended <- w.Watch(ctx, func(notice journal.BatchInfo) { got <- notice }, func() { close(known) })
 		}()
 		<-known
 		var name string

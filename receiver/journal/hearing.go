@@ -18,17 +18,17 @@ const (
 )
 
 // errCutOff is why nothing can be kept when another member's answer is needed.
-var errCutOff = errors.New("nothing is heard of the other members")
+var errPartitioned = errors.New("nothing is heard of the other members")
 
 // CutOff tells whether nothing was heard of the other members for some seconds. Connections to them may still be open: the
 // server closes them later, because there may be much on its way.
-func (c *Cluster) CutOff() bool { return c.cutOff.Load() }
+func (c *Cluster) Partitioned() bool { return c.partitioned.Load() }
 
 // converse says that a member is there, and takes note of whether others are, until stop is called.
-func (c *Cluster) converse(m *member) (stop func(), err error) {
+func (c *Cluster) runHeartbeat(m *member) (stop func(), err error) {
 	conn, err := m.connect()
 	if err != nil {
-		return nil, fmt.Errorf("connecting to the buffer's server: %w", inWords(err))
+		return nil, fmt.Errorf("connecting to the buffer's server: %w", describeConnectError(err))
 	}
 	heard := make(chan struct{}, 1)
 	_, err = conn.Subscribe(aliveSubject, func(msg *nats.Msg) {
@@ -54,20 +54,20 @@ func (c *Cluster) converse(m *member) (stop func(), err error) {
 }
 
 func (c *Cluster) listen(ctx context.Context, conn *nats.Conn, heard <-chan struct{}) {
-	defer c.cutOff.Store(false)
+	defer c.partitioned.Store(false)
 	ticker := time.NewTicker(aliveInterval)
 	defer ticker.Stop()
 	for silent := time.Duration(0); !conn.IsClosed(); {
 		select {
 		case <-heard:
 			silent = 0
-			if c.cutOff.Swap(false) {
+			if c.partitioned.Swap(false) {
 				c.Logger.Info("This member of the buffer's cluster hears others again")
 			}
 		case <-ticker.C:
 			silent += aliveInterval                        // by ticks: a process that stood still has not listened
 			_ = conn.Publish(aliveSubject, []byte(c.Name)) // an error means that the server ends
-			if silent > deafTime && !c.cutOff.Swap(true) {
+			if silent > deafTime && !c.partitioned.Swap(true) {
 				c.Logger.Warn("This member of the buffer's cluster hears nothing of the others")
 			}
 		case <-ctx.Done():

@@ -29,8 +29,8 @@ func (b *Batch) identity(key []byte) (string, error) {
 
 // secret returns the key of identities, which the first who opens the journal makes. Were it lost with what else is in the
 // store, batches that come again would be delivered again.
-func (s *session) secret(ctx context.Context) (key []byte, err error) {
-	err = s.insist(ctx, func(ctx context.Context) error {
+func (s *session) identitySecret(ctx context.Context) (key []byte, err error) {
+	err = s.retryWhileNoLeader(ctx, func(ctx context.Context) error {
 		entry, err := s.state.Get(ctx, identityKey)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
 			fresh := make([]byte, highwayhash.Size)

@@ -29,10 +29,10 @@ const (
 	clusterTimeout = 6 * time.Second
 	// electionTime is how long what is not answered there is asked again, until another leader is elected, which takes 4 to 9
 	// seconds, or again as long when nobody has won.
-	electionTime = 12 * time.Second
+	electionTimeout = 12 * time.Second
 	// clusterPatience is how long a cluster may take to answer again before the connection is made anew. It elects a
 	// leader in some 10 seconds.
-	clusterPatience = 30 * time.Second
+	clusterRecoveryTimeout = 30 * time.Second
 	// While the buffer does not work it is tried again, at first after minPause, then twice as long up to maxPause.
 	minPause = 250 * time.Millisecond
 	maxPause = 5 * time.Second
@@ -67,28 +67,28 @@ type Engine interface {
 }
 
 // noticing is an engine that notices itself when it does not work any more, and what was damaged when it was opened.
-type noticing interface {
+type failureReporter interface {
 	Failed() <-chan struct{}
 	Damaged() int
 }
 
 // filing is an engine whose folders have to be synced, besides the files that it syncs itself: all when its streams are
 // there, and that of a stream after each change.
-type filing interface {
+type dirSyncer interface {
 	SyncFolders() error
 	SyncFolder(stream string) error
 }
 
 // hearing is an engine that notices when it hears nothing of those whose answers it needs.
-type hearing interface{ CutOff() bool }
+type partitionDetector interface{ CutOff() bool }
 
-func (j *Journal) cutOff() bool {
-	engine, ok := j.engine.(hearing)
+func (j *Journal) partitioned() bool {
+	engine, ok := j.engine.(partitionDetector)
 	return ok && engine.CutOff()
 }
 
 // errReported says that the engine does not work any more by its own account, which is in the log.
-var errReported = errors.New("the buffer's server has reported an error")
+var errEngineFailed = errors.New("the buffer's server has reported an error")
 
 // Journal keeps batches. It is safe for concurrent use.
 type Journal struct {
@@ -105,10 +105,10 @@ type Journal struct {
 	now                  func() time.Time
 
 	current  atomic.Pointer[session] // nil: not available
-	broken   chan *session           // those that failed
-	reviving atomic.Bool             // it is not known whether it works
+	failed   chan *session           // those that failed
+	recovering atomic.Bool             // it is not known whether it works
 	mu       sync.Mutex
-	opened   chan struct{} // closed while it is available
+	available   chan struct{} // closed while it is available
 }
 
 // session is the journal as long as its connection lasts.
@@ -116,31 +116,31 @@ type session struct {
 	conn       *nats.Conn
 	stream     jetstream.JetStream
 	batches    jetstream.Stream
-	rest       jetstream.Stream
-	seen       jetstream.Stream
+	remainders       jetstream.Stream
+	finished       jetstream.Stream
 	dead       jetstream.Stream
 	objects    jetstream.Stream // that large is made of
-	large      jetstream.ObjectStore
-	states     jetstream.Stream // that state is made of
+	objectStore      jetstream.ObjectStore
+	stateStream     jetstream.Stream // that state is made of
 	state      jetstream.KeyValue
 	secretKey  []byte // of identities
 	maxMessage int
-	room       *room         // of the volume; nil: somebody else's
-	low        bool          // there is none for batches
+	disk       *diskReserve         // of the volume; nil: somebody else's
+	diskLow        bool          // there is none for batches
 	timeout    time.Duration // of a request
 	leaseTime  time.Duration
 	alone      bool                      // nobody else uses the streams
-	syncFolder func(stream string) error // of a stream to which something was written
-	condemned  *atomic.Bool              // there is something that could not be read
-	life       context.Context           //nolint:containedctx // it is how others learn of the end
+	syncDir func(stream string) error // of a stream to which something was written
+	unreadable  *atomic.Bool              // there is something that could not be read
+	lifetime       context.Context           //nolint:containedctx // it is how others learn of the end
 }
 
 // New returns a journal, which works when Run runs.
 func New(options Options) *Journal {
 	j := &Journal{
 		engine: options.Engine, limits: options.Limits, keepLimits: options.KeepLimits, existing: options.Existing, replicas: max(options.Replicas, 1), name: options.Name,
-		holder: nuid.Next(), leaseTime: options.LeaseTime, sweepInterval: sweepInterval,
-		metrics: options.Metrics, logger: options.Logger, now: options.Now, broken: make(chan *session, 1), opened: make(chan struct{}),
+		holder: nuid.Next(), leaseTime: options.LeaseTime, sweepInterval: gcInterval,
+		metrics: options.Metrics, logger: options.Logger, now: options.Now, failed: make(chan *session, 1), available: make(chan struct{}),
 	}
 	if j.name == "" {
 		j.name = DefaultName
@@ -169,7 +169,7 @@ func (j *Journal) Run(ctx context.Context) error {
 	pause := minPause
 	for ctx.Err() == nil {
 		begun := j.now()
-		err := j.session(ctx)
+		err := j.runSession(ctx)
 		if fatal := new(ConfigError); errors.As(err, &fatal) {
 			return err
 		}
@@ -177,7 +177,7 @@ func (j *Journal) Run(ctx context.Context) error {
 			break
 		}
 		j.logger.Error("The buffer does not work, opening it again", "error", err.Error())
-		j.metrics.reopened.Inc()
+		j.metrics.failures.Inc()
 		if j.now().Sub(begun) > maxPause {
 			pause = minPause
 		}
@@ -191,9 +191,9 @@ func (j *Journal) Run(ctx context.Context) error {
 }
 
 // session opens the engine and returns when it does not work any more.
-func (j *Journal) session(ctx context.Context) error {
+func (j *Journal) runSession(ctx context.Context) error {
 	conn, closeEngine, err := j.engine.Open(ctx)
-	if engine, ok := j.engine.(noticing); ok {
+	if engine, ok := j.engine.(failureReporter); ok {
 		j.metrics.damaged.Add(float64(engine.Damaged()))
 	}
 	if err != nil {
@@ -209,14 +209,14 @@ func (j *Journal) session(ctx context.Context) error {
 	}
 	life, end := context.WithCancel(ctx)
 	defer end()
-	s.life = life
-	if engine, ok := j.engine.(confined); ok {
-		s.room = engine.volume()
+	s.lifetime = life
+	if engine, ok := j.engine.(diskUser); ok {
+		s.disk = engine.volume()
 	}
-	j.mindRoom(s)
+	j.checkDisk(s)
 	j.current.Store(s)
 	defer j.current.Store(nil)
-	defer j.announce()()
+	defer j.setAvailable()()
 	j.metrics.available.Set(1)
 	defer j.metrics.available.Set(0)
 	j.logger.Info("The buffer is available")
@@ -225,11 +225,11 @@ func (j *Journal) session(ctx context.Context) error {
 
 // watch returns when a session does not work any more.
 func (j *Journal) watch(ctx context.Context, s *session) error {
-	ticker, room := time.NewTicker(checkInterval), time.NewTicker(roomInterval)
+	ticker, room := time.NewTicker(checkInterval), time.NewTicker(diskCheckInterval)
 	defer ticker.Stop()
 	defer room.Stop()
 	var reported <-chan struct{}
-	if engine, ok := j.engine.(noticing); ok {
+	if engine, ok := j.engine.(failureReporter); ok {
 		reported = engine.Failed()
 	}
 	for {
@@ -237,19 +237,19 @@ func (j *Journal) watch(ctx context.Context, s *session) error {
 		case <-ctx.Done():
 			return nil
 		case <-reported:
-			return errReported
-		case failed := <-j.broken:
+			return errEngineFailed
+		case failed := <-j.failed:
 			if failed != s {
 				continue
 			}
-			if s.condemned.Load() {
-				return errUnread
+			if s.unreadable.Load() {
+				return errUnreadable
 			}
-			if err := j.revive(ctx, s); err != nil {
+			if err := j.waitForRecovery(ctx, s); err != nil {
 				return fmt.Errorf("writing to the buffer: %w", err)
 			}
 		case <-room.C:
-			j.mindRoom(s)
+			j.checkDisk(s)
 		case <-ticker.C:
 			if err := j.measure(ctx, s); err != nil {
 				j.fail(s)
@@ -260,16 +260,16 @@ func (j *Journal) watch(ctx context.Context, s *session) error {
 
 // revive finds out whether a session works. A cluster has some time to do so again: it may be electing a leader, or the
 // client be connecting to another server.
-func (j *Journal) revive(ctx context.Context, s *session) error {
+func (j *Journal) waitForRecovery(ctx context.Context, s *session) error {
 	err := s.probe(ctx)
 	if err == nil || j.engine.Alone() {
 		return err
 	}
-	j.reviving.Store(true)
-	defer j.reviving.Store(false)
+	j.recovering.Store(true)
+	defer j.recovering.Store(false)
 	j.logger.Warn("The buffer does not answer, waiting for it", "error", err.Error())
 	j.metrics.available.Set(0)
-	for begun := time.Now(); err != nil && !s.conn.IsClosed() && time.Since(begun) < clusterPatience; {
+	for begun := time.Now(); err != nil && !s.conn.IsClosed() && time.Since(begun) < clusterRecoveryTimeout; {
 		select {
 		case <-time.After(minPause):
 		case <-ctx.Done():
@@ -287,21 +287,21 @@ func (j *Journal) revive(ctx context.Context, s *session) error {
 // fail has a session looked at that has failed.
 func (j *Journal) fail(s *session) {
 	select {
-	case j.broken <- s:
+	case j.failed <- s:
 	default: // it is about to be
 	}
 }
 
 // condemn has a session ended in which something cannot be read.
-func (j *Journal) condemn(s *session) {
-	s.condemned.Store(true)
+func (j *Journal) reportUnreadable(s *session) {
+	s.unreadable.Store(true)
 	j.fail(s)
 }
 
 // measure takes note of how much is stored.
 func (j *Journal) measure(ctx context.Context, s *session) error {
-	for name, stream := range map[string]jetstream.Stream{"batches": s.batches, "remainders": s.rest, "dead letters": s.dead} {
-		bounded, cancel := s.within(ctx)
+	for name, stream := range map[string]jetstream.Stream{"batches": s.batches, "remainders": s.remainders, "dead letters": s.dead} {
+		bounded, cancel := s.withTimeout(ctx)
 		info, err := stream.Info(bounded)
 		cancel()
 		if err != nil {
@@ -321,7 +321,7 @@ func (j *Journal) measure(ctx context.Context, s *session) error {
 // Available tells whether a batch can be kept.
 func (j *Journal) Available(ctx context.Context) bool {
 	s := j.current.Load()
-	if s == nil || j.reviving.Load() || j.cutOff() { // one that is cut off may still tell its state
+	if s == nil || j.recovering.Load() || j.partitioned() { // one that is cut off may still tell its state
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -332,28 +332,28 @@ func (j *Journal) Available(ctx context.Context) bool {
 		return false
 	}
 	limit := info.Config.MaxBytes
-	return s.room.spare() && (limit <= 0 || int64(info.State.Bytes) < limit-limit/full) //nolint:gosec // far below
+	return s.disk.hasSlack() && (limit <= 0 || int64(info.State.Bytes) < limit-limit/freeFraction) //nolint:gosec // far below
 }
 
 // full is the part of the limit, one in so many, that must be free for the buffer to be called available.
-const full = 50
+const freeFraction = 50
 
 // announce wakes those who wait for the journal. What it returns makes others wait again.
-func (j *Journal) announce() (end func()) {
+func (j *Journal) setAvailable() (end func()) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	close(j.opened)
+	close(j.available)
 	return func() {
 		j.mu.Lock()
 		defer j.mu.Unlock()
-		j.opened = make(chan struct{})
+		j.available = make(chan struct{})
 	}
 }
 
 // Opened waits until the journal is available.
-func (j *Journal) Opened(ctx context.Context) error {
+func (j *Journal) WaitAvailable(ctx context.Context) error {
 	j.mu.Lock()
-	opened := j.opened
+	opened := j.available
 	j.mu.Unlock()
 	select {
 	case <-opened:

@@ -27,7 +27,7 @@ type opened struct {
 
 func open(t *testing.T, dir string, total int64) *opened {
 	t.Helper()
-	limits, err := journal.Divide(total, 0)
+	limits, err := journal.SplitLimits(total, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func run(t *testing.T, j *journal.Journal) *opened {
 	t.Cleanup(o.stop)
 	waiting, done := context.WithTimeout(t.Context(), time.Minute)
 	defer done()
-	if err := j.Opened(waiting); err != nil {
+	if err := j.WaitAvailable(waiting); err != nil {
 		t.Fatal(err)
 	}
 	return o
@@ -78,11 +78,11 @@ func (o *opened) append(b journal.Batch) (duplicate bool) {
 }
 
 // work does something with the right to deliver.
-func (o *opened) work(do func(context.Context, *journal.Work)) {
+func (o *opened) work(do func(context.Context, *journal.Consumer)) {
 	o.t.Helper()
 	ctx, cancel := context.WithTimeout(o.t.Context(), 2*time.Minute)
 	defer cancel()
-	_ = o.Work(ctx, func(ctx context.Context, w *journal.Work) error {
+	_ = o.Lead(ctx, func(ctx context.Context, w *journal.Consumer) error {
 		defer cancel()
 		do(ctx, w)
 		return nil
@@ -90,11 +90,11 @@ func (o *opened) work(do func(context.Context, *journal.Work)) {
 }
 
 // take is the first batch of a webhook at a place.
-func (o *opened) take(webhook string, from uint64) (unit *journal.Unit) {
+func (o *opened) take(webhook string, from uint64) (unit *journal.StoredBatch) {
 	o.t.Helper()
-	o.work(func(ctx context.Context, w *journal.Work) {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
 		var err error
-		if unit, err = w.Take(ctx, webhook, from); err != nil && !errors.Is(err, journal.ErrNone) {
+		if unit, err = w.Next(ctx, webhook, from); err != nil && !errors.Is(err, journal.ErrNotFound) {
 			o.t.Error(err)
 		}
 	})
@@ -120,14 +120,14 @@ func TestAppendAndTake(t *testing.T) {
 		t.Error("also after a restart it is a duplicate")
 	}
 	unit := o.take("shop/a", 0)
-	if unit == nil || string(unit.Value) != `[{"event":"send"},{"event":"open"}]` || unit.Webhook != "shop/a" || unit.Events != 2 || !unit.Received.Equal(time.UnixMilli(1795227543123)) {
+	if unit == nil || string(unit.Value) != `[{"event":"send"},{"event":"open"}]` || unit.Webhook != "shop/a" || unit.EventCount != 2 || !unit.Received.Equal(time.UnixMilli(1795227543123)) {
 		t.Fatalf("got %+v", unit)
 	}
-	if next := o.take("shop/a", unit.Place.Seq+1); next != nil {
+	if next := o.take("shop/a", unit.Position.Seq+1); next != nil {
 		t.Errorf("there is nothing more, got %+v", next)
 	}
-	o.work(func(ctx context.Context, w *journal.Work) {
-		if err := w.Finish(ctx, unit); err != nil {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
+		if err := w.Ack(ctx, unit); err != nil {
 			t.Error(err)
 		}
 	})
@@ -150,12 +150,12 @@ func TestPutBack(t *testing.T) {
 	o := open(t, dir, journal.MinBytes)
 	o.append(batch("shop/a", "1", "2", "3"))
 	unit := o.take("shop/a", 0)
-	left := []journal.Entry{
+	left := []journal.PendingEvent{
 		{ID: "2", Raw: []byte("2"), Attempts: 3, Due: time.UnixMilli(1795227549000).UTC(), Status: 503, Answer: "später"},
 		{ID: "3", Raw: []byte("3"), Refused: true, DeadLetterAttempts: 1},
 	}
-	o.work(func(ctx context.Context, w *journal.Work) {
-		if _, err := w.PutBack(ctx, unit, left); err != nil {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
+		if _, err := w.Requeue(ctx, unit, left); err != nil {
 			t.Error(err)
 		}
 	})
@@ -164,16 +164,16 @@ func TestPutBack(t *testing.T) {
 	}
 	o.stop()
 	o = open(t, dir, journal.MinBytes)
-	var rest []*journal.Unit
-	o.work(func(ctx context.Context, w *journal.Work) {
-		if err := w.Rest(ctx, func(unit *journal.Unit) { rest = append(rest, unit) }); err != nil {
+	var rest []*journal.StoredBatch
+	o.work(func(ctx context.Context, w *journal.Consumer) {
+		if err := w.Remainders(ctx, func(unit *journal.StoredBatch) { rest = append(rest, unit) }); err != nil {
 			t.Error(err)
 		}
 	})
-	if len(rest) != 1 || rest[0].Origin != unit.Place.Seq || !rest[0].Place.Rest || rest[0].Batch != unit.Batch {
+	if len(rest) != 1 || rest[0].Origin != unit.Position.Seq || !rest[0].Position.Remainder || rest[0].Batch != unit.Batch {
 		t.Fatalf("got %+v", rest)
 	}
-	if diff := cmp.Diff(left, rest[0].Entries); diff != "" {
+	if diff := cmp.Diff(left, rest[0].Events); diff != "" {
 		t.Error(diff)
 	}
 	if !o.append(batch("shop/a", "1", "2", "3")) {
@@ -188,24 +188,24 @@ func TestRestAfterReplacement(t *testing.T) {
 	dir := t.TempDir()
 	o := open(t, dir, journal.MinBytes)
 	const count = 5
-	units := make([]*journal.Unit, count)
-	left := []journal.Entry{{ID: "0", Raw: []byte(`{}`), Attempts: 1}}
+	units := make([]*journal.StoredBatch, count)
+	left := []journal.PendingEvent{{ID: "0", Raw: []byte(`{}`), Attempts: 1}}
 	for i := range units {
 		o.append(batch("shop/a", fmt.Sprintf(`{"n":%d}`, i)))
 	}
-	o.work(func(ctx context.Context, w *journal.Work) {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
 		from := uint64(0)
 		for _, numbers := range [][]int{{0, 1, 2, 3, 4}, {1, 2, 4}, {2, 1}} {
 			for _, i := range numbers {
 				unit, err := units[i], error(nil)
 				if unit == nil {
-					unit, err = w.Take(ctx, "shop/a", from)
+					unit, err = w.Next(ctx, "shop/a", from)
 				}
 				if err != nil {
 					t.Fatal(err)
 				}
 				from = max(from, unit.Origin+1)
-				parts, err := w.PutBack(ctx, unit, left)
+				parts, err := w.Requeue(ctx, unit, left)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -217,8 +217,8 @@ func TestRestAfterReplacement(t *testing.T) {
 		o.stop()
 		o = open(t, dir, journal.MinBytes)
 		found := 0
-		o.work(func(ctx context.Context, w *journal.Work) {
-			if err := w.Rest(ctx, func(*journal.Unit) { found++ }); err != nil {
+		o.work(func(ctx context.Context, w *journal.Consumer) {
+			if err := w.Remainders(ctx, func(*journal.StoredBatch) { found++ }); err != nil {
 				t.Error(err)
 			}
 		})
@@ -260,20 +260,20 @@ func TestLargeBatches(t *testing.T) { //nolint:tparallel // they share what is n
 				if unit == nil {
 					break
 				}
-				for _, entry := range unit.Entries {
+				for _, entry := range unit.Events {
 					got, ids = append(got, string(entry.Raw)), append(ids, entry.ID)
 				}
-				from = unit.Place.Seq + 1
-				o.work(func(ctx context.Context, w *journal.Work) {
-					left, err := w.PutBack(ctx, unit, unit.Entries)
+				from = unit.Position.Seq + 1
+				o.work(func(ctx context.Context, w *journal.Consumer) {
+					left, err := w.Requeue(ctx, unit, unit.Events)
 					if err != nil {
 						t.Fatal(err)
 					}
-					again, err := w.Load(ctx, left[0].Place)
-					if err != nil || !reflect.DeepEqual(again.Entries, unit.Entries) {
+					again, err := w.Get(ctx, left[0].Position)
+					if err != nil || !reflect.DeepEqual(again.Events, unit.Events) {
 						t.Errorf("put back, it is not the same: %v", err)
 					}
-					if err := w.Finish(ctx, again); err != nil {
+					if err := w.Ack(ctx, again); err != nil {
 						t.Error(err)
 					}
 				})
@@ -333,8 +333,8 @@ func TestFull(t *testing.T) {
 		t.Error("what is full is not available")
 	}
 	unit := o.take("shop/a", 0)
-	o.work(func(ctx context.Context, w *journal.Work) {
-		if _, err := w.PutBack(ctx, unit, []journal.Entry{{ID: "0", Raw: []byte("0")}}); err != nil {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
+		if _, err := w.Requeue(ctx, unit, []journal.PendingEvent{{ID: "0", Raw: []byte("0")}}); err != nil {
 			t.Errorf("there is room for what is left of a batch: %v", err)
 		}
 	})
@@ -367,13 +367,13 @@ func TestDivide(t *testing.T) {
 		"the least":        {journal.MinBytes, 0, ""},
 		"half for letters": {1 << 30, 1 << 29, ""},
 	} {
-		limits, err := journal.Divide(test.total, test.dead)
+		limits, err := journal.SplitLimits(test.total, test.dead)
 		switch {
 		case test.want == "" && err != nil, test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
 			t.Errorf("%s: %v, want %q", name, err, test.want)
 		case err == nil:
-			sum := limits.Batches + limits.Rest + limits.Large + limits.DeadLetters + limits.Seen + limits.Reserve
-			if sum > test.total || sum < test.total*9/10 || min(limits.Batches, limits.Rest, limits.Large, limits.DeadLetters, limits.Seen, limits.Reserve) <= 0 {
+			sum := limits.Batches + limits.Remainders + limits.Objects + limits.DeadLetters + limits.Finished + limits.Reserve
+			if sum > test.total || sum < test.total*9/10 || min(limits.Batches, limits.Remainders, limits.Objects, limits.DeadLetters, limits.Finished, limits.Reserve) <= 0 {
 				t.Errorf("%s: %+v does not add up", name, limits)
 			}
 		}

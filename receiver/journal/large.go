@@ -17,7 +17,7 @@ import (
 )
 
 // putLarge keeps an event as an object of its own, of which never more than a part is in memory, and returns its name.
-func (s *session) putLarge(ctx context.Context, unit *Unit, raw []byte) (string, error) {
+func (s *session) putLargeEvent(ctx context.Context, unit *StoredBatch, raw []byte) (string, error) {
 	name := unit.Batch + "-" + nuid.Next()
 	reader, writer := io.Pipe()
 	defer reader.Close() //nolint:errcheck // ends the writer
@@ -29,12 +29,12 @@ func (s *session) putLarge(ctx context.Context, unit *Unit, raw []byte) (string,
 	// The end of the time is an error of what is read, after which the client takes away what it has stored of it. With a
 	// context that has ended it could not.
 	defer context.AfterFunc(ctx, func() { _ = writer.CloseWithError(ctx.Err()) })()
-	putting, cancel := context.WithTimeout(context.WithoutCancel(ctx), putTime)
+	putting, cancel := context.WithTimeout(context.WithoutCancel(ctx), putTimeout)
 	defer cancel()
 	if err := s.putObject(putting, name, reader); err != nil {
 		return "", fmt.Errorf("storing a large event: %w", err)
 	}
-	return name, s.syncFolder(nameOf(s.objects))
+	return name, s.syncDir(nameOf(s.objects))
 }
 
 // maxChunk is the size of an object's parts, of which each is synced.
@@ -42,14 +42,14 @@ const maxChunk = 1 << 20
 
 func (s *session) putObject(ctx context.Context, name string, reader io.Reader) error {
 	chunk := uint32(min(maxChunk, s.maxMessage)) //nolint:gosec // it is small
-	_, err := s.large.Put(ctx, jetstream.ObjectMeta{Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunk}}, whole{reader})
+	_, err := s.objectStore.Put(ctx, jetstream.ObjectMeta{Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunk}}, fullReader{reader})
 	return err
 }
 
 // whole fills what it is given: of a pipe as much is read as was written at once, and the client makes a part of that.
-type whole struct{ io.Reader }
+type fullReader struct{ io.Reader }
 
-func (w whole) Read(p []byte) (int, error) {
+func (w fullReader) Read(p []byte) (int, error) {
 	n, err := io.ReadFull(w.Reader, p)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = io.EOF
@@ -59,22 +59,22 @@ func (w whole) Read(p []byte) (int, error) {
 
 // discard takes away the objects of messages that were not stored, but for one that was there before. If that is not
 // possible they are swept.
-func (s *session) discard(ctx context.Context, parts []*nats.Msg, but string) {
+func (s *session) discardObjects(ctx context.Context, parts []*nats.Msg, but string) {
 	for _, msg := range parts {
 		if name := msg.Header.Get(headerLarge); name != "" && name != but {
-			_ = s.removeLarge(context.WithoutCancel(ctx), name)
+			_ = s.removeLargeEvent(context.WithoutCancel(ctx), name)
 		}
 	}
 }
 
 // removeLarge takes an object away, which may be gone. The client's own way leaves a message for ever.
-func (s *session) removeLarge(ctx context.Context, name string) error {
+func (s *session) removeLargeEvent(ctx context.Context, name string) error {
 	info, err := s.info(ctx, name)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return nil
 	}
 	if err == nil {
-		err = errors.Join(s.purgeLarge(ctx, chunksOf(info)), s.purgeLarge(ctx, metaOf(info.Bucket, name)))
+		err = errors.Join(s.purgeObject(ctx, chunksOf(info)), s.purgeObject(ctx, metaOf(info.Bucket, name)))
 	}
 	if err != nil {
 		return fmt.Errorf("removing a large event: %w", err)
@@ -82,8 +82,8 @@ func (s *session) removeLarge(ctx context.Context, name string) error {
 	return nil
 }
 
-func (s *session) purgeLarge(ctx context.Context, subject string) error {
-	return s.insist(ctx, func(ctx context.Context) error {
+func (s *session) purgeObject(ctx context.Context, subject string) error {
+	return s.retryWhileNoLeader(ctx, func(ctx context.Context) error {
 		return s.objects.Purge(ctx, jetstream.WithPurgeSubject(subject))
 	})
 }
@@ -95,11 +95,11 @@ func metaOf(bucket, name string) string {
 }
 
 // putTime bounds storing a large event for those who wait for longer, and taking away what was stored of it.
-const putTime = time.Minute
+const putTimeout = time.Minute
 
 func (s *session) info(ctx context.Context, name string) (info *jetstream.ObjectInfo, err error) {
-	err = s.insist(ctx, func(ctx context.Context) error {
-		info, err = s.large.GetInfo(ctx, name)
+	err = s.retryWhileNoLeader(ctx, func(ctx context.Context) error {
+		info, err = s.objectStore.GetInfo(ctx, name)
 		return err
 	})
 	return info, err
@@ -107,7 +107,7 @@ func (s *session) info(ctx context.Context, name string) (info *jetstream.Object
 
 // getLarge reads it. It asks for each part, because the client's own way reads from a replica, and takes one that lags
 // behind for an object that is damaged.
-func (s *session) getLarge(ctx context.Context, name string) ([]byte, error) {
+func (s *session) getLargeEvent(ctx context.Context, name string) ([]byte, error) {
 	info, err := s.info(ctx, name)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return nil, fmt.Errorf("%w: a large event is gone", errDamaged)

@@ -24,10 +24,10 @@ func TestLargeEventComesAgain(t *testing.T) {
 			}
 		}
 	}()
-	o.work(func(ctx context.Context, w *journal.Work) {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
 		for reading := true; reading; {
-			unit, err := w.Take(ctx, "shop/a", 0)
-			if err != nil || string(unit.Entries[0].Raw) != string(b.Events[0]) {
+			unit, err := w.Next(ctx, "shop/a", 0)
+			if err != nil || string(unit.Events[0].Raw) != string(b.Events[0]) {
 				t.Errorf("it is not as it was: %v", err)
 				break
 			}
@@ -54,7 +54,7 @@ func TestPartsOfLargeEvents(t *testing.T) {
 		}
 		o.redrive(journal.Selection{})
 	}
-	if unit := o.take("shop/a", 0); unit == nil || string(unit.Entries[0].Raw) != raw {
+	if unit := o.take("shop/a", 0); unit == nil || string(unit.Events[0].Raw) != raw {
 		t.Error("it is not the same")
 	}
 }

@@ -15,7 +15,7 @@ import (
 const DefaultLeaseTime = 12 * time.Second
 
 // lookInterval is how often those who wait look whether somebody has it. Nobody tells them: who does so goes with a server.
-const lookInterval = 500 * time.Millisecond
+const leasePollInterval = 500 * time.Millisecond
 
 const leaseKey = "leader"
 
@@ -23,7 +23,7 @@ func (s *session) renewInterval() time.Duration { return s.leaseTime / 8 }
 func (s *session) yieldAfter() time.Duration    { return s.leaseTime * 3 / 4 }
 
 // bounded is for a request of the lease.
-func (s *session) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+func (s *session) withLeaseTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, min(s.leaseTime/5, s.timeout))
 }
 
@@ -31,14 +31,14 @@ func (s *session) bounded(ctx context.Context) (context.Context, context.CancelF
 // ends also with the right, or when the journal does not work any more; what was begun is then to be finished, for which
 // there is [Work.Right]. Of all journals with the same streams one has it at a
 // time, so that what belongs together is sent in order. It is not to be called while it runs.
-func (j *Journal) Work(ctx context.Context, do func(context.Context, *Work) error) error {
+func (j *Journal) Lead(ctx context.Context, do func(context.Context, *Consumer) error) error {
 	pause := minPause
 	for ctx.Err() == nil {
-		if j.Opened(ctx) != nil {
+		if j.WaitAvailable(ctx) != nil {
 			return nil //nolint:nilerr // it was told to end
 		}
 		begun := j.now()
-		err := j.term(ctx, do)
+		err := j.lead(ctx, do)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // it was told to end
 		}
@@ -58,14 +58,14 @@ func (j *Journal) Work(ctx context.Context, do func(context.Context, *Work) erro
 }
 
 // term is one time of having the right.
-func (j *Journal) term(ctx context.Context, do func(context.Context, *Work) error) error {
+func (j *Journal) lead(ctx context.Context, do func(context.Context, *Consumer) error) error {
 	s := j.current.Load()
 	if s == nil {
 		return nil
 	}
 	right, lose := context.WithCancel(context.WithoutCancel(ctx)) // what was begun is finished
 	defer lose()
-	defer context.AfterFunc(s.life, lose)() //nolint:contextcheck // the right ends with either
+	defer context.AfterFunc(s.lifetime, lose)() //nolint:contextcheck // the right ends with either
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(right, cancel)()
@@ -83,10 +83,10 @@ func (j *Journal) term(ctx context.Context, do func(context.Context, *Work) erro
 		defer func() { lose(); <-ended; held.release() }() //nolint:contextcheck // it is over, and others are to know
 		j.logger.Info("This receiver delivers what is in the buffer")
 	}
-	j.metrics.leading.Set(1)
-	defer j.metrics.leading.Set(0)
-	work := &Work{session: s, journal: j, right: right}
-	go work.sweeping(ctx)
+	j.metrics.leader.Set(1)
+	defer j.metrics.leader.Set(0)
+	work := &Consumer{session: s, journal: j, lease: right}
+	go work.runGC(ctx)
 	err := do(ctx, work)
 	if err != nil && right.Err() == nil {
 		j.fail(s) // it may be the journal
@@ -105,7 +105,7 @@ type lease struct {
 // acquire waits until nobody has the right, and takes it. That somebody has it is seen by changes alone, whatever the
 // clocks say. What the same holder had before, and could not give back, it has again at once.
 func (s *session) acquire(ctx context.Context, holder string) (*lease, error) {
-	ticker := time.NewTicker(lookInterval)
+	ticker := time.NewTicker(leasePollInterval)
 	defer ticker.Stop()
 	for seen, since := uint64(0), time.Now(); ; {
 		entry, err := s.lookup(ctx)
@@ -132,7 +132,7 @@ type leaseEntry struct {
 }
 
 func (s *session) lookup(ctx context.Context) (leaseEntry, error) {
-	ctx, cancel := s.bounded(ctx)
+	ctx, cancel := s.withLeaseTimeout(ctx)
 	defer cancel()
 	entry, err := s.state.Get(ctx, leaseKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -146,7 +146,7 @@ func (s *session) lookup(ctx context.Context) (leaseEntry, error) {
 
 // write says who has the right, if nobody else has written since a revision.
 func (s *session) write(ctx context.Context, holder string, revision uint64) (uint64, error) {
-	ctx, cancel := s.bounded(ctx)
+	ctx, cancel := s.withLeaseTimeout(ctx)
 	defer cancel()
 	if revision == 0 {
 		return s.state.Create(ctx, leaseKey, []byte(holder))
@@ -195,16 +195,16 @@ func (l *lease) renew(ctx context.Context) bool {
 
 // release lets another take over at once.
 func (l *lease) release() {
-	ctx, cancel := l.session.bounded(context.Background())
+	ctx, cancel := l.session.withLeaseTimeout(context.Background())
 	defer cancel()
 	_, _ = l.session.write(ctx, "", l.revision) // else they wait
 }
 
 // Each does something with what is stored, without the right to deliver: only what several may do.
-func (j *Journal) Each(ctx context.Context, do func(*Work) error) error {
+func (j *Journal) Each(ctx context.Context, do func(*Consumer) error) error {
 	s := j.current.Load()
 	if s == nil {
 		return ErrUnavailable
 	}
-	return do(&Work{session: s, journal: j, right: ctx})
+	return do(&Consumer{session: s, journal: j, lease: ctx})
 }

@@ -180,7 +180,7 @@ func loseLease(t *testing.T, lose func(*proxy) (end func())) {
 	end()
 	waiting, done := context.WithTimeout(t.Context(), 30*time.Second)
 	defer done()
-	if err := a.Opened(waiting); err != nil {
+	if err := a.WaitAvailable(waiting); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "appending works again", func() bool { return a.Available(t.Context()) })

@@ -130,7 +130,7 @@ func (l *ledger) deliver(name string, j *journal.Journal) (stop func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = j.Work(ctx, func(ctx context.Context, w *journal.Work) error { return l.term(ctx, name, w) })
+		_ = j.Lead(ctx, func(ctx context.Context, w *journal.Consumer) error { return l.term(ctx, name, w) })
 	}()
 	stop = func() { cancel(); <-ended }
 	l.t.Cleanup(stop)
@@ -138,7 +138,7 @@ func (l *ledger) deliver(name string, j *journal.Journal) (stop func()) {
 }
 
 // term delivers while it has the right to.
-func (l *ledger) term(ctx context.Context, name string, w *journal.Work) error {
+func (l *ledger) term(ctx context.Context, name string, w *journal.Consumer) error {
 	if !l.delivering.TryLock() {
 		l.t.Errorf("%s and %s deliver at the same time", name, l.who())
 		l.delivering.Lock()
@@ -148,8 +148,8 @@ func (l *ledger) term(ctx context.Context, name string, w *journal.Work) error {
 	l.leader = name
 	l.terms++
 	l.mu.Unlock()
-	var left []*journal.Unit
-	if err := w.Rest(ctx, func(unit *journal.Unit) { left = append(left, unit) }); err != nil {
+	var left []*journal.StoredBatch
+	if err := w.Remainders(ctx, func(unit *journal.StoredBatch) { left = append(left, unit) }); err != nil {
 		return err
 	}
 	for _, unit := range left {
@@ -160,13 +160,13 @@ func (l *ledger) term(ctx context.Context, name string, w *journal.Work) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	next := uint64(0)
-	err := w.Follow(ctx, func(notice journal.Notice) {
+	err := w.Watch(ctx, func(notice journal.BatchInfo) {
 		if notice.Seq < next || ctx.Err() != nil {
 			return
 		}
-		unit, err := w.Take(w.Right(), notice.Webhook, next) //nolint:contextcheck // what was begun is finished
+		unit, err := w.Next(w.LeaseContext(), notice.Webhook, next) //nolint:contextcheck // what was begun is finished
 		if err == nil {
-			next = unit.Place.Seq + 1
+			next = unit.Position.Seq + 1
 			err = l.record(w, unit) //nolint:contextcheck // what was begun is finished
 		}
 		if err != nil {
@@ -176,11 +176,11 @@ func (l *ledger) term(ctx context.Context, name string, w *journal.Work) error {
 	return errors.Join(err, context.Cause(ctx))
 }
 
-func (l *ledger) record(w *journal.Work, unit *journal.Unit) error {
+func (l *ledger) record(w *journal.Consumer, unit *journal.StoredBatch) error {
 	l.mu.Lock()
 	l.got[string(unit.Value)]++
 	l.mu.Unlock()
-	return w.Finish(w.Right(), unit)
+	return w.Ack(w.LeaseContext(), unit)
 }
 
 func (l *ledger) who() string {

@@ -21,15 +21,15 @@ const (
 	headerReceived = "Mandrill-Received" // milliseconds since 1970
 	headerEvents   = "Mandrill-Events"   // how many
 	headerSize     = "Mandrill-Size"     // of what was compressed
-	headerForm     = "Mandrill-Form"     // formBatch or formEntries
+	headerFormat     = "Mandrill-Form"     // formBatch or formEntries
 	headerBatch    = "Mandrill-Batch"    // identity of the batch
 	headerTrace    = "Traceparent"       // where the batch was traced
-	headerSum      = "Mandrill-Sum"      // of the data, which the server's checksum does not tell from headers
+	headerChecksum      = "Mandrill-Sum"      // of the data, which the server's checksum does not tell from headers
 	headerLarge    = "Mandrill-Large"    // in place of data: the name of an object
 	headerOrigin   = "Mandrill-Origin"   // of a remainder: the batch's place among the batches
 	headerParent   = "Mandrill-Parent"   // of a remainder: what it takes the place of
 	headerReason   = "Mandrill-Reason"   // of a dead letter
-	headerBuried   = "Mandrill-Buried"   // of a dead letter: milliseconds since 1970
+	headerDeadLettered   = "Mandrill-Buried"   // of a dead letter: milliseconds since 1970
 	headerEvent    = "Mandrill-Event"    // of a dead letter: the event's id
 	headerType     = "Mandrill-Type"     // of a dead letter: the event's type
 	headerStatus   = "Mandrill-Status"   // of a dead letter: of the sink's last answer
@@ -39,15 +39,15 @@ const (
 
 const (
 	formBatch   = "batch"   // an array of JSON, as Mandrill sent it
-	formEntries = "entries" // as encodeEntries does
+	formEvents = "entries" // as encodeEntries does
 )
 
 // Entry is an event, and how far its delivery has come.
-type Entry struct {
+type PendingEvent struct {
 	ID  string `json:"id"`
 	Raw []byte `json:"-"` // as Mandrill sent it
 	// Position is its number in its batch, by which remainders of one batch have their turn.
-	Position int `json:"position,omitempty"`
+	Index int `json:"position,omitempty"`
 	// Attempts to send it to the sink, and to the dead letter sink.
 	Attempts           int       `json:"attempts,omitempty"`
 	DeadLetterAttempts int       `json:"deadLetterAttempts,omitempty"`
@@ -61,16 +61,16 @@ type Entry struct {
 }
 
 // framed is an entry in a message: what is known of the event in JSON, and its bytes as they are, after that of all.
-type framed struct {
-	Entry
+type frame struct {
+	PendingEvent
 	Length int `json:"length"`
 }
 
 // encodeEntries writes them as the length of the JSON, the JSON, and the bytes of the events.
-func encodeEntries(entries []Entry) ([]byte, error) {
-	frames, total := make([]framed, len(entries)), 0
+func encodeEvents(entries []PendingEvent) ([]byte, error) {
+	frames, total := make([]frame, len(entries)), 0
 	for i, entry := range entries {
-		frames[i] = framed{entry, len(entry.Raw)}
+		frames[i] = frame{entry, len(entry.Raw)}
 		total += len(entry.Raw)
 	}
 	index, err := json.Marshal(frames)
@@ -85,23 +85,23 @@ func encodeEntries(entries []Entry) ([]byte, error) {
 	return data, nil
 }
 
-func decodeEntries(data []byte) ([]Entry, error) {
+func decodeEvents(data []byte) ([]PendingEvent, error) {
 	length, n := binary.Uvarint(data)
 	if n <= 0 || length > uint64(len(data)-n) { //nolint:gosec // n is at most the length
 		return nil, errors.New("its index is cut short")
 	}
 	data = data[n:]
-	var frames []framed
+	var frames []frame
 	if err := json.Unmarshal(data[:length], &frames); err != nil {
 		return nil, errors.New("its index cannot be decoded") // the cause may quote
 	}
 	data = data[length:]
-	entries := make([]Entry, len(frames))
+	entries := make([]PendingEvent, len(frames))
 	for i, frame := range frames {
 		if frame.Length < 0 || frame.Length > len(data) {
 			return nil, errors.New("its events are cut short")
 		}
-		entries[i] = frame.Entry
+		entries[i] = frame.PendingEvent
 		entries[i].Raw, data = data[:frame.Length:frame.Length], data[frame.Length:]
 	}
 	if len(data) > 0 {
@@ -111,26 +111,26 @@ func decodeEntries(data []byte) ([]Entry, error) {
 }
 
 // Place is where a message is.
-type Place struct {
-	Rest bool // among the remainders
+type Position struct {
+	Remainder bool // among the remainders
 	Seq  uint64
 }
 
-func (p Place) String() string {
-	if p.Rest {
-		return kindRest + ":" + strconv.FormatUint(p.Seq, 10)
+func (p Position) String() string {
+	if p.Remainder {
+		return kindRemainder + ":" + strconv.FormatUint(p.Seq, 10)
 	}
 	return kindBatch + ":" + strconv.FormatUint(p.Seq, 10)
 }
 
-func parsePlace(text string) (Place, error) {
-	for kind, rest := range map[string]bool{kindBatch: false, kindRest: true} {
+func parsePosition(text string) (Position, error) {
+	for kind, rest := range map[string]bool{kindBatch: false, kindRemainder: true} {
 		if prefix := kind + ":"; len(text) > len(prefix) && text[:len(prefix)] == prefix {
 			seq, err := strconv.ParseUint(text[len(prefix):], 10, 64)
-			return Place{rest, seq}, err
+			return Position{rest, seq}, err
 		}
 	}
-	return Place{}, errors.New("no place")
+	return Position{}, errors.New("no place")
 }
 
 // Batch is what Mandrill sent at once.
@@ -144,8 +144,8 @@ type Batch struct {
 }
 
 // Unit is a message: a batch, a part of one, or what is left of one.
-type Unit struct {
-	Place    Place
+type StoredBatch struct {
+	Position    Position
 	Origin   uint64 // the place of its batch among the batches, by which it has its turn
 	Webhook  string
 	Batch    string // identity
@@ -153,17 +153,17 @@ type Unit struct {
 	Redriven time.Time // when it was a dead letter and delivery began anew; zero: never
 	Trace    string
 	Value    []byte  // an array of JSON, or
-	Entries  []Entry // what is left of one
-	Events   int
+	Events  []PendingEvent // what is left of one
+	EventCount   int
 	Size     int64 // bytes of the data in memory
-	Stored   int64 // bytes that the message takes
+	StoredBytes   int64 // bytes that the message takes
 
-	parent Place
+	parent Position
 	large  string // name of the object that has the data
 }
 
 // Begin is when its age begins: a dead letter that is delivered anew is given all the time that there is.
-func (u *Unit) Begin() time.Time {
+func (u *StoredBatch) AgeStart() time.Time {
 	if u.Redriven.IsZero() {
 		return u.Received
 	}
@@ -171,7 +171,7 @@ func (u *Unit) Begin() time.Time {
 }
 
 // Notice tells of a batch that waits.
-type Notice struct {
+type BatchInfo struct {
 	Seq      uint64
 	Webhook  string
 	Received time.Time // or redriven
@@ -188,13 +188,13 @@ func parseMillis(text string) (time.Time, error) {
 }
 
 // message makes one of compressed data, of a size before.
-func message(subject, form string, unit *Unit, size int, compressed []byte) *nats.Msg {
+func newMessage(subject, form string, unit *StoredBatch, size int, compressed []byte) *nats.Msg {
 	msg := nats.NewMsg(subject)
 	msg.Header.Set(headerWebhook, unit.Webhook)
 	msg.Header.Set(headerReceived, millis(unit.Received))
-	msg.Header.Set(headerEvents, strconv.Itoa(unit.Events))
+	msg.Header.Set(headerEvents, strconv.Itoa(unit.EventCount))
 	msg.Header.Set(headerSize, strconv.FormatInt(max(int64(size), unit.Size), 10))
-	msg.Header.Set(headerForm, form)
+	msg.Header.Set(headerFormat, form)
 	msg.Header.Set(headerBatch, unit.Batch)
 	if unit.Trace != "" {
 		msg.Header.Set(headerTrace, unit.Trace)
@@ -206,46 +206,46 @@ func message(subject, form string, unit *Unit, size int, compressed []byte) *nat
 		msg.Header.Set(headerRedriven, millis(unit.Redriven))
 	}
 	msg.Data = compressed
-	msg.Header.Set(headerSum, checksum(msg.Data))
+	msg.Header.Set(headerChecksum, checksum(msg.Data))
 	return msg
 }
 
 // compress returns data compressed, in no more memory than that takes: what waits for the disk must not hold the room for
 // the worst case, which is five times of it. The room is used again.
 func compress(data []byte) []byte {
-	room, _ := rooms.Get().(*[]byte)
+	room, _ := compressBuffers.Get().(*[]byte)
 	if size := s2.MaxEncodedLen(len(data)); size > len(*room) {
 		*room = make([]byte, size)
 	}
 	compressed := bytes.Clone(s2.Encode(*room, data))
-	if len(*room) <= maxRoom {
-		rooms.Put(room)
+	if len(*room) <= maxPooledBuffer {
+		compressBuffers.Put(room)
 	}
 	return compressed
 }
 
 // rooms are hardly more than there are processors: who has one does not wait for anything.
-var rooms = sync.Pool{New: func() any { return new([]byte) }}
+var compressBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // maxRoom is enough for a batch of common size.
-const maxRoom = 2 << 20
+const maxPooledBuffer = 2 << 20
 
 // unitOf reads a message, but for its data.
-func unitOf(place Place, header nats.Header, stored int) (*Unit, error) {
-	unit := &Unit{
-		Place: place, Origin: place.Seq, Webhook: header.Get(headerWebhook), Batch: header.Get(headerBatch),
-		Trace: header.Get(headerTrace), Stored: int64(stored), large: header.Get(headerLarge),
+func parseHeaders(place Position, header nats.Header, stored int) (*StoredBatch, error) {
+	unit := &StoredBatch{
+		Position: place, Origin: place.Seq, Webhook: header.Get(headerWebhook), Batch: header.Get(headerBatch),
+		Trace: header.Get(headerTrace), StoredBytes: int64(stored), large: header.Get(headerLarge),
 	}
 	var errs [6]error
 	unit.Received, errs[0] = parseMillis(header.Get(headerReceived))
-	unit.Events, errs[1] = strconv.Atoi(header.Get(headerEvents))
+	unit.EventCount, errs[1] = strconv.Atoi(header.Get(headerEvents))
 	unit.Size, errs[4] = strconv.ParseInt(header.Get(headerSize), 10, 64)
 	if redriven := header.Get(headerRedriven); redriven != "" {
 		unit.Redriven, errs[5] = parseMillis(redriven)
 	}
-	if place.Rest {
+	if place.Remainder {
 		unit.Origin, errs[2] = strconv.ParseUint(header.Get(headerOrigin), 10, 64)
-		unit.parent, errs[3] = parsePlace(header.Get(headerParent))
+		unit.parent, errs[3] = parsePosition(header.Get(headerParent))
 	}
 	if err := errors.Join(errs[:]...); err != nil || unit.Webhook == "" {
 		return nil, fmt.Errorf("%w: its headers cannot be read", errDamaged)
@@ -263,19 +263,19 @@ func checksum(data []byte) string {
 }
 
 // decode reads the data of a message.
-func (u *Unit) decode(header nats.Header, data []byte) error {
-	if header.Get(headerSum) != checksum(data) {
+func (u *StoredBatch) decode(header nats.Header, data []byte) error {
+	if header.Get(headerChecksum) != checksum(data) {
 		return fmt.Errorf("%w: its data are others than were written", errDamaged)
 	}
 	data, err := s2.Decode(nil, data)
 	if err != nil {
 		return fmt.Errorf("%w: its data cannot be decompressed", errDamaged)
 	}
-	switch header.Get(headerForm) {
+	switch header.Get(headerFormat) {
 	case formBatch:
 		u.Value = data
-	case formEntries:
-		if u.Entries, err = decodeEntries(data); err != nil {
+	case formEvents:
+		if u.Events, err = decodeEvents(data); err != nil {
 			return fmt.Errorf("%w: %w", errDamaged, err)
 		}
 	default:

@@ -5,7 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // Metrics of the buffer. Labels are from closed sets.
 type Metrics struct {
 	available      prometheus.Gauge
-	reopened       prometheus.Counter
+	failures       prometheus.Counter
 	appendDuration prometheus.Histogram
 	duplicates     prometheus.Counter
 	damaged        prometheus.Counter
@@ -13,8 +13,8 @@ type Metrics struct {
 	stored         *prometheus.GaugeVec
 	limit          *prometheus.GaugeVec
 	lost           *prometheus.GaugeVec
-	leading        prometheus.Gauge
-	room           *prometheus.GaugeVec // without labels; nothing is said of the volumes of others
+	leader        prometheus.Gauge
+	free           *prometheus.GaugeVec // without labels; nothing is said of the volumes of others
 }
 
 // NewMetrics makes the metrics and registers them; with nil they are not registered.
@@ -23,7 +23,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		available: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "mandrill_receiver_buffer_available", Help: "1 while the buffer can be written.",
 		}),
-		reopened: prometheus.NewCounter(prometheus.CounterOpts{
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mandrill_receiver_buffer_failures_total", Help: "How often the buffer did not work and was opened again.",
 		}),
 		appendDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -48,15 +48,15 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		lost: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mandrill_receiver_buffer_lost_messages", Help: "Messages that the store found damaged when it was opened, by what it is.",
 		}, []string{"what"}),
-		room: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		free: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mandrill_receiver_buffer_room_bytes", Help: "Bytes of the buffer's volume that batches may still take, whatever its limit is.",
 		}, nil),
-		leading: prometheus.NewGauge(prometheus.GaugeOpts{
+		leader: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "mandrill_receiver_buffer_leading", Help: "1 while this process delivers what is in the buffer.",
 		}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.available, m.reopened, m.appendDuration, m.duplicates, m.damaged, m.evicted, m.stored, m.limit, m.lost, m.leading, m.room)
+		registerer.MustRegister(m.available, m.failures, m.appendDuration, m.duplicates, m.damaged, m.evicted, m.stored, m.limit, m.lost, m.leader, m.free)
 	}
 	return m
 }

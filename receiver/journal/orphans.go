@@ -18,15 +18,15 @@ const (
 	maxOrphans = 5000
 )
 
-func keyOfOrphan(webhook string) string {
+func deletedKey(webhook string) string {
 	sum := sha256.Sum256([]byte(webhook))
 	return orphanKey + hex.EncodeToString(sum[:16])
 }
 
 // Orphans are the webhooks that are gone while something waits for them, and since when.
-func (w *Work) Orphans(ctx context.Context) (map[string]time.Time, error) {
+func (w *Consumer) DeletedWebhooks(ctx context.Context) (map[string]time.Time, error) {
 	orphans := map[string]time.Time{}
-	err := w.scan(ctx, w.states, w.orphanSubject(orphanKey+">"), func(msg *jetstream.RawStreamMsg) error {
+	err := w.scan(ctx, w.stateStream, w.deletedSubject(orphanKey+">"), func(msg *jetstream.RawStreamMsg) error {
 		since, webhook, _ := strings.Cut(string(msg.Data), " ")
 		if at, err := parseMillis(since); err == nil && webhook != "" { // else it is a marker, that it is not gone any more
 			orphans[webhook] = at
@@ -40,14 +40,14 @@ func (w *Work) Orphans(ctx context.Context) (map[string]time.Time, error) {
 }
 
 // SetOrphan remembers that a webhook is gone, or with a zero time that it is not.
-func (w *Work) SetOrphan(ctx context.Context, webhook string, since time.Time) error {
-	key := keyOfOrphan(webhook)
+func (w *Consumer) MarkDeleted(ctx context.Context, webhook string, since time.Time) error {
+	key := deletedKey(webhook)
 	if since.IsZero() { // the client's own way leaves a message for ever
-		return w.insist(ctx, func(ctx context.Context) error {
-			return w.states.Purge(ctx, jetstream.WithPurgeSubject(w.orphanSubject(key)))
+		return w.retryWhileNoLeader(ctx, func(ctx context.Context) error {
+			return w.stateStream.Purge(ctx, jetstream.WithPurgeSubject(w.deletedSubject(key)))
 		})
 	}
-	ctx, cancel := w.within(ctx)
+	ctx, cancel := w.withTimeout(ctx)
 	defer cancel()
 	status, err := w.state.Status(ctx)
 	if err != nil {
@@ -62,4 +62,4 @@ func (w *Work) SetOrphan(ctx context.Context, webhook string, since time.Time) e
 }
 
 // orphanSubject is what the store of values keeps a key under.
-func (w *Work) orphanSubject(key string) string { return "$KV." + w.state.Bucket() + "." + key }
+func (w *Consumer) deletedSubject(key string) string { return "$KV." + w.state.Bucket() + "." + key }

@@ -19,9 +19,9 @@ func TestOrphans(t *testing.T) {
 	before := journal.StateMessages(t, o.Journal)
 	name := func(i int) string { return fmt.Sprintf("shop/%d", i) + strings.Repeat(".", 500) }
 	now := time.UnixMilli(1795227543123)
-	o.work(func(ctx context.Context, w *journal.Work) {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
 		set := func(i int, since time.Time) {
-			if err := w.SetOrphan(ctx, name(i), since); err != nil {
+			if err := w.MarkDeleted(ctx, name(i), since); err != nil {
 				t.Fatalf("orphan %d: %v", i, err)
 			}
 		}
@@ -31,14 +31,14 @@ func TestOrphans(t *testing.T) {
 		if err := journal.StateRoom(ctx, o.Journal); err != nil {
 			t.Errorf("who delivers cannot say so: %v", err)
 		}
-		orphans, err := w.Orphans(ctx)
+		orphans, err := w.DeletedWebhooks(ctx)
 		if err != nil || len(orphans) < most-10 || !orphans[name(0)].Equal(now) {
 			t.Errorf("%d orphans, the first since %s, error %v", len(orphans), orphans[name(0)], err)
 		}
 		for i := range back {
 			set(i, time.Time{})
 		}
-		left, err := w.Orphans(ctx)
+		left, err := w.DeletedWebhooks(ctx)
 		if err != nil || len(left) != len(orphans)-back {
 			t.Errorf("%d of %d orphans are left, error %v", len(left), len(orphans), err)
 		}

@@ -28,17 +28,17 @@ var (
 )
 
 // gap is what is between records that are intact.
-type gap struct{ from, to int }
+type damagedRange struct{ from, to int }
 
 // findGaps returns what of a file can not be read.
-func findGaps(hash func(...[]byte) []byte, data []byte) (gaps []gap) {
+func findDamage(hash func(...[]byte) []byte, data []byte) (gaps []damagedRange) {
 	for at := 0; at < len(data); {
 		if length := recordLength(hash, data[at:]); length > 0 {
 			at += length
 			continue
 		}
 		next := nextRecord(hash, data, at)
-		gaps = append(gaps, gap{at, next})
+		gaps = append(gaps, damagedRange{at, next})
 		at = next
 	}
 	return gaps
@@ -111,7 +111,7 @@ func recordLength(hash func(...[]byte) []byte, data []byte) int {
 }
 
 // filler is a record of a message that is erased, of none in particular.
-func filler(hash func(...[]byte) []byte, length int) []byte {
+func erasedRecord(hash func(...[]byte) []byte, length int) []byte {
 	data := make([]byte, length)
 	binary.LittleEndian.PutUint32(data, uint32(length)) //nolint:gosec // of a file of some megabytes
 	binary.LittleEndian.PutUint64(data[4:], recordErased)

@@ -17,14 +17,14 @@ import (
 // Selection says which dead letters are meant: those with some numbers, or all that the filter chooses.
 type Selection struct {
 	Seqs   []uint64 // up to MaxLetters
-	Filter LetterFilter
+	Filter DeadLetterFilter
 	// After and UpTo bound those that the filter chooses. With UpTo 0 these are the ones that there are now: what is
 	// buried meanwhile, and what is buried again, is not meant.
 	After, UpTo uint64
 }
 
 // Done is how far work on dead letters has come.
-type Done struct {
+type Progress struct {
 	Count   int      `json:"count"`
 	Missing []uint64 `json:"missing,omitempty"` // these were not there
 	Damaged []uint64 `json:"damaged,omitempty"` // these cannot be read, and were left where they are
@@ -35,9 +35,9 @@ type Done struct {
 
 const (
 	// workTime is how long work on dead letters goes on before it tells how far it has come.
-	workTime = 10 * time.Second
+	progressInterval = 10 * time.Second
 	// copyTime bounds copying a large event.
-	copyTime = 5 * time.Minute
+	copyTimeout = 5 * time.Minute
 )
 
 // Redrive has the events of dead letters delivered anew, after all that waits now. An event is kept as a batch of its own,
@@ -46,38 +46,38 @@ const (
 //
 // It does some of the work, at least one dead letter, and says how far it has come, also with an error. The error is
 // [ErrFull], after which nothing was done to the dead letter, or [ErrUnavailable], or another.
-func (j *Journal) Redrive(ctx context.Context, selection Selection) (Done, error) {
-	return j.each(ctx, selection, j.redrive)
+func (j *Journal) Redrive(ctx context.Context, selection Selection) (Progress, error) {
+	return j.forEachSelected(ctx, selection, j.redrive)
 }
 
 // Purge removes dead letters, as Redrive does in all else.
-func (j *Journal) Purge(ctx context.Context, selection Selection) (Done, error) {
-	return j.each(ctx, selection, func(ctx context.Context, s *session, seq uint64) error {
-		msg, err := s.getDead(ctx, seq)
+func (j *Journal) Purge(ctx context.Context, selection Selection) (Progress, error) {
+	return j.forEachSelected(ctx, selection, func(ctx context.Context, s *session, seq uint64) error {
+		msg, err := s.getDeadLetter(ctx, seq)
 		if err != nil {
 			return err
 		}
-		return s.dropDead(ctx, seq, msg.Header)
+		return s.dropDeadLetter(ctx, seq, msg.Header)
 	})
 }
 
 // dropDead removes a dead letter, [ErrNone] when another has.
-func (s *session) dropDead(ctx context.Context, seq uint64, header nats.Header) error {
-	removed, err := s.removeDead(ctx, seq, header)
+func (s *session) dropDeadLetter(ctx context.Context, seq uint64, header nats.Header) error {
+	removed, err := s.removeDeadLetter(ctx, seq, header)
 	if err == nil && !removed {
-		return ErrNone
+		return ErrNotFound
 	}
 	return err
 }
 
 // each does something with each dead letter of a selection, for some time.
-func (j *Journal) each(ctx context.Context, selection Selection, do func(context.Context, *session, uint64) error) (Done, error) {
+func (j *Journal) forEachSelected(ctx context.Context, selection Selection, do func(context.Context, *session, uint64) error) (Progress, error) {
 	s := j.current.Load()
 	if s == nil {
-		return Done{}, ErrUnavailable
+		return Progress{}, ErrUnavailable
 	}
-	seqs, done := selection.Seqs, Done{UpTo: selection.UpTo}
-	if len(seqs) > MaxLetters {
+	seqs, done := selection.Seqs, Progress{UpTo: selection.UpTo}
+	if len(seqs) > MaxDeadLetters {
 		return done, fmt.Errorf("%d dead letters are too many at once", len(seqs))
 	}
 	if len(seqs) == 0 {
@@ -88,7 +88,7 @@ func (j *Journal) each(ctx context.Context, selection Selection, do func(context
 	}
 	begun := time.Now()
 	for i, seq := range seqs {
-		if i > 0 && len(selection.Seqs) == 0 && time.Since(begun) > workTime {
+		if i > 0 && len(selection.Seqs) == 0 && time.Since(begun) > progressInterval {
 			done.Next = seqs[i-1]
 			return done, nil
 		}
@@ -96,7 +96,7 @@ func (j *Journal) each(ctx context.Context, selection Selection, do func(context
 		switch {
 		case err == nil:
 			done.Count++
-		case errors.Is(err, ErrNone):
+		case errors.Is(err, ErrNotFound):
 			done.Missing = append(done.Missing, seq)
 		case errors.Is(err, ErrDamaged):
 			j.logger.Error("Left a dead letter that cannot be read", "seq", seq, "error", err.Error())
@@ -112,7 +112,7 @@ func (j *Journal) each(ctx context.Context, selection Selection, do func(context
 }
 
 // selected returns the numbers of the next dead letters that a filter chooses, and takes down where to go on.
-func (j *Journal) selected(ctx context.Context, s *session, selection Selection, done *Done) (seqs []uint64, err error) {
+func (j *Journal) selected(ctx context.Context, s *session, selection Selection, done *Progress) (seqs []uint64, err error) {
 	if done.UpTo == 0 {
 		info, err := s.dead.Info(ctx)
 		if err != nil {
@@ -124,7 +124,7 @@ func (j *Journal) selected(ctx context.Context, s *session, selection Selection,
 		done.UpTo = info.State.LastSeq
 	}
 	beyond := false
-	done.Next, err = eachHeader(ctx, s.dead, j.subject(kindDead, selection.Filter.token()), selection.After, func(seq uint64, header nats.Header) bool {
+	done.Next, err = scanHeaders(ctx, s.dead, j.subject(kindDead, selection.Filter.token()), selection.After, func(seq uint64, header nats.Header) bool {
 		if seq > done.UpTo {
 			beyond = true
 			return false
@@ -132,7 +132,7 @@ func (j *Journal) selected(ctx context.Context, s *session, selection Selection,
 		if selection.Filter.Reason == "" || selection.Filter.Reason == header.Get(headerReason) {
 			seqs = append(seqs, seq)
 		}
-		return len(seqs) < MaxLetters
+		return len(seqs) < MaxDeadLetters
 	})
 	if beyond || done.Next >= done.UpTo {
 		done.Next = 0
@@ -142,39 +142,39 @@ func (j *Journal) selected(ctx context.Context, s *session, selection Selection,
 
 // redrive has the event of one dead letter delivered anew.
 func (j *Journal) redrive(ctx context.Context, s *session, seq uint64) error {
-	msg, err := s.getDead(ctx, seq)
+	msg, err := s.getDeadLetter(ctx, seq)
 	if err != nil {
 		return err
 	}
-	unit, err := unitOf(Place{Seq: seq}, msg.Header, len(msg.Data))
+	unit, err := parseHeaders(Position{Seq: seq}, msg.Header, len(msg.Data))
 	if err == nil {
 		err = unit.decode(msg.Header, msg.Data)
 	}
-	if err == nil && len(unit.Entries) != 1 {
+	if err == nil && len(unit.Events) != 1 {
 		err = errDamaged
 	}
 	if err != nil {
-		return s.readable(ctx, seq, err)
+		return s.checkReadable(ctx, seq, err)
 	}
 	// Neither a duplicate of what it was nor of what it will be if it is buried again: for the batches, for those that were
 	// finished, or for the dead letters.
-	fresh := &Unit{
-		Webhook: unit.Webhook, Batch: generation(unit, seq, msg.Header.Get(headerBuried)), Received: unit.Received, Redriven: j.now(),
-		Trace: unit.Trace, Events: 1, Size: unit.Size,
+	fresh := &StoredBatch{
+		Webhook: unit.Webhook, Batch: generation(unit, seq, msg.Header.Get(headerDeadLettered)), Received: unit.Received, Redriven: j.now(),
+		Trace: unit.Trace, EventCount: 1, Size: unit.Size,
 	}
-	entry := Entry{ID: unit.Entries[0].ID, Raw: unit.Entries[0].Raw}
-	done, err := s.room.take(max(unit.Size, int64(len(msg.Data))), roomForBatches)
+	entry := PendingEvent{ID: unit.Events[0].ID, Raw: unit.Events[0].Raw}
+	done, err := s.disk.claim(max(unit.Size, int64(len(msg.Data))), forBatches)
 	if err != nil {
 		return err
 	}
 	defer done()
-	if err := s.appendAnew(ctx, j.subject(kindBatch, token(unit.Webhook)), fresh, entry, unit.large); err != nil {
+	if err := s.appendRedriven(ctx, j.subject(kindBatch, token(unit.Webhook)), fresh, entry, unit.large); err != nil {
 		if isFull(err) {
 			return fmt.Errorf("%w: %w", ErrFull, err)
 		}
-		return s.readable(ctx, seq, err)
+		return s.checkReadable(ctx, seq, err)
 	}
-	if err := s.dropDead(ctx, seq, msg.Header); err != nil && !errors.Is(err, ErrNone) {
+	if err := s.dropDeadLetter(ctx, seq, msg.Header); err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
 	return nil
@@ -182,9 +182,9 @@ func (j *Journal) redrive(ctx context.Context, s *session, seq uint64) error {
 
 // generation is the identity of a dead letter's event as a batch, which is the same if it is done again and not if it is
 // buried again.
-func generation(unit *Unit, seq uint64, buried string) string {
+func generation(unit *StoredBatch, seq uint64, buried string) string {
 	hash := sha256.New()
-	for _, part := range []string{unit.Webhook, unit.Batch, unit.Entries[0].ID, strconv.FormatUint(seq, 10), buried} {
+	for _, part := range []string{unit.Webhook, unit.Batch, unit.Events[0].ID, strconv.FormatUint(seq, 10), buried} {
 		hash.Write([]byte(part))
 		hash.Write([]byte{0})
 	}
@@ -192,42 +192,42 @@ func generation(unit *Unit, seq uint64, buried string) string {
 }
 
 // appendAnew keeps an event as a batch, with an object of its own if it is large: that of the dead letter goes with it.
-func (s *session) appendAnew(ctx context.Context, subject string, unit *Unit, entry Entry, large string) error {
+func (s *session) appendRedriven(ctx context.Context, subject string, unit *StoredBatch, entry PendingEvent, large string) error {
 	if large == "" {
-		parts, err := s.pack(ctx, subject, unit, []Entry{entry})
+		parts, err := s.encodeParts(ctx, subject, unit, []PendingEvent{entry})
 		if err != nil {
 			return err
 		}
 		parts[0].Header.Set(nats.MsgIdHdr, unit.Batch)
 		_, duplicate, err := s.publish(ctx, parts[0])
 		if duplicate || isFull(err) { // after another error it may be there
-			s.discard(ctx, parts, "")
+			s.discardObjects(ctx, parts, "")
 		}
 		return err
 	}
 	// Somebody else may do the same, and only one of the objects is that of the batch.
 	unit.large = unit.Batch + "-" + nuid.Next()
-	if err := s.copyLarge(ctx, unit.large, large); err != nil {
+	if err := s.copyObject(ctx, unit.large, large); err != nil {
 		return err
 	}
-	data, err := encodeEntries([]Entry{entry})
+	data, err := encodeEvents([]PendingEvent{entry})
 	if err != nil {
 		return err
 	}
-	msg := message(subject, formEntries, unit, len(data), compress(data))
+	msg := newMessage(subject, formEvents, unit, len(data), compress(data))
 	msg.Header.Set(nats.MsgIdHdr, unit.Batch)
 	_, duplicate, err := s.publish(ctx, msg)
 	if duplicate || isFull(err) {
-		s.discard(ctx, []*nats.Msg{msg}, "")
+		s.discardObjects(ctx, []*nats.Msg{msg}, "")
 	}
 	return err
 }
 
 // copyLarge copies an object, of which never more than a part is in memory.
-func (s *session) copyLarge(ctx context.Context, to, from string) error {
-	ctx, cancel := context.WithTimeout(ctx, copyTime)
+func (s *session) copyObject(ctx context.Context, to, from string) error {
+	ctx, cancel := context.WithTimeout(ctx, copyTimeout)
 	defer cancel()
-	object, err := s.large.Get(ctx, from)
+	object, err := s.objectStore.Get(ctx, from)
 	if err == nil {
 		defer object.Close() //nolint:errcheck // read to its end
 		err = s.putObject(ctx, to, object)
@@ -238,5 +238,5 @@ func (s *session) copyLarge(ctx context.Context, to, from string) error {
 	if err != nil {
 		return fmt.Errorf("copying a large event: %w", err)
 	}
-	return s.syncFolder(nameOf(s.objects))
+	return s.syncDir(nameOf(s.objects))
 }

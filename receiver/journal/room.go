@@ -30,16 +30,16 @@ const (
 
 // What is stored, by how much of what is kept free must be left: one in so many.
 const (
-	roomForBatches = 1
-	roomForRest    = 2 // of batches, and for dead letters, after which something else goes
+	forBatches = 1
+	forRemainders    = 2 // of batches, and for dead letters, after which something else goes
 )
 
-const gaveUpRoom = "The buffer's volume is full, gave up the room that was reserved for what waits to be delivered"
+const reserveReleased = "The buffer's volume is full, gave up the room that was reserved for what waits to be delivered"
 
-var errNoRoom = errors.New("there is too little room on its volume")
+var errDiskFull = errors.New("there is too little room on its volume")
 
 // room is what is free on the volume of a folder that somebody has locked.
-type room struct {
+type diskReserve struct {
 	dir     string
 	reserve int64
 	storing atomic.Int64 // bytes that may be on their way to the disk
@@ -47,11 +47,11 @@ type room struct {
 }
 
 // newRoom returns nil, which keeps nothing free, without a reserve.
-func newRoom(dir string, reserve int64) *room {
+func newDiskReserve(dir string, reserve int64) *diskReserve {
 	if reserve == 0 {
 		return nil
 	}
-	r := &room{dir: dir, reserve: reserve}
+	r := &diskReserve{dir: dir, reserve: reserve}
 	var volume syscall.Statfs_t
 	if err := syscall.Statfs(dir, &volume); err == nil {
 		r.reserve = min(reserve, int64(volume.Blocks)*volume.Bsize/reservePart) //nolint:gosec // no volume is that large
@@ -61,10 +61,10 @@ func newRoom(dir string, reserve int64) *room {
 	return r
 }
 
-func (r *room) path() string { return filepath.Join(r.dir, reserveFile) }
+func (r *diskReserve) path() string { return filepath.Join(r.dir, reserveFile) }
 
 // free is how many bytes are.
-func (r *room) free() int64 {
+func (r *diskReserve) freeBytes() int64 {
 	var volume syscall.Statfs_t
 	if err := syscall.Statfs(r.dir, &volume); err != nil {
 		return 0
@@ -74,20 +74,20 @@ func (r *room) free() int64 {
 
 // fits tells whether there is room for some bytes more. There is none for batches without the file, because the room may be
 // that which was given up.
-func (r *room) fits(bytes int64, part int64) bool {
+func (r *diskReserve) fits(bytes int64, part int64) bool {
 	if r == nil {
 		return true
 	}
-	return (r.held.Load() || part != roomForBatches) && r.free()-r.storing.Load()-bytes >= r.reserve/part
+	return (r.held.Load() || part != forBatches) && r.freeBytes()-r.storing.Load()-bytes >= r.reserve/part
 }
 
 // take is [room.fits] for what is then stored, until done is called.
-func (r *room) take(bytes int64, part int64) (done func(), err error) {
+func (r *diskReserve) claim(bytes int64, part int64) (done func(), err error) {
 	if bytes > maxMessage { // its parts are written twice
 		bytes *= 2
 	}
 	if !r.fits(bytes, part) {
-		return nil, fmt.Errorf("%w: %w", ErrFull, errNoRoom)
+		return nil, fmt.Errorf("%w: %w", ErrFull, errDiskFull)
 	}
 	if r == nil {
 		return func() {}, nil
@@ -97,10 +97,10 @@ func (r *room) take(bytes int64, part int64) (done func(), err error) {
 }
 
 // spare tells whether batches of all usual sizes fit.
-func (r *room) spare() bool { return r == nil || r.fits(r.reserve/reservePart, roomForBatches) }
+func (r *diskReserve) hasSlack() bool { return r == nil || r.fits(r.reserve/reservePart, forBatches) }
 
 // giveUp removes the file if an error is that of a full volume, and tells whether there is now more room.
-func (r *room) giveUp(err error) bool {
+func (r *diskReserve) release(err error) bool {
 	if r == nil || !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
 		return false
 	}
@@ -109,19 +109,19 @@ func (r *room) giveUp(err error) bool {
 }
 
 // refill makes the file again when there is room for it and for batches.
-func (r *room) refill() error {
+func (r *diskReserve) allocate() error {
 	if r == nil || r.held.Load() {
 		return nil
 	}
 	if err := os.Remove(r.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reserving room: %w", err)
 	}
-	if r.free() < 2*r.reserve {
+	if r.freeBytes() < 2*r.reserve {
 		return nil
 	}
-	err := writeNoise(r.path(), r.reserve)
+	err := writeIncompressible(r.path(), r.reserve)
 	if err == nil {
-		err = syncFolder(r.dir) // else it may have to be made again after each loss of power
+		err = syncDir(r.dir) // else it may have to be made again after each loss of power
 	}
 	if err != nil {
 		return fmt.Errorf("reserving room: %w", errors.Join(err, os.Remove(r.path())))
@@ -131,25 +131,25 @@ func (r *room) refill() error {
 }
 
 // confined is an engine whose files are on a volume that may become full.
-type confined interface{ volume() *room }
+type diskUser interface{ volume() *diskReserve }
 
 // roomInterval is how often it is looked how much room there is.
-const roomInterval = time.Second
+const diskCheckInterval = time.Second
 
 // mindRoom reserves room if there is some, and says when that becomes scarce, and when not any more.
-func (j *Journal) mindRoom(s *session) {
-	if s.room == nil {
+func (j *Journal) checkDisk(s *session) {
+	if s.disk == nil {
 		return
 	}
-	reserved := s.room.refill()
+	reserved := s.disk.allocate()
 	left := int64(0)
-	if s.room.fits(0, roomForBatches) {
-		left = max(s.room.free()-s.room.reserve, 0)
+	if s.disk.fits(0, forBatches) {
+		left = max(s.disk.freeBytes()-s.disk.reserve, 0)
 	}
-	j.metrics.room.WithLabelValues().Set(float64(left))
-	low := !s.room.spare()
+	j.metrics.free.WithLabelValues().Set(float64(left))
+	low := !s.disk.hasSlack()
 	switch {
-	case low == s.low:
+	case low == s.diskLow:
 	case low && reserved != nil:
 		j.logger.Warn("The buffer's volume is nearly full, refusing batches that do not fit", "error", reserved.Error())
 	case low:
@@ -157,11 +157,11 @@ func (j *Journal) mindRoom(s *session) {
 	default:
 		j.logger.Info("There is room again on the buffer's volume")
 	}
-	s.low = low
+	s.diskLow = low
 }
 
 // writeNoise makes a file of bytes that no file system keeps in fewer.
-func writeNoise(path string, bytes int64) error {
+func writeIncompressible(path string, bytes int64) error {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600) //nolint:gosec // in the user's folder
 	if err != nil {
 		return err
@@ -176,7 +176,7 @@ func writeNoise(path string, bytes int64) error {
 }
 
 // tryToWrite tells whether there is some room in a folder.
-func tryToWrite(dir string) error {
+func checkWritable(dir string) error {
 	file, err := os.Create(filepath.Join(dir, "room")) //nolint:gosec // in the user's folder
 	if err != nil {
 		return fmt.Errorf("writing to the buffer's folder: %w", err)

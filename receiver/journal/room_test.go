@@ -36,20 +36,20 @@ func TestLittleRoom(t *testing.T) {
 	if _, err := o.Redrive(t.Context(), journal.Selection{Seqs: []uint64{1}}); !errors.Is(err, journal.ErrFull) {
 		t.Errorf("redriving: %v, want %v", err, journal.ErrFull)
 	}
-	o.work(func(ctx context.Context, w *journal.Work) {
-		unit, err := w.Take(ctx, "shop/a", 0)
+	o.work(func(ctx context.Context, w *journal.Consumer) {
+		unit, err := w.Next(ctx, "shop/a", 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.PutBack(ctx, unit, []journal.Entry{{ID: "2", Raw: []byte("2")}}); !errors.Is(err, journal.ErrFull) {
+		if _, err := w.Requeue(ctx, unit, []journal.PendingEvent{{ID: "2", Raw: []byte("2")}}); !errors.Is(err, journal.ErrFull) {
 			t.Errorf("putting back: %v, want %v", err, journal.ErrFull)
 		}
-		if err := w.Finish(ctx, unit); err != nil {
+		if err := w.Ack(ctx, unit); err != nil {
 			t.Error(err)
 		}
 	})
 	o.giveUp("shop/b", journal.ReasonExpired)
-	if seqs, _ := o.seqs(journal.LetterFilter{}, 10); !cmp.Equal(seqs, []uint64{2, 3, 4}) {
+	if seqs, _ := o.seqs(journal.DeadLetterFilter{}, 10); !cmp.Equal(seqs, []uint64{2, 3, 4}) {
 		t.Errorf("the dead letters are %v, want the fourth in place of the first", seqs)
 	}
 	end()
@@ -63,7 +63,7 @@ func TestLittleRoom(t *testing.T) {
 func TestReserve(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	limits, err := journal.Divide(journal.MinBytes, 0)
+	limits, err := journal.SplitLimits(journal.MinBytes, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,10 +40,10 @@ func (e *ConfigError) Unwrap() error { return e.Err }
 // Limits say how much is stored.
 type Limits struct {
 	Batches     int64 // that wait
-	Rest        int64 // what is left of batches of which a part was delivered
-	Large       int64 // events that do not fit into a message
+	Remainders        int64 // what is left of batches of which a part was delivered
+	Objects       int64 // events that do not fit into a message
 	DeadLetters int64
-	Seen        int64 // identities of batches that were finished
+	Finished        int64 // identities of batches that were finished
 	Reserve     int64 // of the volume, so that what is stored can be taken away
 }
 
@@ -51,7 +51,7 @@ type Limits struct {
 const MinBytes = 64 << 20
 
 // Divide makes limits of a total. With deadLetters 0 these get a tenth.
-func Divide(total, deadLetters int64) (Limits, error) {
+func SplitLimits(total, deadLetters int64) (Limits, error) {
 	if total < MinBytes {
 		return Limits{}, fmt.Errorf("the buffer must have at least %d MiB", MinBytes>>20)
 	}
@@ -65,20 +65,20 @@ func Divide(total, deadLetters int64) (Limits, error) {
 	reserve := min(maxReserve, total/reservePart)
 	left := total - deadLetters - seen - stateBytes - reserve
 	rest, large := left/6, left/4
-	return Limits{Batches: left - rest - large, Rest: rest, Large: large, DeadLetters: deadLetters, Seen: seen, Reserve: reserve}, nil
+	return Limits{Batches: left - rest - large, Remainders: rest, Objects: large, DeadLetters: deadLetters, Finished: seen, Reserve: reserve}, nil
 }
 
 func (l Limits) total() int64 {
-	return l.Batches + l.Rest + l.Large + l.DeadLetters + l.Seen + stateBytes
+	return l.Batches + l.Remainders + l.Objects + l.DeadLetters + l.Finished + stateBytes
 }
 
 // subjects of what is stored: a kind, and the webhook.
 const (
 	kindBatch = "batch"
-	kindRest  = "rest"
-	kindSeen  = "seen"
+	kindRemainder  = "rest"
+	kindFinished  = "seen"
 	kindDead  = "dead"
-	kindLarge = "large"
+	kindObjects = "large"
 	kindState = "state"
 )
 
@@ -109,8 +109,8 @@ func (j *Journal) config(kind string, limit int64) jetstream.StreamConfig {
 }
 
 // seenConfig is of a stream that forgets, which at worst means that a batch is delivered twice.
-func (j *Journal) seenConfig() jetstream.StreamConfig {
-	config := j.config(kindSeen, j.limits.Seen)
+func (j *Journal) finishedConfig() jetstream.StreamConfig {
+	config := j.config(kindFinished, j.limits.Finished)
 	config.Discard, config.MaxAge, config.MaxMsgsPerSubject = jetstream.DiscardOld, duplicateWindow, 1
 	config.Duplicates, config.AllowAtomicPublish = time.Minute, false
 	return config
@@ -118,9 +118,9 @@ func (j *Journal) seenConfig() jetstream.StreamConfig {
 
 // largeConfig and stateConfig are of streams as the client makes them for objects and for values by key, but for
 // AllowDirect, which it always sets.
-func (j *Journal) largeConfig() jetstream.StreamConfig {
-	config := j.config("", j.limits.Large)
-	config.Name, config.Subjects = "OBJ_"+j.bucket(kindLarge), []string{"$O." + j.bucket(kindLarge) + ".C.>", "$O." + j.bucket(kindLarge) + ".M.>"}
+func (j *Journal) objectsConfig() jetstream.StreamConfig {
+	config := j.config("", j.limits.Objects)
+	config.Name, config.Subjects = "OBJ_"+j.bucket(kindObjects), []string{"$O." + j.bucket(kindObjects) + ".C.>", "$O." + j.bucket(kindObjects) + ".M.>"}
 	config.Duplicates, config.AllowAtomicPublish, config.AllowRollup = 0, false, true
 	return config
 }
@@ -147,8 +147,8 @@ func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("using JetStream: %w", err)
 	}
-	s := &session{conn: conn, stream: stream, timeout: timeout, leaseTime: j.leaseTime, alone: j.engine.Alone(), condemned: new(atomic.Bool), maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve)}
-	s.syncFolder = func(string) error { return nil }
+	s := &session{conn: conn, stream: stream, timeout: timeout, leaseTime: j.leaseTime, alone: j.engine.Alone(), unreadable: new(atomic.Bool), maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve)}
+	s.syncDir = func(string) error { return nil }
 	if s.maxMessage < messageReserve {
 		return nil, &ConfigError{fmt.Errorf("the server's max_payload must be at least %d bytes", 2*messageReserve)}
 	}
@@ -157,52 +157,52 @@ func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 		config jetstream.StreamConfig
 	}{
 		{&s.batches, j.config(kindBatch, j.limits.Batches)},
-		{&s.rest, j.config(kindRest, j.limits.Rest)},
+		{&s.remainders, j.config(kindRemainder, j.limits.Remainders)},
 		{&s.dead, j.config(kindDead, j.limits.DeadLetters)},
-		{&s.seen, j.seenConfig()},
-		{&s.objects, j.largeConfig()},
-		{&s.states, j.stateConfig()},
+		{&s.finished, j.finishedConfig()},
+		{&s.objects, j.objectsConfig()},
+		{&s.stateStream, j.stateConfig()},
 	} {
-		if *each.is, err = j.stream(ctx, stream, each.config); err != nil {
+		if *each.is, err = j.ensureStream(ctx, stream, each.config); err != nil {
 			return nil, err
 		}
 	}
-	bounded, end := s.within(ctx)
+	bounded, end := s.withTimeout(ctx)
 	defer end()
-	if s.large, err = stream.ObjectStore(bounded, j.bucket(kindLarge)); err != nil {
+	if s.objectStore, err = stream.ObjectStore(bounded, j.bucket(kindObjects)); err != nil {
 		return nil, fmt.Errorf("opening the store of large events: %w", err)
 	}
 	if s.state, err = stream.KeyValue(bounded, j.bucket(kindState)); err != nil {
 		return nil, fmt.Errorf("opening the store of the buffer's state: %w", err)
 	}
-	if s.secretKey, err = s.secret(ctx); err != nil {
+	if s.secretKey, err = s.identitySecret(ctx); err != nil {
 		return nil, err
 	}
-	if engine, ok := j.engine.(filing); ok {
+	if engine, ok := j.engine.(dirSyncer); ok {
 		if err := engine.SyncFolders(); err != nil {
 			return nil, err
 		}
-		s.syncFolder = engine.SyncFolder
+		s.syncDir = engine.SyncFolder
 	}
-	if err := j.mend(ctx, s); err != nil {
+	if err := j.removeTornBatches(ctx, s); err != nil {
 		return nil, err
 	}
-	j.clear(ctx, s)
+	j.gcAtStart(ctx, s)
 	return s, nil
 }
 
 // stream makes a stream, or checks the one that there is. A cluster that has just started has no leader who could, and
 // does not answer who asks for a stream that is being made.
-func (j *Journal) stream(ctx context.Context, stream jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
-	limit := attemptTime
+func (j *Journal) ensureStream(ctx context.Context, stream jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	limit := attemptTimeout
 	if j.engine.Alone() {
 		limit = requestTimeout
 	}
 	for {
 		attempt, cancel := context.WithTimeout(ctx, limit)
-		found, err := j.ensure(attempt, stream, want)
+		found, err := j.findOrCreate(attempt, stream, want)
 		cancel()
-		if err == nil || j.engine.Alone() || !leaderless(err) || ctx.Err() != nil {
+		if err == nil || j.engine.Alone() || !isNoLeader(err) || ctx.Err() != nil {
 			return found, err
 		}
 		select {
@@ -212,7 +212,7 @@ func (j *Journal) stream(ctx context.Context, stream jetstream.JetStream, want j
 	}
 }
 
-func (j *Journal) ensure(ctx context.Context, stream jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
+func (j *Journal) findOrCreate(ctx context.Context, stream jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	found, err := stream.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) && j.existing {
 		return nil, &ConfigError{fmt.Errorf("there is no buffer of the name %s", j.name)}
@@ -223,7 +223,7 @@ func (j *Journal) ensure(ctx context.Context, stream jetstream.JetStream, want j
 			found, err = stream.Stream(ctx, want.Name)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("creating the stream %s: %w", want.Name, j.hint(err))
+			return nil, fmt.Errorf("creating the stream %s: %w", want.Name, j.withRemedy(err))
 		}
 	}
 	if err != nil {
@@ -246,7 +246,7 @@ func (j *Journal) ensure(ctx context.Context, stream jetstream.JetStream, want j
 }
 
 // leaderless tells whether nobody could decide, which passes.
-func leaderless(err error) bool {
+func isNoLeader(err error) bool {
 	api := new(jetstream.APIError)
 	if errors.As(err, &api) {
 		return api.ErrorCode == codeUnavailable || api.ErrorCode == codeNoPeers || api.ErrorCode == codeNotLeader
@@ -259,7 +259,7 @@ func leaderless(err error) bool {
 }
 
 // hint says what to do about an error of a cluster.
-func (j *Journal) hint(err error) error {
+func (j *Journal) withRemedy(err error) error {
 	api := new(jetstream.APIError)
 	switch {
 	case !errors.As(err, &api):

@@ -14,29 +14,29 @@ import (
 // sweepInterval is how often it is looked for large events that nothing refers to, because an Append or a process ended in
 // between. What is found twice is taken away: who was about to refer to it has done so by then, on any member and whatever
 // the clocks say. Who is alone does so before anything else too, when nobody is about to.
-const sweepInterval = 15 * time.Minute
+const gcInterval = 15 * time.Minute
 
 // clearTime bounds how long batches wait for it.
-const clearTime = 10 * time.Second
+const gcAtStartTimeout = 10 * time.Second
 
 // clear takes away what an earlier process has left when it takes the room of others. Else that is done later.
-func (j *Journal) clear(ctx context.Context, s *session) {
+func (j *Journal) gcAtStart(ctx context.Context, s *session) {
 	if !s.alone {
 		return
 	}
-	bounded, cancel := context.WithTimeout(ctx, clearTime)
+	bounded, cancel := context.WithTimeout(ctx, gcAtStartTimeout)
 	defer cancel()
-	w := &Work{session: s, journal: j}
+	w := &Consumer{session: s, journal: j}
 	state, err := w.stateOf(bounded, s.objects)
-	if err == nil && state.Bytes < uint64(j.limits.Large/2) { //nolint:gosec // it is positive
+	if err == nil && state.Bytes < uint64(j.limits.Objects/2) { //nolint:gosec // it is positive
 		return
 	}
 	var loose map[string]bool
 	if err == nil {
-		loose, err = w.loose(bounded, w.headers, true)
+		loose, err = w.unreferenced(bounded, w.headers, true)
 	}
 	if err == nil {
-		err = w.purge(bounded, loose)
+		err = w.deleteObjects(bounded, loose)
 	}
 	if err != nil && ctx.Err() == nil {
 		j.logger.Warn("Could not look for large events that belong to nothing", "error", err.Error())
@@ -44,7 +44,7 @@ func (j *Journal) clear(ctx context.Context, s *session) {
 }
 
 // sweeping sweeps until the context ends.
-func (w *Work) sweeping(ctx context.Context) {
+func (w *Consumer) runGC(ctx context.Context) {
 	ticker := time.NewTicker(w.journal.sweepInterval)
 	defer ticker.Stop()
 	var loose map[string]bool
@@ -54,7 +54,7 @@ func (w *Work) sweeping(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		found, err := w.sweep(ctx, loose)
+		found, err := w.collect(ctx, loose)
 		if loose = found; err != nil && ctx.Err() == nil {
 			w.journal.logger.Warn("Could not look for large events that belong to nothing", "error", err.Error())
 		}
@@ -62,27 +62,27 @@ func (w *Work) sweeping(ctx context.Context) {
 }
 
 // sweep returns the subjects of large events that nothing refers to, after it has taken away those of before.
-func (w *Work) sweep(ctx context.Context, before map[string]bool) (map[string]bool, error) {
-	loose, err := w.loose(ctx, w.headers, w.alone)
+func (w *Consumer) collect(ctx context.Context, before map[string]bool) (map[string]bool, error) {
+	loose, err := w.unreferenced(ctx, w.headers, w.alone)
 	if err != nil {
 		return nil, err
 	}
 	doomed := maps.Clone(loose)
 	maps.DeleteFunc(doomed, func(subject string, _ bool) bool { return !before[subject] })
 	if len(doomed) > 0 && !w.alone { // a replica may have lacked something both times
-		sure, err := w.loose(ctx, w.messages, true)
+		sure, err := w.unreferenced(ctx, w.messages, true)
 		if err != nil {
 			return nil, err
 		}
 		maps.DeleteFunc(doomed, func(subject string, _ bool) bool { return !sure[subject] })
 	}
 	maps.DeleteFunc(loose, func(subject string, _ bool) bool { return doomed[subject] })
-	return loose, w.purge(ctx, doomed)
+	return loose, w.deleteObjects(ctx, doomed)
 }
 
-func (w *Work) purge(ctx context.Context, doomed map[string]bool) error {
+func (w *Consumer) deleteObjects(ctx context.Context, doomed map[string]bool) error {
 	for subject := range doomed {
-		if err := w.purgeLarge(ctx, subject); err != nil {
+		if err := w.purgeObject(ctx, subject); err != nil {
 			return fmt.Errorf("removing a large event: %w", err)
 		}
 	}
@@ -94,12 +94,12 @@ func (w *Work) purge(ctx context.Context, doomed map[string]bool) error {
 
 // loose looks for them. What is put back or buried is first stored in a stream that is looked at later, and then removed. Who
 // is to be sure gets an error when the server did not hand over all messages, as it may do when one is damaged.
-func (w *Work) loose(ctx context.Context, read reader, sure bool) (map[string]bool, error) {
+func (w *Consumer) unreferenced(ctx context.Context, read reader, sure bool) (map[string]bool, error) {
 	state, err := w.stateOf(ctx, w.objects, jetstream.WithSubjectFilter(">"))
 	if err != nil {
 		return nil, err
 	}
-	bucket := w.journal.bucket(kindLarge)
+	bucket := w.journal.bucket(kindObjects)
 	loose := make(map[string]bool, len(state.Subjects))
 	for subject := range state.Subjects {
 		loose[subject] = true
@@ -107,7 +107,7 @@ func (w *Work) loose(ctx context.Context, read reader, sure bool) (map[string]bo
 	if len(loose) == 0 {
 		return nil, nil
 	}
-	for _, stream := range []jetstream.Stream{w.batches, w.rest, w.dead} {
+	for _, stream := range []jetstream.Stream{w.batches, w.remainders, w.dead} {
 		before, err := w.stateOf(ctx, stream)
 		if err != nil {
 			return nil, err
@@ -130,7 +130,7 @@ func (w *Work) loose(ctx context.Context, read reader, sure bool) (map[string]bo
 			return nil, err
 		}
 		if removed := removals(after) - removals(before); sure && got+removed < before.Msgs {
-			return nil, fmt.Errorf("%w: %d of %d messages", errUnread, before.Msgs-got-removed, before.Msgs)
+			return nil, fmt.Errorf("%w: %d of %d messages", errUnreadable, before.Msgs-got-removed, before.Msgs)
 		}
 		for _, name := range names {
 			object, err := w.info(ctx, name)
@@ -154,10 +154,10 @@ func removals(state jetstream.StreamState) uint64 { return state.LastSeq - state
 type reader func(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error
 
 // headers reads them alone, from any replica.
-func (w *Work) headers(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
+func (w *Consumer) headers(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
 	for next := uint64(0); ; {
 		var err error
-		next, err = eachHeader(ctx, stream, ">", next, func(seq uint64, header nats.Header) bool { each(seq, header); return true })
+		next, err = scanHeaders(ctx, stream, ">", next, func(seq uint64, header nats.Header) bool { each(seq, header); return true })
 		if err != nil || next == 0 {
 			return err
 		}
@@ -165,6 +165,6 @@ func (w *Work) headers(ctx context.Context, stream jetstream.Stream, each func(u
 }
 
 // messages reads all, from who knows best.
-func (w *Work) messages(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
+func (w *Consumer) messages(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
 	return w.scan(ctx, stream, ">", func(msg *jetstream.RawStreamMsg) error { each(msg.Sequence, msg.Header); return nil })
 }

@@ -39,20 +39,20 @@ func testSweep(t *testing.T, j *journal.Journal) {
 	o.bury("shop/dead", large(1), journal.ReasonRefused)
 	o.append(batch("shop/rest", large(2)))
 	o.append(batch("shop/batch", large(3)))
-	var rest journal.Place
-	o.work(func(ctx context.Context, w *journal.Work) {
-		unit, err := w.Take(ctx, "shop/rest", 0)
+	var rest journal.Position
+	o.work(func(ctx context.Context, w *journal.Consumer) {
+		unit, err := w.Next(ctx, "shop/rest", 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		parts, err := w.PutBack(ctx, unit, unit.Entries)
+		parts, err := w.Requeue(ctx, unit, unit.Events)
 		if err != nil {
 			t.Fatal(err)
 		}
-		rest = parts[0].Place
+		rest = parts[0].Position
 	})
 	messages := journal.ObjectMessages(t, j)
-	o.work(func(ctx context.Context, w *journal.Work) {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
 		for range 3 { // by which those that are referred to have been found as often
 			if err := journal.Abandon(t, j, []byte(large(4))[:1<<20]); err != nil { //nolint:contextcheck // that of the test
 				t.Error(err)
@@ -62,17 +62,17 @@ func testSweep(t *testing.T, j *journal.Journal) {
 		if got := journal.ObjectMessages(t, j); got != messages { //nolint:contextcheck // that of the test
 			t.Errorf("large events are of %d messages, want %d", got, messages)
 		}
-		for seed, read := range map[int]func() (*journal.Unit, error){
-			2: func() (*journal.Unit, error) { return w.Load(ctx, rest) },
-			3: func() (*journal.Unit, error) { return w.Take(ctx, "shop/batch", 0) },
+		for seed, read := range map[int]func() (*journal.StoredBatch, error){
+			2: func() (*journal.StoredBatch, error) { return w.Get(ctx, rest) },
+			3: func() (*journal.StoredBatch, error) { return w.Next(ctx, "shop/batch", 0) },
 		} {
-			if unit, err := read(); err != nil || string(unit.Entries[0].Raw) != large(seed) {
+			if unit, err := read(); err != nil || string(unit.Events[0].Raw) != large(seed) {
 				t.Errorf("%d is not as it was: %v", seed, err)
 			}
 		}
 	})
-	seqs, _ := o.seqs(journal.LetterFilter{}, 10)
-	if _, entry, err := o.Letter(t.Context(), seqs[0]); err != nil || string(entry.Raw) != large(1) {
+	seqs, _ := o.seqs(journal.DeadLetterFilter{}, 10)
+	if _, entry, err := o.DeadLetter(t.Context(), seqs[0]); err != nil || string(entry.Raw) != large(1) {
 		t.Errorf("the dead letter is not as it was: %v", err)
 	}
 }
@@ -97,13 +97,13 @@ func TestSweepAtTheStart(t *testing.T) {
 		t.Errorf("large events are of %d messages, want %d", got, messages)
 	}
 	o.append(batch("shop/a", large(3)))
-	o.work(func(ctx context.Context, w *journal.Work) {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
 		for _, seed := range []int{1, 3} {
-			unit, err := w.Take(ctx, "shop/a", 0)
-			if err != nil || string(unit.Entries[0].Raw) != large(seed) {
+			unit, err := w.Next(ctx, "shop/a", 0)
+			if err != nil || string(unit.Events[0].Raw) != large(seed) {
 				t.Fatalf("%d is not as it was: %v", seed, err)
 			}
-			if err := w.Finish(ctx, unit); err != nil {
+			if err := w.Ack(ctx, unit); err != nil {
 				t.Error(err)
 			}
 		}
@@ -115,7 +115,7 @@ func TestNothingIsSweptUnseen(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 2*journal.MinBytes)
 	o.append(batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 1))))
-	o.work(func(ctx context.Context, w *journal.Work) {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
 		if loose, err := journal.LooseBut(ctx, w, 0); loose > 0 || err != nil {
 			t.Errorf("%d belong to nothing, error %v", loose, err)
 		}
@@ -135,10 +135,10 @@ func TestNothingIsLeftOfLargeEvents(t *testing.T) {
 	if !o.append(batch("shop/a", large)) {
 		t.Error("it is no duplicate")
 	}
-	o.work(func(ctx context.Context, w *journal.Work) {
-		unit, err := w.Take(ctx, "shop/a", 0)
+	o.work(func(ctx context.Context, w *journal.Consumer) {
+		unit, err := w.Next(ctx, "shop/a", 0)
 		if err == nil {
-			err = w.Finish(ctx, unit)
+			err = w.Ack(ctx, unit)
 		}
 		if err != nil {
 			t.Error(err)

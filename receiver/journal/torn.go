@@ -27,7 +27,7 @@ func (s *session) confirm(ctx context.Context, stream jetstream.Stream, last uin
 	if !s.alone {
 		return nil
 	}
-	ctx, cancel := s.within(ctx)
+	ctx, cancel := s.withTimeout(ctx)
 	defer cancel()
 	if _, err := s.state.PutString(ctx, storedKey+nameOf(stream), strconv.FormatUint(last, 10)); err != nil {
 		return fmt.Errorf("writing down that a batch is stored: %w", err)
@@ -37,7 +37,7 @@ func (s *session) confirm(ctx context.Context, stream jetstream.Stream, last uin
 
 // confirmed returns up to where it is known.
 func (s *session) confirmed(ctx context.Context, stream jetstream.Stream) (uint64, error) {
-	ctx, cancel := s.within(ctx)
+	ctx, cancel := s.withTimeout(ctx)
 	defer cancel()
 	entry, err := s.state.Get(ctx, storedKey+nameOf(stream))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -54,18 +54,18 @@ func (s *session) confirmed(ctx context.Context, stream jetstream.Stream) (uint6
 }
 
 // mend removes what is there of messages that were to be stored together.
-func (j *Journal) mend(ctx context.Context, s *session) error {
+func (j *Journal) removeTornBatches(ctx context.Context, s *session) error {
 	if !s.alone {
 		return nil
 	}
 	removed := 0
-	for _, stream := range []jetstream.Stream{s.batches, s.rest} {
-		places, err := j.torn(ctx, s, stream)
+	for _, stream := range []jetstream.Stream{s.batches, s.remainders} {
+		places, err := j.findTorn(ctx, s, stream)
 		if err != nil {
 			return err
 		}
 		for _, seq := range places {
-			if err := s.remove(ctx, stream, seq); err != nil {
+			if err := s.deleteMessage(ctx, stream, seq); err != nil {
 				return fmt.Errorf("removing a part of a batch: %w", err)
 			}
 		}
@@ -79,7 +79,7 @@ func (j *Journal) mend(ctx context.Context, s *session) error {
 }
 
 // torn returns the places of the last messages of a stream if they were to be stored together and not all of them are there.
-func (j *Journal) torn(ctx context.Context, s *session, stream jetstream.Stream) (places []uint64, err error) {
+func (j *Journal) findTorn(ctx context.Context, s *session, stream jetstream.Stream) (places []uint64, err error) {
 	confirmed, err := s.confirmed(ctx, stream)
 	if err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (j *Journal) torn(ctx context.Context, s *session, stream jetstream.Stream)
 		}
 	}
 	if !whole && stream == s.batches { // when something of it was delivered all of it had been synced
-		whole, err = j.wasSeen(ctx, s, last.Header.Get(headerBatch))
+		whole, err = j.isFinished(ctx, s, last.Header.Get(headerBatch))
 	}
 	if whole || err != nil {
 		return nil, err

@@ -67,29 +67,29 @@ func tear(t *testing.T, dir, stream, subject string, lost ...int) {
 // waiting are the numbers of the events that wait, among the batches and among the remainders.
 func (o *opened) waiting() (batches, rest []string) {
 	o.t.Helper()
-	of := func(unit *journal.Unit) (numbers []string) {
-		if unit.Value != nil && len(unit.Entries) == 0 {
+	of := func(unit *journal.StoredBatch) (numbers []string) {
+		if unit.Value != nil && len(unit.Events) == 0 {
 			return []string{"whole"}
 		}
-		for _, entry := range unit.Entries {
+		for _, entry := range unit.Events {
 			numbers = append(numbers, string(entry.Raw[1:2]))
 		}
 		return numbers
 	}
-	o.work(func(ctx context.Context, w *journal.Work) {
-		if err := w.Rest(ctx, func(unit *journal.Unit) { rest = append(rest, of(unit)...) }); err != nil {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
+		if err := w.Remainders(ctx, func(unit *journal.StoredBatch) { rest = append(rest, of(unit)...) }); err != nil {
 			o.t.Error(err)
 		}
 		for from := uint64(0); ; {
-			unit, err := w.Take(ctx, "shop/a", from)
-			if errors.Is(err, journal.ErrNone) {
+			unit, err := w.Next(ctx, "shop/a", from)
+			if errors.Is(err, journal.ErrNotFound) {
 				return
 			}
 			if err != nil {
 				o.t.Error(err)
 				return
 			}
-			batches, from = append(batches, of(unit)...), unit.Place.Seq+1
+			batches, from = append(batches, of(unit)...), unit.Position.Seq+1
 		}
 	})
 	return batches, rest
@@ -152,8 +152,8 @@ func TestDamagedPart(t *testing.T) {
 		want := []string{"1", "2"}
 		if finished {
 			unit := o.take("shop/a", 0)
-			o.work(func(ctx context.Context, w *journal.Work) {
-				if err := w.Finish(ctx, unit); err != nil {
+			o.work(func(ctx context.Context, w *journal.Consumer) {
+				if err := w.Ack(ctx, unit); err != nil {
 					t.Error(err)
 				}
 			})
@@ -185,17 +185,17 @@ func TestTornRemainder(t *testing.T) {
 			t.Fatal(err)
 		}
 		o = open(t, dir, 1<<30)
-		o.work(func(ctx context.Context, w *journal.Work) {
-			unit, err := w.Take(ctx, "shop/a", 0)
+		o.work(func(ctx context.Context, w *journal.Consumer) {
+			unit, err := w.Next(ctx, "shop/a", 0)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			var left []journal.Entry
+			var left []journal.PendingEvent
 			for i, raw := range b.Events {
-				left = append(left, journal.Entry{ID: strconv.Itoa(i), Raw: raw, Attempts: 1})
+				left = append(left, journal.PendingEvent{ID: strconv.Itoa(i), Raw: raw, Attempts: 1})
 			}
-			if parts, err := w.PutBack(ctx, unit, left); err != nil || len(parts) != 3 {
+			if parts, err := w.Requeue(ctx, unit, left); err != nil || len(parts) != 3 {
 				t.Errorf("%d parts, error %v", len(parts), err)
 			}
 		})
@@ -235,8 +235,8 @@ func TestTornLargeEvent(t *testing.T) {
 	if o.append(b) {
 		t.Error("the batch was not there")
 	}
-	o.work(func(ctx context.Context, w *journal.Work) {
-		if unit, err := w.Take(ctx, "shop/a", 0); err != nil || !bytes.Equal(unit.Entries[0].Raw, b.Events[0]) {
+	o.work(func(ctx context.Context, w *journal.Consumer) {
+		if unit, err := w.Next(ctx, "shop/a", 0); err != nil || !bytes.Equal(unit.Events[0].Raw, b.Events[0]) {
 			t.Errorf("the event is not as it was: %v", err)
 		}
 	})

@@ -22,16 +22,16 @@ func redact(text string) string {
 }
 
 // wordsError says in our words what kept a connection from being made.
-type wordsError struct {
-	words string
+type redactedError struct {
+	text string
 	cause error
 }
 
-func (e *wordsError) Error() string { return e.words }
-func (e *wordsError) Unwrap() error { return e.cause }
+func (e *redactedError) Error() string { return e.text }
+func (e *redactedError) Unwrap() error { return e.cause }
 
 // inWords makes an error without addresses of one.
-func inWords(err error) error {
+func describeConnectError(err error) error {
 	words := redact(err.Error())
 	var unresolved *net.DNSError
 	var timeout net.Error
@@ -54,5 +54,5 @@ func inWords(err error) error {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		words = "no server answered in time"
 	}
-	return &wordsError{words, err}
+	return &redactedError{words, err}
 }

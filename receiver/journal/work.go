@@ -12,30 +12,30 @@ import (
 )
 
 // ErrNone is returned when there is nothing to be taken.
-var ErrNone = errors.New("nothing is there")
+var ErrNotFound = errors.New("nothing is there")
 
 // Work is what may be done with what waits, by the one who has the right to deliver it.
-type Work struct {
+type Consumer struct {
 	*session
 	journal *Journal
-	right   context.Context //nolint:containedctx // it is how one learns of the end
+	lease   context.Context //nolint:containedctx // it is how one learns of the end
 }
 
 // Right ends when somebody else may have the right to deliver, or the journal does not work any more.
-func (w *Work) Right() context.Context { return w.right }
+func (w *Consumer) LeaseContext() context.Context { return w.lease }
 
 // Rest hands over what is left of batches, in no order, and clears away what a crash has left twice.
-func (w *Work) Rest(ctx context.Context, take func(*Unit)) error {
-	return w.scan(ctx, w.rest, ">", func(msg *jetstream.RawStreamMsg) error {
-		place := Place{Rest: true, Seq: msg.Sequence}
-		unit, err := w.read(ctx, place, msg.Header, msg.Data)
+func (w *Consumer) Remainders(ctx context.Context, take func(*StoredBatch)) error {
+	return w.scan(ctx, w.remainders, ">", func(msg *jetstream.RawStreamMsg) error {
+		place := Position{Remainder: true, Seq: msg.Sequence}
+		unit, err := w.decodeMessage(ctx, place, msg.Header, msg.Data)
 		if errors.Is(err, errDamaged) {
-			return w.lose(ctx, place, err)
+			return w.dropDamaged(ctx, place, err)
 		}
 		if err != nil {
 			return err
 		}
-		if err := w.replaced(ctx, unit); err != nil {
+		if err := w.finishReplaced(ctx, unit); err != nil {
 			return err
 		}
 		take(unit)
@@ -45,20 +45,20 @@ func (w *Work) Rest(ctx context.Context, take func(*Unit)) error {
 
 // replaced takes away what a unit has taken the place of, if it is still there. After a stream was damaged there may be
 // another batch at that place.
-func (w *Work) replaced(ctx context.Context, unit *Unit) error {
-	msg, err := w.get(ctx, w.at(unit.parent), unit.parent.Seq)
+func (w *Consumer) finishReplaced(ctx context.Context, unit *StoredBatch) error {
+	msg, err := w.get(ctx, w.streamOf(unit.parent), unit.parent.Seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && msg.Header.Get(headerBatch) != unit.Batch {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("looking for what was put back: %w", err)
 	}
-	return w.retire(ctx, unit.parent, unit.Batch, "")
+	return w.markFinishedAndDelete(ctx, unit.parent, unit.Batch, "")
 }
 
 // scan reads what a stream has now of some subjects, one message after the other: a consumer may be at a replica that lags
 // behind, and end too early.
-func (w *Work) scan(ctx context.Context, stream jetstream.Stream, subjects string, each func(msg *jetstream.RawStreamMsg) error) error {
+func (w *Consumer) scan(ctx context.Context, stream jetstream.Stream, subjects string, each func(msg *jetstream.RawStreamMsg) error) error {
 	for next := uint64(1); ; {
 		msg, err := w.get(ctx, stream, next, jetstream.WithGetMsgSubject(subjects))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -77,28 +77,28 @@ func (w *Work) scan(ctx context.Context, stream jetstream.Stream, subjects strin
 // missing is the error for something that was told of and is not there. Where several may deliver, one that lost the
 // right may have put something in its place since, which is found when the work is begun anew; or a replica that lags
 // behind told of what was gone.
-func (w *Work) missing() error {
+func (w *Consumer) errChanged() error {
 	if w.journal.engine.Alone() {
-		return ErrNone
+		return ErrNotFound
 	}
 	return errors.New("what waits has changed meanwhile")
 }
 
 // Take returns the first batch of a webhook at a place or after it, [ErrNone] when there is none.
-func (w *Work) Take(ctx context.Context, webhook string, from uint64) (*Unit, error) {
+func (w *Consumer) Next(ctx context.Context, webhook string, from uint64) (*StoredBatch, error) {
 	subject := w.journal.subject(kindBatch, token(webhook))
-	for none := w.missing(); ; none = ErrNone {
-		msg, err := w.await(ctx, w.batches, max(from, 1), jetstream.WithGetMsgSubject(subject))
+	for none := w.errChanged(); ; none = ErrNotFound {
+		msg, err := w.getEventually(ctx, w.batches, max(from, 1), jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return nil, errors.Join(none, w.unread(ctx, subject, from))
+			return nil, errors.Join(none, w.checkUnreadable(ctx, subject, from))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading a batch: %w", err)
 		}
-		place := Place{Seq: msg.Sequence}
-		unit, err := w.read(ctx, place, msg.Header, msg.Data)
+		place := Position{Seq: msg.Sequence}
+		unit, err := w.decodeMessage(ctx, place, msg.Header, msg.Data)
 		if errors.Is(err, errDamaged) {
-			if err := w.lose(ctx, place, err); err != nil {
+			if err := w.dropDamaged(ctx, place, err); err != nil {
 				return nil, err
 			}
 			from = msg.Sequence + 1
@@ -109,11 +109,11 @@ func (w *Work) Take(ctx context.Context, webhook string, from uint64) (*Unit, er
 }
 
 // errUnread is of a message that is there and cannot be read.
-var errUnread = errors.New("the buffer's server does not find a message that it has")
+var errUnreadable = errors.New("the buffer's server does not find a message that it has")
 
 // unread tells whether there is something at a place or after it all the same: of what it cannot read the server says that
 // it is not there. Where nobody else uses the streams they are then opened again, by which damage is found.
-func (w *Work) unread(ctx context.Context, subject string, from uint64) error {
+func (w *Consumer) checkUnreadable(ctx context.Context, subject string, from uint64) error {
 	if !w.journal.engine.Alone() {
 		return nil
 	}
@@ -130,36 +130,36 @@ func (w *Work) unread(ctx context.Context, subject string, from uint64) error {
 			return nil
 		}
 	}
-	w.journal.condemn(w.session)
-	return errUnread
+	w.journal.reportUnreadable(w.session)
+	return errUnreadable
 }
 
 // Load reads a unit again, [ErrNone] when it is gone.
-func (w *Work) Load(ctx context.Context, place Place) (*Unit, error) {
-	msg, err := w.await(ctx, w.at(place), place.Seq)
+func (w *Consumer) Get(ctx context.Context, place Position) (*StoredBatch, error) {
+	msg, err := w.getEventually(ctx, w.streamOf(place), place.Seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, w.missing()
+		return nil, w.errChanged()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading what is left of a batch: %w", err)
 	}
-	unit, err := w.read(ctx, place, msg.Header, msg.Data)
+	unit, err := w.decodeMessage(ctx, place, msg.Header, msg.Data)
 	if errors.Is(err, errDamaged) {
-		return nil, errors.Join(ErrNone, w.lose(ctx, place, err))
+		return nil, errors.Join(ErrNotFound, w.dropDamaged(ctx, place, err))
 	}
 	return unit, err
 }
 
-func (s *session) at(place Place) jetstream.Stream {
-	if place.Rest {
-		return s.rest
+func (s *session) streamOf(place Position) jetstream.Stream {
+	if place.Remainder {
+		return s.remainders
 	}
 	return s.batches
 }
 
 // read makes a unit of a message.
-func (s *session) read(ctx context.Context, place Place, header nats.Header, data []byte) (*Unit, error) {
-	unit, err := unitOf(place, header, len(data))
+func (s *session) decodeMessage(ctx context.Context, place Position, header nats.Header, data []byte) (*StoredBatch, error) {
+	unit, err := parseHeaders(place, header, len(data))
 	if err != nil {
 		return nil, err
 	}
@@ -169,35 +169,35 @@ func (s *session) read(ctx context.Context, place Place, header nats.Header, dat
 	if unit.large == "" {
 		return unit, nil
 	}
-	if len(unit.Entries) != 1 {
+	if len(unit.Events) != 1 {
 		return nil, fmt.Errorf("%w: a large event is not alone", errDamaged)
 	}
-	unit.Entries[0].Raw, err = s.getLarge(ctx, unit.large)
+	unit.Events[0].Raw, err = s.getLargeEvent(ctx, unit.large)
 	return unit, err
 }
 
 // lose takes away a message that cannot be read, and says so.
-func (w *Work) lose(ctx context.Context, place Place, cause error) error {
+func (w *Consumer) dropDamaged(ctx context.Context, place Position, cause error) error {
 	w.journal.metrics.damaged.Inc()
 	w.journal.logger.Error("Lost a message of the buffer", "place", place.String(), "error", cause.Error())
-	if err := w.remove(ctx, w.at(place), place.Seq); err != nil {
+	if err := w.deleteMessage(ctx, w.streamOf(place), place.Seq); err != nil {
 		return fmt.Errorf("removing a damaged message: %w", err)
 	}
 	return nil
 }
 
 // Finish takes a unit away, of which everything is done.
-func (w *Work) Finish(ctx context.Context, unit *Unit) error {
-	return w.retire(ctx, unit.Place, unit.Batch, unit.large)
+func (w *Consumer) Ack(ctx context.Context, unit *StoredBatch) error {
+	return w.markFinishedAndDelete(ctx, unit.Position, unit.Batch, unit.large)
 }
 
 // PutBack puts what is left of a unit in its place. After an error it is not known whether it did, and the work must be
 // begun anew; but for [ErrFull], after which nothing has changed.
-func (w *Work) PutBack(ctx context.Context, unit *Unit, left []Entry) ([]*Unit, error) {
-	subject := w.journal.subject(kindRest, token(unit.Webhook))
+func (w *Consumer) Requeue(ctx context.Context, unit *StoredBatch, left []PendingEvent) ([]*StoredBatch, error) {
+	subject := w.journal.subject(kindRemainder, token(unit.Webhook))
 	rest := *unit
-	rest.Value, rest.parent = nil, unit.Place
-	parts, err := w.pack(ctx, subject, &rest, left)
+	rest.Value, rest.parent = nil, unit.Position
+	parts, err := w.encodeParts(ctx, subject, &rest, left)
 	if isFull(err) {
 		return nil, fmt.Errorf("%w: %w", ErrFull, err)
 	}
@@ -208,52 +208,52 @@ func (w *Work) PutBack(ctx context.Context, unit *Unit, left []Entry) ([]*Unit, 
 	for _, msg := range parts {
 		size += int64(len(msg.Data))
 		msg.Header.Set(headerOrigin, strconv.FormatUint(unit.Origin, 10))
-		msg.Header.Set(headerParent, unit.Place.String())
+		msg.Header.Set(headerParent, unit.Position.String())
 	}
-	done, err := w.room.take(size, roomForRest)
+	done, err := w.disk.claim(size, forRemainders)
 	if err != nil {
-		w.discard(ctx, parts, unit.large)
+		w.discardObjects(ctx, parts, unit.large)
 		return nil, err
 	}
 	defer done()
-	last, _, err := w.commit(ctx, w.rest, parts)
+	last, _, err := w.commit(ctx, w.remainders, parts)
 	if isFull(err) {
-		w.discard(ctx, parts, unit.large)
+		w.discardObjects(ctx, parts, unit.large)
 		return nil, fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("putting back what is left of a batch: %w", err)
 	}
-	if err := w.retire(ctx, unit.Place, unit.Batch, ""); err != nil {
+	if err := w.markFinishedAndDelete(ctx, unit.Position, unit.Batch, ""); err != nil {
 		return nil, err
 	}
-	units := make([]*Unit, len(parts))
+	units := make([]*StoredBatch, len(parts))
 	for i, msg := range parts {
-		place := Place{Rest: true, Seq: last - uint64(len(parts)-1-i)} //nolint:gosec // what is committed together has places in a row
-		if units[i], err = unitOf(place, msg.Header, len(msg.Data)); err != nil {
+		place := Position{Remainder: true, Seq: last - uint64(len(parts)-1-i)} //nolint:gosec // what is committed together has places in a row
+		if units[i], err = parseHeaders(place, msg.Header, len(msg.Data)); err != nil {
 			return nil, err
 		}
-		units[i].Entries, left = left[:units[i].Events:units[i].Events], left[units[i].Events:]
+		units[i].Events, left = left[:units[i].EventCount:units[i].EventCount], left[units[i].EventCount:]
 	}
 	return units, nil
 }
 
 // retire takes a message away. Of a batch it is remembered that it was here.
-func (w *Work) retire(ctx context.Context, place Place, batch, large string) error {
-	if !place.Rest {
-		err := w.insist(ctx, func(ctx context.Context) error {
-			_, _, err := w.publish(ctx, nats.NewMsg(w.journal.subject(kindSeen, batch)))
+func (w *Consumer) markFinishedAndDelete(ctx context.Context, place Position, batch, large string) error {
+	if !place.Remainder {
+		err := w.retryWhileNoLeader(ctx, func(ctx context.Context) error {
+			_, _, err := w.publish(ctx, nats.NewMsg(w.journal.subject(kindFinished, batch)))
 			return err
 		})
 		if err != nil {
 			return fmt.Errorf("remembering a batch: %w", err)
 		}
 	}
-	if err := w.remove(ctx, w.at(place), place.Seq); err != nil {
+	if err := w.deleteMessage(ctx, w.streamOf(place), place.Seq); err != nil {
 		return fmt.Errorf("removing what was delivered: %w", err)
 	}
 	if large != "" {
-		return w.removeLarge(ctx, large)
+		return w.removeLargeEvent(ctx, large)
 	}
 	return nil
 }

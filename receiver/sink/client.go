@@ -51,12 +51,12 @@ type Client struct {
 	Tokens *Tokens
 
 	mu      sync.Mutex
-	clients map[way]*http.Client
+	clients map[clientKey]*http.Client
 }
 
 // way is what requests must have in common to use the same connections. The connections that were checked are never
 // mixed with those that were not.
-type way struct {
+type clientKey struct {
 	caCerts [sha256.Size]byte // hash
 	proxy   string
 	guarded bool
@@ -99,7 +99,7 @@ func answered(response *http.Response) error {
 		return nil
 	}
 	said, _ := io.ReadAll(io.LimitReader(response.Body, maxDrain)) // a part will do
-	refusal := &Error{Status: response.StatusCode, Answer: presentable(said)}
+	refusal := &Error{Status: response.StatusCode, Answer: sanitize(said)}
 	if refusal.Temporary() {
 		refusal.After = retryAfter(response.Header.Get("Retry-After"), time.Now())
 	}
@@ -142,7 +142,7 @@ func (c *Client) client(caCerts string, request *http.Request) (*http.Client, er
 	if err != nil { // its text has the address
 		return nil, &Error{Err: errors.New("the proxy's address is no URL")}
 	}
-	key := way{caCerts: sha256.Sum256([]byte(caCerts)), guarded: c.guarded(request, proxy)}
+	key := clientKey{caCerts: sha256.Sum256([]byte(caCerts)), guarded: c.guarded(request, proxy)}
 	if proxy != nil {
 		key.proxy = proxy.String()
 	}
@@ -174,7 +174,7 @@ func (c *Client) client(caCerts string, request *http.Request) (*http.Client, er
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	if c.clients == nil {
-		c.clients = map[way]*http.Client{}
+		c.clients = map[clientKey]*http.Client{}
 	}
 	c.clients[key] = client
 	return client, nil

@@ -65,7 +65,7 @@ func TestStructured(t *testing.T) {
 		delivery := to(b.URL)
 		delivery.Mode = sink.Structured
 		list := []*sink.Item{{Event: event}}
-		if sink.NewSender(sink.Options{}).Pass(t.Context(), delivery, list); !list[0].Settled() || len(b.list) != 1 {
+		if sink.NewSender(sink.Options{}).SendOnce(t.Context(), delivery, list); !list[0].Settled() || len(b.list) != 1 {
 			t.Fatalf("%s: %v", name, list[0].Err)
 		}
 		if !strings.HasSuffix(b.list[0], test.want) && !strings.Contains(b.list[0], strings.TrimSuffix(test.want, "}")+",") {
@@ -127,13 +127,13 @@ func TestBatched(t *testing.T) {
 			event.DataEncoded = []byte(`"` + strings.Repeat("x", size-2) + `"`)
 			item := &sink.Item{Event: event}
 			if test.lanes > 0 {
-				item.Order = fmt.Sprint("lane", i%test.lanes)
+				item.OrderKey = fmt.Sprint("lane", i%test.lanes)
 			}
 			list = append(list, item)
 		}
 		delivery := to(b.URL)
 		delivery.Mode = sink.Batched
-		sink.NewSender(sink.Options{}).Pass(t.Context(), delivery, list)
+		sink.NewSender(sink.Options{}).SendOnce(t.Context(), delivery, list)
 		got := map[int]int{}
 		seen := map[string]bool{}
 		last := make([]int, max(test.lanes, 1))
@@ -187,7 +187,7 @@ func TestBatchedKeepsBytes(t *testing.T) {
 	list[1].Event.DataEncoded, list[1].Event.DataBase64 = []byte(`]]}`), true
 	delivery := to(b.URL)
 	delivery.Mode = sink.Batched
-	sink.NewSender(sink.Options{}).Pass(t.Context(), delivery, list)
+	sink.NewSender(sink.Options{}).SendOnce(t.Context(), delivery, list)
 	if len(b.list) != 1 || !strings.Contains(b.list[0], `"data":`+odd) || !strings.Contains(b.list[0], `"data_base64":"XV19"`) {
 		t.Errorf("sent %s", b.list)
 	}
@@ -209,11 +209,11 @@ func TestBatchedRefusals(t *testing.T) {
 		})})
 		list := many(150)
 		for _, item := range list {
-			item.Order = "one"
+			item.OrderKey = "one"
 		}
 		delivery := to("sink")
 		delivery.Mode = sink.Batched
-		sender.Pass(t.Context(), delivery, list)
+		sender.SendOnce(t.Context(), delivery, list)
 		for i, item := range list {
 			if state := want[i/100]; item.State != state || item.Attempts != 1 && state != sink.Pending {
 				t.Fatalf("%d: event %d is %d after %d attempts, want %d", status, i, item.State, item.Attempts, state)
@@ -243,7 +243,7 @@ func TestAnswer(t *testing.T) {
 			_, _ = io.WriteString(w, said)
 		}))
 		list := items("a1")
-		sink.NewSender(sink.Options{}).Pass(t.Context(), to(server.URL), list)
+		sink.NewSender(sink.Options{}).SendOnce(t.Context(), to(server.URL), list)
 		server.Close()
 		refusal, ok := list[0].Err.(*sink.Error) //nolint:errorlint // as it is
 		if !ok || refusal.Answer != want || refusal.After != 7*time.Second || refusal.Status != http.StatusTooManyRequests {

@@ -55,7 +55,7 @@ func Temporary(err error) bool {
 }
 
 // details returns the error as an [Error], empty when it is none.
-func details(err error) *Error {
+func asError(err error) *Error {
 	refusal := new(Error)
 	errors.As(err, &refusal)
 	return refusal
@@ -73,7 +73,7 @@ func (e *Error) overloaded() bool {
 }
 
 // presentable makes a text fit for an attribute of a CloudEvent, and so for a header: valid, in one line, bounded.
-func presentable(text []byte) string {
+func sanitize(text []byte) string {
 	visible := strings.Map(func(c rune) rune {
 		if unicode.IsControl(c) || unicode.IsSpace(c) {
 			return ' '

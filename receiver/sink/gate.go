@@ -21,21 +21,21 @@ const (
 	minPause = time.Second
 	maxPause = 30 * time.Second
 	// trialInterval is how long one who may try has until another may.
-	trialInterval = time.Second
+	probeInterval = time.Second
 )
 
 var (
-	errOpen   = errors.New("it has failed too often, and is left alone for a while")
-	errPaused = errors.New("it has asked to be left alone for longer than the batch has")
+	errCircuitOpen   = errors.New("it has failed too often, and is left alone for a while")
+	errRetryAfter = errors.New("it has asked to be left alone for longer than the batch has")
 )
 
 // gate is what is known of one sink, and who may send to it. Those who have to wait have their turn.
-type gate struct {
+type sinkLimiter struct {
 	max     float64
 	metrics *Metrics
 
 	mu        sync.Mutex // guards what follows
-	queue     list.List  // of *waiter
+	waiters     list.List  // of *waiter
 	timer     *time.Timer
 	inflight  int
 	limit     float64   // of inflight: halved when the sink is overloaded, grows with what it accepts
@@ -47,22 +47,22 @@ type gate struct {
 	open     bool          // the circuit is open
 	until    time.Time     // when it may be tried
 	pause    time.Duration // the present one
-	trial    bool          // a trial is under way
-	called   time.Time     // when somebody was last told to try
+	probing    bool          // a trial is under way
+	probeOffered   time.Time     // when somebody was last told to try
 }
 
 type waiter struct {
 	deadline time.Time // zero: none, and no time to wait for what the sink asks
 	ready    chan error
-	trial    bool
+	probe    bool
 }
 
-func newGate(concurrency int, metrics *Metrics) *gate {
-	return &gate{max: float64(concurrency), limit: float64(concurrency), metrics: metrics, used: time.Now()}
+func newSinkLimiter(concurrency int, metrics *Metrics) *sinkLimiter {
+	return &sinkLimiter{max: float64(concurrency), limit: float64(concurrency), metrics: metrics, used: time.Now()}
 }
 
 // enter waits for its turn and tells whether the request is a trial. Each enter without an error is followed by a leave.
-func (g *gate) enter(ctx context.Context) (trial bool, err error) {
+func (g *sinkLimiter) Acquire(ctx context.Context) (trial bool, err error) {
 	if ctx.Err() != nil {
 		return false, &Error{Err: ctx.Err()}
 	}
@@ -70,55 +70,55 @@ func (g *gate) enter(ctx context.Context) (trial bool, err error) {
 	w := &waiter{deadline: deadline, ready: make(chan error, 1)}
 	g.mu.Lock()
 	g.used = time.Now()
-	place := g.queue.PushBack(w)
+	place := g.waiters.PushBack(w)
 	g.admit()
 	g.mu.Unlock()
 	select {
 	case err := <-w.ready:
-		return w.trial, err
+		return w.probe, err
 	case <-ctx.Done():
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	select {
 	case err := <-w.ready: // at the same moment
-		return w.trial, err
+		return w.probe, err
 	default:
 	}
-	g.queue.Remove(place)
+	g.waiters.Remove(place)
 	return false, &Error{Err: ctx.Err()}
 }
 
 // admit lets in those whose turn has come, and sends away those who would wait in vain.
-func (g *gate) admit() {
+func (g *sinkLimiter) admit() {
 	now := time.Now()
 	if g.open && now.Before(g.until) {
-		g.dismiss(g.until, errOpen)
+		g.rejectWaiters(g.until, errCircuitOpen)
 		return
 	}
 	if now.Before(g.notBefore) {
-		g.dismiss(g.notBefore, errPaused)
-		g.wake(g.notBefore.Sub(now))
+		g.rejectWaiters(g.notBefore, errRetryAfter)
+		g.admitAfter(g.notBefore.Sub(now))
 		return
 	}
-	for g.queue.Len() > 0 {
-		if g.open && g.trial || !g.open && g.inflight >= int(g.limit) {
+	for g.waiters.Len() > 0 {
+		if g.open && g.probing || !g.open && g.inflight >= int(g.limit) {
 			return
 		}
-		w := g.queue.Remove(g.queue.Front()).(*waiter)
+		w := g.waiters.Remove(g.waiters.Front()).(*waiter)
 		g.inflight++
-		w.trial = g.open
-		g.trial = g.open
+		w.probe = g.open
+		g.probing = g.open
 		w.ready <- nil
 	}
 }
 
 // dismiss sends away whoever has no time until then, or, when the circuit is open, everybody.
-func (g *gate) dismiss(until time.Time, cause error) {
-	for place := g.queue.Front(); place != nil; {
+func (g *sinkLimiter) rejectWaiters(until time.Time, cause error) {
+	for place := g.waiters.Front(); place != nil; {
 		next, w := place.Next(), place.Value.(*waiter)
 		if g.open || w.deadline.Before(until) { // also without a deadline: who has time can come again
-			g.queue.Remove(place)
+			g.waiters.Remove(place)
 			w.ready <- &Error{Err: cause, After: time.Until(until)}
 		}
 		place = next
@@ -126,7 +126,7 @@ func (g *gate) dismiss(until time.Time, cause error) {
 }
 
 // closed is how long nothing can be sent. When the sink may be tried it is the caller who does, and others a little later.
-func (g *gate) closed() time.Duration {
+func (g *sinkLimiter) blockedFor() time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
@@ -134,19 +134,19 @@ func (g *gate) closed() time.Duration {
 	if g.open {
 		until = g.until
 		if !now.Before(until) {
-			until = g.called.Add(trialInterval)
+			until = g.probeOffered.Add(probeInterval)
 		}
 	}
 	if pause := until.Sub(now); pause > 0 {
 		return pause
 	}
-	g.called = now
+	g.probeOffered = now
 	return 0
 }
 
 // wake admits again after a time.
-func (g *gate) wake(after time.Duration) {
-	if g.queue.Len() == 0 {
+func (g *sinkLimiter) admitAfter(after time.Duration) {
+	if g.waiters.Len() == 0 {
 		return
 	}
 	if g.timer != nil {
@@ -160,41 +160,41 @@ func (g *gate) wake(after time.Duration) {
 }
 
 // leave takes note of how a request went. One that was cut short says nothing of the sink.
-func (g *gate) leave(trial bool, err error, cut bool) {
+func (g *sinkLimiter) Release(trial bool, err error, cut bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.inflight--
 	g.used = time.Now()
 	if trial {
-		g.trial = false
+		g.probing = false
 	}
 	switch {
 	case cut:
 	case Temporary(err):
-		g.failed(trial, details(err))
+		g.recordFailure(trial, asError(err))
 	default:
-		g.answered(err == nil)
+		g.recordAnswer(err == nil)
 	}
 	g.admit()
 }
 
-func (g *gate) answered(accepted bool) {
+func (g *sinkLimiter) recordAnswer(accepted bool) {
 	g.failures, g.pause = 0, 0
-	g.shut()
+	g.closeCircuit()
 	if accepted {
 		g.limit = min(g.limit+1/g.limit, g.max)
 	}
 }
 
 // shut closes the circuit.
-func (g *gate) shut() {
+func (g *sinkLimiter) closeCircuit() {
 	if g.open {
 		g.open = false
 		g.metrics.circuits.Dec()
 	}
 }
 
-func (g *gate) failed(trial bool, failure *Error) {
+func (g *sinkLimiter) recordFailure(trial bool, failure *Error) {
 	now := time.Now()
 	if failure.overloaded() && now.Sub(g.halved) >= halvingInterval {
 		g.limit, g.halved = max(g.limit/2, 1), now
@@ -218,12 +218,12 @@ func (g *gate) failed(trial bool, failure *Error) {
 }
 
 // forget tells whether nothing was sent for so long that what is known may be forgotten.
-func (g *gate) forget(now time.Time) bool {
+func (g *sinkLimiter) forgettable(now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.inflight > 0 || g.queue.Len() > 0 || now.Sub(g.used) < forgetAfter || now.Before(g.notBefore) || now.Before(g.until) {
+	if g.inflight > 0 || g.waiters.Len() > 0 || now.Sub(g.used) < idleLimiterTimeout || now.Before(g.notBefore) || now.Before(g.until) {
 		return false
 	}
-	g.shut()
+	g.closeCircuit()
 	return true
 }

@@ -24,7 +24,7 @@ func TestConcurrency(t *testing.T) {
 		sender := sink.NewSender(sink.Options{Poster: network, Concurrency: 40})
 		var batches sync.WaitGroup
 		for range 4 {
-			batches.Go(func() { sender.Pass(t.Context(), to("sink"), many(50)) })
+			batches.Go(func() { sender.SendOnce(t.Context(), to("sink"), many(50)) })
 		}
 		batches.Wait()
 		if network.most != 40 || len(network.take()) != 200 {
@@ -34,7 +34,7 @@ func TestConcurrency(t *testing.T) {
 		for i := range 3 {
 			other := to("sink")
 			other.CACerts = strings.Repeat("x", i)
-			batches.Go(func() { sender.Pass(t.Context(), other, many(32)) })
+			batches.Go(func() { sender.SendOnce(t.Context(), other, many(32)) })
 		}
 		batches.Wait()
 		if network.most != 96 {
@@ -52,7 +52,7 @@ func TestAdaptiveLimit(t *testing.T) {
 		most := func(n int) int {
 			network.set(nil)
 			network.most = 0
-			sender.Pass(t.Context(), to("sink"), many(n))
+			sender.SendOnce(t.Context(), to("sink"), many(n))
 			return network.most
 		}
 		if n := most(32); n != 32 {
@@ -61,7 +61,7 @@ func TestAdaptiveLimit(t *testing.T) {
 		for _, want := range []int{16, 8, 4, 2, 1, 1} {
 			time.Sleep(time.Second)
 			network.set(status(429))
-			sender.Pass(t.Context(), to("sink"), many(8))
+			sender.SendOnce(t.Context(), to("sink"), many(8))
 			if n := most(2 * want); n < want || n > want+2 {
 				t.Errorf("%d at once, want %d or a little more", n, want)
 			}
@@ -91,7 +91,7 @@ func TestCircuit(t *testing.T) {
 		pass := func(n int) (sent, accepted int) {
 			t.Helper()
 			list := many(n)
-			sender.Pass(t.Context(), to("sink"), list)
+			sender.SendOnce(t.Context(), to("sink"), list)
 			for _, item := range list {
 				if item.State == sink.Accepted {
 					accepted++
@@ -139,7 +139,7 @@ func TestCircuit(t *testing.T) {
 			t.Errorf("%d were sent, want one trial", sent)
 		}
 		time.Sleep(11 * time.Minute)
-		sender.Pass(t.Context(), to("other"), many(1)) // what is not used is forgotten
+		sender.SendOnce(t.Context(), to("other"), many(1)) // what is not used is forgotten
 		circuits(0)
 	})
 }
@@ -150,18 +150,18 @@ func TestTrialThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := &fake{answer: status(500)}
 		sender := sink.NewSender(sink.Options{Poster: network})
-		sender.Pass(t.Context(), to("sink"), many(10))
+		sender.SendOnce(t.Context(), to("sink"), many(10))
 		time.Sleep(time.Second)
 		network.take()
 		network.takes = time.Hour
 		begin := time.Now()
 		list := many(20)
-		sender.Pass(t.Context(), to("sink"), list)
+		sender.SendOnce(t.Context(), to("sink"), list)
 		if sent := len(network.take()); sent != 1 || time.Since(begin) != 10*time.Second {
 			t.Errorf("%d were sent in %s, want one in the timeout of 10 s", sent, time.Since(begin))
 		}
 		begin = time.Now()
-		sender.Pass(t.Context(), to("sink"), list)
+		sender.SendOnce(t.Context(), to("sink"), list)
 		if time.Since(begin) != 0 || sink.Temporary(nil) || !sink.Temporary(list[0].Err) {
 			t.Errorf("took %s, error %v; want none and one that may pass", time.Since(begin), list[0].Err)
 		}
@@ -174,16 +174,16 @@ func TestTrialThatIsCutShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := &fake{answer: status(500)}
 		sender := sink.NewSender(sink.Options{Poster: network})
-		sender.Pass(t.Context(), to("sink"), many(10))
+		sender.SendOnce(t.Context(), to("sink"), many(10))
 		time.Sleep(time.Second)
 		network.takes = time.Minute
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
-		sender.Pass(ctx, to("sink"), many(1))
+		sender.SendOnce(ctx, to("sink"), many(1))
 		network.takes = 0
 		network.set(nil)
 		list := many(5)
-		if sender.Pass(t.Context(), to("sink"), list); !list[4].Settled() {
+		if sender.SendOnce(t.Context(), to("sink"), list); !list[4].Settled() {
 			t.Errorf("got %s", states(list))
 		}
 	})
@@ -194,34 +194,34 @@ func TestRetryAfterIsRespected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := &fake{answer: func(string, string) error { return &sink.Error{Status: 429, After: 5 * time.Second} }}
 		sender := sink.NewSender(sink.Options{Poster: network})
-		sender.Pass(t.Context(), to("sink"), many(1))
+		sender.SendOnce(t.Context(), to("sink"), many(1))
 		network.take()
 		network.set(nil)
 		begin := time.Now()
 		hurried, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 		defer cancel()
 		list := many(1)
-		sender.Pass(hurried, to("sink"), list)
+		sender.SendOnce(hurried, to("sink"), list)
 		if time.Since(begin) != 0 || len(network.take()) != 0 || list[0].Attempts != 0 || !sink.Temporary(list[0].Err) {
 			t.Errorf("a batch with less time: waited %s, %s, %v", time.Since(begin), states(list), list[0].Err)
 		}
 		patient, cancel := context.WithTimeout(t.Context(), 6*time.Second)
 		defer cancel()
-		sender.Pass(patient, to("sink"), list)
+		sender.SendOnce(patient, to("sink"), list)
 		if time.Since(begin) != 5*time.Second || list[0].State != sink.Accepted {
 			t.Errorf("a batch with more time: waited %s, %s", time.Since(begin), states(list))
 		}
 		network.set(func(string, string) error { return &sink.Error{Status: 503, After: 45 * time.Second} })
-		sender.Pass(t.Context(), to("down"), many(10)) // opens the circuit, until then
+		sender.SendOnce(t.Context(), to("down"), many(10)) // opens the circuit, until then
 		network.take()
 		network.set(nil)
 		time.Sleep(44 * time.Second)
 		list = many(1)
-		if sender.Pass(t.Context(), to("down"), list); list[0].Settled() {
+		if sender.SendOnce(t.Context(), to("down"), list); list[0].Settled() {
 			t.Error("an open circuit did not last as long as the sink asked")
 		}
 		time.Sleep(time.Second)
-		if sender.Pass(t.Context(), to("down"), list); !list[0].Settled() {
+		if sender.SendOnce(t.Context(), to("down"), list); !list[0].Settled() {
 			t.Errorf("an open circuit lasted longer than the sink asked: %v", list[0].Err)
 		}
 	})
@@ -248,14 +248,14 @@ func TestQueueOfTheImpatient(t *testing.T) {
 		network := &fake{takes: 3 * time.Second}
 		sender := sink.NewSender(sink.Options{Poster: network, Concurrency: 1})
 		var batches sync.WaitGroup
-		batches.Go(func() { sender.Pass(t.Context(), to("sink"), many(1)) })
+		batches.Go(func() { sender.SendOnce(t.Context(), to("sink"), many(1)) })
 		synctest.Wait()
 		impatient, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		left, last := many(1), many(1)
-		batches.Go(func() { sender.Pass(impatient, to("sink"), left) })
+		batches.Go(func() { sender.SendOnce(impatient, to("sink"), left) })
 		synctest.Wait()
-		batches.Go(func() { sender.Pass(t.Context(), to("sink"), last) })
+		batches.Go(func() { sender.SendOnce(t.Context(), to("sink"), last) })
 		batches.Wait()
 		if left[0].Attempts != 0 || !errors.Is(left[0].Err, context.DeadlineExceeded) || !last[0].Settled() || len(network.take()) != 2 {
 			t.Errorf("got %s with %v, and %s", states(left), left[0].Err, states(last))
@@ -272,7 +272,7 @@ func TestPauseOfASink(t *testing.T) {
 		delivery := to("sink")
 		expect := func(what string, want time.Duration) {
 			t.Helper()
-			if got := sender.Pause(delivery.Target); got != want {
+			if got := sender.BlockedFor(delivery.Target); got != want {
 				t.Errorf("%s: a pause of %s, want %s", what, got, want)
 			}
 		}
@@ -280,7 +280,7 @@ func TestPauseOfASink(t *testing.T) {
 		expect("it is no trial", 0)
 		network.set(status(500))
 		items := many(20)
-		sender.Pass(t.Context(), delivery, items)
+		sender.SendOnce(t.Context(), delivery, items)
 		attempts := 0
 		for _, item := range items {
 			attempts += item.Attempts
@@ -292,7 +292,7 @@ func TestPauseOfASink(t *testing.T) {
 		time.Sleep(time.Second)
 		expect("who may try", 0)
 		expect("who comes after", time.Second)
-		sender.Pass(t.Context(), delivery, items)
+		sender.SendOnce(t.Context(), delivery, items)
 		after := 0
 		for _, item := range items {
 			after += item.Attempts
@@ -303,13 +303,13 @@ func TestPauseOfASink(t *testing.T) {
 		expect("twice as long", 2*time.Second)
 		time.Sleep(2 * time.Second)
 		network.set(nil)
-		sender.Pass(t.Context(), delivery, items)
+		sender.SendOnce(t.Context(), delivery, items)
 		expect("it works again", 0)
 		network.set(func(string, string) error { return &sink.Error{Status: 503, After: 7 * time.Second} })
-		sender.Pass(t.Context(), delivery, many(1))
+		sender.SendOnce(t.Context(), delivery, many(1))
 		begin := time.Now()
 		one := many(1)
-		sender.Pass(t.Context(), delivery, one)
+		sender.SendOnce(t.Context(), delivery, one)
 		if took := time.Since(begin); took > 0 || one[0].Attempts != 0 || delivery.Pause(one[0]) != 7*time.Second {
 			t.Errorf("waited for %s with %d attempts, the pause is %s", took, one[0].Attempts, delivery.Pause(one[0]))
 		}

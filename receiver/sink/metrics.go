@@ -35,7 +35,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 
 // outcomeOf names how a request went.
 func outcomeOf(err error) string {
-	failure := details(err)
+	failure := asError(err)
 	switch {
 	case err == nil:
 		return "accepted"

@@ -17,9 +17,9 @@ import (
 
 const (
 	// passConcurrency is how many requests of one batch are under way at once.
-	passConcurrency = 32
+	sendConcurrency = 32
 	// forgetAfter is how long a sink that nothing was sent to is remembered.
-	forgetAfter = 10 * time.Minute
+	idleLimiterTimeout = 10 * time.Minute
 )
 
 // Poster makes one request to a sink. [Client] is one.
@@ -52,7 +52,7 @@ func (s State) settled() bool { return s == Accepted || s == DeadLettered }
 // Item is an event to be delivered, and how far that has come.
 type Item struct {
 	Event    *cloudevents.Event
-	Order    string // those with the same, unless it is empty, are delivered one after the other
+	OrderKey    string // those with the same, unless it is empty, are delivered one after the other
 	State    State
 	Attempts int   // how often it was sent to the sink, not counting trials of a sink that does not work
 	Err      error // of the last attempt; nil while it waits for one before it
@@ -71,7 +71,7 @@ type Sender struct {
 	metrics     *Metrics
 
 	mu    sync.Mutex // guards what follows
-	gates map[[sha256.Size]byte]*gate
+	limiters map[[sha256.Size]byte]*sinkLimiter
 	swept time.Time
 }
 
@@ -84,7 +84,7 @@ type Options struct {
 
 // NewSender returns a sender.
 func NewSender(options Options) *Sender {
-	s := &Sender{poster: options.Poster, concurrency: options.Concurrency, metrics: options.Metrics, gates: map[[sha256.Size]byte]*gate{}, swept: time.Now()}
+	s := &Sender{poster: options.Poster, concurrency: options.Concurrency, metrics: options.Metrics, limiters: map[[sha256.Size]byte]*sinkLimiter{}, swept: time.Now()}
 	if s.poster == nil {
 		s.poster = &Client{}
 	}
@@ -99,23 +99,23 @@ func NewSender(options Options) *Sender {
 
 // Pass makes one attempt for each item that is not settled, and takes those that the sink will not get to the dead
 // letter sink. An item that fails keeps those of its order back. Pass returns when every attempt is over.
-func (s *Sender) Pass(ctx context.Context, delivery Delivery, items []*Item) {
-	s.PassWhile(ctx, delivery, items, func([]*Item) bool { return true })
+func (s *Sender) SendOnce(ctx context.Context, delivery Delivery, items []*Item) {
+	s.SendUntil(ctx, delivery, items, func([]*Item) bool { return true })
 }
 
 // PassWhile is a Pass that can be cut short: whenever something is over, more is told of it and says whether to begin
 // anything else. Of an item that fails those are over too that it keeps back. It may be called by several at once.
-func (s *Sender) PassWhile(ctx context.Context, delivery Delivery, items []*Item, more func(over []*Item) bool) {
+func (s *Sender) SendUntil(ctx context.Context, delivery Delivery, items []*Item, more func(over []*Item) bool) {
 	var group errgroup.Group
-	group.SetLimit(passConcurrency)
+	group.SetLimit(sendConcurrency)
 	var enough atomic.Bool
-	for train := range trains(delivery.Mode, items) {
+	for train := range sequences(delivery.Mode, items) {
 		if ctx.Err() != nil || enough.Load() {
 			break
 		}
 		group.Go(func() error {
 			for onward := true; onward && len(train) > 0 && !enough.Load(); {
-				onward = s.deliver(ctx, delivery, train[0])
+				onward = s.send(ctx, delivery, train[0])
 				over := train[0].items
 				if train = train[1:]; !onward {
 					for _, kept := range train {
@@ -153,7 +153,7 @@ func (d Delivery) Pause(item *Item) time.Duration {
 }
 
 func (d Delivery) pause(err error, attempts int) time.Duration {
-	pause := details(err).After
+	pause := asError(err).After
 	if err != nil && attempts > 0 && d.Retry != nil {
 		pause = max(pause, d.Retry.delay(attempts))
 	}
@@ -162,10 +162,10 @@ func (d Delivery) pause(err error, attempts int) time.Duration {
 
 // Pause is how long nothing need be prepared for a sink, because it would not be sent. While a sink does not work it is
 // one caller a second who may try.
-func (s *Sender) Pause(target Target) time.Duration { return s.gate(target).closed() }
+func (s *Sender) BlockedFor(target Target) time.Duration { return s.limiterFor(target).blockedFor() }
 
 // deliver sends a request and tells whether what comes after it in its train may be sent.
-func (s *Sender) deliver(ctx context.Context, delivery Delivery, next request) bool {
+func (s *Sender) send(ctx context.Context, delivery Delivery, next request) bool {
 	if next.items[0].State == Pending { // so are the others: whatever is for the dead letter sink is alone
 		err, counts := next.err, true
 		if err != nil {
@@ -180,7 +180,7 @@ func (s *Sender) deliver(ctx context.Context, delivery Delivery, next request) b
 	onward := true
 	for _, item := range next.items {
 		if (item.State == Refused || item.State == Exhausted) && delivery.DeadLetter != nil {
-			s.bury(ctx, delivery, item)
+			s.sendDeadLetter(ctx, delivery, item)
 		}
 		if item.State == Pending || item.State == Exhausted { // it may still be accepted
 			onward = false
@@ -206,7 +206,7 @@ func (i *Item) record(err error, counts bool, delivery Delivery) {
 }
 
 // bury sends an item to the dead letter sink.
-func (s *Sender) bury(ctx context.Context, delivery Delivery, item *Item) {
+func (s *Sender) sendDeadLetter(ctx context.Context, delivery Delivery, item *Item) {
 	counts := true
 	payload, err := binary(deadLetter(delivery.URI, item))
 	if err == nil {
@@ -245,7 +245,7 @@ func deadLetter(uri string, item *Item) *cloudevents.Event {
 // Describe says why a sink did not accept an event: with what status and what words it answered or, without an answer, in
 // a word of ours. The words are for dead letters, and not for logs.
 func Describe(err error) (status int, said string) {
-	failure := details(err)
+	failure := asError(err)
 	if failure.Status == 0 && failure.Answer == "" {
 		return 0, outcomeOf(err) // the cause may have addresses
 	}
@@ -255,8 +255,8 @@ func Describe(err error) (status int, said string) {
 // post makes a request when the sink can bear it, and tells whether it counts as an attempt: what was not sent does not,
 // and neither does what was sent to see whether the sink works again and was not accepted.
 func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payload Payload) (counts bool, err error) {
-	gate := s.gate(target)
-	trial, err := gate.enter(ctx)
+	gate := s.limiterFor(target)
+	trial, err := gate.Acquire(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -265,7 +265,7 @@ func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payl
 	took := time.Since(begin)
 	// That the batch's time was over says nothing of the sink, unless it had a good part of its own.
 	cut := ctx.Err() != nil && (errors.Is(ctx.Err(), context.Canceled) || took < target.Timeout/2)
-	gate.leave(trial, err, cut && err != nil)
+	gate.Release(trial, err, cut && err != nil)
 	label, outcome := string(cmp.Or(mode, Binary)), outcomeOf(err)
 	if cut && err != nil {
 		outcome = "aborted"
@@ -276,22 +276,22 @@ func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payl
 }
 
 // gate returns that of a sink.
-func (s *Sender) gate(target Target) *gate {
+func (s *Sender) limiterFor(target Target) *sinkLimiter {
 	key := sha256.Sum256([]byte(target.URI + "\x00" + target.CACerts + "\x00" + target.Audience))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now := time.Now(); now.Sub(s.swept) > forgetAfter {
+	if now := time.Now(); now.Sub(s.swept) > idleLimiterTimeout {
 		s.swept = now
-		for key, gate := range s.gates {
-			if gate.forget(now) {
-				delete(s.gates, key)
+		for key, gate := range s.limiters {
+			if gate.forgettable(now) {
+				delete(s.limiters, key)
 			}
 		}
 	}
-	found, ok := s.gates[key]
+	found, ok := s.limiters[key]
 	if !ok {
-		found = newGate(s.concurrency, s.metrics)
-		s.gates[key] = found
+		found = newSinkLimiter(s.concurrency, s.metrics)
+		s.limiters[key] = found
 	}
 	return found
 }

@@ -99,7 +99,7 @@ func items(names ...string) []*sink.Item {
 	for i, name := range names {
 		event := newEvent()
 		event.SetID(name)
-		list[i] = &sink.Item{Event: event, Order: strings.TrimRight(name, "0123456789")}
+		list[i] = &sink.Item{Event: event, OrderKey: strings.TrimRight(name, "0123456789")}
 	}
 	return list
 }
@@ -169,7 +169,7 @@ func TestPass(t *testing.T) {
 			test.delivery(&delivery)
 		}
 		list := items("a1", "a2", "b1")
-		sink.NewSender(sink.Options{Poster: &fake{answer: test.answer}}).Pass(t.Context(), delivery, list)
+		sink.NewSender(sink.Options{Poster: &fake{answer: test.answer}}).SendOnce(t.Context(), delivery, list)
 		if got := states(list); got != test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
@@ -184,7 +184,7 @@ func TestPassWhile(t *testing.T) {
 		list := append(items("a1", "a2", "a3", "b1", "b2"), many(100)...)
 		var mu sync.Mutex
 		told := map[*sink.Item]int{}
-		sink.NewSender(sink.Options{Poster: network}).PassWhile(t.Context(), to("sink"), list, func(over []*sink.Item) bool {
+		sink.NewSender(sink.Options{Poster: network}).SendUntil(t.Context(), to("sink"), list, func(over []*sink.Item) bool {
 			mu.Lock()
 			defer mu.Unlock()
 			for _, item := range over {
@@ -216,18 +216,18 @@ func TestPassAgain(t *testing.T) {
 		delivery.Mode, delivery.DeadLetter = mode, &sink.Target{URI: "dead", Timeout: time.Second}
 		list := items("a1", "b1")
 		sender := sink.NewSender(sink.Options{Poster: network})
-		sender.Pass(t.Context(), delivery, list)
+		sender.SendOnce(t.Context(), delivery, list)
 		if list[0].DeadLetterErr == nil || list[0].Settled() {
 			t.Errorf("%s: the dead letter sink refused, and the error is %v", mode, list[0].DeadLetterErr)
 		}
 		network.take()
 		network.set(nil)
-		sender.Pass(t.Context(), delivery, list)
+		sender.SendOnce(t.Context(), delivery, list)
 		sent := strings.Join(network.take(), ",")
 		if strings.Count(sent, "dead") != 2 || !strings.Contains(sent, "dead a1") || !strings.Contains(sent, "dead b1") || states(list) != "a1 dead 1, b1 dead 1" {
 			t.Errorf("%s: sent %v, %s", mode, sent, states(list))
 		}
-		sender.Pass(t.Context(), delivery, list)
+		sender.SendOnce(t.Context(), delivery, list)
 		if sent := network.take(); len(sent) != 0 {
 			t.Errorf("%s: %v was sent though all was settled", mode, sent)
 		}
@@ -289,7 +289,7 @@ func TestDeadLetter(t *testing.T) {
 		delivery.Retry, delivery.DeadLetter = &sink.Retry{}, &sink.Target{URI: "dead", Timeout: time.Second}
 		list := items("a1")
 		list[0].Event.SetExtension("knativeerrordest", "forged")
-		sink.NewSender(sink.Options{Poster: network, Metrics: sink.NewMetrics(registry)}).Pass(t.Context(), delivery, list)
+		sink.NewSender(sink.Options{Poster: network, Metrics: sink.NewMetrics(registry)}).SendOnce(t.Context(), delivery, list)
 		if len(network.headers) != 2 {
 			t.Fatalf("%s: %d requests, want 2", name, len(network.headers))
 		}
@@ -317,7 +317,7 @@ func TestOutcomes(t *testing.T) {
 	} {
 		registry := prometheus.NewRegistry()
 		network := &fake{answer: func(string, string) error { return err }}
-		sink.NewSender(sink.Options{Poster: network, Metrics: sink.NewMetrics(registry)}).Pass(t.Context(), to("sink"), items("a1"))
+		sink.NewSender(sink.Options{Poster: network, Metrics: sink.NewMetrics(registry)}).SendOnce(t.Context(), to("sink"), items("a1"))
 		text := fmt.Sprintf("# HELP mandrill_receiver_sink_requests_total Requests to sinks and dead letter sinks, by content mode and outcome.\n# TYPE mandrill_receiver_sink_requests_total counter\nmandrill_receiver_sink_requests_total{mode=\"Binary\",outcome=%q} 1\n", want)
 		if err := testutil.GatherAndCompare(registry, strings.NewReader(text), "mandrill_receiver_sink_requests_total"); err != nil {
 			t.Error(err)
@@ -336,13 +336,13 @@ func TestCancelled(t *testing.T) {
 		sender := sink.NewSender(sink.Options{Poster: network})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		list := many(100)
-		sender.Pass(ctx, to("sink"), list)
+		sender.SendOnce(ctx, to("sink"), list)
 		cancel()
 		if sent := len(network.take()); sent != 32 {
 			t.Errorf("%d were sent, want as many as one batch may send at once", sent)
 		}
 		network.takes = 0
-		sender.Pass(t.Context(), to("sink"), list)
+		sender.SendOnce(t.Context(), to("sink"), list)
 		for _, item := range list {
 			if item.State != sink.Accepted {
 				t.Fatalf("got %s, want all accepted: the sink has done nothing wrong", states(list))

@@ -17,12 +17,12 @@ type request struct {
 
 // trains groups the items that are not settled into requests, and these into trains, each of which goes out in order: it
 // has all events of a message. Encoding happens as they are asked for, so that not all are in memory at once.
-func trains(mode ContentMode, items []*Item) iter.Seq[[]request] {
+func sequences(mode ContentMode, items []*Item) iter.Seq[[]request] {
 	if mode == Batched {
-		return batches(items)
+		return batchSequences(items)
 	}
 	return func(yield func([]request) bool) {
-		for _, lane := range lanes(items) {
+		for _, lane := range groupByOrder(items) {
 			train := make([]request, len(lane))
 			for i, item := range lane {
 				train[i].items = []*Item{item}
@@ -36,18 +36,18 @@ func trains(mode ContentMode, items []*Item) iter.Seq[[]request] {
 }
 
 // lanes groups what must go out in order.
-func lanes(items []*Item) [][]*Item {
+func groupByOrder(items []*Item) [][]*Item {
 	byOrder := make(map[string]int, len(items))
 	var grouped [][]*Item
 	for _, item := range items {
 		if item.State.settled() {
 			continue
 		}
-		if at, known := byOrder[item.Order]; known && item.Order != "" {
+		if at, known := byOrder[item.OrderKey]; known && item.OrderKey != "" {
 			grouped[at] = append(grouped[at], item)
 			continue
 		}
-		byOrder[item.Order] = len(grouped)
+		byOrder[item.OrderKey] = len(grouped)
 		grouped = append(grouped, []*Item{item})
 	}
 	return grouped
@@ -55,19 +55,19 @@ func lanes(items []*Item) [][]*Item {
 
 // batches puts whole lanes together as long as they fit into one request. A lane that does not fit into one gets a
 // train of its own.
-func batches(items []*Item) iter.Seq[[]request] {
+func batchSequences(items []*Item) iter.Seq[[]request] {
 	return func(yield func([]request) bool) {
-		var open batch
-		for _, lane := range lanes(items) {
-			parts := packed(lane)
-			if len(parts) == 1 && open.takes(parts[0]) {
+		var open batchBuilder
+		for _, lane := range groupByOrder(items) {
+			parts := packGroup(lane)
+			if len(parts) == 1 && open.fits(parts[0]) {
 				open.add(parts[0])
 				continue
 			}
 			if len(open.items) > 0 && !yield([]request{open.request()}) {
 				return
 			}
-			open = batch{}
+			open = batchBuilder{}
 			if len(parts) == 1 {
 				open = parts[0]
 				continue
@@ -87,7 +87,7 @@ func batches(items []*Item) iter.Seq[[]request] {
 }
 
 // batch is a request in the making.
-type batch struct {
+type batchBuilder struct {
 	items  []*Item
 	events []Payload
 	size   int // of the body, but for its first bracket
@@ -95,13 +95,13 @@ type batch struct {
 }
 
 // packed spreads a lane over as few requests as it needs.
-func packed(lane []*Item) []batch {
-	var parts []batch
+func packGroup(lane []*Item) []batchBuilder {
+	var parts []batchBuilder
 	for _, item := range lane {
-		next := batch{items: []*Item{item}}
+		next := batchBuilder{items: []*Item{item}}
 		event, err := Batched.encode(item.Event)
 		next.events, next.size, next.err = []Payload{event}, len(event.Body)+1, err
-		if last := len(parts) - 1; last >= 0 && parts[last].takes(next) {
+		if last := len(parts) - 1; last >= 0 && parts[last].fits(next) {
 			parts[last].add(next)
 		} else {
 			parts = append(parts, next)
@@ -111,20 +111,20 @@ func packed(lane []*Item) []batch {
 }
 
 // takes tells whether both fit into one request. What is for the dead letter sink, or cannot be encoded, is alone.
-func (b *batch) takes(other batch) bool {
-	return b.joins() && other.joins() && len(b.items)+len(other.items) <= maxBatchEvents && b.size+other.size < maxBatchBytes
+func (b *batchBuilder) fits(other batchBuilder) bool {
+	return b.joinable() && other.joinable() && len(b.items)+len(other.items) <= maxBatchEvents && b.size+other.size < maxBatchBytes
 }
 
-func (b *batch) joins() bool {
+func (b *batchBuilder) joinable() bool {
 	return b.err == nil && (len(b.items) == 0 || b.items[0].State == Pending)
 }
-func (b *batch) add(other batch) {
+func (b *batchBuilder) add(other batchBuilder) {
 	b.items = append(b.items, other.items...)
 	b.events = append(b.events, other.events...)
 	b.size += other.size
 }
 
-func (b *batch) request() request {
+func (b *batchBuilder) request() request {
 	if b.err != nil {
 		return request{items: b.items, err: b.err}
 	}

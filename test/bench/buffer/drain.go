@@ -139,7 +139,7 @@ func fromBacklog(ctx context.Context, dir string, batches []journal.Batch) (time
 	begin := time.Now()
 	worked := make(chan error, 1)
 	go func() {
-		worked <- j.Work(working, func(ctx context.Context, work *journal.Work) error { return dispatcher.Run(ctx, work) })
+		worked <- j.Lead(working, func(ctx context.Context, work *journal.Consumer) error { return dispatcher.Run(ctx, work) })
 	}()
 	select {
 	case <-to.all:

@@ -25,7 +25,7 @@ import (
 
 // opened runs a journal in a folder. The engine is for what goes past the journal.
 func opened(ctx context.Context, dir string, total int64) (j *journal.Journal, engine *journal.Embedded, stop func() error, err error) {
-	limits, err := journal.Divide(total, 0)
+	limits, err := journal.SplitLimits(total, 0)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -37,7 +37,7 @@ func opened(ctx context.Context, dir string, total int64) (j *journal.Journal, e
 	go func() { ended <- j.Run(running) }()
 	waiting, done := context.WithTimeout(ctx, time.Minute)
 	defer done()
-	if err := j.Opened(waiting); err != nil {
+	if err := j.WaitAvailable(waiting); err != nil {
 		cancel()
 		return nil, nil, nil, errors.Join(err, <-ended)
 	}
@@ -197,7 +197,7 @@ func answered(handler http.Handler, request *http.Request) error {
 
 // stored gives batches to the engine as they are.
 func stored(ctx context.Context, dir string, _ []journal.Batch) (*way, error) {
-	limits, err := journal.Divide(bufferBytes, 0)
+	limits, err := journal.SplitLimits(bufferBytes, 0)
 	if err != nil {
 		return nil, err
 	}
