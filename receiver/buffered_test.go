@@ -410,7 +410,7 @@ func TestBufferedDeadLetters(t *testing.T) {
 	b.sinks.expect(t, "a open 1", "a open 2")
 	b.empty()
 	for reason, want := range map[string]float64{journal.ReasonRefused: 1, journal.ReasonExhausted: 1} {
-		if got := b.value("mandrill_receiver_buried_total", reason); got != want {
+		if got := b.value("mandrill_receiver_dead_lettered_total", reason); got != want {
 			t.Errorf("%v were buried for the reason %s, want %v", got, reason, want)
 		}
 	}
@@ -434,7 +434,7 @@ func TestBufferedDeadLetters(t *testing.T) {
 	b.post("b", "reject 1", "open 1", "spam 2", "open 2")
 	b.sinks.expect(t, "dead reject 1", "dead spam 2", "b open 1", "b open 2")
 	b.empty()
-	if got := b.value("mandrill_receiver_buried_total"); got != 2 {
+	if got := b.value("mandrill_receiver_dead_lettered_total"); got != 2 {
 		t.Errorf("%v are buried, and what the dead letter sink accepted is not", got)
 	}
 }
@@ -562,7 +562,9 @@ func TestBufferedOrphans(t *testing.T) {
 	ahead = 61 * time.Minute
 	mu.Unlock()
 	b.start()
-	eventually(t, "burial", func() bool { return b.value("mandrill_receiver_buried_total", journal.ReasonWebhookDeleted) == 2 })
+	eventually(t, "burial", func() bool {
+		return b.value("mandrill_receiver_dead_lettered_total", journal.ReasonWebhookDeleted) == 2
+	})
 	b.empty()
 	eventually(t, "the end of what is known of it", func() bool { return b.orphans() == 0 })
 }
@@ -661,7 +663,7 @@ func TestBufferedExpiry(t *testing.T) {
 	b := newBuffered(t, func(b *buffered) { b.options.MaxAge = 200 * time.Millisecond })
 	b.sinks.set(down("a"))
 	b.post("a", "send 1")
-	eventually(t, "burial", func() bool { return b.value("mandrill_receiver_buried_total", journal.ReasonExpired) == 1 })
+	eventually(t, "burial", func() bool { return b.value("mandrill_receiver_dead_lettered_total", journal.ReasonExpired) == 1 })
 	b.empty()
 }
 

@@ -26,7 +26,7 @@ type DeadLetters interface {
 // LetterPage answers who asks for dead letters. What comes after it is asked for with after=next, unless that is 0.
 type DeadLetterPage struct {
 	DeadLetters []journal.DeadLetterInfo `json:"deadLetters"`
-	Next        uint64           `json:"next"`
+	Next        uint64                   `json:"next"`
 }
 
 // LetterRequest asks for work on dead letters: those with some numbers, those of a webhook, or all; of the latter two only

@@ -163,7 +163,9 @@ func TestRedriveOfWebhookThatIsGone(t *testing.T) {
 	delete(b.webhooks, "a")
 	b.load()
 	b.redrive(`{"all":true}`)
-	eventually(t, "burial", func() bool { return b.value("mandrill_receiver_buried_total", journal.ReasonWebhookDeleted) == 1 })
+	eventually(t, "burial", func() bool {
+		return b.value("mandrill_receiver_dead_lettered_total", journal.ReasonWebhookDeleted) == 1
+	})
 	if letter := b.buried(1)[0]; letter.Reason != journal.ReasonWebhookDeleted || letter.Webhook != "shop/a" || letter.Type != "com.mandrill.message.send" {
 		t.Errorf("got %+v", letter)
 	}
@@ -209,7 +211,7 @@ func TestDeadLettersEviction(t *testing.T) {
 	const events = 40
 	for i := range events {
 		b.raw("a", fmt.Appendf(nil, `{"event":"send","_id":"%d","s3ntinel":%q}`, i, noise(i, 256<<10)))
-		eventually(t, "burial", func() bool { return b.value("mandrill_receiver_buried_total") == float64(i+1) })
+		eventually(t, "burial", func() bool { return b.value("mandrill_receiver_dead_lettered_total") == float64(i+1) })
 	}
 	letters := b.letters()
 	evicted := int(b.value("mandrill_receiver_dead_letters_evicted_total"))
@@ -316,7 +318,7 @@ func TestDeadLettersRefuse(t *testing.T) {
 		status             int
 		want               string
 	}{
-		{"GET", "/dead-letters?reason=bored", "", 400, "reason must be one of refused, exhausted, expired, orphaned"},
+		{"GET", "/dead-letters?reason=bored", "", 400, "reason must be one of refused, exhausted, expired, webhook_deleted"},
 		{"GET", "/dead-letters?after=x", "", 400, "after must be a number"},
 		{"GET", "/dead-letters?limit=0", "", 400, "limit must be a number from 1"},
 		{"GET", "/dead-letters?limit=501", "", 400, "limit must be a number from 1"},

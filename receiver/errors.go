@@ -32,17 +32,17 @@ var answers = map[Kind]struct {
 	outcome string // the body of the answer and the label of the metric
 	level   slog.Level
 }{
-	KindInternal:    {http.StatusInternalServerError, "internal error", slog.LevelError},
-	KindNoRoute:     {http.StatusNotFound, "no route", slog.LevelDebug},
+	KindInternal:    {http.StatusInternalServerError, "internal_error", slog.LevelError},
+	KindNoRoute:     {http.StatusNotFound, "no_route", slog.LevelDebug},
 	KindMethod:      {http.StatusMethodNotAllowed, "method", slog.LevelDebug},
-	KindTooLarge:    {http.StatusRequestEntityTooLarge, "too large", slog.LevelWarn},
+	KindTooLarge:    {http.StatusRequestEntityTooLarge, "too_large", slog.LevelWarn},
 	KindUnreadable:  {http.StatusBadRequest, "unreadable", slog.LevelWarn},
 	KindSignature:   {http.StatusForbidden, "signature", slog.LevelWarn},
 	KindBusy:        {http.StatusServiceUnavailable, "busy", slog.LevelWarn},
-	KindNotReady:    {http.StatusServiceUnavailable, "not ready", slog.LevelWarn},
-	KindUnbuffered:  {http.StatusServiceUnavailable, "buffer unavailable", slog.LevelError},
-	KindFull:        {http.StatusServiceUnavailable, "buffer full", slog.LevelError},
-	KindSinkRefused: {http.StatusBadGateway, "sink refused", slog.LevelError},
+	KindNotReady:    {http.StatusServiceUnavailable, "not_ready", slog.LevelWarn},
+	KindUnbuffered:  {http.StatusServiceUnavailable, "buffer_unavailable", slog.LevelError},
+	KindFull:        {http.StatusServiceUnavailable, "buffer_full", slog.LevelError},
+	KindSinkRefused: {http.StatusBadGateway, "sink_refused", slog.LevelError},
 	KindAborted:     {http.StatusBadRequest, "aborted", slog.LevelInfo},
 }
 

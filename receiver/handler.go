@@ -56,7 +56,7 @@ type Handler struct {
 	logger       *slog.Logger
 	maxBodyBytes int64
 	inflight     *byteLimiter
-	parsing        parseLimit
+	parsing      parseLimit
 	delivered    *deliveredCache
 	now          func() time.Time
 }
@@ -178,7 +178,7 @@ func (h *Handler) finish(ctx context.Context, w http.ResponseWriter, entry *requ
 	h.metrics.bytes.Add(float64(entry.bytes))
 	h.tracer.endBatch(ctx, entry, status, outcome)
 	attributes := []any{
-		"route", entry.route, "outcome", outcome, "status", status, "events", entry.events, "bytes", entry.bytes, "duration", duration.String(),
+		"webhook", entry.route, "outcome", outcome, "status", status, "events", entry.events, "bytes", entry.bytes, "duration", duration.String(),
 	}
 	if err != nil {
 		attributes = append(attributes, "error", cause)

@@ -259,16 +259,16 @@ func TestRefusals(t *testing.T) {
 		body    string
 		request func(*testing.T, *fixture) *http.Request
 	}{
-		{"unknown path", 404, "no route", func(t *testing.T, f *fixture) *http.Request {
+		{"unknown path", 404, "no_route", func(t *testing.T, f *fixture) *http.Request {
 			return f.requestTo(t, "/mandrill/other", plainURL, signingKey, batch)
 		}},
-		{"path with a slash more", 404, "no route", func(t *testing.T, f *fixture) *http.Request {
+		{"path with a slash more", 404, "no_route", func(t *testing.T, f *fixture) *http.Request {
 			return f.requestTo(t, "/mandrill/shop/", plainURL, signingKey, batch)
 		}},
-		{"path with an escape", 404, "no route", func(t *testing.T, f *fixture) *http.Request {
+		{"path with an escape", 404, "no_route", func(t *testing.T, f *fixture) *http.Request {
 			return f.requestTo(t, "/mandrill/sho%70", plainURL, signingKey, batch)
 		}},
-		{"path in capitals", 404, "no route", func(t *testing.T, f *fixture) *http.Request {
+		{"path in capitals", 404, "no_route", func(t *testing.T, f *fixture) *http.Request {
 			return f.requestTo(t, "/Mandrill/shop", plainURL, signingKey, batch)
 		}},
 		{"PUT", 405, "method", func(t *testing.T, f *fixture) *http.Request {
@@ -276,8 +276,8 @@ func TestRefusals(t *testing.T) {
 			request.Method = http.MethodPut
 			return request
 		}},
-		{"too large", 413, "too large", func(t *testing.T, f *fixture) *http.Request { return f.request(t, big) }},
-		{"too large, chunked", 413, "too large", func(t *testing.T, f *fixture) *http.Request {
+		{"too large", 413, "too_large", func(t *testing.T, f *fixture) *http.Request { return f.request(t, big) }},
+		{"too large, chunked", 413, "too_large", func(t *testing.T, f *fixture) *http.Request {
 			request := f.request(t, big)
 			request.ContentLength = -1
 			request.Body = io.NopCloser(io.MultiReader(request.Body)) // hides the length
@@ -350,10 +350,10 @@ func TestRefusals(t *testing.T) {
 			request.SetBasicAuth("robot", "s3ntinel!pass")
 			return request
 		}},
-		{"no key yet", 503, "not ready", func(t *testing.T, f *fixture) *http.Request {
+		{"no key yet", 503, "not_ready", func(t *testing.T, f *fixture) *http.Request {
 			return f.requestTo(t, "/keyless", keylessURL, signingKey, batch)
 		}},
-		{"suspended", 503, "not ready", func(t *testing.T, f *fixture) *http.Request {
+		{"suspended", 503, "not_ready", func(t *testing.T, f *fixture) *http.Request {
 			return f.requestTo(t, "/suspended", suspendedRL, signingKey, batch)
 		}},
 	} {
@@ -525,7 +525,7 @@ func TestSinkRefusals(t *testing.T) {
 	}
 	f := newFixture(t)
 	f.consumer.Close()
-	if response, body := f.do(t, f.request(t, batch)); response.StatusCode != http.StatusBadGateway || body != "sink refused\n" {
+	if response, body := f.do(t, f.request(t, batch)); response.StatusCode != http.StatusBadGateway || body != "sink_refused\n" {
 		t.Errorf("no sink: got %d %q, want 502", response.StatusCode, body)
 	}
 	f.assertNoSecrets(t)
@@ -599,7 +599,7 @@ func TestOneLogLinePerRequest(t *testing.T) {
 	if len(lines) != 1 {
 		t.Fatalf("%d log lines:\n%s", len(lines), f.log)
 	}
-	for _, want := range []string{`"msg":"Answered a request"`, `"route":"shop/plain"`, `"outcome":"accepted"`, `"status":200`, `"events":2`, `"bytes":`, `"duration":`} {
+	for _, want := range []string{`"msg":"Answered a request"`, `"webhook":"shop/plain"`, `"outcome":"accepted"`, `"status":200`, `"events":2`, `"bytes":`, `"duration":`} {
 		if !strings.Contains(lines[0], want) {
 			t.Errorf("the log line lacks %s: %s", want, lines[0])
 		}

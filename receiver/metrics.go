@@ -19,9 +19,9 @@ type Metrics struct {
 	hints    *prometheus.CounterVec
 	routes   prometheus.Gauge
 
-	buffered         *prometheus.CounterVec
+	buffered     *prometheus.CounterVec
 	redeliveries prometheus.Counter
-	deadLettered       *prometheus.CounterVec
+	deadLettered *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -56,7 +56,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "mandrill_receiver_redeliveries_total", Help: "Events from the buffer that were sent again because they had failed.",
 		}),
 		deadLettered: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mandrill_receiver_buried_total", Help: "Events that were given up and kept as dead letters in the buffer, by reason.",
+			Name: "mandrill_receiver_dead_lettered_total", Help: "Events that were given up and kept as dead letters in the buffer, by reason.",
 		}, []string{"reason"}),
 	}
 	registerer.MustRegister(m.buffered, m.redeliveries, m.deadLettered, m.requests, m.inflight, m.bytes, m.duration, m.events, m.reloads, m.hints, m.routes)

@@ -154,7 +154,7 @@ func TestNoSecretsOfRequests(t *testing.T) {
 	s.handler.Fail(httptest.NewRecorder(), signed(), errors.New("of a fault of ours"))
 	s.aborted(t)
 	want := receiver.Outcomes()
-	want = slices.DeleteFunc(want, func(outcome string) bool { return outcome == "sink refused" }) // see below
+	want = slices.DeleteFunc(want, func(outcome string) bool { return outcome == "sink_refused" }) // see below
 	for deadline := time.Now().Add(30 * time.Second); len(s.outcomes(t)) < len(want) && time.Now().Before(deadline); {
 		<-time.After(time.Millisecond) // until it is seen that the sender went away
 	}

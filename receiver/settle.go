@@ -37,9 +37,9 @@ func (r *cycle) classify(one *loadedBatch) {
 		case next.State == sink.Accepted:
 			outcome = "accepted"
 		case next.State == sink.DeadLettered:
-			outcome = "dead letter"
+			outcome = "dead_letter_sink"
 		case reason != "":
-			outcome = "buried"
+			outcome = "dead_lettered"
 			one.dead = append(one.dead, journal.DeadLetter{PendingEvent: after, Reason: reason, Type: deadLetterType(one.parsed[i])})
 		default:
 			one.remaining = append(one.remaining, after)
@@ -95,7 +95,7 @@ func (r *cycle) saveProgress(ctx context.Context, one *loadedBatch) error {
 		if err := r.consumer.Ack(ctx, one.stored); err != nil {
 			return err
 		}
-		r.logger.Info("Delivered a batch", "route", r.webhook, "events", len(one.events), "buried", len(one.dead),
+		r.logger.Info("Delivered a batch", "webhook", r.webhook, "events", len(one.events), "dead_lettered", len(one.dead),
 			"age", r.now().Sub(one.stored.AgeStart()).Round(time.Millisecond).String())
 		r.replaceSettled(one)
 	case one.changed || one.pending.unsaved != nil:
@@ -110,7 +110,7 @@ func (r *cycle) requeue(ctx context.Context, one *loadedBatch) error {
 	units, err := r.consumer.Requeue(ctx, one.stored, one.remaining)
 	if errors.Is(err, journal.ErrFull) {
 		if one.pending.unsaved == nil {
-			r.logger.Warn("Found no room for what is left of a batch, its place is in memory alone", "route", r.webhook, "events", len(one.remaining))
+			r.logger.Warn("Found no room for what is left of a batch, its place is in memory alone", "webhook", r.webhook, "events", len(one.remaining))
 		}
 		r.schedule(one, one.pending, one.remaining)
 		r.holdProgress(one)
@@ -131,7 +131,7 @@ func (r *cycle) requeue(ctx context.Context, one *loadedBatch) error {
 	for i, unit := range units {
 		r.schedule(one, parts[i], unit.Events)
 	}
-	r.logger.Debug("Put back what is left of a batch", "route", r.webhook, "events", len(one.remaining))
+	r.logger.Debug("Put back what is left of a batch", "webhook", r.webhook, "events", len(one.remaining))
 	return nil
 }
 
@@ -187,7 +187,7 @@ func (l *webhookQueue) deadLetter(ctx context.Context, unit *journal.StoredBatch
 	}
 	for reason, events := range reasons {
 		l.metrics.deadLettered.WithLabelValues(reason).Add(float64(events))
-		l.logger.Warn("Gave up events, they are dead letters now", "route", l.webhook, "events", events, "reason", reason)
+		l.logger.Warn("Gave up events, they are dead letters now", "webhook", l.webhook, "events", events, "reason", reason)
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func (o *bufferOptions) open(dispatching receiver.DispatcherOptions, registry pr
 		return nil, err
 	}
 	keeping.Metrics, keeping.Logger = journal.NewMetrics(registry), logger
-	dispatching.DeletedWebhookRetention, dispatching.MaxAge = o.orphanRetention, o.maxAge
+	dispatching.DeletedWebhookRetention, dispatching.MaxAge = o.deletedRetention, o.maxAge
 	b := &buffer{journal: journal.New(keeping), dispatcher: receiver.NewDispatcher(dispatching)}
 	registry.MustRegister(b.dispatcher)
 	return b, nil

@@ -18,12 +18,12 @@ import (
 
 // bufferOptions say where batches are kept until they are delivered.
 type bufferOptions struct {
-	kind            string // embedded, cluster, or URLs
-	dir             string
-	maxBytes        int64
-	deadLetterBytes int64
-	orphanRetention time.Duration
-	maxAge          time.Duration
+	kind             string // embedded, cluster, or URLs
+	dir              string
+	maxBytes         int64
+	deadLetterBytes  int64
+	deletedRetention time.Duration
+	maxAge           time.Duration
 	// of a cluster
 	peers, listen string
 	passwordFile  string
@@ -58,7 +58,7 @@ func (o *bufferOptions) add(flags *flag.FlagSet) {
 	flags.StringVar(&o.dir, "buffer-dir", "", "folder of the buffer")
 	flags.Int64Var(&o.maxBytes, "buffer-max-bytes", 0, "bytes that the buffer may take, at least 64 MiB, in a cluster of each member; what finds no room is answered with 503; default with --buffer=embedded: 80 % of what is free on its volume")
 	flags.Int64Var(&o.deadLetterBytes, "dead-letter-max-bytes", 0, "bytes of the buffer for events that are given up and have no dead letter sink, of which the oldest go when there are more; default: a tenth of the buffer")
-	flags.DurationVar(&o.orphanRetention, "orphan-retention", receiver.DefaultDeletedWebhookRetention, "how long the events in the buffer of a webhook that is deleted are kept before they are dead letters")
+	flags.DurationVar(&o.deletedRetention, "deleted-webhook-retention", receiver.DefaultDeletedWebhookRetention, "how long the events in the buffer of a webhook that is deleted are kept before they are dead letters")
 	flags.DurationVar(&o.maxAge, "delivery-max-age", receiver.DefaultMaxAge, "how long an event in the buffer is tried before it is a dead letter, however many retries it has")
 	flags.StringVar(&o.peers, "buffer-peers", "", "the three members of the cluster, this one included: comma-separated host:port; or NAME:PORT of the headless Service of a StatefulSet of three")
 	flags.StringVar(&o.listen, "buffer-listen", ":6222", "address at which the other members reach this one")
@@ -79,21 +79,21 @@ func (o *bufferOptions) addConnection(flags *flag.FlagSet) {
 
 // settings that a flag is of, where it is not of all.
 var settings = map[string][]string{
-	"buffer-dir":              {bufferEmbedded, bufferCluster},
-	"buffer-peers":            {bufferCluster},
-	"buffer-listen":           {bufferCluster},
-	"buffer-password-file":    {bufferCluster},
-	"buffer-insecure":         {bufferCluster},
-	"buffer-credentials-file": {bufferExternal},
-	"buffer-replicas":         {bufferExternal},
-	"buffer-name":             {bufferExternal},
-	"buffer-tls-cert-file":    {bufferCluster, bufferExternal},
-	"buffer-tls-key-file":     {bufferCluster, bufferExternal},
-	"buffer-tls-ca-file":      {bufferCluster, bufferExternal},
-	"buffer-max-bytes":        {bufferEmbedded, bufferCluster, bufferExternal},
-	"dead-letter-max-bytes":   {bufferEmbedded, bufferCluster, bufferExternal},
-	"orphan-retention":        {bufferEmbedded, bufferCluster, bufferExternal},
-	"delivery-max-age":        {bufferEmbedded, bufferCluster, bufferExternal},
+	"buffer-dir":                {bufferEmbedded, bufferCluster},
+	"buffer-peers":              {bufferCluster},
+	"buffer-listen":             {bufferCluster},
+	"buffer-password-file":      {bufferCluster},
+	"buffer-insecure":           {bufferCluster},
+	"buffer-credentials-file":   {bufferExternal},
+	"buffer-replicas":           {bufferExternal},
+	"buffer-name":               {bufferExternal},
+	"buffer-tls-cert-file":      {bufferCluster, bufferExternal},
+	"buffer-tls-key-file":       {bufferCluster, bufferExternal},
+	"buffer-tls-ca-file":        {bufferCluster, bufferExternal},
+	"buffer-max-bytes":          {bufferEmbedded, bufferCluster, bufferExternal},
+	"dead-letter-max-bytes":     {bufferEmbedded, bufferCluster, bufferExternal},
+	"deleted-webhook-retention": {bufferEmbedded, bufferCluster, bufferExternal},
+	"delivery-max-age":          {bufferEmbedded, bufferCluster, bufferExternal},
 }
 
 func (o *bufferOptions) setting() string {
@@ -112,8 +112,8 @@ func (o *bufferOptions) check() error {
 		return nil
 	case o.maxBytes != 0 && o.maxBytes < journal.MinBytes:
 		return fmt.Errorf("--buffer-max-bytes must be at least %d", journal.MinBytes)
-	case o.orphanRetention <= 0 || o.maxAge <= 0:
-		return errors.New("--orphan-retention and --delivery-max-age must be positive")
+	case o.deletedRetention <= 0 || o.maxAge <= 0:
+		return errors.New("--deleted-webhook-retention and --delivery-max-age must be positive")
 	case (o.tls.Cert == "") != (o.tls.Key == ""):
 		return errNoPair
 	}

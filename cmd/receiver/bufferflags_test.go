@@ -47,7 +47,7 @@ func TestBufferFlags(t *testing.T) {
 
 		{[]string{"--buffer-dir=x"}, "--buffer-dir needs --buffer=embedded or --buffer=cluster"},
 		{[]string{bytes}, "--buffer-max-bytes needs --buffer=embedded or --buffer=cluster or --buffer=nats://…"},
-		{[]string{"--orphan-retention=1h"}, "--orphan-retention needs --buffer="},
+		{[]string{"--deleted-webhook-retention=1h"}, "--deleted-webhook-retention needs --buffer="},
 		{[]string{"--delivery-max-age=1h"}, "--delivery-max-age needs --buffer="},
 		{[]string{"--dead-letter-max-bytes=1"}, "--dead-letter-max-bytes needs --buffer="},
 		{slices.Concat(embedded, three[4:]), "--buffer-peers needs --buffer=cluster"},
@@ -62,7 +62,7 @@ func TestBufferFlags(t *testing.T) {
 
 		{embedded[:1], "--buffer=embedded needs --buffer-dir"},
 		{slices.Concat(embedded, []string{"--buffer-max-bytes=1"}), "--buffer-max-bytes must be at least 67108864"},
-		{slices.Concat(embedded, []string{"--orphan-retention=0s"}), "must be positive"},
+		{slices.Concat(embedded, []string{"--deleted-webhook-retention=0s"}), "must be positive"},
 		{slices.Concat(embedded, []string{"--delivery-max-age=-1s"}), "must be positive"},
 
 		{slices.Concat(three[:1], three[2:], tls), "--buffer=cluster needs --buffer-dir"},

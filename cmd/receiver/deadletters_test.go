@@ -108,8 +108,8 @@ func serveLetters(t *testing.T, g *fakeDeadLetters) (socket string) {
 }
 
 const jsonList = `[
-  {"seq":3,"webhook":"shop/a","type":"com.mandrill.message.send","id":"11","reason":"refused","status":400,"attempts":1,"received":"2026-01-02T03:04:05Z","buried":"2026-01-02T03:04:05Z"},
-  {"seq":5,"webhook":"shop/a","id":"33","reason":"refused","status":422,"attempts":1,"received":"2026-01-02T03:04:05Z","buried":"2026-01-05T03:04:05Z"}
+  {"seq":3,"webhook":"shop/a","type":"com.mandrill.message.send","id":"11","reason":"refused","status":400,"attempts":1,"received":"2026-01-02T03:04:05Z","deadLettered":"2026-01-02T03:04:05Z"},
+  {"seq":5,"webhook":"shop/a","id":"33","reason":"refused","status":422,"attempts":1,"received":"2026-01-02T03:04:05Z","deadLettered":"2026-01-05T03:04:05Z"}
 ]
 `
 
@@ -122,7 +122,7 @@ const shown = `{
   "status": 400,
   "attempts": 1,
   "received": "2026-01-02T03:04:05Z",
-  "buried": "2026-01-02T03:04:05Z",
+  "deadLettered": "2026-01-02T03:04:05Z",
   "answer": "no",
   "size": 17,
   "data": {"event": "send"}
@@ -136,19 +136,19 @@ func TestDeadLetters(t *testing.T) {
 		want, err string
 		left      int
 	}{
-		"list --output json --webhook shop/a":       {want: jsonList, left: 3},
-		"list --output=json --reason orphaned":      {want: "[]\n", left: 3},
-		"list --webhook shop/c":                     {want: "no dead letters\n", left: 3},
-		"show 3":                                    {want: shown, left: 3},
-		"show 9":                                    {err: "there is no dead letter 9", left: 3},
-		"redrive 3 5":                               {want: "redrove 2 dead letters\n", left: 1},
-		"redrive --all":                             {want: "redrove 3 dead letters\n"},
-		"redrive --all --reason exhausted":          {want: "redrove 1 dead letter\n", left: 2},
-		"redrive 3 8 9":                             {want: "redrove 1 dead letter\n", err: "there is no dead letter 8, 9;", left: 2},
-		"redrive 6 3":                               {want: "redrove 1 dead letter\n", err: "these cannot be read and were left, purge removes them: 6", left: 2},
-		"purge --webhook shop/a":                    {want: "purged 2 dead letters\n", left: 1},
-		"purge --webhook shop/c":                    {want: "purged 0 dead letters\n", left: 3},
-		"redrive --webhook shop/a --reason=refused": {full: true, want: "redrove 1 dead letter\n", err: journal.ErrFull.Error(), left: 2},
+		"list --output json --webhook shop/a":         {want: jsonList, left: 3},
+		"list --output=json --reason webhook_deleted": {want: "[]\n", left: 3},
+		"list --webhook shop/c":                       {want: "no dead letters\n", left: 3},
+		"show 3":                                      {want: shown, left: 3},
+		"show 9":                                      {err: "there is no dead letter 9", left: 3},
+		"redrive 3 5":                                 {want: "redrove 2 dead letters\n", left: 1},
+		"redrive --all":                               {want: "redrove 3 dead letters\n"},
+		"redrive --all --reason exhausted":            {want: "redrove 1 dead letter\n", left: 2},
+		"redrive 3 8 9":                               {want: "redrove 1 dead letter\n", err: "there is no dead letter 8, 9;", left: 2},
+		"redrive 6 3":                                 {want: "redrove 1 dead letter\n", err: "these cannot be read and were left, purge removes them: 6", left: 2},
+		"purge --webhook shop/a":                      {want: "purged 2 dead letters\n", left: 1},
+		"purge --webhook shop/c":                      {want: "purged 0 dead letters\n", left: 3},
+		"redrive --webhook shop/a --reason=refused":   {full: true, want: "redrove 1 dead letter\n", err: journal.ErrFull.Error(), left: 2},
 	} {
 		g := newGraveyard()
 		g.full = test.full
@@ -210,7 +210,7 @@ func TestDeadLettersRefuses(t *testing.T) {
 		"list --buffer=nats://x --buffer-name=a.b":         "--buffer-name must be",
 		"list 7 --admin-socket=x":                          `unexpected argument "7"`,
 		"list --output=yaml --admin-socket=x":              "--output must be table or json",
-		"list --reason=bored --admin-socket=x":             "--reason must be one of refused, exhausted, expired, orphaned",
+		"list --reason=bored --admin-socket=x":             "--reason must be one of refused, exhausted, expired, webhook_deleted",
 		"list --admin-socket=/" + strings.Repeat("x", 120): "the system allows 107",
 		"list --admin-socket=" + missing:                   "no receiver answers at " + missing,
 		"list --buffer-dir=" + filepath.Dir(missing):       "no receiver answers at " + missing,

@@ -75,8 +75,8 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 const (
 	// attemptTime is how long one attempt to store a batch may take while others are left, and one second more for
 	// every attemptBytes.
-	attemptTimeout  = 2 * time.Second
-	attemptBytes = 4 << 20
+	attemptTimeout = 2 * time.Second
+	attemptBytes   = 4 << 20
 )
 
 // tryAppend tries again as long as there is time: while a cluster elects another leader nobody answers, and a request that

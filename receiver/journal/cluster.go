@@ -55,10 +55,10 @@ type Cluster struct {
 	TLS      TLSFiles // of which all are needed, or none
 	Logger   *slog.Logger
 
-	partitioned  atomic.Bool
-	mu      sync.Mutex
-	running *member
-	room    *diskReserve
+	partitioned atomic.Bool
+	mu          sync.Mutex
+	running     *member
+	room        *diskReserve
 }
 
 // member is the server while it runs, which is longer than a connection to it: were it stopped whenever the others are

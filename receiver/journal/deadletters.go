@@ -14,16 +14,16 @@ import (
 
 // Letter is a dead letter, without the event and without what the sink said. It has no payload and no addresses.
 type DeadLetterInfo struct {
-	Seq      uint64    `json:"seq"` // its number, which no other one ever has
-	Webhook  string    `json:"webhook"`
-	Type     string    `json:"type,omitempty"`
-	ID       string    `json:"id"`
-	Reason   string    `json:"reason"`
-	Status   int       `json:"status,omitempty"` // of the sink's last answer; 0: there was none
-	Attempts int       `json:"attempts"`
-	Received time.Time `json:"received"`
-	DeadLettered   time.Time `json:"buried"`
-	Redriven time.Time `json:"redriven,omitzero"` // when it was a dead letter before and delivery began anew
+	Seq          uint64    `json:"seq"` // its number, which no other one ever has
+	Webhook      string    `json:"webhook"`
+	Type         string    `json:"type,omitempty"`
+	ID           string    `json:"id"`
+	Reason       string    `json:"reason"`
+	Status       int       `json:"status,omitempty"` // of the sink's last answer; 0: there was none
+	Attempts     int       `json:"attempts"`
+	Received     time.Time `json:"received"`
+	DeadLettered time.Time `json:"deadLettered"`
+	Redriven     time.Time `json:"redriven,omitzero"` // when it was a dead letter before and delivery began anew
 }
 
 // LetterFilter chooses dead letters. What is empty chooses all.

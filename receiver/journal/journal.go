@@ -104,35 +104,35 @@ type Journal struct {
 	logger               *slog.Logger
 	now                  func() time.Time
 
-	current  atomic.Pointer[session] // nil: not available
-	failed   chan *session           // those that failed
+	current    atomic.Pointer[session] // nil: not available
+	failed     chan *session           // those that failed
 	recovering atomic.Bool             // it is not known whether it works
-	mu       sync.Mutex
-	available   chan struct{} // closed while it is available
+	mu         sync.Mutex
+	available  chan struct{} // closed while it is available
 }
 
 // session is the journal as long as its connection lasts.
 type session struct {
-	conn       *nats.Conn
-	stream     jetstream.JetStream
-	batches    jetstream.Stream
-	remainders       jetstream.Stream
-	finished       jetstream.Stream
-	dead       jetstream.Stream
-	objects    jetstream.Stream // that large is made of
-	objectStore      jetstream.ObjectStore
-	stateStream     jetstream.Stream // that state is made of
-	state      jetstream.KeyValue
-	secretKey  []byte // of identities
-	maxMessage int
-	disk       *diskReserve         // of the volume; nil: somebody else's
-	diskLow        bool          // there is none for batches
-	timeout    time.Duration // of a request
-	leaseTime  time.Duration
-	alone      bool                      // nobody else uses the streams
-	syncDir func(stream string) error // of a stream to which something was written
+	conn        *nats.Conn
+	stream      jetstream.JetStream
+	batches     jetstream.Stream
+	remainders  jetstream.Stream
+	finished    jetstream.Stream
+	dead        jetstream.Stream
+	objects     jetstream.Stream // that large is made of
+	objectStore jetstream.ObjectStore
+	stateStream jetstream.Stream // that state is made of
+	state       jetstream.KeyValue
+	secretKey   []byte // of identities
+	maxMessage  int
+	disk        *diskReserve  // of the volume; nil: somebody else's
+	diskLow     bool          // there is none for batches
+	timeout     time.Duration // of a request
+	leaseTime   time.Duration
+	alone       bool                      // nobody else uses the streams
+	syncDir     func(stream string) error // of a stream to which something was written
 	unreadable  *atomic.Bool              // there is something that could not be read
-	lifetime       context.Context           //nolint:containedctx // it is how others learn of the end
+	lifetime    context.Context           //nolint:containedctx // it is how others learn of the end
 }
 
 // New returns a journal, which works when Run runs.
@@ -300,7 +300,7 @@ func (j *Journal) reportUnreadable(s *session) {
 
 // measure takes note of how much is stored.
 func (j *Journal) measure(ctx context.Context, s *session) error {
-	for name, stream := range map[string]jetstream.Stream{"batches": s.batches, "remainders": s.remainders, "dead letters": s.dead} {
+	for name, stream := range map[string]jetstream.Stream{"batches": s.batches, "remainders": s.remainders, "dead_letters": s.dead} {
 		bounded, cancel := s.withTimeout(ctx)
 		info, err := stream.Info(bounded)
 		cancel()

@@ -13,7 +13,7 @@ type Metrics struct {
 	stored         *prometheus.GaugeVec
 	limit          *prometheus.GaugeVec
 	lost           *prometheus.GaugeVec
-	leader        prometheus.Gauge
+	leader         prometheus.Gauge
 	free           *prometheus.GaugeVec // without labels; nothing is said of the volumes of others
 }
 
@@ -40,19 +40,19 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "mandrill_receiver_dead_letters_evicted_total", Help: "Dead letters that were lost because newer ones needed the room.",
 		}),
 		stored: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "mandrill_receiver_buffer_stored_bytes", Help: "Bytes stored, by what it is.",
-		}, []string{"what"}),
+			Name: "mandrill_receiver_buffer_stored_bytes", Help: "Bytes stored, by stream.",
+		}, []string{"stream"}),
 		limit: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "mandrill_receiver_buffer_limit_bytes", Help: "Bytes that may be stored, by what it is.",
-		}, []string{"what"}),
+			Name: "mandrill_receiver_buffer_limit_bytes", Help: "Bytes that may be stored, by stream.",
+		}, []string{"stream"}),
 		lost: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "mandrill_receiver_buffer_lost_messages", Help: "Messages that the store found damaged when it was opened, by what it is.",
-		}, []string{"what"}),
+			Name: "mandrill_receiver_buffer_lost_messages", Help: "Messages that the store found damaged when it was opened, by stream.",
+		}, []string{"stream"}),
 		free: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "mandrill_receiver_buffer_room_bytes", Help: "Bytes of the buffer's volume that batches may still take, whatever its limit is.",
+			Name: "mandrill_receiver_buffer_free_bytes", Help: "Bytes of the buffer's volume that batches may still take, whatever its limit is.",
 		}, nil),
 		leader: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "mandrill_receiver_buffer_leading", Help: "1 while this process delivers what is in the buffer.",
+			Name: "mandrill_receiver_buffer_leader", Help: "1 while this process delivers what is in the buffer.",
 		}),
 	}
 	if registerer != nil {

@@ -40,10 +40,10 @@ func (e *ConfigError) Unwrap() error { return e.Err }
 // Limits say how much is stored.
 type Limits struct {
 	Batches     int64 // that wait
-	Remainders        int64 // what is left of batches of which a part was delivered
-	Objects       int64 // events that do not fit into a message
+	Remainders  int64 // what is left of batches of which a part was delivered
+	Objects     int64 // events that do not fit into a message
 	DeadLetters int64
-	Finished        int64 // identities of batches that were finished
+	Finished    int64 // identities of batches that were finished
 	Reserve     int64 // of the volume, so that what is stored can be taken away
 }
 
@@ -74,12 +74,12 @@ func (l Limits) total() int64 {
 
 // subjects of what is stored: a kind, and the webhook.
 const (
-	kindBatch = "batch"
-	kindRemainder  = "rest"
+	kindBatch     = "batch"
+	kindRemainder = "rest"
 	kindFinished  = "seen"
-	kindDead  = "dead"
-	kindObjects = "large"
-	kindState = "state"
+	kindDead      = "dead"
+	kindObjects   = "large"
+	kindState     = "state"
 )
 
 func (j *Journal) subject(kind, name string) string { return j.name + "." + kind + "." + name }

@@ -21,7 +21,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
 		}, []string{"mode"}),
 		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mandrill_receiver_dead_letters_total", Help: "Events for dead letter sinks, by whether they were accepted there.",
+			Name: "mandrill_receiver_dead_letter_sink_events_total", Help: "Events for dead letter sinks, by whether they were accepted there.",
 		}, []string{"outcome"}),
 		circuits: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "mandrill_receiver_open_circuits", Help: "Sinks that failed so often that they are left alone for a while.",
@@ -44,7 +44,7 @@ func outcomeOf(err error) string {
 	case failure.timeout():
 		return "timeout"
 	case failure.Status == 0:
-		return "no answer"
+		return "no_answer"
 	case failure.overloaded():
 		return "overloaded"
 	}

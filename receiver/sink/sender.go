@@ -52,7 +52,7 @@ func (s State) settled() bool { return s == Accepted || s == DeadLettered }
 // Item is an event to be delivered, and how far that has come.
 type Item struct {
 	Event    *cloudevents.Event
-	OrderKey    string // those with the same, unless it is empty, are delivered one after the other
+	OrderKey string // those with the same, unless it is empty, are delivered one after the other
 	State    State
 	Attempts int   // how often it was sent to the sink, not counting trials of a sink that does not work
 	Err      error // of the last attempt; nil while it waits for one before it
@@ -70,9 +70,9 @@ type Sender struct {
 	concurrency int
 	metrics     *Metrics
 
-	mu    sync.Mutex // guards what follows
+	mu       sync.Mutex // guards what follows
 	limiters map[[sha256.Size]byte]*sinkLimiter
-	swept time.Time
+	swept    time.Time
 }
 
 // Options configures a [Sender].

@@ -145,7 +145,7 @@ func TestPass(t *testing.T) {
 	}{
 		{"accepted", nil, nil, "a1 accepted 1, a2 accepted 1, b1 accepted 1"},
 		{"may pass", nil, only(unavailable, "a1"), "a1 pending 1, a2 pending 0, b1 accepted 1"},
-		{"no answer", nil, only(errors.New("down"), "a1"), "a1 pending 1, a2 pending 0, b1 accepted 1"},
+		{"no_answer", nil, only(errors.New("down"), "a1"), "a1 pending 1, a2 pending 0, b1 accepted 1"},
 		{"final", nil, only(gone, "a1"), "a1 refused 1, a2 accepted 1, b1 accepted 1"},
 		{"final, with a dead letter sink", func(d *sink.Delivery) { d.DeadLetter = dead }, func(host, id string) error {
 			if host == "dead" {
@@ -273,7 +273,7 @@ func TestDeadLetter(t *testing.T) {
 	}{
 		"status": {&sink.Error{Status: 422, Answer: "no such order"}, map[string]string{"Ce-Knativeerrorcode": "422", "Ce-Knativeerrordata": "no such order"}},
 		"silent": {&sink.Error{Status: 422}, map[string]string{"Ce-Knativeerrorcode": "422"}},
-		"down":   {errors.New("dial tcp s3ntinel: refused"), map[string]string{"Ce-Knativeerrordata": "no answer"}},
+		"down":   {errors.New("dial tcp s3ntinel: refused"), map[string]string{"Ce-Knativeerrordata": "no_answer"}},
 		"slow":   {&sink.Error{Err: context.DeadlineExceeded}, map[string]string{"Ce-Knativeerrordata": "timeout"}},
 		"quotes": {&sink.Error{Status: 400, Answer: `"é%"`}, map[string]string{"Ce-Knativeerrorcode": "400", "Ce-Knativeerrordata": "%22%C3%A9%25%22"}},
 		"long":   {&sink.Error{Status: 400, Answer: long}, map[string]string{"Ce-Knativeerrorcode": "400", "Ce-Knativeerrordata": strings.Repeat("%C3%A9", sink.MaxAnswer)}},
@@ -302,8 +302,8 @@ func TestDeadLetter(t *testing.T) {
 		if list[0].Event.Extensions()["knativeerrorcode"] != nil {
 			t.Errorf("%s: the event itself was changed", name)
 		}
-		want := "# HELP mandrill_receiver_dead_letters_total Events for dead letter sinks, by whether they were accepted there.\n# TYPE mandrill_receiver_dead_letters_total counter\nmandrill_receiver_dead_letters_total{outcome=\"accepted\"} 1\n"
-		if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "mandrill_receiver_dead_letters_total"); err != nil {
+		want := "# HELP mandrill_receiver_dead_letter_sink_events_total Events for dead letter sinks, by whether they were accepted there.\n# TYPE mandrill_receiver_dead_letter_sink_events_total counter\nmandrill_receiver_dead_letter_sink_events_total{outcome=\"accepted\"} 1\n"
+		if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "mandrill_receiver_dead_letter_sink_events_total"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -313,7 +313,7 @@ func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
 		"accepted": nil, "refused": &sink.Error{Status: 400}, "failed": &sink.Error{Status: 500}, "overloaded": &sink.Error{Status: 429},
-		"timeout": &sink.Error{Err: context.DeadlineExceeded}, "no answer": errors.New("down"),
+		"timeout": &sink.Error{Err: context.DeadlineExceeded}, "no_answer": errors.New("down"),
 	} {
 		registry := prometheus.NewRegistry()
 		network := &fake{answer: func(string, string) error { return err }}

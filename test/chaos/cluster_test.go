@@ -163,7 +163,7 @@ func TestClusterRollingRestart(t *testing.T) {
 func (c *cluster) leader() (member int) {
 	c.t.Helper()
 	c.receivers[0].await("one delivers", func() bool {
-		member = slices.IndexFunc(c.receivers, func(r *receiver) bool { return r.metric("mandrill_receiver_buffer_leading") > 0 })
+		member = slices.IndexFunc(c.receivers, func(r *receiver) bool { return r.metric("mandrill_receiver_buffer_leader") > 0 })
 		delivers, _ := c.turns.who()
 		return member >= 0 && member == delivers
 	})

@@ -106,7 +106,7 @@ func TestSinks(t *testing.T) {
 	if backlog == 0 {
 		t.Error("the sinks did not fail")
 	}
-	if buried := r.metric("mandrill_receiver_buried_total"); buried > 0 {
+	if buried := r.metric("mandrill_receiver_dead_lettered_total"); buried > 0 {
 		t.Errorf("%v events were given up", buried)
 	}
 	acked, lost := book.count()

@@ -90,7 +90,7 @@ func (s *stack) check(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	accepted, faults := counted.Sum("mandrill_receiver_requests_total", `outcome="accepted"`), counted.Sum("mandrill_receiver_requests_total", `outcome="internal error"`)
+	accepted, faults := counted.Sum("mandrill_receiver_requests_total", `outcome="accepted"`), counted.Sum("mandrill_receiver_requests_total", `outcome="internal_error"`)
 	if int64(accepted) != s.mandrill.accepted.Load() {
 		errs = append(errs, fmt.Errorf("the receiver accepted %.0f batches, Mandrill sent %d that were", accepted, s.mandrill.accepted.Load()))
 	}

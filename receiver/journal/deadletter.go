@@ -13,10 +13,10 @@ import (
 
 // The reasons why an event is a dead letter.
 const (
-	ReasonRefused   = "refused"   // the sink will never accept it
-	ReasonExhausted = "exhausted" // its retries are used up
-	ReasonExpired   = "expired"   // it could not be delivered for too long
-	ReasonWebhookDeleted  = "orphaned"  // its webhook is gone
+	ReasonRefused        = "refused"         // the sink will never accept it
+	ReasonExhausted      = "exhausted"       // its retries are used up
+	ReasonExpired        = "expired"         // it could not be delivered for too long
+	ReasonWebhookDeleted = "webhook_deleted" // its webhook is gone
 )
 
 // Reasons are all of them.

@@ -13,8 +13,8 @@ import (
 // attempt is an event of a unit on its way.
 type outgoingEvent struct {
 	preparedEvent
-	batch   *loadedBatch
-	done bool
+	batch *loadedBatch
+	done  bool
 }
 
 // deliver sends what can be sent, and writes down what has become of a unit as soon as nothing of it is under way any

@@ -25,8 +25,8 @@ const (
 )
 
 var (
-	errCircuitOpen   = errors.New("it has failed too often, and is left alone for a while")
-	errRetryAfter = errors.New("it has asked to be left alone for longer than the batch has")
+	errCircuitOpen = errors.New("it has failed too often, and is left alone for a while")
+	errRetryAfter  = errors.New("it has asked to be left alone for longer than the batch has")
 )
 
 // gate is what is known of one sink, and who may send to it. Those who have to wait have their turn.
@@ -35,7 +35,7 @@ type sinkLimiter struct {
 	metrics *Metrics
 
 	mu        sync.Mutex // guards what follows
-	waiters     list.List  // of *waiter
+	waiters   list.List  // of *waiter
 	timer     *time.Timer
 	inflight  int
 	limit     float64   // of inflight: halved when the sink is overloaded, grows with what it accepts
@@ -43,12 +43,12 @@ type sinkLimiter struct {
 	notBefore time.Time // nothing is sent earlier, because the sink said so
 	used      time.Time
 
-	failures int           // in a row
-	open     bool          // the circuit is open
-	until    time.Time     // when it may be tried
-	pause    time.Duration // the present one
-	probing    bool          // a trial is under way
-	probeOffered   time.Time     // when somebody was last told to try
+	failures     int           // in a row
+	open         bool          // the circuit is open
+	until        time.Time     // when it may be tried
+	pause        time.Duration // the present one
+	probing      bool          // a trial is under way
+	probeOffered time.Time     // when somebody was last told to try
 }
 
 type waiter struct {

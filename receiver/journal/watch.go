@@ -60,14 +60,14 @@ var errConsumerStale = errors.New("the consumer does not say anything")
 // follower reads the headers of batches.
 type watcher struct {
 	*Consumer
-	last     uint64        // that was there at the beginning
-	next     uint64        // place
+	last      uint64        // that was there at the beginning
+	next      uint64        // place
 	staleAt   uint64        // place of what the leader has and the consumer has not told of
-	complete bool          // everything that was there at the beginning is known
-	lastHeard    time.Time     // when there was a consumer that worked
-	limit    time.Duration // for making one
-	notify     func(BatchInfo)
-	allKnown    func()
+	complete  bool          // everything that was there at the beginning is known
+	lastHeard time.Time     // when there was a consumer that worked
+	limit     time.Duration // for making one
+	notify    func(BatchInfo)
+	allKnown  func()
 }
 
 // read reads on by a consumer of its own, until that is gone. It is made at a server that is chosen by lot, maybe one that is

@@ -19,23 +19,23 @@ type webhookQueue struct {
 	wake    chan struct{}
 	cycles  sync.WaitGroup
 
-	mu     sync.Mutex // guards what follows
-	unread  unreadBatches
-	cursor uint64              // where the batches begin that were not taken
-	pending  []*pendingBatch             // those that were taken and are not finished, by origin
-	owners map[uint64][]*pendingBatch  // units with events of a message, by origin
-	active map[*cycle]struct{} // rounds that are under way
-	preparing  *cycle              // one of them that is getting ready
-	failing   bool                // nothing was accepted when last something was sent: not much is done at once
-	maxEvents   int                 // events in a round: about what can be sent in its time
-	slow   bool                // the last round took long
+	mu        sync.Mutex // guards what follows
+	unread    unreadBatches
+	cursor    uint64                     // where the batches begin that were not taken
+	pending   []*pendingBatch            // those that were taken and are not finished, by origin
+	owners    map[uint64][]*pendingBatch // units with events of a message, by origin
+	active    map[*cycle]struct{}        // rounds that are under way
+	preparing *cycle                     // one of them that is getting ready
+	failing   bool                       // nothing was accepted when last something was sent: not much is done at once
+	maxEvents int                        // events in a round: about what can be sent in its time
+	slow      bool                       // the last round took long
 }
 
 // queue is what is known of batches that were not taken yet.
 type unreadBatches struct {
 	batches, events int
-	size, stored  int64
-	oldest        time.Time // about: of the first of them, or the one before
+	size, stored    int64
+	oldest          time.Time // about: of the first of them, or the one before
 }
 
 // pop takes away what was taken from it.
@@ -52,17 +52,17 @@ func unreadOf(unit *journal.StoredBatch) unreadBatches {
 
 // held is a unit of the journal, and of its events only which messages they are of.
 type pendingBatch struct {
-	position    journal.Position
-	origin   uint64
+	position   journal.Position
+	origin     uint64
 	firstIndex int       // in the batch, of the first event that was left when it was written
-	received time.Time // or redriven
-	events   int
-	size     int64 // in memory
-	stored   int64
-	keys     map[uint64]struct{} // of messages with events that are left
-	due      time.Time           // when something can be done
-	busy     bool                // a round has it
-	unsaved     []journal.PendingEvent     // what is left, but for its bytes, if it could not be put back
+	received   time.Time // or redriven
+	events     int
+	size       int64 // in memory
+	stored     int64
+	keys       map[uint64]struct{}    // of messages with events that are left
+	due        time.Time              // when something can be done
+	busy       bool                   // a round has it
+	unsaved    []journal.PendingEvent // what is left, but for its bytes, if it could not be put back
 }
 
 func newWebhookQueue(t *leadership, webhook string) *webhookQueue {

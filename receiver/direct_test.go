@@ -172,7 +172,7 @@ func TestOnlyTheRestIsSentAgain(t *testing.T) {
 		d.want("third", http.StatusOK, []string{"0s sink open", "0s sink open", "0s sink click"}, batch...)
 		d.want("fourth", http.StatusOK, nil, batch...)
 		d.want("another", http.StatusOK, []string{"0s sink spam"}, "spam a", "open a")
-		d.wantEvents(map[string]float64{"accepted": 6, "failed": 6, "remembered": 2 + 2 + 5 + 1})
+		d.wantEvents(map[string]float64{"accepted": 6, "failed": 6, "duplicate": 2 + 2 + 5 + 1})
 		time.Sleep(9*time.Hour - time.Minute)
 		d.want("after nearly nine hours", http.StatusOK, nil, "spam a")
 		time.Sleep(18 * time.Hour)
@@ -248,11 +248,11 @@ func TestDeadLetters(t *testing.T) {
 		outcomes map[string]float64
 	}{
 		"refused for good": {routes.Delivery{DeadLetterSink: dead}, failing(&sink.Error{Status: 422}, "open"), 200,
-			[]string{"0s sink open", "0s dead open", "0s sink click"}, map[string]float64{"accepted": 1, "dead letter": 1}},
+			[]string{"0s sink open", "0s dead open", "0s sink click"}, map[string]float64{"accepted": 1, "dead_letter_sink": 1}},
 		"may pass, and no retries were said": {routes.Delivery{DeadLetterSink: dead}, failing(&sink.Error{Status: 500}, "open"), 502,
 			[]string{"0s sink open"}, map[string]float64{"failed": 2}},
 		"kept failing": {routes.Delivery{DeadLetterSink: dead, Retry: new(1)}, failing(&sink.Error{Status: 500}, "open"), 200,
-			[]string{"0s sink open", "1s sink open", "1s dead open", "1s sink click"}, map[string]float64{"accepted": 1, "dead letter": 1}},
+			[]string{"0s sink open", "1s sink open", "1s dead open", "1s sink click"}, map[string]float64{"accepted": 1, "dead_letter_sink": 1}},
 		"the dead letter sink fails": {routes.Delivery{DeadLetterSink: dead}, func(host, event string) error {
 			if event == "open" {
 				return &sink.Error{Status: map[string]int{"sink": 422, "dead": 500}[host]}

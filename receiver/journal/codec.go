@@ -17,28 +17,28 @@ import (
 
 // The headers of a message. What is not said with each is in every message.
 const (
-	headerWebhook  = "Mandrill-Webhook"
-	headerReceived = "Mandrill-Received" // milliseconds since 1970
-	headerEvents   = "Mandrill-Events"   // how many
-	headerSize     = "Mandrill-Size"     // of what was compressed
-	headerFormat     = "Mandrill-Form"     // formBatch or formEntries
-	headerBatch    = "Mandrill-Batch"    // identity of the batch
-	headerTrace    = "Traceparent"       // where the batch was traced
-	headerChecksum      = "Mandrill-Sum"      // of the data, which the server's checksum does not tell from headers
-	headerLarge    = "Mandrill-Large"    // in place of data: the name of an object
-	headerOrigin   = "Mandrill-Origin"   // of a remainder: the batch's place among the batches
-	headerParent   = "Mandrill-Parent"   // of a remainder: what it takes the place of
-	headerReason   = "Mandrill-Reason"   // of a dead letter
-	headerDeadLettered   = "Mandrill-Buried"   // of a dead letter: milliseconds since 1970
-	headerEvent    = "Mandrill-Event"    // of a dead letter: the event's id
-	headerType     = "Mandrill-Type"     // of a dead letter: the event's type
-	headerStatus   = "Mandrill-Status"   // of a dead letter: of the sink's last answer
-	headerAttempts = "Mandrill-Attempts" // of a dead letter
-	headerRedriven = "Mandrill-Redriven" // of what was a dead letter: milliseconds since 1970
+	headerWebhook      = "Mandrill-Webhook"
+	headerReceived     = "Mandrill-Received" // milliseconds since 1970
+	headerEvents       = "Mandrill-Events"   // how many
+	headerSize         = "Mandrill-Size"     // of what was compressed
+	headerFormat       = "Mandrill-Form"     // formBatch or formEntries
+	headerBatch        = "Mandrill-Batch"    // identity of the batch
+	headerTrace        = "Traceparent"       // where the batch was traced
+	headerChecksum     = "Mandrill-Sum"      // of the data, which the server's checksum does not tell from headers
+	headerLarge        = "Mandrill-Large"    // in place of data: the name of an object
+	headerOrigin       = "Mandrill-Origin"   // of a remainder: the batch's place among the batches
+	headerParent       = "Mandrill-Parent"   // of a remainder: what it takes the place of
+	headerReason       = "Mandrill-Reason"   // of a dead letter
+	headerDeadLettered = "Mandrill-Buried"   // of a dead letter: milliseconds since 1970
+	headerEvent        = "Mandrill-Event"    // of a dead letter: the event's id
+	headerType         = "Mandrill-Type"     // of a dead letter: the event's type
+	headerStatus       = "Mandrill-Status"   // of a dead letter: of the sink's last answer
+	headerAttempts     = "Mandrill-Attempts" // of a dead letter
+	headerRedriven     = "Mandrill-Redriven" // of what was a dead letter: milliseconds since 1970
 )
 
 const (
-	formBatch   = "batch"   // an array of JSON, as Mandrill sent it
+	formBatch  = "batch"   // an array of JSON, as Mandrill sent it
 	formEvents = "entries" // as encodeEntries does
 )
 
@@ -113,7 +113,7 @@ func decodeEvents(data []byte) ([]PendingEvent, error) {
 // Place is where a message is.
 type Position struct {
 	Remainder bool // among the remainders
-	Seq  uint64
+	Seq       uint64
 }
 
 func (p Position) String() string {
@@ -146,17 +146,17 @@ type Batch struct {
 // Unit is a message: a batch, a part of one, or what is left of one.
 type StoredBatch struct {
 	Position    Position
-	Origin   uint64 // the place of its batch among the batches, by which it has its turn
-	Webhook  string
-	Batch    string // identity
-	Received time.Time
-	Redriven time.Time // when it was a dead letter and delivery began anew; zero: never
-	Trace    string
-	Value    []byte  // an array of JSON, or
-	Events  []PendingEvent // what is left of one
-	EventCount   int
-	Size     int64 // bytes of the data in memory
-	StoredBytes   int64 // bytes that the message takes
+	Origin      uint64 // the place of its batch among the batches, by which it has its turn
+	Webhook     string
+	Batch       string // identity
+	Received    time.Time
+	Redriven    time.Time // when it was a dead letter and delivery began anew; zero: never
+	Trace       string
+	Value       []byte         // an array of JSON, or
+	Events      []PendingEvent // what is left of one
+	EventCount  int
+	Size        int64 // bytes of the data in memory
+	StoredBytes int64 // bytes that the message takes
 
 	parent Position
 	large  string // name of the object that has the data

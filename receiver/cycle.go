@@ -13,27 +13,27 @@ import (
 // round is one attempt to deliver some units of a lane.
 type cycle struct {
 	*webhookQueue
-	route  *Route
+	route    *Route
 	batches  []*pendingBatch // that are due, and those that were taken
-	takeNew  bool    // batches may be taken
-	memory *allowance
-	reserved  int64 // of the memory
-	sent   time.Time
-	done   chan struct{} // closed when it has ended
+	takeNew  bool            // batches may be taken
+	memory   *allowance
+	reserved int64 // of the memory
+	sent     time.Time
+	done     chan struct{} // closed when it has ended
 }
 
 // load is a unit in memory.
 type loadedBatch struct {
-	pending    *pendingBatch
-	stored    *journal.StoredBatch
-	events []journal.PendingEvent
-	parsed  []mandrill.Event
-	sent    []*outgoingEvent   // by entry; nil: not in this round
-	inFlight    atomic.Int64 // how many of them are not over
+	pending  *pendingBatch
+	stored   *journal.StoredBatch
+	events   []journal.PendingEvent
+	parsed   []mandrill.Event
+	sent     []*outgoingEvent // by entry; nil: not in this round
+	inFlight atomic.Int64     // how many of them are not over
 
-	remaining    []journal.PendingEvent
-	dead    []journal.DeadLetter
-	changed bool
+	remaining []journal.PendingEvent
+	dead      []journal.DeadLetter
+	changed   bool
 }
 
 // run loads, sends, and writes down how it goes. It loads while the round before it is sending. An error means that the
@@ -278,7 +278,7 @@ func (r *cycle) giveUp(ctx context.Context) error {
 		for i, entry := range one.events {
 			_, label := typeOf(one.parsed[i])
 			dead[i] = journal.DeadLetter{PendingEvent: entry, Reason: journal.ReasonWebhookDeleted, Type: deadLetterType(one.parsed[i])}
-			r.metrics.events.WithLabelValues(label, "buried").Inc()
+			r.metrics.events.WithLabelValues(label, "dead_lettered").Inc()
 		}
 		if err := r.deadLetter(ctx, one.stored, dead); err != nil {
 			return err

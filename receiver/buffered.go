@@ -26,9 +26,9 @@ func (h *Handler) storeBatch(ctx context.Context, route *Route, value []byte, el
 	case err != nil:
 		return &Error{KindUnbuffered, err}
 	case duplicate:
-		h.metrics.buffered.WithLabelValues("remembered").Add(float64(len(elements)))
+		h.metrics.buffered.WithLabelValues("duplicate").Add(float64(len(elements)))
 	default:
-		h.metrics.buffered.WithLabelValues("kept").Add(float64(len(elements)))
+		h.metrics.buffered.WithLabelValues("stored").Add(float64(len(elements)))
 	}
 	return nil
 }

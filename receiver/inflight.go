@@ -144,8 +144,8 @@ func (b *byteLimiter) next() (i int) {
 // share is what one body has taken.
 type reservation struct {
 	limiter *byteLimiter
-	body   int64 // its number, from when it first takes something
-	held  int64
+	body    int64 // its number, from when it first takes something
+	held    int64
 }
 
 // take takes more, and waits for it if need be.

@@ -30,8 +30,8 @@ const (
 
 // What is stored, by how much of what is kept free must be left: one in so many.
 const (
-	forBatches = 1
-	forRemainders    = 2 // of batches, and for dead letters, after which something else goes
+	forBatches    = 1
+	forRemainders = 2 // of batches, and for dead letters, after which something else goes
 )
 
 const reserveReleased = "The buffer's volume is full, gave up the room that was reserved for what waits to be delivered"

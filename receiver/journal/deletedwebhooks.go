@@ -54,7 +54,7 @@ func (w *Consumer) MarkDeleted(ctx context.Context, webhook string, since time.T
 		return err
 	}
 	if status.Values() >= maxOrphans {
-		w.journal.logger.Warn("Too many webhooks are gone, after a restart the time of one begins anew", "route", webhook)
+		w.journal.logger.Warn("Too many webhooks are gone, after a restart the time of one begins anew", "webhook", webhook)
 		return nil
 	}
 	_, err = w.state.PutString(ctx, key, millis(since)+" "+webhook)

@@ -64,17 +64,17 @@ type DispatcherOptions struct {
 
 // Dispatcher delivers what waits in the buffer.
 type Dispatcher struct {
-	routes          *Routes
-	sender          DispatchSender
-	metrics         *Metrics
-	tracer          tracer
-	logger          *slog.Logger
-	memory          *allowance // for what goes well
-	failingMemory      *allowance // for what does not, and may take long
+	routes           *Routes
+	sender           DispatchSender
+	metrics          *Metrics
+	tracer           tracer
+	logger           *slog.Logger
+	memory           *allowance // for what goes well
+	failingMemory    *allowance // for what does not, and may take long
 	deletedRetention time.Duration
-	maxAge          time.Duration
-	now             func() time.Time
-	seed            maphash.Seed
+	maxAge           time.Duration
+	now              func() time.Time
+	seed             maphash.Seed
 
 	mu      sync.Mutex
 	current *leadership // nil: it has no right to deliver
@@ -140,13 +140,13 @@ func (d *Dispatcher) setLeadership(t *leadership) {
 // term is the time for which a dispatcher has the right to deliver.
 type leadership struct {
 	*Dispatcher
-	consumer  Consumer
-	fail  context.CancelCauseFunc
-	group sync.WaitGroup // of lanes
-	known atomic.Bool    // all batches that were there at the beginning
+	consumer Consumer
+	fail     context.CancelCauseFunc
+	group    sync.WaitGroup // of lanes
+	known    atomic.Bool    // all batches that were there at the beginning
 
 	mu      sync.Mutex // guards what follows
-	queues   map[string]*webhookQueue
+	queues  map[string]*webhookQueue
 	deleted map[string]time.Time
 }
 
@@ -254,9 +254,9 @@ func (t *leadership) markDeleted(ctx context.Context, webhook string, since time
 
 // The backlog, by webhook.
 var (
-	backlogEvents = prometheus.NewDesc("mandrill_receiver_backlog_events", "Events in the buffer that are not delivered, by webhook.", []string{"route"}, nil)
-	backlogBytes  = prometheus.NewDesc("mandrill_receiver_backlog_bytes", "Bytes that they take in the buffer, by webhook.", []string{"route"}, nil)
-	backlogAge    = prometheus.NewDesc("mandrill_receiver_backlog_oldest_age_seconds", "Age of the oldest of them, by webhook.", []string{"route"}, nil)
+	backlogEvents = prometheus.NewDesc("mandrill_receiver_backlog_events", "Events in the buffer that are not delivered, by webhook.", []string{"webhook"}, nil)
+	backlogBytes  = prometheus.NewDesc("mandrill_receiver_backlog_bytes", "Bytes that they take in the buffer, by webhook.", []string{"webhook"}, nil)
+	backlogAge    = prometheus.NewDesc("mandrill_receiver_backlog_oldest_age_seconds", "Age of the oldest of them, by webhook.", []string{"webhook"}, nil)
 )
 
 // Describe and Collect make a dispatcher a collector of metrics, of what waits for it.

@@ -22,9 +22,9 @@ const (
 type deliveredCache struct {
 	size int
 
-	mu             sync.Mutex // guards what follows
+	mu                sync.Mutex // guards what follows
 	current, previous map[deliveredKey]struct{}
-	begun          time.Time
+	begun             time.Time
 }
 
 type deliveredKey [16]byte

@@ -53,7 +53,7 @@ func (h *Handler) prepareEvents(ctx context.Context, route *Route, elements [][]
 		next := preparedEvent{key: keyOf(route, id)}
 		_, next.label = typeOf(event)
 		if h.delivered.has(next.key) {
-			h.metrics.events.WithLabelValues(next.label, "remembered").Inc()
+			h.metrics.events.WithLabelValues(next.label, "duplicate").Inc()
 			continue
 		}
 		ce := route.cloudEvent(event, id)
@@ -100,7 +100,7 @@ func (h *Handler) recordOutcomes(parcels []preparedEvent) []*sink.Item {
 		case sink.Accepted:
 			outcome = "accepted"
 		case sink.DeadLettered:
-			outcome = "dead letter"
+			outcome = "dead_letter_sink"
 		default:
 			left = append(left, &next.Item)
 		}

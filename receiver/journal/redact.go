@@ -23,7 +23,7 @@ func redact(text string) string {
 
 // wordsError says in our words what kept a connection from being made.
 type redactedError struct {
-	text string
+	text  string
 	cause error
 }
 
