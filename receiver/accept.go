@@ -10,63 +10,77 @@ import (
 	"slices"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
-// accept finds the routes that may be meant and reads the form. What can be refused without the body is refused
-// before it is read. HEAD and GET have no form.
-func (h *Handler) accept(w http.ResponseWriter, r *http.Request, entry *requestLog) (_ []*Route, _ mandrill.Form, err error) {
-	sender := newBodyDeadline(w, h.inflight)
+// request is an accepted request: the routes that it may be for, its form, and how many bytes of its body were read.
+type request struct {
+	candidates []*routing.Route
+	form       mandrill.Form
+	bytes      int
+}
+
+// webhook is empty while several routes are possible.
+func (r request) webhook() string {
+	if len(r.candidates) != 1 {
+		return ""
+	}
+	return r.candidates[0].Name
+}
+
+// accept finds the routes that a request may be for and reads the form. What can be refused without the body is refused
+// before it is read. HEAD and GET have no form. With an error the request says how far accept came.
+func (h *Handler) accept(w http.ResponseWriter, r *http.Request, memory *reservation) (accepted request, err error) {
+	deadline := newBodyDeadline(w, h.inflight)
 	defer func() {
 		if err != nil {
-			sender.shortenForRefusal()
+			deadline.shortenForRefusal()
 		}
 	}()
 	if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
-		// It may have had a length too, by which a proxy in front sees another end. What follows on the connection
-		// would then be answered in the place of somebody else's request.
+		// It may have had a length too, by which a proxy in front sees another end. What follows on the connection would
+		// then be answered in the place of somebody else's request.
 		w.Header().Set("Connection", "close")
 	}
-	ready := h.routes.Ready() // before it is looked, or they may be loaded in between
-	candidates := h.routes.match(r)
-	if len(candidates) == 0 && r.Method == http.MethodPost && !ready {
-		return nil, nil, refuse(KindNotReady, "no routes have been loaded yet")
+	ready := h.routes.Ready() // before Match, or routes may be loaded in between
+	accepted.candidates = h.routes.Match(r)
+	if len(accepted.candidates) == 0 && r.Method == http.MethodPost && !ready {
+		return accepted, refuse(KindNotReady, "no routes have been loaded yet")
 	}
-	if len(candidates) == 0 {
-		return nil, nil, refuse(KindNoRoute, "no route has this path")
-	}
-	if len(candidates) == 1 {
-		entry.route = candidates[0].Name
+	if len(accepted.candidates) == 0 {
+		return accepted, refuse(KindNoRoute, "no route has this path")
 	}
 	switch r.Method {
 	case http.MethodHead, http.MethodGet:
-		if !slices.ContainsFunc(candidates, func(route *Route) bool { return !h.lacksBuffer(route) }) {
-			return nil, nil, errNoBuffer // so that nothing is registered that cannot be served
+		if !slices.ContainsFunc(accepted.candidates, func(route *routing.Route) bool { return !h.lacksBuffer(route) }) {
+			return accepted, errNoBuffer // so that no webhook is registered that cannot be served
 		}
-		return nil, nil, nil
+		return accepted, nil
 	case http.MethodPost:
 	default:
 		w.Header().Set("Allow", "GET, HEAD, POST")
-		return nil, nil, refuse(KindMethod, "method is none of GET, HEAD and POST")
+		return accepted, refuse(KindMethod, "method is none of GET, HEAD and POST")
 	}
-	candidates, err = admit(r, candidates)
+	admitted, err := admit(r, accepted.candidates)
 	if err != nil {
-		return nil, nil, err
+		return accepted, err
 	}
-	body, err := h.readBody(w, r, &entry.share, sender)
-	entry.bytes = len(body)
+	accepted.candidates = admitted
+	body, err := h.readBody(w, r, memory, deadline)
+	accepted.bytes = len(body)
 	if err != nil {
-		return nil, nil, err
+		return accepted, err
 	}
-	form, err := h.parseForm(r, body, &entry.share)
-	return candidates, form, err
+	accepted.form, err = h.parseForm(r, body, memory)
+	return accepted, err
 }
 
-// admit returns the routes that the request may be for, as far as can be told without the body.
-func admit(r *http.Request, candidates []*Route) ([]*Route, error) {
-	var admitted []*Route
+// admit returns the routes that a request may be for, as far as can be told without the body.
+func admit(r *http.Request, candidates []*routing.Route) ([]*routing.Route, error) {
+	var admitted []*routing.Route
 	suspended := false
 	for _, route := range candidates {
-		if route.admits(r) {
+		if route.Admits(r) {
 			admitted = append(admitted, route)
 			suspended = route.Suspend && (suspended || len(admitted) == 1)
 		}
@@ -83,13 +97,17 @@ func admit(r *http.Request, candidates []*Route) ([]*Route, error) {
 	return admitted, nil
 }
 
-// readBody reads the whole body into one buffer, which is the only copy of it. With an error it returns what has come.
-func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, held *reservation, sender *bodyDeadline) ([]byte, error) {
+// readBody reads the whole body into one buffer, which is the only copy of it. With an error it returns the part that
+// arrived.
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, memory *reservation, deadline *bodyDeadline) ([]byte, error) {
 	if r.ContentLength > h.maxBodyBytes {
 		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
 		return nil, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
 	}
-	body, err := h.readAll(r.Context(), http.MaxBytesReader(w, r.Body, h.maxBodyBytes), r.ContentLength, held, sender)
+	reader := bodyReader{
+		reader: http.MaxBytesReader(w, r.Body, h.maxBodyBytes), announced: r.ContentLength, limit: h.maxBodyBytes, memory: memory, deadline: deadline,
+	}
+	body, err := reader.readAll(r.Context())
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return body, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
 	}
@@ -99,58 +117,29 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, held *reserva
 		return body, err
 	}
 	if err != nil { // its text has addresses
-		return body, refuse(KindAborted, "the body did not come to its end")
+		return body, refuse(KindAborted, "the body ended early")
 	}
 	return body, nil
 }
 
-// readAll reads to the end into one buffer, and takes a share of the memory before it grows. It gives the buffer the
-// announced length only when a quarter of it has come, so that an announcement alone costs next to nothing. Whoever is
-// given a buffer has to fill it in time.
-func (h *Handler) readAll(ctx context.Context, reader io.Reader, announced int64, held *reservation, sender *bodyDeadline) ([]byte, error) {
-	var body []byte
-	for {
-		if len(body) == cap(body) {
-			before, after := int64(cap(body)), min(max(firstBuffer, 2*int64(cap(body))), h.maxBodyBytes+1) // one byte to see the end
-			if room := announced + 1; announced > 0 && room > before && room <= 2*after {
-				after = room
-			}
-			sender.suspend()
-			if err := held.grow(ctx, after); err != nil {
-				return body, err
-			}
-			body = append(make([]byte, 0, after), body...)
-			held.shrink(before)
-			sender.extend(after - before)
-		}
-		n, err := reader.Read(body[len(body):cap(body)])
-		body = body[:len(body)+n]
-		if errors.Is(err, io.EOF) {
-			return body, nil
-		}
-		if err != nil {
-			return body, err
-		}
-	}
-}
-
-func (h *Handler) parseForm(r *http.Request, body []byte, held *reservation) (mandrill.Form, error) {
+func (h *Handler) parseForm(r *http.Request, body []byte, memory *reservation) (mandrill.Form, error) {
 	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
-		return nil, refuse(KindUnreadable, "the content type cannot be read")
+		return nil, refuse(KindUnreadable, "the content type cannot be parsed")
 	}
 	var form mandrill.Form
 	switch mediaType {
 	case "application/x-www-form-urlencoded":
-		h.parsing.do(len(body), func() { form, err = mandrill.ParseForm(body) })
+		release := h.parsing.acquire(len(body))
+		form, err = mandrill.ParseForm(body)
+		release()
 	case "multipart/form-data":
-		if err := held.grow(r.Context(), int64(len(body))); err != nil { // its parts are copied
-			return nil, err
-		}
-		h.parsing.do(len(body), func() { form, err = mandrill.ParseMultipart(bytes.NewReader(body), parameters["boundary"]) })
-		err = safeMultipartError(err)
+		form, err = h.parseMultipart(r.Context(), body, parameters["boundary"], memory)
 	default:
-		err = errors.New("the body is no form")
+		err = errors.New("the body is not a form: want application/x-www-form-urlencoded or multipart/form-data")
+	}
+	if errors.Is(err, errBusy) {
+		return nil, err
 	}
 	if err != nil {
 		return nil, &Error{KindUnreadable, err}
@@ -158,7 +147,17 @@ func (h *Handler) parseForm(r *http.Request, body []byte, held *reservation) (ma
 	return form, nil
 }
 
-// unquoted leaves of an error about a multipart body what quotes nothing of it.
+func (h *Handler) parseMultipart(ctx context.Context, body []byte, boundary string, memory *reservation) (mandrill.Form, error) {
+	if err := memory.grow(ctx, int64(len(body))); err != nil { // its parts are copied
+		return nil, err
+	}
+	release := h.parsing.acquire(len(body))
+	defer release()
+	form, err := mandrill.ParseMultipart(bytes.NewReader(body), boundary)
+	return form, safeMultipartError(err)
+}
+
+// safeMultipartError replaces errors that may quote the body by fixed texts.
 func safeMultipartError(err error) error {
 	for _, known := range []error{nil, mandrill.ErrRepeatedName, mandrill.ErrTooManyNames, mandrill.ErrFilePart} {
 		if errors.Is(err, known) {
@@ -166,7 +165,7 @@ func safeMultipartError(err error) error {
 		}
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("the multipart body is cut short")
+		return errors.New("the multipart body is truncated")
 	}
-	return errors.New("the multipart body cannot be read")
+	return errors.New("the multipart body cannot be parsed")
 }

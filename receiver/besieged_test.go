@@ -64,7 +64,7 @@ func newBesieged(t *testing.T, inflight int64) *besieged {
 	b := &besieged{direct: newDirect(t, routes.Delivery{}), pipes: &pipes{accept: make(chan net.Conn), closed: make(chan struct{})}}
 	b.routes.Complete()
 	b.handler = receiver.NewHandler(receiver.Options{
-		Routes: b.routes, Sender: sink.NewSender(sink.Options{Poster: b.network, Metrics: b.routes.Metrics.Sinks}), Metrics: b.routes.Metrics,
+		Routes: b.routes, Sender: sink.NewSender(sink.Options{Poster: b.network, Metrics: nil}), Metrics: b.metrics,
 		Logger: slog.New(slog.NewJSONHandler(b.log, nil)), MaxInflightBytes: inflight,
 	})
 	server := &receiver.Server{Listener: b.pipes, Handler: b.handler, Logger: slog.New(slog.DiscardHandler)}

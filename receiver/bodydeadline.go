@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// pace ends a body that comes too slowly, by a read deadline that is put off as bytes come. While there is plenty of
-// memory a body has readTimeout. While it is scarce, what a body has been given must be full soon. So slow senders keep
-// half of the memory for long at most, and not the other half from those who send.
+// bodyDeadline ends a body that comes too slowly, by a read deadline that moves as bytes arrive. While memory is plentiful a
+// body has readTimeout. While it is scarce, the buffer that a body was given must be full soon. So slow senders keep at most
+// half of the memory for long, and the other half is for those that send.
 type bodyDeadline struct {
 	control *http.ResponseController
 	memory  *byteLimiter
-	last    time.Time // however much comes
-	until   time.Time
+	last    time.Time // the latest deadline, however much arrives
+	current time.Time
 }
 
 func newBodyDeadline(w http.ResponseWriter, memory *byteLimiter) *bodyDeadline {
@@ -20,30 +20,30 @@ func newBodyDeadline(w http.ResponseWriter, memory *byteLimiter) *bodyDeadline {
 	return &bodyDeadline{http.NewResponseController(w), memory, last, last}
 }
 
-// expect gives the sender time for as many bytes.
-func (p *bodyDeadline) extend(bytes int64) {
-	p.set(p.last)
-	if p.memory.scarce() {
-		p.shorten(scarceGrace + time.Duration(bytes)*(time.Second/scarceRate))
+// extend gives the sender time for as many bytes.
+func (d *bodyDeadline) extend(bytes int64) {
+	d.set(d.last)
+	if d.memory.scarce() {
+		d.shorten(scarceGrace + time.Duration(bytes)*(time.Second/scarceRate))
 	}
 }
 
-// pause is for a while that is not the sender's, but ours.
-func (p *bodyDeadline) suspend() { p.set(p.last) }
+// suspend is for time that the receiver takes, such as waiting for memory.
+func (d *bodyDeadline) suspend() { d.set(d.last) }
 
-// dismiss is for the rest of a body that was refused: the server looks for its end, mostly before it answers.
-func (p *bodyDeadline) shortenForRefusal() { p.shorten(refusedGrace) }
+// shortenForRefusal limits the rest of a body that was refused: the server reads to its end, mostly before it answers.
+func (d *bodyDeadline) shortenForRefusal() { d.shorten(refusedGrace) }
 
-func (p *bodyDeadline) shorten(left time.Duration) {
-	if soon := time.Now().Add(left); soon.Before(p.until) {
-		p.set(soon)
+func (d *bodyDeadline) shorten(remaining time.Duration) {
+	if soon := time.Now().Add(remaining); soon.Before(d.current) {
+		d.set(soon)
 	}
 }
 
-func (p *bodyDeadline) set(deadline time.Time) {
-	if deadline.Equal(p.until) {
+func (d *bodyDeadline) set(deadline time.Time) {
+	if deadline.Equal(d.current) {
 		return
 	}
-	p.until = deadline
-	_ = p.control.SetReadDeadline(deadline) // the server can; what stands in for one in tests cannot
+	d.current = deadline
+	_ = d.control.SetReadDeadline(deadline) // the server supports it; a recorder in tests does not
 }

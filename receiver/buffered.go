@@ -6,17 +6,24 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
-// keep puts a batch into the buffer (Buffered mode) and returns nil when it is on disk. A [Dispatcher] delivers it.
-func (h *Handler) storeBatch(ctx context.Context, route *Route, value []byte, elements [][]byte) error {
-	if len(elements) == 0 {
+// storeBatch stores a batch in the buffer (Buffered mode) and returns nil when it is on disk. Package dispatch delivers it.
+func (h *Handler) storeBatch(ctx context.Context, route *routing.Route, value []byte, events [][]byte) error {
+	if len(events) == 0 {
 		return nil
 	}
-	seen := map[string]int{}
+	var ids []string
 	duplicate, err := h.buffer.Append(ctx, journal.Batch{
-		Webhook: routes.Webhook(route.Name), Received: h.now(), Value: value, Events: elements,
-		ID: func(i int) string { return eventID(elements[i], seen) }, Trace: h.tracer.mark(ctx),
+		Webhook: routes.Webhook(route.Name), Received: h.now(), Value: value, Events: events,
+		ID: func(i int) string {
+			if ids == nil {
+				ids = mapping.EventIDs(events)
+			}
+			return ids[i]
+		}, Trace: h.tracer.Traceparent(ctx),
 	})
 	switch {
 	case errors.Is(err, journal.ErrFull):
@@ -26,9 +33,9 @@ func (h *Handler) storeBatch(ctx context.Context, route *Route, value []byte, el
 	case err != nil:
 		return &Error{KindUnbuffered, err}
 	case duplicate:
-		h.metrics.buffered.WithLabelValues("duplicate").Add(float64(len(elements)))
+		h.metrics.buffered.WithLabelValues("duplicate").Add(float64(len(events)))
 	default:
-		h.metrics.buffered.WithLabelValues("stored").Add(float64(len(elements)))
+		h.metrics.buffered.WithLabelValues("stored").Add(float64(len(events)))
 	}
 	return nil
 }

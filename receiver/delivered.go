@@ -6,64 +6,67 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
 const (
-	// memoryAge is how long a delivered event is remembered at least, if there are not too many: Mandrill sends a batch
-	// again for up to 20 times 25 minutes.
-	memoryAge = 9 * time.Hour
-	// memorySize is how many are remembered at least. They take some 20 MB, and twice as many are kept at most. While a
-	// batch fails Mandrill sends nothing else to its URL, so it is the traffic of the other routes that this must outlast.
+	// deliveredAge is how long a delivered event is remembered at least, unless there are too many: Mandrill sends a batch
+	// again up to 20 times, about 25 minutes apart.
+	deliveredAge = 9 * time.Hour
+	// deliveredCacheSize is how many events are remembered at least, and half of how many at most. They take some 20 MB.
+	// While a batch fails Mandrill sends nothing else to its URL, so the cache must outlast the traffic of the other routes.
 	deliveredCacheSize = 500_000
 )
 
-// memory remembers which events were delivered, so that a batch that comes again sends only the rest. It has two
-// generations: when the younger one is full, or old, it takes the place of the older one.
+// deliveredCache remembers which events were delivered in Direct mode, so that only the others are sent when their batch
+// comes again. It has two generations: when the current one is full or old, it becomes the previous one.
 type deliveredCache struct {
 	size int
 
 	mu                sync.Mutex // guards what follows
 	current, previous map[deliveredKey]struct{}
-	begun             time.Time
+	started           time.Time
 }
 
 type deliveredKey [16]byte
 
 func newDeliveredCache(size int) *deliveredCache {
-	return &deliveredCache{size: size, current: map[deliveredKey]struct{}{}, begun: time.Now()}
+	return &deliveredCache{size: size, current: map[deliveredKey]struct{}{}, started: time.Now()}
 }
 
-// keyOf is the same for the route of an earlier URL: what was sent there first may come again here.
-func keyOf(route *Route, id string) deliveredKey {
+// deliveredKeyOf is the same for all URLs of a webhook: a batch that was first sent to an earlier URL may come again at the
+// present one.
+func deliveredKeyOf(route *routing.Route, id string) deliveredKey {
 	sum := sha256.Sum256([]byte(routes.Webhook(route.Name) + "\x00" + id))
 	return deliveredKey(sum[:16])
 }
 
-func (m *deliveredCache) has(key deliveredKey) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.turn()
-	if _, ok := m.current[key]; ok {
+func (c *deliveredCache) has(key deliveredKey) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rotate()
+	if _, ok := c.current[key]; ok {
 		return true
 	}
-	_, ok := m.previous[key]
+	_, ok := c.previous[key]
 	return ok
 }
 
-func (m *deliveredCache) add(key deliveredKey) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.turn()
-	m.current[key] = struct{}{}
+func (c *deliveredCache) add(key deliveredKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rotate()
+	c.current[key] = struct{}{}
 }
 
-func (m *deliveredCache) turn() {
-	age := time.Since(m.begun)
-	if age < memoryAge && len(m.current) < m.size {
+// rotate starts a new generation when that is due.
+func (c *deliveredCache) rotate() {
+	age := time.Since(c.started)
+	if age < deliveredAge && len(c.current) < c.size {
 		return
 	}
-	m.previous, m.current, m.begun = m.current, map[deliveredKey]struct{}{}, time.Now()
-	if age >= 2*memoryAge {
-		m.previous = nil
+	c.previous, c.current, c.started = c.current, map[deliveredKey]struct{}{}, time.Now()
+	if age >= 2*deliveredAge {
+		c.previous = nil
 	}
 }

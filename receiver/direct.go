@@ -5,67 +5,67 @@ import (
 	"fmt"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+	"github.com/mandrill-operator/mandrill-operator/receiver/telemetry"
 )
 
-// deliver sends every event of a batch (Direct mode) and returns nil when the sink, or the dead letter sink, has
-// accepted all. Events of one message go out in order, others at the same time. Those that were delivered when the
+// deliverDirect sends every event of a batch (Direct mode) and returns nil when the sink, or the dead letter sink, has
+// accepted all of them. Events of one message go out in order, others at the same time. Events that were delivered when the
 // batch came before are not sent again.
-func (h *Handler) deliverDirect(ctx context.Context, route *Route, elements [][]byte) error {
-	parcels := h.prepareEvents(ctx, route, elements)
-	if len(parcels) == 0 {
+func (h *Handler) deliverDirect(ctx context.Context, route *routing.Route, events [][]byte) error {
+	outgoing := h.prepareEvents(ctx, route, events)
+	if len(outgoing) == 0 {
 		return nil
 	}
-	items := make([]*sink.Item, len(parcels))
-	for i := range parcels {
-		items[i] = &parcels[i].Item
+	items := make([]*sink.Item, len(outgoing))
+	for i := range outgoing {
+		items[i] = &outgoing[i].item
 	}
 	bounded, cancel := context.WithTimeout(ctx, directTimeout)
 	defer cancel()
-	h.sendWithRetries(bounded, route.delivery, items)
-	left := h.recordOutcomes(parcels)
+	h.sendWithRetries(bounded, route.Direct, items)
+	failed := h.recordOutcomes(outgoing)
 	switch {
-	case len(left) == 0:
+	case len(failed) == 0:
 		return nil
 	case ctx.Err() != nil:
 		return &Error{KindAborted, ctx.Err()}
 	}
-	return &Error{KindSinkRefused, firstCause(left)}
+	return &Error{KindSinkRefused, firstCause(failed)}
 }
 
-// parcel is an event on its way.
-type preparedEvent struct {
-	sink.Item
+// outgoingEvent is an event on its way to the sink.
+type outgoingEvent struct {
+	item  sink.Item
 	key   deliveredKey
 	label string // the event's type in metrics
-	span  trace.Span
+	span  telemetry.EventSpan
 }
 
-// parcels maps the events that are not remembered. Ids are given in the batch's order.
-func (h *Handler) prepareEvents(ctx context.Context, route *Route, elements [][]byte) []preparedEvent {
-	seen := make(map[string]int, len(elements))
-	list := make([]preparedEvent, 0, len(elements))
-	for _, raw := range elements {
-		event, id := mandrill.ParseEvent(raw), eventID(raw, seen)
-		next := preparedEvent{key: keyOf(route, id)}
-		_, next.label = typeOf(event)
-		if h.delivered.has(next.key) {
-			h.metrics.events.WithLabelValues(next.label, "duplicate").Inc()
+// prepareEvents maps the events that were not delivered before.
+func (h *Handler) prepareEvents(ctx context.Context, route *routing.Route, events [][]byte) []outgoingEvent {
+	outgoing := make([]outgoingEvent, 0, len(events))
+	for i, id := range mapping.EventIDs(events) {
+		parsed := mandrill.ParseEvent(events[i])
+		event := outgoingEvent{key: deliveredKeyOf(route, id)}
+		_, event.label = mapping.TypeOf(parsed)
+		if h.delivered.has(event.key) {
+			h.metrics.Events.Count(event.label, "duplicate")
 			continue
 		}
-		ce := route.cloudEvent(event, id)
-		next.span = h.tracer.startEvent(ctx, route, next.label, &ce)
-		next.Event, next.OrderKey = &ce, event.MessageID
-		list = append(list, next)
+		ce := mapping.CloudEvent(route.Source, route.CEOverrides.Extensions, parsed, id)
+		event.span = h.tracer.StartEvent(ctx, route.Name, event.label, &ce)
+		event.item.Event, event.item.OrderKey = &ce, parsed.MessageID
+		outgoing = append(outgoing, event)
 	}
-	return list
+	return outgoing
 }
 
-// attempt makes passes until everything is settled, or nothing can be gained in the time that there is. A batch that
-// finds the sink's circuit open does not wait: Mandrill's connection is not for that.
+// sendWithRetries makes attempts until everything is settled, or nothing can be gained in the time that there is. A batch
+// that finds the sink's circuit open does not wait: Mandrill's connection is not for that.
 func (h *Handler) sendWithRetries(ctx context.Context, delivery sink.Delivery, items []*sink.Item) {
 	for {
 		h.sender.SendOnce(ctx, delivery, items)
@@ -90,37 +90,37 @@ func noneAttempted(items []*sink.Item) bool {
 	return true
 }
 
-// settle remembers and counts what has become of the events, and returns those that were not delivered.
-func (h *Handler) recordOutcomes(parcels []preparedEvent) []*sink.Item {
-	var left []*sink.Item
-	for i := range parcels {
-		next := &parcels[i]
+// recordOutcomes remembers and counts what became of the events, and returns those that were not delivered.
+func (h *Handler) recordOutcomes(outgoing []outgoingEvent) []*sink.Item {
+	var failed []*sink.Item
+	for i := range outgoing {
+		event := &outgoing[i]
 		outcome := "failed"
-		switch next.State {
+		switch event.item.State {
 		case sink.Accepted:
 			outcome = "accepted"
 		case sink.DeadLettered:
 			outcome = "dead_letter_sink"
 		default:
-			left = append(left, &next.Item)
+			failed = append(failed, &event.item)
 		}
-		if next.Settled() {
-			h.delivered.add(next.key)
+		if event.item.Settled() {
+			h.delivered.add(event.key)
 		}
-		h.metrics.events.WithLabelValues(next.label, outcome).Inc()
-		endEvent(next.span, outcome, next.Err)
+		h.metrics.Events.Count(event.label, outcome)
+		event.span.End(outcome, event.item.Err)
 	}
-	return left
+	return failed
 }
 
-// reason is one of the causes, which is enough for the log.
-func firstCause(left []*sink.Item) error {
-	for _, item := range left {
+// firstCause returns one of the causes, which is enough for the log.
+func firstCause(failed []*sink.Item) error {
+	for _, item := range failed {
 		switch {
 		case item.DeadLetterErr != nil:
-			return fmt.Errorf("%d events are left: %w; and the dead letter sink: %w", len(left), item.Err, item.DeadLetterErr)
+			return fmt.Errorf("%d events were not delivered: %w; and the dead letter sink: %w", len(failed), item.Err, item.DeadLetterErr)
 		case item.Err != nil:
-			return fmt.Errorf("%d events are left: %w", len(left), item.Err)
+			return fmt.Errorf("%d events were not delivered: %w", len(failed), item.Err)
 		}
 	}
 	return context.DeadlineExceeded // nothing was sent at all

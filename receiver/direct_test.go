@@ -22,6 +22,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -56,19 +57,20 @@ type direct struct {
 	t        *testing.T
 	handler  http.Handler
 	registry *prometheus.Registry
+	metrics  *receiver.Metrics
 	log      *lockedBuffer
-	routes   *receiver.Routes
+	routes   *routing.Routes
 }
 
 func newDirect(t *testing.T, delivery routes.Delivery) *direct {
 	t.Helper()
 	d := &direct{network: &network{begin: time.Now()}, t: t, registry: prometheus.NewRegistry(), log: &lockedBuffer{}}
-	metrics := receiver.NewMetrics(d.registry)
+	d.metrics = receiver.NewMetrics(d.registry)
 	logger := slog.New(slog.NewJSONHandler(d.log, nil))
-	d.routes = &receiver.Routes{Logger: logger, Metrics: metrics}
+	d.routes = &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 	d.load(routes.Route{Name: "shop/a", URL: plainURL, Keys: []string{signingKey}, Source: "/s", Sink: routes.Sink{URI: sinkURI}, Delivery: delivery})
-	sender := sink.NewSender(sink.Options{Poster: d.network, Metrics: metrics.Sinks})
-	d.handler = receiver.NewHandler(receiver.Options{Routes: d.routes, Sender: sender, Metrics: metrics, Logger: logger})
+	sender := sink.NewSender(sink.Options{Poster: d.network, Metrics: sink.NewMetrics(d.registry)})
+	d.handler = receiver.NewHandler(receiver.Options{Routes: d.routes, Sender: sender, Metrics: d.metrics, Logger: logger})
 	return d
 }
 

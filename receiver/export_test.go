@@ -4,12 +4,14 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
 // Remember fills a memory of a size with n events. It returns whether one is remembered, and how many are.
 func Remember(size, n int) (has func(int) bool, count int) {
 	m := newDeliveredCache(size)
-	key := func(i int) deliveredKey { return keyOf(&Route{}, strconv.Itoa(i)) }
+	key := func(i int) deliveredKey { return deliveredKeyOf(&routing.Route{}, strconv.Itoa(i)) }
 	for i := range n {
 		m.add(key(i))
 	}
@@ -38,8 +40,8 @@ func Shares(size, largest int64) (take func(ctx context.Context, body, bytes int
 	return b.acquire, b.release
 }
 
-// Turns is how bodies are worked on.
-func Turns() func(size int, work func()) { return newParseLimit().do }
+// ParseLimit is the semaphore for large bodies: acquire returns what releases it.
+func ParseLimit() (acquire func(size int) (release func())) { return newParseLimit().acquire }
 
 // Outcomes are all that a request can have, for tests that must see every one.
 func Outcomes() []string {
@@ -52,28 +54,6 @@ func Outcomes() []string {
 
 // Fail answers a request with an error, because nothing is known to lead to a fault of ours.
 func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
-	r = h.tracer.startBatch(r)
-	h.finish(r.Context(), w, &requestLog{start: h.now()}, err)
-}
-
-// Allowance is for tests of its own.
-type Allowance struct{ *allowance }
-
-// NewAllowance returns one.
-func NewAllowance(size int64) Allowance { return Allowance{newAllowance(size)} }
-
-// Take, Try, Force and Give are those of an allowance.
-func (a Allowance) Take(ctx context.Context, bytes int64) error { return a.take(ctx, bytes) }
-func (a Allowance) Try(bytes int64) bool                        { return a.try(bytes) }
-func (a Allowance) Force(bytes int64)                           { a.force(bytes) }
-func (a Allowance) Give(bytes int64)                            { a.give(bytes) }
-
-// Taken is how much of its memory a dispatcher uses.
-func (d *Dispatcher) Taken() (sum int64) {
-	for _, a := range []*allowance{d.memory, d.failingMemory} {
-		a.mu.Lock()
-		sum += a.taken
-		a.mu.Unlock()
-	}
-	return sum
+	r = h.tracer.StartBatch(r)
+	h.answer(r.Context(), w, h.now(), summary{}, err)
 }

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -11,7 +12,9 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+	"github.com/mandrill-operator/mandrill-operator/receiver/telemetry"
 )
 
 // Sender makes one attempt to deliver each item that is not settled. [sink.Sender] is one.
@@ -19,24 +22,24 @@ type Sender interface {
 	SendOnce(ctx context.Context, delivery sink.Delivery, items []*sink.Item)
 }
 
-// Buffer keeps batches durably. [journal.Journal] is one.
+// Buffer stores batches durably. [journal.Journal] is one.
 type Buffer interface {
-	// Append returns when a batch is on disk. A duplicate was kept before.
+	// Append returns when a batch is on disk, and reports whether it was stored before.
 	Append(ctx context.Context, batch journal.Batch) (duplicate bool, err error)
 }
 
-// SignatureObserver is told of each route that a batch with a bad signature may have been for.
+// SignatureObserver hears of each route that a batch with a bad signature may have been for.
 type SignatureObserver interface {
 	BadSignature(route string) // must not block
 }
 
 // Options configures a [Handler]. Routes, Sender and Metrics are required.
 type Options struct {
-	Routes       *Routes
+	Routes       *routing.Routes
 	Sender       Sender
 	Metrics      *Metrics
-	Buffer       Buffer               // nil: none, and so no route in mode Buffered
-	Signatures   SignatureObserver    // nil: nobody
+	Buffer       Buffer               // nil: none, and routes in mode Buffered get 503
+	Signatures   SignatureObserver    // nil: bad signatures are not reported
 	Tracer       trace.TracerProvider // nil: no traces
 	Logger       *slog.Logger         // default: slog.Default()
 	MaxBodyBytes int64                // default DefaultMaxBodyBytes
@@ -47,12 +50,12 @@ type Options struct {
 
 // Handler answers at webhook URLs.
 type Handler struct {
-	routes       *Routes
+	routes       *routing.Routes
 	sender       Sender
 	metrics      *Metrics
 	buffer       Buffer
 	signatures   SignatureObserver
-	tracer       tracer
+	tracer       telemetry.Tracer
 	logger       *slog.Logger
 	maxBodyBytes int64
 	inflight     *byteLimiter
@@ -65,79 +68,84 @@ type Handler struct {
 func NewHandler(options Options) *Handler {
 	h := &Handler{
 		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, buffer: options.Buffer, signatures: options.Signatures,
-		tracer: newTracer(options.Tracer), logger: options.Logger, maxBodyBytes: options.MaxBodyBytes,
+		tracer: telemetry.NewTracer(options.Tracer), logger: options.Logger, maxBodyBytes: cmp.Or(options.MaxBodyBytes, DefaultMaxBodyBytes),
 		parsing: newParseLimit(), delivered: newDeliveredCache(deliveredCacheSize), now: options.Now,
-	}
-	if options.MaxInflightBytes == 0 {
-		options.MaxInflightBytes = DefaultMaxInflightBytes
 	}
 	if h.logger == nil {
 		h.logger = slog.Default()
 	}
-	if h.maxBodyBytes == 0 {
-		h.maxBodyBytes = DefaultMaxBodyBytes
-	}
-	h.inflight = newByteLimiter(options.MaxInflightBytes, h.maxBodyBytes)
+	h.inflight = newByteLimiter(cmp.Or(options.MaxInflightBytes, DefaultMaxInflightBytes), h.maxBodyBytes)
 	if h.now == nil {
 		h.now = time.Now
 	}
 	return h
 }
 
-// ServeHTTP answers a request of Mandrill: 200 with an empty body when every event was accepted, otherwise a
-// status after which Mandrill tries again.
+// ServeHTTP answers a request of Mandrill: 200 with an empty body when every event was accepted, otherwise a status after
+// which Mandrill tries again.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	entry := &requestLog{start: h.now(), share: reservation{limiter: h.inflight}}
-	defer entry.share.release() // the events are parts of the body
+	start := h.now()
+	memory := reservation{limiter: h.inflight}
+	defer memory.release() // events are parts of the body
 	h.metrics.inflight.Inc()
 	defer h.metrics.inflight.Dec()
-	r = h.tracer.startBatch(r)
-	h.finish(r.Context(), w, entry, h.serve(w, r, entry)) //nolint:contextcheck // it is the request's own, with the span
+	r = h.tracer.StartBatch(r)
+	summary, err := h.serve(w, r, &memory)
+	h.answer(r.Context(), w, start, summary, err) //nolint:contextcheck // it is the request's own, with the span
 }
 
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, entry *requestLog) error {
-	candidates, form, err := h.accept(w, r, entry)
+// summary is what is logged of a request.
+type summary struct {
+	webhook string
+	events  int
+	bytes   int
+}
+
+// serve handles a request: accept, verify, split, then store the batch or deliver it. It returns nil when Mandrill need not
+// send the batch again.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, memory *reservation) (summary, error) {
+	accepted, err := h.accept(w, r, memory)
+	sum := summary{webhook: accepted.webhook(), bytes: accepted.bytes}
 	if err != nil || r.Method != http.MethodPost { // HEAD and GET ask whether the route is served
-		return err
+		return sum, err
 	}
-	var route *Route
-	h.parsing.do(entry.bytes, func() { route, err = verify(r.Header, candidates, form) })
+	route, err := h.verify(r.Header, accepted)
 	if route != nil {
-		entry.route = route.Name
+		sum.webhook = route.Name
 	}
 	if err != nil {
-		if route == nil && kindOf(err) == KindSignature { // signed with a key that is not known
-			h.reportBadSignature(candidates)
+		if route == nil && kindOf(err) == KindSignature { // signed with an unknown key
+			h.reportBadSignature(accepted.candidates)
 		}
-		return err
+		return sum, err
 	}
-	h.tracer.linkSender(r)
-	elements, err := split(form)
+	h.tracer.LinkSender(r)
+	events, err := split(accepted.form)
 	if err != nil {
-		return err
+		return sum, err
 	}
-	entry.events = len(elements)
-	if h.lacksBuffer(route) {
-		return errNoBuffer
+	sum.events = len(events)
+	switch {
+	case h.lacksBuffer(route):
+		return sum, errNoBuffer
+	case h.buffers(route):
+		return sum, h.storeBatch(r.Context(), route, accepted.form.Get(mandrill.EventsField), events)
 	}
-	if h.buffers(route) {
-		return h.storeBatch(r.Context(), route, form.Get(mandrill.EventsField), elements)
-	}
-	return h.deliverDirect(r.Context(), route, elements)
+	return sum, h.deliverDirect(r.Context(), route, events)
 }
 
-// buffers tells whether a route's batches are kept before they are delivered.
-func (h *Handler) buffers(route *Route) bool {
+// buffers reports whether batches of a route are stored before they are delivered.
+func (h *Handler) buffers(route *routing.Route) bool {
 	return h.buffer != nil && route.Delivery.Mode != routes.ModeDirect
 }
 
-// lacksBuffer tells whether a route wants what there is not.
-func (h *Handler) lacksBuffer(route *Route) bool {
+// lacksBuffer reports whether a route needs a buffer and there is none.
+func (h *Handler) lacksBuffer(route *routing.Route) bool {
 	return h.buffer == nil && route.Delivery.Mode == routes.ModeBuffered
 }
 
-// observe reports a batch whose signature is nobody's. Which of the routes is meant cannot be told.
-func (h *Handler) reportBadSignature(candidates []*Route) {
+// reportBadSignature reports all routes that a batch may have been for. Without a valid signature nobody knows which.
+func (h *Handler) reportBadSignature(candidates []*routing.Route) {
 	if h.signatures == nil {
 		return
 	}
@@ -146,19 +154,10 @@ func (h *Handler) reportBadSignature(candidates []*Route) {
 	}
 }
 
-// record is what is known of a request when it is answered.
-type requestLog struct {
-	start  time.Time
-	route  string
-	events int
-	bytes  int
-	share  reservation // of the memory for bodies
-}
-
-// finish is the one place that answers, counts and logs.
-func (h *Handler) finish(ctx context.Context, w http.ResponseWriter, entry *requestLog, err error) {
+// answer is the one place that answers, counts and logs.
+func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, start time.Time, sum summary, err error) {
 	status, outcome, level := http.StatusOK, outcomeAccepted, slog.LevelInfo
-	if entry.events == 0 {
+	if sum.events == 0 {
 		outcome, level = outcomeProbe, slog.LevelDebug
 	}
 	var cause string
@@ -172,13 +171,13 @@ func (h *Handler) finish(ctx context.Context, w http.ResponseWriter, entry *requ
 	if err != nil {
 		_, _ = w.Write([]byte(outcome + "\n")) // the client may have gone
 	}
-	duration := h.now().Sub(entry.start)
+	duration := h.now().Sub(start)
 	h.metrics.requests.WithLabelValues(outcome).Inc()
 	h.metrics.duration.Observe(duration.Seconds())
-	h.metrics.bytes.Add(float64(entry.bytes))
-	h.tracer.endBatch(ctx, entry, status, outcome)
+	h.metrics.bytes.Add(float64(sum.bytes))
+	h.tracer.EndBatch(ctx, telemetry.Batch{Webhook: sum.webhook, Outcome: outcome, Events: sum.events, Bytes: sum.bytes, Status: status})
 	attributes := []any{
-		"webhook", entry.route, "outcome", outcome, "status", status, "events", entry.events, "bytes", entry.bytes, "duration", duration.String(),
+		"webhook", sum.webhook, "outcome", outcome, "status", status, "events", sum.events, "bytes", sum.bytes, "duration", duration.String(),
 	}
 	if err != nil {
 		attributes = append(attributes, "error", cause)

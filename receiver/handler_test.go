@@ -26,6 +26,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -83,8 +84,9 @@ func (c *consumer) take() []cloudevents.Event {
 type fixture struct {
 	*httptest.Server
 	consumer *consumer
-	routes   *receiver.Routes
+	routes   *routing.Routes
 	registry *prometheus.Registry
+	metrics  *receiver.Metrics
 	log      *lockedBuffer
 }
 
@@ -111,11 +113,11 @@ func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{consumer: newConsumer(t), registry: prometheus.NewRegistry(), log: &lockedBuffer{}}
 	logger := slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	metrics := receiver.NewMetrics(f.registry)
-	f.routes = &receiver.Routes{Logger: logger, Metrics: metrics}
+	f.metrics = receiver.NewMetrics(f.registry)
+	f.routes = &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(f.registry)}
 	f.load(t, f.document())
 	handler := receiver.NewHandler(receiver.Options{
-		Routes: f.routes, Sender: sink.NewSender(sink.Options{Metrics: metrics.Sinks}), Metrics: metrics, Logger: logger, MaxBodyBytes: maxBody,
+		Routes: f.routes, Sender: sink.NewSender(sink.Options{Metrics: sink.NewMetrics(f.registry)}), Metrics: f.metrics, Logger: logger, MaxBodyBytes: maxBody,
 	})
 	f.Server = httptest.NewServer(handler)
 	t.Cleanup(f.Close)
@@ -391,7 +393,7 @@ func (f *fixture) withBody(t *testing.T, body string) *http.Request {
 
 func (f *fixture) assertCounted(t *testing.T, outcome string) {
 	t.Helper()
-	want := fmt.Sprintf("# HELP mandrill_receiver_requests_total Requests by outcome; all but accepted and probe were refused.\n# TYPE mandrill_receiver_requests_total counter\nmandrill_receiver_requests_total{outcome=%q} 1\n", outcome)
+	want := fmt.Sprintf("# HELP mandrill_receiver_requests_total Requests by outcome; all except accepted and probe were refused.\n# TYPE mandrill_receiver_requests_total counter\nmandrill_receiver_requests_total{outcome=%q} 1\n", outcome)
 	if err := testutil.GatherAndCompare(f.registry, strings.NewReader(want), "mandrill_receiver_requests_total"); err != nil {
 		t.Error(err)
 	}
@@ -611,7 +613,7 @@ func TestOneLogLinePerRequest(t *testing.T) {
 func TestNoRoutesYet(t *testing.T) {
 	t.Parallel()
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
-	loaded := &receiver.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: metrics}
+	loaded := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 	handler := receiver.NewHandler(receiver.Options{Routes: loaded, Metrics: metrics, Logger: slog.New(slog.DiscardHandler)})
 	status := func() int {
 		response := httptest.NewRecorder()

@@ -184,7 +184,7 @@ func TestSlowHeader(t *testing.T) {
 func TestManyLargeForgedBodies(t *testing.T) { // not parallel: it measures memory
 	f := newFixture(t)
 	handler := receiver.NewHandler(receiver.Options{
-		Routes: f.routes, Sender: sink.NewSender(sink.Options{Poster: &sink.Client{}}), Metrics: f.routes.Metrics, Logger: f.routes.Logger,
+		Routes: f.routes, Sender: sink.NewSender(sink.Options{Poster: &sink.Client{}}), Metrics: f.metrics, Logger: f.routes.Logger,
 	})
 	address := serve(t, &receiver.Server{Handler: handler, Logger: slog.New(slog.DiscardHandler)})
 	const senders, size = 1000, 50 << 20

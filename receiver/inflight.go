@@ -7,133 +7,132 @@ import (
 	"time"
 )
 
-// budget bounds the memory of all bodies that are held at the same time. A body takes its share as it arrives, so that
-// an announced length, or a sender that stops, costs next to nothing. Those that want little are first, and have a reserve:
-// a batch of common size finds room beside large bodies, and need not queue behind them. Else the eldest is first: it is
-// done soonest, and what it holds is free then. But every other time it is the turn of what wants least: a small batch need
-// not queue behind many bodies that are slow and have grown.
+// byteLimiter bounds the memory of all bodies that are held at the same time. A body reserves memory as it arrives, so that an
+// announced length, or a sender that stops, costs next to nothing.
+//
+// Requests for little memory go first and have a reserve: a batch of common size finds memory beside large bodies and does not
+// queue behind them. Otherwise the oldest body goes first: it is done soonest, and frees what it holds. Every other grant goes
+// to the smallest request, so that a small batch does not queue behind many slow bodies that have grown.
 type byteLimiter struct {
 	size    int64
-	reserve int64         // for those that want little
-	wait    time.Duration // how long a body may wait for its share
+	reserve int64         // for small requests
+	wait    time.Duration // how long a body may wait for memory
 
-	mu      sync.Mutex // guards what follows
-	free    int64
-	bodies  int64     // so far
-	waiters []*waiter // in their order
-	least   bool      // it is the turn of the one that wants least
+	mu            sync.Mutex // guards what follows
+	free          int64
+	bodies        int64     // so far
+	waiters       []*waiter // in their order
+	smallestFirst bool      // the next grant goes to the smallest request
 }
 
-// waiter is a body that waits for a share.
+// waiter is a body that waits for memory.
 type waiter struct {
 	bytes   int64
 	body    int64         // its number
-	granted chan struct{} // closed when it has it
+	granted chan struct{} // closed when it has the memory
 }
 
-// before tells whether one waiter is before another.
+// before reports whether a waiter has its turn before another.
 func (w *waiter) before(other *waiter) bool {
-	if little := w.bytes <= smallBody; little != (other.bytes <= smallBody) {
-		return little
+	if small := w.bytes <= smallBody; small != (other.bytes <= smallBody) {
+		return small
 	}
 	return w.body < other.body
 }
 
-// newBudget returns a budget in which a body of the largest size, and a copy of it, has room beside the reserve.
+// newByteLimiter returns a limiter in which a body of the largest size, and a copy of it, fit beside the reserve.
 func newByteLimiter(size, largest int64) *byteLimiter {
 	return &byteLimiter{size: size, reserve: max(0, min(size/4, size-2*largest)), wait: inflightWait, free: size}
 }
 
-// fits tells whether there is room for a share.
-func (b *byteLimiter) fits(bytes int64) bool {
+func (l *byteLimiter) fits(bytes int64) bool {
 	if bytes > smallBody {
-		return bytes <= b.free-b.reserve
+		return bytes <= l.free-l.reserve
 	}
-	return bytes <= b.free
+	return bytes <= l.free
 }
 
-// scarce tells whether more than half is taken.
-func (b *byteLimiter) scarce() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.free < b.size/2
+// scarce reports whether more than half of the memory is taken.
+func (l *byteLimiter) scarce() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.free < l.size/2
 }
 
-// number gives a body its number, which tells how old it is.
-func (b *byteLimiter) nextSequence() int64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.bodies++
-	return b.bodies
+// nextNumber numbers bodies by age.
+func (l *byteLimiter) nextNumber() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.bodies++
+	return l.bodies
 }
 
-// take takes some for a body, and waits for it if need be.
-func (b *byteLimiter) acquire(ctx context.Context, body, bytes int64) error {
-	next := b.enqueue(&waiter{bytes, body, make(chan struct{})})
-	if next == nil {
+// acquire waits for memory for a body. It returns errBusy when there is none in time.
+func (l *byteLimiter) acquire(ctx context.Context, body, bytes int64) error {
+	w := l.enqueue(&waiter{bytes, body, make(chan struct{})})
+	if w == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, b.wait)
+	ctx, cancel := context.WithTimeout(ctx, l.wait)
 	defer cancel()
 	select {
-	case <-next.granted:
+	case <-w.granted:
 		return nil
 	case <-ctx.Done():
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	i := slices.Index(b.waiters, next)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.Index(l.waiters, w)
 	if i < 0 { // it was granted just now
 		return nil
 	}
-	b.waiters = slices.Delete(b.waiters, i, i+1)
-	b.grant()
+	l.waiters = slices.Delete(l.waiters, i, i+1)
+	l.grant()
 	return errBusy
 }
 
-// queue takes some, or returns what waits for it.
-func (b *byteLimiter) enqueue(next *waiter) *waiter {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	place := slices.IndexFunc(b.waiters, next.before)
-	if place < 0 {
-		place = len(b.waiters)
+// enqueue returns the waiter, or nil when it has the memory already.
+func (l *byteLimiter) enqueue(w *waiter) *waiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := slices.IndexFunc(l.waiters, w.before)
+	if at < 0 {
+		at = len(l.waiters)
 	}
-	b.waiters = slices.Insert(b.waiters, place, next)
-	b.grant()
-	if !slices.Contains(b.waiters, next) {
+	l.waiters = slices.Insert(l.waiters, at, w)
+	l.grant()
+	if !slices.Contains(l.waiters, w) {
 		return nil
 	}
-	return next
+	return w
 }
 
-// give gives some back.
-func (b *byteLimiter) release(bytes int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.free += bytes
-	b.grant()
+func (l *byteLimiter) release(bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.free += bytes
+	l.grant()
 }
 
-// grant gives those that wait, in turn, what is free.
-func (b *byteLimiter) grant() {
-	for len(b.waiters) > 0 {
-		i := b.next()
-		if !b.fits(b.waiters[i].bytes) {
+// grant gives free memory to the waiters whose turn it is.
+func (l *byteLimiter) grant() {
+	for len(l.waiters) > 0 {
+		i := l.next()
+		if !l.fits(l.waiters[i].bytes) {
 			return
 		}
-		b.free -= b.waiters[i].bytes
-		close(b.waiters[i].granted)
-		b.waiters = slices.Delete(b.waiters, i, i+1)
-		b.least = !b.least
+		l.free -= l.waiters[i].bytes
+		close(l.waiters[i].granted)
+		l.waiters = slices.Delete(l.waiters, i, i+1)
+		l.smallestFirst = !l.smallestFirst
 	}
 }
 
-// next is whose turn it is: the first, or the one that wants least.
-func (b *byteLimiter) next() (i int) {
-	if b.least {
-		for j, other := range b.waiters {
-			if other.bytes < b.waiters[i].bytes {
+// next returns the waiter whose turn it is: the first one, or the one with the smallest request.
+func (l *byteLimiter) next() (i int) {
+	if l.smallestFirst {
+		for j, other := range l.waiters {
+			if other.bytes < l.waiters[i].bytes {
 				i = j
 			}
 		}
@@ -141,33 +140,31 @@ func (b *byteLimiter) next() (i int) {
 	return i
 }
 
-// share is what one body has taken.
+// reservation is the memory that one body has taken.
 type reservation struct {
 	limiter *byteLimiter
-	body    int64 // its number, from when it first takes something
+	body    int64 // its number, from the first growth on
 	held    int64
 }
 
-// take takes more, and waits for it if need be.
-func (s *reservation) grow(ctx context.Context, bytes int64) error {
-	if bytes > s.limiter.size { // would never succeed
+// grow takes more memory, and waits for it if necessary.
+func (r *reservation) grow(ctx context.Context, bytes int64) error {
+	if bytes > r.limiter.size { // would never succeed
 		return errBusy
 	}
-	if s.body == 0 {
-		s.body = s.limiter.nextSequence()
+	if r.body == 0 {
+		r.body = r.limiter.nextNumber()
 	}
-	if err := s.limiter.acquire(ctx, s.body, bytes); err != nil {
+	if err := r.limiter.acquire(ctx, r.body, bytes); err != nil {
 		return err
 	}
-	s.held += bytes
+	r.held += bytes
 	return nil
 }
 
-// give gives some back.
-func (s *reservation) shrink(bytes int64) {
-	s.limiter.release(bytes)
-	s.held -= bytes
+func (r *reservation) shrink(bytes int64) {
+	r.limiter.release(bytes)
+	r.held -= bytes
 }
 
-// release gives everything back.
-func (s *reservation) release() { s.shrink(s.held) }
+func (r *reservation) release() { r.shrink(r.held) }

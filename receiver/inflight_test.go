@@ -20,6 +20,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -29,7 +30,7 @@ func TestInflightBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const unit = receiver.FirstBuffer // what a body is given first
 		metrics := receiver.NewMetrics(prometheus.NewRegistry())
-		loaded := &receiver.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: metrics}
+		loaded := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 		if err := loaded.Load("routes", []byte("routes: [{name: x, url: 'https://h.example/x', keys: [k], source: s, sink: {uri: 'http://x.example'}}]")); err != nil {
 			t.Fatal(err)
 		}
@@ -198,7 +199,7 @@ func TestMemoryOfLargeBatch(t *testing.T) { // not parallel: nothing else may al
 	document := f.document()
 	document.Routes[0].Sink.URI = "http://" + listener.Addr().String()
 	f.load(t, document)
-	handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Sender: sink.NewSender(sink.Options{}), Metrics: f.routes.Metrics, Logger: f.routes.Logger})
+	handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Sender: sink.NewSender(sink.Options{}), Metrics: f.metrics, Logger: f.routes.Logger})
 	batch := `[{"event":"inbound","ts":1767258002,"msg":{"raw_msg":"` + strings.Repeat("a line of mail that is not escaped =\\n", size/40) + `"}}]`
 	request := f.requestTo(t, "/mandrill/shop", plainURL, signingKey, batch)
 	if request.ContentLength < size {

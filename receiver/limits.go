@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
-	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
 // The bounds of the receiver.
@@ -45,45 +44,6 @@ const (
 	// directTimeout bounds a batch in Direct mode, so that a sink that hangs costs Mandrill one connection for
 	// that long and not for a thousand timeouts.
 	directTimeout = routes.MaxDirectTimeout
-	// defaultSinkTimeout bounds one request to a sink when the route does not say.
-	defaultSinkTimeout = 10 * time.Second
-	// maxAttribute is the longest value that becomes a CloudEvents attribute, and so an HTTP header.
-	maxAttribute = 1024
-	// DefaultDispatchMemory is what is held of the buffer at the same time, about: ten batches of 1000 events.
-	DefaultDispatchMemory = 32 << 20
-	// eventMemory is what an event takes besides its bytes while it is sent, about.
-	eventMemory = 2 << 10
-	// DefaultOrphanRetention is long enough to notice that a webhook was deleted by mistake.
-	DefaultDeletedWebhookRetention = 24 * time.Hour
-	// DefaultMaxAge ends what a sink has not taken for days, before it fills the buffer for all.
-	DefaultMaxAge = 72 * time.Hour
-	// roundBytes and roundEvents are how much of a webhook is sent in one go: enough to keep a sink busy. It is no more than
-	// one of so many shares of the memory either, so that sinks that hang leave some to others.
-	cycleBytes  = 4 << 20
-	shares      = 8
-	cycleEvents = 4000
-	// leastEvents is how few are sent in one go to a sink that is slow: more than are on their way to it at once.
-	minCycleEvents = 100
-	// roundTime is how long a round begins to send events. What is accepted is written down at its end at the latest, so
-	// that not much is sent again after a crash, and the next round need not wait for an event that hangs. There are up
-	// to maxRounds of them.
-	cycleTime = time.Second
-	maxCycles = 4
-	// slowRound is what a round may take before its webhook gets its memory where those who take long do, as do those
-	// whose rounds are cut short.
-	slowCycle = 10 * time.Second
-	// maxLeft bounds the events of a webhook that failed and wait for their next attempt. As long as there are more, no
-	// further batches are taken, so that the memory for them is bounded.
-	maxPendingEvents = 10_000
-	// drainTime is how long events that are being sent have when the receiver is told to stop.
-	drainTime = 10 * time.Second
-	// settleTime bounds writing down what has become of a batch: a disk may be slow, and a round has thousands of them.
-	settleTime = time.Minute
-	// maxDue is how far ahead an event can be due.
-	maxDue = sink.MaxPause
-	// maxUnsaved bounds the batches of a webhook of which what is left finds no room in the buffer. As long as there are as
-	// many, no further batches are taken: after a stop all of such a batch is sent again.
-	maxUnsaved = 8
 	// hintInterval is the least time between two requests to the operator: forged batches are cheap to send.
 	hintInterval = time.Minute
 	// hintTimeout bounds one of them.

@@ -8,26 +8,32 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 )
 
-// Small bodies have no turns and never wait for one.
-func TestTurns(t *testing.T) {
+func TestParseLimitBoundsLargeBodiesOnly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const large = 1 << 20
-		do := receiver.Turns()
-		places := max(1, runtime.GOMAXPROCS(0)/2)
-		begun, end := make(chan int, places+2), make(chan struct{})
-		for range places + 1 {
-			go do(large, func() { begun <- large; <-end })
+		acquire := receiver.ParseLimit()
+		slots := max(1, runtime.GOMAXPROCS(0)/2)
+		begun, end := make(chan int, slots+2), make(chan struct{})
+		parse := func(size int) {
+			defer acquire(size)()
+			begun <- size
+			if size == large {
+				<-end
+			}
+		}
+		for range slots + 1 {
+			go parse(large)
 		}
 		synctest.Wait()
-		if got := len(begun); got != places {
-			t.Errorf("%d large bodies are worked on at the same time, want %d", got, places)
+		if got := len(begun); got != slots {
+			t.Errorf("%d large bodies are parsed at the same time, want %d", got, slots)
 		}
-		do(1, func() { begun <- 1 })
+		parse(1)
 		end <- struct{}{}
 		synctest.Wait()
-		if got := len(begun); got != places+2 {
-			t.Errorf("%d bodies were worked on, want %d: a small one and, when one was done, the next", got, places+2)
+		if got := len(begun); got != slots+2 {
+			t.Errorf("%d bodies were parsed, want %d: a small one and, when one was done, the next", got, slots+2)
 		}
 		close(end)
 	})

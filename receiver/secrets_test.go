@@ -52,7 +52,7 @@ func newSecretive(t *testing.T, client *sink.Client) *secretive {
 
 // with is another handler of the same routes.
 func (s *secretive) with(options receiver.Options) *receiver.Handler {
-	options.Routes, options.Metrics, options.Logger, options.Tracer = s.routes, s.routes.Metrics, s.routes.Logger, s.traces
+	options.Routes, options.Metrics, options.Logger, options.Tracer = s.routes, s.metrics, s.routes.Logger, s.traces
 	options.MaxBodyBytes = maxBody
 	return receiver.NewHandler(options)
 }

@@ -181,7 +181,7 @@ func receive[T any](t *testing.T, from <-chan T) T {
 func (o *operator) assertCounted(t *testing.T, failed, sent int) {
 	t.Helper()
 	var want strings.Builder
-	want.WriteString("# HELP mandrill_receiver_signature_hints_total Requests that tell the operator of bad signatures, by outcome.\n# TYPE mandrill_receiver_signature_hints_total counter\n")
+	want.WriteString("# HELP mandrill_receiver_signature_hints_total Reports of bad signatures to the operator, by outcome.\n# TYPE mandrill_receiver_signature_hints_total counter\n")
 	for _, line := range []struct {
 		outcome string
 		n       int

@@ -343,7 +343,7 @@ func TestSlowBodiesOverTCP(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			handler := receiver.NewHandler(receiver.Options{ // one body is more than half of the memory
-				Routes: f.routes, Sender: sink.NewSender(sink.Options{}), Metrics: f.routes.Metrics, Logger: f.routes.Logger, MaxInflightBytes: receiver.FirstBuffer,
+				Routes: f.routes, Sender: sink.NewSender(sink.Options{}), Metrics: f.metrics, Logger: f.routes.Logger, MaxInflightBytes: receiver.FirstBuffer,
 			})
 			address := serve(t, &receiver.Server{Handler: handler, Logger: slog.New(slog.DiscardHandler), TLS: config})
 			connection, err := net.Dial("tcp", address)

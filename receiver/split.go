@@ -6,7 +6,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// split returns the elements of a batch, as they are. Odd elements are events too; only a batch that is no array is refused.
+// split returns the elements of a batch, unchanged. Odd elements are events too; only a batch that is not an array is refused.
 func split(form mandrill.Form) ([][]byte, error) {
 	if !form.Has(mandrill.EventsField) {
 		return nil, &Error{KindUnreadable, errors.New("the form has no field " + mandrill.EventsField)}

@@ -16,6 +16,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
 // batches is a buffer that keeps them in memory.
@@ -30,9 +31,9 @@ func (b *batches) Append(_ context.Context, batch journal.Batch) (bool, error) {
 func TestKeep(t *testing.T) {
 	t.Parallel()
 	metrics, logger := receiver.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler)
-	loaded := &receiver.Routes{Metrics: metrics, Logger: logger}
+	loaded := &routing.Routes{Metrics: routing.NewMetrics(prometheus.NewRegistry()), Logger: logger}
 	data, err := (&routes.Document{Routes: []routes.Route{{
-		Name: "shop/a~1", URL: hookURL("a"), Keys: []string{"another key", signingKey}, Source: "/s", Sink: routes.Sink{URI: "http://a.example/"},
+		Name: "shop/a~1", URL: "https://hooks.example.com/a", Keys: []string{"another key", signingKey}, Source: "/s", Sink: routes.Sink{URI: "http://a.example/"},
 	}}}).Encode()
 	if err == nil {
 		err = loaded.Load("routes", data)
@@ -45,7 +46,7 @@ func TestKeep(t *testing.T) {
 		Routes: loaded, Metrics: metrics, Buffer: buffer, Logger: logger, Now: func() time.Time { return now },
 	})
 	value := `[ {"a":"é+%"} ,2]`
-	request, err := mandrilltest.NewRequest(t.Context(), hookURL("a"), hookURL("a"), signingKey, []byte(value))
+	request, err := mandrilltest.NewRequest(t.Context(), "https://hooks.example.com/a", "https://hooks.example.com/a", signingKey, []byte(value))
 	if err != nil {
 		t.Fatal(err)
 	}

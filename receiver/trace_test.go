@@ -21,7 +21,7 @@ func traced(t *testing.T, f *fixture, options ...sdktrace.TracerProviderOption) 
 	spans := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(append(options, sdktrace.WithSyncer(spans))...)
 	server := httptest.NewServer(receiver.NewHandler(receiver.Options{
-		Routes: f.routes, Sender: sink.NewSender(sink.Options{Poster: &sink.Client{}}), Metrics: f.routes.Metrics, Logger: f.routes.Logger, Tracer: provider,
+		Routes: f.routes, Sender: sink.NewSender(sink.Options{Poster: &sink.Client{}}), Metrics: f.metrics, Logger: f.routes.Logger, Tracer: provider,
 	}))
 	t.Cleanup(server.Close)
 	return server, spans
@@ -75,7 +75,7 @@ func TestTraces(t *testing.T) {
 	if len(batch.Links) != 1 || batch.Links[0].SpanContext.TraceID().String() != foreignTrace || batch.Links[0].SpanContext.TraceState().Len() != 0 {
 		t.Errorf("links are %v, want one to the sender's span and nothing else of it", batch.Links)
 	}
-	want := map[string]string{"mandrill.route": "shop/plain", "mandrill.outcome": "accepted", "mandrill.events": "2", "http.response.status_code": "200"}
+	want := map[string]string{"mandrill.webhook": "shop/plain", "mandrill.outcome": "accepted", "mandrill.events": "2", "http.response.status_code": "200"}
 	got := attributesOfSpan(batch)
 	delete(got, "mandrill.bytes")
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -97,7 +97,7 @@ func TestTraces(t *testing.T) {
 			t.Errorf("the event has the headers %v, want the traceparent %s", header, want)
 		}
 		delete(attributes, "cloudevents.event_id")
-		if diff := cmp.Diff(map[string]string{"mandrill.route": "shop/plain", "mandrill.outcome": "accepted", "cloudevents.event_type": strings.TrimPrefix(span.Name, "send ")}, attributes); diff != "" {
+		if diff := cmp.Diff(map[string]string{"mandrill.webhook": "shop/plain", "mandrill.outcome": "accepted", "cloudevents.event_type": strings.TrimPrefix(span.Name, "send ")}, attributes); diff != "" {
 			t.Errorf("event (-want +got):\n%s", diff)
 		}
 	}

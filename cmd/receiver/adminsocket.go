@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 )
 
 // adminSocketName is the name of the socket in the buffer's folder.
@@ -105,7 +106,7 @@ func clearSocket(ctx context.Context, path string) error {
 
 // serve returns what serves dead letters on the socket. A receiver whose disk is full or read-only does without: it has to
 // come up, and deliver what it can.
-func (a *adminSocket) serve(letters receiver.DeadLetters, logger *slog.Logger) func(context.Context) error {
+func (a *adminSocket) serve(letters admin.DeadLetters, logger *slog.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if a == nil {
 			return nil
@@ -119,6 +120,6 @@ func (a *adminSocket) serve(letters receiver.DeadLetters, logger *slog.Logger) f
 			return err
 		}
 		logger.Info("Serving the admin socket")
-		return (&receiver.Server{Listener: listener, Handler: receiver.DeadLettersHandler(letters, logger), Logger: logger}).Serve(ctx)
+		return (&receiver.Server{Listener: listener, Handler: admin.DeadLettersHandler(letters, logger), Logger: logger}).Serve(ctx)
 	}
 }

@@ -11,18 +11,18 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
 // buffer is what keeps batches and what delivers them.
 type buffer struct {
 	journal    *journal.Journal
-	dispatcher *receiver.Dispatcher
+	dispatcher *dispatch.Dispatcher
 }
 
 // open makes the buffer; nil without one.
-func (o *bufferOptions) open(dispatching receiver.DispatcherOptions, registry prometheus.Registerer, logger *slog.Logger) (*buffer, error) {
+func (o *bufferOptions) open(dispatching dispatch.Options, registry prometheus.Registerer, logger *slog.Logger) (*buffer, error) {
 	if o.kind == "" {
 		return nil, nil
 	}
@@ -35,7 +35,7 @@ func (o *bufferOptions) open(dispatching receiver.DispatcherOptions, registry pr
 	}
 	keeping.Metrics, keeping.Logger = journal.NewMetrics(registry), logger
 	dispatching.DeletedWebhookRetention, dispatching.MaxAge = o.deletedRetention, o.maxAge
-	b := &buffer{journal: journal.New(keeping), dispatcher: receiver.NewDispatcher(dispatching)}
+	b := &buffer{journal: journal.New(keeping), dispatcher: dispatch.New(dispatching)}
 	registry.MustRegister(b.dispatcher)
 	return b, nil
 }

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
@@ -58,8 +58,8 @@ func (o *bufferOptions) add(flags *flag.FlagSet) {
 	flags.StringVar(&o.dir, "buffer-dir", "", "folder of the buffer")
 	flags.Int64Var(&o.maxBytes, "buffer-max-bytes", 0, "bytes that the buffer may take, at least 64 MiB, in a cluster of each member; what finds no room is answered with 503; default with --buffer=embedded: 80 % of what is free on its volume")
 	flags.Int64Var(&o.deadLetterBytes, "dead-letter-max-bytes", 0, "bytes of the buffer for events that are given up and have no dead letter sink, of which the oldest go when there are more; default: a tenth of the buffer")
-	flags.DurationVar(&o.deletedRetention, "deleted-webhook-retention", receiver.DefaultDeletedWebhookRetention, "how long the events in the buffer of a webhook that is deleted are kept before they are dead letters")
-	flags.DurationVar(&o.maxAge, "delivery-max-age", receiver.DefaultMaxAge, "how long an event in the buffer is tried before it is a dead letter, however many retries it has")
+	flags.DurationVar(&o.deletedRetention, "deleted-webhook-retention", dispatch.DefaultDeletedWebhookRetention, "how long the events in the buffer of a webhook that is deleted are kept before they are dead letters")
+	flags.DurationVar(&o.maxAge, "delivery-max-age", dispatch.DefaultMaxAge, "how long an event in the buffer is tried before it is a dead letter, however many retries it has")
 	flags.StringVar(&o.peers, "buffer-peers", "", "the three members of the cluster, this one included: comma-separated host:port; or NAME:PORT of the headless Service of a StatefulSet of three")
 	flags.StringVar(&o.listen, "buffer-listen", ":6222", "address at which the other members reach this one")
 	flags.StringVar(&o.passwordFile, "buffer-password-file", "", "file with a password that all members have, at least 16 characters")

@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
-	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
 // check says what the receiver would do with a document, or why it would refuse it. It shows nothing secret.
@@ -45,7 +45,7 @@ func check(args []string, getenv func(string) string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if _, err := receiver.NewTable(document); err != nil {
+	if _, err := routing.NewTable(document); err != nil {
 		return err
 	}
 	var blocks []string

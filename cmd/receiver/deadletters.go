@@ -15,16 +15,16 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
 // letters are the dead letters of a buffer, wherever that is.
 type deadLetterStore interface {
-	List(ctx context.Context, filter journal.DeadLetterFilter, after uint64) (receiver.DeadLetterPage, error)
+	List(ctx context.Context, filter journal.DeadLetterFilter, after uint64) (admin.DeadLetterPage, error)
 	Show(ctx context.Context, seq uint64, w io.Writer) error
-	Redrive(ctx context.Context, request receiver.DeadLetterRequest) (journal.Progress, error)
-	Purge(ctx context.Context, request receiver.DeadLetterRequest) (journal.Progress, error)
+	Redrive(ctx context.Context, request admin.DeadLetterRequest) (journal.Progress, error)
+	Purge(ctx context.Context, request admin.DeadLetterRequest) (journal.Progress, error)
 }
 
 const deadLettersUsage = `receiver dead-letters shows the events that were given up and are kept in the buffer, and has them delivered anew.
@@ -48,7 +48,7 @@ type deadLetterCommand struct {
 	socket, dir string
 	buffer      bufferOptions // of servers elsewhere
 	output      string
-	request     receiver.DeadLetterRequest
+	request     admin.DeadLetterRequest
 }
 
 // deadLetters runs receiver dead-letters.
@@ -264,9 +264,9 @@ func (c *deadLetterCommand) purge(ctx context.Context, client deadLetterStore) e
 const seqsAtOnce = 100
 
 // work does something with what is selected, as often as it takes, and prints how much was done, also after an error.
-func (c *deadLetterCommand) work(ctx context.Context, verb string, do func(context.Context, receiver.DeadLetterRequest) (journal.Progress, error)) (err error) {
+func (c *deadLetterCommand) work(ctx context.Context, verb string, do func(context.Context, admin.DeadLetterRequest) (journal.Progress, error)) (err error) {
 	var total journal.Progress
-	step := func(request receiver.DeadLetterRequest) (journal.Progress, error) {
+	step := func(request admin.DeadLetterRequest) (journal.Progress, error) {
 		done, err := do(ctx, request)
 		total.Count += done.Count
 		total.Missing, total.Damaged = append(total.Missing, done.Missing...), append(total.Damaged, done.Damaged...)
@@ -274,7 +274,7 @@ func (c *deadLetterCommand) work(ctx context.Context, verb string, do func(conte
 	}
 	if len(c.request.Seqs) > 0 {
 		for seqs := range slices.Chunk(c.request.Seqs, seqsAtOnce) {
-			if _, err = step(receiver.DeadLetterRequest{Seqs: seqs}); err != nil {
+			if _, err = step(admin.DeadLetterRequest{Seqs: seqs}); err != nil {
 				break
 			}
 		}
@@ -293,7 +293,7 @@ func (c *deadLetterCommand) work(ctx context.Context, verb string, do func(conte
 	_, printErr := fmt.Fprintf(c.stdout, "%s %d %s\n", verb, total.Count, what)
 	errs := []error{err, printErr}
 	if len(total.Missing) > 0 {
-		errs = append(errs, receiver.DeadLettersNotFoundError{Seqs: total.Missing})
+		errs = append(errs, admin.DeadLettersNotFoundError{Seqs: total.Missing})
 	}
 	if len(total.Damaged) > 0 {
 		errs = append(errs, fmt.Errorf("these cannot be read and were left, purge removes them: %s", strings.Trim(fmt.Sprint(total.Damaged), "[]")))

@@ -20,7 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
-	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
@@ -101,7 +101,7 @@ func serveLetters(t *testing.T, g *fakeDeadLetters) (socket string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: receiver.DeadLettersHandler(g, slog.New(slog.DiscardHandler))}}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: admin.DeadLettersHandler(g, slog.New(slog.DiscardHandler))}}
 	server.Start()
 	t.Cleanup(server.Close)
 	return socket

@@ -27,7 +27,10 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
+	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/kube"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -153,8 +156,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := receiver.NewMetrics(registry)
-	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
-	sender := newSender(o, metrics)
+	loaded := &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(registry)}
+	sender := newSender(o, sink.NewMetrics(registry))
 	handling := receiver.Options{Routes: loaded, Sender: sender, Metrics: metrics, Logger: logger, MaxBodyBytes: o.maxBodyBytes, MaxInflightBytes: o.maxInflightBytes}
 	var hinter *receiver.HintReporter
 	if o.operatorURL != "" {
@@ -169,7 +172,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		handling.Tracer = traces
 		defer flushTraces(ctx, traces, logger)
 	}
-	kept, err := o.buffer.open(receiver.DispatcherOptions{Routes: loaded, Sender: sender, Metrics: metrics, Tracer: handling.Tracer, Logger: logger}, registry, logger)
+	kept, err := o.buffer.open(dispatch.Options{Routes: loaded, Sender: sender, Metrics: dispatch.NewMetrics(registry, metrics.Events), Tracer: handling.Tracer, Logger: logger}, registry, logger)
 	if err != nil {
 		return err
 	}
@@ -197,9 +200,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return ctx.Err() == nil && loaded.Ready() && (kept == nil || kept.journal.Available(asked))
 	}
 	webhooks := &receiver.Server{Listener: listener, Handler: handler, Logger: logger, TLS: certificate, Delay: o.shutdownDelay}
-	admin := &receiver.Server{Listener: adminListener, Handler: receiver.AdminHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ready), Logger: logger}
+	health := &receiver.Server{Listener: adminListener, Handler: admin.HealthHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ready), Logger: logger}
 	parts := []func(context.Context) error{
-		admin.Serve,
+		health.Serve,
 		func(ctx context.Context) error { return watchRoutes(ctx, o, loaded, logger) },
 	}
 	if kept != nil {
@@ -238,8 +241,8 @@ func serve(ctx context.Context, webhooks func(context.Context) error, parts ...f
 	return group.Wait()
 }
 
-func newSender(o options, metrics *receiver.Metrics) *sink.Sender {
-	return sink.NewSender(sink.Options{Poster: newClient(o), Concurrency: o.sinkConcurrency, Metrics: metrics.Sinks})
+func newSender(o options, metrics *sink.Metrics) *sink.Sender {
+	return sink.NewSender(sink.Options{Poster: newClient(o), Concurrency: o.sinkConcurrency, Metrics: metrics})
 }
 
 // newClient returns what makes requests to sinks. Routes in the cluster are written by its users, who must not use the
@@ -257,7 +260,7 @@ func newClient(o options) *sink.Client {
 	}
 }
 
-func watchRoutes(ctx context.Context, o options, loaded *receiver.Routes, logger *slog.Logger) error {
+func watchRoutes(ctx context.Context, o options, loaded *routing.Routes, logger *slog.Logger) error {
 	if o.config != "" {
 		return loaded.WatchFile(ctx, o.config)
 	}
@@ -265,7 +268,7 @@ func watchRoutes(ctx context.Context, o options, loaded *receiver.Routes, logger
 		if _, err := o.environment.read(); err == nil && !o.environment.hadKeys {
 			logger.Warn("Found no signing key, batches are answered with 503 until there is one", "variable", variableKey)
 		}
-		return loaded.Watch(ctx, receiver.Document{Name: environmentName, Files: o.environment.files(), Read: o.environment.read})
+		return loaded.Watch(ctx, routing.Document{Name: environmentName, Files: o.environment.files(), Read: o.environment.read})
 	}
 	namespace, name, err := kube.ParseName(o.routesSecret)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
@@ -56,7 +56,7 @@ func (c *deadLetterCommand) atNATS(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("opening a socket: %w", err)
 	}
-	server := &http.Server{Handler: receiver.DeadLettersHandler(letters, logger), ReadHeaderTimeout: connectPatience}
+	server := &http.Server{Handler: admin.DeadLettersHandler(letters, logger), ReadHeaderTimeout: connectPatience}
 	go func() { _ = server.Serve(listener) }() // ends with Close
 	defer server.Close()                       //nolint:errcheck // nothing depends on it
 	client, err := newSocketClient(socket)

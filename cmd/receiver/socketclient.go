@@ -12,7 +12,7 @@ import (
 	"net/url"
 	"strconv"
 
-	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
@@ -33,7 +33,7 @@ func newSocketClient(path string) (*socketClient, error) {
 	}}}, nil
 }
 
-func (s *socketClient) List(ctx context.Context, filter journal.DeadLetterFilter, after uint64) (page receiver.DeadLetterPage, err error) {
+func (s *socketClient) List(ctx context.Context, filter journal.DeadLetterFilter, after uint64) (page admin.DeadLetterPage, err error) {
 	query := url.Values{"after": {strconv.FormatUint(after, 10)}}
 	if filter.Webhook != "" {
 		query.Set("webhook", filter.Webhook)
@@ -67,15 +67,15 @@ func (s *socketClient) Show(ctx context.Context, seq uint64, w io.Writer) error 
 	return nil
 }
 
-func (s *socketClient) Redrive(ctx context.Context, request receiver.DeadLetterRequest) (journal.Progress, error) {
+func (s *socketClient) Redrive(ctx context.Context, request admin.DeadLetterRequest) (journal.Progress, error) {
 	return s.work(ctx, "/dead-letters/redrive", request)
 }
 
-func (s *socketClient) Purge(ctx context.Context, request receiver.DeadLetterRequest) (journal.Progress, error) {
+func (s *socketClient) Purge(ctx context.Context, request admin.DeadLetterRequest) (journal.Progress, error) {
 	return s.work(ctx, "/dead-letters/purge", request)
 }
 
-func (s *socketClient) work(ctx context.Context, path string, request receiver.DeadLetterRequest) (journal.Progress, error) {
+func (s *socketClient) work(ctx context.Context, path string, request admin.DeadLetterRequest) (journal.Progress, error) {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return journal.Progress{}, fmt.Errorf("encoding a request: %w", err)
@@ -85,7 +85,7 @@ func (s *socketClient) work(ctx context.Context, path string, request receiver.D
 		return journal.Progress{}, err
 	}
 	defer response.Body.Close() //nolint:errcheck // read to its end
-	var answer receiver.DeadLetterAnswer
+	var answer admin.DeadLetterAnswer
 	if err := decode(response, &answer); err != nil {
 		return journal.Progress{}, err
 	}
@@ -120,7 +120,7 @@ func decode(response *http.Response, into any) error {
 
 // refusal is what the receiver said.
 func refusal(response *http.Response) error {
-	var answer receiver.DeadLetterAnswer
+	var answer admin.DeadLetterAnswer
 	if err := decode(response, &answer); err != nil {
 		return err
 	}

@@ -37,6 +37,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
 const apiKey = "md-s3ntinel-api-key"
@@ -177,7 +179,7 @@ func (w *world) interceptors() interceptor.Funcs {
 func (w *world) serveReceiver(response http.ResponseWriter, request *http.Request) {
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
-	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
+	loaded := &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 	loaded.Complete()
 	for number := range routes.MaxSecrets {
 		var secret corev1.Secret
@@ -412,7 +414,7 @@ func TestAnnouncedTypes(t *testing.T) {
 	})
 	announced := w.mustReconcile().Status.CloudEventAttributes
 	types := map[string]bool{}
-	for _, row := range receiver.EventTypes {
+	for _, row := range mapping.EventTypes {
 		types[row.Type] = true
 	}
 	for _, attributes := range announced {

@@ -18,6 +18,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
 var sidecarSecret = types.NamespacedName{Namespace: "shop", Name: "transactional-receiver"}
@@ -36,7 +37,7 @@ func (w *world) sidecar() (url string, run func(bool)) {
 			return
 		}
 		metrics, logger := receiver.NewMetrics(prometheus.NewRegistry()), slog.New(slog.NewTextHandler(io.Discard, nil))
-		loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
+		loaded := &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 		loaded.Complete()
 		if err := loaded.Load("file", secret.Data[routes.Key]); err != nil {
 			w.t.Error(err)

@@ -31,6 +31,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
 // errDied stands for the end of the process: whatever the reconcile does with it, nothing is called any more.
@@ -188,7 +189,7 @@ func (w *crashWorld) prepareInbound() {
 // serveReceiver is a receiver with the routes of the moment.
 func (w *crashWorld) serveReceiver(response http.ResponseWriter, request *http.Request) {
 	metrics, logger := receiver.NewMetrics(prometheus.NewRegistry()), slog.New(slog.NewTextHandler(io.Discard, nil))
-	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
+	loaded := &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 	loaded.Complete()
 	var secret corev1.Secret
 	if err := admin.Get(request.Context(), w.routes, &secret); err == nil {

@@ -36,6 +36,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/kube"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -107,7 +108,7 @@ func startReceiver(t *testing.T) string {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
-	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
+	loaded := &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 	loaded.Complete()
 	clientset, err := kubernetes.NewForConfig(rightsOf(t, "mandrill-receiver"))
 	if err != nil {

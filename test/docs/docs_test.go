@@ -16,7 +16,11 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
 func read(t *testing.T, path string) string {
@@ -52,9 +56,12 @@ var metricName = regexp.MustCompile(`fqName: "([^"]+)"`)
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	registered := &collectors{}
-	receiver.NewMetrics(registered)
+	events := receiver.NewMetrics(registered).Events
+	routing.NewMetrics(registered)
+	sink.NewMetrics(registered)
+	dispatch.NewMetrics(registered, events)
 	journal.NewMetrics(registered)
-	registered.MustRegister(receiver.NewDispatcher(receiver.DispatcherOptions{}))
+	registered.MustRegister(dispatch.New(dispatch.Options{}))
 	mandrillwebhook.New(mandrillwebhook.Options{Metrics: mandrillwebhook.NewMetrics(registered)})
 	var want []string
 	for _, collector := range registered.list {
@@ -107,7 +114,7 @@ func TestAnnouncedEventTypes(t *testing.T) {
 	if err := json.Unmarshal([]byte(crd.Metadata.Annotations["registry.knative.dev/eventTypes"]), &got); err != nil {
 		t.Fatal(err)
 	}
-	for _, row := range receiver.EventTypes {
+	for _, row := range mapping.EventTypes {
 		if !strings.HasSuffix(row.Type, ".") { // rows for what Mandrill may add have no type of their own
 			want = append(want, eventType{row.Type, row.Description})
 		}

@@ -22,8 +22,13 @@ var allowed = map[string][]string{
 	"mandrill/mandrilltest":  {"mandrill"},
 	"receiver/sink":          nil,
 	"receiver/journal":       nil,
-	"receiver":               {"api/routes", "mandrill", "receiver/journal", "receiver/sink"},
-	"receiver/kube":          {"api/routes", "receiver"},
+	"receiver/mapping":       {"mandrill"},
+	"receiver/telemetry":     {"receiver/sink"},
+	"receiver/routing":       {"api/routes", "receiver/sink"},
+	"receiver/dispatch":      {"mandrill", "receiver/journal", "receiver/mapping", "receiver/routing", "receiver/sink", "receiver/telemetry"},
+	"receiver/admin":         {"receiver/journal"},
+	"receiver":               {"api/routes", "mandrill", "receiver/journal", "receiver/mapping", "receiver/routing", "receiver/sink", "receiver/telemetry"},
+	"receiver/kube":          {"api/routes"},
 	"controllers":            {"api/v1alpha1"},
 	"controllers/account":    {"mandrill"},
 	"controllers/routestore": {"api/routes"},
@@ -101,7 +106,7 @@ func TestFreeOf(t *testing.T) {
 				if strings.Contains(host, ".") && !hasPrefix(dependency, module+"/mandrill", "vendor/") {
 					t.Errorf("%s depends on %s", p.ImportPath, dependency)
 				}
-			case "receiver", "receiver/journal", "receiver/sink", "api/routes":
+			case "receiver", "receiver/admin", "receiver/dispatch", "receiver/journal", "receiver/mapping", "receiver/routing", "receiver/sink", "receiver/telemetry", "api/routes":
 				checked++
 				if hasPrefix(dependency, "k8s.io/", "sigs.k8s.io/controller-runtime") {
 					t.Errorf("%s depends on %s", p.ImportPath, dependency)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
-	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
 )
 
 const head = `<!-- Generated from the table in receiver/cloudevent.go by make generate. -->
@@ -39,7 +39,7 @@ var kinds = map[mandrill.Kind]string{mandrill.KindUnknown: "anything else", mand
 
 func main() {
 	fmt.Print(head)
-	for _, row := range receiver.EventTypes {
+	for _, row := range mapping.EventTypes {
 		ceType, sent := row.Type, kinds[row.Kind]
 		switch {
 		case row.Kind == mandrill.KindMessage && row.Name == "":

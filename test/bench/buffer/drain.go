@@ -16,7 +16,9 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -53,15 +55,15 @@ func (c *consumer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // receiving is what both modes have in common.
 type receiving struct {
 	metrics *receiver.Metrics
-	routes  *receiver.Routes
+	routes  *routing.Routes
 	sender  *sink.Sender
 	logger  *slog.Logger
 }
 
 func newReceiving(uri string, delivery routes.Delivery) (*receiving, error) {
 	r := &receiving{metrics: receiver.NewMetrics(prometheus.NewRegistry()), logger: slog.New(slog.DiscardHandler)}
-	r.routes = &receiver.Routes{Logger: r.logger, Metrics: r.metrics}
-	r.sender = sink.NewSender(sink.Options{Metrics: r.metrics.Sinks})
+	r.routes = &routing.Routes{Logger: r.logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
+	r.sender = sink.NewSender(sink.Options{Metrics: sink.NewMetrics(nil)})
 	data, err := (&routes.Document{Routes: []routes.Route{{
 		Name: "bench", URL: hookURL, Keys: []string{hookKey}, Source: "/bench", Sink: routes.Sink{URI: uri}, Delivery: delivery,
 	}}}).Encode()
@@ -133,7 +135,7 @@ func fromBacklog(ctx context.Context, dir string, batches []journal.Batch) (time
 	if _, err := each(batches, func(batch journal.Batch) error { _, err := j.Append(ctx, batch); return err }); err != nil {
 		return 0, err
 	}
-	dispatcher := receiver.NewDispatcher(receiver.DispatcherOptions{Routes: r.routes, Sender: r.sender, Metrics: r.metrics, Logger: r.logger})
+	dispatcher := dispatch.New(dispatch.Options{Routes: r.routes, Sender: r.sender, Metrics: dispatch.NewMetrics(prometheus.NewRegistry(), r.metrics.Events), Logger: r.logger})
 	working, cancel := context.WithCancel(ctx)
 	defer cancel()
 	begin := time.Now()

@@ -1,4 +1,4 @@
-package receiver_test
+package dispatch_test
 
 import (
 	"context"
@@ -23,7 +23,9 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -32,11 +34,11 @@ type buffered struct {
 	t          *testing.T
 	dir        string
 	sinks      *sinks
-	routes     *receiver.Routes
+	routes     *routing.Routes
 	registry   *prometheus.Registry
 	metrics    *receiver.Metrics
 	log        *lockedBuffer
-	options    receiver.DispatcherOptions
+	options    dispatch.Options
 	webhooks   map[string]routes.Delivery
 	suspended  map[string]bool
 	incomplete bool  // not all documents were loaded
@@ -46,7 +48,7 @@ type buffered struct {
 
 	handler    http.Handler
 	journal    *journal.Journal
-	dispatcher *receiver.Dispatcher
+	dispatcher *dispatch.Dispatcher
 	stop       func()
 }
 
@@ -165,7 +167,7 @@ func (b *buffered) start() {
 	b.registry = prometheus.NewRegistry()
 	b.metrics = receiver.NewMetrics(b.registry)
 	logger := slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	b.routes = &receiver.Routes{Logger: logger, Metrics: b.metrics}
+	b.routes = &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(b.registry)}
 	b.load()
 	limits, err := journal.SplitLimits(b.total, 0)
 	if err != nil {
@@ -178,10 +180,10 @@ func (b *buffered) start() {
 	if poster == nil {
 		poster = b.sinks
 	}
-	sender := sink.NewSender(sink.Options{Poster: poster, Metrics: b.metrics.Sinks})
+	sender := sink.NewSender(sink.Options{Poster: poster, Metrics: sink.NewMetrics(b.registry)})
 	options := b.options
-	options.Routes, options.Sender, options.Metrics, options.Logger = b.routes, sender, b.metrics, logger
-	dispatcher := receiver.NewDispatcher(options)
+	options.Routes, options.Sender, options.Metrics, options.Logger = b.routes, sender, dispatch.NewMetrics(b.registry, b.metrics.Events), logger
+	dispatcher := dispatch.New(options)
 	b.dispatcher = dispatcher
 	b.registry.MustRegister(dispatcher)
 	b.handler = receiver.NewHandler(receiver.Options{Routes: b.routes, Sender: sender, Metrics: b.metrics, Logger: logger, Buffer: b.journal, Tracer: b.options.Tracer, Now: b.now})

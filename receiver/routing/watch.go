@@ -1,4 +1,4 @@
-package receiver
+package routing
 
 import (
 	"bytes"
@@ -10,11 +10,11 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// Document is where a routes document comes from.
+// Document is a source of a routes document.
 type Document struct {
 	Name  string                 // for the log
-	Files []string               // that it is made of
-	Read  func() ([]byte, error) // its errors have no secret
+	Files []string               // the files that Read reads
+	Read  func() ([]byte, error) // its errors hold no secret
 }
 
 // WatchFile loads routes from a file, see [Routes.Watch].
@@ -25,14 +25,14 @@ func (r *Routes) WatchFile(ctx context.Context, path string) error {
 }
 
 // Watch loads a document and loads it again whenever its content changes, until the context ends. It fails at once when
-// it cannot be read or is not usable; later faults are logged and the last good document stays. It watches the folders
-// of the files, because a mounted Secret is replaced by a link.
+// it cannot be read or is not usable; later faults are logged and the last good document stays. It watches the
+// directories of the files, because Kubernetes replaces a mounted Secret by a symbolic link.
 func (r *Routes) Watch(ctx context.Context, document Document) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watching %s: %w", document.Name, err)
 	}
-	defer watcher.Close() //nolint:errcheck // nothing depends on it any more
+	defer watcher.Close() //nolint:errcheck // it is not used again
 	for _, path := range document.Files {
 		if err := watcher.Add(filepath.Dir(path)); err != nil {
 			return fmt.Errorf("watching %s: %w", document.Name, err)

@@ -1,4 +1,4 @@
-package receiver_test
+package dispatch_test
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package receiver_test
+package dispatch_test
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
@@ -24,7 +24,7 @@ import (
 // ask asks for dead letters as those do who administer the receiver, and returns the status.
 func (b *buffered) ask(method, path, body string, into any) int {
 	b.t.Helper()
-	handler := receiver.DeadLettersHandler(b.journal, slog.New(slog.NewJSONHandler(b.log, nil)))
+	handler := admin.DeadLettersHandler(b.journal, slog.New(slog.NewJSONHandler(b.log, nil)))
 	response := httptest.NewRecorder()
 	handler.ServeHTTP(response, httptest.NewRequestWithContext(b.t.Context(), method, path, strings.NewReader(body)))
 	if response.Header().Get("Content-Type") == "application/json" && into != nil {
@@ -38,7 +38,7 @@ func (b *buffered) ask(method, path, body string, into any) int {
 // letters are the dead letters that there are.
 func (b *buffered) letters() []journal.DeadLetterInfo {
 	b.t.Helper()
-	var page receiver.DeadLetterPage
+	var page admin.DeadLetterPage
 	if status := b.ask(http.MethodGet, "/dead-letters", "", &page); status != http.StatusOK || page.Next != 0 {
 		b.t.Fatalf("status %d, next %d", status, page.Next)
 	}
@@ -58,7 +58,7 @@ func (b *buffered) buried(count int) (letters []journal.DeadLetterInfo) {
 // redrive has dead letters delivered anew, and returns how many.
 func (b *buffered) redrive(body string) int {
 	b.t.Helper()
-	var answer receiver.DeadLetterAnswer
+	var answer admin.DeadLetterAnswer
 	if status := b.ask(http.MethodPost, "/dead-letters/redrive", body, &answer); status != http.StatusOK {
 		b.t.Fatalf("status %d: %s", status, answer.Error)
 	}
@@ -188,7 +188,7 @@ func TestRedriveByTwo(t *testing.T) {
 	var group sync.WaitGroup
 	for range 2 {
 		group.Go(func() {
-			var answer receiver.DeadLetterAnswer
+			var answer admin.DeadLetterAnswer
 			status := b.ask(http.MethodPost, "/dead-letters/redrive", `{"seqs":[1]}`, &answer)
 			if status != http.StatusOK || answer.Error != "" || answer.Count+len(answer.Missing) != 1 {
 				t.Errorf("status %d, %+v", status, answer)
@@ -299,7 +299,7 @@ func TestWriteLetter(t *testing.T) {
 		"nothing":  {"", `"data_base64": ""`},
 	} {
 		var out bytes.Buffer
-		if err := receiver.WriteDeadLetter(&out, journal.DeadLetterInfo{Seq: 7, Webhook: "shop/a"}, journal.PendingEvent{Raw: []byte(test.raw), Answer: "no"}); err != nil {
+		if err := admin.WriteDeadLetter(&out, journal.DeadLetterInfo{Seq: 7, Webhook: "shop/a"}, journal.PendingEvent{Raw: []byte(test.raw), Answer: "no"}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if !json.Valid(out.Bytes()) || !strings.Contains(out.String(), test.want) {
@@ -338,12 +338,12 @@ func TestDeadLettersRefuse(t *testing.T) {
 		{"DELETE", "/dead-letters/7", "", 405, ""},
 		{"GET", "/metrics", "", 404, ""},
 	} {
-		var answer receiver.DeadLetterAnswer
+		var answer admin.DeadLetterAnswer
 		if status := b.ask(test.method, test.path, test.body, &answer); status != test.status || !strings.Contains(answer.Error, test.want) {
 			t.Errorf("%s %s %s: status %d, %q; want %d with %q", test.method, test.path, test.body, status, answer.Error, test.status, test.want)
 		}
 	}
-	var answer receiver.DeadLetterAnswer
+	var answer admin.DeadLetterAnswer
 	if status := b.ask(http.MethodPost, "/dead-letters/purge", `{"seqs":[7,8]}`, &answer); status != http.StatusOK || answer.Count != 0 || len(answer.Missing) != 2 {
 		t.Errorf("status %d, %+v", status, answer)
 	}
@@ -358,7 +358,7 @@ func TestDeadLettersRefuse(t *testing.T) {
 			t.Errorf("%s without a journal: status %d", path, status)
 		}
 	}
-	if err := error(receiver.DeadLettersNotFoundError{Seqs: []uint64{7, 8}}); !strings.HasPrefix(err.Error(), "there is no dead letter 7, 8;") || !errors.As(err, new(receiver.DeadLettersNotFoundError)) {
+	if err := error(admin.DeadLettersNotFoundError{Seqs: []uint64{7, 8}}); !strings.HasPrefix(err.Error(), "there is no dead letter 7, 8;") || !errors.As(err, new(admin.DeadLettersNotFoundError)) {
 		t.Errorf("got %v", err)
 	}
 }

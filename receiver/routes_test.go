@@ -19,43 +19,10 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
-
-func TestMatch(t *testing.T) {
-	t.Parallel()
-	document := &routes.Document{Routes: []routes.Route{
-		{Name: "alone", URL: "https://a.example/alone"}, {Name: "root", URL: "http://a.example"}, {Name: "escaped", URL: "https://a.example/x%2Fy"},
-		{Name: "a", URL: "https://a.example/shared"}, {Name: "b", URL: "http://b.example:80/shared?x=1"},
-	}}
-	table, err := receiver.NewTable(document)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, test := range []struct{ host, target, want string }{
-		{"a.example", "/alone", "alone"},
-		{"10.0.0.1:8080", "/alone", "alone"}, // a proxy rewrote Host
-		{"a.example", "/alone?x=1", "alone"},
-		{"a.example", "/", "root"},
-		{"a.example", "/x%2Fy", "escaped"},
-		{"a.example", "/x/y", ""},
-		{"a.example", "/shared", "a b"},
-		{"c.example", "/shared", "a b"},
-		{"a.example", "/nothing", ""},
-		{"a.example", "//alone", ""},
-		{"a.example", "/./alone", ""},
-	} {
-		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, test.target, nil)
-		request.Host = test.host
-		var got []string
-		for _, route := range table.Match(request) {
-			got = append(got, route.Name)
-		}
-		if strings.Join(got, " ") != test.want {
-			t.Errorf("%s%s: got routes %v, want %q", test.host, test.target, got, test.want)
-		}
-	}
-}
 
 // Routes may share a path and more. Each gets the batches that are signed for its URL with its key, and no other
 // keeps them from it, whatever their order.
@@ -151,8 +118,8 @@ func TestSeveralDocuments(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.load(t, &routes.Document{Routes: f.document().Routes[:1]})
-	f.routes = &receiver.Routes{Logger: f.routes.Logger, Metrics: f.routes.Metrics}
-	handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Metrics: f.routes.Metrics, Logger: f.routes.Logger})
+	f.routes = &routing.Routes{Logger: f.routes.Logger, Metrics: f.routes.Metrics}
+	handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Metrics: f.metrics, Logger: f.routes.Logger})
 	answer := func(path string) int {
 		response := httptest.NewRecorder()
 		handler.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodHead, path, nil))
@@ -196,8 +163,8 @@ func TestSeveralDocuments(t *testing.T) {
 
 func TestNotReadyWithoutRoutes(t *testing.T) {
 	t.Parallel()
-	empty := &receiver.Routes{}
-	admin := receiver.AdminHandler(http.NotFoundHandler(), func(context.Context) bool { return empty.Ready() })
+	empty := &routing.Routes{}
+	admin := admin.HealthHandler(http.NotFoundHandler(), func(context.Context) bool { return empty.Ready() })
 	for path, want := range map[string]int{"/readyz": http.StatusServiceUnavailable, "/healthz": http.StatusOK} {
 		response := httptest.NewRecorder()
 		admin.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
@@ -212,7 +179,7 @@ func TestRoutesThatAreBeingLoaded(t *testing.T) {
 	t.Parallel()
 	for range 300 {
 		metrics, logger := receiver.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler)
-		table := &receiver.Routes{Logger: logger, Metrics: metrics}
+		table := &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 		handler := receiver.NewHandler(receiver.Options{Routes: table, Metrics: metrics, Logger: logger})
 		go func() {
 			if err := table.Load("first", []byte("routes: [{name: x, url: 'https://a.example/a', source: s, sink: {uri: 'http://x.example'}}]")); err != nil {
@@ -323,7 +290,7 @@ func TestDelivery(t *testing.T) {
 		document.Routes[0].Sink, document.Routes[0].Delivery = test.sink, test.said
 		f.load(t, document)
 		sent := make(deliveries, 1)
-		handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Metrics: f.routes.Metrics, Logger: f.routes.Logger, Sender: sent})
+		handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Metrics: f.metrics, Logger: f.routes.Logger, Sender: sent})
 		response := httptest.NewRecorder()
 		if handler.ServeHTTP(response, f.requestTo(t, "/mandrill/shop", plainURL, signingKey, `[{"event":"open"}]`)); response.Code != http.StatusOK {
 			t.Fatalf("%s: status %d", name, response.Code)

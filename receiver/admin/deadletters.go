@@ -1,4 +1,4 @@
-package receiver
+package admin
 
 import (
 	"context"
@@ -147,7 +147,7 @@ func (s *deadLetterServer) show(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	w.Header().Set("Content-Type", contentJSON)
+	w.Header().Set("Content-Type", "application/json")
 	if err := WriteDeadLetter(w, letter, entry); err != nil {
 		s.logger.Debug("The client went away while it was shown a dead letter", "seq", seq)
 	}
@@ -213,7 +213,7 @@ func (s *deadLetterServer) fail(w http.ResponseWriter, err error) {
 }
 
 func answerJSON(w http.ResponseWriter, status int, answer any) {
-	w.Header().Set("Content-Type", contentJSON)
+	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(answer) // the client may have gone
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -158,7 +159,7 @@ func FuzzMapping(f *testing.F) {
 	}
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
 	logger := slog.New(slog.DiscardHandler)
-	loaded := &receiver.Routes{Logger: logger, Metrics: metrics}
+	loaded := &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 	if err := loaded.Load("routes", []byte("routes: [{name: x, url: 'https://h.example/x', keys: [k], source: s, sink: {uri: 'http://x.example'}}]")); err != nil {
 		f.Fatal(err)
 	}
@@ -223,7 +224,7 @@ func TestHostileElements(t *testing.T) {
 	} {
 		f := newFixture(t)
 		sent := &collected{}
-		handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Sender: sent, Metrics: f.routes.Metrics, Logger: f.routes.Logger})
+		handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Sender: sent, Metrics: f.metrics, Logger: f.routes.Logger})
 		response := httptest.NewRecorder()
 		handler.ServeHTTP(response, f.request(t, "["+good+","+test.raw+","+good+"]"))
 		if response.Code != http.StatusOK || len(sent.events) != 3 {

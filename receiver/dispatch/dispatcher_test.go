@@ -1,4 +1,4 @@
-package receiver_test
+package dispatch_test
 
 import (
 	"context"
@@ -16,7 +16,9 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -134,10 +136,10 @@ func restAt(seq, origin uint64, events ...string) *journal.StoredBatch {
 }
 
 // dispatch works off a shelf, until it ends by itself or the test does.
-func dispatch(t *testing.T, work receiver.Consumer, to *sinks) <-chan error {
+func startDispatcher(t *testing.T, work dispatch.Consumer, to *sinks) <-chan error {
 	t.Helper()
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
-	loaded := &receiver.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: metrics}
+	loaded := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 	data, err := (&routes.Document{Routes: []routes.Route{{Name: "shop/a", URL: hookURL("a"), Source: "/s", Sink: routes.Sink{URI: "http://a.example/"}}}}).Encode()
 	if err == nil {
 		err = loaded.Load("routes", data)
@@ -146,8 +148,8 @@ func dispatch(t *testing.T, work receiver.Consumer, to *sinks) <-chan error {
 		t.Fatal(err)
 	}
 	loaded.Complete()
-	dispatcher := receiver.NewDispatcher(receiver.DispatcherOptions{
-		Routes: loaded, Sender: sink.NewSender(sink.Options{Poster: to}), Metrics: metrics, Logger: slog.New(slog.DiscardHandler),
+	dispatcher := dispatch.New(dispatch.Options{
+		Routes: loaded, Sender: sink.NewSender(sink.Options{Poster: to}), Metrics: dispatch.NewMetrics(prometheus.NewRegistry(), metrics.Events), Logger: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended, gone := make(chan error, 1), make(chan struct{})
@@ -170,7 +172,7 @@ func TestOrderOfRemaindersAndBatches(t *testing.T) {
 			work := &fakeConsumer{slow: slow, units: []*journal.StoredBatch{
 				restAt(1, 7, "click 1", "click 2"), restAt(2, 3, "send 2"), batchAt(5, "open 1", "open 3"), batchAt(9, "spam 1", "spam 2"),
 			}}
-			ended := dispatch(t, work, to)
+			ended := startDispatcher(t, work, to)
 			if slow != nil {
 				close(slow)
 			}
@@ -211,7 +213,7 @@ func TestJournalThatFails(t *testing.T) {
 		return nil
 	})
 	failure := errors.New("it does not work")
-	ended := dispatch(t, &fakeConsumer{putBack: failure, units: []*journal.StoredBatch{batchAt(1, "open 1", "send 2")}}, to)
+	ended := startDispatcher(t, &fakeConsumer{putBack: failure, units: []*journal.StoredBatch{batchAt(1, "open 1", "send 2")}}, to)
 	select {
 	case err := <-ended:
 		if !errors.Is(err, failure) {
@@ -228,7 +230,7 @@ func TestFollowingThatFails(t *testing.T) {
 	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
 	failure, waits := errors.New("it does not work"), batchAt(1, "open 1")
 	waits.Webhook = "shop/gone"
-	ended := dispatch(t, &fakeConsumer{follow: failure, units: []*journal.StoredBatch{waits}}, to)
+	ended := startDispatcher(t, &fakeConsumer{follow: failure, units: []*journal.StoredBatch{waits}}, to)
 	select {
 	case err := <-ended:
 		if !errors.Is(err, failure) {
@@ -257,7 +259,7 @@ func TestTimeToSettle(t *testing.T) {
 	for seq := range uint64(5) {
 		work.units = append(work.units, batchAt(seq+1, fmt.Sprintf("open %d", seq)))
 	}
-	dispatch(t, work, to)
+	startDispatcher(t, work, to)
 	eventually(t, "the end of all", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
@@ -278,7 +280,7 @@ func TestOrderOfRemaindersOfOneBatch(t *testing.T) {
 	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
 	second, first := restAt(2, 7, "click 1"), restAt(3, 7, "send 1", "open 1")
 	second.Events[0].Index, first.Events[1].Index = 2, 1
-	dispatch(t, &fakeConsumer{units: []*journal.StoredBatch{second, first}}, to)
+	startDispatcher(t, &fakeConsumer{units: []*journal.StoredBatch{second, first}}, to)
 	to.expect(t, "a send 1", "a open 1", "a click 1")
 	if want := []string{"a send 1", "a open 1", "a click 1"}; !slices.Equal(to.accepted, want) {
 		t.Errorf("got %q, want %q", to.accepted, want)
@@ -298,7 +300,7 @@ func TestUnitsAreSettledAsTheyEnd(t *testing.T) {
 		return nil
 	})
 	work := &fakeConsumer{units: []*journal.StoredBatch{batchAt(1, "open 1", "open 2"), batchAt(2, "open 3", "send 3"), batchAt(3, "open 4")}}
-	dispatch(t, work, to)
+	startDispatcher(t, work, to)
 	finished := func(want ...uint64) func() bool {
 		return func() bool {
 			work.mu.Lock()
@@ -327,7 +329,7 @@ func TestRoundThatIsCutShort(t *testing.T) {
 			}
 			work := &fakeConsumer{units: []*journal.StoredBatch{batchAt(1, batch...)}}
 			t.Run("", func(t *testing.T) {
-				dispatch(t, work, to)
+				startDispatcher(t, work, to)
 				if stop {
 					to.until(t, "delivery of something", func(accepted []string, _ map[string]int) bool { return len(accepted) > 0 })
 					return

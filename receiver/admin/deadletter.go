@@ -1,4 +1,4 @@
-package receiver
+package admin
 
 import (
 	"bytes"
@@ -8,19 +8,8 @@ import (
 	"io"
 	"unicode/utf8"
 
-	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
-
-// letterType is what a dead letter says of the type of its event, for those who look: what cannot be shown on one line is
-// left out.
-func deadLetterType(event mandrill.Event) string {
-	ceType, label := typeOf(event)
-	if usableAttribute(ceType) {
-		return ceType
-	}
-	return label
-}
 
 // WriteLetter writes all that is known of a dead letter, as JSON: also the answer of the sink and the event, byte for byte
 // if it is JSON, else as Base64.

@@ -1,4 +1,4 @@
-package receiver_test
+package dispatch_test
 
 import (
 	"context"
@@ -248,7 +248,7 @@ func (m *model) settle() {
 		})
 	}
 	m.empty()
-	eventually(m.t, "the memory given back", func() bool { return m.dispatcher.Taken() == 0 })
+	eventually(m.t, "the memory given back", func() bool { return m.dispatcher.MemoryReleased() })
 }
 
 // Whatever sinks, routes and restarts do, each event is delivered or given up, once, and in order.

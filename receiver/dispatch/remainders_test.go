@@ -1,4 +1,4 @@
-package receiver_test
+package dispatch_test
 
 import (
 	"bytes"
@@ -80,7 +80,7 @@ func TestNoRoomForRemainders(t *testing.T) {
 		}
 		return nil
 	})
-	dispatch(t, work, to)
+	startDispatcher(t, work, to)
 	eventually(t, "that some are tried again", func() bool {
 		work.mu.Lock()
 		defer work.mu.Unlock()
@@ -127,7 +127,7 @@ func TestClockThatWasAhead(t *testing.T) {
 	ahead.Events[0].Due = time.Now().Add(365 * 24 * time.Hour)
 	due.Events[0].Due = time.Now().Add(9 * time.Minute)
 	before.Events[0].Due = time.Now().Add(-time.Minute)
-	dispatch(t, &fakeConsumer{units: []*journal.StoredBatch{ahead, due, before}}, to)
+	startDispatcher(t, &fakeConsumer{units: []*journal.StoredBatch{ahead, due, before}}, to)
 	to.expect(t, "a open 1", "a open 3")
 	if to.mu.Lock(); to.attempts["a open 2"] > 0 {
 		t.Error("one was sent before its time")

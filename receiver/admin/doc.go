@@ -1,0 +1,3 @@
+// Package admin serves what operators of a receiver use: health, metrics and the dead letters in the buffer. It must not be
+// reachable for others.
+package admin

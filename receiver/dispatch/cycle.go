@@ -1,0 +1,74 @@
+package dispatch
+
+import (
+	"context"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
+)
+
+// cycle delivers some batches of a webhook once: it loads them, sends their events, and saves the progress. It loads while
+// the cycle before it sends.
+type cycle struct {
+	queue   *webhookQueue
+	route   *routing.Route
+	batches []*pendingBatch // those that are due and those that were read; guarded by the queue's lock
+	takeNew bool            // further batches may be read
+	memory  reservation
+	sending time.Time     // when it started to send; set before the next cycle can start
+	done    chan struct{} // closed when it has ended
+}
+
+func newCycle(q *webhookQueue, route *routing.Route, batches []*pendingBatch, takeNew bool, limit *memoryLimit) *cycle {
+	return &cycle{
+		queue: q, route: route, batches: append([]*pendingBatch(nil), batches...), takeNew: takeNew, memory: reservation{limit: limit},
+		done: make(chan struct{}),
+	}
+}
+
+func (c *cycle) dispatcher() *Dispatcher { return c.queue.leadership.dispatcher }
+
+func (c *cycle) consumer() Consumer { return c.queue.leadership.consumer }
+
+// run loads, sends and settles. An error means that the buffer failed.
+func (c *cycle) run(ctx context.Context) error {
+	defer c.memory.release()
+	batches, err := c.load(ctx)
+	if err != nil || len(batches) == 0 || !c.waitForPrevious(ctx) {
+		return err
+	}
+	return c.deliver(ctx, batches)
+}
+
+// waitForPrevious waits until the cycles before this one have ended, or have sent for so long that they start no more
+// requests. It reports false when the context has ended.
+func (c *cycle) waitForPrevious(ctx context.Context) bool {
+	for _, other := range c.queue.others(c) {
+		select {
+		case <-other.done:
+		case <-time.After(cycleTime - time.Since(other.sending)):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	c.sending = time.Now()
+	c.queue.startSending()
+	return true
+}
+
+// deadLetter keeps events of a batch as dead letters in the buffer.
+func (c *cycle) deadLetter(ctx context.Context, batch *journal.StoredBatch, dead []journal.DeadLetter) error {
+	if err := c.consumer().DeadLetter(ctx, batch, dead); err != nil {
+		return err
+	}
+	reasons := map[string]int{}
+	for _, event := range dead {
+		reasons[event.Reason]++
+	}
+	for reason, events := range reasons {
+		c.dispatcher().metrics.deadLettered.WithLabelValues(reason).Add(float64(events))
+		c.dispatcher().logger.Warn("Kept events as dead letters", "webhook", c.queue.webhook, "events", events, "reason", reason)
+	}
+	return nil
+}

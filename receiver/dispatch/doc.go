@@ -1,0 +1,38 @@
+// Package dispatch delivers the backlog of the buffer to sinks. Only the process that has the lease runs it.
+//
+// # The way of a batch
+//
+// A [Dispatcher] has a webhookQueue (queue.go) for each webhook with a backlog, and webhooks do not wait for each other. A
+// queue works in cycles (cycle.go), each of three phases:
+//
+//   - load (load.go) reads the batches that are due again, and new ones, as far as the cycle and the memory allow.
+//   - send (send.go) chooses the events that are due and first of their message, and hands them to the [Sender].
+//   - settle (settle.go) saves the progress of each batch as soon as none of its events is in flight: Ack removes a batch
+//     that is done, Requeue stores the remaining events in its place, DeadLetter keeps events that are given up.
+//
+// A cycle loads while the one before it sends. It starts no more requests after a second, so that one event that hangs
+// delays its own batch alone, and a crash repeats about a second of deliveries.
+//
+// # Order
+//
+// Events of one message (_id) go out in the order in which they came. orderIndex (order.go) holds that order: for each
+// message the batches with events of it, oldest first. An event is sent when its batch is the first of its message, or when
+// the batches before it are in the same cycle, where the sender keeps the order. An event that fails keeps back the later
+// ones of its message, in this cycle and in the next.
+//
+// # Failure
+//
+// An error of the buffer ends [Dispatcher.Run]; the journal calls it again when the buffer works. When the lease is lost the
+// context of Run ends: no request is started any more, and those under way are finished and saved under
+// [Consumer.LeaseContext] until it ends. While the buffer is too full to save progress, progress stays in memory (unsaved)
+// and the number of such batches is bounded.
+//
+// # Locks
+//
+// leadership.mu guards the set of queues and is taken before webhookQueue.mu, which guards the queue, its orderIndex and the
+// batches in it. A cycle owns what it has loaded; its goroutine alone uses it.
+//
+// # Deleted webhooks
+//
+// The backlog of a webhook without a route is kept for the retention and then becomes dead letters (deleted.go).
+package dispatch

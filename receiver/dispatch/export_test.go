@@ -1,0 +1,12 @@
+package dispatch
+
+// MemoryReleased reports whether no cycle holds memory.
+func (d *Dispatcher) MemoryReleased() bool {
+	for _, limit := range []*memoryLimit{d.memory, d.failingMemory} {
+		if !limit.semaphore.TryAcquire(limit.size) {
+			return false
+		}
+		limit.semaphore.Release(limit.size)
+	}
+	return true
+}

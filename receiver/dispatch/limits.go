@@ -1,0 +1,47 @@
+package dispatch
+
+import (
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+// The bounds of delivery from the buffer.
+const (
+	// DefaultMemory holds about ten batches of 1000 events.
+	DefaultMemory = 32 << 20
+	// DefaultDeletedWebhookRetention leaves time to notice that a webhook was deleted by mistake.
+	DefaultDeletedWebhookRetention = 24 * time.Hour
+	// DefaultMaxAge gives up events that a sink has not accepted for days, before they fill the buffer of everybody.
+	DefaultMaxAge = 72 * time.Hour
+	// eventMemory estimates what an event takes in memory beside its bytes while it is sent.
+	eventMemory = 2 << 10
+	// A cycle sends up to cycleBytes and cycleEvents of one webhook, which is enough to keep a sink busy. It also takes at
+	// most one of memoryShares parts of the memory, so that sinks that hang leave some to others.
+	cycleBytes   = 4 << 20
+	cycleEvents  = 4000
+	memoryShares = 8
+	// minCycleEvents is the smallest cycle, for a slow sink. It is more than may be under way to one sink at once.
+	minCycleEvents = 100
+	// cycleTime is how long a cycle starts new requests. Its progress is saved at the latest when it ends, so that a crash
+	// repeats little, and the next cycle does not wait for an event that hangs. Up to maxCycles overlap.
+	cycleTime = time.Second
+	maxCycles = 4
+	// slowCycle is how long a cycle may take before its webhook gets memory from the part for failing webhooks. The same
+	// goes for webhooks whose cycles are cut short.
+	slowCycle = 10 * time.Second
+	// maxPendingEvents bounds the events of a webhook that failed and wait for their next attempt. While there are more, no
+	// further batches are read, so that the memory for them is bounded.
+	maxPendingEvents = 10_000
+	// drainTime is how long requests under way may take after the receiver was told to stop.
+	drainTime = 10 * time.Second
+	// settleTime bounds saving the progress of one batch: a disk may be slow, and a cycle has thousands of events.
+	settleTime = time.Minute
+	// maxDue is how far ahead an event can be due.
+	maxDue = sink.MaxPause
+	// maxUnsaved bounds the batches of a webhook whose progress is in memory only, because the buffer is full. While there
+	// are as many, no further batches are read: after a restart all events of such a batch are sent again.
+	maxUnsaved = 8
+	// noWait is how long a queue sleeps when only a signal can bring it work.
+	noWait = 24 * time.Hour
+)

@@ -1,0 +1,209 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
+)
+
+// loadedBatch is a batch with its events in memory.
+type loadedBatch struct {
+	pending  *pendingBatch
+	stored   *journal.StoredBatch
+	events   []journal.PendingEvent
+	parsed   []mandrill.Event
+	sent     []*outgoingEvent // by event; nil: not in this cycle
+	inFlight atomic.Int64     // events that are sent and not done
+
+	// The outcome of the cycle.
+	remaining []journal.PendingEvent
+	dead      []journal.DeadLetter
+	changed   bool // there is progress to save
+}
+
+// load reads the batches that are due, and further ones as long as the cycle and the memory have room.
+func (c *cycle) load(ctx context.Context) ([]*loadedBatch, error) {
+	var batches []*loadedBatch
+	for i, pending := range c.batches {
+		if ok, err := c.memory.grow(ctx, pending.size); err != nil || !ok {
+			c.returnFrom(i)
+			return batches, err
+		}
+		batch, err := c.loadPending(ctx, pending)
+		if err != nil {
+			return nil, err
+		}
+		if batch != nil {
+			batches = append(batches, batch)
+		}
+	}
+	for c.takeNew && !c.full(batches) {
+		batch, err := c.loadNext(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if batch == nil {
+			break
+		}
+		batches = append(batches, batch)
+	}
+	return batches, nil
+}
+
+// returnFrom leaves the batches from a number on for another cycle.
+func (c *cycle) returnFrom(first int) {
+	c.queue.mu.Lock()
+	defer c.queue.mu.Unlock()
+	for _, batch := range c.batches[first:] {
+		batch.busy = false
+	}
+	c.batches = c.batches[:first]
+}
+
+// full reports whether a cycle has loaded enough.
+func (c *cycle) full(batches []*loadedBatch) bool {
+	var size int64
+	events := 0
+	for _, batch := range batches {
+		size, events = size+batch.pending.size, events+batch.pending.events
+	}
+	c.queue.mu.Lock()
+	defer c.queue.mu.Unlock()
+	return size >= c.memory.limit.share() || events >= c.queue.maxEvents || c.queue.failing && len(batches) > 0
+}
+
+// loadPending reads a pending batch again. It returns nil when the batch is gone.
+func (c *cycle) loadPending(ctx context.Context, pending *pendingBatch) (*loadedBatch, error) {
+	stored, err := c.consumer().Get(ctx, pending.position)
+	if errors.Is(err, journal.ErrNotFound) {
+		c.queue.replacePending(pending)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	batch, err := loadBatch(stored, c.dispatcher().now())
+	if err != nil {
+		return nil, err
+	}
+	batch.pending = pending
+	if pending.unsaved != nil { // the buffer still has what was before
+		batch.keepOnly(pending.unsaved)
+	}
+	return batch, nil
+}
+
+// loadNext reads the next batch. It returns nil when there is none, or no memory.
+func (c *cycle) loadNext(ctx context.Context) (*loadedBatch, error) {
+	q := c.queue
+	q.mu.Lock()
+	unread, from := q.unread, q.order.next
+	q.mu.Unlock()
+	if unread.batches == 0 {
+		return nil, nil
+	}
+	estimate := unread.size/int64(unread.batches) + int64(unread.events/unread.batches)*eventMemory
+	if ok, err := c.memory.grow(ctx, estimate); err != nil || !ok {
+		return nil, err
+	}
+	stored, err := c.consumer().Next(ctx, q.webhook, from)
+	if errors.Is(err, journal.ErrNotFound) { // somebody removed them
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.unread.remove(unread)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	batch, err := loadBatch(stored, c.dispatcher().now())
+	if err != nil {
+		return nil, err
+	}
+	batch.pending = c.dispatcher().pendingOf(batch)
+	batch.pending.busy = true
+	if more := batch.pending.size - estimate; more > 0 {
+		c.memory.tryGrow(more) // the limit is approximate: a batch in memory is not given back
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.order.next = stored.Position.Seq + 1
+	q.unread.remove(unreadOf(stored))
+	q.order.add(batch.pending)
+	c.batches = append(c.batches, batch.pending)
+	return batch, nil
+}
+
+// keepOnly removes all events except those that remain, which are in the same order.
+func (b *loadedBatch) keepOnly(remaining []journal.PendingEvent) {
+	events, parsed := b.events, b.parsed
+	b.events, b.parsed = nil, nil
+	for i, event := range events {
+		if next := len(b.events); next < len(remaining) && remaining[next].ID == event.ID {
+			raw := event.Raw
+			event = remaining[next]
+			event.Raw = raw
+			b.events, b.parsed = append(b.events, event), append(b.parsed, parsed[i])
+		}
+	}
+}
+
+// loadBatch splits and parses a stored batch. An event that is due later than any pause allows was written while the clock
+// was ahead, and is due now.
+func loadBatch(stored *journal.StoredBatch, now time.Time) (*loadedBatch, error) {
+	batch := &loadedBatch{stored: stored, events: stored.Events}
+	if stored.Value != nil {
+		elements, err := mandrill.SplitBatch(stored.Value)
+		if err != nil {
+			return nil, err
+		}
+		batch.events = make([]journal.PendingEvent, len(elements))
+		for i, id := range mapping.EventIDs(elements) {
+			batch.events[i] = journal.PendingEvent{ID: id, Raw: elements[i], Index: i}
+		}
+	}
+	batch.parsed = make([]mandrill.Event, len(batch.events))
+	for i, event := range batch.events {
+		batch.parsed[i] = mandrill.ParseEvent(event.Raw)
+		if event.Due.Sub(now) > maxDue {
+			batch.events[i].Due = time.Time{}
+		}
+	}
+	return batch, nil
+}
+
+// pendingOf returns what stays in memory of a batch while it waits.
+func (d *Dispatcher) pendingOf(batch *loadedBatch) *pendingBatch {
+	stored := batch.stored
+	pending := &pendingBatch{
+		position: stored.Position, origin: stored.Origin, received: stored.AgeStart(), events: len(batch.events), stored: stored.StoredBytes,
+		keys: make(map[uint64]struct{}, len(batch.events)),
+	}
+	for i, event := range batch.events {
+		pending.size += int64(len(event.Raw)) + eventMemory
+		if key := d.orderKey(batch.parsed[i]); key != 0 {
+			pending.keys[key] = struct{}{}
+		}
+		if i == 0 || event.Due.Before(pending.due) {
+			pending.due = event.Due
+		}
+	}
+	if len(batch.events) > 0 {
+		pending.firstIndex = batch.events[0].Index
+	}
+	return pending
+}
+
+// ordered returns what the order of events depends on.
+func (d *Dispatcher) ordered(events []journal.PendingEvent, parsed func(i int) mandrill.Event) []orderedEvent {
+	ordered := make([]orderedEvent, len(events))
+	for i, event := range events {
+		ordered[i] = orderedEvent{d.orderKey(parsed(i)), event.Due}
+	}
+	return ordered
+}

@@ -1,0 +1,133 @@
+package dispatch
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+	"github.com/mandrill-operator/mandrill-operator/receiver/telemetry"
+)
+
+// outgoingEvent is an event of a batch that is sent in a cycle.
+type outgoingEvent struct {
+	item  sink.Item
+	label string // the event's type in metrics
+	span  telemetry.EventSpan
+	batch *loadedBatch
+	done  bool
+}
+
+// deliver sends what can be sent, and settles each batch as soon as none of its events is in flight: progress that is saved
+// is not repeated after a crash.
+func (c *cycle) deliver(ctx context.Context, batches []*loadedBatch) error {
+	items, outgoing := c.choose(batches) //nolint:contextcheck // spans continue the batch's
+	finished := make(chan *loadedBatch, len(batches))
+	var failed atomic.Bool
+	var err error
+	var settler sync.WaitGroup
+	settler.Go(func() { //nolint:contextcheck // progress is saved after the context has ended, too
+		for batch := range finished {
+			if err == nil {
+				err = c.settle(c.consumer().LeaseContext(), batch)
+				failed.Store(err != nil)
+			}
+		}
+	})
+	for _, batch := range batches {
+		if batch.inFlight.Load() == 0 {
+			finished <- batch
+		}
+	}
+	c.send(ctx, items, func(done []*sink.Item) bool {
+		for _, item := range done {
+			event := outgoing[item]
+			event.done = true
+			if event.batch.inFlight.Add(-1) == 0 {
+				finished <- event.batch
+			}
+		}
+		return ctx.Err() == nil && !failed.Load() && time.Since(c.sending) < cycleTime
+	})
+	for _, batch := range batches { // those that were cut short
+		if batch.inFlight.Load() > 0 {
+			finished <- batch
+		}
+	}
+	close(finished)
+	settler.Wait()
+	return err
+}
+
+// choose prepares the events that can be sent now: they are due and first of their message.
+func (c *cycle) choose(batches []*loadedBatch) (items []*sink.Item, outgoing map[*sink.Item]*outgoingEvent) {
+	sameCycle := make(map[*pendingBatch]bool, len(batches))
+	for _, batch := range batches {
+		sameCycle[batch.pending] = true
+	}
+	now := c.dispatcher().now()
+	blocked := map[uint64]bool{}
+	outgoing = map[*sink.Item]*outgoingEvent{}
+	for _, batch := range batches {
+		ordered := c.dispatcher().ordered(batch.events, func(i int) mandrill.Event { return batch.parsed[i] })
+		c.queue.mu.Lock()
+		chosen := c.queue.order.sendable(batch.pending, ordered, sameCycle, blocked, now)
+		c.queue.mu.Unlock()
+		ctx := c.dispatcher().tracer.Continue(batch.stored.Trace)
+		batch.sent = make([]*outgoingEvent, len(batch.events))
+		batch.inFlight.Store(int64(len(chosen)))
+		for _, i := range chosen {
+			event := c.prepare(ctx, batch, i)
+			batch.sent[i], outgoing[&event.item] = event, event
+			items = append(items, &event.item)
+		}
+	}
+	return items, outgoing
+}
+
+// prepare maps an event of a batch and restores how far its delivery has come.
+func (c *cycle) prepare(ctx context.Context, batch *loadedBatch, i int) *outgoingEvent {
+	pending, parsed := batch.events[i], batch.parsed[i]
+	ce := mapping.CloudEvent(c.route.Source, c.route.CEOverrides.Extensions, parsed, pending.ID)
+	event := &outgoingEvent{batch: batch}
+	_, event.label = mapping.TypeOf(parsed)
+	event.span = c.dispatcher().tracer.StartEvent(ctx, c.route.Name, event.label, &ce)
+	event.item = sink.Item{Event: &ce, OrderKey: parsed.MessageID, Attempts: pending.Attempts, DeadLetterAttempts: pending.DeadLetterAttempts}
+	switch {
+	case pending.Refused:
+		event.item.State = sink.Refused
+	case pending.Exhausted:
+		event.item.State = sink.Exhausted
+	}
+	if event.item.State != sink.Pending {
+		event.item.Err = &sink.Error{Status: pending.Status, Answer: pending.Answer}
+	}
+	return event
+}
+
+// send sends items as long as more asks for them. Requests that are under way when the receiver is told to stop get
+// drainTime.
+func (c *cycle) send(ctx context.Context, items []*sink.Item, more func(done []*sink.Item) bool) { //nolint:contextcheck // see drainTime
+	if len(items) == 0 {
+		return
+	}
+	sending, cancel := context.WithCancel(c.consumer().LeaseContext())
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(drainTime):
+			cancel()
+		case <-sending.Done():
+		}
+	})()
+	var started atomic.Int64
+	c.dispatcher().sender.SendUntil(sending, c.route.Buffered, items, func(done []*sink.Item) bool { //nolint:contextcheck // see drainTime
+		started.Add(int64(len(done)))
+		return more(done)
+	})
+	c.queue.sent(slices.ContainsFunc(items, (*sink.Item).Settled), int(started.Load()), len(items), time.Since(c.sending))
+}

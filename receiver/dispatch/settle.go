@@ -1,0 +1,178 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+// Outcomes of events.
+const (
+	outcomeAccepted       = "accepted"
+	outcomeDeadLetterSink = "dead_letter_sink"
+	outcomeDeadLettered   = "dead_lettered"
+	outcomeFailed         = "failed" // in spans alone: it is tried again
+)
+
+// settle saves how far the delivery of a batch has come.
+func (c *cycle) settle(ctx context.Context, batch *loadedBatch) error {
+	c.classify(batch)
+	bounded, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	return c.saveProgress(bounded, batch)
+}
+
+// classify finds out which events of a batch remain and which are given up.
+func (c *cycle) classify(batch *loadedBatch) {
+	now := c.dispatcher().now()
+	for i, before := range batch.events {
+		event := batch.sent[i]
+		if event == nil || !event.done { // a span that does not end is not reported
+			batch.remaining = append(batch.remaining, before)
+			continue
+		}
+		if before.Attempts > 0 || before.DeadLetterAttempts > 0 {
+			c.dispatcher().metrics.redeliveries.Inc()
+		}
+		after := c.afterAttempt(before, &event.item, now)
+		outcome := outcomeAccepted
+		switch reason := c.deadLetterReason(&event.item, batch.stored.AgeStart(), now); {
+		case event.item.State == sink.Accepted:
+		case event.item.State == sink.DeadLettered:
+			outcome = outcomeDeadLetterSink
+		case reason != "":
+			outcome = outcomeDeadLettered
+			batch.dead = append(batch.dead, journal.DeadLetter{PendingEvent: after, Reason: reason, Type: mapping.DisplayType(batch.parsed[i])})
+		default:
+			outcome = outcomeFailed
+			batch.remaining = append(batch.remaining, after)
+		}
+		event.span.End(outcome, event.item.Err)
+		if outcome == outcomeFailed {
+			batch.changed = batch.changed || progressed(before, after)
+			continue
+		}
+		batch.changed = true
+		c.dispatcher().metrics.events.Count(event.label, outcome)
+	}
+}
+
+// progressed reports whether an attempt that failed changed something that must be saved.
+func progressed(before, after journal.PendingEvent) bool {
+	return after.Attempts != before.Attempts || after.DeadLetterAttempts != before.DeadLetterAttempts ||
+		after.Refused != before.Refused || after.Exhausted != before.Exhausted
+}
+
+// afterAttempt returns an event with the result of an attempt.
+func (c *cycle) afterAttempt(event journal.PendingEvent, item *sink.Item, now time.Time) journal.PendingEvent {
+	event.Attempts, event.DeadLetterAttempts = item.Attempts, item.DeadLetterAttempts
+	event.Refused, event.Exhausted = item.State == sink.Refused, item.State == sink.Exhausted
+	if item.Err != nil {
+		event.Status, event.Answer = sink.Describe(item.Err)
+	}
+	event.Due = time.Time{}
+	if pause := c.route.Buffered.Pause(item); pause > 0 {
+		event.Due = now.Add(pause)
+	}
+	return event
+}
+
+// deadLetterReason is why an event is given up; empty if it is not.
+func (c *cycle) deadLetterReason(item *sink.Item, begin, now time.Time) string {
+	most, hasDeadLetterSink := c.route.Buffered.Retry.Max, c.route.Buffered.DeadLetter != nil
+	switch {
+	case item.State == sink.Refused && (!hasDeadLetterSink || item.DeadLetterAttempts > most):
+		return journal.ReasonRefused
+	case item.State == sink.Exhausted && (!hasDeadLetterSink || item.DeadLetterAttempts > most),
+		item.State == sink.Pending && !hasDeadLetterSink && item.Attempts > most:
+		return journal.ReasonExhausted
+	case !item.Settled() && (item.Err != nil || item.DeadLetterErr != nil) && now.Sub(begin) > c.dispatcher().maxAge:
+		return journal.ReasonExpired
+	}
+	return ""
+}
+
+// saveProgress acknowledges a batch that is done, or stores its remaining events in its place.
+func (c *cycle) saveProgress(ctx context.Context, batch *loadedBatch) error {
+	if len(batch.dead) > 0 {
+		if err := c.deadLetter(ctx, batch.stored, batch.dead); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(batch.remaining) == 0:
+		if err := c.consumer().Ack(ctx, batch.stored); err != nil {
+			return err
+		}
+		d := c.dispatcher()
+		d.logger.Info("Delivered a batch", "webhook", c.queue.webhook, "events", len(batch.events), "deadLettered", len(batch.dead),
+			"age", d.now().Sub(batch.stored.AgeStart()).Round(time.Millisecond).String())
+		c.queue.replacePending(batch.pending)
+	case batch.changed || batch.pending.unsaved != nil:
+		return c.requeue(ctx, batch)
+	default:
+		c.schedule(batch.pending, batch.remaining, true)
+	}
+	return nil
+}
+
+// requeue stores the remaining events of a batch in its place. When the buffer has no space for that they stay in memory.
+func (c *cycle) requeue(ctx context.Context, batch *loadedBatch) error {
+	d := c.dispatcher()
+	stored, err := c.consumer().Requeue(ctx, batch.stored, batch.remaining)
+	if errors.Is(err, journal.ErrFull) {
+		if batch.pending.unsaved == nil {
+			d.logger.Warn("No space to save the progress of a partly delivered batch; a restart will deliver it again",
+				"webhook", c.queue.webhook, "events", len(batch.remaining))
+		}
+		c.schedule(batch.pending, batch.remaining, true)
+		c.holdProgress(batch)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	parts := make([]*pendingBatch, len(stored))
+	for i, remainder := range stored {
+		part, err := loadBatch(remainder, d.now())
+		if err != nil {
+			return err
+		}
+		parts[i] = d.pendingOf(part)
+	}
+	c.queue.replacePending(batch.pending, parts...)
+	for i, remainder := range stored {
+		c.schedule(parts[i], remainder.Events, false)
+	}
+	d.logger.Debug("Requeued the remaining events of a batch", "webhook", c.queue.webhook, "events", len(batch.remaining))
+	return nil
+}
+
+// holdProgress keeps the progress of a batch in memory. Its events stay where they are in the buffer.
+func (c *cycle) holdProgress(batch *loadedBatch) {
+	remaining := slices.Clone(batch.remaining)
+	for i := range remaining {
+		remaining[i].Raw = nil
+	}
+	c.queue.mu.Lock()
+	defer c.queue.mu.Unlock()
+	batch.pending.unsaved = remaining
+}
+
+// schedule sets when the next event of a batch can be sent. Recount says that the batch has fewer events than before.
+func (c *cycle) schedule(pending *pendingBatch, remaining []journal.PendingEvent, recount bool) {
+	d := c.dispatcher()
+	ordered := d.ordered(remaining, func(i int) mandrill.Event { return mandrill.ParseEvent(remaining[i].Raw) })
+	c.queue.mu.Lock()
+	defer c.queue.mu.Unlock()
+	pending.due = c.queue.order.nextDue(pending, ordered, d.now())
+	if recount {
+		pending.events = len(remaining)
+	}
+}

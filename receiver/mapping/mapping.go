@@ -1,0 +1,75 @@
+package mapping
+
+import (
+	"encoding/json"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+)
+
+// maxAttribute is the longest value that becomes a CloudEvents attribute, and so an HTTP header.
+const maxAttribute = 1024
+
+const contentJSON = "application/json"
+
+// CloudEvent maps an event of Mandrill. The data is the event's bytes, unchanged. A value that cannot be an attribute is
+// left out. Overrides are set last.
+func CloudEvent(source string, overrides map[string]string, event mandrill.Event, id string) cloudevents.Event {
+	ce := cloudevents.New(cloudevents.CloudEventsVersionV1)
+	ce.SetID(id)
+	ce.SetSource(source)
+	ceType, _ := TypeOf(event)
+	ce.SetType(ceType)
+	if !event.Time.IsZero() {
+		ce.SetTime(event.Time)
+	}
+	subject := event.MessageID
+	if event.Kind == mandrill.KindSync || event.Kind == mandrill.KindInbound {
+		subject = event.Email
+	}
+	if usableAttribute(subject) {
+		ce.SetSubject(subject)
+	}
+	ce.SetDataContentType(contentType(event))
+	ce.DataEncoded = event.Raw
+	ce.DataBase64 = ce.DataContentType() != contentJSON // in JSON, where anything else cannot be embedded
+	_, domain, _ := strings.Cut(event.Email, "@")
+	for name, value := range map[string]string{
+		"partitionkey": event.MessageID, "recipientdomain": strings.ToLower(domain),
+		"subaccount": event.Subaccount, "template": event.Template, "tag": event.Tag,
+	} {
+		if usableAttribute(value) {
+			ce.SetExtension(name, value)
+		}
+	}
+	for name, value := range overrides {
+		ce.SetExtension(name, value)
+	}
+	return ce
+}
+
+// contentType calls only valid JSON by that name, because consumers parse what is called JSON.
+func contentType(event mandrill.Event) string {
+	if event.Kind == mandrill.KindUnknown && !json.Valid(event.Raw) {
+		return "application/octet-stream"
+	}
+	return contentJSON
+}
+
+// usableAttribute reports whether a text can be a CloudEvents attribute: not empty, of bounded size, Unicode without
+// control characters.
+func usableAttribute(value string) bool {
+	if value == "" || len(value) > maxAttribute || strings.TrimSpace(value) == "" {
+		return false
+	}
+	for _, c := range value {
+		if unicode.IsControl(c) || c == utf8.RuneError {
+			return false
+		}
+	}
+	return true
+}

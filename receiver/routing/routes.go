@@ -1,0 +1,137 @@
+package routing
+
+import (
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+)
+
+// Routes holds the routes in use, which may come in several documents. Its zero value has none and is not ready.
+type Routes struct {
+	Logger  *slog.Logger
+	Metrics *Metrics
+
+	mu       sync.Mutex // guards what follows, except reading current
+	tables   map[string]*Table
+	complete bool
+	current  atomic.Pointer[[]*Table]
+	changed  chan struct{} // closed when they change; nil while nobody waits
+}
+
+// Load replaces the routes of a document by those of its new content. Requests in flight finish on the old ones. A bad
+// document changes nothing: it is logged and counted, and its error is returned.
+func (r *Routes) Load(name string, data []byte) error {
+	start := time.Now()
+	document, err := routes.Decode(data)
+	var table *Table
+	if err == nil {
+		table, err = NewTable(document)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tables == nil {
+		r.tables = map[string]*Table{}
+	}
+	if err != nil {
+		if _, known := r.tables[name]; !known {
+			r.tables[name] = nil // it exists and is not usable
+		}
+		r.Metrics.loads.WithLabelValues("failed").Inc()
+		r.Logger.Error("Refused a routes document, the last good one stays", "document", name, "error", err.Error())
+		return err
+	}
+	r.tables[name] = table
+	total := r.swap()
+	r.Metrics.loads.WithLabelValues("succeeded").Inc()
+	r.Metrics.routes.Set(float64(total))
+	r.Logger.Info("Loaded routes", "document", name, "routes", table.size, "duration", time.Since(start).String())
+	return nil
+}
+
+// swap puts the tables in use and returns how many routes they have.
+func (r *Routes) swap() int {
+	list, total := make([]*Table, 0, len(r.tables)), 0
+	for _, name := range slices.Sorted(maps.Keys(r.tables)) {
+		if table := r.tables[name]; table != nil {
+			list = append(list, table)
+			total += table.size
+		}
+	}
+	r.current.Store(&list)
+	r.notifyChanged()
+	return total
+}
+
+// notifyChanged wakes those that wait for a change.
+func (r *Routes) notifyChanged() {
+	if r.changed != nil {
+		close(r.changed)
+		r.changed = nil
+	}
+}
+
+// Changed returns a channel that is closed when the routes change next, or are complete.
+func (r *Routes) Changed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.changed == nil {
+		r.changed = make(chan struct{})
+	}
+	return r.changed
+}
+
+// Webhook returns where the events of a webhook go now. Without a route it reports whether the webhook is deleted, which is
+// unknown while some documents are not loaded.
+func (r *Routes) Webhook(name string) (route *Route, gone bool) {
+	if tables := r.current.Load(); tables != nil {
+		for _, table := range *tables {
+			if route := table.byWebhook[name]; route != nil {
+				return route, false
+			}
+		}
+	}
+	return nil, r.Ready()
+}
+
+// Complete says that every document that exists was loaded once.
+func (r *Routes) Complete() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.complete = true
+	r.notifyChanged()
+}
+
+// Ready reports whether there are routes, and every document has been good once.
+func (r *Routes) Ready() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, table := range r.tables {
+		if table == nil {
+			return false
+		}
+	}
+	return r.complete && len(r.tables) > 0
+}
+
+// Match returns the routes for a request's path, see [Table.Match].
+func (r *Routes) Match(request *http.Request) []*Route {
+	tables := r.current.Load()
+	if tables == nil {
+		return nil
+	}
+	var found []*Route
+	for _, table := range *tables {
+		if matched := table.Match(request); found == nil {
+			found = matched
+		} else if matched != nil {
+			found = slices.Concat(found, matched)
+		}
+	}
+	return found
+}

@@ -1,0 +1,125 @@
+package routing
+
+import (
+	"cmp"
+	"crypto/subtle"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+// Route is a route of the document, ready for use.
+type Route struct {
+	routes.Route
+	Direct   sink.Delivery // how events are sent in Direct mode
+	Buffered sink.Delivery // how events are sent in Buffered mode
+
+	user  *url.Userinfo // required of requests when not nil
+	query url.Values    // parameters required of requests
+}
+
+// defaultSinkTimeout bounds one request to a sink when the route does not say.
+const defaultSinkTimeout = 10 * time.Second
+
+// Table is a set of routes by path.
+type Table struct {
+	byPath    map[string][]*Route
+	byWebhook map[string]*Route // where a webhook's events go: its route of this name, not those of its earlier URLs
+	size      int
+}
+
+// NewTable prepares the routes of a document.
+func NewTable(document *routes.Document) (*Table, error) {
+	table := &Table{byPath: map[string][]*Route{}, byWebhook: map[string]*Route{}, size: len(document.Routes)}
+	for _, entry := range document.Routes {
+		registered, err := url.Parse(entry.URL)
+		if err != nil {
+			return nil, fmt.Errorf("route %q: url cannot be parsed", entry.Name) // the cause quotes the URL
+		}
+		route := &Route{Route: entry, user: registered.User, query: registered.Query()}
+		if route.Direct, route.Buffered, err = deliveryOf(entry); err != nil {
+			return nil, fmt.Errorf("route %q: %w", entry.Name, err)
+		}
+		path := pathOf(registered)
+		table.byPath[path] = append(table.byPath[path], route)
+		if webhook := routes.Webhook(entry.Name); webhook == entry.Name || table.byWebhook[webhook] == nil {
+			table.byWebhook[webhook] = route
+		}
+	}
+	return table, nil
+}
+
+// deliveryOf prepares how a route's events are sent, in each mode.
+func deliveryOf(route routes.Route) (direct, buffered sink.Delivery, err error) {
+	delivery := route.Delivery
+	timeout, err := durationOr(delivery.Timeout, defaultSinkTimeout)
+	if err != nil {
+		return direct, buffered, fmt.Errorf("delivery.timeout: %w", err)
+	}
+	backoff, err := durationOr(delivery.BackoffDelay, 0)
+	if err != nil {
+		return direct, buffered, fmt.Errorf("delivery.backoffDelay: %w", err)
+	}
+	target := func(to routes.Sink) sink.Target {
+		return sink.Target{URI: to.URI, CACerts: to.CACerts, Audience: to.Audience, Timeout: timeout}
+	}
+	direct = sink.Delivery{Target: target(route.Sink), Mode: sink.ContentMode(cmp.Or(delivery.ContentMode, string(sink.Binary)))}
+	if delivery.DeadLetterSink != nil {
+		deadLetter := target(*delivery.DeadLetterSink)
+		direct.DeadLetter = &deadLetter
+	}
+	buffered = direct
+	buffered.Retry = &sink.Retry{Max: routes.DefaultBufferedRetry, Linear: delivery.BackoffPolicy == routes.BackoffLinear, Backoff: backoff}
+	if delivery.Retry != nil {
+		buffered.Retry.Max = *delivery.Retry
+		direct.Retry = buffered.Retry
+	}
+	return direct, buffered, nil
+}
+
+func durationOr(text string, otherwise time.Duration) (time.Duration, error) {
+	if text == "" {
+		return otherwise, nil
+	}
+	return routes.ParseDuration(text)
+}
+
+func pathOf(u *url.URL) string {
+	if path := u.EscapedPath(); path != "" {
+		return path
+	}
+	return "/"
+}
+
+// Match returns the routes for a request's path, which must be the registered one byte for byte. The host does not count,
+// because a proxy may rewrite it: the signature, made over the whole URL, decides between several routes with one path.
+func (t *Table) Match(r *http.Request) []*Route { return t.byPath[pathOf(r.URL)] }
+
+// Admits reports whether a request carries the userinfo and the query of the registered URL. It compares in constant time,
+// because both may be secret.
+func (r *Route) Admits(request *http.Request) bool {
+	if r.user != nil {
+		user, password, _ := request.BasicAuth()
+		wantPassword, _ := r.user.Password()
+		if !equal(user, r.user.Username()) || !equal(password, wantPassword) {
+			return false
+		}
+	}
+	if len(r.query) == 0 {
+		return true
+	}
+	given := request.URL.Query()
+	for name, values := range r.query {
+		if !equal(strings.Join(given[name], "\x00"), strings.Join(values, "\x00")) {
+			return false
+		}
+	}
+	return true
+}
+
+func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
