@@ -2,7 +2,7 @@
 // built, in a process of its own for each attack, a consumer, a steady stream of batches as Mandrill sends them, and a
 // thousand senders that are up to no good, all on loopback. It prints a table on standard output and everything else on
 // standard error. It judges no time: it fails only when an event is lost, or when anybody is answered otherwise than
-// docs/operations.md says.
+// docs/troubleshooting.md says.
 //
 //	go run ./test/bench/hostile [-senders 1000] [-window 15s]
 //
