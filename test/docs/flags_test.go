@@ -91,6 +91,9 @@ func TestFlags(t *testing.T) {
 		}
 	}
 	for _, document := range documents(t) {
+		if document == "CHANGELOG.md" { // it has names of before
+			continue
+		}
 		for _, each := range linesOf(read(t, document)) {
 			for _, match := range flagInText.FindAllStringSubmatch(each.text, -1) {
 				if !known[match[1]] && !foreign[match[1]] {
