@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/yaml"
 
-	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
@@ -52,7 +51,7 @@ func (c *collectors) MustRegister(list ...prometheus.Collector) { c.list = appen
 
 var metricName = regexp.MustCompile(`fqName: "([^"]+)"`)
 
-// Operations has every metric, and none that is not there.
+// metrics.md has every metric, and none that does not exist.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	registered := &collectors{}
@@ -73,7 +72,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	var got []string
-	for line := range strings.SplitSeq(read(t, "docs/operations.md"), "\n") {
+	for line := range strings.SplitSeq(read(t, "docs/metrics.md"), "\n") {
 		if name, ok := strings.CutPrefix(line, "| `mandrill_"); ok {
 			name, _, _ = strings.Cut(name, "`")
 			got = append(got, "mandrill_"+name)
@@ -82,21 +81,7 @@ func TestMetrics(t *testing.T) {
 	slices.Sort(want)
 	slices.Sort(got)
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("metrics (-code +docs/operations.md):\n%s", diff)
-	}
-}
-
-// Operations explains every condition.
-func TestConditions(t *testing.T) {
-	t.Parallel()
-	operations := read(t, "docs/operations.md")
-	for _, name := range []string{
-		v1alpha1.ConditionReady, v1alpha1.ConditionSinkProvided, v1alpha1.ConditionReceiverReady, v1alpha1.ConditionRegistered, v1alpha1.ConditionSigningKeyStored,
-		v1alpha1.ConditionInboundReady, v1alpha1.ConditionEventsAccepted, v1alpha1.ConditionDelivering, v1alpha1.ConditionStalled, v1alpha1.ConditionReconciling,
-	} {
-		if !strings.Contains(operations, "`"+name+"`") {
-			t.Errorf("docs/operations.md does not mention %s", name)
-		}
+		t.Errorf("metrics (-code +docs/metrics.md):\n%s", diff)
 	}
 }
 

@@ -24,7 +24,7 @@ Each event of a Mandrill batch becomes one CloudEvent (version 1.0, HTTP binary 
 | ` + "`partitionkey`" + ` | Mandrill's message id; events of one message are sent in order |
 | ` + "`recipientdomain`" + ` | domain of the recipient, or of the listed address, in lower case |
 | ` + "`subaccount`, `template`, `tag`" + ` | of the message; ` + "`tag`" + ` is the first of its tags |
-| ` + "`traceparent`, `tracestate`" + ` | of the span that sent the event, also as HTTP headers of these names; only when the receiver sends [traces](operations.md#traces) |
+| ` + "`traceparent`, `tracestate`" + ` | of the span that sent the event, also as HTTP headers of these names; only when the receiver sends [traces](metrics.md#traces) |
 
 The data are the event's bytes exactly as Mandrill sent them. An attribute is left out when Mandrill sent no
 value for it, or one that cannot be an attribute: over 1,024 bytes, or with control characters. In HTTP headers

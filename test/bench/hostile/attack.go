@@ -39,7 +39,7 @@ const closed = 0
 // attack is a way in which senders are up to no good.
 type attack struct {
 	name  string
-	wants []int // the statuses that docs/operations.md has for it
+	wants []int // the statuses that docs/troubleshooting.md has for it
 	// send sends a request, or the beginning of one.
 	send func(ctx context.Context, w io.Writer) error
 }

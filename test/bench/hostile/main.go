@@ -2,7 +2,7 @@
 // built, in a process of its own for each attack, a consumer, a steady stream of batches as Mandrill sends them, and a
 // thousand senders that are up to no good, all on loopback. It prints a table on standard output and everything else on
 // standard error. It judges no time: it fails only when an event is lost, or when anybody is answered otherwise than
-// docs/operations.md says.
+// docs/troubleshooting.md says.
 //
 //	go run ./test/bench/hostile [-senders 1000] [-window 15s]
 //
@@ -140,19 +140,19 @@ func (a attack) measure(ctx context.Context, o options) (r row, err error) {
 
 func table(rows []row) string {
 	var text strings.Builder
-	text.WriteString("| attack | good batches a second | p50 | p99 | after it | refused with 503, accepted later | answers to the attack | memory |\n|---|---|---|---|---|---|---|---|\n")
+	text.WriteString("| attack | good batches a second | p50, ms | p99, ms | afterwards, p99 | 503 | answers to the attack | memory |\n|---|---|---|---|---|---|---|---|\n")
 	for _, r := range rows {
 		b, d, a := r.before, r.during, r.after
-		fmt.Fprintf(&text, "| %s | %.1f, before %.1f: %s | %s, before %s: %s | %s, before %s: %s | %.1f, p99 %s | %d | %s | %d MiB, idle %d MiB |\n", r.name,
-			d.perSecond(), b.perSecond(), ratio(d.perSecond(), b.perSecond()),
-			milliseconds(d.quantile(0.5)), milliseconds(b.quantile(0.5)), ratio(d.quantile(0.5).Seconds(), b.quantile(0.5).Seconds()),
-			milliseconds(d.quantile(0.99)), milliseconds(b.quantile(0.99)), ratio(d.quantile(0.99).Seconds(), b.quantile(0.99).Seconds()),
+		fmt.Fprintf(&text, "| %s | %.1f (%s %.1f) | %s (%s %s) | %s (%s %s) | %.1f, %s ms | %d | %s | %d MiB, idle %d |\n", r.name,
+			d.perSecond(), ratio(d.perSecond(), b.perSecond()), b.perSecond(),
+			milliseconds(d.quantile(0.5)), ratio(d.quantile(0.5).Seconds(), b.quantile(0.5).Seconds()), milliseconds(b.quantile(0.5)),
+			milliseconds(d.quantile(0.99)), ratio(d.quantile(0.99).Seconds(), b.quantile(0.99).Seconds()), milliseconds(b.quantile(0.99)),
 			a.perSecond(), milliseconds(a.quantile(0.99)), d.refused+b.refused+a.refused, r.answers.String(), r.peak>>20, r.idle>>20)
 	}
 	return text.String()
 }
 
-func milliseconds(d time.Duration) string { return fmt.Sprintf("%.1f ms", d.Seconds()*1000) }
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()*1000) }
 
 // ratio is such as "0.98 ×".
 func ratio(now, before float64) string {

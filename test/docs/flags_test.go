@@ -1,0 +1,105 @@
+package docs_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// flagsOf returns the names of all flags that a program and its subcommands define.
+func flagsOf(t *testing.T, program string) map[string]bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, "cmd", program, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(node ast.Node) bool {
+			if call, ok := node.(*ast.CallExpr); ok {
+				if name, ok := flagName(call); ok {
+					found[name] = true
+				}
+			}
+			return true
+		})
+	}
+	if len(found) < 5 {
+		t.Fatalf("only %d flags of %s were found", len(found), program)
+	}
+	return found
+}
+
+// flagName returns which flag a call like flags.StringVar(&o.listen, "listen", ":8080", "...") defines.
+func flagName(call *ast.CallExpr) (string, bool) {
+	method, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok {
+		return "", false
+	}
+	if receiver, ok := method.X.(*ast.Ident); !ok || receiver.Name != "flags" && receiver.Name != "flag" {
+		return "", false
+	}
+	position := 0 // of the name among the arguments: flags.String("listen", ...)
+	if strings.HasSuffix(method.Sel.Name, "Var") {
+		position = 1
+	}
+	if strings.HasPrefix(method.Sel.Name, "New") || len(call.Args) < position+2 { // the name, and at least its usage
+		return "", false
+	}
+	literal, ok := call.Args[position].(*ast.BasicLit)
+	if !ok || literal.Kind != token.STRING {
+		return "", false
+	}
+	name, err := strconv.Unquote(literal.Value)
+	return name, err == nil
+}
+
+// pagesOfFlags have all flags: the page about installation, and those that it refers to for some of them.
+var pagesOfFlags = []string{"docs/install.md", "docs/buffer.md", "docs/delivery.md"}
+
+var flagInText = regexp.MustCompile(`(?:^|[^\w-])--([a-z][a-z0-9-]*)`)
+
+// foreign are flags of other programs that the documents name.
+var foreign = map[string]bool{"unix-socket": true} // curl's
+
+// Every flag of the operator and the receiver is documented, and every flag that a document names exists.
+func TestFlags(t *testing.T) {
+	t.Parallel()
+	var pages strings.Builder
+	for _, page := range pagesOfFlags {
+		pages.WriteString(read(t, page))
+	}
+	known := flagsOf(t, "mandrill-emulator")
+	for _, program := range []string{"operator", "receiver"} {
+		for name := range flagsOf(t, program) {
+			known[name] = true
+			if !strings.Contains(pages.String(), "`--"+name+"`") {
+				t.Errorf("none of %s has --%s of the %s", strings.Join(pagesOfFlags, ", "), name, program)
+			}
+		}
+	}
+	for _, document := range documents(t) {
+		if document == "CHANGELOG.md" { // it has names of before
+			continue
+		}
+		for _, each := range linesOf(read(t, document)) {
+			for _, match := range flagInText.FindAllStringSubmatch(each.text, -1) {
+				if !known[match[1]] && !foreign[match[1]] {
+					t.Errorf("%s:%d: no program has --%s", document, each.number, match[1])
+				}
+			}
+		}
+	}
+}
