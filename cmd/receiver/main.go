@@ -54,6 +54,13 @@ type options struct {
 	logLevel              slog.Level
 }
 
+// The causes of not being ready.
+var (
+	errStopping          = errors.New("the receiver is stopping")
+	errNoRoutes          = errors.New("no routes have been loaded yet")
+	errBufferUnavailable = errors.New("the buffer cannot be written")
+)
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -196,8 +203,16 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err != nil {
 		return fmt.Errorf("--metrics-listen: %w", err)
 	}
-	ready := func(asked context.Context) bool {
-		return ctx.Err() == nil && loaded.Ready() && (kept == nil || kept.journal.Available(asked))
+	ready := func(request context.Context) error {
+		switch {
+		case ctx.Err() != nil:
+			return errStopping
+		case !loaded.Ready():
+			return errNoRoutes
+		case kept != nil && !kept.journal.Available(request):
+			return errBufferUnavailable
+		}
+		return nil
 	}
 	webhooks := &receiver.Server{Listener: listener, Handler: handler, Logger: logger, TLS: certificate, Delay: o.shutdownDelay}
 	health := &receiver.Server{Listener: adminListener, Handler: admin.HealthHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ready), Logger: logger}

@@ -77,7 +77,7 @@ const maxDeadLetterRequest = 64 << 10
 // deadLetterServer serves the dead letters.
 type deadLetterServer struct {
 	store  DeadLetters
-	logger  *slog.Logger
+	logger *slog.Logger
 }
 
 // DeadLettersHandler serves the dead letters to administrators. It must not be reachable for others.
