@@ -57,7 +57,7 @@ type options struct {
 // The causes of not being ready.
 var (
 	errStopping          = errors.New("the receiver is stopping")
-	errNoRoutes          = errors.New("no routes have been loaded yet")
+	errNotLoaded         = errors.New("no routes have been loaded yet")
 	errBufferUnavailable = errors.New("the buffer cannot be written")
 )
 
@@ -208,7 +208,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		case ctx.Err() != nil:
 			return errStopping
 		case !loaded.Ready():
-			return errNoRoutes
+			return errNotLoaded
 		case kept != nil && !kept.journal.Available(request):
 			return errBufferUnavailable
 		}
