@@ -8,6 +8,13 @@ import (
 // MaxBatchEvents is the most events that Mandrill puts into one request.
 const MaxBatchEvents = 1000
 
+// MaxElements is the most elements that [SplitBatch] accepts: far more than Mandrill sends, and few enough that what is made
+// of each of them fits into memory. A batch of one megabyte could hold half a million.
+const MaxElements = 10 * MaxBatchEvents
+
+// ErrTooManyEvents means that the batch has more than [MaxElements] elements.
+var ErrTooManyEvents = fmt.Errorf("the batch has more than %d events, and Mandrill sends at most %d", MaxElements, MaxBatchEvents)
+
 // ErrNotArray means that the batch is no JSON array.
 var ErrNotArray = errors.New("batch is not a JSON array")
 
@@ -19,7 +26,8 @@ func EmptyBatch(batch []byte) bool {
 
 // SplitBatch returns the elements of a batch, a JSON array, as they are: the slices alias batch, without the
 // white space around them. It finds only where each element begins and ends, so an element that is odd, or
-// no valid JSON, costs none of the others; [ParseEvent] judges each. An array that is cut short is refused.
+// no valid JSON, costs none of the others; [ParseEvent] judges each. An array that is cut
+// short, or has more than [MaxElements] elements, is refused.
 func SplitBatch(batch []byte) ([][]byte, error) {
 	i := skipSpace(batch, 0)
 	if i == len(batch) || batch[i] != '[' {
@@ -36,6 +44,9 @@ func SplitBatch(batch []byte) ([][]byte, error) {
 		last := batch[end] == ']'
 		if len(element) == 0 && (!last || len(events) > 0) {
 			return nil, fmt.Errorf("%w: it has an empty element", ErrNotArray)
+		}
+		if len(events) == MaxElements {
+			return nil, ErrTooManyEvents
 		}
 		if len(element) > 0 {
 			events = append(events, element)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -152,4 +153,30 @@ func FuzzSplitBatch(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Half a million elements fit into a megabyte, and what is made of each of them takes a thousand times its bytes.
+func TestSplitBatchBoundsTheElements(t *testing.T) {
+	t.Parallel()
+	batch := func(elements int) []byte { return []byte("[" + strings.Repeat("0,", elements-1) + "0]") }
+	if got, err := mandrill.SplitBatch(batch(mandrill.MaxElements)); err != nil || len(got) != mandrill.MaxElements {
+		t.Errorf("%d elements: got %d, %v", mandrill.MaxElements, len(got), err)
+	}
+	if got, err := mandrill.SplitBatch(batch(mandrill.MaxElements + 1)); !errors.Is(err, mandrill.ErrTooManyEvents) {
+		t.Errorf("%d elements: got %d, %v", mandrill.MaxElements+1, len(got), err)
+	}
+}
+
+func TestFirstTagCostsNoMoreThanItself(t *testing.T) { // not parallel: it measures memory
+	raw := []byte(`{"event":"open","_id":"a","msg":{"tags":[ "first"` + strings.Repeat(`,0`, 1<<20) + `]}}`)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	event := mandrill.ParseEvent(raw)
+	runtime.ReadMemStats(&after)
+	if event.Tag != "first" {
+		t.Errorf("got the tag %q", event.Tag)
+	}
+	if bytes := after.TotalAlloc - before.TotalAlloc; bytes > 100_000 {
+		t.Errorf("parsing allocated %d bytes", bytes)
+	}
 }

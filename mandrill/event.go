@@ -156,13 +156,21 @@ func usableName(name string) bool {
 	return true
 }
 
-// text returns a string or number as text, anything else as "".
+// text returns the string or number that value begins with as text, anything else as "".
 func text(value []byte) string {
 	switch c := value[0]; {
 	case c == '"':
-		return unquote(value)
+		end, err := validString(value, 0)
+		if err != nil {
+			return ""
+		}
+		return unquote(value[:end])
 	case c == '-' || '0' <= c && c <= '9':
-		return string(value)
+		end, err := validNumber(value, 0)
+		if err != nil {
+			return ""
+		}
+		return string(value[:end])
 	}
 	return ""
 }
@@ -172,11 +180,11 @@ func firstText(value []byte) string {
 	if value[0] != '[' {
 		return text(value)
 	}
-	elements, err := SplitBatch(value)
-	if err != nil || len(elements) == 0 {
+	i := skipSpace(value, 1)
+	if value[i] == ']' { // value is valid JSON
 		return ""
 	}
-	return text(elements[0])
+	return text(value[i:])
 }
 
 // timestamp returns whole or fractional seconds since 1970, as number or string, as a time in UTC.

@@ -15,7 +15,7 @@ const (
 	KindInternal    Kind = iota // a bug in the receiver
 	KindNoRoute                 // no route has the path
 	KindMethod                  // neither HEAD, GET nor POST
-	KindTooLarge                // the body is over the limit
+	KindTooLarge                // the body has too many bytes, or the batch too many events
 	KindUnreadable              // not a form, or no JSON array in it
 	KindSignature               // unsigned, wrongly signed, or without the secret part of the URL
 	KindBusy                    // too many bytes are in flight
