@@ -30,6 +30,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/mandrill-operator/mandrill-operator/api/eventtypes"
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
@@ -412,7 +413,7 @@ func TestAnnouncedTypes(t *testing.T) {
 	})
 	announced := w.mustReconcile().Status.CloudEventAttributes
 	types := map[string]bool{}
-	for _, row := range receiver.EventTypes {
+	for _, row := range eventtypes.Table {
 		types[row.Type] = true
 	}
 	for _, attributes := range announced {

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/mandrill-operator/mandrill-operator/api/eventtypes"
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
@@ -247,28 +248,19 @@ func eventSource(webhook *v1alpha1.MandrillWebhook) string {
 	return "/apis/mandrill-operator.io/namespaces/" + webhook.Namespace + "/mandrillwebhooks/" + webhook.Name
 }
 
-// cloudEventAttributes are the types that the subscribed events become. Inbound mail and events without a name
-// may come as well, whatever is subscribed.
+// cloudEventAttributes are the types that the subscribed events become. Events without a name may come as well,
+// whatever is subscribed.
 func cloudEventAttributes(webhook *v1alpha1.MandrillWebhook) []v1alpha1.CloudEventAttributes {
-	var attributes []v1alpha1.CloudEventAttributes
-	add := func(eventType string) {
-		attributes = append(attributes, v1alpha1.CloudEventAttributes{Type: eventType, Source: eventSource(webhook)})
-	}
+	var types []string
 	for _, event := range webhook.Spec.Events {
-		switch event {
-		case "allowlist":
-			add("com.mandrill.sync.allowlist.add")
-			add("com.mandrill.sync.allowlist.remove")
-		case "denylist":
-			add("com.mandrill.sync.denylist.add")
-			add("com.mandrill.sync.denylist.change")
-			add("com.mandrill.sync.denylist.remove")
-		default:
-			add("com.mandrill.message." + string(event))
-		}
+		types = append(types, eventtypes.Subscribed(string(event))...)
 	}
 	if webhook.Spec.Inbound != nil {
-		add("com.mandrill.inbound")
+		types = append(types, eventtypes.Subscribed("inbound")...)
+	}
+	var attributes []v1alpha1.CloudEventAttributes
+	for _, eventType := range types {
+		attributes = append(attributes, v1alpha1.CloudEventAttributes{Type: eventType, Source: eventSource(webhook)})
 	}
 	return attributes
 }
