@@ -49,8 +49,10 @@ const (
 	// ReasonSinkNotAllowed: the operator's installation does not allow this sink, such as one in another
 	// namespace. Name one that it allows, or ask whoever runs the operator.
 	ReasonSinkNotAllowed = "SinkNotAllowed"
-	// ReasonSinkUnsupported: the sink asks for something that is not available yet, which the message names.
-	// Name another sink.
+	// ReasonSinkCertificateInvalid: the CACerts of the sink hold no PEM certificate. Put one there, or leave them out.
+	ReasonSinkCertificateInvalid = "SinkCertificateInvalid"
+	// ReasonSinkUnsupported: the sink asks for an OIDC token for an audience that the receiver has no token for. Give the
+	// receiver one and allow the audience, by the flags that the message names, or name another sink.
 	ReasonSinkUnsupported = "SinkUnsupported"
 )
 

@@ -79,7 +79,7 @@ func TestBadInput(t *testing.T) {
 		{"address that is no URL", ref("example.com/v1", "Broker", "odd"), func(w *world) { w.create(broker("odd", map[string]any{"url": "not a url"})) },
 			waits, "SinkProvided", "SinkNotAddressable", "has no URL in status.address.url", nil},
 		{"CACerts of nothing", func(o *v1alpha1.MandrillWebhook) { o.Spec.Sink.CACerts = "foo" }, nil,
-			stalls, "SinkProvided", "SinkUnsupported", "the sink's CACerts hold no certificate: put PEM there, or leave it out", nil},
+			stalls, "SinkProvided", "SinkCertificateInvalid", "the sink's CACerts hold no certificate: put PEM there, or leave it out", nil},
 		{"a kind that the operator may not read", ref("apps/v1", "Deployment", "x"), func(w *world) {
 			w.fault = func(_ string, object client.Object) error {
 				if object.GetObjectKind().GroupVersionKind().Kind == "Deployment" {
@@ -97,7 +97,7 @@ func TestBadInput(t *testing.T) {
 			stalls, "SinkProvided", "SinkNotAllowed", `the sink is in the namespace "other": name one in this namespace, or have the operator run with --allow-cross-namespace-sinks`, nil},
 		{"a Service of many ports", ref("v1", "Service", "many"), func(w *world) { w.create(service("many", 81, 82)) },
 			stalls, "SinkProvided", "SinkNotAddressable", "has 2 ports and none is 80: write the address as sink.uri, such as http://many.shop.svc.cluster.local:8080/", nil},
-		{"no URL", unchanged, func(w *world) { w.reconciler.PublicURL = "" },
+		{"no URL", unchanged, func(w *world) { w.configure(func(o *mandrillwebhook.Options) { o.PublicURL = "" }) },
 			stalls, "ReceiverReady", "URLMissing", "set spec.url, or run the operator with --public-url", nil},
 		{"no Secret for the URL", urlSecret("nowhere"), nil,
 			waits, "ReceiverReady", "URLSecretNotFound", `there is no Secret "nowhere" in this namespace: create it with the secret part of the URL under "token"`, nil},
@@ -161,13 +161,9 @@ func TestBadInput(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, func(o *mandrillwebhook.Options) {
-				if test.reason == "URLCheckFailed" { // the operator reaches the receiver inside the cluster
-					o.ReceiverURL = "set below"
-				}
-			})
-			if test.reason == "URLCheckFailed" {
-				w.reconciler.ReceiverURL = w.receiver.URL
+			w := newWorld(t)
+			if test.reason == "URLCheckFailed" { // the operator reaches the receiver inside the cluster
+				w.configure(func(o *mandrillwebhook.Options) { o.ReceiverURL = w.receiver.URL })
 			}
 			if test.prepare != nil {
 				test.prepare(w)

@@ -68,7 +68,7 @@ func TestBadDeadLetterSinks(t *testing.T) {
 		"not addressable":   {to("example.com/v1", "Broker", "odd"), waits, "SinkNotAddressable", field + `the Broker "odd" has no URL`},
 		"another namespace": {elsewhere, stalls, "SinkNotAllowed", field + `the sink is in the namespace "other"`},
 		"this machine":      {v1alpha1.Destination{URI: "http://127.0.0.1/"}, stalls, "SinkNotAllowed", field + "the sink's host 127.0.0.1 is loopback"},
-		"CACerts":           {v1alpha1.Destination{URI: "http://dead.example", CACerts: "foo"}, stalls, "SinkUnsupported", field + "the sink's CACerts hold no certificate"},
+		"CACerts":           {v1alpha1.Destination{URI: "http://dead.example", CACerts: "foo"}, stalls, "SinkCertificateInvalid", field + "the sink's CACerts hold no certificate"},
 		"audience":          {v1alpha1.Destination{URI: "http://dead.example", Audience: "a"}, stalls, "SinkUnsupported", field + `the sink asks for an OIDC token for the audience "a"`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -278,6 +278,12 @@ func (w *world) restart() {
 	w.reconciler = mandrillwebhook.New(w.options)
 }
 
+// configure restarts the operator with other options.
+func (w *world) configure(change func(*mandrillwebhook.Options)) {
+	change(&w.options)
+	w.restart()
+}
+
 // metric returns the value of a metric with these values of labels, 0 when there is none.
 func (w *world) metric(name string, labels ...string) float64 {
 	w.t.Helper()

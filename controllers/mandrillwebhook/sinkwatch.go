@@ -22,21 +22,21 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 )
 
-// crdKind is what says that a kind is installed, or gone.
+// crdKind is the kind of the objects by which kinds are installed.
 var crdKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
 
-// sinkWatches watches the kinds that sinks are of, each from when an object first names it. Only metadata is kept: the
-// address is read when an object's sink has changed.
+// sinkWatches watches the kinds of sinks, each from the time that an object first names it. Only metadata is cached: the
+// address is read when a sink has changed.
 type sinkWatches struct {
-	reconciler *Reconciler
-	manager    ctrl.Manager
+	client     client.Client
+	manager    ctrl.Manager // nil until the reconciler is set up with one
 	controller controller.Controller
 
 	mu    sync.Mutex
 	kinds map[schema.GroupVersionKind]bool
 }
 
-// ensure watches a kind and tells whether it can. Without a manager it cannot.
+// ensure watches a kind and reports whether it is watched. Without a manager nothing is.
 func (w *sinkWatches) ensure(ctx context.Context, kind schema.GroupVersionKind) bool {
 	if w.manager == nil {
 		return false
@@ -47,7 +47,7 @@ func (w *sinkWatches) ensure(ctx context.Context, kind schema.GroupVersionKind) 
 	if watched {
 		return true
 	}
-	// A watch that is not permitted would be tried for ever.
+	// The manager would retry a watch that is not permitted for ever, so try a list first.
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
 	if err := w.manager.GetAPIReader().List(ctx, list, client.Limit(1)); err != nil {
@@ -55,14 +55,14 @@ func (w *sinkWatches) ensure(ctx context.Context, kind schema.GroupVersionKind) 
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.kinds[kind] { // by somebody else meanwhile
+	if w.kinds[kind] { // another worker was faster
 		return true
 	}
 	enqueue := handler.TypedEnqueueRequestsFromMapFunc(func(ctx context.Context, object *metav1.PartialObjectMetadata) []reconcile.Request {
-		return w.reconciler.sendingTo(ctx, kind.GroupKind(), object)
+		return w.sendingTo(ctx, kind.GroupKind(), object)
 	})
 	if err := w.controller.Watch(source.Kind(w.manager.GetCache(), partial(kind), enqueue)); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not watch a kind of sink, it is looked at every minute", "kind", kind.String())
+		ctrl.LoggerFrom(ctx).Error(err, "Could not watch a kind of sink, reading it every minute instead", "kind", kind.String())
 		return false
 	}
 	if w.kinds == nil {
@@ -72,7 +72,7 @@ func (w *sinkWatches) ensure(ctx context.Context, kind schema.GroupVersionKind) 
 	return true
 }
 
-// forget ends the watches of a group's kinds. Those that are still there are watched again when they are needed.
+// forget ends the watches of a group's kinds. Kinds that still exist are watched again when an object needs them.
 func (w *sinkWatches) forget(ctx context.Context, group string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -93,10 +93,11 @@ func partial(kind schema.GroupVersionKind) *metav1.PartialObjectMetadata {
 	return object
 }
 
-// installed handles kinds that are installed, changed and removed: objects whose sinks are of their group look again.
+// installed handles CustomResourceDefinitions that are created, changed and deleted: it enqueues the objects whose sinks
+// are of the same API group.
 func (w *sinkWatches) installed() handler.EventHandler {
 	enqueue := func(ctx context.Context, definition client.Object, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-		for _, request := range w.reconciler.sendingToGroup(ctx, groupOf(definition)) {
+		for _, request := range w.sendingToGroup(ctx, groupOf(definition)) {
 			queue.Add(request)
 		}
 	}
@@ -111,18 +112,18 @@ func (w *sinkWatches) installed() handler.EventHandler {
 	}
 }
 
-// groupOf is the API group of a definition, which is named <plural>.<group>.
+// groupOf returns the API group of a definition, which is named <plural>.<group>.
 func groupOf(definition client.Object) string {
 	_, group, _ := strings.Cut(definition.GetName(), ".")
 	return group
 }
 
-// sinkKey is how a sink is found in the cache.
+// sinkKey is the key of a sink in the index.
 func sinkKey(kind schema.GroupKind, namespace, name string) string {
 	return fmt.Sprintf("%s %s/%s", kind, namespace, name)
 }
 
-// sinkRefs are the references of an object to its sink and its dead letter sink, as far as it has them.
+// sinkRefs returns the references of an object to its sink and its dead letter sink, if it has them.
 func sinkRefs(object client.Object) []v1alpha1.Reference {
 	webhook := object.(*v1alpha1.MandrillWebhook)
 	var refs []v1alpha1.Reference
@@ -153,20 +154,20 @@ func indexSinkGroup(object client.Object) []string {
 	return slices.Compact(groups)
 }
 
-// sendingTo maps a sink to the MandrillWebhooks that name it, whatever their namespace.
-func (r *Reconciler) sendingTo(ctx context.Context, kind schema.GroupKind, sink client.Object) []reconcile.Request {
-	return r.matching(ctx, bySink, sinkKey(kind, sink.GetNamespace(), sink.GetName()))
+// sendingTo maps a sink to the MandrillWebhooks that name it, in any namespace.
+func (w *sinkWatches) sendingTo(ctx context.Context, kind schema.GroupKind, sink client.Object) []reconcile.Request {
+	return w.matching(ctx, bySink, sinkKey(kind, sink.GetNamespace(), sink.GetName()))
 }
 
-func (r *Reconciler) sendingToGroup(ctx context.Context, group string) []reconcile.Request {
-	return r.matching(ctx, bySinkGroup, group)
+func (w *sinkWatches) sendingToGroup(ctx context.Context, group string) []reconcile.Request {
+	return w.matching(ctx, bySinkGroup, group)
 }
 
 // matching returns requests for the MandrillWebhooks that an index has under a value.
-func (r *Reconciler) matching(ctx context.Context, index, value string) []reconcile.Request {
+func (w *sinkWatches) matching(ctx context.Context, index, value string) []reconcile.Request {
 	var list v1alpha1.MandrillWebhookList
-	if err := r.Client.List(ctx, &list, client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not find the objects of a sink")
+	if err := w.client.List(ctx, &list, client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not find the MandrillWebhooks of a sink")
 		return nil
 	}
 	return requests(list.Items)
