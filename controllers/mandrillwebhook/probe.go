@@ -45,9 +45,9 @@ type prober struct {
 	now          func() time.Time
 }
 
-func newProber(options Options) *prober {
+func newProber(options Options, urls webhookURLs) *prober {
 	return &prober{
-		urls: webhookURLs{options.PublicURL}, receiverURL: options.ReceiverURL, allowedHosts: options.AllowSinkHosts,
+		urls: urls, receiverURL: options.ReceiverURL, allowedHosts: options.AllowSinkHosts,
 		routesSecret: options.RoutesSecret, client: options.HTTPClient, guarded: guarded(options.HTTPClient), now: options.Now,
 	}
 }

@@ -83,7 +83,7 @@ func New(options Options) *Reconciler {
 		changed: make(chan event.GenericEvent, changedBuffer),
 	}
 	r.publisher = newPublisher(options, r.secrets)
-	r.prober = newProber(options)
+	r.prober = newProber(options, r.urls)
 	r.sinks = newSinkResolver(options, r.watches)
 	r.accounts = account.NewPool(account.Options{
 		NewAPI: options.NewAPI, Interval: options.Resync, Gap: options.PollGap, Now: options.Now, Changed: r.enqueue,

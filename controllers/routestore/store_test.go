@@ -55,7 +55,7 @@ func newWorld(t *testing.T) *world {
 // store is one that has just started. Four routes are enough for a Secret, and eleven fit.
 func (w *world) store() *routestore.Store {
 	return routestore.New(routestore.Options{
-		Client: w.client, Name: types.NamespacedName{Namespace: "system", Name: "routes"}, Owner: "test", Enough: 430, Full: 1150,
+		Client: w.client, Name: types.NamespacedName{Namespace: "system", Name: "routes"}, Owner: "test", SoftLimit: 430, HardLimit: 1150,
 	})
 }
 
@@ -210,7 +210,7 @@ func TestSeveralSecrets(t *testing.T) {
 	if got := w.stored(); len(got) != routes.MaxSecrets || got["routes"] != "a/100 a/101 a/102 a/103" || got["routes-1"] != "a/104 a/105 a/106 a/107" {
 		t.Errorf("the Secrets have %v", got)
 	}
-	for i := range routes.MaxSecrets { // beyond enough: evenly
+	for i := range routes.MaxSecrets { // beyond the soft limit: evenly
 		w.set(store, true, fmt.Sprint("a/", i+200), route(1))
 	}
 	if got := w.stored(); got["routes"] != "a/100 a/101 a/102 a/103 a/200" || got["routes-7"] != "a/128 a/129 a/130 a/131 a/207" {
