@@ -89,19 +89,23 @@ func parseFlags(args []string) (options, error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	for name, value := range map[string]string{"public-url": o.publicURL, "receiver-url": o.receiverURL, "mandrill-api-url": o.apiURL} {
-		parsed, err := url.Parse(value)
-		if value != "" && (err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
-			return o, fmt.Errorf("--%s must be an absolute http or https URL", name)
+	return o, o.validate()
+}
+
+func (o options) validate() error {
+	for _, flag := range []struct{ name, value string }{{"public-url", o.publicURL}, {"receiver-url", o.receiverURL}, {"mandrill-api-url", o.apiURL}} {
+		parsed, err := url.Parse(flag.value)
+		if flag.value != "" && (err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
+			return fmt.Errorf("--%s must be an absolute http or https URL", flag.name)
 		}
-		if value != "" && (parsed.Fragment != "" || parsed.RawQuery != "") {
-			return o, fmt.Errorf("--%s must have neither query nor fragment", name)
+		if flag.value != "" && (parsed.Fragment != "" || parsed.RawQuery != "") {
+			return fmt.Errorf("--%s must have neither query nor fragment", flag.name)
 		}
 	}
 	if o.resync <= 0 {
-		return o, errors.New("--resync-interval must be positive")
+		return errors.New("--resync-interval must be positive")
 	}
-	return o, nil
+	return nil
 }
 
 func run(ctx context.Context, args []string) error {

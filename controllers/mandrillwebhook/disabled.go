@@ -14,7 +14,7 @@ import (
 )
 
 // Mandrill disables a webhook that fails too often by emptying its events. A webhook that is enabled again at once is
-// likely to fail again, so the pause before each attempt grows; it starts over after a day without one.
+// likely to fail again, so the pause before it is enabled grows each time, and starts over after a day.
 const (
 	firstReenablePause = time.Minute
 	lastReenablePause  = time.Hour

@@ -39,7 +39,7 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 			return r.stillDeleting(ctx, run, err)
 		}
 		r.orphans.add(run.key(), webhook.Status.WebhookID, r.accounts.Followed(run.key()))
-		r.warn(webhook, v1alpha1.ReasonOrphaned, fmt.Sprintf("Gave up deleting webhook %d and inbound routes to its URL at Mandrill, delete there what is left: %v", webhook.Status.WebhookID, err))
+		r.warn(webhook, v1alpha1.ReasonOrphaned, fmt.Sprintf("Gave up deleting webhook %d and inbound routes to its URL at Mandrill, delete those that still exist there: %v", webhook.Status.WebhookID, err))
 	}
 	if err := r.publisher.withdraw(ctx, webhook); err != nil && !isStep(err) { // a Secret of somebody else stays as it is
 		return ctrl.Result{}, err

@@ -21,7 +21,7 @@ import (
 const (
 	// intentRetry gives the status time to arrive in the cache.
 	intentRetry = 50 * time.Millisecond
-	// mxRetry is how often Mandrill is asked to look up an MX record that is not right yet.
+	// mxRetry is how often Mandrill is asked to look up a wrong MX record again.
 	mxRetry = 2 * time.Minute
 )
 
@@ -114,7 +114,7 @@ func missingRoute(domain account.Domain, want v1alpha1.InboundRoute) error {
 	return fmt.Errorf("the domain %s does not list the route for %q: look at it in Mandrill", want.Domain, want.Pattern)
 }
 
-// checkMX makes Mandrill look up MX records that were wrong again, and returns the domains whose record still is.
+// checkMX makes Mandrill look up wrong MX records again, and returns the domains whose record is still wrong.
 func (r *Reconciler) checkMX(ctx context.Context, run *state, names []string) ([]string, error) {
 	var missing []string
 	for _, name := range names {
@@ -176,8 +176,8 @@ func (o ownership) has(route mandrill.InboundRoute) bool {
 	return o.urls[route.URL] || o.recorded[route.ID]
 }
 
-// ownRoutes finds out which inbound routes are the object's, where it has recorded a webhook with the given id, if any.
-// Routes at a URL that another object has now are not.
+// ownRoutes finds out which inbound routes are the object's in an account where its webhook has the given id, 0 without a
+// webhook. Routes that post to a URL that another object has now are not.
 func (r *Reconciler) ownRoutes(ctx context.Context, run *state, id int64) (ownership, error) {
 	own := ownership{map[string]bool{}, map[string]bool{}}
 	var list v1alpha1.MandrillWebhookList
@@ -221,8 +221,8 @@ type inboundChange struct {
 	domain, pattern, id string
 }
 
-// planInbound returns the changes that lead from a view of the account to the routes that are wanted at a URL. It leaves
-// out a route whose pattern somebody else's route has.
+// planInbound returns the changes that lead from a view of the account to the wanted routes, which post to a URL. There is
+// no change for a route whose pattern somebody else's route has.
 func planInbound(wanted []v1alpha1.InboundRoute, url string, own ownership, view map[string]account.Domain) []inboundChange {
 	var changes []inboundChange
 	keep := map[string]bool{} // ids

@@ -53,7 +53,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "mandrill_operator_reconciles_total", Help: "Reconciles of MandrillWebhooks by result (succeeded, waiting, stalled, retrying) and reason, as in their conditions.",
 		}, []string{"result", "reason"}),
 		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mandrill_operator_drift_repairs_total", Help: "Changes made by somebody else, at Mandrill or in a Secret, that the operator undid, by cause.",
+			Name: "mandrill_operator_drift_repairs_total", Help: "Changes by others, at Mandrill or in a Secret, that the operator reverted, by cause.",
 		}, []string{"cause"}),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mandrill_operator_api_requests_total", Help: "Calls of Mandrill's API by call and outcome: ok, the name of Mandrill's error, no_answer or other.",

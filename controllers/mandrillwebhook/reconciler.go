@@ -1,4 +1,9 @@
 // Package mandrillwebhook keeps Mandrill and the cluster in agreement with MandrillWebhooks.
+//
+// [Reconciler.Reconcile] runs the steps of an object in order; each step is a file of its own. Their collaborators are the
+// publisher, which gives receivers their routes, the prober, which asks receivers whether they serve a URL, the
+// sinkResolver, which finds the addresses of sinks, and the accounts, through which all calls to Mandrill go. The state
+// is what the steps of one reconcile share. An object that is deleted is finalized instead.
 package mandrillwebhook
 
 import (
@@ -33,7 +38,7 @@ const (
 	FieldOwner = client.FieldOwner("mandrill-operator")
 
 	defaultClusterDomain = "cluster.local"
-	// changedBuffer lets a poll that finds many changes go on while the queue takes them.
+	// changedBuffer is how many changed objects a poll can report before it has to wait for the queue.
 	changedBuffer = 1024
 )
 
@@ -114,7 +119,7 @@ func withDefaults(options Options) Options {
 	return options
 }
 
-// Reconcile brings Mandrill and the cluster in line with one object.
+// Reconcile brings Mandrill and the cluster in line with one object, and writes its status once.
 func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (ctrl.Result, error) {
 	before := webhook.DeepCopy()
 	if !webhook.DeletionTimestamp.IsZero() {

@@ -20,8 +20,8 @@ import (
 const (
 	// How old a view of the account may be, in polling intervals.
 	viewIntervals = 2
-	// addMaxAge is how old the view may be before something is added: if somebody else had added it since, there would
-	// be two.
+	// addMaxAge is how old the view may be when something is added. If it were older, somebody else may have added the same,
+	// and then there would be two.
 	addMaxAge = 10 * time.Second
 	// refusedRetry is how soon to try again if the remedy may be at Mandrill, such as a plan or a key made valid again.
 	refusedRetry = 30 * time.Minute
@@ -107,7 +107,7 @@ func (r *Reconciler) leaveAccount(ctx context.Context, run *state, now mandrill.
 	if err := errors.Join(r.removeInbound(ctx, run, registrationAt{before, id}), before.Delete(ctx, id)); err != nil {
 		r.orphans.add(run.key(), id, before)
 		r.warn(run.webhook, v1alpha1.ReasonOrphaned,
-			fmt.Sprintf("The API key is another account's, and webhook %d, or inbound routes to its URL, could not be deleted in the account before, delete there what is left: %s", id, run.redact(err.Error())))
+			fmt.Sprintf("The API key is another account's, and webhook %d, or inbound routes to its URL, could not be deleted in the previous account, delete those that still exist there: %s", id, run.redact(err.Error())))
 		return
 	}
 	r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d in the account that was used before", id))

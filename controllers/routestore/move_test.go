@@ -79,7 +79,7 @@ func TestFailedMoveLosesNoRoutes(t *testing.T) {
 	}
 }
 
-// Two moves in a row, of which the second makes room for the first.
+// Of two moves in a row the second makes room for the first.
 func TestSecondMoveMakesRoomForTheFirst(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
