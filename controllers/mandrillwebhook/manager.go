@@ -3,6 +3,7 @@ package mandrillwebhook
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
 )
 
 // Back-off of transient failures: quick at first, because most pass at once, and in the end as slow as a resync.
@@ -38,9 +40,7 @@ const (
 // Indexes of MandrillWebhooks in the cache.
 const (
 	bySecret    = "spec.*SecretRef.name" //nolint:gosec // names of fields
-	bySink      = "spec.sink.ref"
-	bySinkGroup = "spec.sink.ref.group"
-	byURL       = "spec.url" // or the default URL; without its userinfo, as in the status
+	byURL       = "spec.url"             // or the default URL; without its userinfo, as in the status
 	byWebhookID = "status.webhookID"
 )
 
@@ -95,17 +95,12 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 	if err != nil {
 		return fmt.Errorf("watching the routes Secrets: %w", err)
 	}
-	definitions := &metav1.PartialObjectMetadata{}
-	definitions.SetGroupVersionKind(crdKind)
-	r.watches.manager = manager
-	r.watches.controller, err = ctrl.NewControllerManagedBy(manager).
+	built, err := ctrl.NewControllerManagedBy(manager).
 		For(&v1alpha1.MandrillWebhook{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Owns(&corev1.Secret{}, builder.OnlyMetadata).
 		Watches(&corev1.Secret{}, r.referring(bySecret), builder.OnlyMetadata).
-		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, service client.Object) []reconcile.Request {
-			return r.watches.sendingTo(ctx, serviceKind, service)
-		})).
-		WatchesMetadata(definitions, r.watches.installed()).
+		Watches(&corev1.Service{}, r.watches.Services()).
+		WatchesMetadata(sinks.Definitions(), r.watches.Installed()).
 		WatchesRawSource(source.Channel(r.changed, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.MandrillWebhook{}, handler.EnqueueRequestsFromMapFunc(r.sharingURL), builder.WithPredicates(mayFreeURL)).
 		WithOptions(controller.Options{
@@ -116,12 +111,13 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 	if err != nil {
 		return fmt.Errorf("building the controller: %w", err)
 	}
+	r.watches.SetController(manager, built)
 	return nil
 }
 
 // Indexes are the indexes of MandrillWebhooks in the cache, by name.
 func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
-	return map[string]client.IndexerFunc{
+	indexes := map[string]client.IndexerFunc{
 		bySecret: func(object client.Object) []string {
 			spec := object.(*v1alpha1.MandrillWebhook).Spec
 			names := []string{spec.APIKeySecretRef.Name}
@@ -130,8 +126,6 @@ func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
 			}
 			return names
 		},
-		bySink:      indexSink,
-		bySinkGroup: indexSinkGroup,
 		byWebhookID: func(object client.Object) []string {
 			if id := object.(*v1alpha1.MandrillWebhook).Status.WebhookID; id != 0 {
 				return []string{strconv.FormatInt(id, 10)}
@@ -145,6 +139,8 @@ func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
 			return nil
 		},
 	}
+	maps.Copy(indexes, r.watches.Indexes())
+	return indexes
 }
 
 // enqueue is called by a poller when an object's webhook, or inbound domains, changed at Mandrill.

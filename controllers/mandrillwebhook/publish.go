@@ -128,7 +128,7 @@ func baseRoute(run *state) routes.Route {
 	spec := run.webhook.Spec
 	base := routes.Route{
 		Source: eventSource(run.webhook), Suspend: spec.Suspend,
-		Sink: run.sink.route(), Delivery: delivery(run),
+		Sink: run.sink.Route(), Delivery: delivery(run),
 	}
 	if spec.CloudEventOverrides != nil {
 		base.CEOverrides.Extensions = map[string]string{}
@@ -154,7 +154,7 @@ func delivery(run *state) routes.Delivery {
 		options.Retry = &retry
 	}
 	if run.deadLetter != nil {
-		to := run.deadLetter.route()
+		to := run.deadLetter.Route()
 		options.DeadLetterSink = &to
 	}
 	return options

@@ -2,8 +2,8 @@
 //
 // [Reconciler.Reconcile] runs the steps of an object in order; each step is a file of its own. Their collaborators are the
 // publisher, which gives receivers their routes, the prober, which asks receivers whether they serve a URL, the
-// sinkResolver, which finds the addresses of sinks, and the accounts, through which all calls to Mandrill go. The state
-// is what the steps of one reconcile share. An object that is deleted is finalized instead.
+// resolver of package sinks, which finds the addresses of sinks, and the pool of package account, through which all calls
+// to Mandrill go. The state is what the steps of one reconcile share. An object that is deleted is finalized instead.
 package mandrillwebhook
 
 import (
@@ -29,6 +29,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
 )
 
 const (
@@ -69,8 +70,8 @@ type Reconciler struct {
 	secrets   ownedSecrets
 	publisher *publisher
 	prober    *prober
-	sinks     *sinkResolver
-	watches   *sinkWatches
+	sinks     *sinks.Resolver
+	watches   *sinks.Watches
 	accounts  *account.Pool
 	reenables reenables
 	orphans   orphans
@@ -84,12 +85,15 @@ func New(options Options) *Reconciler {
 		Options: options,
 		urls:    webhookURLs{options.PublicURL},
 		secrets: ownedSecrets{options.Client},
-		watches: &sinkWatches{client: options.Client},
+		watches: sinks.NewWatches(options.Client),
 		changed: make(chan event.GenericEvent, changedBuffer),
 	}
 	r.publisher = newPublisher(options, r.secrets)
 	r.prober = newProber(options, r.urls)
-	r.sinks = newSinkResolver(options, r.watches)
+	r.sinks = sinks.New(sinks.Options{
+		Client: options.Client, ClusterDomain: options.ClusterDomain, AllowCrossNamespace: options.AllowCrossNamespaceSinks,
+		AllowHosts: options.AllowSinkHosts, Audiences: options.SinkAudiences,
+	}, r.watches)
 	r.accounts = account.NewPool(account.Options{
 		NewAPI: options.NewAPI, Interval: options.Resync, Gap: options.PollGap, Now: options.Now, Changed: r.enqueue,
 	})

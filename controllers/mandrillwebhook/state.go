@@ -11,6 +11,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -23,8 +24,8 @@ type state struct {
 	stored  identity          // that the Secret has as present
 	retired []retired         // that the Secret has as accepted for a while longer
 
-	sink       *destination // nil while it has no address
-	deadLetter *destination // nil without one
+	sink       *sinks.Sink // nil while it has no address
+	deadLetter *sinks.Sink // nil without one
 
 	url       string // to register, secret parts included
 	urlSecret string // the part of url that comes from a Secret
@@ -53,12 +54,13 @@ func (s *state) accepted() []identity {
 
 // recheck is how soon to look at the sinks again, zero if changes of them arrive by a watch.
 func (s *state) recheck() time.Duration {
-	for _, sink := range []*destination{s.sink, s.deadLetter} {
-		if sink != nil && sink.unwatched {
-			return sinkInterval
+	var soonest time.Duration
+	for _, sink := range []*sinks.Sink{s.sink, s.deadLetter} {
+		if sink != nil {
+			soonest = earliest(soonest, sink.Recheck)
 		}
 	}
-	return 0
+	return soonest
 }
 
 // wasTrue reports whether a condition was True for the present generation.

@@ -28,7 +28,8 @@ var allowed = map[string][]string{
 	"controllers":            {"api/v1alpha1"},
 	"controllers/account":    {"mandrill"},
 	"controllers/routestore": {"api/routes"},
-	"controllers/":           {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/routestore", "mandrill"},
+	"controllers/sinks":      {"api/routes", "api/v1alpha1", "controllers"},
+	"controllers/":           {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/routestore", "controllers/sinks", "mandrill"},
 }
 
 var programs = []string{"cmd/", "hack/", "test/"}

@@ -1,4 +1,4 @@
-package mandrillwebhook
+package sinks
 
 import (
 	"cmp"
@@ -22,22 +22,38 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 )
 
-// crdKind is the kind of the objects by which kinds are installed.
 var crdKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
 
-// sinkWatches watches the kinds of sinks, each from the time that an object first names it. Only metadata is cached: the
+// Indexes of MandrillWebhooks in the cache.
+const (
+	bySink  = "spec.sink.ref"
+	byGroup = "spec.sink.ref.group"
+)
+
+// serviceKind is the kind of core Services, which are watched from the start.
+var serviceKind = schema.GroupKind{Kind: "Service"}
+
+// Watches watches the kinds of sinks, each from the time that an object first names it. Only metadata is cached: the
 // address is read when a sink has changed.
-type sinkWatches struct {
+type Watches struct {
 	client     client.Client
-	manager    ctrl.Manager // nil until the reconciler is set up with one
+	manager    ctrl.Manager // nil until SetController
 	controller controller.Controller
 
 	mu    sync.Mutex
 	kinds map[schema.GroupVersionKind]bool
 }
 
+// NewWatches returns watches of no kind yet.
+func NewWatches(client client.Client) *Watches { return &Watches{client: client} }
+
+// SetController says which controller reconciles MandrillWebhooks. Until then no kind is watched.
+func (w *Watches) SetController(manager ctrl.Manager, controller controller.Controller) {
+	w.manager, w.controller = manager, controller
+}
+
 // ensure watches a kind and reports whether it is watched. Without a manager nothing is.
-func (w *sinkWatches) ensure(ctx context.Context, kind schema.GroupVersionKind) bool {
+func (w *Watches) ensure(ctx context.Context, kind schema.GroupVersionKind) bool {
 	if w.manager == nil {
 		return false
 	}
@@ -73,7 +89,7 @@ func (w *sinkWatches) ensure(ctx context.Context, kind schema.GroupVersionKind) 
 }
 
 // forget ends the watches of a group's kinds. Kinds that still exist are watched again when an object needs them.
-func (w *sinkWatches) forget(ctx context.Context, group string) {
+func (w *Watches) forget(ctx context.Context, group string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for kind := range w.kinds {
@@ -93,9 +109,19 @@ func partial(kind schema.GroupVersionKind) *metav1.PartialObjectMetadata {
 	return object
 }
 
-// installed handles CustomResourceDefinitions that are created, changed and deleted: it enqueues the objects whose sinks
+// Services handles changes of core Services.
+func (w *Watches) Services() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, service client.Object) []reconcile.Request {
+		return w.sendingTo(ctx, serviceKind, service)
+	})
+}
+
+// Definitions returns the type of the objects by which kinds are installed.
+func Definitions() *metav1.PartialObjectMetadata { return partial(crdKind) }
+
+// Installed handles CustomResourceDefinitions that are created, changed and deleted: it enqueues the objects whose sinks
 // are of the same API group.
-func (w *sinkWatches) installed() handler.EventHandler {
+func (w *Watches) Installed() handler.EventHandler {
 	enqueue := func(ctx context.Context, definition client.Object, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 		for _, request := range w.sendingToGroup(ctx, groupOf(definition)) {
 			queue.Add(request)
@@ -123,11 +149,11 @@ func sinkKey(kind schema.GroupKind, namespace, name string) string {
 	return fmt.Sprintf("%s %s/%s", kind, namespace, name)
 }
 
-// sinkRefs returns the references of an object to its sink and its dead letter sink, if it has them.
-func sinkRefs(object client.Object) []v1alpha1.Reference {
+// references returns the references of an object to its sink and its dead letter sink, if it has them.
+func references(object client.Object) []v1alpha1.Reference {
 	webhook := object.(*v1alpha1.MandrillWebhook)
 	var refs []v1alpha1.Reference
-	for _, spec := range []*v1alpha1.Destination{&webhook.Spec.Sink, deadLetterSink(webhook)} {
+	for _, spec := range []*v1alpha1.Destination{&webhook.Spec.Sink, DeadLetter(webhook)} {
 		if spec != nil && spec.Ref != nil {
 			refs = append(refs, *spec.Ref)
 		}
@@ -135,40 +161,47 @@ func sinkRefs(object client.Object) []v1alpha1.Reference {
 	return refs
 }
 
-// indexSink returns the sinks of an object for the index.
+// Indexes are the indexes of MandrillWebhooks that the handlers need, by name.
+func (w *Watches) Indexes() map[string]client.IndexerFunc {
+	return map[string]client.IndexerFunc{bySink: indexSink, byGroup: indexGroup}
+}
+
 func indexSink(object client.Object) []string {
 	var keys []string
-	for _, ref := range sinkRefs(object) {
+	for _, ref := range references(object) {
 		kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
 		keys = append(keys, sinkKey(kind, cmp.Or(ref.Namespace, object.GetNamespace()), ref.Name))
 	}
 	return slices.Compact(keys)
 }
 
-// indexSinkGroup returns the groups of an object's sinks for the index.
-func indexSinkGroup(object client.Object) []string {
+func indexGroup(object client.Object) []string {
 	var groups []string
-	for _, ref := range sinkRefs(object) {
+	for _, ref := range references(object) {
 		groups = append(groups, schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).Group)
 	}
 	return slices.Compact(groups)
 }
 
 // sendingTo maps a sink to the MandrillWebhooks that name it, in any namespace.
-func (w *sinkWatches) sendingTo(ctx context.Context, kind schema.GroupKind, sink client.Object) []reconcile.Request {
+func (w *Watches) sendingTo(ctx context.Context, kind schema.GroupKind, sink client.Object) []reconcile.Request {
 	return w.matching(ctx, bySink, sinkKey(kind, sink.GetNamespace(), sink.GetName()))
 }
 
-func (w *sinkWatches) sendingToGroup(ctx context.Context, group string) []reconcile.Request {
-	return w.matching(ctx, bySinkGroup, group)
+func (w *Watches) sendingToGroup(ctx context.Context, group string) []reconcile.Request {
+	return w.matching(ctx, byGroup, group)
 }
 
 // matching returns requests for the MandrillWebhooks that an index has under a value.
-func (w *sinkWatches) matching(ctx context.Context, index, value string) []reconcile.Request {
+func (w *Watches) matching(ctx context.Context, index, value string) []reconcile.Request {
 	var list v1alpha1.MandrillWebhookList
 	if err := w.client.List(ctx, &list, client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Could not find the MandrillWebhooks of a sink")
 		return nil
 	}
-	return requests(list.Items)
+	var requests []reconcile.Request
+	for _, item := range list.Items {
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&item)})
+	}
+	return requests
 }
