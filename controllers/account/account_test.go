@@ -277,7 +277,7 @@ func TestPollSoonIsRateLimited(t *testing.T) {
 	}
 }
 
-func TestInboundViewIsShared(t *testing.T) {
+func TestInboundViewFollowsWrites(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, time.Hour)
 	a := accountOf(t, f, "a")

@@ -463,7 +463,7 @@ func TestMXIsLookedUpOnce(t *testing.T) {
 	}
 }
 
-func TestRouteThatWentMeanwhile(t *testing.T) {
+func TestMissingInboundRouteIsListedAgain(t *testing.T) {
 	t.Parallel()
 	f, url := inboundReady(t, "help@a.example")
 	f.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = url + "/new" })

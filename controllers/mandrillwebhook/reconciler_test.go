@@ -340,7 +340,7 @@ func TestUserinfoIsShownNowhere(t *testing.T) {
 	}
 }
 
-func TestSuspend(t *testing.T) {
+func TestSuspendReachesTheRoute(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.apply(func(o *v1alpha1.MandrillWebhook) { o.Spec.Suspend = true })
