@@ -42,6 +42,7 @@ fuzz:
 ## generate: everything that is generated
 generate:
 	$(TOOL) controller-gen object crd rbac:roleName=mandrill-operator paths=./api/... paths=./controllers/... output:crd:dir=config/crd output:rbac:dir=config/rbac
+	go run ./hack/crd config/crd/mandrill-operator.io_mandrillwebhooks.yaml
 	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --config=hack/docs/api.yaml --renderer=markdown --output-path=docs/api.md --log-level=ERROR
 	go run ./hack/docs/events >docs/events.md
 

@@ -13,11 +13,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/yaml"
 
+	"github.com/mandrill-operator/mandrill-operator/api/eventtypes"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
-	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
@@ -85,7 +85,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// What the CRD announces to Knative is what the receiver's table has.
+// What the CRD announces to Knative is what the table has.
 func TestAnnouncedEventTypes(t *testing.T) {
 	t.Parallel()
 	var crd struct {
@@ -99,12 +99,12 @@ func TestAnnouncedEventTypes(t *testing.T) {
 	if err := json.Unmarshal([]byte(crd.Metadata.Annotations["registry.knative.dev/eventTypes"]), &got); err != nil {
 		t.Fatal(err)
 	}
-	for _, row := range mapping.EventTypes {
+	for _, row := range eventtypes.Table {
 		if !strings.HasSuffix(row.Type, ".") { // rows for what Mandrill may add have no type of their own
 			want = append(want, eventType{row.Type, row.Description})
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("event types (-receiver +CRD):\n%s", diff)
+		t.Errorf("event types (-table +CRD):\n%s", diff)
 	}
 }

@@ -17,16 +17,16 @@ import (
 )
 
 // Which events the API accepts differs between accounts and times, and Mandrill adds and drops names without notice.
-// An event that it refuses must not keep the others from being registered.
+// A refused event must not keep the others from being registered.
 
-// undoubted are the wire names that the API has always accepted.
-var undoubted = []string{"send", "hard_bounce", "soft_bounce", "open", "click", "spam", "unsub", "reject"}
+// alwaysAccepted are the wire names that the API has always accepted.
+var alwaysAccepted = []string{"send", "hard_bounce", "soft_bounce", "open", "click", "spam", "unsub", "reject"}
 
-// lessDoubted are documented names that the API has refused at some time, the most doubtful last.
-var lessDoubted = []string{"blacklist", "whitelist", "delivered", "deferral"}
+// sometimesRefused are documented wire names that the API has refused at some time, the most likely to be refused last.
+var sometimesRefused = []string{"blacklist", "whitelist", "delivered", "deferral"}
 
-// put adds a webhook, or updates the one with the given number, with as many of its events as Mandrill accepts.
-func (r *Reconciler) put(ctx context.Context, run *state, id int64, want mandrill.WebhookSpec) (mandrill.Webhook, error) {
+// upsert updates the webhook with the given id, or adds one if that is 0, with as many of its events as Mandrill accepts.
+func (r *Reconciler) upsert(ctx context.Context, run *state, id int64, want mandrill.WebhookSpec) (mandrill.Webhook, error) {
 	for {
 		var have mandrill.Webhook
 		var err error
@@ -47,8 +47,8 @@ func (r *Reconciler) put(ctx context.Context, run *state, id int64, want mandril
 	}
 }
 
-// refusedEvents are the events for which Mandrill refused a webhook: those that its message names or, when it names
-// none, the most doubtful ones.
+// refusedEvents returns the events for which Mandrill refused a webhook: those that its message names or, if it names
+// none, those that are the most likely to be refused.
 func refusedEvents(err error, events []string) []string {
 	if !errors.Is(err, mandrill.ErrValidation) || !strings.Contains(err.Error(), `"events`) {
 		return nil
@@ -56,31 +56,31 @@ func refusedEvents(err error, events []string) []string {
 	isNamed := func(event string) bool {
 		return regexp.MustCompile(`\b` + regexp.QuoteMeta(event) + `\b`).MatchString(err.Error())
 	}
-	var doubtful, named, unknown []string
+	var candidates, named, unknown []string
 	anyNamed := false
 	for _, event := range events {
 		anyNamed = anyNamed || isNamed(event)
-		if slices.Contains(undoubted, event) {
+		if slices.Contains(alwaysAccepted, event) {
 			continue
 		}
-		doubtful = append(doubtful, event)
+		candidates = append(candidates, event)
 		if isNamed(event) {
 			named = append(named, event)
 		}
-		if !slices.Contains(lessDoubted, event) {
+		if !slices.Contains(sometimesRefused, event) {
 			unknown = append(unknown, event)
 		}
 	}
 	switch {
 	case len(named) > 0:
 		return named
-	case anyNamed || len(doubtful) == 0: // Mandrill means another
+	case anyNamed || len(candidates) == 0: // it refused one that it has always accepted
 		return nil
 	case len(unknown) > 0:
 		return unknown
 	}
-	return []string{slices.MaxFunc(doubtful, func(a, b string) int {
-		return slices.Index(lessDoubted, a) - slices.Index(lessDoubted, b)
+	return []string{slices.MaxFunc(candidates, func(a, b string) int {
+		return slices.Index(sometimesRefused, a) - slices.Index(sometimesRefused, b)
 	})}
 }
 
@@ -89,9 +89,9 @@ func without(events, others []string) []string {
 	return slices.DeleteFunc(slices.Clone(events), func(event string) bool { return slices.Contains(others, event) })
 }
 
-// isSettled tells whether Mandrill has what it made of the same wish before, which it would make of it again. What
-// somebody has ticked since then is welcome if it was wished for.
-func isSettled(want []string, have mandrill.Webhook, webhook *v1alpha1.MandrillWebhook) bool {
+// alreadyTried reports whether Mandrill's events are those that it accepted for this generation before: asking again
+// would change nothing. Events of the spec that somebody has ticked at Mandrill since then do not count as a difference.
+func alreadyTried(want []string, have mandrill.Webhook, webhook *v1alpha1.MandrillWebhook) bool {
 	accepted := meta.FindStatusCondition(webhook.Status.Conditions, v1alpha1.ConditionEventsAccepted)
 	if accepted == nil || accepted.ObservedGeneration != webhook.Generation || accepted.Reason == v1alpha1.ReasonSucceeded {
 		return false
@@ -108,27 +108,26 @@ func currentNames(wire []string) []string {
 	return names
 }
 
-// reportEvents tells the user which events Mandrill did not take, or took by itself.
+// reportEvents sets EventsAccepted: which events Mandrill did not accept, and which it added.
 func (r *Reconciler) reportEvents(run *state) {
 	var want []string
 	for _, event := range run.webhook.Spec.Events {
 		want = append(want, string(event))
 	}
 	have := run.webhook.Status.Events
-	conditions := &controllers.Conditions{List: &run.webhook.Status.Conditions, Generation: run.webhook.Generation}
 	missing, added := without(want, have), without(have, want)
 	switch {
 	case len(missing) > 0:
 		message := fmt.Sprintf("Mandrill does not accept %s; the other events are registered: take out of spec.events what is not needed, or tick it for webhook %d in Mandrill's web interface",
 			strings.Join(missing, ", "), run.webhook.Status.WebhookID)
-		if before := meta.FindStatusCondition(*conditions.List, v1alpha1.ConditionEventsAccepted); before == nil || before.Message != message {
+		if before := meta.FindStatusCondition(run.webhook.Status.Conditions, v1alpha1.ConditionEventsAccepted); before == nil || before.Message != message {
 			r.warn(run.webhook, v1alpha1.ReasonEventsRefused, message)
 		}
-		conditions.Set(v1alpha1.ConditionEventsAccepted, metav1.ConditionFalse, v1alpha1.ReasonEventsRefused, message)
+		run.conditions.Set(v1alpha1.ConditionEventsAccepted, metav1.ConditionFalse, v1alpha1.ReasonEventsRefused, message)
 	case len(added) > 0:
-		conditions.Set(v1alpha1.ConditionEventsAccepted, metav1.ConditionTrue, v1alpha1.ReasonEventsAdded,
+		run.conditions.Set(v1alpha1.ConditionEventsAccepted, metav1.ConditionTrue, v1alpha1.ReasonEventsAdded,
 			"Mandrill sends more than was asked for: "+strings.Join(added, ", "))
 	default:
-		conditions.Set(v1alpha1.ConditionEventsAccepted, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
+		run.conditions.Set(v1alpha1.ConditionEventsAccepted, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
 	}
 }

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// gracePeriod is how long a URL or key that was replaced is still accepted. It covers three times the
-	// span over which Mandrill sends a batch again.
+	// gracePeriod is how long a URL or key that was replaced is still accepted: three times as long as Mandrill sends a
+	// batch again.
 	gracePeriod = 24 * time.Hour
-	// maxPrevious bounds what is remembered of an object that changes all the time.
+	// maxPrevious bounds the retired identities of an object that changes all the time.
 	maxPrevious = 8
 )
 
@@ -24,16 +24,16 @@ type identity struct {
 	Key string `json:"key"`
 }
 
-// usable tells whether a route may have it: one that may not would keep all routes from being written.
+// usable reports whether a route may have it. One that may not would keep all routes from being written.
 func (i identity) usable() bool { return routes.Usable(i.URL, i.Key) }
 
 // retired is an identity that was replaced.
 type retired struct {
 	identity
-	Until metav1.Time `json:"until"` // accepted so long
+	Until metav1.Time `json:"until"` // accepted until then
 }
 
-// decodeRetired reads what the Secret remembers, without what has expired. What cannot be read or used is forgotten.
+// decodeRetired decodes the retired identities of a Secret, without those that have expired or cannot be used.
 func decodeRetired(data []byte, now time.Time) []retired {
 	var list []retired
 	if len(data) > 0 && json.Unmarshal(data, &list) != nil {
@@ -42,7 +42,7 @@ func decodeRetired(data []byte, now time.Time) []retired {
 	return slices.DeleteFunc(list, func(r retired) bool { return !now.Before(r.Until.Time) || !r.usable() })
 }
 
-// retire adds the identity that was replaced by the present one.
+// retire adds the stored identity to a list if the present one replaces it.
 func retire(list []retired, stored, present identity, now time.Time) []retired {
 	list = slices.DeleteFunc(slices.Clone(list), func(r retired) bool { return r.identity == present || r.identity == stored })
 	if stored != present && stored.Key != "" {
@@ -51,7 +51,7 @@ func retire(list []retired, stored, present identity, now time.Time) []retired {
 	return list[max(0, len(list)-maxPrevious):]
 }
 
-// nextExpiry is how long until the first of the retired identities expires, zero when there is none.
+// nextExpiry is the time until the first of the retired identities expires, zero if there is none.
 func nextExpiry(list []retired, now time.Time) time.Duration {
 	var next time.Duration
 	for _, r := range list {
