@@ -39,11 +39,11 @@ type Consumer interface {
 	MarkDeleted(ctx context.Context, webhook string, since time.Time) error
 }
 
-// PausingSender makes attempts that can be cut short, and says when nothing need be prepared for a sink. [sink.Sender] is
-// one.
+// DispatchSender delivers the events of a cycle, and says when a sink takes none. [sink.Sender] implements it.
 type DispatchSender interface {
-	SendUntil(ctx context.Context, delivery sink.Delivery, items []*sink.Item, more func(over []*sink.Item) bool)
+	SendUntil(ctx context.Context, delivery sink.Delivery, items []*sink.Item, onDone func(done []*sink.Item) (goOn bool))
 	BlockedFor(target sink.Target) time.Duration
+	ClaimProbe(target sink.Target) bool
 }
 
 // DispatcherOptions configures a [Dispatcher]. Routes, Sender and Metrics are required.

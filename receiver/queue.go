@@ -218,6 +218,9 @@ func (l *webhookQueue) nextCycle(route *Route) (*cycle, time.Duration) {
 	if pause := l.sender.BlockedFor(route.delivery.Target); pause > 0 {
 		return nil, pause
 	}
+	if !l.sender.ClaimProbe(route.delivery.Target) {
+		return nil, l.sender.BlockedFor(route.delivery.Target) // another webhook of the sink has claimed it
+	}
 	next := &cycle{webhookQueue: l, route: route, batches: due, takeNew: fresh, memory: l.memory, done: make(chan struct{})}
 	if l.failing || l.slow || l.maxEvents < cycleEvents || len(l.active) > 1 { // the one before the last takes long
 		next.memory = l.failingMemory

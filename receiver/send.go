@@ -20,7 +20,7 @@ type outgoingEvent struct {
 // deliver sends what can be sent, and writes down what has become of a unit as soon as nothing of it is under way any
 // more: what is written down is not sent again after a crash.
 func (r *cycle) deliver(ctx context.Context, loads []*loadedBatch) error {
-	items, attempts := r.choose(loads) //nolint:contextcheck // spans go on from the batch's
+	items := r.choose(loads) //nolint:contextcheck // spans go on from the batch's
 	over := make(chan *loadedBatch, len(loads))
 	var failed atomic.Bool
 	var err error
@@ -40,7 +40,7 @@ func (r *cycle) deliver(ctx context.Context, loads []*loadedBatch) error {
 	}
 	r.send(ctx, items, func(done []*sink.Item) bool {
 		for _, item := range done {
-			next := attempts[item]
+			next := item.Tag.(*outgoingEvent)
 			next.done = true
 			if next.batch.inFlight.Add(-1) == 0 {
 				over <- next.batch
@@ -59,14 +59,13 @@ func (r *cycle) deliver(ctx context.Context, loads []*loadedBatch) error {
 }
 
 // choose makes attempts of the events that can be sent now: they are due, and it is their turn.
-func (r *cycle) choose(loads []*loadedBatch) (items []*sink.Item, attempts map[*sink.Item]*outgoingEvent) {
+func (r *cycle) choose(loads []*loadedBatch) (items []*sink.Item) {
 	with := make(map[*pendingBatch]bool, len(loads))
 	for _, one := range loads {
 		with[one.pending] = true
 	}
 	now := r.now()
 	skipped := map[uint64]bool{}
-	attempts = map[*sink.Item]*outgoingEvent{}
 	for _, one := range loads {
 		chosen := r.ready(one, with, skipped, now)
 		ctx := r.tracer.continued(one.stored.Trace)
@@ -74,11 +73,11 @@ func (r *cycle) choose(loads []*loadedBatch) (items []*sink.Item, attempts map[*
 		one.inFlight.Store(int64(len(chosen)))
 		for _, i := range chosen {
 			next := r.prepare(ctx, one, i)
-			one.sent[i], attempts[&next.Item] = next, next
+			one.sent[i], next.Tag = next, next
 			items = append(items, &next.Item)
 		}
 	}
-	return items, attempts
+	return items
 }
 
 // ready returns which events of a unit can be sent now.

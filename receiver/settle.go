@@ -31,16 +31,16 @@ func (r *cycle) classify(one *loadedBatch) {
 		if entry.Attempts > 0 || entry.DeadLetterAttempts > 0 {
 			r.metrics.redeliveries.Inc()
 		}
-		after := r.afterAttempt(entry, next, now)
-		var outcome string
-		switch reason := r.deadLetterReason(next, one.stored.AgeStart(), now); {
-		case next.State == sink.Accepted:
-			outcome = "accepted"
-		case next.State == sink.DeadLettered:
+		verdict := r.route.buffered.Verdict(&next.Item, now.Sub(one.stored.AgeStart()), r.maxAge)
+		after := afterAttempt(entry, next, verdict, now)
+		outcome := "accepted"
+		switch {
+		case verdict.Action == sink.ActionDone && next.State == sink.DeadLettered:
 			outcome = "dead_letter_sink"
-		case reason != "":
+		case verdict.Action == sink.ActionDone:
+		case verdict.Action == sink.ActionDeadLetter:
 			outcome = "dead_lettered"
-			one.dead = append(one.dead, journal.DeadLetter{PendingEvent: after, Reason: reason, Type: deadLetterType(one.parsed[i])})
+			one.dead = append(one.dead, journal.DeadLetter{PendingEvent: after, Reason: string(verdict.Reason), Type: deadLetterType(one.parsed[i])})
 		default:
 			one.remaining = append(one.remaining, after)
 			one.changed = one.changed || after.Attempts != entry.Attempts || after.DeadLetterAttempts != entry.DeadLetterAttempts ||
@@ -54,33 +54,18 @@ func (r *cycle) classify(one *loadedBatch) {
 	}
 }
 
-// after is an entry after an attempt.
-func (r *cycle) afterAttempt(entry journal.PendingEvent, sent *outgoingEvent, now time.Time) journal.PendingEvent {
+// afterAttempt returns the entry as it is to be stored after an attempt.
+func afterAttempt(entry journal.PendingEvent, sent *outgoingEvent, verdict sink.Verdict, now time.Time) journal.PendingEvent {
 	entry.Attempts, entry.DeadLetterAttempts = sent.Attempts, sent.DeadLetterAttempts
 	entry.Refused, entry.Exhausted = sent.State == sink.Refused, sent.State == sink.Exhausted
 	if sent.Err != nil {
 		entry.Status, entry.Answer = sink.Describe(sent.Err)
 	}
 	entry.Due = time.Time{}
-	if pause := r.route.buffered.Pause(&sent.Item); pause > 0 {
-		entry.Due = now.Add(pause)
+	if verdict.After > 0 {
+		entry.Due = now.Add(verdict.After)
 	}
 	return entry
-}
-
-// reason is why an event is given up; empty if it is not.
-func (r *cycle) deadLetterReason(sent *outgoingEvent, begin, now time.Time) string {
-	most, hasDeadLetterSink := r.route.buffered.Retry.Max, r.route.buffered.DeadLetter != nil
-	switch {
-	case sent.State == sink.Refused && (!hasDeadLetterSink || sent.DeadLetterAttempts > most):
-		return journal.ReasonRefused
-	case sent.State == sink.Exhausted && (!hasDeadLetterSink || sent.DeadLetterAttempts > most),
-		sent.State == sink.Pending && !hasDeadLetterSink && sent.Attempts > most:
-		return journal.ReasonExhausted
-	case !sent.Settled() && (sent.Err != nil || sent.DeadLetterErr != nil) && now.Sub(begin) > r.maxAge:
-		return journal.ReasonExpired
-	}
-	return ""
 }
 
 // write puts what is left of a unit in its place.
