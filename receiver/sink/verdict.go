@@ -96,14 +96,6 @@ func (d Delivery) Next(items []*Item) (pause time.Duration, again bool) {
 	return pause, again
 }
 
-// Pause returns how long an item that is not settled has to wait for its next attempt.
-func (d Delivery) Pause(item *Item) time.Duration {
-	if item.State == Pending {
-		return d.pause(item.Err, item.Attempts)
-	}
-	return d.pause(item.DeadLetterErr, item.DeadLetterAttempts)
-}
-
 // pause returns how long to wait after some attempts, the last of which ended with err.
 func (d Delivery) pause(err error, attempts int) time.Duration {
 	pause := asError(err).After
