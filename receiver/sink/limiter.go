@@ -95,7 +95,7 @@ func (l *sinkLimiter) Acquire(ctx context.Context) (probe bool, err error) {
 	return false, &Error{Err: ctx.Err()}
 }
 
-// admit lets the first waiters send as far as the limits allow, and rejects those that would wait in vain. The caller
+// admit lets the first waiters send as far as the limits allow, and rejects those that would time out. The caller
 // holds mu.
 func (l *sinkLimiter) admit() {
 	now := time.Now()
