@@ -94,7 +94,7 @@ func (o *bufferOptions) cluster(limits journal.Limits, logger *slog.Logger) (*jo
 
 func (o *bufferOptions) external(logger *slog.Logger) (*journal.External, error) {
 	if o.credentialsFile != "" {
-		if _, err := os.ReadFile(o.credentialsFile); err != nil {
+		if _, err := os.ReadFile(o.credentialsFile); err != nil { //nolint:gosec // the user's file
 			return nil, fmt.Errorf("--buffer-credentials-file: %w", err)
 		}
 	}

@@ -54,13 +54,24 @@ const (
 
 func (o *bufferOptions) add(flags *flag.FlagSet) {
 	o.flags, o.hostname = flags, os.Hostname
-	flags.StringVar(&o.kind, "buffer", "", "where batches are stored until they are delivered: embedded, on disk in --buffer-dir; cluster, on disk and at two other receivers; or comma-separated URLs of NATS with JetStream, such as nats://nats:4222 or tls://nats:4222; default: no buffer; a batch is answered once it is delivered")
+	flags.StringVar(&o.kind, "buffer", "",
+		"where batches are stored until they are delivered: embedded, on disk in --buffer-dir; cluster, on disk and at two other "+
+			"receivers; or comma-separated URLs of NATS with JetStream, such as nats://nats:4222 or tls://nats:4222; default: no "+
+			"buffer; a batch is answered once it is delivered")
 	flags.StringVar(&o.dir, "buffer-dir", "", "directory of the buffer")
-	flags.Int64Var(&o.maxBytes, "buffer-max-bytes", 0, "maximum size of the buffer in bytes, at least 64 MiB, in a cluster for each member; a batch that does not fit is answered with 503; default with --buffer=embedded: 80 % of the free space of its volume")
-	flags.Int64Var(&o.deadLetterBytes, "dead-letter-max-bytes", 0, "bytes of the buffer for dead letters; when they are used up the oldest dead letters are removed; default: a tenth of the buffer")
-	flags.DurationVar(&o.deletedRetention, "deleted-webhook-retention", receiver.DefaultDeletedWebhookRetention, "how long the buffer keeps the events of a deleted webhook before they become dead letters")
-	flags.DurationVar(&o.maxAge, "delivery-max-age", receiver.DefaultMaxAge, "age at which a failing event in the buffer becomes a dead letter, even if it has retries left")
-	flags.StringVar(&o.peers, "buffer-peers", "", "the three members of the cluster, including this one: comma-separated host:port, or NAME:PORT of the headless Service of a StatefulSet with three replicas")
+	flags.Int64Var(&o.maxBytes, "buffer-max-bytes", 0,
+		"maximum size of the buffer in bytes, at least 64 MiB, in a cluster for each member; a batch that does not fit is "+
+			"answered with 503; default with --buffer=embedded: 80 % of the free space of its volume")
+	flags.Int64Var(&o.deadLetterBytes, "dead-letter-max-bytes", 0,
+		"bytes of the buffer for dead letters; when they are used up the oldest dead letters are removed; default: a tenth of "+
+			"the buffer")
+	flags.DurationVar(&o.deletedRetention, "deleted-webhook-retention", receiver.DefaultDeletedWebhookRetention,
+		"how long the buffer keeps the events of a deleted webhook before they become dead letters")
+	flags.DurationVar(&o.maxAge, "delivery-max-age", receiver.DefaultMaxAge,
+		"age at which a failing event in the buffer becomes a dead letter, even if it has retries left")
+	flags.StringVar(&o.peers, "buffer-peers", "",
+		"the three members of the cluster, including this one: comma-separated host:port, or NAME:PORT of the headless Service "+
+			"of a StatefulSet with three replicas")
 	flags.StringVar(&o.listen, "buffer-listen", ":6222", "address for the other members of the cluster")
 	flags.StringVar(&o.passwordFile, "buffer-password-file", "", "file with the password that all members share, at least 16 characters")
 	flags.BoolVar(&o.insecure, "buffer-insecure", false, "connect the members without TLS; only for a network that no one else can listen to")
@@ -71,10 +82,13 @@ func (o *bufferOptions) add(flags *flag.FlagSet) {
 // addConnection adds the flags for the connection to NATS.
 func (o *bufferOptions) addConnection(flags *flag.FlagSet) {
 	flags.StringVar(&o.credentialsFile, "buffer-credentials-file", "", "credentials file for NATS, read again for each connection")
-	flags.StringVar(&o.name, "buffer-name", journal.DefaultName, "prefix of streams and subjects in NATS; receivers with the same name share a buffer")
-	flags.StringVar(&o.tls.Cert, "buffer-tls-cert-file", "", "certificate of this member, or client certificate for NATS, PEM, read again for each connection")
+	flags.StringVar(&o.name, "buffer-name", journal.DefaultName,
+		"prefix of streams and subjects in NATS; receivers with the same name share a buffer")
+	flags.StringVar(&o.tls.Cert, "buffer-tls-cert-file", "",
+		"certificate of this member, or client certificate for NATS, PEM, read again for each connection")
 	flags.StringVar(&o.tls.Key, "buffer-tls-key-file", "", "key of the certificate")
-	flags.StringVar(&o.tls.CA, "buffer-tls-ca-file", "", "CA certificates for the other members, or for NATS, reloaded when they change; default for NATS: the system's")
+	flags.StringVar(&o.tls.CA, "buffer-tls-ca-file", "",
+		"CA certificates for the other members, or for NATS, reloaded when they change; default for NATS: the system's")
 }
 
 // flagModes are the values of --buffer with which a flag may be used.

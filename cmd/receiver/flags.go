@@ -75,15 +75,20 @@ func (o *options) add(flags *flag.FlagSet) {
 	flags.StringVar(&o.operatorURL, "operator-url", "",
 		"URL of the operator to report bad signatures to, such as http://mandrill-operator.mandrill-operator-system:8082; default: no reports")
 	o.tokens = map[string]string{}
-	flags.Func("oidc-token", "AUDIENCE=FILE with the OIDC token for sinks with this audience, reloaded when it is renewed; may be repeated", o.addToken)
+	flags.Func("oidc-token",
+		"AUDIENCE=FILE with the OIDC token for sinks with this audience, reloaded when it is renewed; may be repeated", o.addToken)
 	flags.StringVar(&o.sinkHosts, "allow-sink-hosts", "",
-		"comma-separated hosts that may be sinks although they resolve to a loopback or link-local address or a metadata service; without --routes-secret all hosts may")
-	flags.IntVar(&o.sinkConcurrency, "sink-concurrency", sink.DefaultConcurrency, "maximum of concurrent requests to one sink; fewer while it is overloaded")
-	flags.Int64Var(&o.maxBodyBytes, "max-body-bytes", receiver.DefaultMaxBodyBytes, "maximum size of a request body; inbound mail with attachments is large")
+		"comma-separated hosts that may be sinks although they resolve to a loopback or link-local address or a metadata "+
+			"service; without --routes-secret all hosts may")
+	flags.IntVar(&o.sinkConcurrency, "sink-concurrency", sink.DefaultConcurrency,
+		"maximum of concurrent requests to one sink; fewer while it is overloaded")
+	flags.Int64Var(&o.maxBodyBytes, "max-body-bytes", receiver.DefaultMaxBodyBytes,
+		"maximum size of a request body; inbound mail with attachments is large")
 	flags.Int64Var(&o.maxInflightBytes, "max-inflight-bytes", receiver.DefaultMaxInflightBytes,
 		"memory for the bodies of all requests; a request that gets none within 5 s is answered with 503")
 	o.buffer.add(flags)
-	flags.StringVar(&o.adminPath, "admin-socket", "", "path of the Unix socket for receiver dead-letters; default: "+adminSocketName+" in --buffer-dir, or none without it")
+	flags.StringVar(&o.adminPath, "admin-socket", "",
+		"path of the Unix socket for receiver dead-letters; default: "+adminSocketName+" in --buffer-dir, or none without it")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; default: $KUBECONFIG, or the pod's service account")
 }

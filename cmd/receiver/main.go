@@ -81,7 +81,8 @@ func receive(ctx context.Context, o options, handling receiver.Options) error {
 		handling.Signatures = hints
 		parts = append(parts, func(ctx context.Context) error { hints.Run(ctx); return nil })
 	}
-	stored, err := o.buffer.open(receiver.DispatcherOptions{Routes: table, Sender: sender, Metrics: metrics, Tracer: handling.Tracer, Logger: logger}, registry, logger)
+	dispatch := receiver.DispatcherOptions{Routes: table, Sender: sender, Metrics: metrics, Tracer: handling.Tracer, Logger: logger}
+	stored, err := o.buffer.open(dispatch, registry, logger)
 	if err != nil {
 		return err
 	}
@@ -96,7 +97,8 @@ func receive(ctx context.Context, o options, handling receiver.Options) error {
 	if err != nil {
 		return err
 	}
-	metricsServer, err := newServer(ctx, "--metrics-listen", o.metricsListen, receiver.AdminHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ready), logger)
+	metricsHandler := receiver.AdminHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ready)
+	metricsServer, err := newServer(ctx, "--metrics-listen", o.metricsListen, metricsHandler, logger)
 	if err != nil {
 		return err
 	}

@@ -170,8 +170,8 @@ func TestFailingTracesDoNoHarm(t *testing.T) {
 		}
 		p.stop(t)
 		log := p.logged()
-		said := regexp.MustCompile(`"msg":"` + test.message + `"[^\n]*` + test.want)
-		if !said.MatchString(log) {
+		pattern := regexp.MustCompile(`"msg":"` + test.message + `"[^\n]*` + test.want)
+		if !pattern.MatchString(log) {
 			t.Errorf("%s: the log does not say %q, %q:\n%s", test.variables, test.message, test.want, log)
 		}
 		for line := range strings.Lines(log) {

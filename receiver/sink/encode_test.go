@@ -233,21 +233,21 @@ func (p posterFunc) Post(context.Context, sink.Target, sink.Payload) error { ret
 // The answer of a sink can be used in a header, whatever its bytes.
 func TestAnswerIsSanitized(t *testing.T) {
 	t.Parallel()
-	for said, want := range map[string]string{
+	for body, want := range map[string]string{
 		"": "", "no such order\r\n": "no such order", "a\x00b\tc\n\nd\u0085e": "a b c d e", "\xffé": "?é",
 		strings.Repeat("x", 5000): strings.Repeat("x", 1024), "x" + strings.Repeat("é", 600): "x" + strings.Repeat("é", 511),
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "7")
 			w.WriteHeader(http.StatusTooManyRequests)
-			_, _ = io.WriteString(w, said)
+			_, _ = io.WriteString(w, body)
 		}))
 		list := itemsNamed("a1")
 		sink.NewSender(sink.Options{}).SendOnce(t.Context(), deliveryTo(server.URL), list)
 		server.Close()
 		refusal, ok := list[0].Err.(*sink.Error) //nolint:errorlint // it must not be wrapped
 		if !ok || refusal.Answer != want || refusal.After != 7*time.Second || refusal.Status != http.StatusTooManyRequests {
-			t.Errorf("%.40q: got %+v, want %.40q", said, list[0].Err, want)
+			t.Errorf("%.40q: got %+v, want %.40q", body, list[0].Err, want)
 		}
 		if strings.Contains(refusal.Error(), "order") {
 			t.Errorf("the error contains the answer: %v", refusal)

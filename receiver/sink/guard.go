@@ -14,7 +14,8 @@ import (
 
 // errLocal refuses an address. It does not contain it: the author of a route must not learn what names resolve to in the
 // cluster.
-var errLocal = errors.New("the sink's name resolves to this machine, a link-local address or a metadata service; run the receiver with --allow-sink-hosts to allow it")
+var errLocal = errors.New("the sink's name resolves to this machine, a link-local address or a metadata service; " +
+	"run the receiver with --allow-sink-hosts to allow it")
 
 // As in http.DefaultTransport.
 const (

@@ -24,6 +24,12 @@ func TestVerdict(t *testing.T) {
 	toSink := func(reason sink.Reason, after time.Duration) sink.Verdict {
 		return sink.Verdict{Action: sink.ActionDeadLetterSink, Reason: reason, After: after}
 	}
+	refusedItem := func(err error, attempts int) sink.Item {
+		return sink.Item{State: sink.Refused, Attempts: 1, Err: refused, DeadLetterErr: err, DeadLetterAttempts: attempts}
+	}
+	exhaustedItem := func(err error, attempts int) sink.Item {
+		return sink.Item{State: sink.Exhausted, Attempts: 4, Err: down, DeadLetterErr: err, DeadLetterAttempts: attempts}
+	}
 	giveUp := func(reason sink.Reason) sink.Verdict {
 		return sink.Verdict{Action: sink.ActionDeadLetter, Reason: reason}
 	}
@@ -60,29 +66,29 @@ func TestVerdict(t *testing.T) {
 		"expired, never sent":    {retry: retry(3), item: sink.Item{Err: blocked}, age: old, want: giveUp(sink.ReasonExpired)},
 		"expired, not exhausted": {retry: retry(3), dead: deadLetterSink, item: sink.Item{Attempts: 3, Err: down}, age: old, want: giveUp(sink.ReasonExpired)},
 
-		"no retries":                     {item: sink.Item{Attempts: 1, Err: down}, want: giveUp(sink.ReasonExhausted)},
-		"no retries, dead letter sink":   {dead: deadLetterSink, item: sink.Item{Attempts: 1, Err: down}, want: giveUp(sink.ReasonExhausted)},
-		"zero retries":                   {retry: retry(0), item: sink.Item{Attempts: 1, Err: down}, want: giveUp(sink.ReasonExhausted)},
-		"exhausted":                      {retry: retry(3), item: sink.Item{Attempts: 4, Err: down}, want: giveUp(sink.ReasonExhausted)},
-		"exhausted and expired":          {retry: retry(3), item: sink.Item{Attempts: 4, Err: down}, age: old, want: giveUp(sink.ReasonExhausted)},
-		"exhausted, dead letter sink":    {retry: retry(3), dead: deadLetterSink, item: sink.Item{Attempts: 4, Err: down}, want: toSink(sink.ReasonExhausted, 0)},
-		"exhausted, sink without notice": {retry: retry(3), item: sink.Item{State: sink.Exhausted, Attempts: 4, Err: down}, want: giveUp(sink.ReasonExhausted)},
+		"no retries":                   {item: sink.Item{Attempts: 1, Err: down}, want: giveUp(sink.ReasonExhausted)},
+		"no retries, dead letter sink": {dead: deadLetterSink, item: sink.Item{Attempts: 1, Err: down}, want: giveUp(sink.ReasonExhausted)},
+		"zero retries":                 {retry: retry(0), item: sink.Item{Attempts: 1, Err: down}, want: giveUp(sink.ReasonExhausted)},
+		"exhausted":                    {retry: retry(3), item: sink.Item{Attempts: 4, Err: down}, want: giveUp(sink.ReasonExhausted)},
+		"exhausted and expired":        {retry: retry(3), item: sink.Item{Attempts: 4, Err: down}, age: old, want: giveUp(sink.ReasonExhausted)},
+		"exhausted, dead letter sink":  {retry: retry(3), dead: deadLetterSink, item: sink.Item{Attempts: 4, Err: down}, want: toSink(sink.ReasonExhausted, 0)},
+		"exhausted before":             {retry: retry(3), item: exhaustedItem(nil, 0), want: giveUp(sink.ReasonExhausted)},
 
 		"refused":                               {retry: retry(3), item: sink.Item{Attempts: 1, Err: refused}, want: giveUp(sink.ReasonRefused)},
-		"refused before":                        {retry: retry(3), item: sink.Item{State: sink.Refused, Attempts: 1, Err: refused}, want: giveUp(sink.ReasonRefused)},
+		"refused before":                        {retry: retry(3), item: refusedItem(nil, 0), want: giveUp(sink.ReasonRefused)},
 		"refused before, now it is down":        {retry: retry(3), item: sink.Item{State: sink.Refused, Attempts: 1, Err: down}, want: giveUp(sink.ReasonRefused)},
-		"refused and expired":                   {retry: retry(3), item: sink.Item{State: sink.Refused, Attempts: 1, Err: refused}, age: old, want: giveUp(sink.ReasonRefused)},
-		"refused, no retries":                   {item: sink.Item{State: sink.Refused, Attempts: 1, Err: refused}, want: giveUp(sink.ReasonRefused)},
+		"refused and expired":                   {retry: retry(3), item: refusedItem(nil, 0), age: old, want: giveUp(sink.ReasonRefused)},
+		"refused, no retries":                   {item: refusedItem(nil, 0), want: giveUp(sink.ReasonRefused)},
 		"refused, dead letter sink":             {retry: retry(3), dead: deadLetterSink, item: sink.Item{Attempts: 1, Err: refused}, want: toSink(sink.ReasonRefused, 0)},
-		"refused, no retries, dead letter sink": {dead: deadLetterSink, item: sink.Item{State: sink.Refused, Attempts: 1, Err: refused, DeadLetterErr: down, DeadLetterAttempts: 99}, want: toSink(sink.ReasonRefused, 0)},
+		"refused, no retries, dead letter sink": {dead: deadLetterSink, item: refusedItem(down, 99), want: toSink(sink.ReasonRefused, 0)},
 
-		"dead letter sink failed":                {retry: retry(3), dead: deadLetterSink, item: sink.Item{State: sink.Refused, Err: refused, DeadLetterErr: down, DeadLetterAttempts: 2}, want: toSink(sink.ReasonRefused, 2*time.Second)},
-		"dead letter sink refused":               {retry: retry(3), dead: deadLetterSink, item: sink.Item{State: sink.Refused, Err: refused, DeadLetterErr: refused, DeadLetterAttempts: 2}, want: toSink(sink.ReasonRefused, 2*time.Second)},
-		"dead letter sink is blocked":            {retry: retry(3), dead: deadLetterSink, item: sink.Item{State: sink.Exhausted, Err: down, DeadLetterErr: blocked}, want: toSink(sink.ReasonExhausted, 5*time.Second)},
-		"dead letter sink has failed too often":  {retry: retry(3), dead: deadLetterSink, item: sink.Item{State: sink.Exhausted, Err: down, DeadLetterErr: down, DeadLetterAttempts: 4}, want: giveUp(sink.ReasonExhausted)},
-		"dead letter sink has refused too often": {retry: retry(3), dead: deadLetterSink, item: sink.Item{State: sink.Refused, Err: refused, DeadLetterErr: refused, DeadLetterAttempts: 4}, want: giveUp(sink.ReasonRefused)},
-		"dead letter sink failed until expiry":   {retry: retry(3), dead: deadLetterSink, item: sink.Item{State: sink.Refused, Err: refused, DeadLetterErr: down, DeadLetterAttempts: 1}, age: old, want: giveUp(sink.ReasonExpired)},
-		"dead letter sink was removed":           {retry: retry(3), item: sink.Item{State: sink.Exhausted, Err: down, DeadLetterErr: down, DeadLetterAttempts: 1}, want: giveUp(sink.ReasonExhausted)},
+		"dead letter sink failed":                {retry: retry(3), dead: deadLetterSink, item: refusedItem(down, 2), want: toSink(sink.ReasonRefused, 2*time.Second)},
+		"dead letter sink refused":               {retry: retry(3), dead: deadLetterSink, item: refusedItem(refused, 2), want: toSink(sink.ReasonRefused, 2*time.Second)},
+		"dead letter sink is blocked":            {retry: retry(3), dead: deadLetterSink, item: exhaustedItem(blocked, 0), want: toSink(sink.ReasonExhausted, 5*time.Second)},
+		"dead letter sink has failed too often":  {retry: retry(3), dead: deadLetterSink, item: exhaustedItem(down, 4), want: giveUp(sink.ReasonExhausted)},
+		"dead letter sink has refused too often": {retry: retry(3), dead: deadLetterSink, item: refusedItem(refused, 4), want: giveUp(sink.ReasonRefused)},
+		"dead letter sink failed until expiry":   {retry: retry(3), dead: deadLetterSink, item: refusedItem(down, 1), age: old, want: giveUp(sink.ReasonExpired)},
+		"dead letter sink was removed":           {retry: retry(3), item: exhaustedItem(down, 1), want: giveUp(sink.ReasonExhausted)},
 	} {
 		delivery := sink.Delivery{Retry: test.retry, DeadLetter: test.dead}
 		if got := delivery.Verdict(&test.item, test.age, maxAge); got != test.want {
