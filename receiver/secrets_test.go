@@ -246,17 +246,17 @@ func (s *secretive) sinks(t *testing.T) map[string]routes.Sink {
 	hanging := make(chan struct{})
 	t.Cleanup(func() { close(hanging) })
 	all := map[string]routes.Sink{
-		"connection refused":    {URI: down.URL},
-		"not trusted":           {URI: secure.URL},
-		"not spoken there":      {URI: strings.Replace(silent(t, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 400 s3ntinel\r\n\r\n") }), "http:", "https:", 1)},
-		"timeout":               {URI: silent(t, func(net.Conn) { <-hanging })},
-		"connection closed":     {URI: silent(t, func(net.Conn) {})},
-		"no usable answer":      {URI: silent(t, func(c net.Conn) { _, _ = io.WriteString(c, "s3ntinel\r\n\r\n") })},
-		"leads to this machine": {URI: strings.Replace(fine, "127.0.0.1", "127.0.0.2", 1)},
-		"no token for":          {URI: fine, Audience: "s3ntinel"},
-		"cannot be read":        {URI: fine, Audience: "s3ntinel-missing"},
-		"is empty":              {URI: fine, Audience: "s3ntinel-empty"},
-		"proxy's address":       {URI: "http://proxied.example"},
+		"connection refused":       {URI: down.URL},
+		"not trusted":              {URI: secure.URL},
+		"not spoken there":         {URI: strings.Replace(silent(t, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 400 s3ntinel\r\n\r\n") }), "http:", "https:", 1)},
+		"timeout":                  {URI: silent(t, func(net.Conn) { <-hanging })},
+		"connection closed":        {URI: silent(t, func(net.Conn) {})},
+		"no usable answer":         {URI: silent(t, func(c net.Conn) { _, _ = io.WriteString(c, "s3ntinel\r\n\r\n") })},
+		"resolves to this machine": {URI: strings.Replace(fine, "127.0.0.1", "127.0.0.2", 1)},
+		"no token for":             {URI: fine, Audience: "s3ntinel"},
+		"cannot be read":           {URI: fine, Audience: "s3ntinel-missing"},
+		"is empty":                 {URI: fine, Audience: "s3ntinel-empty"},
+		"proxy's address":          {URI: "http://proxied.example"},
 	}
 	for _, status := range []int{301, 400, 404, 429, 500, 503} {
 		all[fmt.Sprintf("status %d", status)] = routes.Sink{URI: saying(t, status)}

@@ -76,7 +76,7 @@ func TestBufferFlags(t *testing.T) {
 		{slices.Concat(three, tls[:1]), "both --buffer-tls-cert-file and --buffer-tls-key-file"},
 		{slices.Concat(three, tls[:2]), "give all of --buffer-tls-cert-file"},
 		{slices.Concat(three, tls[2:]), "give all of --buffer-tls-cert-file"},
-		{slices.Concat(three, tls, []string{"--buffer-insecure"}), "--buffer-insecure is without TLS"},
+		{slices.Concat(three, tls, []string{"--buffer-insecure"}), "--buffer-insecure turns TLS off: remove it, or the --buffer-tls files"},
 
 		{nats[:1], "needs --buffer-max-bytes"},
 		{slices.Concat(nats, []string{"--buffer-replicas=0"}), "--buffer-replicas must be from 1 to 5"},
@@ -90,12 +90,12 @@ func TestBufferFlags(t *testing.T) {
 			t.Errorf("%v: got error %v, want one with %q", test.args, err, test.want)
 		}
 		if err != nil && strings.Contains(err.Error(), sentinel) {
-			t.Errorf("%v: the error shows a value", test.args)
+			t.Errorf("%v: the error contains a value", test.args)
 		}
 	}
 }
 
-// What flags name is looked at when the receiver starts, so that it does not find out when nobody looks.
+// Files that flags name are read at startup, so that faults show at once.
 func TestBufferFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -136,12 +136,12 @@ func TestBufferFiles(t *testing.T) {
 			t.Errorf("%v: got error %v, want one with %q", test.args, err, test.want)
 		}
 		if err != nil && strings.Contains(err.Error(), sentinel) {
-			t.Errorf("%v: the error shows a value", test.args)
+			t.Errorf("%v: the error contains a value", test.args)
 		}
 	}
 }
 
-func TestEngines(t *testing.T) {
+func TestBufferOptions(t *testing.T) {
 	t.Parallel()
 	password := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(password, []byte("0123456789abcdef\n"), 0o600); err != nil {

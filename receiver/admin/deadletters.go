@@ -47,28 +47,40 @@ type DeadLetterAnswer struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Selection validates a request.
-func (r *DeadLetterRequest) Selection() (journal.Selection, error) {
-	filter := journal.DeadLetterFilter{Webhook: r.Webhook, Reason: r.Reason}
-	selection := journal.Selection{Seqs: r.Seqs, Filter: filter, After: r.After, UpTo: r.UpTo}
+// ErrNothingSelected means that a request selects no dead letters.
+var ErrNothingSelected = errors.New("nothing is selected: give seqs, webhook or all")
+
+// Check returns an error unless the request selects dead letters in one way.
+func (r *DeadLetterRequest) Check() error {
 	switch {
 	case len(r.Seqs) == 0 && r.Webhook == "" && !r.All:
-		return selection, errors.New("nothing is selected: give seqs, webhook or all")
+		return ErrNothingSelected
 	case len(r.Seqs) > 0 && (r.Webhook != "" || r.All || r.Reason != ""):
-		return selection, errors.New("seqs cannot be combined with webhook, all or reason")
+		return errors.New("seqs cannot be combined with webhook, all or reason")
 	case r.Webhook != "" && r.All:
-		return selection, errors.New("give webhook or all, not both")
-	case len(r.Seqs) > journal.MaxDeadLetters:
-		return selection, fmt.Errorf("give up to %d seqs at once", journal.MaxDeadLetters)
+		return errors.New("webhook cannot be combined with all")
 	}
-	return selection, checkFilter(filter)
+	return CheckReason(r.Reason)
 }
 
-func checkFilter(filter journal.DeadLetterFilter) error {
-	if filter.Reason != "" && !slices.Contains(journal.Reasons, filter.Reason) {
+// CheckReason returns an error unless dead letters may have the reason, or it is empty.
+func CheckReason(reason string) error {
+	if reason != "" && !slices.Contains(journal.Reasons, reason) {
 		return errors.New("reason must be one of " + strings.Join(journal.Reasons, ", "))
 	}
 	return nil
+}
+
+// Selection checks the request and returns what it selects.
+func (r *DeadLetterRequest) Selection() (journal.Selection, error) {
+	if err := r.Check(); err != nil {
+		return journal.Selection{}, err
+	}
+	if len(r.Seqs) > journal.MaxDeadLetters {
+		return journal.Selection{}, fmt.Errorf("a request may have up to %d seqs", journal.MaxDeadLetters)
+	}
+	filter := journal.DeadLetterFilter{Webhook: r.Webhook, Reason: r.Reason}
+	return journal.Selection{Seqs: r.Seqs, Filter: filter, After: r.After, UpTo: r.UpTo}, nil
 }
 
 // maxDeadLetterRequest bounds the body of a request, which holds up to journal.MaxDeadLetters numbers.
@@ -130,7 +142,7 @@ func parseListQuery(query url.Values) (filter journal.DeadLetterFilter, after ui
 			return filter, 0, 0, errors.New("the query may have webhook, reason, after and limit")
 		}
 	}
-	return filter, after, limit, checkFilter(filter)
+	return filter, after, limit, CheckReason(filter.Reason)
 }
 
 func (s *deadLetterServer) show(w http.ResponseWriter, r *http.Request) {

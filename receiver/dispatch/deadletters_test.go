@@ -331,10 +331,10 @@ func TestDeadLettersRefuse(t *testing.T) {
 		{"POST", "/dead-letters/purge", `{}`, 400, "nothing is selected"},
 		{"POST", "/dead-letters/purge", `{"reason":"refused"}`, 400, "nothing is selected"},
 		{"POST", "/dead-letters/redrive", `{"seqs":[]}`, 400, "nothing is selected"},
-		{"POST", "/dead-letters/redrive", `{"seqs":[1],"all":true}`, 400, "seqs cannot be combined"},
-		{"POST", "/dead-letters/redrive", `{"webhook":"shop/a","all":true}`, 400, "give webhook or all, not both"},
+		{"POST", "/dead-letters/redrive", `{"seqs":[1],"all":true}`, 400, "seqs cannot be combined with webhook, all or reason"},
+		{"POST", "/dead-letters/redrive", `{"webhook":"shop/a","all":true}`, 400, "webhook cannot be combined with all"},
 		{"POST", "/dead-letters/redrive", `{"all":true,"reason":"bored"}`, 400, "reason must be one of"},
-		{"POST", "/dead-letters/redrive", `{"seqs":[` + many + `]}`, 400, "give up to 500 seqs at once"},
+		{"POST", "/dead-letters/redrive", `{"seqs":[` + many + `]}`, 400, "a request may have up to 500 seqs"},
 		{"DELETE", "/dead-letters/7", "", 405, ""},
 		{"GET", "/metrics", "", 404, ""},
 	} {

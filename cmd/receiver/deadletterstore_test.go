@@ -14,7 +14,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// Dead letters of a buffer that is elsewhere are reached there, without a receiver.
+// Dead letters of a buffer in NATS are reached without a receiver.
 func TestDeadLettersAtNATS(t *testing.T) {
 	t.Parallel()
 	nats, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
@@ -26,34 +26,34 @@ func TestDeadLettersAtNATS(t *testing.T) {
 	if !nats.ReadyForConnections(30 * time.Second) {
 		t.Fatal("the server does not start")
 	}
-	ask := func(args ...string) (string, error) {
+	command := func(args ...string) (string, error) {
 		var out bytes.Buffer
 		err := deadLetters(t.Context(), append(args, "--buffer", nats.ClientURL()), &out)
 		return out.String(), err
 	}
-	if _, err := ask("list"); err == nil || !strings.Contains(err.Error(), "there is no buffer of the name mandrill") {
+	if _, err := command("list"); err == nil || !strings.Contains(err.Error(), "there is no buffer of the name mandrill") {
 		t.Errorf("without a buffer: %v", err)
 	}
-	bury(t, nats.ClientURL())
-	if out, err := ask("list"); err != nil || !strings.Contains(out, "shop/a") || !strings.Contains(out, "refused") {
+	storeDeadLetter(t, nats.ClientURL())
+	if out, err := command("list"); err != nil || !strings.Contains(out, "shop/a") || !strings.Contains(out, "refused") {
 		t.Errorf("list: %q, %v", out, err)
 	}
-	if out, err := ask("show", "1"); err != nil || !strings.Contains(out, `"event": "open"`) && !strings.Contains(out, `"event":"open"`) {
+	if out, err := command("show", "1"); err != nil || !strings.Contains(out, `"event": "open"`) && !strings.Contains(out, `"event":"open"`) {
 		t.Errorf("show: %q, %v", out, err)
 	}
-	if out, err := ask("redrive", "--all"); err != nil || out != "redrove 1 dead letter\n" {
+	if out, err := command("redrive", "--all"); err != nil || out != "redrove 1 dead letter\n" {
 		t.Errorf("redrive: %q, %v", out, err)
 	}
-	if out, err := ask("list"); err != nil || out != "no dead letters\n" {
+	if out, err := command("list"); err != nil || out != "no dead letters\n" {
 		t.Errorf("list: %q, %v", out, err)
 	}
-	if out, err := ask("purge", "1"); err == nil || !strings.Contains(err.Error(), "there is no dead letter 1") {
+	if out, err := command("purge", "1"); err == nil || !strings.Contains(err.Error(), "there is no dead letter 1") {
 		t.Errorf("purge: %q, %v", out, err)
 	}
 }
 
-// bury keeps a batch at a server, and gives its event up.
-func bury(t *testing.T, url string) {
+// storeDeadLetter stores a batch in NATS, and makes its event a dead letter.
+func storeDeadLetter(t *testing.T, url string) {
 	t.Helper()
 	limits, err := journal.SplitLimits(journal.MinBytes, 0)
 	if err != nil {
@@ -73,14 +73,14 @@ func bury(t *testing.T, url string) {
 		t.Fatal(err)
 	}
 	working, stop := context.WithCancel(ctx)
-	_ = j.Lead(working, func(ctx context.Context, work *journal.Consumer) error {
+	_ = j.Lead(working, func(ctx context.Context, consumer *journal.Consumer) error {
 		defer stop()
-		unit, err := work.Next(ctx, "shop/a", 0)
+		batch, err := consumer.Next(ctx, "shop/a", 0)
 		if err == nil {
-			err = work.DeadLetter(ctx, unit, []journal.DeadLetter{{PendingEvent: journal.PendingEvent{ID: "1", Raw: raw}, Reason: journal.ReasonRefused}})
+			err = consumer.DeadLetter(ctx, batch, []journal.DeadLetter{{PendingEvent: journal.PendingEvent{ID: "1", Raw: raw}, Reason: journal.ReasonRefused}})
 		}
 		if err == nil {
-			err = work.Ack(ctx, unit)
+			err = consumer.Ack(ctx, batch)
 		}
 		if err != nil {
 			t.Error(err)
