@@ -11,7 +11,7 @@ if [ -f "$hack/$1/go.mod" ]; then
   modfile=$hack/$1/go.mod
 fi
 if [ "$1" = promtool ]; then
-  export GOFLAGS="${GOFLAGS:-} -tags=remove_all_sd" # otherwise the client libraries of 25 clouds are downloaded and compiled
+  export GOFLAGS="${GOFLAGS:-} -tags=remove_all_sd" # leaves out the service discovery of the clouds and their libraries
 fi
 "$hack/progress.sh" "Building the tool $1" go tool -modfile="$modfile" -n "$1"
 exec go tool -modfile="$modfile" "$@"

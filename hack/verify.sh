@@ -9,7 +9,7 @@ if ! diff <(echo "$before") <(sha256sum "${generated[@]}") >&2; then
   echo "These generated files were out of date and have been regenerated: commit them." >&2
   exit 1
 fi
-# Not hack/promtool: to tidy it, Go downloads every module that any build tag may need, 0.5 GB.
+# Not hack/promtool: to tidy it, Go downloads the modules of all build tags, hundreds that the build does not need.
 for module in . hack/cluster/kube hack/cluster/etcd hack/actionlint test/conformance; do
   hack/progress.sh "Checking that $module/go.mod is tidy" go -C "$module" mod tidy -diff
 done
