@@ -93,7 +93,7 @@ func TestCertificate(t *testing.T) {
 	write(first, secondKey) // half of a renewal
 	elapsed.Add(11)
 	serial(2)
-	if !bytes.Contains([]byte(log.String()), []byte("Could not renew the certificate, the last good one stays")) {
+	if !bytes.Contains([]byte(log.String()), []byte("Could not reload the certificate, the last good one stays")) {
 		t.Error("nobody is told of the files that cannot be used")
 	}
 	write(first, firstKey)

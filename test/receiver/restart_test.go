@@ -1,4 +1,4 @@
-// Package receiver_test runs the receiver as it is deployed: the program, in processes of its own.
+// Package receiver_test tests the receiver as it is deployed: as a program, in processes of its own.
 package receiver_test
 
 import (
@@ -27,11 +27,11 @@ import (
 const (
 	hookURL    = "https://hooks.example.com/hook"
 	signingKey = "signing-key"
-	// patience is far above what anything here takes on a busy machine.
+	// patience is how long a test waits, far longer than any step takes on a busy machine.
 	patience = 2 * time.Minute
 )
 
-// build makes the program once.
+// build builds the program once.
 var build = sync.OnceValues(func() (string, error) {
 	folder, err := os.MkdirTemp("", "receiver-")
 	if err != nil {
@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// replica is one receiver, which is stopped and started again at the same addresses.
+// replica is a receiver that restarts at the same addresses.
 type replica struct {
 	t               *testing.T
 	args            []string
@@ -96,7 +96,7 @@ func (r *replica) start() {
 	eventually(r.t, "the receiver is ready", r.ready)
 }
 
-// stop ends the process as a kubelet does and asserts that it ends well.
+// stop terminates the process as a kubelet does and asserts that it exits with 0.
 func (r *replica) stop() {
 	r.t.Helper()
 	if r.process == nil {
@@ -104,7 +104,7 @@ func (r *replica) stop() {
 	}
 	_ = r.process.Process.Signal(syscall.SIGTERM)
 	if err := r.process.Wait(); err != nil {
-		r.t.Errorf("the receiver ended with %v:\n%s", err, r.log)
+		r.t.Errorf("the receiver exited: %v\n%s", err, r.log)
 	}
 	r.process = nil
 }
@@ -123,13 +123,13 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	for deadline := time.After(patience); !condition(); {
 		select {
 		case <-deadline:
-			t.Fatalf("not in time: %s", what)
+			t.Fatalf("timed out waiting: %s", what)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
-// ledger has every event that was accepted, and every event that arrived.
+// ledger records every event that the receiver accepted and how often each event reached the consumer.
 type ledger struct {
 	mu       sync.Mutex
 	accepted map[string]bool
@@ -146,7 +146,7 @@ func (l *ledger) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	l.arrived[string(data)]++
 }
 
-// writeRoutes writes a document with one route to a sink.
+// writeRoutes writes a routes document with one route to a sink.
 func writeRoutes(t *testing.T, sink string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "routes.yaml")
@@ -157,14 +157,14 @@ func writeRoutes(t *testing.T, sink string) string {
 	return path
 }
 
-// balancer sends requests to the replicas that say they are ready, which it asks now and then, as load balancers do.
+// balancer is a load balancer: it probes the readiness of the replicas and sends requests to those that are ready.
 type balancer struct {
 	replicas []*replica
 	next     atomic.Int64
 	ready    []atomic.Bool
 }
 
-const askInterval = 50 * time.Millisecond
+const probeInterval = 50 * time.Millisecond
 
 func (b *balancer) watch(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -173,7 +173,7 @@ func (b *balancer) watch(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(askInterval):
+		case <-time.After(probeInterval):
 		}
 	}
 }
@@ -189,8 +189,7 @@ func (b *balancer) rewrite(request *httputil.ProxyRequest) {
 	}
 }
 
-// Two receivers behind a load balancer are restarted one after the other, while batches come without a pause. None is
-// refused, and no event is lost.
+// During a rolling restart of two receivers behind a load balancer, under constant load, no batch is refused and no event is lost.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	book := &ledger{accepted: map[string]bool{}, arrived: map[string]int{}}
@@ -199,7 +198,7 @@ func TestRollingRestart(t *testing.T) {
 	config := writeRoutes(t, consumer.URL)
 	balance := &balancer{ready: make([]atomic.Bool, 2)}
 	for range 2 {
-		balance.replicas = append(balance.replicas, newReplica(t, "--config", config, "--shutdown-delay", (10*askInterval).String(), "--log-level", "warn"))
+		balance.replicas = append(balance.replicas, newReplica(t, "--config", config, "--shutdown-delay", (10*probeInterval).String(), "--log-level", "warn"))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	watching := make(chan struct{})
@@ -207,7 +206,7 @@ func TestRollingRestart(t *testing.T) {
 	t.Cleanup(func() { cancel(); <-watching })
 	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: balance.rewrite})
 	t.Cleanup(proxy.Close)
-	eventually(t, "the load balancer knows both", func() bool { return balance.ready[0].Load() && balance.ready[1].Load() })
+	eventually(t, "both replicas are ready", func() bool { return balance.ready[0].Load() && balance.ready[1].Load() })
 
 	sending, stop := context.WithCancel(t.Context())
 	var senders sync.WaitGroup
@@ -227,7 +226,7 @@ func TestRollingRestart(t *testing.T) {
 			before := batches.Load()
 			replica.stop()
 			replica.start()
-			eventually(t, "batches go on", func() bool { return batches.Load() > before+50 && balance.ready[i].Load() })
+			eventually(t, "batches are accepted again", func() bool { return batches.Load() > before+50 && balance.ready[i].Load() })
 		}
 	}
 	stop()
@@ -242,7 +241,7 @@ func TestRollingRestart(t *testing.T) {
 	t.Logf("%d batches, %d events", batches.Load(), len(book.accepted))
 }
 
-// send posts a batch as Mandrill does and notes its events when they are accepted.
+// send posts a batch as Mandrill does and records its events if the receiver accepts it.
 func (l *ledger) send(ctx context.Context, target, name string) error {
 	var events []string
 	for i := range 5 {
