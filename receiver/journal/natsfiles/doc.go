@@ -1,0 +1,2 @@
+// Package natsfiles knows the private file formats of an embedded nats-server.
+package natsfiles
