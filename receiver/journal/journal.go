@@ -190,7 +190,10 @@ func (j *Journal) runSession(ctx context.Context) error {
 		return fmt.Errorf("opening the buffer: %w", err)
 	}
 	defer connection.Close()
-	j.metrics.damaged.Add(float64(connection.Damaged))
+	j.metrics.damaged.Add(float64(connection.Repairs.Damaged))
+	for reason, count := range connection.Repairs.Skipped {
+		j.metrics.repairsSkipped.WithLabelValues(string(reason)).Add(float64(count))
+	}
 	s, err := j.open(ctx, connection)
 	if err != nil {
 		return err

@@ -1,6 +1,10 @@
 package engine
 
-import "github.com/nats-io/nats.go"
+import (
+	"github.com/nats-io/nats.go"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/natsfiles"
+)
 
 // MaxPayload is the size of the largest message that an embedded server accepts, headers included. It bounds what has to be
 // in memory at once.
@@ -18,8 +22,8 @@ type Connection struct {
 	// Failed receives a value when the server reported a broken store. Such a store does not recover: a stream that could
 	// not be written once is not written again, and one that could not be read is not read any further.
 	Failed <-chan struct{}
-	// Damaged is the number of damaged places in the server's files, found since the previous successful Open.
-	Damaged int
+	// Repairs says what was damaged in the server's files, and what was not repaired, since the previous successful Open.
+	Repairs natsfiles.Report
 	// SyncDirs syncs the directories of all streams, and SyncDir those of one stream. SyncDirs must be called when the
 	// streams exist, and SyncDir before a change of a stream counts as durable.
 	SyncDirs func() error

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"path/filepath"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/natsfiles"
 )
 
@@ -14,7 +16,7 @@ type Embedded struct {
 	Reserve int64 // bytes of the volume to keep free, see [ReserveFor]; 0: none
 	Logger  *slog.Logger
 
-	damaged int // since the last successful Open
+	repairs natsfiles.Report // since the last successful Open
 }
 
 // Open repairs the files, starts the server and connects to it. It fails if another process uses the directory.
@@ -38,7 +40,7 @@ func (e *Embedded) Open(ctx context.Context) (*Connection, error) {
 	}
 	stop := conn.Close
 	conn.Close = func() { stop(); unlock() }
-	conn.Reserve, conn.Damaged, e.damaged = reserve, e.damaged, 0
+	conn.Reserve, conn.Repairs, e.repairs = reserve, e.repairs, natsfiles.Report{}
 	return conn, nil
 }
 
@@ -51,8 +53,9 @@ func (e *Embedded) open(ctx context.Context) (*Connection, error) {
 	}
 	options := serverOptions(filepath.Join(e.Dir, embeddedDir))
 	options.ServerName, options.DontListen = "receiver", true
-	damaged, err := natsfiles.Repair(options.StoreDir, filepath.Join(e.Dir, quarantineDir), e.Logger)
-	e.damaged += damaged
+	files := natsfiles.Store{Dir: options.StoreDir, Version: server.VERSION, Quarantine: filepath.Join(e.Dir, quarantineDir), Logger: e.Logger}
+	report, err := files.Repair()
+	e.repairs.Add(report)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/minio/highwayhash"
@@ -59,10 +60,11 @@ func newHash(name string) hashFunc {
 // byteRange is a range of offsets in a block.
 type byteRange struct{ from, to int }
 
-// findDamage returns the ranges of a block that are not intact records.
-func findDamage(hash hashFunc, data []byte) (ranges []byteRange) {
+// findDamage returns the ranges of a block that are not intact records, and the number of those that are.
+func findDamage(hash hashFunc, data []byte) (ranges []byteRange, intact int) {
 	for at := 0; at < len(data); {
 		if length := intactLength(hash, data[at:]); length > 0 {
+			intact++
 			at += length
 			continue
 		}
@@ -70,7 +72,7 @@ func findDamage(hash hashFunc, data []byte) (ranges []byteRange) {
 		ranges = append(ranges, byteRange{at, next})
 		at = next
 	}
-	return ranges
+	return ranges, intact
 }
 
 // nextRecord returns the offset of the record after a damaged one: where the damaged one says that it ends, if the next
@@ -137,6 +139,28 @@ func intactLength(hash hashFunc, data []byte) int {
 		return 0
 	}
 	return length
+}
+
+// recordsIn returns how many records a damaged range seems to have: as many as follow each other by their own account, and at
+// least one. Damage seldom leaves more than one in a range, while all intact records of another layout may follow each other.
+func recordsIn(data []byte, damage byteRange) (count int) {
+	for at := damage.from; at < damage.to; count++ {
+		length := announcedLength(data[at:damage.to])
+		if length == 0 {
+			break
+		}
+		at += length
+	}
+	return max(count, 1)
+}
+
+// incomplete reports whether the rest of a block is a record whose write was interrupted: it says that it is longer than
+// the block, or the file system has allocated the block without writing it.
+func incomplete(rest []byte) bool {
+	if len(rest) < minRecord || int(binary.LittleEndian.Uint32(rest)&^headersBit) > len(rest) {
+		return true
+	}
+	return !slices.ContainsFunc(rest, func(b byte) bool { return b != 0 })
 }
 
 // erasedRecord is an erased record that stands for no particular message.

@@ -1,7 +1,6 @@
 package natsfiles
 
 import (
-	"encoding/binary"
 	"slices"
 	"testing"
 
@@ -12,13 +11,10 @@ import (
 func TestFindDamage(t *testing.T) {
 	t.Parallel()
 	hash := newHash("stream-1")
-	const size = 64
+	const size = recordSize
 	var intact []byte
 	for i := range 40 {
-		record := erasedRecord(hash, size)
-		binary.LittleEndian.PutUint64(record[4:], uint64(i+1))
-		copy(record[size-8:], hash(record[4:20], record[22:size-8]))
-		intact = append(intact, record...)
+		intact = append(intact, testRecord(hash, i+1)...)
 	}
 	for _, test := range []struct {
 		name   string
@@ -35,7 +31,7 @@ func TestFindDamage(t *testing.T) {
 		{"cut short", func(data []byte) []byte { return data[:5*size+10] }, []byteRange{{5 * size, 5*size + 10}}},
 		{"nothing", func(data []byte) []byte { return data[:0] }, nil},
 	} {
-		got := findDamage(hash, test.change(slices.Clone(intact)))
+		got, _ := findDamage(hash, test.change(slices.Clone(intact)))
 		if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(byteRange{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
 		}

@@ -1,7 +1,6 @@
 package natsfiles
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,151 +8,130 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
-	"syscall"
 	"time"
 )
 
-// Where the server keeps a stream, below its StoreDir.
-const (
-	streamsGlob = "jetstream/*/streams/*"
-	metaFile    = "meta.inf"
-	metaSumFile = "meta.sum"
-	blocksDir   = "msgs"
-	indexFile   = "index.db"
-	blockSuffix = ".blk"
-)
+// Report says what was found and what was left alone.
+type Report struct {
+	Damaged int            // places that were damaged
+	Skipped map[Reason]int // how often files were not repaired
+}
+
+// Add adds another report to r.
+func (r *Report) Add(other Report) {
+	r.Damaged += other.Damaged
+	for reason, count := range other.Skipped {
+		r.skip(reason, count)
+	}
+}
+
+func (r *Report) skip(reason Reason, count int) {
+	if r.Skipped == nil {
+		r.Skipped = map[Reason]int{}
+	}
+	r.Skipped[reason] += count
+}
+
+// Store is the store of a server that does not run.
+type Store struct {
+	Dir        string // its StoreDir
+	Version    string // of the server that will open it
+	Quarantine string // directory for damaged files; created when needed
+	Logger     *slog.Logger
+}
+
+// Repair looks for damage, sets damaged files aside, and leaves the server files that it can read completely; the package
+// comment says when and why. With an error the report has what was found before it.
+func (s *Store) Repair() (report Report, err error) {
+	if !provenVersions[s.Version] {
+		s.Logger.Error("Skipped looking for damage in the buffer, the file layout of this NATS server version is not known",
+			"version", s.Version, "remedy", "use a release of the receiver with a known version; until then a damaged file loses more messages")
+		report.skip(UnknownVersion, 1)
+		return report, nil
+	}
+	scans, err := scanStreams(s.Dir)
+	if err != nil {
+		return report, err
+	}
+	recordsProven := slices.ContainsFunc(scans, func(scan *streamScan) bool { return scan.intact > 0 })
+	metaProven := len(scans) == 1 || slices.ContainsFunc(scans, func(scan *streamScan) bool { return scan.meta == metaIntact })
+	for _, scan := range scans {
+		if !scan.repairable(recordsProven) || scan.meta == metaDamaged && !metaProven {
+			s.Logger.Error("Skipped the repair of a stream, more of it looks damaged than damage explains",
+				"stream", scan.stream, "damaged", scan.damaged, "intact", scan.intact,
+				"remedy", "copy the buffer directory before the next restart, and report this")
+			report.skip(TooMuchDamage, 1)
+			continue
+		}
+		r := &repairer{dir: scan.dir, stream: scan.stream, quarantine: s.Quarantine, logger: s.Logger, now: time.Now}
+		damaged, err := r.repair(scan)
+		report.Damaged += damaged
+		if err != nil {
+			return report, fmt.Errorf("repairing the buffer's files: %w", err)
+		}
+	}
+	return report, nil
+}
 
 // repairer repairs the files of one stream.
 type repairer struct {
 	dir, stream string
-	quarantine  string // where damaged files go; nothing there is used or removed
+	quarantine  string
 	logger      *slog.Logger
 	now         func() time.Time
 }
 
-// Repair looks for damage in the files of a server that does not run, sets damaged files aside, and leaves the server what
-// it can read. It returns the number of damaged places.
-//
-// Without it the server truncates a block at the first damaged record after a crash, and with it all later records. After a
-// regular stop it trusts its index, fails to read the damaged record, and hides the later ones.
-func Repair(storeDir, quarantine string, logger *slog.Logger) (damaged int, err error) {
-	streams, err := fs.Glob(os.DirFS(storeDir), streamsGlob)
-	if err != nil {
-		return 0, fmt.Errorf("looking for streams: %w", err)
-	}
-	for _, path := range streams {
-		r := &repairer{dir: filepath.Join(storeDir, path), stream: filepath.Base(path), quarantine: quarantine, logger: logger, now: time.Now}
-		found, err := r.repair()
-		damaged += found
-		if err != nil {
-			return damaged, fmt.Errorf("repairing the buffer's files: %w", err)
-		}
-	}
-	return damaged, nil
-}
-
-func (r *repairer) repair() (damaged int, err error) {
-	intact, err := r.metaIntact()
-	if err != nil {
-		return 0, err
-	}
-	if !intact { // the journal creates the stream again, and the server then finds its blocks
+func (r *repairer) repair(scan *streamScan) (damaged int, err error) {
+	if scan.meta == metaDamaged { // the journal creates the stream again, and the server then finds its blocks
 		damaged++
 		r.logger.Error("Found damaged stream metadata, creating it again", "stream", r.stream)
 		if err := errors.Join(r.quarantineFile(metaFile), r.quarantineFile(metaSumFile)); err != nil {
 			return damaged, err
 		}
 	}
-	blocks, err := blockNumbers(filepath.Join(r.dir, blocksDir))
-	if err != nil {
-		return damaged, err
-	}
-	repaired := false
-	for i, number := range blocks {
-		found, err := r.repairBlock(number, i == len(blocks)-1)
-		damaged += found
-		repaired = repaired || found > 0
-		if err != nil {
+	for _, block := range scan.blocks {
+		damaged += max(len(block.damage), 1)
+		if err := r.repairBlock(scan.blockPath(block.number), scan.hash(block.number), block); err != nil {
 			return damaged, err
 		}
 	}
-	if repaired { // the index describes the blocks before the repair: the server rebuilds it
+	if len(scan.blocks) > 0 { // the index describes the blocks before the repair: the server rebuilds it
 		err = r.quarantineFile(filepath.Join(blocksDir, indexFile))
 	}
 	return damaged, err
 }
 
-// metaIntact reports whether the server can read a stream's metadata, or there is none.
-func (r *repairer) metaIntact() (bool, error) {
-	meta, err := os.ReadFile(filepath.Join(r.dir, metaFile))
-	sum, sumErr := os.ReadFile(filepath.Join(r.dir, metaSumFile))
-	if errors.Is(err, fs.ErrNotExist) && errors.Is(sumErr, fs.ErrNotExist) {
-		return true, nil
-	}
-	for _, err := range []error{err, sumErr} {
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.EIO) {
-			return false, err
-		}
-	}
-	return string(sum) == hex.EncodeToString(newHash(r.stream)(meta)), nil
-}
-
-// blockNumbers returns the numbers of the block files in a directory, in order.
-func blockNumbers(dir string) (numbers []int, err error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	for _, entry := range entries {
-		if base, isBlock := strings.CutSuffix(entry.Name(), blockSuffix); isBlock {
-			if number, err := strconv.Atoi(base); err == nil {
-				numbers = append(numbers, number)
-			}
-		}
-	}
-	slices.Sort(numbers)
-	return numbers, nil
-}
-
 // repairBlock replaces damaged records of a block by erased ones, so that the server finds all others.
-func (r *repairer) repairBlock(number int, last bool) (damaged int, err error) {
-	name := strconv.Itoa(number) + blockSuffix
-	path := filepath.Join(r.dir, blocksDir, name)
+func (r *repairer) repairBlock(path string, hash hashFunc, block blockScan) error {
+	if block.ioError != nil {
+		r.logger.Error("Could not read a block of the buffer", "stream", r.stream, "block", block.number, "error", block.ioError.Error())
+		return r.quarantineFile(filepath.Join(blocksDir, filepath.Base(path)))
+	}
 	data, err := os.ReadFile(path) //nolint:gosec // in the user's directory
-	if errors.Is(err, syscall.EIO) {
-		r.logger.Error("Could not read a block of the buffer", "stream", r.stream, "block", number, "error", err.Error())
-		return 1, r.quarantineFile(filepath.Join(blocksDir, name))
-	}
 	if err != nil {
-		return 0, err
-	}
-	hash := newHash(r.stream + "-" + strconv.Itoa(number))
-	ranges := findDamage(hash, data)
-	if len(ranges) == 0 {
-		return 0, nil
+		return err
 	}
 	lost := 0
-	for _, damage := range ranges {
+	for _, damage := range block.damage {
 		lost += damage.to - damage.from
 	}
-	if last && len(ranges) == 1 && ranges[0].to == len(data) { // the server truncates it
-		r.logger.Warn("Found the end of a stream's last block incomplete or damaged; after a crash nothing of it was acknowledged", "stream", r.stream, "bytes", lost)
-		return 1, nil
+	if block.tornEnd {
+		r.logger.Warn("Found the end of a stream's last block incomplete or damaged; after a crash nothing of it was acknowledged",
+			"stream", r.stream, "bytes", lost)
+		return nil
 	}
-	r.logger.Error("Found damaged messages in the buffer, they are lost", "stream", r.stream, "block", number, "places", len(ranges), "bytes", lost)
-	if err := r.copyToQuarantine(name, data); err != nil {
-		return len(ranges), err
+	r.logger.Error("Found damaged messages in the buffer, they are lost", "stream", r.stream, "block", block.number, "places", len(block.damage), "bytes", lost)
+	if err := r.copyToQuarantine(filepath.Base(path), data); err != nil {
+		return err
 	}
-	for _, damage := range slices.Backward(ranges) {
+	for _, damage := range slices.Backward(block.damage) {
 		if damage.to == len(data) {
 			data = data[:damage.from]
 		} else {
 			copy(data[damage.from:damage.to], erasedRecord(hash, damage.to-damage.from))
 		}
 	}
-	return len(ranges), replaceFile(path, data)
+	return replaceFile(path, data)
 }
 
 // quarantinePath returns the path in the quarantine for a file of the stream.
