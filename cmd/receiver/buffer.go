@@ -13,6 +13,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 // buffer is the journal that stores batches, and the dispatcher that delivers them.
@@ -45,7 +46,7 @@ func (o *bufferOptions) journal(logger *slog.Logger) (journal.Options, error) {
 	total := o.maxBytes
 	if total == 0 {
 		var err error
-		if total, err = journal.VolumeBytes(o.dir, volumePercent); err != nil {
+		if total, err = engine.VolumeBytes(o.dir, volumePercent); err != nil {
 			return journal.Options{}, fmt.Errorf("--buffer-dir: %w", err)
 		}
 	}
@@ -59,9 +60,9 @@ func (o *bufferOptions) journal(logger *slog.Logger) (journal.Options, error) {
 	}
 	switch o.mode() {
 	case bufferEmbedded:
-		options.Engine = &journal.Embedded{Dir: o.dir, Limits: limits, Logger: logger}
+		options.Engine = &engine.Embedded{Dir: o.dir, Reserve: limits.Reserve, Logger: logger}
 	case bufferCluster:
-		options.Replicas = journal.ClusterMembers
+		options.Replicas = engine.ClusterMembers
 		options.Engine, err = o.cluster(limits, logger)
 	default:
 		options.Replicas, options.Name, options.KeepLimits = o.replicas, o.name, true
@@ -70,7 +71,7 @@ func (o *bufferOptions) journal(logger *slog.Logger) (journal.Options, error) {
 	return options, err
 }
 
-func (o *bufferOptions) cluster(limits journal.Limits, logger *slog.Logger) (*journal.Cluster, error) {
+func (o *bufferOptions) cluster(limits journal.Limits, logger *slog.Logger) (*engine.Cluster, error) {
 	password, err := o.password()
 	if err != nil {
 		return nil, err
@@ -79,27 +80,27 @@ func (o *bufferOptions) cluster(limits journal.Limits, logger *slog.Logger) (*jo
 	if err != nil {
 		return nil, fmt.Errorf("reading the name of this host: %w", err)
 	}
-	members, err := journal.Members(o.peers, hostname)
+	members, err := engine.Members(o.peers, hostname)
 	if err != nil {
 		return nil, fmt.Errorf("--buffer-peers: %w", err)
 	}
-	port, err := journal.Port(o.listen)
+	port, err := engine.Port(o.listen)
 	if err != nil {
 		return nil, fmt.Errorf("--buffer-listen: %w", err)
 	}
-	return &journal.Cluster{
-		Dir: o.dir, Limits: limits, Name: hostname + "-" + strconv.Itoa(port), Listen: o.listen, Peers: members, Password: password, TLS: o.tls, Logger: logger,
+	return &engine.Cluster{
+		Dir: o.dir, Reserve: limits.Reserve, Name: hostname + "-" + strconv.Itoa(port), Listen: o.listen, Peers: members, Password: password, TLS: o.tls, Logger: logger,
 	}, nil
 }
 
-func (o *bufferOptions) external(logger *slog.Logger) (*journal.External, error) {
+func (o *bufferOptions) external(logger *slog.Logger) (*engine.External, error) {
 	if o.credentialsFile != "" {
 		if _, err := os.ReadFile(o.credentialsFile); err != nil { //nolint:gosec // the user's file
 			return nil, fmt.Errorf("--buffer-credentials-file: %w", err)
 		}
 	}
 	urls, _, err := o.urls()
-	return &journal.External{URLs: urls, CredentialsFile: o.credentialsFile, TLS: o.tls, Logger: logger}, err
+	return &engine.External{URLs: urls, CredentialsFile: o.credentialsFile, TLS: o.tls, Logger: logger}, err
 }
 
 // run delivers until ctx ends or the journal fails. The journal runs until deliveries in progress have ended.

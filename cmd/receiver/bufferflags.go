@@ -14,6 +14,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 // bufferOptions are the flags of the buffer.
@@ -33,7 +34,7 @@ type bufferOptions struct {
 	replicas        int
 	name            string
 	// cluster and NATS
-	tls journal.TLSFiles
+	tls engine.TLSFiles
 
 	flags    *flag.FlagSet
 	hostname func() (string, error)
@@ -176,11 +177,11 @@ func (o *bufferOptions) checkCluster() error {
 	case o.passwordFile == "":
 		return errors.New("--buffer=cluster needs --buffer-password-file")
 	}
-	members, err := journal.Members(o.peers, hostname)
+	members, err := engine.Members(o.peers, hostname)
 	if err != nil {
 		return fmt.Errorf("--buffer-peers: %w", err)
 	}
-	if _, err := journal.Port(o.listen); err != nil {
+	if _, err := engine.Port(o.listen); err != nil {
 		return fmt.Errorf("--buffer-listen: %w", err)
 	}
 	complete := o.tls.Cert != "" && o.tls.CA != ""
@@ -189,7 +190,7 @@ func (o *bufferOptions) checkCluster() error {
 		return errors.New("give all of --buffer-tls-cert-file, --buffer-tls-key-file and --buffer-tls-ca-file, or none")
 	case complete && o.insecure:
 		return errors.New("--buffer-insecure turns TLS off: remove it, or the --buffer-tls files")
-	case !complete && !o.insecure && !journal.Loopback(members):
+	case !complete && !o.insecure && !engine.Loopback(members):
 		return errors.New("--buffer=cluster needs --buffer-tls-cert-file, --buffer-tls-key-file and --buffer-tls-ca-file, or --buffer-insecure")
 	}
 	return nil

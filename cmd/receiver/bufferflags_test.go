@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 func TestBufferFlags(t *testing.T) {
@@ -164,19 +165,19 @@ func TestBufferOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct{ got, want journal.Options }{
-		{options("--buffer=embedded", "--buffer-dir=x"), journal.Options{Limits: limits, Engine: &journal.Embedded{Dir: "x", Limits: limits}}},
+		{options("--buffer=embedded", "--buffer-dir=x"), journal.Options{Limits: limits, Engine: &engine.Embedded{Dir: "x", Reserve: limits.Reserve}}},
 		{
 			options("--buffer=nats://robot:pass@a,tls://b", "--buffer-replicas=1", "--buffer-name=shop"),
-			journal.Options{Limits: limits, KeepLimits: true, Replicas: 1, Name: "shop", Engine: &journal.External{URLs: []string{"nats://robot:pass@a", "tls://b"}}},
+			journal.Options{Limits: limits, KeepLimits: true, Replicas: 1, Name: "shop", Engine: &engine.External{URLs: []string{"nats://robot:pass@a", "tls://b"}}},
 		},
 		{
 			options("--buffer=cluster", "--buffer-dir=x", "--buffer-password-file="+password, "--buffer-peers=127.0.0.1:1,127.0.0.1:2,127.0.0.1:3", "--buffer-listen=127.0.0.1:2"),
-			journal.Options{Limits: limits, Replicas: 3, Engine: &journal.Cluster{
-				Dir: "x", Limits: limits, Name: "receiver-1-2", Listen: "127.0.0.1:2", Peers: []string{"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"}, Password: "0123456789abcdef",
+			journal.Options{Limits: limits, Replicas: 3, Engine: &engine.Cluster{
+				Dir: "x", Reserve: limits.Reserve, Name: "receiver-1-2", Listen: "127.0.0.1:2", Peers: []string{"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"}, Password: "0123456789abcdef",
 			}},
 		},
 	} {
-		if diff := cmp.Diff(test.want, test.got, cmpopts.IgnoreUnexported(journal.Cluster{}, journal.Embedded{}, journal.External{})); diff != "" {
+		if diff := cmp.Diff(test.want, test.got, cmpopts.IgnoreUnexported(engine.Cluster{}, engine.Embedded{}, engine.External{})); diff != "" {
 			t.Errorf("options (-want +got):\n%s", diff)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 // Dead letters of a buffer in NATS are reached without a receiver.
@@ -60,7 +61,7 @@ func storeDeadLetter(t *testing.T, url string) {
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
-	j := journal.New(journal.Options{Engine: &journal.External{URLs: []string{url}, Logger: logger}, Limits: limits, Logger: logger})
+	j := journal.New(journal.Options{Engine: &engine.External{URLs: []string{url}, Logger: logger}, Limits: limits, Logger: logger})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	ended := make(chan error, 1)

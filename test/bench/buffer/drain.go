@@ -127,7 +127,7 @@ func fromBacklog(ctx context.Context, dir string, batches []journal.Batch) (time
 	if err != nil {
 		return 0, err
 	}
-	j, _, stop, err := opened(ctx, dir, bufferBytes)
+	j, stop, err := opened(ctx, dir, bufferBytes)
 	if err != nil {
 		return 0, err
 	}

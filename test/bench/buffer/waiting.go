@@ -93,7 +93,7 @@ func deliver(ctx context.Context, p *process, config string, events int) ([]row,
 
 // fill keeps batches until a folder has so many bytes.
 func fill(ctx context.Context, folder string, bytes int64) (events int, err error) {
-	j, _, stop, err := opened(ctx, folder, bufferBytes)
+	j, stop, err := opened(ctx, folder, bufferBytes)
 	if err != nil {
 		return 0, err
 	}

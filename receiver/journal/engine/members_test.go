@@ -1,10 +1,10 @@
-package journal_test
+package engine_test
 
 import (
 	"strings"
 	"testing"
 
-	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 func TestMembers(t *testing.T) {
@@ -27,7 +27,7 @@ func TestMembers(t *testing.T) {
 		{"buffer:6222", "-1", "does not end in -0, -1 or -2"},
 		{"buffer:6222", "receiver-x", "does not end in -0, -1 or -2"},
 	} {
-		got, err := journal.Members(test.peers, test.hostname)
+		got, err := engine.Members(test.peers, test.hostname)
 		if err == nil && strings.Join(got, ",") != test.want || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%q at %q: %v, error %v, want %q", test.peers, test.hostname, got, err, test.want)
 		}
@@ -36,11 +36,11 @@ func TestMembers(t *testing.T) {
 
 func TestLoopback(t *testing.T) {
 	t.Parallel()
-	if !journal.Loopback([]string{"127.0.0.1:1", "localhost:2", "[::1]:3", "127.8.0.1:4"}) {
+	if !engine.Loopback([]string{"127.0.0.1:1", "localhost:2", "[::1]:3", "127.8.0.1:4"}) {
 		t.Error("these are of this machine")
 	}
 	for _, other := range []string{"10.0.0.1:1", "receiver:1", "[fe80::1]:1", "0.0.0.0:1"} {
-		if journal.Loopback([]string{"127.0.0.1:1", other}) {
+		if engine.Loopback([]string{"127.0.0.1:1", other}) {
 			t.Errorf("%s is not of this machine alone", other)
 		}
 	}
