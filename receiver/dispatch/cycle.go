@@ -15,6 +15,7 @@ type cycle struct {
 	route   *routing.Route
 	batches []*pendingBatch // those that are due and those that were read; guarded by the queue's lock
 	takeNew bool            // further batches may be read
+	small   bool            // the sink has not proven itself: one batch, and of that what fits into smallCycleBytes
 	memory  reservation
 	sending time.Time     // when it started to send; set before the next cycle can start
 	done    chan struct{} // closed when it has ended

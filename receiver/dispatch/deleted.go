@@ -66,7 +66,7 @@ func (q *webhookQueue) stepDeleted(ctx context.Context, gone bool) time.Duration
 	if len(q.active) > 0 {
 		return noWait // its end is signalled
 	}
-	c := newCycle(q, nil, q.order.batches, true, d.failingMemory)
+	c := newCycle(q, nil, q.order.batches, true, d.slowMemory)
 	q.start(ctx, c, c.giveUp)
 	return noWait
 }

@@ -71,7 +71,10 @@ type Dispatcher struct {
 	tracer           telemetry.Tracer
 	logger           *slog.Logger
 	memory           *memoryLimit // for webhooks whose sinks work
-	failingMemory    *memoryLimit // for webhooks that fail or are slow, and may hold it for long
+	slowMemory       *memoryLimit // for webhooks that are slow, and hold it for long
+	smallMemory      *memoryLimit // for cycles of up to smallCycleBytes
+	loadMemory       *memoryLimit // for whole batches of which a cycle keeps little; never held while a sink is waited for
+	standings        standings
 	deletedRetention time.Duration
 	maxAge           time.Duration
 	now              func() time.Time
@@ -92,7 +95,7 @@ func New(options Options) *Dispatcher {
 		d.logger = slog.Default()
 	}
 	memory := cmp.Or(options.Memory, DefaultMemory)
-	d.memory, d.failingMemory = newMemoryLimit(memory/2), newMemoryLimit(memory/2)
+	d.memory, d.slowMemory, d.smallMemory, d.loadMemory = newMemoryLimit(memory/2), newMemoryLimit(memory/4), newMemoryLimit(memory/4), newMemoryLimit(memory/4)
 	if d.now == nil {
 		d.now = time.Now
 	}
@@ -156,7 +159,7 @@ func (l *leadership) restore(ctx context.Context) error {
 	d := l.dispatcher
 	remainders := map[string][]*pendingBatch{}
 	err := l.consumer.Remainders(ctx, func(stored *journal.StoredBatch) {
-		if loaded, err := loadBatch(stored, d.now()); err == nil { // never fails: remainders are not parsed
+		if loaded, err := d.loadBatch(stored); err == nil { // never fails: remainders are not parsed
 			remainders[stored.Webhook] = append(remainders[stored.Webhook], d.pendingOf(loaded))
 		}
 	})

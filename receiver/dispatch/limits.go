@@ -27,7 +27,15 @@ const (
 	// repeats little, and the next cycle does not wait for an event that hangs. Up to maxCycles overlap.
 	cycleTime = time.Second
 	maxCycles = 4
-	// slowCycle is how long a cycle may take before its webhook gets memory from the part for failing webhooks. The same
+	// A small cycle takes smallCycleBytes of memory. Only a webhook whose sink has proven itself gets larger ones, so that any
+	// number of sinks that hang hold little memory: a new webhook after the first cycle that delivered something and was not
+	// slow, one that failed or was slow after provenCycles of them in a row. Up to smallCycles of a webhook overlap.
+	smallCycleBytes = 32 << 10
+	provenCycles    = 5
+	smallCycles     = 2
+	// maxStandings bounds the webhooks whose standing is remembered.
+	maxStandings = 50_000
+	// slowCycle is how long a cycle may take before its webhook gets memory from the part for slow webhooks. The same
 	// goes for webhooks whose cycles are cut short.
 	slowCycle = 10 * time.Second
 	// maxPendingEvents bounds the events of a webhook that failed and wait for their next attempt. While there are more, no

@@ -17,24 +17,33 @@ type loadedBatch struct {
 	stored   *journal.StoredBatch
 	events   []journal.PendingEvent
 	parsed   []mandrill.Event
+	keys     []uint64         // order keys, by event; 0: the event belongs to no message
+	trimmed  bool             // only the events that are sent in this cycle have their bytes
 	sent     []*outgoingEvent // by event; nil: not in this cycle
 	inFlight atomic.Int64     // events that are sent and not done
 
 	// The outcome of the cycle.
-	remaining []journal.PendingEvent
-	dead      []journal.DeadLetter
-	changed   bool // there is progress to save
+	remaining     []journal.PendingEvent
+	remainingKeys []uint64
+	dead          []journal.DeadLetter
+	changed       bool // there is progress to save
 }
 
 // load reads the batches that are due, and further ones as long as the cycle and the memory have room.
 func (c *cycle) load(ctx context.Context) ([]*loadedBatch, error) {
 	var batches []*loadedBatch
 	for i, pending := range c.batches {
-		if ok, err := c.memory.grow(ctx, pending.size); err != nil || !ok {
+		if c.small && len(batches) > 0 {
+			c.returnFrom(i)
+			return batches, nil
+		}
+		release, ok, err := c.reserve(ctx, pending.size)
+		if err != nil || !ok {
 			c.returnFrom(i)
 			return batches, err
 		}
 		batch, err := c.loadPending(ctx, pending)
+		release()
 		if err != nil {
 			return nil, err
 		}
@@ -74,6 +83,9 @@ func (c *cycle) full(batches []*loadedBatch) bool {
 	}
 	c.queue.mu.Lock()
 	defer c.queue.mu.Unlock()
+	if c.small && len(batches) > 0 {
+		return true
+	}
 	return size >= c.memory.limit.share() || events >= c.queue.maxEvents || c.queue.failing && len(batches) > 0
 }
 
@@ -87,7 +99,7 @@ func (c *cycle) loadPending(ctx context.Context, pending *pendingBatch) (*loaded
 	if err != nil {
 		return nil, err
 	}
-	batch, err := loadBatch(stored, c.dispatcher().now())
+	batch, err := c.dispatcher().loadBatch(stored)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +107,7 @@ func (c *cycle) loadPending(ctx context.Context, pending *pendingBatch) (*loaded
 	if pending.unsaved != nil { // the buffer still has what was before
 		batch.keepOnly(pending.unsaved)
 	}
-	return batch, nil
+	return batch, c.trim(ctx, batch)
 }
 
 // loadNext reads the next batch. It returns nil when there is none, or no memory.
@@ -108,9 +120,11 @@ func (c *cycle) loadNext(ctx context.Context) (*loadedBatch, error) {
 		return nil, nil
 	}
 	estimate := unread.size/int64(unread.batches) + int64(unread.events/unread.batches)*eventMemory
-	if ok, err := c.memory.grow(ctx, estimate); err != nil || !ok {
+	release, ok, err := c.reserve(ctx, estimate)
+	if err != nil || !ok {
 		return nil, err
 	}
+	defer release()
 	stored, err := c.consumer().Next(ctx, q.webhook, from)
 	if errors.Is(err, journal.ErrNotFound) { // somebody removed them
 		q.mu.Lock()
@@ -121,42 +135,48 @@ func (c *cycle) loadNext(ctx context.Context) (*loadedBatch, error) {
 	if err != nil {
 		return nil, err
 	}
-	batch, err := loadBatch(stored, c.dispatcher().now())
+	batch, err := c.dispatcher().loadBatch(stored)
 	if err != nil {
 		return nil, err
 	}
 	batch.pending = c.dispatcher().pendingOf(batch)
 	batch.pending.busy = true
-	if more := batch.pending.size - estimate; more > 0 {
+	if more := batch.pending.size - estimate; more > 0 && !c.small {
 		c.memory.tryGrow(more) // the limit is approximate: a batch in memory is not given back
 	}
+	c.addRead(batch.pending, stored)
+	return batch, c.trim(ctx, batch)
+}
+
+// addRead adds a batch that was read to the pending ones.
+func (c *cycle) addRead(pending *pendingBatch, stored *journal.StoredBatch) {
+	q := c.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.order.next = stored.Position.Seq + 1
 	q.unread.remove(unreadOf(stored))
-	q.order.add(batch.pending)
-	c.batches = append(c.batches, batch.pending)
-	return batch, nil
+	q.order.add(pending)
+	c.batches = append(c.batches, pending)
 }
 
 // keepOnly removes all events except those that remain, which are in the same order.
 func (b *loadedBatch) keepOnly(remaining []journal.PendingEvent) {
-	events, parsed := b.events, b.parsed
-	b.events, b.parsed = nil, nil
+	events, parsed, keys := b.events, b.parsed, b.keys
+	b.events, b.parsed, b.keys = nil, nil, nil
 	for i, event := range events {
 		if next := len(b.events); next < len(remaining) && remaining[next].ID == event.ID {
 			raw := event.Raw
 			event = remaining[next]
 			event.Raw = raw
-			b.events, b.parsed = append(b.events, event), append(b.parsed, parsed[i])
+			b.events, b.parsed, b.keys = append(b.events, event), append(b.parsed, parsed[i]), append(b.keys, keys[i])
 		}
 	}
 }
 
 // loadBatch splits and parses a stored batch. An event that is due later than any pause allows was written while the clock
 // was ahead, and is due now.
-func loadBatch(stored *journal.StoredBatch, now time.Time) (*loadedBatch, error) {
-	batch := &loadedBatch{stored: stored, events: stored.Events}
+func (d *Dispatcher) loadBatch(stored *journal.StoredBatch) (*loadedBatch, error) {
+	now, batch := d.now(), &loadedBatch{stored: stored, events: stored.Events}
 	if stored.Value != nil {
 		elements, err := mandrill.SplitBatch(stored.Value)
 		if err != nil {
@@ -167,9 +187,10 @@ func loadBatch(stored *journal.StoredBatch, now time.Time) (*loadedBatch, error)
 			batch.events[i] = journal.PendingEvent{ID: id, Raw: elements[i], Index: i}
 		}
 	}
-	batch.parsed = make([]mandrill.Event, len(batch.events))
+	batch.parsed, batch.keys = make([]mandrill.Event, len(batch.events)), make([]uint64, len(batch.events))
 	for i, event := range batch.events {
 		batch.parsed[i] = mandrill.ParseEvent(event.Raw)
+		batch.keys[i] = d.orderKey(batch.parsed[i])
 		if event.Due.Sub(now) > maxDue {
 			batch.events[i].Due = time.Time{}
 		}
@@ -186,7 +207,7 @@ func (d *Dispatcher) pendingOf(batch *loadedBatch) *pendingBatch {
 	}
 	for i, event := range batch.events {
 		pending.size += int64(len(event.Raw)) + eventMemory
-		if key := d.orderKey(batch.parsed[i]); key != 0 {
+		if key := batch.keys[i]; key != 0 {
 			pending.keys[key] = struct{}{}
 		}
 		if i == 0 || event.Due.Before(pending.due) {
@@ -200,10 +221,10 @@ func (d *Dispatcher) pendingOf(batch *loadedBatch) *pendingBatch {
 }
 
 // ordered returns what the order of events depends on.
-func (d *Dispatcher) ordered(events []journal.PendingEvent, parsed func(i int) mandrill.Event) []orderedEvent {
+func ordered(events []journal.PendingEvent, keys []uint64) []orderedEvent {
 	ordered := make([]orderedEvent, len(events))
 	for i, event := range events {
-		ordered[i] = orderedEvent{d.orderKey(parsed(i)), event.Due}
+		ordered[i] = orderedEvent{keys[i], event.Due}
 	}
 	return ordered
 }

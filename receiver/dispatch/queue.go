@@ -154,7 +154,8 @@ func (q *webhookQueue) startNext(ctx context.Context, route *routing.Route) (sta
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	d := q.leadership.dispatcher
-	if q.preparing != nil || len(q.active) >= maxCycles {
+	proven := d.standings.proven(q.webhook)
+	if q.preparing != nil || len(q.active) >= maxCycles || !proven && len(q.active) >= smallCycles {
 		return false, noWait // its progress is signalled
 	}
 	due, wait := q.due(d.now())
@@ -168,13 +169,31 @@ func (q *webhookQueue) startNext(ctx context.Context, route *routing.Route) (sta
 	if !d.sender.ClaimProbe(route.Buffered.Target) { // another webhook with the sink has claimed it
 		return false, d.sender.BlockedFor(route.Buffered.Target)
 	}
-	memory := d.memory
-	if q.failing || q.slow || q.maxEvents < cycleEvents || len(q.active) > 1 { // the cycle before the last takes long
-		memory = d.failingMemory
-	}
-	c := newCycle(q, route, due, takeNew, memory)
+	c := newCycle(q, route, due, takeNew, q.memoryFor(proven))
+	c.small = !proven
 	q.start(ctx, c, c.run)
 	return true, 0
+}
+
+// memoryFor returns the memory for the next cycle. The queue is locked.
+func (q *webhookQueue) memoryFor(proven bool) *memoryLimit {
+	d := q.leadership.dispatcher
+	switch {
+	case !proven || q.needed() <= d.smallCycle():
+		return d.smallMemory
+	case q.slow || q.maxEvents < cycleEvents || len(q.active) > 1: // the cycle before the last takes long
+		return d.slowMemory
+	}
+	return d.memory
+}
+
+// needed estimates the memory that the whole backlog takes. The queue is locked.
+func (q *webhookQueue) needed() int64 {
+	needed := q.unread.size + int64(q.unread.events)*eventMemory
+	for _, batch := range q.order.batches {
+		needed += batch.size
+	}
+	return needed
 }
 
 // start runs a cycle in the background. The queue is locked.
@@ -260,6 +279,7 @@ func (q *webhookQueue) sent(delivered bool, started, chosen int, took time.Durat
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.failing, q.slow = !delivered, took > slowCycle
+	q.leadership.dispatcher.standings.record(q.webhook, delivered && took <= slowCycle)
 	if started < chosen {
 		q.maxEvents = max(2*started, minCycleEvents)
 	} else {

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 	"github.com/mandrill-operator/mandrill-operator/receiver/telemetry"
@@ -72,10 +71,10 @@ func (c *cycle) choose(batches []*loadedBatch) (items []*sink.Item) {
 	now := c.dispatcher().now()
 	blocked := map[uint64]bool{}
 	for _, batch := range batches {
-		ordered := c.dispatcher().ordered(batch.events, func(i int) mandrill.Event { return batch.parsed[i] })
 		c.queue.mu.Lock()
-		chosen := c.queue.order.sendable(batch.pending, ordered, sameCycle, blocked, now)
+		chosen := c.queue.order.sendable(batch.pending, ordered(batch.events, batch.keys), sameCycle, blocked, now)
 		c.queue.mu.Unlock()
+		chosen = slices.DeleteFunc(chosen, func(i int) bool { return batch.trimmed && batch.events[i].Raw == nil })
 		ctx := c.dispatcher().tracer.Continue(batch.stored.Trace)
 		batch.sent = make([]*outgoingEvent, len(batch.events))
 		batch.inFlight.Store(int64(len(chosen)))

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
@@ -34,7 +33,7 @@ func (c *cycle) classify(batch *loadedBatch) {
 	for i, before := range batch.events {
 		event := batch.sent[i]
 		if event == nil || !event.done { // a span that does not end is not reported
-			batch.remaining = append(batch.remaining, before)
+			batch.remaining, batch.remainingKeys = append(batch.remaining, before), append(batch.remainingKeys, batch.keys[i])
 			continue
 		}
 		if before.Attempts > 0 || before.DeadLetterAttempts > 0 {
@@ -52,7 +51,7 @@ func (c *cycle) classify(batch *loadedBatch) {
 			batch.dead = append(batch.dead, journal.DeadLetter{PendingEvent: after, Reason: string(verdict.Reason), Type: mapping.DisplayType(batch.parsed[i])})
 		default:
 			outcome = outcomeFailed
-			batch.remaining = append(batch.remaining, after)
+			batch.remaining, batch.remainingKeys = append(batch.remaining, after), append(batch.remainingKeys, batch.keys[i])
 		}
 		event.span.End(outcome, event.item.Err)
 		if outcome == outcomeFailed {
@@ -101,9 +100,9 @@ func (c *cycle) saveProgress(ctx context.Context, batch *loadedBatch) error {
 			"age", d.now().Sub(batch.stored.AgeStart()).Round(time.Millisecond).String())
 		c.queue.replacePending(batch.pending)
 	case batch.changed || batch.pending.unsaved != nil:
-		return c.requeue(ctx, batch)
+		return c.refill(ctx, batch, func() error { return c.requeue(ctx, batch) })
 	default:
-		c.schedule(batch.pending, batch.remaining, true)
+		c.schedule(batch.pending, batch.remaining, batch.remainingKeys, true)
 	}
 	return nil
 }
@@ -117,7 +116,7 @@ func (c *cycle) requeue(ctx context.Context, batch *loadedBatch) error {
 			d.logger.Warn("No space to save the progress of a partly delivered batch; a restart will deliver it again",
 				"webhook", c.queue.webhook, "events", len(batch.remaining))
 		}
-		c.schedule(batch.pending, batch.remaining, true)
+		c.schedule(batch.pending, batch.remaining, batch.remainingKeys, true)
 		c.holdProgress(batch)
 		return nil
 	}
@@ -125,16 +124,16 @@ func (c *cycle) requeue(ctx context.Context, batch *loadedBatch) error {
 		return err
 	}
 	parts := make([]*pendingBatch, len(stored))
+	loaded := make([]*loadedBatch, len(stored))
 	for i, remainder := range stored {
-		part, err := loadBatch(remainder, d.now())
-		if err != nil {
+		if loaded[i], err = d.loadBatch(remainder); err != nil {
 			return err
 		}
-		parts[i] = d.pendingOf(part)
+		parts[i] = d.pendingOf(loaded[i])
 	}
 	c.queue.replacePending(batch.pending, parts...)
-	for i, remainder := range stored {
-		c.schedule(parts[i], remainder.Events, false)
+	for i, part := range loaded {
+		c.schedule(parts[i], part.events, part.keys, false)
 	}
 	d.logger.Debug("Requeued the remaining events of a batch", "webhook", c.queue.webhook, "events", len(batch.remaining))
 	return nil
@@ -152,12 +151,10 @@ func (c *cycle) holdProgress(batch *loadedBatch) {
 }
 
 // schedule sets when the next event of a batch can be sent. Recount says that the batch has fewer events than before.
-func (c *cycle) schedule(pending *pendingBatch, remaining []journal.PendingEvent, recount bool) {
-	d := c.dispatcher()
-	ordered := d.ordered(remaining, func(i int) mandrill.Event { return mandrill.ParseEvent(remaining[i].Raw) })
+func (c *cycle) schedule(pending *pendingBatch, remaining []journal.PendingEvent, keys []uint64, recount bool) {
 	c.queue.mu.Lock()
 	defer c.queue.mu.Unlock()
-	pending.due = c.queue.order.nextDue(pending, ordered, d.now())
+	pending.due = c.queue.order.nextDue(pending, ordered(remaining, keys), c.dispatcher().now())
 	if recount {
 		pending.events = len(remaining)
 	}
