@@ -278,18 +278,18 @@ func TestDelivery(t *testing.T) {
 		want sink.Delivery
 	}{
 		"nothing": {routes.Sink{URI: "https://sink.example/x"}, routes.Delivery{}, sink.Delivery{
-			Target: sink.Target{URI: "https://sink.example/x", Timeout: 10 * time.Second}, Mode: sink.Binary,
+			Target: sink.Target{URI: "https://sink.example/x", Timeout: 10 * time.Second, Webhook: "shop/plain"}, Mode: sink.Binary,
 		}},
 		"everything": {routes.Sink{URI: "https://sink.example/x", Audience: "who"}, routes.Delivery{
 			ContentMode: "Batched", Timeout: "PT7S", Retry: new(3), BackoffPolicy: "linear", BackoffDelay: "PT0.5S",
 			DeadLetterSink: &routes.Sink{URI: "https://dead.example", Audience: "them"},
 		}, sink.Delivery{
-			Target: sink.Target{URI: "https://sink.example/x", Audience: "who", Timeout: 7 * time.Second}, Mode: sink.Batched,
+			Target: sink.Target{URI: "https://sink.example/x", Audience: "who", Timeout: 7 * time.Second, Webhook: "shop/plain"}, Mode: sink.Batched,
 			Retry:      &sink.Retry{Max: 3, Linear: true, Backoff: time.Second / 2},
-			DeadLetter: &sink.Target{URI: "https://dead.example", Audience: "them", Timeout: 7 * time.Second},
+			DeadLetter: &sink.Target{URI: "https://dead.example", Audience: "them", Timeout: 7 * time.Second, Webhook: "shop/plain"},
 		}},
 		"no retry": {routes.Sink{URI: "https://sink.example/x"}, routes.Delivery{Retry: new(0)}, sink.Delivery{
-			Target: sink.Target{URI: "https://sink.example/x", Timeout: 10 * time.Second}, Mode: sink.Binary, Retry: &sink.Retry{},
+			Target: sink.Target{URI: "https://sink.example/x", Timeout: 10 * time.Second, Webhook: "shop/plain"}, Mode: sink.Binary, Retry: &sink.Retry{},
 		}},
 	} {
 		document := f.document()

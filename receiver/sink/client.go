@@ -23,6 +23,8 @@ const (
 	maxIdlePerHost = 128
 	// idleTimeout is below the idle timeouts of common servers and proxies, which close at 60 s and above.
 	idleTimeout = 50 * time.Second
+	// idleClientTimeout is how long the client for a set of CACerts is kept without a request.
+	idleClientTimeout = 10 * time.Minute
 	// maxDrain bounds what is read of an answer to make its connection reusable.
 	maxDrain = 64 << 10
 	// maxRetryAfter bounds Retry-After. It is below the interval at which Mandrill repeats a batch.
@@ -35,6 +37,9 @@ type Target struct {
 	CACerts  string        // PEM, trusted in addition to the system's
 	Timeout  time.Duration // of one request
 	Audience string        // of the OIDC token to send; empty: none
+	// Webhook names the sink. What is known of a sink is kept for each webhook apart, so that none can open the circuit of
+	// another, or slow it down, by naming the same sink.
+	Webhook string
 }
 
 // Client makes requests to sinks. Its zero value is ready, and it is safe for concurrent use.
@@ -47,8 +52,16 @@ type Client struct {
 	Proxy  func(*http.Request) (*url.URL, error)
 	Tokens *Tokens // for targets with an audience
 
-	mu      sync.Mutex // guards clients
-	clients map[clientKey]*http.Client
+	mu        sync.Mutex // guards what follows
+	clients   map[clientKey]*pooledClient
+	lastSweep time.Time
+}
+
+// pooledClient is a client with its connections. It is dropped when no target has needed it for long: each text of CACerts
+// that an object ever had would stay in memory otherwise.
+type pooledClient struct {
+	client *http.Client
+	used   time.Time
 }
 
 // clientKey is what requests must have in common to share connections.
@@ -144,8 +157,10 @@ func (c *Client) client(caCerts string, request *http.Request) (*http.Client, er
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if client, ok := c.clients[key]; ok {
-		return client, nil
+	c.sweep(time.Now())
+	if pooled, ok := c.clients[key]; ok {
+		pooled.used = time.Now()
+		return pooled.client, nil
 	}
 	transport, err := c.transport(caCerts, proxy, key.guarded)
 	if err != nil {
@@ -156,10 +171,24 @@ func (c *Client) client(caCerts string, request *http.Request) (*http.Client, er
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	if c.clients == nil {
-		c.clients = map[clientKey]*http.Client{}
+		c.clients = map[clientKey]*pooledClient{}
 	}
-	c.clients[key] = client
+	c.clients[key] = &pooledClient{client, time.Now()}
 	return client, nil
+}
+
+// sweep drops the clients that were not used for long. The lock must be held.
+func (c *Client) sweep(now time.Time) {
+	if now.Sub(c.lastSweep) < idleClientTimeout {
+		return
+	}
+	c.lastSweep = now
+	for key, pooled := range c.clients {
+		if now.Sub(pooled.used) > idleClientTimeout {
+			pooled.client.CloseIdleConnections() // a request under way keeps its own
+			delete(c.clients, key)
+		}
+	}
 }
 
 func (c *Client) transport(caCerts string, proxy *url.URL, guarded bool) (*http.Transport, error) {

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// DefaultConcurrency bounds the requests to one sink at the same time.
+	// DefaultConcurrency bounds the requests of one webhook to its sink at the same time.
 	DefaultConcurrency = 64
 	// halvingInterval is the least time between two reductions of the limit: requests that were in flight together fail
 	// together and must count once.

@@ -156,9 +156,9 @@ func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payl
 	return !probe || !Temporary(err), err
 }
 
-// limiterFor returns the limiter of a target, and removes limiters that have been idle for long.
+// limiterFor returns the limiter of a target, which it shares with no other webhook, and removes limiters that have been idle for long.
 func (s *Sender) limiterFor(target Target) *sinkLimiter {
-	key := sha256.Sum256([]byte(target.URI + "\x00" + target.CACerts + "\x00" + target.Audience))
+	key := sha256.Sum256([]byte(target.URI + "\x00" + target.CACerts + "\x00" + target.Audience + "\x00" + target.Webhook))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now := time.Now(); now.Sub(s.lastSweep) > idleLimiterTimeout {
