@@ -49,8 +49,8 @@ func TestRepairsAreCounted(t *testing.T) {
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
 			name := family.GetName()
-			for _, label := range metric.GetLabel() {
-				name += " " + label.GetValue()
+			if labels := metric.GetLabel(); len(labels) > 0 {
+				name += " " + labels[0].GetValue()
 			}
 			got[name] = metric.GetCounter().GetValue()
 		}
