@@ -19,7 +19,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
-// cluster is three receivers' journals.
+// cluster is the journals of three receivers.
 type cluster struct {
 	t       *testing.T
 	peers   []string
@@ -67,7 +67,7 @@ func (c *cluster) engine(i int) *engine.Cluster {
 	}
 }
 
-// start begins a member, which also delivers when it is its turn.
+// start starts a member. With a ledger it also delivers while it holds the lease.
 func (c *cluster) start(i int) {
 	e, registry := c.engine(i), prometheus.NewRegistry()
 	j := journal.New(journal.Options{
@@ -97,7 +97,7 @@ func (c *cluster) start(i int) {
 	c.t.Cleanup(member.stop)
 }
 
-// joined waits until a member can be used.
+// joined waits until a member is available.
 func (c *cluster) joined(i int) {
 	c.t.Helper()
 	ctx, done := context.WithTimeout(c.t.Context(), time.Minute)
@@ -117,7 +117,8 @@ func (c *cluster) journals() []*journal.Journal {
 	return list
 }
 
-func TestCluster(t *testing.T) {
+// Members are killed and restarted in turn: appending goes on, and every batch is delivered.
+func TestClusterFailover(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, newLedger(t))
 	w := loadAny(t, c.journals)
@@ -145,36 +146,36 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// A member that hears nothing of the others refuses batches at once, and says that it is not available.
-func TestClusterMemberAlone(t *testing.T) {
+// A partitioned member refuses batches at once and is not available.
+func TestPartitionedMember(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
-	left := c.members[0]
+	survivor := c.members[0]
 	for _, member := range c.members[1:] {
 		member.kill()
 	}
 	killed := time.Now()
-	until(t, "it says that it is not available", func() bool { return !left.Available(t.Context()) })
+	until(t, "the member is not available", func() bool { return !survivor.Available(t.Context()) })
 	until(t, "a batch is refused at once", func() bool {
 		begun := time.Now()
-		_, err := left.Append(t.Context(), batch("shop/a", "1"))
+		_, err := survivor.Append(t.Context(), batch("shop/a", "1"))
 		if !errors.Is(err, journal.ErrUnavailable) {
 			t.Fatalf("appending: %v, want %v", err, journal.ErrUnavailable)
 		}
 		return time.Since(begun) < time.Second
 	})
-	if took := time.Since(killed); took > 15*time.Second { // after 30 it gives up the connection
+	if took := time.Since(killed); took > 15*time.Second { // after 30 the connection is given up
 		t.Errorf("that has taken %s", took)
 	}
 	c.start(1)
-	until(t, "two keep batches", func() bool {
-		_, err := left.Append(t.Context(), batch("shop/a", "2"))
-		return err == nil && left.Available(t.Context())
+	until(t, "two members store batches", func() bool {
+		_, err := survivor.Append(t.Context(), batch("shop/a", "2"))
+		return err == nil && survivor.Available(t.Context())
 	})
 }
 
-// Everything that the journal does works with replicas too, and with two of three members.
-func TestClusterKeepsEverything(t *testing.T) {
+// Everything that the journal does works with replicas, and with two of three members.
+func TestClusterOperations(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
 	c.intruders()
@@ -234,23 +235,23 @@ func TestClusterKeepsEverything(t *testing.T) {
 	}
 }
 
-// intruders are those who do not know the password, or have another authority's certificate. They do not get in.
+// intruders tries to join with a wrong password, with a certificate of another CA, and without TLS. All are refused.
 func (c *cluster) intruders() {
 	c.t.Helper()
 	for name, test := range map[string]struct {
-		said   string
+		want   string // in the log
 		change func(*engine.Cluster)
 	}{
 		"password":    {"Authorization Violation", func(e *engine.Cluster) { e.Password = "another" }},
 		"certificate": {"certificate signed by unknown authority", func(e *engine.Cluster) { e.TLS = certificates(c.t) }},
 		"no TLS":      {"TLS route handshake error", func(e *engine.Cluster) { e.TLS = engine.TLSFiles{} }},
 	} {
-		c.intrude(name, test.said, test.change)
+		c.intrude(name, test.want, test.change)
 	}
 }
 
-// intrude starts another member with a setting that is to be refused, of which something is said.
-func (c *cluster) intrude(name, said string, change func(*engine.Cluster)) {
+// intrude starts another member with a configuration that must be refused, and waits for a log line about it.
+func (c *cluster) intrude(name, want string, change func(*engine.Cluster)) {
 	c.t.Helper()
 	logged, before := &log{}, len(c.logged.String())
 	e := c.engine(0)
@@ -261,7 +262,7 @@ func (c *cluster) intrude(name, said string, change func(*engine.Cluster)) {
 	ended := make(chan error, 1)
 	j := journal.New(journal.Options{Engine: e, Limits: c.limits, Replicas: engine.ClusterMembers, Logger: e.Logger})
 	go func() { ended <- j.Run(ctx) }()
-	until(c.t, "a refusal for want of "+name, func() bool { return strings.Contains(logged.String()+c.logged.String()[before:], said) })
+	until(c.t, "a refusal because of the "+name, func() bool { return strings.Contains(logged.String()+c.logged.String()[before:], want) })
 	if _, err := j.Append(ctx, batch("shop/a", "1")); !errors.Is(err, journal.ErrUnavailable) {
 		c.t.Errorf("%s: got %v", name, err)
 	}
@@ -271,8 +272,8 @@ func (c *cluster) intrude(name, said string, change func(*engine.Cluster)) {
 	}
 }
 
-// A folder is of one setting, so that no batches are left behind unseen.
-func TestFolderOfAnotherSetting(t *testing.T) {
+// A directory belongs to one kind of engine, so that no batches are left behind unseen.
+func TestDirectoryOfAnotherEngine(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	open(t, dir, journal.MinBytes).stop()
@@ -288,24 +289,23 @@ func TestFolderOfAnotherSetting(t *testing.T) {
 	}
 }
 
-// When the members' authority changes nobody has to be started again: others are trusted as soon as the file has them, and
-// not any more when it has not.
-func TestClusterWithAnotherAuthority(t *testing.T) {
+// A new CA needs no restart: certificates are trusted as long as the file has their CA.
+func TestClusterCARotation(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
 	files, before, after := c.files, read(t, c.files), read(t, certificates(t))
 	changes := 0
-	noticed := func() {
+	reloaded := func() {
 		t.Helper()
 		changes += engine.ClusterMembers
-		until(t, "notice of all members", func() bool {
+		until(t, "all members reload the CA", func() bool {
 			return strings.Count(c.logged.String(), "Reloaded the cluster CA") == changes
 		})
 	}
 	rewrite(t, files, engine.TLSFiles{CA: before.CA + after.CA, Cert: before.Cert, Key: before.Key})
-	noticed()
+	reloaded()
 	rewrite(t, files, after)
-	noticed()
+	reloaded()
 	c.members[0].stop()
 	c.start(0)
 	c.joined(0)
@@ -314,10 +314,10 @@ func TestClusterWithAnotherAuthority(t *testing.T) {
 	}
 	c.files = certificates(t)
 	rewrite(t, c.files, engine.TLSFiles{CA: before.CA + after.CA, Cert: before.Cert, Key: before.Key})
-	c.intrude("old authority", "certificate signed by unknown authority", func(*engine.Cluster) {})
+	c.intrude("old CA", "certificate signed by unknown authority", func(*engine.Cluster) {})
 }
 
-// read returns what files have, in place of their names.
+// read returns the contents of files in place of their names.
 func read(t *testing.T, files engine.TLSFiles) engine.TLSFiles {
 	t.Helper()
 	for _, file := range []*string{&files.CA, &files.Cert, &files.Key} {
@@ -330,7 +330,7 @@ func read(t *testing.T, files engine.TLSFiles) engine.TLSFiles {
 	return files
 }
 
-// rewrite puts something else into files.
+// rewrite replaces the contents of files.
 func rewrite(t *testing.T, files, texts engine.TLSFiles) {
 	t.Helper()
 	for path, text := range map[string]string{files.CA: texts.CA, files.Cert: texts.Cert, files.Key: texts.Key} {

@@ -39,7 +39,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		}),
 		repairsSkipped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mandrill_receiver_buffer_repairs_skipped_total",
-			Help: "How often the files of the buffer were not repaired because they may not be damaged, by reason.",
+			Help: "Repairs of the buffer's files that were skipped because the files may be good ones of another layout, by reason.",
 		}, []string{"reason"}),
 		evicted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mandrill_receiver_dead_letters_evicted_total", Help: "Dead letters that were lost because newer ones needed the room.",

@@ -25,8 +25,9 @@ const (
 	bufferAccount = "BUFFER"
 	systemAccount = "SYS"
 	routeUser     = "member"
-	// RoutePing is how often members ping each other; after RoutePings without an answer the route is closed.
-	RoutePing    = 5 * time.Second
+	// RoutePing is how often members ping each other.
+	RoutePing = 5 * time.Second
+	// RoutePings is the number of pings without an answer after which a route is closed.
 	RoutePings   = 2
 	routeTimeout = 5 * time.Second
 	// quietAttempts is how many attempts to reach a member, one or two seconds apart, are logged once.

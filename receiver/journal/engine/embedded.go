@@ -78,7 +78,7 @@ func (e *Embedded) open(ctx context.Context) (*Connection, error) {
 	case <-failed: // during the recovery, which has succeeded
 	default:
 	}
-	dirs := natsfiles.NewDirs(options.StoreDir)
+	dirs := natsfiles.NewDirs(options.StoreDir, server.VERSION)
 	return &Connection{
 		Conn: conn, Close: func() { conn.Close(); stop() }, Exclusive: true,
 		Failed: failed, SyncDirs: dirs.SyncAll, SyncDir: dirs.Sync,

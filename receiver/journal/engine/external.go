@@ -13,8 +13,9 @@ import (
 const (
 	// connectTimeout is for one server, and several may be tried.
 	connectTimeout = 5 * time.Second
-	// ClientPing is how often the server is pinged; after ClientPings without an answer the connection is closed.
-	ClientPing  = 5 * time.Second
+	// ClientPing is how often the server is pinged.
+	ClientPing = 5 * time.Second
+	// ClientPings is the number of pings without an answer after which the connection is closed.
 	ClientPings = 2
 	// ReconnectWait is the pause after all servers were tried.
 	ReconnectWait = 500 * time.Millisecond

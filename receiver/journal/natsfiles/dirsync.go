@@ -18,6 +18,7 @@ import (
 // all directories are synced when the buffer is opened, and the one of a stream before a change of it counts as durable.
 type Dirs struct {
 	storeDir string
+	known    bool // the layout, so that it is known which directory is a stream's
 
 	mu      sync.Mutex
 	streams map[string]*streamDir // by name
@@ -31,8 +32,10 @@ type streamDir struct {
 	lastBlock int       // at the last sync
 }
 
-// NewDirs returns the directories of a server with this StoreDir. SyncAll must be called before Sync.
-func NewDirs(storeDir string) *Dirs { return &Dirs{storeDir: storeDir} }
+// NewDirs returns the directories of a server of a version with this StoreDir. SyncAll must be called before Sync.
+func NewDirs(storeDir, version string) *Dirs {
+	return &Dirs{storeDir: storeDir, known: provenVersions[version]}
+}
 
 // SyncAll syncs the directories of the store and of all streams.
 func (d *Dirs) SyncAll() error {
@@ -63,8 +66,12 @@ func (d *Dirs) SyncAll() error {
 	return nil
 }
 
-// Sync syncs the directory of a stream that was written to.
+// Sync syncs the directory of a stream that was written to. If the layout is not known it syncs all directories, which is
+// slower and always right.
 func (d *Dirs) Sync(stream string) error {
+	if !d.known {
+		return d.SyncAll()
+	}
 	d.mu.Lock()
 	dir := d.streams[stream]
 	d.mu.Unlock()

@@ -126,8 +126,8 @@ func TestLayout(t *testing.T) {
 			t.Errorf("%s has no index after a regular stop: %v", scan.stream, err)
 		}
 	}
-	t.Run("records", func(t *testing.T) { testRecords(t, pathOf(storeDir, testStream)) })
-	t.Run("damage", func(t *testing.T) { testServerReadsRepaired(t, storeDir) })
+	testRecords(t, pathOf(storeDir, testStream))
+	testServerReadsRepaired(t, storeDir)
 	if !provenVersions[server.VERSION] {
 		t.Errorf("the linked server %s is not in provenVersions: if everything else passes, add it", server.VERSION)
 	}
