@@ -80,6 +80,9 @@ func admit(r *http.Request, candidates []*routing.Route) ([]*routing.Route, erro
 	var admitted []*routing.Route
 	suspended := false
 	for _, route := range candidates {
+		if len(admitted) == maxCandidates {
+			break
+		}
 		if route.Admits(r) {
 			admitted = append(admitted, route)
 			suspended = route.Suspend && (suspended || len(admitted) == 1)

@@ -16,6 +16,9 @@ const (
 	// a body covers bodyFactor times its bytes, which is enough for ordinary events. Many tiny ones reserve more.
 	eventMemory = 2 << 10
 	bodyFactor  = 4
+	// maxCandidates bounds the routes that a request is checked against, first those with its host: each costs a hash of the
+	// whole body, also of a request that nobody signed.
+	maxCandidates = 32
 	// inflightWait is how long a body waits for memory before it is refused.
 	inflightWait = 5 * time.Second
 	// smallBody is the size of a batch of common size. Requests for that much memory go first, and larger bodies share the

@@ -18,20 +18,16 @@ var (
 // verify returns the route with a key that made the signature over its registered URL, whatever URL the request shows. The
 // key that everybody knows is good for an empty batch and nothing else.
 func (h *Handler) verify(header http.Header, accepted request) (*routing.Route, error) {
-	defer h.parsing.acquire(accepted.bytes)()
 	signature, form := header.Get(mandrill.SignatureHeader), accepted.form
 	keyless := false
 	for _, route := range accepted.candidates {
-		if mandrill.Verify(signature, route.URL, form, route.Keys...) {
-			if route.Suspend {
-				return route, errSuspended
-			}
+		valid, test := h.verifyRoute(signature, route, accepted)
+		switch {
+		case valid && route.Suspend:
+			return route, errSuspended
+		case valid, test && mandrill.EmptyBatch(form.Get(mandrill.EventsField)):
 			return route, nil
-		}
-		if mandrill.Verify(signature, route.URL, form, mandrill.TestKey) {
-			if mandrill.EmptyBatch(form.Get(mandrill.EventsField)) {
-				return route, nil
-			}
+		case test:
 			return route, errSignature
 		}
 		keyless = keyless || len(route.Keys) == 0
@@ -40,4 +36,15 @@ func (h *Handler) verify(header http.Header, accepted request) (*routing.Route, 
 		return nil, errNoKey
 	}
 	return nil, errSignature
+}
+
+// verifyRoute reports whether a key of a route, or the key that everybody knows, made the signature. Of a large body it takes
+// a turn for each route, so that a body that many routes may be meant for does not hold up others.
+func (h *Handler) verifyRoute(signature string, route *routing.Route, accepted request) (valid, test bool) {
+	defer h.parsing.acquire(accepted.bytes)()
+	if mandrill.Verify(signature, route.URL, accepted.form, route.Keys...) {
+		return true, false
+	}
+	// Mandrill signs its probe with that key, which is small.
+	return false, accepted.bytes <= smallBody && mandrill.Verify(signature, route.URL, accepted.form, mandrill.TestKey)
 }

@@ -4,7 +4,9 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,7 +121,7 @@ func (r *Routes) Ready() bool {
 	return r.complete && len(r.tables) > 0
 }
 
-// Match returns the routes for a request's path, see [Table.Match].
+// Match returns the routes for a request's path, see [Table.Match], first those with its host.
 func (r *Routes) Match(request *http.Request) []*Route {
 	tables := r.current.Load()
 	if tables == nil {
@@ -133,5 +135,28 @@ func (r *Routes) Match(request *http.Request) []*Route {
 			found = slices.Concat(found, matched)
 		}
 	}
-	return found
+	return hostFirst(found, request)
+}
+
+// hostFirst moves the routes with the host of the request to the front: the signature is checked in that order. The others
+// remain, because a proxy may rewrite the host.
+func hostFirst(found []*Route, request *http.Request) []*Route {
+	if len(found) < 2 {
+		return found
+	}
+	host := hostOf(request.Host)
+	first, others := make([]*Route, 0, len(found)), []*Route(nil)
+	for _, route := range found {
+		if route.host == host {
+			first = append(first, route)
+		} else {
+			others = append(others, route)
+		}
+	}
+	return append(first, others...)
+}
+
+// hostOf returns a host without its port, in lower case.
+func hostOf(hostport string) string {
+	return strings.ToLower((&url.URL{Host: hostport}).Hostname())
 }

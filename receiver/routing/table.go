@@ -21,6 +21,7 @@ type Route struct {
 
 	user  *url.Userinfo // required of requests when not nil
 	query url.Values    // parameters required of requests
+	host  string        // in lower case, without a port
 }
 
 // defaultSinkTimeout bounds one request to a sink when the route does not say.
@@ -41,7 +42,7 @@ func NewTable(document *routes.Document) (*Table, error) {
 		if err != nil {
 			return nil, fmt.Errorf("route %q: url cannot be parsed", entry.Name) // the cause quotes the URL
 		}
-		route := &Route{Route: entry, user: registered.User, query: registered.Query()}
+		route := &Route{Route: entry, user: registered.User, query: registered.Query(), host: hostOf(registered.Host)}
 		if route.Direct, route.Buffered, err = deliveryOf(entry); err != nil {
 			return nil, fmt.Errorf("route %q: %w", entry.Name, err)
 		}
