@@ -22,28 +22,28 @@ import (
 )
 
 // pipes is a listener whose connections are in memory, so that time passes at once in a bubble.
-type pipes struct {
-	accept chan net.Conn
+type pipeListener struct {
+	dialed chan net.Conn
 	closed chan struct{}
 	once   sync.Once
 }
 
-func (p *pipes) Accept() (net.Conn, error) {
+func (p *pipeListener) Accept() (net.Conn, error) {
 	select {
-	case connection := <-p.accept:
+	case connection := <-p.dialed:
 		return connection, nil
 	case <-p.closed:
 		return nil, net.ErrClosed
 	}
 }
 
-func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
-func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+func (p *pipeListener) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
+func (p *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
-func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
+func (p *pipeListener) dial(context.Context, string, string) (net.Conn, error) {
 	client, server := net.Pipe()
 	select {
-	case p.accept <- server:
+	case p.dialed <- server:
 		return client, nil
 	case <-p.closed:
 		return nil, net.ErrClosed
@@ -51,23 +51,23 @@ func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
 }
 
 // besieged is a receiver, behind a server with its deadlines, to which many are slow.
-type besieged struct {
-	*direct
+type slowClients struct {
+	*directFixture
 	handler *receiver.Handler
-	pipes   *pipes
-	senders sync.WaitGroup
-	batches atomic.Int64
+	listener   *pipeListener
+	running sync.WaitGroup
+	posted atomic.Int64
 }
 
-func newBesieged(t *testing.T, inflight int64) *besieged {
+func newSlowClients(t *testing.T, inflight int64) *slowClients {
 	t.Helper()
-	b := &besieged{direct: newDirect(t, routes.Delivery{}), pipes: &pipes{accept: make(chan net.Conn), closed: make(chan struct{})}}
+	b := &slowClients{directFixture: newDirectFixture(t, routes.Delivery{}), listener: &pipeListener{dialed: make(chan net.Conn), closed: make(chan struct{})}}
 	b.routes.Complete()
 	b.handler = receiver.NewHandler(receiver.Options{
-		Routes: b.routes, Sender: sink.NewSender(sink.Options{Poster: b.network, Metrics: nil}), Metrics: b.metrics,
+		Routes: b.routes, Sender: sink.NewSender(sink.Options{Poster: b.fakeSinks, Metrics: nil}), Metrics: b.metrics,
 		Logger: slog.New(slog.NewJSONHandler(b.log, nil)), MaxInflightBytes: inflight,
 	})
-	server := &receiver.Server{Listener: b.pipes, Handler: b.handler, Logger: slog.New(slog.DiscardHandler)}
+	server := &receiver.Server{Listener: b.listener, Handler: b.handler, Logger: slog.New(slog.DiscardHandler)}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(t.Context()) }()
 	t.Cleanup(func() {
@@ -80,21 +80,21 @@ func newBesieged(t *testing.T, inflight int64) *besieged {
 
 // good posts a signed batch of one event of a size, at a rate if it is not zero, and returns the answer and how long it
 // took.
-func (b *besieged) good(size, rate int) (*http.Response, time.Duration) {
+func (b *slowClients) postGood(size, rate int) (*http.Response, time.Duration) {
 	b.t.Helper()
 	return b.post(signingKey, size, rate)
 }
 
-func (b *besieged) post(key string, size, rate int) (*http.Response, time.Duration) {
+func (b *slowClients) post(key string, size, rate int) (*http.Response, time.Duration) {
 	b.t.Helper()
-	batch := fmt.Appendf(nil, `[{"event":"open","_id":"%d","x":%q}]`, b.batches.Add(1), strings.Repeat("x", size))
+	batch := fmt.Appendf(nil, `[{"event":"open","_id":"%d","x":%q}]`, b.posted.Add(1), strings.Repeat("x", size))
 	request, err := mandrilltest.NewRequest(b.t.Context(), plainURL, plainURL, key, batch)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	request.URL.Scheme = "http"
-	request.Body = io.NopCloser(&steady{request.Body, b.t.Context(), rate})
-	transport := &http.Transport{DialContext: b.pipes.dial}
+	request.Body = io.NopCloser(&throttledReader{request.Body, b.t.Context(), rate})
+	transport := &http.Transport{DialContext: b.listener.dial}
 	defer transport.CloseIdleConnections()
 	begin := time.Now()
 	response, err := transport.RoundTrip(request)
@@ -107,31 +107,31 @@ func (b *besieged) post(key string, size, rate int) (*http.Response, time.Durati
 }
 
 // steady reads so many bytes a second, until the test ends.
-type steady struct {
+type throttledReader struct {
 	io.Reader
 	ctx  context.Context
-	rate int
+	bytesPerSecond int
 }
 
-func (s *steady) Read(p []byte) (int, error) {
-	if s.rate == 0 {
+func (s *throttledReader) Read(p []byte) (int, error) {
+	if s.bytesPerSecond == 0 {
 		return s.Reader.Read(p)
 	}
-	p = p[:min(len(p), 1+s.rate/20)]
+	p = p[:min(len(p), 1+s.bytesPerSecond/20)]
 	select {
-	case <-time.After(time.Duration(len(p)) * time.Second / time.Duration(s.rate)):
+	case <-time.After(time.Duration(len(p)) * time.Second / time.Duration(s.bytesPerSecond)):
 		return s.Reader.Read(p)
 	case <-s.ctx.Done():
 		return 0, s.ctx.Err()
 	}
 }
 
-const slowHead = "POST /mandrill/shop HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nX-Mandrill-Signature: forged\r\n"
+const forgedHead = "POST /mandrill/shop HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nX-Mandrill-Signature: forged\r\n"
 
 // slow sends the beginning of a request, and then next to nothing. It returns the status and after how long the
 // connection was closed.
-func (b *besieged) slow(request, trickle string) (status int, took time.Duration) {
-	connection, err := b.pipes.dial(b.t.Context(), "", "")
+func (b *slowClients) sendSlowly(request, trickle string) (status int, took time.Duration) {
+	connection, err := b.listener.dial(b.t.Context(), "", "")
 	if err != nil {
 		return 0, 0
 	}
@@ -162,7 +162,7 @@ func (b *besieged) slow(request, trickle string) (status int, took time.Duration
 	return response.StatusCode, time.Since(begin)
 }
 
-func (b *besieged) outcomes() map[string]float64 {
+func (b *slowClients) outcomes() map[string]float64 {
 	b.t.Helper()
 	families, err := b.registry.Gather()
 	if err != nil {
@@ -180,6 +180,6 @@ func (b *besieged) outcomes() map[string]float64 {
 }
 
 // quarter is a request, and as much of its body as makes the receiver give it the room for all.
-func quarter(size int) string {
-	return fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", slowHead, size-1, strings.Repeat("x", size/4))
+func quarterOfBody(size int) string {
+	return fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", forgedHead, size-1, strings.Repeat("x", size/4))
 }

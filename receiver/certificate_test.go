@@ -41,7 +41,7 @@ func keyPair(t *testing.T, serial int64) (cert, key []byte) {
 }
 
 // A certificate that is renewed is used without a restart, and files that cannot be used keep the last good one.
-func TestCertificate(t *testing.T) {
+func TestRenewedCertificateIsUsedWithoutRestart(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	certFile, keyFile := filepath.Join(folder, "tls.crt"), filepath.Join(folder, "tls.key")
@@ -120,7 +120,7 @@ func serve(t *testing.T, server *receiver.Server) string {
 }
 
 // HTTP/2 without TLS is what some ingresses speak to their backends.
-func TestProtocols(t *testing.T) {
+func TestHTTP1AndCleartextHTTP2AreServed(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	address := serve(t, &receiver.Server{Handler: f.Config.Handler, Logger: slog.New(slog.DiscardHandler)})

@@ -25,15 +25,15 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // Every sample and the attributes of its CloudEvent.
-func TestGoldenCloudEvents(t *testing.T) {
+func TestSamplesBecomeGoldenCloudEvents(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	document := f.document()
 	document.Routes[0].CEOverrides.Extensions = map[string]string{"env": "prod"}
-	f.load(t, document)
+	f.loadRoutes(t, document)
 	for name, sample := range mandrilltest.Samples() {
 		f.do(t, f.request(t, string(mandrilltest.Batch(sample))))
-		events := f.consumer.take()
+		events := f.sink.takeEvents()
 		if len(events) != 1 {
 			t.Errorf("%s: %d events", name, len(events))
 			continue
@@ -77,13 +77,13 @@ func attributesOf(event cloudevents.Event) map[string]any {
 	return attributes
 }
 
-func TestIDsAreStable(t *testing.T) {
+func TestEventIDsAreStable(t *testing.T) {
 	t.Parallel()
 	ids := func(batch string) []string {
 		f := newFixture(t) // another replica
 		f.do(t, f.request(t, batch))
 		var list []string
-		for _, event := range f.consumer.take() {
+		for _, event := range f.sink.takeEvents() {
 			list = append(list, event.ID()+" "+string(event.Data()))
 		}
 		return list
@@ -103,7 +103,7 @@ func TestIDsAreStable(t *testing.T) {
 }
 
 // What cannot be an attribute is left out, and the event goes out all the same.
-func TestUnusableAttributes(t *testing.T) {
+func TestUnusableAttributesAreLeftOut(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a", 1025)
 	for name, test := range map[string]struct {
@@ -121,7 +121,7 @@ func TestUnusableAttributes(t *testing.T) {
 	} {
 		f := newFixture(t)
 		f.do(t, f.request(t, "["+test.event+"]"))
-		events := f.consumer.take()
+		events := f.sink.takeEvents()
 		if len(events) != 1 || string(events[0].Data()) != test.event {
 			t.Errorf("%s: delivered %v", name, events)
 			continue
@@ -136,9 +136,9 @@ func TestUnusableAttributes(t *testing.T) {
 }
 
 // collected remembers the events that were sent.
-type collected struct{ events []cloudevents.Event }
+type eventRecorder struct{ events []cloudevents.Event }
 
-func (c *collected) SendOnce(_ context.Context, _ sink.Delivery, items []*sink.Item) {
+func (c *eventRecorder) SendOnce(_ context.Context, _ sink.Delivery, items []*sink.Item) {
 	for _, item := range items {
 		item.State = sink.Accepted
 		c.events = append(c.events, *item.Event)
@@ -165,7 +165,7 @@ func FuzzMapping(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, elements string) {
 		send := func() (int, []cloudevents.Event) {
-			sent := &collected{}
+			sent := &eventRecorder{}
 			handler := receiver.NewHandler(receiver.Options{Routes: loaded, Sender: sent, Metrics: metrics, Logger: logger})
 			request, err := mandrilltest.NewRequest(t.Context(), "http://h.example/x", "https://h.example/x", "k", []byte("["+elements+"]"))
 			if err != nil {
@@ -202,7 +202,7 @@ func FuzzMapping(f *testing.F) {
 }
 
 // An odd element becomes a defined event with its bytes as they came, and the others of its batch go out.
-func TestHostileElements(t *testing.T) {
+func TestHostileElementsBecomeValidEvents(t *testing.T) {
 	t.Parallel()
 	const good = `{"event":"open","_id":"good","ts":1767225600}`
 	deep := strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000)
@@ -223,7 +223,7 @@ func TestHostileElements(t *testing.T) {
 		"a name of another type":  {`{"event":{"a":1}}`, "com.mandrill.unknown"},
 	} {
 		f := newFixture(t)
-		sent := &collected{}
+		sent := &eventRecorder{}
 		handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Sender: sent, Metrics: f.metrics, Logger: f.routes.Logger})
 		response := httptest.NewRecorder()
 		handler.ServeHTTP(response, f.request(t, "["+good+","+test.raw+","+good+"]"))

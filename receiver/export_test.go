@@ -9,7 +9,7 @@ import (
 )
 
 // Remember fills a memory of a size with n events. It returns whether one is remembered, and how many are.
-func Remember(size, n int) (has func(int) bool, count int) {
+func FillDeliveredCache(size, n int) (has func(int) bool, count int) {
 	m := newDeliveredCache(size)
 	key := func(i int) deliveredKey { return deliveredKeyOf(&routing.Route{}, strconv.Itoa(i)) }
 	for i := range n {
@@ -35,7 +35,7 @@ func (h *Handler) InflightBytes() int64 {
 }
 
 // Shares is the memory for bodies of a largest size: take takes some for a body by its number, give gives some back.
-func Shares(size, largest int64) (take func(ctx context.Context, body, bytes int64) error, give func(int64)) {
+func ByteLimiter(size, largest int64) (take func(ctx context.Context, body, bytes int64) error, give func(int64)) {
 	b := newByteLimiter(size, largest)
 	return b.acquire, b.release
 }
@@ -53,7 +53,7 @@ func Outcomes() []string {
 }
 
 // Fail answers a request with an error, because nothing is known to lead to a fault of ours.
-func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
+func (h *Handler) AnswerError(w http.ResponseWriter, r *http.Request, err error) {
 	r = h.tracer.StartBatch(r)
 	h.answer(r.Context(), w, h.now(), summary{}, err)
 }

@@ -39,22 +39,22 @@ const (
 )
 
 // consumer is an HTTP sink that decodes CloudEvents with the SDK.
-type consumer struct {
+type sinkServer struct {
 	*httptest.Server
 	mu     sync.Mutex
 	events []cloudevents.Event
 	status func(cloudevents.Event) int // default: 202
 }
 
-func newConsumer(t *testing.T) *consumer {
+func newSinkServer(t *testing.T) *sinkServer {
 	t.Helper()
-	c := &consumer{status: func(cloudevents.Event) int { return http.StatusAccepted }}
+	c := &sinkServer{status: func(cloudevents.Event) int { return http.StatusAccepted }}
 	c.Server = httptest.NewServer(c)
 	t.Cleanup(c.Close)
 	return c
 }
 
-func (c *consumer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (c *sinkServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	event, err := cehttp.NewEventFromHTTPRequest(r)
 	if err == nil {
 		err = event.Validate()
@@ -72,7 +72,7 @@ func (c *consumer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 }
 
-func (c *consumer) take() []cloudevents.Event {
+func (c *sinkServer) takeEvents() []cloudevents.Event {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	taken := c.events
@@ -83,7 +83,7 @@ func (c *consumer) take() []cloudevents.Event {
 // fixture is a receiver with a route of each sort and one consumer behind all.
 type fixture struct {
 	*httptest.Server
-	consumer *consumer
+	sink *sinkServer
 	routes   *routing.Routes
 	registry *prometheus.Registry
 	metrics  *receiver.Metrics
@@ -111,11 +111,11 @@ const maxBody = 1 << 20
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{consumer: newConsumer(t), registry: prometheus.NewRegistry(), log: &lockedBuffer{}}
+	f := &fixture{sink: newSinkServer(t), registry: prometheus.NewRegistry(), log: &lockedBuffer{}}
 	logger := slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	f.metrics = receiver.NewMetrics(f.registry)
 	f.routes = &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(f.registry)}
-	f.load(t, f.document())
+	f.loadRoutes(t, f.document())
 	handler := receiver.NewHandler(receiver.Options{
 		Routes: f.routes, Sender: sink.NewSender(sink.Options{Metrics: sink.NewMetrics(f.registry)}), Metrics: f.metrics, Logger: logger, MaxBodyBytes: maxBody,
 	})
@@ -129,7 +129,7 @@ func (f *fixture) document() *routes.Document {
 		return routes.Route{
 			Name: "shop/" + name, URL: url, Keys: keys,
 			Source: "/apis/mandrill-operator.io/namespaces/shop/mandrillwebhooks/" + name,
-			Sink:   routes.Sink{URI: f.consumer.URL + "/s3ntinel-sink?k=v"},
+			Sink:   routes.Sink{URI: f.sink.URL + "/s3ntinel-sink?k=v"},
 		}
 	}
 	suspended := route("suspended", suspendedRL, signingKey)
@@ -139,7 +139,7 @@ func (f *fixture) document() *routes.Document {
 	}}
 }
 
-func (f *fixture) load(t *testing.T, document *routes.Document) {
+func (f *fixture) loadRoutes(t *testing.T, document *routes.Document) {
 	t.Helper()
 	data, err := document.Encode()
 	if err != nil {
@@ -194,7 +194,7 @@ func TestBatchBecomesCloudEvents(t *testing.T) {
 		t.Fatalf("got %d %q, want 200 and nothing", response.StatusCode, body)
 	}
 	got := map[string]cloudevents.Event{}
-	for _, event := range f.consumer.take() {
+	for _, event := range f.sink.takeEvents() {
 		got[string(event.Data())] = event
 	}
 	for i, name := range names {
@@ -224,7 +224,7 @@ func TestOddElementsAreDelivered(t *testing.T) {
 	}
 	var got []string
 	ids := map[string]bool{}
-	for _, event := range f.consumer.take() {
+	for _, event := range f.sink.takeEvents() {
 		got = append(got, event.Type()+" "+event.DataContentType()+" "+string(event.Data()))
 		ids[event.ID()] = true
 	}
@@ -244,14 +244,14 @@ func TestOddElementsAreDelivered(t *testing.T) {
 }
 
 // unreadable fails the test when the body is read.
-type unreadable struct{ t *testing.T }
+type mustNotRead struct{ t *testing.T }
 
-func (u unreadable) Read([]byte) (int, error) {
+func (u mustNotRead) Read([]byte) (int, error) {
 	u.t.Error("the body was read")
 	return 0, io.EOF
 }
 
-func TestRefusals(t *testing.T) {
+func TestBadRequestsAreRefused(t *testing.T) {
 	t.Parallel()
 	const batch = `[{"event":"open","_id":"s3ntinel-payload","msg":{"email":"s3ntinel@shop.example"}}]`
 	big := `["` + strings.Repeat("a", maxBody) + `"]`
@@ -301,12 +301,12 @@ func TestRefusals(t *testing.T) {
 			request.Header.Set("Content-Encoding", "gzip")
 			return request
 		}},
-		{"bad escape", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.withBody(t, "mandrill_events=%5") }},
+		{"bad escape", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.requestWithBody(t, "mandrill_events=%5") }},
 		{"repeated field", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request {
-			return f.withBody(t, "mandrill_events=[]&mandrill_events=[]")
+			return f.requestWithBody(t, "mandrill_events=[]&mandrill_events=[]")
 		}},
-		{"no field", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.withBody(t, "events=[]") }},
-		{"empty body", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.withBody(t, "") }},
+		{"no field", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.requestWithBody(t, "events=[]") }},
+		{"empty body", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.requestWithBody(t, "") }},
 		{"no array", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.request(t, `{"event":"open"}`) }},
 		{"array cut short", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.request(t, batch[:len(batch)-1]) }},
 		{"unsigned", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
@@ -321,12 +321,12 @@ func TestRefusals(t *testing.T) {
 			return f.requestTo(t, "/mandrill/shop", plainURL+"/", signingKey, batch)
 		}},
 		{"another batch", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
-			request := f.withBody(t, "mandrill_events=[1]")
+			request := f.requestWithBody(t, "mandrill_events=[1]")
 			request.Header.Set(mandrill.SignatureHeader, mandrill.Sign(signingKey, plainURL, mandrill.Form{{Name: mandrill.EventsField, Value: []byte("[2]")}}))
 			return request
 		}},
 		{"an added field", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
-			request := f.withBody(t, "mandrill_events=[1]&x=1")
+			request := f.requestWithBody(t, "mandrill_events=[1]&x=1")
 			request.Header.Set(mandrill.SignatureHeader, mandrill.Sign(signingKey, plainURL, mandrill.Form{{Name: mandrill.EventsField, Value: []byte("[1]")}}))
 			return request
 		}},
@@ -369,17 +369,17 @@ func TestRefusals(t *testing.T) {
 			if test.status == http.StatusMethodNotAllowed && response.Header.Get("Allow") != "GET, HEAD, POST" {
 				t.Errorf("Allow is %q", response.Header.Get("Allow"))
 			}
-			if got := f.consumer.take(); len(got) != 0 {
+			if got := f.sink.takeEvents(); len(got) != 0 {
 				t.Errorf("%d events were delivered", len(got))
 			}
-			f.assertCounted(t, test.body)
+			f.assertOutcome(t, test.body)
 			f.assertNoSecrets(t)
 		})
 	}
 }
 
 // withBody is a request of any body, signed for what its form holds, if it is one.
-func (f *fixture) withBody(t *testing.T, body string) *http.Request {
+func (f *fixture) requestWithBody(t *testing.T, body string) *http.Request {
 	t.Helper()
 	request := f.request(t, "[]")
 	form, err := mandrill.ParseForm([]byte(body))
@@ -391,7 +391,7 @@ func (f *fixture) withBody(t *testing.T, body string) *http.Request {
 	return request
 }
 
-func (f *fixture) assertCounted(t *testing.T, outcome string) {
+func (f *fixture) assertOutcome(t *testing.T, outcome string) {
 	t.Helper()
 	want := fmt.Sprintf("# HELP mandrill_receiver_requests_total Requests by outcome; all except accepted and probe were refused.\n# TYPE mandrill_receiver_requests_total counter\nmandrill_receiver_requests_total{outcome=%q} 1\n", outcome)
 	if err := testutil.GatherAndCompare(f.registry, strings.NewReader(want), "mandrill_receiver_requests_total"); err != nil {
@@ -418,7 +418,7 @@ func TestUnknownPathIsAnsweredBeforeTheBody(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for path, want := range map[string]int{"/nowhere": http.StatusNotFound, "/suspended": http.StatusServiceUnavailable} {
-		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, unreadable{t})
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, mustNotRead{t})
 		request.Header.Set(mandrill.SignatureHeader, "x")
 		response := httptest.NewRecorder()
 		f.Config.Handler.ServeHTTP(response, request)
@@ -435,10 +435,10 @@ func TestProbesAreAnswered(t *testing.T) {
 		name    string
 		request *http.Request
 	}{
-		{"HEAD", f.method(t, http.MethodHead, "/keyless")},
-		{"GET", f.method(t, http.MethodGet, "/keyless")},
-		{"HEAD without the secret part", f.method(t, http.MethodHead, "/guarded")},
-		{"HEAD of a suspended route", f.method(t, http.MethodHead, "/suspended")},
+		{"HEAD", f.bareRequest(t, http.MethodHead, "/keyless")},
+		{"GET", f.bareRequest(t, http.MethodGet, "/keyless")},
+		{"HEAD without the secret part", f.bareRequest(t, http.MethodHead, "/guarded")},
+		{"HEAD of a suspended route", f.bareRequest(t, http.MethodHead, "/suspended")},
 		{"test key, no key yet", f.requestTo(t, "/keyless", keylessURL, mandrill.TestKey, "[]")},
 		{"test key", f.requestTo(t, "/mandrill/shop", plainURL, mandrill.TestKey, " [ ] ")},
 		{"own key, empty", f.request(t, "[]")},
@@ -448,12 +448,12 @@ func TestProbesAreAnswered(t *testing.T) {
 			t.Errorf("%s: got %d %q, want 200", test.name, response.StatusCode, body)
 		}
 	}
-	if got := f.consumer.take(); len(got) != 0 {
+	if got := f.sink.takeEvents(); len(got) != 0 {
 		t.Errorf("%d events were delivered", len(got))
 	}
 }
 
-func (f *fixture) method(t *testing.T, method, path string) *http.Request {
+func (f *fixture) bareRequest(t *testing.T, method, path string) *http.Request {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, f.URL+path, nil)
 	if err != nil {
@@ -462,7 +462,7 @@ func (f *fixture) method(t *testing.T, method, path string) *http.Request {
 	return request
 }
 
-func TestSecretPartsAreAccepted(t *testing.T) {
+func TestSecretPartsOfTheURLAreAccepted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	request := f.requestTo(t, "/guarded?v=2&added=1&secret=s3ntinel-token", guardedURL, signingKey, `[{"event":"open"}]`)
@@ -470,7 +470,7 @@ func TestSecretPartsAreAccepted(t *testing.T) {
 	if response, body := f.do(t, request); response.StatusCode != http.StatusOK {
 		t.Errorf("got %d %q, want 200", response.StatusCode, body)
 	}
-	if got := f.consumer.take(); len(got) != 1 {
+	if got := f.sink.takeEvents(); len(got) != 1 {
 		t.Errorf("%d events were delivered, want 1", len(got))
 	}
 	f.assertNoSecrets(t)
@@ -491,12 +491,12 @@ func TestMultipartIsAccepted(t *testing.T) {
 	if response, text := f.do(t, request); response.StatusCode != http.StatusOK {
 		t.Fatalf("got %d %q, want 200", response.StatusCode, text)
 	}
-	if got := f.consumer.take(); len(got) != 1 || string(got[0].Data()) != batch[1:len(batch)-1] {
+	if got := f.sink.takeEvents(); len(got) != 1 || string(got[0].Data()) != batch[1:len(batch)-1] {
 		t.Errorf("delivered %v", got)
 	}
 }
 
-func TestSinkRefusals(t *testing.T) {
+func TestSinkRefusalIsAnsweredWith502(t *testing.T) {
 	t.Parallel()
 	const batch = `[{"event":"send","_id":"a"},{"event":"open","_id":"b"},{"event":"click","_id":"c"}]`
 	for _, test := range []struct {
@@ -513,20 +513,20 @@ func TestSinkRefusals(t *testing.T) {
 		{"204", 204, 200, 3},
 	} {
 		f := newFixture(t)
-		f.consumer.status = func(event cloudevents.Event) int {
+		f.sink.status = func(event cloudevents.Event) int {
 			if event.Type() == "com.mandrill.message.open" {
 				return test.status
 			}
 			return http.StatusAccepted
 		}
 		response, _ := f.do(t, f.request(t, batch))
-		if got := len(f.consumer.take()); response.StatusCode != test.want || got < test.delivered {
+		if got := len(f.sink.takeEvents()); response.StatusCode != test.want || got < test.delivered {
 			t.Errorf("%s: status %d with %d delivered, want %d with %d", test.name, response.StatusCode, got, test.want, test.delivered)
 		}
 		f.assertNoSecrets(t)
 	}
 	f := newFixture(t)
-	f.consumer.Close()
+	f.sink.Close()
 	if response, body := f.do(t, f.request(t, batch)); response.StatusCode != http.StatusBadGateway || body != "sink_refused\n" {
 		t.Errorf("no sink: got %d %q, want 502", response.StatusCode, body)
 	}
@@ -534,7 +534,7 @@ func TestSinkRefusals(t *testing.T) {
 }
 
 // Events of one message go out in order, and one that may be accepted later keeps those after it back.
-func TestOrderWithinAMessage(t *testing.T) {
+func TestEventsOfAMessageAreSentInOrder(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	var batch [][]byte
@@ -547,13 +547,13 @@ func TestOrderWithinAMessage(t *testing.T) {
 		t.Fatalf("status %d", response.StatusCode)
 	}
 	next := map[string]int{}
-	for _, event := range f.consumer.take() {
+	for _, event := range f.sink.takeEvents() {
 		if want := fmt.Sprintf("com.mandrill.message.e%d", next[event.Subject()]); event.Type() != want {
 			t.Fatalf("message %s: got %s, want %s", event.Subject(), event.Type(), want)
 		}
 		next[event.Subject()]++
 	}
-	f.consumer.status = func(event cloudevents.Event) int {
+	f.sink.status = func(event cloudevents.Event) int {
 		if event.Type() == "com.mandrill.message.e5" {
 			return http.StatusServiceUnavailable
 		}
@@ -565,14 +565,14 @@ func TestOrderWithinAMessage(t *testing.T) {
 	if response, _ := f.do(t, f.request(t, string(mandrilltest.Batch(batch...)))); response.StatusCode != http.StatusBadGateway {
 		t.Fatalf("status %d, want 502", response.StatusCode)
 	}
-	for _, event := range f.consumer.take() {
+	for _, event := range f.sink.takeEvents() {
 		if number := strings.TrimPrefix(event.Type(), "com.mandrill.message.e"); len(number) > 1 || number > "5" {
 			t.Errorf("event %s went out after one of its message that failed", number)
 		}
 	}
 }
 
-func TestTimeoutOfASinkThatHangs(t *testing.T) {
+func TestHangingSinkTimesOut(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	release := make(chan struct{})
@@ -582,7 +582,7 @@ func TestTimeoutOfASinkThatHangs(t *testing.T) {
 	document := f.document()
 	document.Routes[0].Sink.URI = hanging.URL
 	document.Routes[0].Delivery.Timeout = "PT0.05S"
-	f.load(t, document)
+	f.loadRoutes(t, document)
 	start := time.Now()
 	if response, _ := f.do(t, f.request(t, `[{"event":"open"}]`)); response.StatusCode != http.StatusBadGateway {
 		t.Errorf("status %d, want 502", response.StatusCode)
@@ -610,7 +610,7 @@ func TestOneLogLinePerRequest(t *testing.T) {
 }
 
 // A receiver that has just started does not know yet which paths there are.
-func TestNoRoutesYet(t *testing.T) {
+func TestRequestsAreRefusedUntilRoutesAreLoaded(t *testing.T) {
 	t.Parallel()
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
 	loaded := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}

@@ -21,7 +21,7 @@ import (
 
 // raw sends bytes over a connection of its own and returns the status of each answer, until the server closes it or
 // waits for more.
-func raw(t *testing.T, address, text string) []int {
+func sendRaw(t *testing.T, address, text string) []int {
 	t.Helper()
 	connection, err := net.Dial("tcp", address)
 	if err != nil {
@@ -56,7 +56,7 @@ func signedBody(t *testing.T, f *fixture) (body, signature string) {
 
 // Requests in which two readers may see different ends get one answer that is no 200, and what follows them is never
 // taken for a request.
-func TestSmuggling(t *testing.T) {
+func TestRequestSmugglingIsRefused(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	address := serve(t, &receiver.Server{Handler: f.Config.Handler, Logger: slog.New(slog.DiscardHandler)})
@@ -65,10 +65,10 @@ func TestSmuggling(t *testing.T) {
 	head := "POST /mandrill/shop HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nX-Mandrill-Signature: " + signature + "\r\n"
 	length := fmt.Sprintf("Content-Length: %d\r\n", len(body))
 	chunked := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body)
-	if got := raw(t, address, head+length+"Connection: close\r\n\r\n"+body); len(got) != 1 || got[0] != http.StatusOK {
+	if got := sendRaw(t, address, head+length+"Connection: close\r\n\r\n"+body); len(got) != 1 || got[0] != http.StatusOK {
 		t.Fatalf("an orderly request is answered with %v", got)
 	}
-	f.consumer.take()
+	f.sink.takeEvents()
 	var attempts sync.WaitGroup
 	for name, text := range map[string]string{
 		"two lengths":                  head + length + "Content-Length: 0\r\n\r\n" + body + hidden,
@@ -89,24 +89,24 @@ func TestSmuggling(t *testing.T) {
 		"a line folded":                head + "X: a\r\n b\r\n" + strings.Replace(length, ":", " :", 1) + "\r\n" + body + hidden,
 	} {
 		attempts.Go(func() {
-			statuses := raw(t, address, text)
+			statuses := sendRaw(t, address, text)
 			if len(statuses) > 1 || len(statuses) == 1 && statuses[0] < 400 {
 				t.Errorf("%s: answered with %v, want one refusal", name, statuses)
 			}
 		})
 	}
 	attempts.Wait()
-	if events := f.consumer.take(); len(events) > 0 {
+	if events := f.sink.takeEvents(); len(events) > 0 {
 		t.Errorf("%d events were delivered", len(events))
 	}
 	// with both a length and chunks the chunks count, and the connection is not used again
-	if got := raw(t, address, head+"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"+chunked+hidden); len(got) != 1 {
+	if got := sendRaw(t, address, head+"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"+chunked+hidden); len(got) != 1 {
 		t.Errorf("a length and chunks: answered with %v, want one answer", got)
 	}
 }
 
 // A route is its path byte for byte.
-func TestPathTricks(t *testing.T) {
+func TestOnlyTheExactPathMatches(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	address := serve(t, &receiver.Server{Handler: f.Config.Handler, Logger: slog.New(slog.DiscardHandler)})
@@ -114,19 +114,19 @@ func TestPathTricks(t *testing.T) {
 		"//mandrill/shop", "/mandrill//shop", "/mandrill/shop/", "/mandrill/./shop", "/x/../mandrill/shop", "/mandrill/%73hop", "/mandrill%2fshop", "/%6dandrill/shop",
 		"/Mandrill/shop", "/mandrill/SHOP", "/mandrill/shop%00", "/mandrill/shop;x", "/mandrill/shop%20", "/mandrill/shop%3fa", "/mandrill/shop/.", "*", "/",
 	} {
-		got := raw(t, address, "HEAD "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		got := sendRaw(t, address, "HEAD "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 		if len(got) != 1 || got[0] != http.StatusNotFound && got[0] != http.StatusBadRequest {
 			t.Errorf("%s: answered with %v, want 404", path, got)
 		}
 	}
 	for _, target := range []string{"/mandrill/shop", "http://other.example/mandrill/shop", "/mandrill/shop?x=1"} {
-		if got := raw(t, address, "HEAD "+target+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); len(got) != 1 || got[0] != http.StatusOK {
+		if got := sendRaw(t, address, "HEAD "+target+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); len(got) != 1 || got[0] != http.StatusOK {
 			t.Errorf("%s: answered with %v, want 200", target, got)
 		}
 	}
 }
 
-func TestOversizedHeaders(t *testing.T) {
+func TestOversizedHeadersAreRefused(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	address := serve(t, &receiver.Server{Handler: f.Config.Handler, Logger: slog.New(slog.DiscardHandler)})
@@ -135,14 +135,14 @@ func TestOversizedHeaders(t *testing.T) {
 		"many headers": "HEAD /mandrill/shop HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X: a\r\n", 20_000) + "\r\n",
 		"the path":     "HEAD /mandrill/shop?" + strings.Repeat("a", 100<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n",
 	} {
-		if got := raw(t, address, head); len(got) != 1 || got[0] != http.StatusRequestHeaderFieldsTooLarge {
+		if got := sendRaw(t, address, head); len(got) != 1 || got[0] != http.StatusRequestHeaderFieldsTooLarge {
 			t.Errorf("%s: answered with %v, want 431", name, got)
 		}
 	}
 }
 
 // Who sends a header by the byte is cut off, and meanwhile others are served.
-func TestSlowHeader(t *testing.T) {
+func TestSlowHeadersAreCutOff(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	address := serve(t, &receiver.Server{Handler: f.Config.Handler, Logger: slog.New(slog.DiscardHandler)})
@@ -181,7 +181,7 @@ func TestSlowHeader(t *testing.T) {
 
 // A thousand senders of large bodies without a signature, or with a forged one that announce more than they send, cost
 // next to nothing, and good batches are served meanwhile.
-func TestManyLargeForgedBodies(t *testing.T) { // not parallel: it measures memory
+func TestForgedBodiesAllocateLittle(t *testing.T) { // not parallel: it measures memory
 	f := newFixture(t)
 	handler := receiver.NewHandler(receiver.Options{
 		Routes: f.routes, Sender: sink.NewSender(sink.Options{Poster: &sink.Client{}}), Metrics: f.metrics, Logger: f.routes.Logger,

@@ -25,7 +25,7 @@ import (
 )
 
 // Bodies take their share of the memory as they arrive. One that finds no room waits, and is refused after a while.
-func TestInflightBytes(t *testing.T) {
+func TestBodyWaitsForMemoryAndIsRefusedAfterAWhile(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const unit = receiver.FirstBuffer // what a body is given first
@@ -119,11 +119,11 @@ func TestInflightBytes(t *testing.T) {
 }
 
 // Who wants little has a reserve, and goes first. Of the others the eldest does, whoever came to wait first.
-func TestOrderOfShares(t *testing.T) {
+func TestByteLimiterServesSmallThenOldestBodies(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const kib = 1 << 10
-		take, give := receiver.Shares(1024*kib, 384*kib) // so that 256 KiB are reserved
+		take, give := receiver.ByteLimiter(1024*kib, 384*kib) // so that 256 KiB are reserved
 		var mu sync.Mutex
 		var granted []int64
 		begin := func(body, bytes int64) {
@@ -173,7 +173,7 @@ func TestOrderOfShares(t *testing.T) {
 }
 
 // A large inbound mail is held once: the body, decoded in place, of which the event is a part.
-func TestMemoryOfLargeBatch(t *testing.T) { // not parallel: nothing else may allocate meanwhile
+func TestLargeBatchIsHeldInMemoryOnce(t *testing.T) { // not parallel: nothing else may allocate meanwhile
 	f := newFixture(t)
 	const size = 60 << 20
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -198,7 +198,7 @@ func TestMemoryOfLargeBatch(t *testing.T) { // not parallel: nothing else may al
 	}()
 	document := f.document()
 	document.Routes[0].Sink.URI = "http://" + listener.Addr().String()
-	f.load(t, document)
+	f.loadRoutes(t, document)
 	handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Sender: sink.NewSender(sink.Options{}), Metrics: f.metrics, Logger: f.routes.Logger})
 	batch := `[{"event":"inbound","ts":1767258002,"msg":{"raw_msg":"` + strings.Repeat("a line of mail that is not escaped =\\n", size/40) + `"}}]`
 	request := f.requestTo(t, "/mandrill/shop", plainURL, signingKey, batch)

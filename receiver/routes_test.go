@@ -26,7 +26,7 @@ import (
 
 // Routes may share a path and more. Each gets the batches that are signed for its URL with its key, and no other
 // keeps them from it, whatever their order.
-func TestRoutesThatShareAPath(t *testing.T) {
+func TestRoutesMayShareAPath(t *testing.T) {
 	t.Parallel()
 	for _, pair := range [][2]string{
 		{"https://h.example/p", "https://h.example:443/p"}, {"https://h.example/p", "https://H.example/p"}, {"https://h.example/p", "http://h.example/p"},
@@ -38,10 +38,10 @@ func TestRoutesThatShareAPath(t *testing.T) {
 			document := &routes.Document{}
 			for i, at := range order {
 				document.Routes = append(document.Routes, routes.Route{
-					Name: []string{"first", "second"}[i], URL: pair[at], Keys: []string{"key of " + pair[at]}, Source: "/" + []string{"zero", "one"}[at], Sink: routes.Sink{URI: f.consumer.URL},
+					Name: []string{"first", "second"}[i], URL: pair[at], Keys: []string{"key of " + pair[at]}, Source: "/" + []string{"zero", "one"}[at], Sink: routes.Sink{URI: f.sink.URL},
 				})
 			}
-			f.load(t, document)
+			f.loadRoutes(t, document)
 			for at, registered := range pair {
 				parsed, err := url.Parse(registered)
 				if err != nil {
@@ -52,7 +52,7 @@ func TestRoutesThatShareAPath(t *testing.T) {
 					request.SetBasicAuth(parsed.User.Username(), "")
 				}
 				response, body := f.do(t, request)
-				events := f.consumer.take()
+				events := f.sink.takeEvents()
 				if response.StatusCode != http.StatusOK || len(events) != 1 || events[0].Source() != "/"+[]string{"zero", "one"}[at] {
 					t.Errorf("%v in order %v, batch for %s: %d %q, events %v", pair, order, registered, response.StatusCode, body, events)
 				}
@@ -67,7 +67,7 @@ func TestRoutesThatShareAPath(t *testing.T) {
 	f := newFixture(t)
 	document := f.document()
 	document.Routes[3].URL = plainURL + "?s=1"
-	f.load(t, document)
+	f.loadRoutes(t, document)
 	if response, _ := f.do(t, f.requestTo(t, "/mandrill/shop?s=1", plainURL+"?s=1", signingKey, `[{"event":"open"}]`)); response.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("the suspended route answered %d", response.StatusCode)
 	}
@@ -77,7 +77,7 @@ func TestRoutesThatShareAPath(t *testing.T) {
 }
 
 // An announced length, or a forged batch of nothing but commas, costs no memory to speak of.
-func TestCheapRefusals(t *testing.T) { // not parallel: nothing else may allocate meanwhile
+func TestRefusalsAllocateLittle(t *testing.T) { // not parallel: nothing else may allocate meanwhile
 	f := newFixture(t)
 	forged := f.requestTo(t, "/mandrill/shop", plainURL, mandrill.TestKey, "["+strings.Repeat("1,", maxBody/8)+"1]")
 	var before, after runtime.MemStats
@@ -114,10 +114,10 @@ func TestBadDocumentKeepsTheLastGoodOne(t *testing.T) {
 }
 
 // The routes may come in several documents, which may have routes with the same path.
-func TestSeveralDocuments(t *testing.T) {
+func TestReceiverIsReadyOnceAllDocumentsAreLoaded(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.load(t, &routes.Document{Routes: f.document().Routes[:1]})
+	f.loadRoutes(t, &routes.Document{Routes: f.document().Routes[:1]})
 	f.routes = &routing.Routes{Logger: f.routes.Logger, Metrics: f.routes.Metrics}
 	handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Metrics: f.metrics, Logger: f.routes.Logger})
 	answer := func(path string) int {
@@ -175,7 +175,7 @@ func TestNotReadyWithoutRoutes(t *testing.T) {
 }
 
 // A request that comes while the routes are loaded is never told that there is none for it.
-func TestRoutesThatAreBeingLoaded(t *testing.T) {
+func TestNoRouteIsMissingWhileRoutesAreLoaded(t *testing.T) {
 	t.Parallel()
 	for range 300 {
 		metrics, logger := receiver.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler)
@@ -197,7 +197,7 @@ func TestRoutesThatAreBeingLoaded(t *testing.T) {
 	}
 }
 
-func TestWatchFile(t *testing.T) {
+func TestWatchFileLoadsChanges(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	path := filepath.Join(t.TempDir(), "routes.yaml")
@@ -225,7 +225,7 @@ func TestWatchFile(t *testing.T) {
 		t.Helper()
 		deadline := time.After(30 * time.Second)
 		for {
-			response, _ := f.do(t, f.method(t, http.MethodHead, path))
+			response, _ := f.do(t, f.bareRequest(t, http.MethodHead, path))
 			if response.StatusCode == http.StatusOK {
 				return
 			}
@@ -253,9 +253,9 @@ func TestWatchFile(t *testing.T) {
 }
 
 // deliveries remembers how events were to be sent.
-type deliveries chan sink.Delivery
+type deliveryRecorder chan sink.Delivery
 
-func (d deliveries) SendOnce(_ context.Context, delivery sink.Delivery, items []*sink.Item) {
+func (d deliveryRecorder) SendOnce(_ context.Context, delivery sink.Delivery, items []*sink.Item) {
 	for _, item := range items {
 		item.State = sink.Accepted
 	}
@@ -263,7 +263,7 @@ func (d deliveries) SendOnce(_ context.Context, delivery sink.Delivery, items []
 }
 
 // What the document says of a sink reaches whoever sends.
-func TestDelivery(t *testing.T) {
+func TestDeliverySettingsReachTheSender(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for name, test := range map[string]struct {
@@ -288,8 +288,8 @@ func TestDelivery(t *testing.T) {
 	} {
 		document := f.document()
 		document.Routes[0].Sink, document.Routes[0].Delivery = test.sink, test.said
-		f.load(t, document)
-		sent := make(deliveries, 1)
+		f.loadRoutes(t, document)
+		sent := make(deliveryRecorder, 1)
 		handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Metrics: f.metrics, Logger: f.routes.Logger, Sender: sent})
 		response := httptest.NewRecorder()
 		if handler.ServeHTTP(response, f.requestTo(t, "/mandrill/shop", plainURL, signingKey, `[{"event":"open"}]`)); response.Code != http.StatusOK {

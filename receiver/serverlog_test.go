@@ -12,7 +12,7 @@ import (
 )
 
 // The log of the server has neither addresses nor what was sent, and says where a panic was.
-func TestServerLog(t *testing.T) {
+func TestServerLogHasNoAddresses(t *testing.T) {
 	t.Parallel()
 	log := &lockedBuffer{}
 	certificate, key := keyPair(t, 1)

@@ -25,26 +25,26 @@ import (
 )
 
 // observer records of which routes it is told.
-type observer struct {
+type signatureRecorder struct {
 	mu   sync.Mutex
-	told []string
+	routes []string
 }
 
-func (o *observer) BadSignature(route string) {
+func (o *signatureRecorder) BadSignature(route string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.told = append(o.told, route)
+	o.routes = append(o.routes, route)
 }
 
 // handler serves the fixture's routes and tells of bad signatures.
-func (f *fixture) handler(signatures receiver.SignatureObserver) http.Handler {
+func (f *fixture) handlerReporting(signatures receiver.SignatureObserver) http.Handler {
 	logger := slog.New(slog.NewJSONHandler(f.log, nil))
 	return receiver.NewHandler(receiver.Options{
 		Routes: f.routes, Metrics: receiver.NewMetrics(prometheus.NewRegistry()), Logger: logger, MaxBodyBytes: maxBody, Signatures: signatures,
 	})
 }
 
-func TestWhatIsABadSignature(t *testing.T) {
+func TestOnlySignaturesOfAnotherKeyAreReported(t *testing.T) {
 	t.Parallel()
 	const batch = `[{"event":"open"}]`
 	f := newFixture(t)
@@ -52,7 +52,7 @@ func TestWhatIsABadSignature(t *testing.T) {
 	shared := document.Routes[0]
 	shared.Name, shared.URL = "shop/plain~1", "https://other.example.com/mandrill/shop"
 	document.Routes = append(document.Routes, shared)
-	f.load(t, document)
+	f.loadRoutes(t, document)
 	unsigned := f.request(t, batch)
 	unsigned.Header.Del(mandrill.SignatureHeader)
 	encoded := f.requestTo(t, "/mandrill/shop", plainURL, "s3ntinel-new-key", batch)
@@ -78,35 +78,35 @@ func TestWhatIsABadSignature(t *testing.T) {
 		{"no route", f.requestTo(t, "/nowhere", plainURL, "s3ntinel-new-key", batch), 404, nil},
 		{"unreadable", encoded, 400, nil},
 	} {
-		signatures, response := &observer{}, httptest.NewRecorder()
-		f.handler(signatures).ServeHTTP(response, test.request)
-		if diff := cmp.Diff(test.want, signatures.told); diff != "" || response.Code != test.status {
+		signatures, response := &signatureRecorder{}, httptest.NewRecorder()
+		f.handlerReporting(signatures).ServeHTTP(response, test.request)
+		if diff := cmp.Diff(test.want, signatures.routes); diff != "" || response.Code != test.status {
 			t.Errorf("%s: status %d, want %d; routes (-want +got):\n%s", test.name, response.Code, test.status, diff)
 		}
 	}
 	response := httptest.NewRecorder()
-	if f.handler(nil).ServeHTTP(response, f.requestTo(t, "/mandrill/shop", plainURL, "s3ntinel-new-key", batch)); response.Code != http.StatusForbidden {
+	if f.handlerReporting(nil).ServeHTTP(response, f.requestTo(t, "/mandrill/shop", plainURL, "s3ntinel-new-key", batch)); response.Code != http.StatusForbidden {
 		t.Errorf("with nobody to tell: status %d, want 403", response.Code)
 	}
 	f.assertNoSecrets(t)
 }
 
 // operator records the hints that it gets and a hinter that sends them, whose intervals end when the test says so.
-type operator struct {
+type fakeOperator struct {
 	*receiver.HintReporter
 	registry *prometheus.Registry
 	log      *lockedBuffer
-	got      chan []string      // the names of each request
-	status   chan int           // the answers
-	waiting  chan time.Duration // the hinter waits for the interval to end
-	over     chan time.Time
+	requests      chan []string      // the names of each request
+	statuses   chan int           // the answers
+	intervals  chan time.Duration // the hinter waits for the interval to end
+	intervalEnd     chan time.Time
 }
 
-func newOperator(t *testing.T) *operator {
+func newFakeOperator(t *testing.T) *fakeOperator {
 	t.Helper()
-	o := &operator{
+	o := &fakeOperator{
 		registry: prometheus.NewRegistry(), log: &lockedBuffer{},
-		got: make(chan []string), status: make(chan int, 1), waiting: make(chan time.Duration), over: make(chan time.Time),
+		requests: make(chan []string), statuses: make(chan int, 1), intervals: make(chan time.Duration), intervalEnd: make(chan time.Time),
 	}
 	server := httptest.NewServer(o)
 	t.Cleanup(server.Close)
@@ -114,10 +114,10 @@ func newOperator(t *testing.T) *operator {
 		URL: server.URL + "/s3ntinel/", Metrics: receiver.NewMetrics(o.registry), Logger: slog.New(slog.NewJSONHandler(o.log, nil)),
 		After: func(interval time.Duration) <-chan time.Time {
 			select {
-			case o.waiting <- interval:
+			case o.intervals <- interval:
 			case <-t.Context().Done():
 			}
-			return o.over
+			return o.intervalEnd
 		},
 	})
 	var running sync.WaitGroup
@@ -128,7 +128,7 @@ func newOperator(t *testing.T) *operator {
 	return o
 }
 
-func (o *operator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (o *fakeOperator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var hints struct{ Routes []string }
 	body, err := io.ReadAll(r.Body)
 	if err == nil {
@@ -138,30 +138,30 @@ func (o *operator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		hints.Routes = []string{fmt.Sprint("not expected: ", r.Method, r.URL, r.Header, err)}
 	}
 	w.Header().Set("Location", "/elsewhere")
-	w.WriteHeader(<-o.status)
+	w.WriteHeader(<-o.statuses)
 	select {
-	case o.got <- hints.Routes:
+	case o.requests <- hints.Routes:
 	case <-r.Context().Done():
 	}
 }
 
 // expect lets the next request be answered and compares the names in it. It returns when the hinter waits again.
-func (o *operator) expect(t *testing.T, status int, want ...string) {
+func (o *fakeOperator) expectHints(t *testing.T, status int, want ...string) {
 	t.Helper()
-	o.status <- status
-	if diff := cmp.Diff(want, receive(t, o.got)); diff != "" {
+	o.statuses <- status
+	if diff := cmp.Diff(want, receive(t, o.requests)); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
-	if interval := receive(t, o.waiting); interval != time.Minute {
+	if interval := receive(t, o.intervals); interval != time.Minute {
 		t.Errorf("the interval is %s, want a minute", interval)
 	}
 }
 
 // end ends the interval.
-func (o *operator) end(t *testing.T) {
+func (o *fakeOperator) endInterval(t *testing.T) {
 	t.Helper()
 	select {
-	case o.over <- time.Time{}:
+	case o.intervalEnd <- time.Time{}:
 	case <-time.After(30 * time.Second):
 		t.Fatal("the hinter does not wait for the end of the interval")
 	}
@@ -178,7 +178,7 @@ func receive[T any](t *testing.T, from <-chan T) T {
 	panic("not reached")
 }
 
-func (o *operator) assertCounted(t *testing.T, failed, sent int) {
+func (o *fakeOperator) assertHintsCounted(t *testing.T, failed, sent int) {
 	t.Helper()
 	var want strings.Builder
 	want.WriteString("# HELP mandrill_receiver_signature_hints_total Reports of bad signatures to the operator, by outcome.\n# TYPE mandrill_receiver_signature_hints_total counter\n")
@@ -200,13 +200,13 @@ func (o *operator) assertCounted(t *testing.T, failed, sent int) {
 
 func TestHundredBadSignaturesAreTwoRequests(t *testing.T) {
 	t.Parallel()
-	f, o := newFixture(t), newOperator(t)
+	f, o := newFixture(t), newFakeOperator(t)
 	document := &routes.Document{}
 	for _, name := range []string{"shop/a", "shop/b", "shop/b~1", "shop/c", "shop/d"} {
 		document.Routes = append(document.Routes, routes.Route{Name: name, URL: "https://a.example/" + name, Keys: []string{signingKey}, Source: "/s", Sink: routes.Sink{URI: "http://x.example"}})
 	}
-	f.load(t, document)
-	handler := f.handler(o.HintReporter)
+	f.loadRoutes(t, document)
+	handler := f.handlerReporting(o.HintReporter)
 	send := func(name string) {
 		t.Helper()
 		response := httptest.NewRecorder()
@@ -215,70 +215,70 @@ func TestHundredBadSignaturesAreTwoRequests(t *testing.T) {
 		}
 	}
 	send("shop/d")
-	o.expect(t, http.StatusAccepted, "shop/d")
+	o.expectHints(t, http.StatusAccepted, "shop/d")
 	for range 25 {
 		for _, name := range []string{"shop/c", "shop/b~1", "shop/a", "shop/b"} {
 			send(name)
 		}
 	}
-	o.end(t)
-	o.expect(t, http.StatusNoContent, "shop/a", "shop/b", "shop/c")
-	o.end(t)
+	o.endInterval(t)
+	o.expectHints(t, http.StatusNoContent, "shop/a", "shop/b", "shop/c")
+	o.endInterval(t)
 	send("shop/d") // a quiet interval later the first goes at once again
-	o.expect(t, http.StatusOK, "shop/d")
-	o.assertCounted(t, 0, 3)
+	o.expectHints(t, http.StatusOK, "shop/d")
+	o.assertHintsCounted(t, 0, 3)
 	f.assertNoSecrets(t)
 }
 
 // What fails is kept. Only 2xx is success, and a redirect leads nowhere.
 func TestHintsAreKeptWhileTheOperatorIsDown(t *testing.T) {
 	t.Parallel()
-	o := newOperator(t)
+	o := newFakeOperator(t)
 	o.BadSignature("shop/b")
-	o.expect(t, http.StatusServiceUnavailable, "shop/b")
+	o.expectHints(t, http.StatusServiceUnavailable, "shop/b")
 	for _, status := range []int{http.StatusTemporaryRedirect, http.StatusFound, http.StatusNotFound} {
 		o.BadSignature("shop/a")
-		o.end(t)
-		o.expect(t, status, "shop/a", "shop/b")
+		o.endInterval(t)
+		o.expectHints(t, status, "shop/a", "shop/b")
 	}
-	o.end(t)
-	o.expect(t, http.StatusOK, "shop/a", "shop/b")
-	o.assertCounted(t, 4, 1)
+	o.endInterval(t)
+	o.expectHints(t, http.StatusOK, "shop/a", "shop/b")
+	o.assertHintsCounted(t, 4, 1)
 	if log := o.log.String(); strings.Count(log, `"level":"WARN"`) != 4 || !strings.Contains(log, "the operator answered with status 503") {
 		t.Errorf("the log does not say what failed:\n%s", log)
 	}
 }
 
-func TestHintsAreBounded(t *testing.T) {
+func TestPendingHintsAreBounded(t *testing.T) {
 	t.Parallel()
-	o := newOperator(t)
+	o := newFakeOperator(t)
 	o.BadSignature("first")
-	o.status <- http.StatusServiceUnavailable
-	receive(t, o.got)
-	receive(t, o.waiting)
+	o.statuses <- http.StatusServiceUnavailable
+	receive(t, o.requests)
+	receive(t, o.intervals)
 	for i := range 10_500 {
 		o.BadSignature(fmt.Sprintf("shop/%05d", i))
 	}
 	seen := map[string]bool{}
 	for range 10 {
-		o.end(t)
-		o.status <- http.StatusOK
-		names := receive(t, o.got)
+		o.endInterval(t)
+		o.statuses <- http.StatusOK
+		names := receive(t, o.requests)
 		if len(names) != 1000 || !slices.IsSorted(names) {
 			t.Errorf("%d names, want 1000 in order", len(names))
 		}
 		for _, name := range names {
 			seen[name] = true
 		}
-		receive(t, o.waiting)
+		receive(t, o.intervals)
 	}
 	if len(seen) != 10_000 || !seen["first"] {
 		t.Errorf("%d names in all, want 10000 and the one that failed among them", len(seen))
 	}
 	o.BadSignature("last")
-	o.end(t)
-	o.expect(t, http.StatusOK, "last")
-	o.assertCounted(t, 1, 11)
+	o.endInterval(t)
+	o.expectHints(t, http.StatusOK, "last")
+	o.assertHintsCounted(t, 1, 11)
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -329,7 +329,7 @@ func TestHintsNeverBlock(t *testing.T) {
 	}
 }
 
-func TestNobodyListens(t *testing.T) {
+func TestUnreachableOperatorIsLoggedWithoutItsAddress(t *testing.T) {
 	t.Parallel()
 	log, asked := &lockedBuffer{}, make(chan struct{})
 	server := httptest.NewServer(http.NotFoundHandler())

@@ -25,26 +25,26 @@ import (
 
 // slowBodies are ways to be slow: the length is announced, or the body comes in chunks, and it stops or trickles.
 var slowBodies = []struct{ request, trickle string }{
-	{slowHead + "Content-Length: 52428800\r\n\r\n", ""},
-	{slowHead + "Content-Length: 52428800\r\n\r\nmandrill_events=", "x"},
-	{slowHead + "Transfer-Encoding: chunked\r\n\r\n10\r\nmandrill_events=\r\n", ""},
-	{slowHead + "Transfer-Encoding: chunked\r\n\r\n10\r\nmandrill_events=\r\n", "1\r\nx\r\n"},
-	{slowHead + "Transfer-Encoding: chunked\r\n\r\n3200000\r\n", "x"},
+	{forgedHead + "Content-Length: 52428800\r\n\r\n", ""},
+	{forgedHead + "Content-Length: 52428800\r\n\r\nmandrill_events=", "x"},
+	{forgedHead + "Transfer-Encoding: chunked\r\n\r\n10\r\nmandrill_events=\r\n", ""},
+	{forgedHead + "Transfer-Encoding: chunked\r\n\r\n10\r\nmandrill_events=\r\n", "1\r\nx\r\n"},
+	{forgedHead + "Transfer-Encoding: chunked\r\n\r\n3200000\r\n", "x"},
 }
 
 // Who sends a body by the byte, or stops, holds what a body is given to begin with and no more, is cut off at the read
 // deadline, and keeps nobody from being served.
-func TestSlowBodies(t *testing.T) { // not parallel: it measures memory
+func TestSlowBodiesAreCutOffAtTheReadDeadline(t *testing.T) { // not parallel: it measures memory
 	synctest.Test(t, func(t *testing.T) {
 		const senders = 500
-		b := newBesieged(t, 2*(senders+1)*receiver.FirstBuffer)
+		b := newSlowClients(t, 2*(senders+1)*receiver.FirstBuffer)
 		var before, during runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		for i := range senders {
-			b.senders.Go(func() {
+			b.running.Go(func() {
 				way := slowBodies[i%len(slowBodies)]
-				status, took := b.slow(way.request, way.trickle)
+				status, took := b.sendSlowly(way.request, way.trickle)
 				if status != http.StatusBadRequest || took < receiver.ReadTimeout || took > receiver.ReadTimeout+time.Second {
 					t.Errorf("way %d: answered with %d, and the connection was closed after %s", i%len(slowBodies), status, took)
 				}
@@ -52,7 +52,7 @@ func TestSlowBodies(t *testing.T) { // not parallel: it measures memory
 		}
 		for range 11 {
 			time.Sleep(10 * time.Second)
-			if response, took := b.good(100, 0); response.StatusCode != http.StatusOK || took > 0 {
+			if response, took := b.postGood(100, 0); response.StatusCode != http.StatusOK || took > 0 {
 				t.Errorf("a good batch is answered with %d after %s meanwhile", response.StatusCode, took)
 			}
 		}
@@ -64,7 +64,7 @@ func TestSlowBodies(t *testing.T) { // not parallel: it measures memory
 		if grown := int64(during.HeapAlloc) - int64(before.HeapAlloc); grown > senders*(receiver.FirstBuffer+64<<10) { // of both sides, connections included
 			t.Errorf("the heap grew by %d KiB for each of them", grown/senders>>10)
 		}
-		b.senders.Wait()
+		b.running.Wait()
 		if held := b.handler.InflightBytes(); held != 0 {
 			t.Errorf("afterwards %d bytes are held", held)
 		}
@@ -76,22 +76,22 @@ func TestSlowBodies(t *testing.T) { // not parallel: it measures memory
 
 // Slow senders that would take all memory, and come again as soon as they are cut off, get half of it for long. Good
 // batches find room in the other half, at worst when the slow ones there are cut off.
-func TestSlowBodiesThatFillTheMemory(t *testing.T) {
+func TestSlowBodiesGetHalfOfTheMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const each, units, senders = 64 << 10, 64, 200
-		b := newBesieged(t, units*each)
+		b := newSlowClients(t, units*each)
 		var stopped atomic.Bool
 		for range senders {
-			b.senders.Go(func() {
+			b.running.Go(func() {
 				for !stopped.Load() {
-					b.slow(quarter(each), "")
+					b.sendSlowly(quarterOfBody(each), "")
 				}
 			})
 		}
 		for range 110 {
 			time.Sleep(time.Second)
-			if response, took := b.good(100, 0); response.StatusCode != http.StatusOK || took > 5*time.Second {
+			if response, took := b.postGood(100, 0); response.StatusCode != http.StatusOK || took > 5*time.Second {
 				t.Errorf("a good batch is answered with %d after %s meanwhile", response.StatusCode, took)
 			}
 		}
@@ -100,15 +100,15 @@ func TestSlowBodiesThatFillTheMemory(t *testing.T) {
 		if held := b.handler.InflightBytes(); held > units*each/2 {
 			t.Errorf("%d of %d bytes are still held by slow senders", held, units*each)
 		}
-		b.senders.Wait()
-		if response, took := b.good(100, 0); response.StatusCode != http.StatusOK || took > 0 {
+		b.running.Wait()
+		if response, took := b.postGood(100, 0); response.StatusCode != http.StatusOK || took > 0 {
 			t.Errorf("afterwards a good batch is answered with %d after %s", response.StatusCode, took)
 		}
 	})
 }
 
 // While memory is scarce a body has to come at a pace, which is no matter otherwise.
-func TestPaceWhileMemoryIsScarce(t *testing.T) {
+func TestSlowBodiesAreCutOffWhileMemoryIsScarce(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		scarce     bool
@@ -126,23 +126,23 @@ func TestPaceWhileMemoryIsScarce(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				const each, units = 64 << 10, 256
-				b := newBesieged(t, units*each)
+				b := newSlowClients(t, units*each)
 				holders := units / 2
 				if !test.scarce {
 					holders /= 2
 				}
 				for range holders {
-					b.senders.Go(func() { b.slow(quarter(each), "") })
+					b.running.Go(func() { b.sendSlowly(quarterOfBody(each), "") })
 					synctest.Wait() // while it grows it has more, for which another would be hurried
 				}
 				if held := b.handler.InflightBytes(); held != int64(holders*each) {
 					t.Fatalf("%d bytes are held, want %d", held, holders*each)
 				}
-				response, took := b.good(test.size, test.rate)
+				response, took := b.postGood(test.size, test.rate)
 				if response.StatusCode != test.status {
 					t.Errorf("answered with %d after %s, want %d", response.StatusCode, took, test.status)
 				}
-				b.senders.Wait()
+				b.running.Wait()
 			})
 		})
 	}
@@ -150,22 +150,22 @@ func TestPaceWhileMemoryIsScarce(t *testing.T) {
 
 // Memory that is full of bodies that keep the pace is no slow sender's doing: others are told when to come again, and
 // find room when these are done.
-func TestFullMemory(t *testing.T) {
+func TestFullMemoryIsAnsweredWithRetryAfter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const each, units = 4 << 20, 4
-		b := newBesieged(t, (units+1)*each-each/2) // with room for one to grow
+		b := newSlowClients(t, (units+1)*each-each/2) // with room for one to grow
 		for range units {
-			b.senders.Go(func() { b.post("forged", each-4096, receiver.ScarceRate*11/20) })
+			b.running.Go(func() { b.post("forged", each-4096, receiver.ScarceRate*11/20) })
 			synctest.Wait()
 		}
 		time.Sleep(2 * time.Second)
-		response, took := b.good(each/2, 0)
+		response, took := b.postGood(each/2, 0)
 		if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" || took != 5*time.Second {
 			t.Errorf("answered with %d after %s, Retry-After %q", response.StatusCode, took, response.Header.Get("Retry-After"))
 		}
-		b.senders.Wait()
-		if response, took := b.good(each/2, 0); response.StatusCode != http.StatusOK || took > 0 {
+		b.running.Wait()
+		if response, took := b.postGood(each/2, 0); response.StatusCode != http.StatusOK || took > 0 {
 			t.Errorf("afterwards answered with %d after %s", response.StatusCode, took)
 		}
 		if diff := cmp.Diff(map[string]float64{"accepted": 1, "busy": 1, "signature": units}, b.outcomes()); diff != "" {
@@ -175,14 +175,14 @@ func TestFullMemory(t *testing.T) {
 }
 
 // Who wants little is served before those who wait for much, and of these one is served when another gives up.
-func TestLittleBodiesGoFirst(t *testing.T) {
+func TestSmallBodiesAreServedFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBesieged(t, 1<<20)
+		b := newSlowClients(t, 1<<20)
 		begin := func(announced, sent, status int) {
-			b.senders.Go(func() {
-				request := fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", slowHead, announced-1, strings.Repeat("x", sent))
-				if got, took := b.slow(request, ""); got != status {
+			b.running.Go(func() {
+				request := fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", forgedHead, announced-1, strings.Repeat("x", sent))
+				if got, took := b.sendSlowly(request, ""); got != status {
 					t.Errorf("of %d bytes %d were sent: answered with %d after %s, want %d", announced, sent, got, took, status)
 				}
 			})
@@ -192,17 +192,17 @@ func TestLittleBodiesGoFirst(t *testing.T) {
 		begin(600<<10, 256<<10, http.StatusServiceUnavailable) // has 256, and waits for 600
 		time.Sleep(time.Second)
 		begin(380<<10, 128<<10, http.StatusBadRequest) // has 128, and waits for 380
-		if response, took := b.good(100, 0); response.StatusCode != http.StatusOK || took > 0 {
+		if response, took := b.postGood(100, 0); response.StatusCode != http.StatusOK || took > 0 {
 			t.Errorf("a small batch is answered with %d after %s", response.StatusCode, took)
 		}
-		b.senders.Wait()
+		b.running.Wait()
 	})
 }
 
 // What is refused is not waited for: neither its answer nor its connection.
-func TestSlowBodiesThatAreRefused(t *testing.T) {
+func TestRefusedBodiesAreNotWaitedFor(t *testing.T) {
 	t.Parallel()
-	unsigned := strings.Replace(slowHead, "X-Mandrill-Signature: forged\r\n", "", 1)
+	unsigned := strings.Replace(forgedHead, "X-Mandrill-Signature: forged\r\n", "", 1)
 	for name, test := range map[string]struct {
 		request string
 		status  int
@@ -211,14 +211,14 @@ func TestSlowBodiesThatAreRefused(t *testing.T) {
 		"unsigned, large":         {unsigned + "Content-Length: 52428800\r\n\r\n", http.StatusForbidden, time.Second},
 		"unsigned, small":         {unsigned + "Content-Length: 1000\r\n\r\n", http.StatusForbidden, 5 * time.Second},
 		"unsigned, chunked":       {unsigned + "Transfer-Encoding: chunked\r\n\r\n", http.StatusForbidden, 5 * time.Second},
-		"no route":                {strings.Replace(slowHead, "shop", "none", 1) + "Content-Length: 1000\r\n\r\n", http.StatusNotFound, 5 * time.Second},
-		"another method":          {strings.Replace(slowHead, "POST", "PUT", 1) + "Content-Length: 1000\r\n\r\n", http.StatusMethodNotAllowed, 5 * time.Second},
-		"too large":               {slowHead + "Content-Length: 1000000000\r\n\r\n", http.StatusRequestEntityTooLarge, time.Second},
-		"with a content encoding": {slowHead + "Content-Encoding: gzip\r\nContent-Length: 1000\r\n\r\n", http.StatusBadRequest, 5 * time.Second},
+		"no route":                {strings.Replace(forgedHead, "shop", "none", 1) + "Content-Length: 1000\r\n\r\n", http.StatusNotFound, 5 * time.Second},
+		"another method":          {strings.Replace(forgedHead, "POST", "PUT", 1) + "Content-Length: 1000\r\n\r\n", http.StatusMethodNotAllowed, 5 * time.Second},
+		"too large":               {forgedHead + "Content-Length: 1000000000\r\n\r\n", http.StatusRequestEntityTooLarge, time.Second},
+		"with a content encoding": {forgedHead + "Content-Encoding: gzip\r\nContent-Length: 1000\r\n\r\n", http.StatusBadRequest, 5 * time.Second},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBesieged(t, 1<<20)
-			if status, took := b.slow(test.request, "x"); status != test.status || took > test.within {
+			b := newSlowClients(t, 1<<20)
+			if status, took := b.sendSlowly(test.request, "x"); status != test.status || took > test.within {
 				t.Errorf("%s: answered with %d after %s, want %d within %s", name, status, took, test.status, test.within)
 			}
 		})
@@ -226,17 +226,17 @@ func TestSlowBodiesThatAreRefused(t *testing.T) {
 }
 
 // endless is a body without end.
-type endless struct{}
+type endlessBody struct{}
 
-func (endless) Read(p []byte) (int, error) { return len(p), nil }
+func (endlessBody) Read(p []byte) (int, error) { return len(p), nil }
 
 // counted counts what is sent over a connection.
-type counted struct {
+type countingConn struct {
 	net.Conn
 	sent *atomic.Int64
 }
 
-func (c counted) Write(p []byte) (int, error) {
+func (c countingConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.sent.Add(int64(n))
 	return n, err
@@ -244,11 +244,11 @@ func (c counted) Write(p []byte) (int, error) {
 
 // http2 returns what posts a forged body over one connection and returns the status, and what counts the bytes that are
 // sent over it.
-func (b *besieged) http2() (post func(io.Reader) int, sent *atomic.Int64) {
+func (b *slowClients) http2Poster() (post func(io.Reader) int, sent *atomic.Int64) {
 	sent = &atomic.Int64{}
 	transport := &http.Transport{Protocols: new(http.Protocols), DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		connection, err := b.pipes.dial(ctx, network, address)
-		return counted{connection, sent}, err
+		connection, err := b.listener.dial(ctx, network, address)
+		return countingConn{connection, sent}, err
 	}}
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	b.t.Cleanup(transport.CloseIdleConnections)
@@ -272,13 +272,13 @@ func (b *besieged) http2() (post func(io.Reader) int, sent *atomic.Int64) {
 
 // Over HTTP/2 many bodies share a connection. What they send before there is room for it is bounded, and who is slow is
 // cut off as well.
-func TestSlowBodiesOverHTTP2(t *testing.T) {
+func TestSlowBodiesOverHTTP2AreBoundedAndCutOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBesieged(t, receiver.FirstBuffer)
-		post, sent := b.http2()
+		b := newSlowClients(t, receiver.FirstBuffer)
+		post, sent := b.http2Poster()
 		begin := time.Now()
-		b.senders.Go(func() { // takes all memory there is
+		b.running.Go(func() { // takes all memory there is
 			reader, writer := io.Pipe()
 			defer writer.Close()
 			if status := post(reader); status != http.StatusBadRequest || time.Since(begin) > receiver.ScarceGrace+time.Second {
@@ -287,8 +287,8 @@ func TestSlowBodiesOverHTTP2(t *testing.T) {
 		})
 		synctest.Wait()
 		for range 20 {
-			b.senders.Go(func() {
-				if status := post(endless{}); status != http.StatusServiceUnavailable {
+			b.running.Go(func() {
+				if status := post(endlessBody{}); status != http.StatusServiceUnavailable {
 					t.Errorf("a body without end is answered with %d", status)
 				}
 			})
@@ -297,19 +297,19 @@ func TestSlowBodiesOverHTTP2(t *testing.T) {
 		if got, most := sent.Load(), int64(receiver.HTTP2Buffer+64<<10); got > most { // with the heads
 			t.Errorf("%d bytes were sent that nobody read, want %d at most", got, most)
 		}
-		b.senders.Wait()
+		b.running.Wait()
 	})
 }
 
 // While a body waits for memory itself, its time does not run. Over HTTP/2 it would, though nobody reads.
-func TestPaceWhileWaitingForMemory(t *testing.T) {
+func TestBodyDeadlineIsSuspendedWhileWaitingForMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBesieged(t, 3*receiver.FirstBuffer)
-		post, _ := b.http2()
+		b := newSlowClients(t, 3*receiver.FirstBuffer)
+		post, _ := b.http2Poster()
 		begin := func() *io.PipeWriter {
 			reader, writer := io.Pipe()
-			b.senders.Go(func() {
+			b.running.Go(func() {
 				if status := post(reader); status != http.StatusForbidden {
 					t.Errorf("answered with %d, want 403", status)
 				}
@@ -326,12 +326,12 @@ func TestPaceWhileWaitingForMemory(t *testing.T) {
 		_ = holder.Close()
 		time.Sleep(time.Second)
 		_ = waiter.Close()
-		b.senders.Wait()
+		b.running.Wait()
 	})
 }
 
 // A real connection is cut off too, with and without TLS.
-func TestSlowBodiesOverTCP(t *testing.T) {
+func TestSlowBodiesOverTCPAreCutOff(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	certificate, key := keyPair(t, 1)
@@ -355,7 +355,7 @@ func TestSlowBodiesOverTCP(t *testing.T) {
 				connection = tls.Client(connection, &tls.Config{InsecureSkipVerify: true})
 			}
 			_ = connection.SetDeadline(time.Now().Add(time.Minute)) // half of what it has otherwise
-			if _, err := io.WriteString(connection, slowHead+"Content-Length: 1000000\r\n\r\nmandrill_events="); err != nil {
+			if _, err := io.WriteString(connection, forgedHead+"Content-Length: 1000000\r\n\r\nmandrill_events="); err != nil {
 				t.Fatal(err)
 			}
 			if answer, err := io.ReadAll(connection); err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 400 ")) {

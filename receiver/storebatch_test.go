@@ -20,15 +20,15 @@ import (
 )
 
 // batches is a buffer that keeps them in memory.
-type batches struct{ kept []journal.Batch }
+type fakeBuffer struct{ stored []journal.Batch }
 
-func (b *batches) Append(_ context.Context, batch journal.Batch) (bool, error) {
-	b.kept = append(b.kept, batch)
+func (b *fakeBuffer) Append(_ context.Context, batch journal.Batch) (bool, error) {
+	b.stored = append(b.stored, batch)
 	return false, nil
 }
 
 // A batch is kept with what it takes to deliver it, and to know it again.
-func TestKeep(t *testing.T) {
+func TestBatchIsStoredWithItsEvents(t *testing.T) {
 	t.Parallel()
 	metrics, logger := receiver.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler)
 	loaded := &routing.Routes{Metrics: routing.NewMetrics(prometheus.NewRegistry()), Logger: logger}
@@ -41,7 +41,7 @@ func TestKeep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	buffer, now := &batches{}, time.UnixMilli(1795227543123)
+	buffer, now := &fakeBuffer{}, time.UnixMilli(1795227543123)
 	handler := receiver.NewHandler(receiver.Options{
 		Routes: loaded, Metrics: metrics, Buffer: buffer, Logger: logger, Now: func() time.Time { return now },
 	})
@@ -55,7 +55,7 @@ func TestKeep(t *testing.T) {
 	want := []journal.Batch{{
 		Webhook: "shop/a", Received: now, Value: []byte(value), Events: [][]byte{[]byte(`{"a":"é+%"}`), []byte("2")},
 	}}
-	if diff := cmp.Diff(want, buffer.kept, cmpopts.IgnoreFields(journal.Batch{}, "ID")); diff != "" || response.Code != http.StatusOK {
+	if diff := cmp.Diff(want, buffer.stored, cmpopts.IgnoreFields(journal.Batch{}, "ID")); diff != "" || response.Code != http.StatusOK {
 		t.Errorf("answered with %d, kept (-want +got):\n%s", response.Code, diff)
 	}
 }

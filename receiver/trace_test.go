@@ -16,7 +16,7 @@ import (
 )
 
 // traced is a receiver whose spans can be looked at.
-func traced(t *testing.T, f *fixture, options ...sdktrace.TracerProviderOption) (*httptest.Server, *tracetest.InMemoryExporter) {
+func newTracedServer(t *testing.T, f *fixture, options ...sdktrace.TracerProviderOption) (*httptest.Server, *tracetest.InMemoryExporter) {
 	t.Helper()
 	spans := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(append(options, sdktrace.WithSyncer(spans))...)
@@ -29,7 +29,7 @@ func traced(t *testing.T, f *fixture, options ...sdktrace.TracerProviderOption) 
 
 const (
 	foreignTrace = "4bf92f3577b34da6a3ce929d0e0e4736"
-	foreign      = "00-" + foreignTrace + "-00f067aa0ba902b7-01"
+	foreignParent      = "00-" + foreignTrace + "-00f067aa0ba902b7-01"
 )
 
 func attributesOfSpan(span tracetest.SpanStub) map[string]string {
@@ -41,19 +41,19 @@ func attributesOfSpan(span tracetest.SpanStub) map[string]string {
 }
 
 // A batch is a new trace, whatever the request says, and goes on in the consumer.
-func TestTraces(t *testing.T) {
+func TestBatchStartsANewTrace(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	headers := make(chan http.Header, 10)
-	consume := f.consumer.Config.Handler
-	f.consumer.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	consume := f.sink.Config.Handler
+	f.sink.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		headers <- r.Header.Clone()
 		consume.ServeHTTP(w, r)
 	})
-	server, spans := traced(t, f)
+	server, spans := newTracedServer(t, f)
 	f.URL = server.URL
 	request := f.request(t, `[{"event":"open","_id":"1"},{"event":"tomorrow","_id":"2"}]`)
-	request.Header.Set("Traceparent", foreign)
+	request.Header.Set("Traceparent", foreignParent)
 	request.Header.Set("Tracestate", "vendor=s3ntinel")
 	request.Header.Set("Baggage", "user=s3ntinel")
 	if response, body := f.do(t, request); response.StatusCode != http.StatusOK {
@@ -104,19 +104,19 @@ func TestTraces(t *testing.T) {
 }
 
 // What is not sampled says so to consumers, and probes have no span.
-func TestUnsampledTraces(t *testing.T) {
+func TestUnsampledTraceIsPropagated(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	server, spans := traced(t, f, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())))
+	server, spans := newTracedServer(t, f, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())))
 	f.URL = server.URL
 	request := f.request(t, `[{"event":"open"}]`)
-	request.Header.Set("Traceparent", foreign) // a parent would have it sampled
+	request.Header.Set("Traceparent", foreignParent) // a parent would have it sampled
 	f.do(t, request)
-	f.do(t, f.method(t, http.MethodHead, "/mandrill/shop"))
+	f.do(t, f.bareRequest(t, http.MethodHead, "/mandrill/shop"))
 	if got := spans.GetSpans(); len(got) != 0 {
 		t.Errorf("%d spans", len(got))
 	}
-	for _, event := range f.consumer.take() {
+	for _, event := range f.sink.takeEvents() {
 		if parent, _ := event.Extensions()["traceparent"].(string); !strings.HasSuffix(parent, "-00") {
 			t.Errorf("traceparent is %q, want one that is not sampled", parent)
 		}
@@ -124,13 +124,13 @@ func TestUnsampledTraces(t *testing.T) {
 }
 
 // Without a tracer events have no traceparent, whatever the request has, and nothing is spent on it.
-func TestNoTraces(t *testing.T) {
+func TestEventsHaveNoTraceparentWithoutATracer(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	request := f.request(t, `[{"event":"open"}]`)
-	request.Header.Set("Traceparent", foreign)
+	request.Header.Set("Traceparent", foreignParent)
 	f.do(t, request)
-	events := f.consumer.take()
+	events := f.sink.takeEvents()
 	if len(events) != 1 || events[0].Extensions()["traceparent"] != nil {
 		t.Errorf("got %v, want an event without traceparent", events)
 	}

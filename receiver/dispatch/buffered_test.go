@@ -30,10 +30,10 @@ import (
 )
 
 // buffered is a receiver with a buffer of its own, on disk, that can be stopped and started again.
-type buffered struct {
+type bufferedReceiver struct {
 	t          *testing.T
 	dir        string
-	sinks      *sinks
+	sinks      *fakeSinks
 	routes     *routing.Routes
 	registry   *prometheus.Registry
 	metrics    *receiver.Metrics
@@ -42,7 +42,7 @@ type buffered struct {
 	webhooks   map[string]routes.Delivery
 	suspended  map[string]bool
 	incomplete bool  // not all documents were loaded
-	total      int64 // bytes of the buffer
+	maxBytes      int64 // bytes of the buffer
 	now        func() time.Time
 	poster     sink.Poster // nil: sinks
 
@@ -53,7 +53,7 @@ type buffered struct {
 }
 
 // sinks are all there are. What they accept is kept in order.
-type sinks struct {
+type fakeSinks struct {
 	mu       sync.Mutex
 	accepted []string
 	attempts map[string]int
@@ -63,7 +63,7 @@ type sinks struct {
 	changed  chan struct{}
 }
 
-func (s *sinks) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
+func (s *fakeSinks) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
 	host, _, _ := strings.Cut(strings.TrimPrefix(target.URI, "http://"), ".")
 	event := host + " " + strings.TrimPrefix(payload.Header.Get("Ce-Type"), "com.mandrill.message.") + " " + payload.Header.Get("Ce-Subject")
 	s.mu.Lock()
@@ -88,14 +88,14 @@ func (s *sinks) Post(_ context.Context, target sink.Target, payload sink.Payload
 	return err
 }
 
-func (s *sinks) set(answer func(host, event string, attempt int) error) {
+func (s *fakeSinks) setAnswer(answer func(host, event string, attempt int) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.answer = answer
 }
 
 // until waits for a condition on what was accepted and how often something was tried.
-func (s *sinks) until(t *testing.T, what string, condition func(accepted []string, attempts map[string]int) bool) {
+func (s *fakeSinks) waitFor(t *testing.T, what string, condition func(accepted []string, attempts map[string]int) bool) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
 	for {
@@ -114,9 +114,9 @@ func (s *sinks) until(t *testing.T, what string, condition func(accepted []strin
 }
 
 // expect waits until exactly these were accepted, in any order unless they are of one message.
-func (s *sinks) expect(t *testing.T, want ...string) {
+func (s *fakeSinks) expectAccepted(t *testing.T, want ...string) {
 	t.Helper()
-	s.until(t, fmt.Sprintf("delivery of %d events", len(want)), func(accepted []string, _ map[string]int) bool { return len(accepted) >= len(want) })
+	s.waitFor(t, fmt.Sprintf("delivery of %d events", len(want)), func(accepted []string, _ map[string]int) bool { return len(accepted) >= len(want) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if diff := cmp.Diff(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(s.accepted))); diff != "" {
@@ -124,11 +124,11 @@ func (s *sinks) expect(t *testing.T, want ...string) {
 	}
 }
 
-func newBuffered(t *testing.T, change ...func(*buffered)) *buffered {
+func newBufferedReceiver(t *testing.T, change ...func(*bufferedReceiver)) *bufferedReceiver {
 	t.Helper()
-	b := &buffered{
-		t: t, dir: t.TempDir(), sinks: &sinks{attempts: map[string]int{}, changed: make(chan struct{})},
-		log: &lockedBuffer{}, total: journal.MinBytes, webhooks: map[string]routes.Delivery{"a": {BackoffDelay: "PT0.02S"}},
+	b := &bufferedReceiver{
+		t: t, dir: t.TempDir(), sinks: &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})},
+		log: &lockedBuffer{}, maxBytes: journal.MinBytes, webhooks: map[string]routes.Delivery{"a": {BackoffDelay: "PT0.02S"}},
 	}
 	for _, each := range change {
 		each(b)
@@ -140,7 +140,7 @@ func newBuffered(t *testing.T, change ...func(*buffered)) *buffered {
 func hookURL(webhook string) string { return "https://hooks.example.com/" + webhook }
 
 // load puts the routes to use.
-func (b *buffered) load() {
+func (b *bufferedReceiver) loadRoutes() {
 	b.t.Helper()
 	document := routes.Document{Routes: []routes.Route{}}
 	for _, webhook := range slices.Sorted(maps.Keys(b.webhooks)) {
@@ -162,14 +162,14 @@ func (b *buffered) load() {
 }
 
 // start runs a receiver on the folder.
-func (b *buffered) start() {
+func (b *bufferedReceiver) start() {
 	b.t.Helper()
 	b.registry = prometheus.NewRegistry()
 	b.metrics = receiver.NewMetrics(b.registry)
 	logger := slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	b.routes = &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(b.registry)}
-	b.load()
-	limits, err := journal.SplitLimits(b.total, 0)
+	b.loadRoutes()
+	limits, err := journal.SplitLimits(b.maxBytes, 0)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -218,25 +218,25 @@ func (b *buffered) start() {
 }
 
 // post posts events like "open a" to a webhook as Mandrill does.
-func (b *buffered) post(webhook string, events ...string) {
+func (b *bufferedReceiver) post(webhook string, events ...string) {
 	b.t.Helper()
-	if status := b.status(webhook, events...); status != http.StatusOK {
+	if status := b.postStatus(webhook, events...); status != http.StatusOK {
 		b.t.Fatalf("status %d, want 200", status)
 	}
 }
 
-func (b *buffered) status(webhook string, events ...string) int {
+func (b *bufferedReceiver) postStatus(webhook string, events ...string) int {
 	b.t.Helper()
 	var batch [][]byte
 	for _, event := range events {
 		name, id, _ := strings.Cut(event, " ")
 		batch = append(batch, fmt.Appendf(nil, `{"event":%q,"_id":%q,"s3ntinel":1}`, name, id))
 	}
-	return b.raw(webhook, batch...)
+	return b.postRaw(webhook, batch...)
 }
 
 // raw posts events byte for byte.
-func (b *buffered) raw(webhook string, batch ...[]byte) int {
+func (b *bufferedReceiver) postRaw(webhook string, batch ...[]byte) int {
 	b.t.Helper()
 	request, err := mandrilltest.NewRequest(b.t.Context(), hookURL(webhook), hookURL(webhook), signingKey, mandrilltest.Batch(batch...))
 	if err != nil {
@@ -248,7 +248,7 @@ func (b *buffered) raw(webhook string, batch ...[]byte) int {
 }
 
 // value sums a metric's values, of those labels that are wanted.
-func (b *buffered) value(name string, labels ...string) (sum float64) {
+func (b *bufferedReceiver) metric(name string, labels ...string) (sum float64) {
 	b.t.Helper()
 	families, err := b.registry.Gather()
 	if err != nil {
@@ -284,75 +284,75 @@ func eventually(t *testing.T, what string, condition func() bool) {
 }
 
 // empty waits until nothing waits any more.
-func (b *buffered) empty() {
+func (b *bufferedReceiver) waitEmpty() {
 	b.t.Helper()
-	eventually(b.t, "an empty backlog", func() bool { return b.value("mandrill_receiver_backlog_events") == 0 })
+	eventually(b.t, "an empty backlog", func() bool { return b.metric("mandrill_receiver_backlog_events") == 0 })
 }
 
-var errDown = &sink.Error{Status: http.StatusInternalServerError, Answer: "s3ntinel"}
+var errSinkDown = &sink.Error{Status: http.StatusInternalServerError, Answer: "s3ntinel"}
 
-func down(webhooks ...string) func(string, string, int) error {
+func failHosts(webhooks ...string) func(string, string, int) error {
 	return func(host, _ string, _ int) error {
 		if slices.Contains(webhooks, host) {
-			return errDown
+			return errSinkDown
 		}
 		return nil
 	}
 }
 
-func TestBufferedBatchIsDelivered(t *testing.T) {
+func TestBufferedBatchIsDeliveredOnce(t *testing.T) {
 	t.Parallel()
-	b := newBuffered(t)
+	b := newBufferedReceiver(t)
 	b.post("a", "send 1", "send 2", "open 1")
-	b.sinks.expect(t, "a send 1", "a send 2", "a open 1")
+	b.sinks.expectAccepted(t, "a send 1", "a send 2", "a open 1")
 	b.post("a", "send 1", "send 2", "open 1") // Mandrill has not seen the answer
 	b.post("a", "send 3")
-	b.sinks.expect(t, "a send 1", "a send 2", "a open 1", "a send 3")
-	b.empty()
+	b.sinks.expectAccepted(t, "a send 1", "a send 2", "a open 1", "a send 3")
+	b.waitEmpty()
 	b.stop()
 	b.start()
 	b.post("a", "send 1", "send 2", "open 1")
 	b.post("a", "send 4")
-	b.sinks.expect(t, "a send 1", "a send 2", "a open 1", "a send 3", "a send 4")
-	if got := b.value("mandrill_receiver_buffer_duplicates_total"); got != 1 {
+	b.sinks.expectAccepted(t, "a send 1", "a send 2", "a open 1", "a send 3", "a send 4")
+	if got := b.metric("mandrill_receiver_buffer_duplicates_total"); got != 1 {
 		t.Errorf("%v duplicates were counted, want 1", got)
 	}
 }
 
 // Mandrill is told 200 whatever the sink does, and what waits survives a restart.
-func TestBufferedSinkThatIsDown(t *testing.T) {
+func TestBacklogSurvivesARestart(t *testing.T) {
 	t.Parallel()
-	b := newBuffered(t)
-	b.sinks.set(down("a"))
+	b := newBufferedReceiver(t)
+	b.sinks.setAnswer(failHosts("a"))
 	var want []string
 	for i := range 20 {
 		b.post("a", fmt.Sprintf("send %d", i), fmt.Sprintf("open %d", i))
 		want = append(want, fmt.Sprintf("a send %d", i), fmt.Sprintf("a open %d", i))
 	}
-	b.sinks.until(t, "an attempt", func(_ []string, attempts map[string]int) bool { return len(attempts) > 0 })
-	eventually(t, "notice of all", func() bool { return b.value("mandrill_receiver_backlog_events", "shop/a") == 40 })
+	b.sinks.waitFor(t, "an attempt", func(_ []string, attempts map[string]int) bool { return len(attempts) > 0 })
+	eventually(t, "notice of all", func() bool { return b.metric("mandrill_receiver_backlog_events", "shop/a") == 40 })
 	b.stop()
 	b.start()
-	eventually(t, "the backlog of before", func() bool { return b.value("mandrill_receiver_backlog_events", "shop/a") == 40 })
-	b.sinks.set(nil)
-	b.sinks.expect(t, want...)
-	b.empty()
+	eventually(t, "the backlog of before", func() bool { return b.metric("mandrill_receiver_backlog_events", "shop/a") == 40 })
+	b.sinks.setAnswer(nil)
+	b.sinks.expectAccepted(t, want...)
+	b.waitEmpty()
 }
 
 // While one event fails those of other messages go out, and those of its own wait for it, of later batches too.
-func TestBufferedOrder(t *testing.T) {
+func TestFailedEventHoldsUpLaterBatchesOfItsMessage(t *testing.T) {
 	t.Parallel()
-	b := newBuffered(t)
-	b.sinks.set(func(_, event string, attempt int) error {
+	b := newBufferedReceiver(t)
+	b.sinks.setAnswer(func(_, event string, attempt int) error {
 		if event == "a send 1" && attempt < 5 {
-			return errDown
+			return errSinkDown
 		}
 		return nil
 	})
 	b.post("a", "send 1", "open 1", "send 2")
 	b.post("a", "click 1", "open 2")
 	b.post("a", "send 3", "spam 1")
-	b.sinks.expect(t, "a send 1", "a open 1", "a click 1", "a spam 1", "a send 2", "a open 2", "a send 3")
+	b.sinks.expectAccepted(t, "a send 1", "a open 1", "a click 1", "a spam 1", "a send 2", "a open 2", "a send 3")
 	var ofOne []string
 	for _, event := range b.sinks.accepted {
 		if strings.HasSuffix(event, " 1") {
@@ -362,57 +362,57 @@ func TestBufferedOrder(t *testing.T) {
 	if diff := cmp.Diff([]string{"a send 1", "a open 1", "a click 1", "a spam 1"}, ofOne); diff != "" {
 		t.Errorf("order of one message (-want +got):\n%s", diff)
 	}
-	b.empty()
+	b.waitEmpty()
 }
 
 // What is left, how often it was tried and when it is due survive a restart, and so does the order.
-func TestBufferedRestartWithRemainder(t *testing.T) {
+func TestRemainderSurvivesARestart(t *testing.T) {
 	t.Parallel()
-	b := newBuffered(t, func(b *buffered) { b.webhooks["a"] = routes.Delivery{BackoffDelay: "PT0.3S"} })
-	b.sinks.set(func(_, event string, _ int) error {
+	b := newBufferedReceiver(t, func(b *bufferedReceiver) { b.webhooks["a"] = routes.Delivery{BackoffDelay: "PT0.3S"} })
+	b.sinks.setAnswer(func(_, event string, _ int) error {
 		if event == "a send 1" {
-			return errDown
+			return errSinkDown
 		}
 		return nil
 	})
 	b.post("a", "send 1", "open 1", "send 2")
-	b.sinks.until(t, "a second attempt", func(_ []string, attempts map[string]int) bool { return attempts["a send 1"] >= 2 })
+	b.sinks.waitFor(t, "a second attempt", func(_ []string, attempts map[string]int) bool { return attempts["a send 1"] >= 2 })
 	b.post("a", "click 1", "open 2")
-	b.sinks.expect(t, "a send 2", "a open 2")
+	b.sinks.expectAccepted(t, "a send 2", "a open 2")
 	b.stop()
-	b.sinks.set(nil)
+	b.sinks.setAnswer(nil)
 	b.start()
-	b.sinks.expect(t, "a send 2", "a open 2", "a send 1", "a open 1", "a click 1")
+	b.sinks.expectAccepted(t, "a send 2", "a open 2", "a send 1", "a open 1", "a click 1")
 	if diff := cmp.Diff([]string{"a send 1", "a open 1", "a click 1"}, b.sinks.accepted[2:]); diff != "" {
 		t.Errorf("order of one message (-want +got):\n%s", diff)
 	}
-	b.empty()
+	b.waitEmpty()
 }
 
-func TestBufferedDeadLetters(t *testing.T) {
+func TestRefusedAndExhaustedEventsBecomeDeadLetters(t *testing.T) {
 	t.Parallel()
 	retry := 2
-	b := newBuffered(t, func(b *buffered) {
+	b := newBufferedReceiver(t, func(b *bufferedReceiver) {
 		b.webhooks["a"] = routes.Delivery{BackoffDelay: "PT0.01S", Retry: &retry}
 		b.webhooks["b"] = routes.Delivery{BackoffDelay: "PT0.01S", Retry: &retry, DeadLetterSink: &routes.Sink{URI: "http://dead.example/"}}
 	})
 	deadIsDown := true
-	b.sinks.set(func(host, event string, attempt int) error {
+	b.sinks.setAnswer(func(host, event string, attempt int) error {
 		switch {
 		case strings.HasSuffix(event, "reject 1"):
 			return &sink.Error{Status: http.StatusBadRequest, Answer: "no"}
 		case strings.HasSuffix(event, "spam 2"):
-			return errDown
+			return errSinkDown
 		case host == "dead" && deadIsDown && attempt < 2:
-			return errDown
+			return errSinkDown
 		}
 		return nil
 	})
 	b.post("a", "reject 1", "open 1", "spam 2", "open 2")
-	b.sinks.expect(t, "a open 1", "a open 2")
-	b.empty()
+	b.sinks.expectAccepted(t, "a open 1", "a open 2")
+	b.waitEmpty()
 	for reason, want := range map[string]float64{journal.ReasonRefused: 1, journal.ReasonExhausted: 1} {
-		if got := b.value("mandrill_receiver_dead_lettered_total", reason); got != want {
+		if got := b.metric("mandrill_receiver_dead_lettered_total", reason); got != want {
 			t.Errorf("%v were buried for the reason %s, want %v", got, reason, want)
 		}
 	}
@@ -422,38 +422,38 @@ func TestBufferedDeadLetters(t *testing.T) {
 	b.sinks.mu.Lock()
 	b.sinks.accepted = nil
 	b.sinks.mu.Unlock()
-	b.sinks.set(func(host, event string, attempt int) error {
+	b.sinks.setAnswer(func(host, event string, attempt int) error {
 		switch {
 		case host == "dead" && attempt < 2:
-			return errDown
+			return errSinkDown
 		case host == "b" && strings.HasSuffix(event, "reject 1"):
 			return &sink.Error{Status: http.StatusBadRequest, Answer: "no"}
 		case host == "b" && strings.HasSuffix(event, "spam 2"):
-			return errDown
+			return errSinkDown
 		}
 		return nil
 	})
 	b.post("b", "reject 1", "open 1", "spam 2", "open 2")
-	b.sinks.expect(t, "dead reject 1", "dead spam 2", "b open 1", "b open 2")
-	b.empty()
-	if got := b.value("mandrill_receiver_dead_lettered_total"); got != 2 {
+	b.sinks.expectAccepted(t, "dead reject 1", "dead spam 2", "b open 1", "b open 2")
+	b.waitEmpty()
+	if got := b.metric("mandrill_receiver_dead_lettered_total"); got != 2 {
 		t.Errorf("%v are buried, and what the dead letter sink accepted is not", got)
 	}
 }
 
 // A sink that is down, or hangs, holds up nobody else.
-func TestBufferedFairness(t *testing.T) {
+func TestFailingSinkHoldsUpNoOtherWebhook(t *testing.T) {
 	t.Parallel()
 	hang := make(chan struct{})
-	b := newBuffered(t, func(b *buffered) {
+	b := newBufferedReceiver(t, func(b *bufferedReceiver) {
 		b.webhooks["b"], b.webhooks["c"] = routes.Delivery{}, routes.Delivery{}
 		b.options.Memory = 64 << 10
 	})
 	defer close(hang)
-	b.sinks.set(func(host, _ string, _ int) error {
+	b.sinks.setAnswer(func(host, _ string, _ int) error {
 		switch host {
 		case "a":
-			return errDown
+			return errSinkDown
 		case "b":
 			<-hang
 		}
@@ -466,39 +466,39 @@ func TestBufferedFairness(t *testing.T) {
 		}
 		want = append(want, fmt.Sprintf("c send %d", i), fmt.Sprintf("c open %d", i))
 	}
-	b.sinks.expect(t, want...)
+	b.sinks.expectAccepted(t, want...)
 }
 
 // An event that hangs holds up those of its message, and of those that were sent together with it, not the others of its
 // webhook.
-func TestBufferedEventThatHangs(t *testing.T) {
+func TestHangingEventHoldsUpOnlyItsMessage(t *testing.T) {
 	t.Parallel()
 	hang := make(chan struct{})
-	b := newBuffered(t)
-	b.sinks.set(func(_, event string, _ int) error {
+	b := newBufferedReceiver(t)
+	b.sinks.setAnswer(func(_, event string, _ int) error {
 		if event == "a send 1" {
 			<-hang
 		}
 		return nil
 	})
 	b.post("a", "send 1", "send 2")
-	b.sinks.expect(t, "a send 2")
+	b.sinks.expectAccepted(t, "a send 2")
 	b.post("a", "open 1", "send 3")
-	b.sinks.expect(t, "a send 2", "a send 3")
+	b.sinks.expectAccepted(t, "a send 2", "a send 3")
 	b.post("a", "open 3")
-	b.sinks.expect(t, "a send 2", "a send 3", "a open 3")
+	b.sinks.expectAccepted(t, "a send 2", "a send 3", "a open 3")
 	close(hang)
-	b.sinks.expect(t, "a send 2", "a send 3", "a open 3", "a send 1", "a open 1")
-	b.empty()
+	b.sinks.expectAccepted(t, "a send 2", "a send 3", "a open 3", "a send 1", "a open 1")
+	b.waitEmpty()
 }
 
 // Events that wait go where the route leads now. A route that is suspended sends nothing.
-func TestBufferedRouteThatChanges(t *testing.T) {
+func TestBacklogFollowsItsRoute(t *testing.T) {
 	t.Parallel()
-	b := newBuffered(t)
-	b.sinks.set(down("a"))
+	b := newBufferedReceiver(t)
+	b.sinks.setAnswer(failHosts("a"))
 	b.post("a", "send 1")
-	b.sinks.until(t, "an attempt", func(_ []string, attempts map[string]int) bool { return len(attempts) > 0 })
+	b.sinks.waitFor(t, "an attempt", func(_ []string, attempts map[string]int) bool { return len(attempts) > 0 })
 	load := func(route routes.Route) {
 		route.Name, route.URL, route.Keys, route.Source = "shop/a", hookURL("a"), []string{signingKey}, "/s"
 		data, err := (&routes.Document{Routes: []routes.Route{route}}).Encode()
@@ -510,7 +510,7 @@ func TestBufferedRouteThatChanges(t *testing.T) {
 		}
 	}
 	load(routes.Route{Sink: routes.Sink{URI: "http://b.example"}, Suspend: true})
-	if status := b.status("a", "send 2"); status != http.StatusServiceUnavailable {
+	if status := b.postStatus("a", "send 2"); status != http.StatusServiceUnavailable {
 		t.Errorf("suspended: status %d, want 503", status)
 	}
 	b.sinks.mu.Lock()
@@ -520,16 +520,16 @@ func TestBufferedRouteThatChanges(t *testing.T) {
 		t.Error("a suspended route sends nothing")
 	}
 	load(routes.Route{Sink: routes.Sink{URI: "http://b.example"}})
-	b.sinks.expect(t, "b send 1")
-	b.empty()
+	b.sinks.expectAccepted(t, "b send 1")
+	b.waitEmpty()
 }
 
 // Events of a webhook that is deleted are kept for a time, for which a restart makes no difference, and then buried.
-func TestBufferedOrphans(t *testing.T) {
+func TestDeletedWebhookIsDeadLetteredAfterItsRetention(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	ahead := time.Duration(0)
-	b := newBuffered(t, func(b *buffered) {
+	b := newBufferedReceiver(t, func(b *bufferedReceiver) {
 		b.options.DeletedWebhookRetention = time.Hour
 		b.options.Now = func() time.Time {
 			mu.Lock()
@@ -538,72 +538,72 @@ func TestBufferedOrphans(t *testing.T) {
 		}
 		b.webhooks["b"] = routes.Delivery{}
 	})
-	b.sinks.set(down("a", "b"))
+	b.sinks.setAnswer(failHosts("a", "b"))
 	b.post("a", "send 1", "open 1")
 	b.post("b", "send 2")
 	delete(b.webhooks, "a")
 	delete(b.webhooks, "b")
-	b.load()
-	if status := b.status("a", "send 3"); status != http.StatusNotFound {
+	b.loadRoutes()
+	if status := b.postStatus("a", "send 3"); status != http.StatusNotFound {
 		t.Errorf("status %d, want 404", status)
 	}
-	eventually(t, "notice of the orphans", func() bool { return b.orphans() == 2 })
-	b.sinks.set(nil)
+	eventually(t, "notice of the orphans", func() bool { return b.deletedWebhooks() == 2 })
+	b.sinks.setAnswer(nil)
 	b.webhooks["b"] = routes.Delivery{}
-	b.load()
-	b.sinks.expect(t, "b send 2")
-	eventually(t, "notice that one is there again", func() bool { return b.orphans() == 1 })
+	b.loadRoutes()
+	b.sinks.expectAccepted(t, "b send 2")
+	eventually(t, "notice that one is there again", func() bool { return b.deletedWebhooks() == 1 })
 	b.stop()
 	mu.Lock()
 	ahead = 59 * time.Minute
 	mu.Unlock()
 	b.start()
-	eventually(t, "the backlog of before", func() bool { return b.value("mandrill_receiver_backlog_events", "shop/a") == 2 })
+	eventually(t, "the backlog of before", func() bool { return b.metric("mandrill_receiver_backlog_events", "shop/a") == 2 })
 	b.stop()
 	mu.Lock()
 	ahead = 61 * time.Minute
 	mu.Unlock()
 	b.start()
 	eventually(t, "burial", func() bool {
-		return b.value("mandrill_receiver_dead_lettered_total", journal.ReasonWebhookDeleted) == 2
+		return b.metric("mandrill_receiver_dead_lettered_total", journal.ReasonWebhookDeleted) == 2
 	})
-	b.empty()
-	eventually(t, "the end of what is known of it", func() bool { return b.orphans() == 0 })
+	b.waitEmpty()
+	eventually(t, "the end of what is known of it", func() bool { return b.deletedWebhooks() == 0 })
 }
 
 // Whether a webhook is gone is known when all documents are, which is told after the last of them.
-func TestBufferedOrphanOfBefore(t *testing.T) {
+func TestDeletedWebhookIsRecognisedAfterRestart(t *testing.T) {
 	t.Parallel()
-	b := newBuffered(t)
-	b.sinks.set(down("a"))
+	b := newBufferedReceiver(t)
+	b.sinks.setAnswer(failHosts("a"))
 	b.post("a", "send 1")
 	delete(b.webhooks, "a")
 	b.stop()
 	b.incomplete = true
 	b.start()
-	eventually(t, "the backlog of before", func() bool { return b.value("mandrill_receiver_backlog_events", "shop/a") == 1 })
-	if b.orphans() != 0 {
+	eventually(t, "the backlog of before", func() bool { return b.metric("mandrill_receiver_backlog_events", "shop/a") == 1 })
+	if b.deletedWebhooks() != 0 {
 		t.Error("not all routes are known")
 	}
 	b.routes.Complete()
-	eventually(t, "notice of the orphan", func() bool { return b.orphans() == 1 })
+	eventually(t, "notice of the orphan", func() bool { return b.deletedWebhooks() == 1 })
 }
 
 // The age of the oldest event is not that of one that was delivered long ago, though something else waited all the time.
-func TestBufferedAge(t *testing.T) {
+func TestOldestAgeIgnoresDeliveredBatches(t *testing.T) {
 	t.Parallel()
 	var hours atomic.Int64
-	b := newBuffered(t, func(b *buffered) {
+	b := newBufferedReceiver(t, func(b *bufferedReceiver) {
 		b.now = func() time.Time { return time.Now().Add(time.Duration(hours.Load()) * time.Hour) }
 		b.options.Memory = 64 << 10
 	})
 	hang := make(chan struct{})
-	b.sinks.set(func(_, event string, _ int) error {
+	b.sinks.setAnswer(func(_, event string, _ int) error {
 		if strings.HasPrefix(event, "a send") {
 			<-hang
 			return nil
 		}
-		return errDown
+		return errSinkDown
 	})
 	hours.Store(-10)
 	for i := range 30 {
@@ -618,11 +618,11 @@ func TestBufferedAge(t *testing.T) {
 	b.post("a", events...)
 	b.post("a", "open 0")
 	close(hang)
-	eventually(t, "delivery of the old ones", func() bool { return b.value("mandrill_receiver_backlog_events") == most+1 })
-	eventually(t, "an age of seconds", func() bool { return b.value("mandrill_receiver_backlog_oldest_age_seconds") < 3600 })
+	eventually(t, "delivery of the old ones", func() bool { return b.metric("mandrill_receiver_backlog_events") == most+1 })
+	eventually(t, "an age of seconds", func() bool { return b.metric("mandrill_receiver_backlog_oldest_age_seconds") < 3600 })
 }
 
-func (b *buffered) orphans() (count int) {
+func (b *bufferedReceiver) deletedWebhooks() (count int) {
 	b.t.Helper()
 	err := b.journal.Each(b.t.Context(), func(work *journal.Consumer) error {
 		orphans, err := work.DeletedWebhooks(b.t.Context())
@@ -636,17 +636,17 @@ func (b *buffered) orphans() (count int) {
 }
 
 // The spans of events are of the trace of their batch, though they are sent later, by another process if need be.
-func TestBufferedTraces(t *testing.T) {
+func TestEventSpansBelongToTheTraceOfTheirBatch(t *testing.T) {
 	t.Parallel()
 	spans := tracetest.NewInMemoryExporter()
-	b := newBuffered(t, func(b *buffered) { b.options.Tracer = sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)) })
-	b.sinks.set(down("a"))
+	b := newBufferedReceiver(t, func(b *bufferedReceiver) { b.options.Tracer = sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)) })
+	b.sinks.setAnswer(failHosts("a"))
 	b.post("a", "send 1")
-	b.sinks.until(t, "an attempt", func(_ []string, attempts map[string]int) bool { return len(attempts) > 0 })
+	b.sinks.waitFor(t, "an attempt", func(_ []string, attempts map[string]int) bool { return len(attempts) > 0 })
 	b.stop()
-	b.sinks.set(nil)
+	b.sinks.setAnswer(nil)
 	b.start()
-	b.sinks.expect(t, "a send 1")
+	b.sinks.expectAccepted(t, "a send 1")
 	b.stop()
 	outcomes := map[string]string{}
 	for _, span := range spans.GetSpans() {
@@ -660,35 +660,35 @@ func TestBufferedTraces(t *testing.T) {
 	}
 }
 
-func TestBufferedExpiry(t *testing.T) {
+func TestEventOlderThanMaxAgeExpires(t *testing.T) {
 	t.Parallel()
-	b := newBuffered(t, func(b *buffered) { b.options.MaxAge = 200 * time.Millisecond })
-	b.sinks.set(down("a"))
+	b := newBufferedReceiver(t, func(b *bufferedReceiver) { b.options.MaxAge = 200 * time.Millisecond })
+	b.sinks.setAnswer(failHosts("a"))
 	b.post("a", "send 1")
-	eventually(t, "burial", func() bool { return b.value("mandrill_receiver_dead_lettered_total", journal.ReasonExpired) == 1 })
-	b.empty()
+	eventually(t, "burial", func() bool { return b.metric("mandrill_receiver_dead_lettered_total", journal.ReasonExpired) == 1 })
+	b.waitEmpty()
 }
 
 // A route in mode Buffered without a buffer is not served, and one in mode Direct does without.
-func TestModes(t *testing.T) {
+func TestBufferedModeNeedsABuffer(t *testing.T) {
 	t.Parallel()
-	b := newBuffered(t, func(b *buffered) {
+	b := newBufferedReceiver(t, func(b *bufferedReceiver) {
 		b.webhooks = map[string]routes.Delivery{"direct": {Mode: routes.ModeDirect}, "buffered": {Mode: routes.ModeBuffered}, "either": {}}
 	})
-	b.sinks.set(down("direct", "buffered", "either"))
+	b.sinks.setAnswer(failHosts("direct", "buffered", "either"))
 	without := *b
 	without.handler = receiver.NewHandler(receiver.Options{
 		Routes: b.routes, Sender: sink.NewSender(sink.Options{Poster: b.sinks}), Metrics: b.metrics, Logger: slog.New(slog.DiscardHandler),
 	})
 	for name, test := range map[string]struct {
-		receiver *buffered
+		receiver *bufferedReceiver
 		want     map[string]int
 	}{
 		"with":    {b, map[string]int{"direct": 502, "buffered": 200, "either": 200}},
 		"without": {&without, map[string]int{"direct": 502, "buffered": 503, "either": 502}},
 	} {
 		for webhook, want := range test.want {
-			if got := test.receiver.status(webhook, "send 1"); got != want {
+			if got := test.receiver.postStatus(webhook, "send 1"); got != want {
 				t.Errorf("%s a buffer: %s: status %d, want %d", name, webhook, got, want)
 			}
 			for _, method := range []string{http.MethodHead, http.MethodGet} {

@@ -25,20 +25,20 @@ import (
 // shelf is work without a journal, which can fail.
 type fakeConsumer struct {
 	mu       sync.Mutex
-	units    []*journal.StoredBatch
-	finished []journal.Position
-	buried   []journal.DeadLetter
-	left     []journal.PendingEvent // of what was put back, which is not handed out again
-	putBack  error
-	slow     chan struct{} // before the batches are known
-	follow   error         // after they are
-	finish   func(context.Context)
+	batches    []*journal.StoredBatch
+	acked []journal.Position
+	deadLetters   []journal.DeadLetter
+	requeued     []journal.PendingEvent // of what was put back, which is not handed out again
+	requeueErr  error
+	watchGate     chan struct{} // before the batches are known
+	watchErr   error         // after they are
+	onAck   func(context.Context)
 }
 
 func (s *fakeConsumer) LeaseContext() context.Context { return context.Background() }
 
 func (s *fakeConsumer) Remainders(_ context.Context, take func(*journal.StoredBatch)) error {
-	for _, unit := range s.units {
+	for _, unit := range s.batches {
 		if unit.Position.Remainder {
 			take(unit)
 		}
@@ -47,17 +47,17 @@ func (s *fakeConsumer) Remainders(_ context.Context, take func(*journal.StoredBa
 }
 
 func (s *fakeConsumer) Watch(ctx context.Context, tell func(journal.BatchInfo), known func()) error {
-	if s.slow != nil {
-		<-s.slow
+	if s.watchGate != nil {
+		<-s.watchGate
 	}
-	for _, unit := range s.units {
+	for _, unit := range s.batches {
 		if !unit.Position.Remainder {
 			tell(journal.BatchInfo{Seq: unit.Position.Seq, Webhook: unit.Webhook, Received: unit.Received, Events: unit.EventCount})
 		}
 	}
 	known()
-	if s.follow != nil {
-		return s.follow
+	if s.watchErr != nil {
+		return s.watchErr
 	}
 	<-ctx.Done()
 	return nil
@@ -66,8 +66,8 @@ func (s *fakeConsumer) Watch(ctx context.Context, tell func(journal.BatchInfo), 
 func (s *fakeConsumer) Next(_ context.Context, webhook string, from uint64) (*journal.StoredBatch, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, unit := range s.units {
-		if !unit.Position.Remainder && unit.Webhook == webhook && unit.Position.Seq >= from && !slices.Contains(s.finished, unit.Position) {
+	for _, unit := range s.batches {
+		if !unit.Position.Remainder && unit.Webhook == webhook && unit.Position.Seq >= from && !slices.Contains(s.acked, unit.Position) {
 			return unit, nil
 		}
 	}
@@ -75,7 +75,7 @@ func (s *fakeConsumer) Next(_ context.Context, webhook string, from uint64) (*jo
 }
 
 func (s *fakeConsumer) Get(_ context.Context, place journal.Position) (*journal.StoredBatch, error) {
-	for _, unit := range s.units {
+	for _, unit := range s.batches {
 		if unit.Position == place {
 			return unit, nil
 		}
@@ -84,26 +84,26 @@ func (s *fakeConsumer) Get(_ context.Context, place journal.Position) (*journal.
 }
 
 func (s *fakeConsumer) Ack(ctx context.Context, unit *journal.StoredBatch) error {
-	if s.finish != nil {
-		s.finish(ctx)
+	if s.onAck != nil {
+		s.onAck(ctx)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.finished = append(s.finished, unit.Position)
+	s.acked = append(s.acked, unit.Position)
 	return nil
 }
 
 func (s *fakeConsumer) Requeue(_ context.Context, _ *journal.StoredBatch, left []journal.PendingEvent) ([]*journal.StoredBatch, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.left = append(s.left, left...)
-	return nil, s.putBack
+	s.requeued = append(s.requeued, left...)
+	return nil, s.requeueErr
 }
 
 func (s *fakeConsumer) DeadLetter(_ context.Context, _ *journal.StoredBatch, dead []journal.DeadLetter) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.buried = append(s.buried, dead...)
+	s.deadLetters = append(s.deadLetters, dead...)
 	return nil
 }
 
@@ -112,7 +112,7 @@ func (s *fakeConsumer) DeletedWebhooks(context.Context) (map[string]time.Time, e
 }
 func (s *fakeConsumer) MarkDeleted(context.Context, string, time.Time) error { return nil }
 
-func event(text string) []byte {
+func rawEvent(text string) []byte {
 	name, id, _ := strings.Cut(text, " ")
 	return fmt.Appendf(nil, `{"event":%q,"_id":%q}`, name, id)
 }
@@ -121,22 +121,22 @@ func batchAt(seq uint64, events ...string) *journal.StoredBatch {
 	unit := &journal.StoredBatch{Position: journal.Position{Seq: seq}, Origin: seq, Webhook: "shop/a", Received: time.Now(), EventCount: len(events)}
 	var raw [][]byte
 	for _, text := range events {
-		raw = append(raw, event(text))
+		raw = append(raw, rawEvent(text))
 	}
 	unit.Value = mandrilltest.Batch(raw...)
 	return unit
 }
 
-func restAt(seq, origin uint64, events ...string) *journal.StoredBatch {
+func remainderAt(seq, origin uint64, events ...string) *journal.StoredBatch {
 	unit := &journal.StoredBatch{Position: journal.Position{Remainder: true, Seq: seq}, Origin: origin, Webhook: "shop/a", Received: time.Now(), EventCount: len(events)}
 	for _, text := range events {
-		unit.Events = append(unit.Events, journal.PendingEvent{ID: text, Raw: event(text), Attempts: 1})
+		unit.Events = append(unit.Events, journal.PendingEvent{ID: text, Raw: rawEvent(text), Attempts: 1})
 	}
 	return unit
 }
 
 // dispatch works off a shelf, until it ends by itself or the test does.
-func startDispatcher(t *testing.T, work dispatch.Consumer, to *sinks) <-chan error {
+func startDispatcher(t *testing.T, work dispatch.Consumer, to *fakeSinks) <-chan error {
 	t.Helper()
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
 	loaded := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
@@ -163,24 +163,24 @@ func startDispatcher(t *testing.T, work dispatch.Consumer, to *sinks) <-chan err
 
 // After a restart remainders are known before the batches. What is left of a later batch still comes after an earlier one
 // that nobody had begun.
-func TestOrderOfRemaindersAndBatches(t *testing.T) {
+func TestRemaindersAndBatchesKeepTheirOrderAfterRestart(t *testing.T) {
 	t.Parallel()
 	for name, slow := range map[string]chan struct{}{"at once": nil, "slowly": make(chan struct{})} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
-			work := &fakeConsumer{slow: slow, units: []*journal.StoredBatch{
-				restAt(1, 7, "click 1", "click 2"), restAt(2, 3, "send 2"), batchAt(5, "open 1", "open 3"), batchAt(9, "spam 1", "spam 2"),
+			to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+			work := &fakeConsumer{watchGate: slow, batches: []*journal.StoredBatch{
+				remainderAt(1, 7, "click 1", "click 2"), remainderAt(2, 3, "send 2"), batchAt(5, "open 1", "open 3"), batchAt(9, "spam 1", "spam 2"),
 			}}
 			ended := startDispatcher(t, work, to)
 			if slow != nil {
 				close(slow)
 			}
-			to.expect(t, "a open 1", "a click 1", "a spam 1", "a send 2", "a click 2", "a spam 2", "a open 3")
+			to.expectAccepted(t, "a open 1", "a click 1", "a spam 1", "a send 2", "a click 2", "a spam 2", "a open 3")
 			eventually(t, "the end of all", func() bool {
 				work.mu.Lock()
 				defer work.mu.Unlock()
-				return len(work.finished) == 4
+				return len(work.acked) == 4
 			})
 			for id, want := range map[string][]string{"1": {"a open 1", "a click 1", "a spam 1"}, "2": {"a send 2", "a click 2", "a spam 2"}} {
 				var got []string
@@ -203,17 +203,17 @@ func TestOrderOfRemaindersAndBatches(t *testing.T) {
 }
 
 // A journal that does not work ends the work, which begins anew when it does.
-func TestJournalThatFails(t *testing.T) {
+func TestDispatcherEndsWhenTheJournalFails(t *testing.T) {
 	t.Parallel()
-	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
-	to.set(func(_, event string, _ int) error {
+	to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	to.setAnswer(func(_, event string, _ int) error {
 		if event == "a open 1" {
-			return errDown
+			return errSinkDown
 		}
 		return nil
 	})
 	failure := errors.New("it does not work")
-	ended := startDispatcher(t, &fakeConsumer{putBack: failure, units: []*journal.StoredBatch{batchAt(1, "open 1", "send 2")}}, to)
+	ended := startDispatcher(t, &fakeConsumer{requeueErr: failure, batches: []*journal.StoredBatch{batchAt(1, "open 1", "send 2")}}, to)
 	select {
 	case err := <-ended:
 		if !errors.Is(err, failure) {
@@ -225,12 +225,12 @@ func TestJournalThatFails(t *testing.T) {
 }
 
 // When it is not told of batches any more the work ends too, whatever waits, so that it is begun anew.
-func TestFollowingThatFails(t *testing.T) {
+func TestDispatcherEndsWhenTheWatchFails(t *testing.T) {
 	t.Parallel()
-	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
 	failure, waits := errors.New("it does not work"), batchAt(1, "open 1")
 	waits.Webhook = "shop/gone"
-	ended := startDispatcher(t, &fakeConsumer{follow: failure, units: []*journal.StoredBatch{waits}}, to)
+	ended := startDispatcher(t, &fakeConsumer{watchErr: failure, batches: []*journal.StoredBatch{waits}}, to)
 	select {
 	case err := <-ended:
 		if !errors.Is(err, failure) {
@@ -243,12 +243,12 @@ func TestFollowingThatFails(t *testing.T) {
 
 // The time to write down how a round went is each unit's own: a slow disk and a round of many small batches must not have
 // it end half way, and what was delivered sent again.
-func TestTimeToSettle(t *testing.T) {
+func TestEachBatchHasItsOwnTimeToSettle(t *testing.T) {
 	t.Parallel()
-	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
 	var mu sync.Mutex
 	var deadlines []time.Time
-	work := &fakeConsumer{finish: func(ctx context.Context) {
+	work := &fakeConsumer{onAck: func(ctx context.Context) {
 		deadline, ok := ctx.Deadline()
 		mu.Lock()
 		defer mu.Unlock()
@@ -257,13 +257,13 @@ func TestTimeToSettle(t *testing.T) {
 		}
 	}}
 	for seq := range uint64(5) {
-		work.units = append(work.units, batchAt(seq+1, fmt.Sprintf("open %d", seq)))
+		work.batches = append(work.batches, batchAt(seq+1, fmt.Sprintf("open %d", seq)))
 	}
 	startDispatcher(t, work, to)
 	eventually(t, "the end of all", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return len(deadlines) == len(work.units)
+		return len(deadlines) == len(work.batches)
 	})
 	mu.Lock()
 	defer mu.Unlock()
@@ -275,13 +275,13 @@ func TestTimeToSettle(t *testing.T) {
 }
 
 // What is left of a batch may be several remainders, of which the first is put back again and so is stored last.
-func TestOrderOfRemaindersOfOneBatch(t *testing.T) {
+func TestRemaindersOfOneBatchKeepTheirOrder(t *testing.T) {
 	t.Parallel()
-	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
-	second, first := restAt(2, 7, "click 1"), restAt(3, 7, "send 1", "open 1")
+	to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	second, first := remainderAt(2, 7, "click 1"), remainderAt(3, 7, "send 1", "open 1")
 	second.Events[0].Index, first.Events[1].Index = 2, 1
-	startDispatcher(t, &fakeConsumer{units: []*journal.StoredBatch{second, first}}, to)
-	to.expect(t, "a send 1", "a open 1", "a click 1")
+	startDispatcher(t, &fakeConsumer{batches: []*journal.StoredBatch{second, first}}, to)
+	to.expectAccepted(t, "a send 1", "a open 1", "a click 1")
 	if want := []string{"a send 1", "a open 1", "a click 1"}; !slices.Equal(to.accepted, want) {
 		t.Errorf("got %q, want %q", to.accepted, want)
 	}
@@ -289,23 +289,23 @@ func TestOrderOfRemaindersOfOneBatch(t *testing.T) {
 
 // What is delivered of a round is written down while the rest of it is under way: it is not delivered again if the
 // receiver dies.
-func TestUnitsAreSettledAsTheyEnd(t *testing.T) {
+func TestBatchesAreSettledAsTheyEnd(t *testing.T) {
 	t.Parallel()
-	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
 	hang := make(chan struct{})
-	to.set(func(_, event string, _ int) error {
+	to.setAnswer(func(_, event string, _ int) error {
 		if event == "a send 3" {
 			<-hang
 		}
 		return nil
 	})
-	work := &fakeConsumer{units: []*journal.StoredBatch{batchAt(1, "open 1", "open 2"), batchAt(2, "open 3", "send 3"), batchAt(3, "open 4")}}
+	work := &fakeConsumer{batches: []*journal.StoredBatch{batchAt(1, "open 1", "open 2"), batchAt(2, "open 3", "send 3"), batchAt(3, "open 4")}}
 	startDispatcher(t, work, to)
 	finished := func(want ...uint64) func() bool {
 		return func() bool {
 			work.mu.Lock()
 			defer work.mu.Unlock()
-			return len(work.finished) == len(want) && !slices.ContainsFunc(want, func(seq uint64) bool { return !slices.Contains(work.finished, journal.Position{Seq: seq}) })
+			return len(work.acked) == len(want) && !slices.ContainsFunc(want, func(seq uint64) bool { return !slices.Contains(work.acked, journal.Position{Seq: seq}) })
 		}
 	}
 	eventually(t, "the end of two", finished(1, 3))
@@ -315,36 +315,36 @@ func TestUnitsAreSettledAsTheyEnd(t *testing.T) {
 
 // A sink so slow that a batch takes long gets a part of it, which is written down, and then the next. When the receiver is
 // told to stop it begins nothing more.
-func TestRoundThatIsCutShort(t *testing.T) {
+func TestCycleIsCutShortAfterItsTime(t *testing.T) {
 	t.Parallel()
 	for name, stop := range map[string]bool{"after some time": false, "at the end": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const events = 60
-			to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
-			to.set(func(string, string, int) error { <-time.After(50 * time.Millisecond); return nil })
+			to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+			to.setAnswer(func(string, string, int) error { <-time.After(50 * time.Millisecond); return nil })
 			var batch []string
 			for i := range events { // of one message, so that they are sent one after the other
 				batch = append(batch, fmt.Sprintf("e%d 1", i))
 			}
-			work := &fakeConsumer{units: []*journal.StoredBatch{batchAt(1, batch...)}}
+			work := &fakeConsumer{batches: []*journal.StoredBatch{batchAt(1, batch...)}}
 			t.Run("", func(t *testing.T) {
 				startDispatcher(t, work, to)
 				if stop {
-					to.until(t, "delivery of something", func(accepted []string, _ map[string]int) bool { return len(accepted) > 0 })
+					to.waitFor(t, "delivery of something", func(accepted []string, _ map[string]int) bool { return len(accepted) > 0 })
 					return
 				}
 				eventually(t, "a remainder", func() bool {
 					work.mu.Lock()
 					defer work.mu.Unlock()
-					return len(work.left) > 0
+					return len(work.requeued) > 0
 				})
 			})
 			sent := len(to.accepted)
-			if sent == 0 || stop && sent > 10 || sent+len(work.left) != events {
-				t.Fatalf("%d events were sent, %d put back, of %d", sent, len(work.left), events)
+			if sent == 0 || stop && sent > 10 || sent+len(work.requeued) != events {
+				t.Fatalf("%d events were sent, %d put back, of %d", sent, len(work.requeued), events)
 			}
-			for i, entry := range work.left {
+			for i, entry := range work.requeued {
 				if entry.Index != sent+i || entry.Attempts != 0 || !entry.Due.IsZero() {
 					t.Fatalf("put back as %d of what is left: %+v", i, entry)
 				}

@@ -83,7 +83,7 @@ func TestEventWaitsForEarlierBatchesOfItsMessage(t *testing.T) {
 	}
 }
 
-func TestSendableEvents(t *testing.T) {
+func TestOnlyDueFirstEventsAreSendable(t *testing.T) {
 	t.Parallel()
 	first, second := pendingAt(1, 1, 2), pendingAt(2, 2, 3)
 	order := orderOf(first, second)
@@ -99,7 +99,7 @@ func TestSendableEvents(t *testing.T) {
 	}
 }
 
-func TestNextDue(t *testing.T) {
+func TestNextDueIsThatOfTheFirstSendableEvent(t *testing.T) {
 	t.Parallel()
 	first, second := pendingAt(1, 1), pendingAt(2, 1, 2)
 	order := orderOf(first, second)

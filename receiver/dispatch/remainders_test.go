@@ -18,9 +18,9 @@ import (
 type fullConsumer struct {
 	*fakeConsumer
 	mu    sync.Mutex
-	room  bool
-	taken []weak.Pointer[byte] // where each batch was in memory
-	tried map[journal.Position]int
+	hasSpace  bool
+	loaded []weak.Pointer[byte] // where each batch was in memory
+	requeues map[journal.Position]int
 }
 
 func (c *fullConsumer) Next(ctx context.Context, webhook string, from uint64) (*journal.StoredBatch, error) {
@@ -32,7 +32,7 @@ func (c *fullConsumer) Next(ctx context.Context, webhook string, from uint64) (*
 	read.Value = bytes.Clone(unit.Value)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.taken = append(c.taken, weak.Make(&read.Value[0]))
+	c.loaded = append(c.loaded, weak.Make(&read.Value[0]))
 	return &read, nil
 }
 
@@ -45,38 +45,38 @@ func (c *fullConsumer) Get(ctx context.Context, place journal.Position) (*journa
 func (c *fullConsumer) Requeue(_ context.Context, unit *journal.StoredBatch, left []journal.PendingEvent) ([]*journal.StoredBatch, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tried[unit.Position]++
-	if !c.room {
+	c.requeues[unit.Position]++
+	if !c.hasSpace {
 		return nil, journal.ErrFull
 	}
 	rest := &journal.StoredBatch{Position: journal.Position{Remainder: true, Seq: unit.Position.Seq}, Origin: unit.Origin, Webhook: unit.Webhook, Received: unit.Received, Events: left, EventCount: len(left)}
 	c.fakeConsumer.mu.Lock()
 	defer c.fakeConsumer.mu.Unlock()
-	c.units = append(c.units, rest)
+	c.batches = append(c.batches, rest)
 	return []*journal.StoredBatch{rest}, nil
 }
 
 // What finds no room does not take it in memory: of a batch of which something is left there is only where its delivery
 // stands, and there are few of them. Nothing is delivered twice or out of order.
-func TestNoRoomForRemainders(t *testing.T) {
+func TestUnsavedRemaindersAreFewAndNotInMemory(t *testing.T) {
 	t.Parallel()
 	const batches, events = 40, 1000
-	work := &fullConsumer{fakeConsumer: &fakeConsumer{}, tried: map[journal.Position]int{}}
+	work := &fullConsumer{fakeConsumer: &fakeConsumer{}, requeues: map[journal.Position]int{}}
 	var want []string
 	for seq := range uint64(batches) {
 		names := []string{fmt.Sprintf("fail f%d", seq), fmt.Sprintf("open f%d", seq)}
 		for i := range events - len(names) {
 			names = append(names, fmt.Sprintf("open %d-%d", seq, i))
 		}
-		work.units = append(work.units, batchAt(seq+1, names...))
+		work.batches = append(work.batches, batchAt(seq+1, names...))
 		for _, name := range names {
 			want = append(want, "a "+name)
 		}
 	}
-	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
-	to.set(func(_, event string, _ int) error {
+	to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	to.setAnswer(func(_, event string, _ int) error {
 		if strings.HasPrefix(event, "a fail ") {
-			return errDown
+			return errSinkDown
 		}
 		return nil
 	})
@@ -85,7 +85,7 @@ func TestNoRoomForRemainders(t *testing.T) {
 		work.mu.Lock()
 		defer work.mu.Unlock()
 		again := 0
-		for _, times := range work.tried {
+		for _, times := range work.requeues {
 			again += min(times-1, 1)
 		}
 		return again >= 8
@@ -95,7 +95,7 @@ func TestNoRoomForRemainders(t *testing.T) {
 		work.mu.Lock()
 		defer work.mu.Unlock()
 		inMemory := 0
-		for _, taken := range work.taken {
+		for _, taken := range work.loaded {
 			if taken.Value() != nil {
 				inMemory++
 			}
@@ -103,13 +103,13 @@ func TestNoRoomForRemainders(t *testing.T) {
 		return inMemory <= 1 // the sinks have an event of the last
 	})
 	work.mu.Lock()
-	if taken := len(work.taken); taken > batches/2 {
+	if taken := len(work.loaded); taken > batches/2 {
 		t.Errorf("of %d batches there was no room for what is left", taken)
 	}
-	work.room = true
+	work.hasSpace = true
 	work.mu.Unlock()
-	to.set(nil)
-	to.expect(t, want...)
+	to.setAnswer(nil)
+	to.expectAccepted(t, want...)
 	for i := range batches {
 		to.mu.Lock()
 		if open := fmt.Sprintf("a open f%d", i); to.attempts[open] != 1 {
@@ -120,15 +120,15 @@ func TestNoRoomForRemainders(t *testing.T) {
 }
 
 // What was written when the clock was a year ahead does not wait for a year, and the rest waits for its time.
-func TestClockThatWasAhead(t *testing.T) {
+func TestDueTimeFarInTheFutureIsIgnored(t *testing.T) {
 	t.Parallel()
-	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
-	ahead, due, before := restAt(1, 1, "open 1"), restAt(2, 2, "open 2"), restAt(3, 3, "open 3")
+	to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	ahead, due, before := remainderAt(1, 1, "open 1"), remainderAt(2, 2, "open 2"), remainderAt(3, 3, "open 3")
 	ahead.Events[0].Due = time.Now().Add(365 * 24 * time.Hour)
 	due.Events[0].Due = time.Now().Add(9 * time.Minute)
 	before.Events[0].Due = time.Now().Add(-time.Minute)
-	startDispatcher(t, &fakeConsumer{units: []*journal.StoredBatch{ahead, due, before}}, to)
-	to.expect(t, "a open 1", "a open 3")
+	startDispatcher(t, &fakeConsumer{batches: []*journal.StoredBatch{ahead, due, before}}, to)
+	to.expectAccepted(t, "a open 1", "a open 3")
 	if to.mu.Lock(); to.attempts["a open 2"] > 0 {
 		t.Error("one was sent before its time")
 	}

@@ -27,35 +27,35 @@ var (
 )
 
 // moody sinks answer as chance has it. What they accept is kept in order.
-type moody struct {
+type flakySinks struct {
 	mu       sync.Mutex
 	random   *rand.Rand
-	healed   bool
+	recovered   bool
 	down     map[string]bool
 	accepted map[string][]int // events by host
 }
 
 // number is in each event, and so in each request, whatever the content mode. What is no JSON is encoded in some.
 var (
-	number  = regexp.MustCompile(`"n":(\d+)`)
-	encoded = regexp.MustCompile(`"data_base64":"([^"]*)"`)
+	eventNumber  = regexp.MustCompile(`"n":(\d+)`)
+	base64Data = regexp.MustCompile(`"data_base64":"([^"]*)"`)
 )
 
-func numbers(data []byte) (list []int) {
-	data = encoded.ReplaceAllFunc(data, func(field []byte) []byte {
-		text, _ := base64.StdEncoding.DecodeString(string(encoded.FindSubmatch(field)[1]))
+func eventNumbers(data []byte) (list []int) {
+	data = base64Data.ReplaceAllFunc(data, func(field []byte) []byte {
+		text, _ := base64.StdEncoding.DecodeString(string(base64Data.FindSubmatch(field)[1]))
 		return text
 	})
-	for _, found := range number.FindAllSubmatch(data, -1) {
+	for _, found := range eventNumber.FindAllSubmatch(data, -1) {
 		n, _ := strconv.Atoi(string(found[1]))
 		list = append(list, n)
 	}
 	return list
 }
 
-func (m *moody) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
+func (m *flakySinks) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
 	host, _, _ := strings.Cut(strings.TrimPrefix(target.URI, "http://"), ".")
-	pause, err := m.mood(host)
+	pause, err := m.draw(host)
 	if pause > 0 {
 		<-time.After(pause)
 	}
@@ -64,25 +64,25 @@ func (m *moody) Post(_ context.Context, target sink.Target, payload sink.Payload
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.accepted[host] = append(m.accepted[host], numbers(payload.Body)...)
+	m.accepted[host] = append(m.accepted[host], eventNumbers(payload.Body)...)
 	return nil
 }
 
-func (m *moody) mood(host string) (pause time.Duration, err error) {
+func (m *flakySinks) draw(host string) (pause time.Duration, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.random.IntN(10) == 0 {
 		pause = time.Duration(m.random.IntN(30)) * time.Millisecond
 	}
-	if m.healed {
+	if m.recovered {
 		return pause, nil
 	}
 	if m.down[host] {
-		return pause, errDown
+		return pause, errSinkDown
 	}
 	switch dice := m.random.IntN(100); {
 	case dice < 15:
-		return pause, errDown
+		return pause, errSinkDown
 	case dice < 18:
 		return pause, &sink.Error{Status: http.StatusBadRequest, Answer: "no"}
 	case dice < 21:
@@ -94,40 +94,40 @@ func (m *moody) mood(host string) (pause time.Duration, err error) {
 }
 
 // model is what was posted, against which is held what became of it.
-type model struct {
-	*buffered
+type stressTest struct {
+	*bufferedReceiver
 	random   *rand.Rand
-	sinks    *moody
-	all      map[string]routes.Delivery
+	flaky    *flakySinks
+	allWebhooks      map[string]routes.Delivery
 	messages []string            // of each event, with its webhook; without one it has no order
 	batches  map[string][][]byte // the last one of each webhook
 }
 
-func newModel(t *testing.T, seed uint64) *model {
+func newStressTest(t *testing.T, seed uint64) *stressTest {
 	t.Helper()
 	two := 2
-	m := &model{random: rand.New(rand.NewPCG(seed, 1)), batches: map[string][][]byte{}}
-	m.sinks = &moody{random: rand.New(rand.NewPCG(seed, 2)), down: map[string]bool{}, accepted: map[string][]int{}}
+	m := &stressTest{random: rand.New(rand.NewPCG(seed, 1)), batches: map[string][][]byte{}}
+	m.flaky = &flakySinks{random: rand.New(rand.NewPCG(seed, 2)), down: map[string]bool{}, accepted: map[string][]int{}}
 	dead := &routes.Sink{URI: "http://dead.example/"}
-	m.all = map[string]routes.Delivery{
+	m.allWebhooks = map[string]routes.Delivery{
 		"a": {BackoffDelay: "PT0.01S"},
 		"b": {BackoffDelay: "PT0.01S", Retry: &two, ContentMode: string(sink.Batched)},
 		"c": {BackoffDelay: "PT0.01S", Retry: &two, DeadLetterSink: dead, ContentMode: string(sink.Structured)},
 		"d": {BackoffDelay: "PT0.01S", Retry: new(int), DeadLetterSink: dead},
 	}
-	m.buffered = newBuffered(t, func(b *buffered) {
-		b.webhooks, b.poster, b.options.Memory = maps.Clone(m.all), m.sinks, 256<<10
+	m.bufferedReceiver = newBufferedReceiver(t, func(b *bufferedReceiver) {
+		b.webhooks, b.poster, b.options.Memory = maps.Clone(m.allWebhooks), m.flaky, 256<<10
 		b.sinks = nil
 	})
 	return m
 }
 
 // batch posts events of a few messages, and what is no JSON, and now and then the last batch of a webhook again.
-func (m *model) batch() {
+func (m *stressTest) postBatch() {
 	m.t.Helper()
-	webhook := slices.Sorted(maps.Keys(m.all))[m.random.IntN(len(m.all))]
+	webhook := slices.Sorted(maps.Keys(m.allWebhooks))[m.random.IntN(len(m.allWebhooks))]
 	if last := m.batches[webhook]; last != nil && m.random.IntN(8) == 0 {
-		m.raw(webhook, last...)
+		m.postRaw(webhook, last...)
 		return
 	}
 	var batch [][]byte
@@ -146,15 +146,15 @@ func (m *model) batch() {
 		}
 		messages = append(messages, message)
 	}
-	if m.raw(webhook, batch...) == http.StatusOK {
+	if m.postRaw(webhook, batch...) == http.StatusOK {
 		m.messages = append(m.messages, messages...)
 		m.batches[webhook] = batch
 	}
 }
 
-func (m *model) step() {
+func (m *stressTest) step() {
 	m.t.Helper()
-	names := slices.Sorted(maps.Keys(m.all))
+	names := slices.Sorted(maps.Keys(m.allWebhooks))
 	webhook := names[m.random.IntN(len(names))]
 	switch m.random.IntN(24) {
 	case 0:
@@ -164,30 +164,30 @@ func (m *model) step() {
 		}
 	case 1:
 		delete(m.webhooks, webhook)
-		m.load()
+		m.loadRoutes()
 	case 2, 3:
-		m.webhooks = maps.Clone(m.all)
-		m.load()
+		m.webhooks = maps.Clone(m.allWebhooks)
+		m.loadRoutes()
 	case 4:
 		m.suspended = map[string]bool{webhook: true}
-		m.load()
+		m.loadRoutes()
 	case 5, 6:
 		m.suspended = nil
-		m.load()
+		m.loadRoutes()
 	case 7:
-		m.sinks.mu.Lock()
-		m.sinks.down[webhook] = !m.sinks.down[webhook]
-		m.sinks.mu.Unlock()
+		m.flaky.mu.Lock()
+		m.flaky.down[webhook] = !m.flaky.down[webhook]
+		m.flaky.mu.Unlock()
 	default:
-		m.batch()
+		m.postBatch()
 	}
 }
 
 // check finds what was lost, what came twice, and what overtook another event of its message.
-func (m *model) check() {
+func (m *stressTest) check() {
 	m.t.Helper()
 	count := make([]int, len(m.messages))
-	for host, list := range m.sinks.accepted {
+	for host, list := range m.flaky.accepted {
 		last := map[string]int{}
 		for _, n := range list {
 			count[n]++
@@ -199,7 +199,7 @@ func (m *model) check() {
 			}
 		}
 	}
-	buried := m.buried()
+	buried := m.deadLetteredEvents()
 	for _, n := range buried {
 		count[n]++
 	}
@@ -208,11 +208,11 @@ func (m *model) check() {
 			m.t.Errorf("event %d, of %q, was delivered or given up %d times", n, m.messages[n], times)
 		}
 	}
-	m.t.Logf("%d events, %d by dead letter sink, %d buried", len(count), len(m.sinks.accepted["dead"]), len(buried))
+	m.t.Logf("%d events, %d by dead letter sink, %d buried", len(count), len(m.flaky.accepted["dead"]), len(buried))
 }
 
 // buried are the events that are dead letters.
-func (m *model) buried() (list []int) {
+func (m *stressTest) deadLetteredEvents() (list []int) {
 	m.t.Helper()
 	for after := uint64(0); ; {
 		page, next, err := m.journal.DeadLetters(m.t.Context(), journal.DeadLetterFilter{}, after, journal.MaxDeadLetters)
@@ -224,7 +224,7 @@ func (m *model) buried() (list []int) {
 			if err != nil {
 				m.t.Fatal(err)
 			}
-			list = append(list, numbers(entry.Raw)...)
+			list = append(list, eventNumbers(entry.Raw)...)
 		}
 		if after = next; next == 0 {
 			return list
@@ -233,46 +233,46 @@ func (m *model) buried() (list []int) {
 }
 
 // settle waits until nothing is left to be done. Something new is known after all that was there before.
-func (m *model) settle() {
+func (m *stressTest) waitSettled() {
 	m.t.Helper()
-	for webhook := range m.all {
+	for webhook := range m.allWebhooks {
 		n := len(m.messages)
 		m.messages = append(m.messages, "")
-		if status := m.raw(webhook, fmt.Appendf(nil, `{"event":"spam","n":%d}`, n)); status != http.StatusOK {
+		if status := m.postRaw(webhook, fmt.Appendf(nil, `{"event":"spam","n":%d}`, n)); status != http.StatusOK {
 			m.t.Fatalf("status %d, want 200", status)
 		}
 		eventually(m.t, "delivery of the last event", func() bool {
-			m.sinks.mu.Lock()
-			defer m.sinks.mu.Unlock()
-			return slices.Contains(m.sinks.accepted[webhook], n)
+			m.flaky.mu.Lock()
+			defer m.flaky.mu.Unlock()
+			return slices.Contains(m.flaky.accepted[webhook], n)
 		})
 	}
-	m.empty()
+	m.waitEmpty()
 	eventually(m.t, "the memory given back", func() bool { return m.dispatcher.MemoryReleased() })
 }
 
 // Whatever sinks, routes and restarts do, each event is delivered or given up, once, and in order.
-func TestStress(t *testing.T) {
+func TestStressDeliversEachEventOnceInOrder(t *testing.T) {
 	t.Parallel()
 	seed := *stressSeed
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
 	t.Logf("-stress-seed=%d", seed)
-	m := newModel(t, seed)
+	m := newStressTest(t, seed)
 	for range *stressSteps {
 		m.step()
 	}
-	m.sinks.mu.Lock()
-	m.sinks.healed = true
-	m.sinks.mu.Unlock()
-	m.webhooks, m.suspended = maps.Clone(m.all), nil
-	m.load()
-	m.settle()
+	m.flaky.mu.Lock()
+	m.flaky.recovered = true
+	m.flaky.mu.Unlock()
+	m.webhooks, m.suspended = maps.Clone(m.allWebhooks), nil
+	m.loadRoutes()
+	m.waitSettled()
 	m.stop()
 	m.start() // what was finished stays so
-	m.settle()
-	m.sinks.mu.Lock()
-	defer m.sinks.mu.Unlock()
+	m.waitSettled()
+	m.flaky.mu.Lock()
+	defer m.flaky.mu.Unlock()
 	m.check()
 }

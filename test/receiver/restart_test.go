@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 }
 
 // replica is one receiver, which is stopped and started again at the same addresses.
-type replica struct {
+type receiverProcess struct {
 	t               *testing.T
 	args            []string
 	address, health string
@@ -72,16 +72,16 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-func newReplica(t *testing.T, args ...string) *replica {
+func newReceiverProcess(t *testing.T, args ...string) *receiverProcess {
 	t.Helper()
-	r := &replica{t: t, address: freeAddress(t), health: freeAddress(t)}
+	r := &receiverProcess{t: t, address: freeAddress(t), health: freeAddress(t)}
 	r.args = append([]string{"--listen", r.address, "--metrics-listen", r.health}, args...)
 	r.start()
 	t.Cleanup(r.stop)
 	return r
 }
 
-func (r *replica) start() {
+func (r *receiverProcess) start() {
 	r.t.Helper()
 	program, err := build()
 	if err != nil {
@@ -97,7 +97,7 @@ func (r *replica) start() {
 }
 
 // stop ends the process as a kubelet does and asserts that it ends well.
-func (r *replica) stop() {
+func (r *receiverProcess) stop() {
 	r.t.Helper()
 	if r.process == nil {
 		return
@@ -109,7 +109,7 @@ func (r *replica) stop() {
 	r.process = nil
 }
 
-func (r *replica) ready() bool {
+func (r *receiverProcess) ready() bool {
 	response, err := http.Get("http://" + r.health + "/readyz")
 	if err != nil {
 		return false
@@ -159,8 +159,8 @@ func writeRoutes(t *testing.T, sink string) string {
 
 // balancer sends requests to the replicas that say they are ready, which it asks now and then, as load balancers do.
 type balancer struct {
-	replicas []*replica
-	next     atomic.Int64
+	replicas []*receiverProcess
+	turn     atomic.Int64
 	ready    []atomic.Bool
 }
 
@@ -179,7 +179,7 @@ func (b *balancer) watch(ctx context.Context) {
 }
 
 func (b *balancer) rewrite(request *httputil.ProxyRequest) {
-	first := int(b.next.Add(1))
+	first := int(b.turn.Add(1))
 	for k := range b.replicas {
 		i := (first + k) % len(b.replicas)
 		if b.ready[i].Load() {
@@ -191,7 +191,7 @@ func (b *balancer) rewrite(request *httputil.ProxyRequest) {
 
 // Two receivers behind a load balancer are restarted one after the other, while batches come without a pause. None is
 // refused, and no event is lost.
-func TestRollingRestart(t *testing.T) {
+func TestRollingRestartLosesNothing(t *testing.T) {
 	t.Parallel()
 	book := &ledger{accepted: map[string]bool{}, arrived: map[string]int{}}
 	consumer := httptest.NewServer(book)
@@ -199,7 +199,7 @@ func TestRollingRestart(t *testing.T) {
 	config := writeRoutes(t, consumer.URL)
 	balance := &balancer{ready: make([]atomic.Bool, 2)}
 	for range 2 {
-		balance.replicas = append(balance.replicas, newReplica(t, "--config", config, "--shutdown-delay", (10*askInterval).String(), "--log-level", "warn"))
+		balance.replicas = append(balance.replicas, newReceiverProcess(t, "--config", config, "--shutdown-delay", (10*askInterval).String(), "--log-level", "warn"))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	watching := make(chan struct{})
@@ -215,7 +215,7 @@ func TestRollingRestart(t *testing.T) {
 	for sender := range 4 {
 		senders.Go(func() {
 			for n := 0; sending.Err() == nil; n++ {
-				if err := book.send(ctx, proxy.URL, fmt.Sprint(sender, "-", n)); err != nil {
+				if err := book.sendBatch(ctx, proxy.URL, fmt.Sprint(sender, "-", n)); err != nil {
 					t.Errorf("a batch was refused: %v", err)
 				}
 				batches.Add(1)
@@ -243,7 +243,7 @@ func TestRollingRestart(t *testing.T) {
 }
 
 // send posts a batch as Mandrill does and notes its events when they are accepted.
-func (l *ledger) send(ctx context.Context, target, name string) error {
+func (l *ledger) sendBatch(ctx context.Context, target, name string) error {
 	var events []string
 	for i := range 5 {
 		events = append(events, fmt.Sprintf(`{"event":"open","_id":"%s-%d","ts":1767225600}`, name, i))
