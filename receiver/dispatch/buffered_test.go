@@ -1,304 +1,25 @@
 package dispatch_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
-	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
-	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
-	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
-
-// buffered is a receiver with a buffer of its own, on disk, that can be stopped and started again.
-type bufferedReceiver struct {
-	t          *testing.T
-	dir        string
-	sinks      *fakeSinks
-	routes     *routing.Routes
-	registry   *prometheus.Registry
-	metrics    *receiver.Metrics
-	log        *lockedBuffer
-	options    dispatch.Options
-	webhooks   map[string]routes.Delivery
-	suspended  map[string]bool
-	incomplete bool  // not all documents were loaded
-	maxBytes      int64 // bytes of the buffer
-	now        func() time.Time
-	poster     sink.Poster // nil: sinks
-
-	handler    http.Handler
-	journal    *journal.Journal
-	dispatcher *dispatch.Dispatcher
-	stop       func()
-}
-
-// sinks are all there are. What they accept is kept in order.
-type fakeSinks struct {
-	mu       sync.Mutex
-	accepted []string
-	attempts map[string]int
-	ids      map[string][]string // of each event, by attempt
-	last     sink.Payload
-	answer   func(host, event string, attempt int) error
-	changed  chan struct{}
-}
-
-func (s *fakeSinks) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
-	host, _, _ := strings.Cut(strings.TrimPrefix(target.URI, "http://"), ".")
-	event := host + " " + strings.TrimPrefix(payload.Header.Get("Ce-Type"), "com.mandrill.message.") + " " + payload.Header.Get("Ce-Subject")
-	s.mu.Lock()
-	s.attempts[event]++
-	if s.ids == nil {
-		s.ids = map[string][]string{}
-	}
-	s.ids[event], s.last = append(s.ids[event], payload.Header.Get("Ce-Id")), payload
-	attempt, answer := s.attempts[event], s.answer
-	s.mu.Unlock()
-	var err error
-	if answer != nil {
-		err = answer(host, event, attempt)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err == nil {
-		s.accepted = append(s.accepted, event)
-	}
-	close(s.changed)
-	s.changed = make(chan struct{})
-	return err
-}
-
-func (s *fakeSinks) setAnswer(answer func(host, event string, attempt int) error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.answer = answer
-}
-
-// until waits for a condition on what was accepted and how often something was tried.
-func (s *fakeSinks) waitFor(t *testing.T, what string, condition func(accepted []string, attempts map[string]int) bool) {
-	t.Helper()
-	deadline := time.After(30 * time.Second)
-	for {
-		s.mu.Lock()
-		met, accepted, changed := condition(s.accepted, s.attempts), slices.Clone(s.accepted), s.changed
-		s.mu.Unlock()
-		if met {
-			return
-		}
-		select {
-		case <-changed:
-		case <-deadline:
-			t.Fatalf("%s did not happen; accepted were %q", what, accepted)
-		}
-	}
-}
-
-// expect waits until exactly these were accepted, in any order unless they are of one message.
-func (s *fakeSinks) expectAccepted(t *testing.T, want ...string) {
-	t.Helper()
-	s.waitFor(t, fmt.Sprintf("delivery of %d events", len(want)), func(accepted []string, _ map[string]int) bool { return len(accepted) >= len(want) })
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if diff := cmp.Diff(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(s.accepted))); diff != "" {
-		t.Errorf("accepted (-want +got):\n%s", diff)
-	}
-}
-
-func newBufferedReceiver(t *testing.T, change ...func(*bufferedReceiver)) *bufferedReceiver {
-	t.Helper()
-	b := &bufferedReceiver{
-		t: t, dir: t.TempDir(), sinks: &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})},
-		log: &lockedBuffer{}, maxBytes: journal.MinBytes, webhooks: map[string]routes.Delivery{"a": {BackoffDelay: "PT0.02S"}},
-	}
-	for _, each := range change {
-		each(b)
-	}
-	b.start()
-	return b
-}
-
-func hookURL(webhook string) string { return "https://hooks.example.com/" + webhook }
-
-// load puts the routes to use.
-func (b *bufferedReceiver) loadRoutes() {
-	b.t.Helper()
-	document := routes.Document{Routes: []routes.Route{}}
-	for _, webhook := range slices.Sorted(maps.Keys(b.webhooks)) {
-		document.Routes = append(document.Routes, routes.Route{
-			Name: "shop/" + webhook, URL: hookURL(webhook), Keys: []string{signingKey}, Source: "/s",
-			Sink: routes.Sink{URI: "http://" + webhook + ".example/"}, Delivery: b.webhooks[webhook], Suspend: b.suspended[webhook],
-		})
-	}
-	data, err := document.Encode()
-	if err == nil {
-		err = b.routes.Load("routes", data)
-	}
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	if !b.incomplete {
-		b.routes.Complete()
-	}
-}
-
-// start runs a receiver on the folder.
-func (b *bufferedReceiver) start() {
-	b.t.Helper()
-	b.registry = prometheus.NewRegistry()
-	b.metrics = receiver.NewMetrics(b.registry)
-	logger := slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	b.routes = &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(b.registry)}
-	b.loadRoutes()
-	limits, err := journal.SplitLimits(b.maxBytes, 0)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.journal = journal.New(journal.Options{
-		Engine: &journal.Embedded{Dir: b.dir, Limits: limits, Logger: logger}, Limits: limits, Logger: logger, Metrics: journal.NewMetrics(b.registry), Now: b.now,
-	})
-	poster := b.poster
-	if poster == nil {
-		poster = b.sinks
-	}
-	sender := sink.NewSender(sink.Options{Poster: poster, Metrics: sink.NewMetrics(b.registry)})
-	options := b.options
-	options.Routes, options.Sender, options.Metrics, options.Logger = b.routes, sender, dispatch.NewMetrics(b.registry, b.metrics.Events), logger
-	dispatcher := dispatch.New(options)
-	b.dispatcher = dispatcher
-	b.registry.MustRegister(dispatcher)
-	b.handler = receiver.NewHandler(receiver.Options{Routes: b.routes, Sender: sender, Metrics: b.metrics, Logger: logger, Buffer: b.journal, Tracer: b.options.Tracer, Now: b.now})
-	running, stopJournal := context.WithCancel(context.Background())
-	dispatching, stopDispatcher := context.WithCancel(context.Background())
-	var group sync.WaitGroup
-	group.Go(func() {
-		if err := b.journal.Run(running); err != nil {
-			b.t.Error(err)
-		}
-	})
-	dispatched := make(chan struct{})
-	group.Go(func() {
-		defer close(dispatched)
-		_ = b.journal.Lead(dispatching, func(ctx context.Context, work *journal.Consumer) error { return dispatcher.Run(ctx, work) })
-	})
-	b.stop = sync.OnceFunc(func() {
-		stopDispatcher()
-		<-dispatched
-		stopJournal()
-		group.Wait()
-		if log := b.log.String(); strings.Contains(log, "s3ntinel") {
-			b.t.Errorf("the log holds a secret, a payload or an address:\n%s", log)
-		}
-	})
-	b.t.Cleanup(b.stop)
-	waiting, done := context.WithTimeout(b.t.Context(), time.Minute)
-	defer done()
-	if err := b.journal.WaitAvailable(waiting); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-// post posts events like "open a" to a webhook as Mandrill does.
-func (b *bufferedReceiver) post(webhook string, events ...string) {
-	b.t.Helper()
-	if status := b.postStatus(webhook, events...); status != http.StatusOK {
-		b.t.Fatalf("status %d, want 200", status)
-	}
-}
-
-func (b *bufferedReceiver) postStatus(webhook string, events ...string) int {
-	b.t.Helper()
-	var batch [][]byte
-	for _, event := range events {
-		name, id, _ := strings.Cut(event, " ")
-		batch = append(batch, fmt.Appendf(nil, `{"event":%q,"_id":%q,"s3ntinel":1}`, name, id))
-	}
-	return b.postRaw(webhook, batch...)
-}
-
-// raw posts events byte for byte.
-func (b *bufferedReceiver) postRaw(webhook string, batch ...[]byte) int {
-	b.t.Helper()
-	request, err := mandrilltest.NewRequest(b.t.Context(), hookURL(webhook), hookURL(webhook), signingKey, mandrilltest.Batch(batch...))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	response := httptest.NewRecorder()
-	b.handler.ServeHTTP(response, request)
-	return response.Code
-}
-
-// value sums a metric's values, of those labels that are wanted.
-func (b *bufferedReceiver) metric(name string, labels ...string) (sum float64) {
-	b.t.Helper()
-	families, err := b.registry.Gather()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	for _, family := range families {
-		if family.GetName() != name {
-			continue
-		}
-		for _, metric := range family.GetMetric() {
-			var values []string
-			for _, label := range metric.GetLabel() {
-				values = append(values, label.GetValue())
-			}
-			if slices.ContainsFunc(labels, func(label string) bool { return !slices.Contains(values, label) }) {
-				continue
-			}
-			sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
-		}
-	}
-	return sum
-}
-
-// eventually waits until a condition holds that nothing tells of.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for ticker := time.NewTicker(5 * time.Millisecond); !condition(); <-ticker.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s did not happen", what)
-		}
-	}
-}
-
-// empty waits until nothing waits any more.
-func (b *bufferedReceiver) waitEmpty() {
-	b.t.Helper()
-	eventually(b.t, "an empty backlog", func() bool { return b.metric("mandrill_receiver_backlog_events") == 0 })
-}
-
-var errSinkDown = &sink.Error{Status: http.StatusInternalServerError, Answer: "s3ntinel"}
-
-func failHosts(webhooks ...string) func(string, string, int) error {
-	return func(host, _ string, _ int) error {
-		if slices.Contains(webhooks, host) {
-			return errSinkDown
-		}
-		return nil
-	}
-}
 
 func TestBufferedBatchIsDeliveredOnce(t *testing.T) {
 	t.Parallel()
@@ -524,71 +245,6 @@ func TestBacklogFollowsItsRoute(t *testing.T) {
 	b.waitEmpty()
 }
 
-// Events of a webhook that is deleted are kept for a time, for which a restart makes no difference, and then buried.
-func TestDeletedWebhookIsDeadLetteredAfterItsRetention(t *testing.T) {
-	t.Parallel()
-	var mu sync.Mutex
-	ahead := time.Duration(0)
-	b := newBufferedReceiver(t, func(b *bufferedReceiver) {
-		b.options.DeletedWebhookRetention = time.Hour
-		b.options.Now = func() time.Time {
-			mu.Lock()
-			defer mu.Unlock()
-			return time.Now().Add(ahead)
-		}
-		b.webhooks["b"] = routes.Delivery{}
-	})
-	b.sinks.setAnswer(failHosts("a", "b"))
-	b.post("a", "send 1", "open 1")
-	b.post("b", "send 2")
-	delete(b.webhooks, "a")
-	delete(b.webhooks, "b")
-	b.loadRoutes()
-	if status := b.postStatus("a", "send 3"); status != http.StatusNotFound {
-		t.Errorf("status %d, want 404", status)
-	}
-	eventually(t, "notice of the orphans", func() bool { return b.deletedWebhooks() == 2 })
-	b.sinks.setAnswer(nil)
-	b.webhooks["b"] = routes.Delivery{}
-	b.loadRoutes()
-	b.sinks.expectAccepted(t, "b send 2")
-	eventually(t, "notice that one is there again", func() bool { return b.deletedWebhooks() == 1 })
-	b.stop()
-	mu.Lock()
-	ahead = 59 * time.Minute
-	mu.Unlock()
-	b.start()
-	eventually(t, "the backlog of before", func() bool { return b.metric("mandrill_receiver_backlog_events", "shop/a") == 2 })
-	b.stop()
-	mu.Lock()
-	ahead = 61 * time.Minute
-	mu.Unlock()
-	b.start()
-	eventually(t, "burial", func() bool {
-		return b.metric("mandrill_receiver_dead_lettered_total", journal.ReasonWebhookDeleted) == 2
-	})
-	b.waitEmpty()
-	eventually(t, "the end of what is known of it", func() bool { return b.deletedWebhooks() == 0 })
-}
-
-// Whether a webhook is gone is known when all documents are, which is told after the last of them.
-func TestDeletedWebhookIsRecognisedAfterRestart(t *testing.T) {
-	t.Parallel()
-	b := newBufferedReceiver(t)
-	b.sinks.setAnswer(failHosts("a"))
-	b.post("a", "send 1")
-	delete(b.webhooks, "a")
-	b.stop()
-	b.incomplete = true
-	b.start()
-	eventually(t, "the backlog of before", func() bool { return b.metric("mandrill_receiver_backlog_events", "shop/a") == 1 })
-	if b.deletedWebhooks() != 0 {
-		t.Error("not all routes are known")
-	}
-	b.routes.Complete()
-	eventually(t, "notice of the orphan", func() bool { return b.deletedWebhooks() == 1 })
-}
-
 // The age of the oldest event is not that of one that was delivered long ago, though something else waited all the time.
 func TestOldestAgeIgnoresDeliveredBatches(t *testing.T) {
 	t.Parallel()
@@ -620,19 +276,6 @@ func TestOldestAgeIgnoresDeliveredBatches(t *testing.T) {
 	close(hang)
 	eventually(t, "delivery of the old ones", func() bool { return b.metric("mandrill_receiver_backlog_events") == most+1 })
 	eventually(t, "an age of seconds", func() bool { return b.metric("mandrill_receiver_backlog_oldest_age_seconds") < 3600 })
-}
-
-func (b *bufferedReceiver) deletedWebhooks() (count int) {
-	b.t.Helper()
-	err := b.journal.Each(b.t.Context(), func(work *journal.Consumer) error {
-		orphans, err := work.DeletedWebhooks(b.t.Context())
-		count = len(orphans)
-		return err
-	})
-	if err != nil && !errors.Is(err, journal.ErrUnavailable) {
-		b.t.Error(err)
-	}
-	return count
 }
 
 // The spans of events are of the trace of their batch, though they are sent later, by another process if need be.

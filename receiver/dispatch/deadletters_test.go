@@ -18,7 +18,6 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
-	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
 // ask asks for dead letters as those do who administer the receiver, and returns the status.
@@ -63,10 +62,6 @@ func (b *bufferedReceiver) redrive(body string) int {
 		b.t.Fatalf("status %d: %s", status, answer.Error)
 	}
 	return answer.Count
-}
-
-func refuseAll(string, string, int) error {
-	return &sink.Error{Status: http.StatusUnprocessableEntity, Answer: "s3ntinel"}
 }
 
 // A dead letter is delivered anew as the same CloudEvent, and is a dead letter again as often as it is refused.
@@ -278,12 +273,6 @@ func TestLargeDeadLetterIsRedrivenByteForByte(t *testing.T) {
 	if !bytes.Equal(b.sinks.last.Body, event) {
 		t.Errorf("%d bytes were delivered, want %d as they came", len(b.sinks.last.Body), len(event))
 	}
-}
-
-func (s *fakeSinks) attemptsOf(event string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.attempts[event]
 }
 
 // What is not JSON, or is no text, is shown in Base64.

@@ -1,60 +1,14 @@
 package dispatch_test
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-	"weak"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
-
-// crammed is a shelf without room for what is left of a unit, until there is some.
-type fullConsumer struct {
-	*fakeConsumer
-	mu    sync.Mutex
-	hasSpace  bool
-	loaded []weak.Pointer[byte] // where each batch was in memory
-	requeues map[journal.Position]int
-}
-
-func (c *fullConsumer) Next(ctx context.Context, webhook string, from uint64) (*journal.StoredBatch, error) {
-	unit, err := c.fakeConsumer.Next(ctx, webhook, from)
-	if err != nil {
-		return nil, err
-	}
-	read := *unit
-	read.Value = bytes.Clone(unit.Value)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.loaded = append(c.loaded, weak.Make(&read.Value[0]))
-	return &read, nil
-}
-
-func (c *fullConsumer) Get(ctx context.Context, place journal.Position) (*journal.StoredBatch, error) {
-	c.fakeConsumer.mu.Lock()
-	defer c.fakeConsumer.mu.Unlock()
-	return c.fakeConsumer.Get(ctx, place)
-}
-
-func (c *fullConsumer) Requeue(_ context.Context, unit *journal.StoredBatch, left []journal.PendingEvent) ([]*journal.StoredBatch, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.requeues[unit.Position]++
-	if !c.hasSpace {
-		return nil, journal.ErrFull
-	}
-	rest := &journal.StoredBatch{Position: journal.Position{Remainder: true, Seq: unit.Position.Seq}, Origin: unit.Origin, Webhook: unit.Webhook, Received: unit.Received, Events: left, EventCount: len(left)}
-	c.fakeConsumer.mu.Lock()
-	defer c.fakeConsumer.mu.Unlock()
-	c.batches = append(c.batches, rest)
-	return []*journal.StoredBatch{rest}, nil
-}
 
 // What finds no room does not take it in memory: of a batch of which something is left there is only where its delivery
 // stands, and there are few of them. Nothing is delivered twice or out of order.

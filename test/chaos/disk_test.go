@@ -11,10 +11,10 @@ import (
 )
 
 // disk is a receiver whose buffer is on a volume, while batches come.
-type disk struct {
+type bufferOnVolume struct {
 	*volume
-	book     *ledger
-	sink     *consumer
+	ledger     *ledger
+	sink     *sinkServer
 	receiver *receiver
 	sender   *sender
 }
@@ -22,21 +22,21 @@ type disk struct {
 const mebibyte = 1 << 20
 
 // newDisk prepares a receiver on a volume with mount's options, whose buffer may take a number of bytes.
-func newDisk(t *testing.T, options string, bytes int) *disk {
+func newBufferOnVolume(t *testing.T, options string, bytes int) *bufferOnVolume {
 	t.Helper()
-	d := &disk{volume: newVolume(t, options), book: newLedger()}
-	d.sink = newConsumer(t, d.book)
+	d := &bufferOnVolume{volume: newVolume(t, options), ledger: newLedger()}
+	d.sink = newSinkServer(t, d.ledger)
 	d.sink.up()
 	d.receiver = newReceiver(t, writeRoutes(t, "backoffDelay: PT0.2S", d.sink.uris(2)...), "--buffer-max-bytes", strconv.Itoa(bytes))
-	d.receiver.wrap, d.receiver.dir = d.wrap(), filepath.Join(d.path, "buffer")
+	d.receiver.launcher, d.receiver.dir = d.enter(), filepath.Join(d.path, "buffer")
 	d.receiver.args = append(d.receiver.args, "--buffer-dir", d.receiver.dir)
-	d.sender = newSender(d.book, d.receiver)
-	d.sender.events, d.sender.padding, d.sender.pace, d.sender.pause = 10, noise(8<<10), 20*time.Millisecond, 50*time.Millisecond
+	d.sender = newSender(d.ledger, d.receiver)
+	d.sender.events, d.sender.padding, d.sender.interval, d.sender.retryDelay = 10, incompressible(8<<10), 20*time.Millisecond, 50*time.Millisecond
 	return d
 }
 
 // send has batches come until the returned function is called.
-func (d *disk) send() (stop func()) {
+func (d *bufferOnVolume) startSending() (stop func()) {
 	ctx, cancel := context.WithCancel(d.t.Context())
 	var senders sync.WaitGroup
 	for webhook := range 2 {
@@ -46,7 +46,7 @@ func (d *disk) send() (stop func()) {
 }
 
 // refusing waits until batches get 503 and the receiver says that it is not ready.
-func (d *disk) refusing() {
+func (d *bufferOnVolume) awaitRefusal() {
 	d.t.Helper()
 	before, _ := d.sender.answers()
 	d.receiver.await("batches get 503", func() bool {
@@ -57,13 +57,13 @@ func (d *disk) refusing() {
 }
 
 // accepting waits until batches get 200 again, and returns how long it took.
-func (d *disk) accepting() time.Duration {
+func (d *bufferOnVolume) awaitAcceptance() time.Duration {
 	d.t.Helper()
 	begin := time.Now()
 	d.receiver.await("batches get 200", func() bool {
 		d.sender.mu.Lock()
 		defer d.sender.mu.Unlock()
-		return d.sender.last.After(begin)
+		return d.sender.lastAck.After(begin)
 	})
 	took := time.Since(begin)
 	d.receiver.await("the receiver is ready", d.receiver.ready)
@@ -71,9 +71,9 @@ func (d *disk) accepting() time.Duration {
 }
 
 // finish waits for everything, and returns what the sender saw.
-func (d *disk) finish() (statuses map[int]int, slowest time.Duration) {
+func (d *bufferOnVolume) checkAnswers() (statuses map[int]int, slowest time.Duration) {
 	d.t.Helper()
-	d.book.settle(d.t)
+	d.ledger.awaitDelivery(d.t)
 	statuses, slowest = d.sender.answers()
 	for status := range statuses {
 		if status != http.StatusOK && status != http.StatusServiceUnavailable {
@@ -85,124 +85,124 @@ func (d *disk) finish() (statuses map[int]int, slowest time.Duration) {
 
 const (
 	// recovery is how long it may take until batches are accepted after the fault is over.
-	recovery = 15 * time.Second
+	maxRecovery = 15 * time.Second
 	// leftAlone is how long a sink that did not work is at most.
-	leftAlone = 30 * time.Second
+	maxCircuitOpen = 30 * time.Second
 )
 
 // While the disk is full batches get 503. When there is room again the receiver goes on by itself.
-func TestDiskFull(t *testing.T) {
+func TestFullDiskRefusesBatches(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, "size=128m", 96*mebibyte)
-	d.receiver.started()
-	stop := d.send()
-	d.accepting()
+	d := newBufferOnVolume(t, "size=128m", 96*mebibyte)
+	d.receiver.startAndWait()
+	stop := d.startSending()
+	d.awaitAcceptance()
 	var longest time.Duration
-	rounds := choose(2, 12)
+	rounds := shortOrLong(2, 12)
 	for round := range rounds {
 		if round%2 == 0 { // else it becomes full while events are delivered
 			d.sink.down()
 		}
 		d.fill(1 << 20)
-		d.refusing()
-		lines := d.lines()
+		d.awaitRefusal()
+		lines := d.logLines()
 		full := time.Now()
 		d.receiver.await("some time", func() bool { d.fill(0); return time.Since(full) > 3*time.Second }) // files of the server that it has made smaller
-		if grown := d.lines() - lines; grown > 200 {
+		if grown := d.logLines() - lines; grown > 200 {
 			t.Errorf("in %s of a full disk the log grew by %d lines besides those of requests", time.Since(full), grown)
 		}
-		d.empty()
-		longest = max(longest, d.accepting())
+		d.removeBallast()
+		longest = max(longest, d.awaitAcceptance())
 		if round%2 == 0 {
 			d.sink.up()
 		}
 	}
 	stop()
-	statuses, slowest := d.finish()
-	if longest > recovery {
+	statuses, slowest := d.checkAnswers()
+	if longest > maxRecovery {
 		t.Errorf("it took %s until a batch was accepted again", longest)
 	}
-	acked, lost := d.book.count()
-	t.Logf("answers %v; the log: %v", statuses, d.receiver.said("WARN", "ERROR"))
-	result("disk full, %d times, half of them with the sink down | %d events acknowledged, %d lost, %d delivered twice; 503 and not ready while it was full, the slowest answer after %s, 200 again at most %s after there was room",
-		rounds, acked, lost, d.book.repeated(), slowest.Round(time.Millisecond), longest.Round(10*time.Millisecond))
+	acked, lost := d.ledger.count()
+	t.Logf("answers %v; the log: %v", statuses, d.receiver.logCounts("WARN", "ERROR"))
+	addResult("disk full, %d times, half of them with the sink down | %d events acknowledged, %d lost, %d delivered twice; 503 and not ready while it was full, the slowest answer after %s, 200 again at most %s after there was room",
+		rounds, acked, lost, d.ledger.duplicateCount(), slowest.Round(time.Millisecond), longest.Round(10*time.Millisecond))
 }
 
 // A buffer that may take more than its volume has fills it while the sink is down. When the sink works again what was
 // acknowledged is delivered and makes room, without anybody's help.
-func TestDiskTooSmall(t *testing.T) {
+func TestVolumeSmallerThanBufferRecovers(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, "size=64m", 512*mebibyte)
-	d.sender.padding, d.sender.pace = noise(32<<10), 0
+	d := newBufferOnVolume(t, "size=64m", 512*mebibyte)
+	d.sender.padding, d.sender.interval = incompressible(32<<10), 0
 	d.sink.down()
-	d.receiver.started()
-	stop := d.send()
+	d.receiver.startAndWait()
+	stop := d.startSending()
 	var longest time.Duration
-	rounds := choose(1, 5)
+	rounds := shortOrLong(1, 5)
 	for round := range rounds {
-		d.refusing()
-		d.stays("it is not ready", time.Second, func() bool { return !d.receiver.ready() })
+		d.awaitRefusal()
+		d.holdsFor("it is not ready", time.Second, func() bool { return !d.receiver.ready() })
 		if round%2 == 1 { // half of what fills it waits for somewhat longer, and makes remainders
-			d.sink.behave(1, answering(http.StatusInternalServerError, ""))
+			d.sink.setBehaviour(1, answerWith(http.StatusInternalServerError, ""))
 		}
 		d.sink.up()
 		if round%2 == 1 {
-			d.stays("the receiver lives", 10*time.Second, func() bool { return d.receiver.answers("/healthz") })
-			d.sink.behave(1, nil)
+			d.holdsFor("the receiver lives", 10*time.Second, func() bool { return d.receiver.answersOK("/healthz") })
+			d.sink.setBehaviour(1, nil)
 		}
-		longest = max(longest, d.accepting())
+		longest = max(longest, d.awaitAcceptance())
 		d.sink.down()
 	}
 	d.sink.up()
 	stop()
-	statuses, slowest := d.finish()
-	if longest > leftAlone+recovery {
+	statuses, slowest := d.checkAnswers()
+	if longest > maxCircuitOpen+maxRecovery {
 		t.Errorf("it took %s until a batch was accepted again", longest)
 	}
-	acked, lost := d.book.count()
-	t.Logf("answers %v; the log: %v", statuses, d.receiver.said("WARN", "ERROR"))
-	result("volume smaller than the buffer may be, filled %d times while the sink was down | %d events acknowledged, %d lost, %d delivered twice; 503 and not ready while it was full, the slowest answer after %s, 200 again at most %s after the sink worked",
-		rounds, acked, lost, d.book.repeated(), slowest.Round(time.Millisecond), longest.Round(10*time.Millisecond))
+	acked, lost := d.ledger.count()
+	t.Logf("answers %v; the log: %v", statuses, d.receiver.logCounts("WARN", "ERROR"))
+	addResult("volume smaller than the buffer may be, filled %d times while the sink was down | %d events acknowledged, %d lost, %d delivered twice; 503 and not ready while it was full, the slowest answer after %s, 200 again at most %s after the sink worked",
+		rounds, acked, lost, d.ledger.duplicateCount(), slowest.Round(time.Millisecond), longest.Round(10*time.Millisecond))
 }
 
 // When somebody else fills the disk to the last byte, what was acknowledged is delivered all the same.
-func TestDiskFilledByOthers(t *testing.T) {
+func TestBacklogIsDeliveredFromFullDisk(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, "size=128m", 96*mebibyte)
+	d := newBufferOnVolume(t, "size=128m", 96*mebibyte)
 	d.sink.down()
-	d.receiver.started()
+	d.receiver.startAndWait()
 	var longest time.Duration
-	rounds := choose(1, 5)
+	rounds := shortOrLong(1, 5)
 	for range rounds {
-		stop := d.send()
-		d.accepting()
-		before, _ := d.book.count()
-		d.receiver.await("some wait", func() bool { acked, _ := d.book.count(); return acked > before+1000 })
+		stop := d.startSending()
+		d.awaitAcceptance()
+		before, _ := d.ledger.count()
+		d.receiver.await("some wait", func() bool { acked, _ := d.ledger.count(); return acked > before+1000 })
 		d.fill(0)
-		d.refusing()
+		d.awaitRefusal()
 		d.sink.up()
-		d.book.settle(t)
+		d.ledger.awaitDelivery(t)
 		if d.receiver.ready() {
 			t.Error("the receiver is ready though the disk is full")
 		}
-		d.empty()
-		longest = max(longest, d.accepting())
+		d.removeBallast()
+		longest = max(longest, d.awaitAcceptance())
 		stop()
 		d.sink.down()
 	}
 	d.sink.up()
-	statuses, _ := d.finish()
-	if longest > recovery {
+	statuses, _ := d.checkAnswers()
+	if longest > maxRecovery {
 		t.Errorf("it took %s until a batch was accepted again", longest)
 	}
-	acked, lost := d.book.count()
-	t.Logf("answers %v; the log: %v", statuses, d.receiver.said("WARN", "ERROR"))
-	result("disk filled to the last byte by others, %d times, with batches waiting | %d events acknowledged, %d lost, %d delivered twice; all were delivered while it was full, 200 again at most %s after there was room",
-		rounds, acked, lost, d.book.repeated(), longest.Round(10*time.Millisecond))
+	acked, lost := d.ledger.count()
+	t.Logf("answers %v; the log: %v", statuses, d.receiver.logCounts("WARN", "ERROR"))
+	addResult("disk filled to the last byte by others, %d times, with batches waiting | %d events acknowledged, %d lost, %d delivered twice; all were delivered while it was full, 200 again at most %s after there was room",
+		rounds, acked, lost, d.ledger.duplicateCount(), longest.Round(10*time.Millisecond))
 }
 
 // stays looks for some time whether a condition holds.
-func (d *disk) stays(what string, span time.Duration, condition func() bool) {
+func (d *bufferOnVolume) holdsFor(what string, span time.Duration, condition func() bool) {
 	d.t.Helper()
 	begin := time.Now()
 	d.receiver.await("some time", func() bool {
@@ -214,8 +214,8 @@ func (d *disk) stays(what string, span time.Duration, condition func() bool) {
 }
 
 // lines is how many lines the log has that are not of requests.
-func (d *disk) lines() (lines int) {
-	for message, count := range d.receiver.said("INFO", "WARN", "ERROR") {
+func (d *bufferOnVolume) logLines() (lines int) {
+	for message, count := range d.receiver.logCounts("INFO", "WARN", "ERROR") {
 		if message != "Answered a request" && message != "Delivered a batch" {
 			lines += count
 		}
@@ -224,57 +224,57 @@ func (d *disk) lines() (lines int) {
 }
 
 // A receiver that starts while its volume is read-only gets ready when it can be written.
-func TestReadOnlyAtStart(t *testing.T) {
+func TestReceiverStartsOnReadOnlyVolume(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, "size=128m", 96*mebibyte)
+	d := newBufferOnVolume(t, "size=128m", 96*mebibyte)
 	d.sink.down()
-	d.receiver.started()
+	d.receiver.startAndWait()
 	d.sender.send(t.Context(), 0, 20)
 	d.receiver.kill()
 	d.remount("ro")
 	d.receiver.start()
-	d.receiver.await("the receiver listens", func() bool { return d.receiver.answers("/healthz") })
-	stop := d.send()
-	d.refusing()
+	d.receiver.await("the receiver listens", func() bool { return d.receiver.answersOK("/healthz") })
+	stop := d.startSending()
+	d.awaitRefusal()
 	d.sink.up()
 	d.remount("rw")
-	took := d.accepting()
+	took := d.awaitAcceptance()
 	stop()
-	d.finish()
-	if took > recovery {
+	d.checkAnswers()
+	if took > maxRecovery {
 		t.Errorf("it took %s until a batch was accepted", took)
 	}
-	acked, lost := d.book.count()
-	result("volume read-only at the start | 503 and not ready, 200 after %s when it can be written; %d events acknowledged, %d lost", took.Round(10*time.Millisecond), acked, lost)
+	acked, lost := d.ledger.count()
+	addResult("volume read-only at the start | 503 and not ready, 200 after %s when it can be written; %d events acknowledged, %d lost", took.Round(10*time.Millisecond), acked, lost)
 }
 
 // When the volume becomes read-only, 503 begins at the latest when a new file is needed, and ends by itself.
-func TestReadOnly(t *testing.T) {
+func TestReadOnlyVolumeRefusesBatches(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, "size=256m", 192*mebibyte)
-	d.receiver.started()
+	d := newBufferOnVolume(t, "size=256m", 192*mebibyte)
+	d.receiver.startAndWait()
 	d.sink.down() // what is delivered would make room in files that are open
-	stop := d.send()
+	stop := d.startSending()
 	var longest time.Duration
-	rounds, elsewhere := choose(1, 5), t.TempDir()
+	rounds, elsewhere := shortOrLong(1, 5), t.TempDir()
 	for range rounds {
-		d.accepting()
+		d.awaitAcceptance()
 		// Files that are open cannot be made read-only: those that are opened from now on are.
 		// It is done elsewhere, because it is refused where one was opened meanwhile.
-		d.do("mount", "--bind", d.path, elsewhere)
-		d.do("mount", "-o", "remount,bind,ro", elsewhere)
-		d.do("mount", "--move", elsewhere, d.path)
-		d.refusing()
-		d.do("umount", d.path)
-		longest = max(longest, d.accepting())
+		d.run("mount", "--bind", d.path, elsewhere)
+		d.run("mount", "-o", "remount,bind,ro", elsewhere)
+		d.run("mount", "--move", elsewhere, d.path)
+		d.awaitRefusal()
+		d.run("umount", d.path)
+		longest = max(longest, d.awaitAcceptance())
 	}
 	stop()
 	d.sink.up()
-	d.finish()
-	if longest > recovery {
+	d.checkAnswers()
+	if longest > maxRecovery {
 		t.Errorf("it took %s until a batch was accepted again", longest)
 	}
-	acked, lost := d.book.count()
-	result("volume read-only, %d times | %d events acknowledged, %d lost; 503 and not ready meanwhile, 200 again at most %s after it could be written",
+	acked, lost := d.ledger.count()
+	addResult("volume read-only, %d times | %d events acknowledged, %d lost; 503 and not ready meanwhile, 200 again at most %s after it could be written",
 		rounds, acked, lost, longest.Round(10*time.Millisecond))
 }

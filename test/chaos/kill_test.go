@@ -13,36 +13,36 @@ import (
 
 // lossy is how long before a kill what was delivered may not have been written down: a round begins events for a second,
 // waits for those that are under way, and writes, on a machine that has other things to do.
-const lossy = 5 * time.Second
+const unsavedWindow = 5 * time.Second
 
 // unread is how long after a kill the consumer may read what had been sent before.
-const unread = 2 * time.Second
+const unreadWindow = 2 * time.Second
 
 // The receiver is killed again and again while batches come. What got a 200 arrives, in order, and only what was being
 // delivered at a kill arrives twice.
-func TestKill(t *testing.T) {
+func TestKillLosesNothing(t *testing.T) {
 	t.Parallel()
 	const webhooks = 4
-	kills, least := choose(6, 110), choose(10_000, 220_000)
+	kills, least := shortOrLong(6, 110), shortOrLong(10_000, 220_000)
 	book := newLedger()
-	sink := newConsumer(t, book)
+	sink := newSinkServer(t, book)
 	for webhook := range webhooks / 2 { // so that there is always something being delivered
-		sink.behave(webhook, sluggish)
+		sink.setBehaviour(webhook, delayRandomly)
 	}
 	sink.up()
 	r := newReceiver(t, writeRoutes(t, "backoffDelay: PT0.1S", sink.uris(webhooks)...))
 	s := newSender(book, r)
-	s.pace = 250 * time.Millisecond // 1600 events a second
+	s.interval = 250 * time.Millisecond // 1600 events a second
 	var senders sync.WaitGroup
 	sending, stop := context.WithCancel(t.Context())
 	for webhook := range webhooks {
 		senders.Go(func() { s.run(sending, t.Context(), webhook) })
 	}
-	moments := killAtRandom(r, s, kills)
-	book.until(t, "enough events", func() bool { return book.acked >= least })
+	moments := killRepeatedly(r, s, kills)
+	book.waitFor(t, "enough events", func() bool { return book.acknowledged >= least })
 	stop()
 	senders.Wait()
-	book.settle(t)
+	book.awaitDelivery(t)
 	r.await("an empty backlog", func() bool { return r.metric("mandrill_receiver_backlog_events") == 0 })
 	statuses, _ := s.answers()
 	for status := range statuses {
@@ -50,50 +50,50 @@ func TestKill(t *testing.T) {
 			t.Errorf("batches were answered with %v", statuses)
 		}
 	}
-	strays := book.strays(moments)
+	strays := book.unexplainedDuplicates(moments)
 	acked, lost := book.count()
-	t.Logf("%d kills, %d events, %d duplicates, answers %v", kills, acked, book.repeated(), statuses)
+	t.Logf("%d kills, %d events, %d duplicates, answers %v", kills, acked, book.duplicateCount(), statuses)
 	if len(strays) > 0 {
-		t.Errorf("%d of %d duplicates were not being delivered at a kill: %s", len(strays), book.repeated(), strings.Join(strays[:min(len(strays), 5)], "; "))
+		t.Errorf("%d of %d duplicates were not being delivered at a kill: %s", len(strays), book.duplicateCount(), strings.Join(strays[:min(len(strays), 5)], "; "))
 	}
-	if most := kills * webhooks * inFlight; book.repeated() > most {
-		t.Errorf("%d duplicates, want at most %d", book.repeated(), most)
+	if most := kills * webhooks * maxRepeatedPerKill; book.duplicateCount() > most {
+		t.Errorf("%d duplicates, want at most %d", book.duplicateCount(), most)
 	}
-	result("kill -9, %d times | %d events acknowledged, %d lost, %d delivered twice (%.1f at each kill), order kept",
-		kills, acked, lost, book.repeated(), float64(book.repeated())/float64(kills))
+	addResult("kill -9, %d times | %d events acknowledged, %d lost, %d delivered twice (%.1f at each kill), order kept",
+		kills, acked, lost, book.duplicateCount(), float64(book.duplicateCount())/float64(kills))
 }
 
-func sluggish(http.ResponseWriter, *http.Request) bool {
+func delayRandomly(http.ResponseWriter, *http.Request) bool {
 	<-time.After(rand.N(150 * time.Millisecond))
 	return false
 }
 
 // inFlight is how many events of a webhook may be delivered in a round and not written down, at most, on average over all kills.
-const inFlight = 1000
+const maxRepeatedPerKill = 1000
 
 // killAtRandom starts a receiver, kills it, and so on, and returns when it was killed. It runs in the end.
-func killAtRandom(r *receiver, s *sender, kills int) (moments []time.Time) {
+func killRepeatedly(r *receiver, s *sender, kills int) (moments []time.Time) {
 	for n := range kills {
 		r.start()
 		if n%5 != 4 { // else at some time while it starts
 			r.await("the receiver is ready", r.ready)
-			acked, _ := s.book.count()
-			r.await("a batch is acknowledged", func() bool { now, _ := s.book.count(); return now > acked })
+			acked, _ := s.ledger.count()
+			r.await("a batch is acknowledged", func() bool { now, _ := s.ledger.count(); return now > acked })
 		}
 		<-time.After(rand.N(1500 * time.Millisecond))
 		r.kill()
 		moments = append(moments, time.Now())
 		if n%10 == 9 {
-			acked, waiting := s.book.count()
+			acked, waiting := s.ledger.count()
 			r.t.Logf("%d kills, %d events acknowledged, %d of them under way", n+1, acked, waiting)
 		}
 	}
-	r.started()
+	r.startAndWait()
 	return moments
 }
 
 // strays are the duplicates of events that arrived first when no kill was near, or again before it.
-func (l *ledger) strays(moments []time.Time) (strays []string) {
+func (l *ledger) unexplainedDuplicates(moments []time.Time) (strays []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for serial, event := range l.events {
@@ -103,7 +103,7 @@ func (l *ledger) strays(moments []time.Time) (strays []string) {
 		explained := false
 		var next time.Time // kill after it arrived first
 		for _, moment := range moments {
-			near := event.first.After(moment.Add(-lossy)) && event.first.Before(moment.Add(unread))
+			near := event.first.After(moment.Add(-unsavedWindow)) && event.first.Before(moment.Add(unreadWindow))
 			explained = explained || near && event.last.After(moment)
 			if next.IsZero() && moment.After(event.first) {
 				next = moment

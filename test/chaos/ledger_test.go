@@ -13,22 +13,22 @@ import (
 // ledger is what is known outside of the receivers: which events were acknowledged, and which arrived.
 type ledger struct {
 	mu         sync.Mutex
-	events     []record // by serial
+	events     []eventRecord // by serial
 	batches    []int    // serials of the first event of each
 	ordinals   map[string]int
 	arrived    map[string]int // the highest ordinal of each message that arrived
-	disordered []string
-	waiting    int // acknowledged, and did not arrive
-	acked      int
+	outOfOrder []string
+	undelivered    int // acknowledged, and did not arrive
+	acknowledged      int
 	duplicates int
 	changed    chan struct{}
 }
 
 // record is what is known of an event.
-type record struct {
+type eventRecord struct {
 	batch    int32
 	sender   int16
-	acked    bool
+	acknowledged    bool
 	arrivals uint16
 	first    time.Time // when it arrived first
 	last     time.Time
@@ -45,7 +45,7 @@ type event struct {
 }
 
 // issued is a batch to be sent until it is acknowledged.
-type issued struct {
+type sentBatch struct {
 	first, events int
 	raw           [][]byte
 }
@@ -55,17 +55,17 @@ func newLedger() *ledger {
 }
 
 // messages is how many messages a sender's events are of, in turn.
-const messages = 40
+const messagesPerSender = 40
 
 // issue makes a batch of a sender's next events. What is in padding makes each of them larger.
-func (l *ledger) issue(sender, events int, padding func() string) *issued {
+func (l *ledger) newBatch(sender, events int, padding func() string) *sentBatch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	batch := &issued{first: len(l.events), events: events}
+	batch := &sentBatch{first: len(l.events), events: events}
 	number := len(l.batches)
 	l.batches = append(l.batches, batch.first)
 	for i := range events {
-		next := event{Event: "open", ID: fmt.Sprintf("s%d-m%d", sender, i%messages), Time: 1767225600, Serial: len(l.events)}
+		next := event{Event: "open", ID: fmt.Sprintf("s%d-m%d", sender, i%messagesPerSender), Time: 1767225600, Serial: len(l.events)}
 		l.ordinals[next.ID]++
 		next.Ordinal = l.ordinals[next.ID]
 		if padding != nil {
@@ -76,28 +76,28 @@ func (l *ledger) issue(sender, events int, padding func() string) *issued {
 			panic(err) // it is made of texts and numbers
 		}
 		batch.raw = append(batch.raw, raw)
-		l.events = append(l.events, record{batch: int32(number), sender: int16(sender)})
+		l.events = append(l.events, eventRecord{batch: int32(number), sender: int16(sender)})
 	}
 	return batch
 }
 
 // acknowledge takes note of a 200.
-func (l *ledger) acknowledge(batch *issued) {
+func (l *ledger) recordAck(batch *sentBatch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range batch.events {
 		event := &l.events[batch.first+i]
-		event.acked = true
-		l.acked++
+		event.acknowledged = true
+		l.acknowledged++
 		if event.arrivals == 0 {
-			l.waiting++
+			l.undelivered++
 		}
 	}
-	l.tell()
+	l.signal()
 }
 
 // arrive takes note of an event that a sink has accepted.
-func (l *ledger) arrive(body []byte) error {
+func (l *ledger) recordArrival(body []byte) error {
 	var came event
 	if err := json.Unmarshal(body, &came); err != nil {
 		return err
@@ -115,29 +115,29 @@ func (l *ledger) arrive(body []byte) error {
 		return nil
 	}
 	known.first = now
-	if known.acked {
-		l.waiting--
+	if known.acknowledged {
+		l.undelivered--
 	}
 	if came.Ordinal < l.arrived[came.ID] {
-		l.disordered = append(l.disordered, fmt.Sprintf("%s: event %d after %d", came.ID, came.Ordinal, l.arrived[came.ID]))
+		l.outOfOrder = append(l.outOfOrder, fmt.Sprintf("%s: event %d after %d", came.ID, came.Ordinal, l.arrived[came.ID]))
 	}
 	l.arrived[came.ID] = max(l.arrived[came.ID], came.Ordinal)
-	l.tell()
+	l.signal()
 	return nil
 }
 
-func (l *ledger) tell() {
+func (l *ledger) signal() {
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
 
 // stall is how long nothing may arrive before what is missing is called lost. It is longer than a sink's circuit is open.
-const stall = 45 * time.Second
+const stallTimeout = 45 * time.Second
 
 // until waits for a condition, as long as something goes on.
-func (l *ledger) until(t *testing.T, what string, condition func() bool) bool {
+func (l *ledger) waitFor(t *testing.T, what string, condition func() bool) bool {
 	t.Helper()
-	timer := time.NewTimer(stall)
+	timer := time.NewTimer(stallTimeout)
 	defer timer.Stop()
 	for {
 		l.mu.Lock()
@@ -148,7 +148,7 @@ func (l *ledger) until(t *testing.T, what string, condition func() bool) bool {
 		}
 		select {
 		case <-changed:
-			timer.Reset(stall)
+			timer.Reset(stallTimeout)
 		case <-timer.C:
 			t.Errorf("%s did not happen", what)
 			return false
@@ -157,16 +157,16 @@ func (l *ledger) until(t *testing.T, what string, condition func() bool) bool {
 }
 
 // settle waits until everything that was acknowledged has arrived and reports what has not.
-func (l *ledger) settle(t *testing.T) {
+func (l *ledger) awaitDelivery(t *testing.T) {
 	t.Helper()
-	l.until(t, "the arrival of everything that was acknowledged", func() bool { return l.waiting == 0 })
+	l.waitFor(t, "the arrival of everything that was acknowledged", func() bool { return l.undelivered == 0 })
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if missing := l.missing(); len(missing) > 0 {
-		t.Errorf("%d of %d acknowledged events are lost, of the batches %v", len(missing), l.acked, l.batchesOf(missing))
+		t.Errorf("%d of %d acknowledged events are lost, of the batches %v", len(missing), l.acknowledged, l.batchesOf(missing))
 	}
-	if len(l.disordered) > 0 {
-		t.Errorf("%d events came out of order: %s", len(l.disordered), strings.Join(l.disordered[:min(len(l.disordered), 5)], "; "))
+	if len(l.outOfOrder) > 0 {
+		t.Errorf("%d events came out of order: %s", len(l.outOfOrder), strings.Join(l.outOfOrder[:min(len(l.outOfOrder), 5)], "; "))
 	}
 }
 
@@ -174,7 +174,7 @@ func (l *ledger) settle(t *testing.T) {
 func (l *ledger) missing() []int {
 	var missing []int
 	for serial, event := range l.events {
-		if event.acked && event.arrivals == 0 {
+		if event.acknowledged && event.arrivals == 0 {
 			missing = append(missing, serial)
 		}
 	}
@@ -193,11 +193,11 @@ func (l *ledger) batchesOf(serials []int) []int {
 func (l *ledger) count() (acked, waiting int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.acked, l.waiting
+	return l.acknowledged, l.undelivered
 }
 
 // repeated is how many events have arrived again, which some may do long after everything has.
-func (l *ledger) repeated() int {
+func (l *ledger) duplicateCount() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.duplicates

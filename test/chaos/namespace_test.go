@@ -20,7 +20,7 @@ type namespace struct {
 	t    *testing.T
 	kind string // as unshare and nsenter call it: -m for mounts, -n for the network
 	pid  int
-	end  func()
+	release  func()
 }
 
 // newNamespace makes one, and runs a script in it, with some files. Where that is not allowed the test is skipped, and says
@@ -43,22 +43,22 @@ func newNamespace(t *testing.T, kind, unknown string, files []*os.File, script s
 		end() // and errs is complete
 		t.Skipf("SKIPPED, NOTHING IS KNOWN OF %s: it needs root, and programs: %s", unknown, errs)
 	}
-	return &namespace{t: t, kind: kind, pid: holder.Process.Pid, end: end}
+	return &namespace{t: t, kind: kind, pid: holder.Process.Pid, release: end}
 }
 
 // wrap runs something in the namespace.
-func (n *namespace) wrap() []string { return []string{"nsenter", n.kind, "-t", strconv.Itoa(n.pid)} }
+func (n *namespace) enter() []string { return []string{"nsenter", n.kind, "-t", strconv.Itoa(n.pid)} }
 
-func (n *namespace) do(command ...string) {
+func (n *namespace) run(command ...string) {
 	n.t.Helper()
-	command = append(n.wrap(), command...)
+	command = append(n.enter(), command...)
 	if output, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
 		n.t.Fatalf("%q: %v: %s", command, err, output)
 	}
 }
 
 // inside runs something here of which the sockets are to be in a namespace of the network.
-func (n *namespace) inside(do func() error) error {
+func (n *namespace) runInside(do func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	outside, err := os.Open("/proc/thread-self/ns/net")

@@ -24,10 +24,10 @@ import (
 
 var long = flag.Bool("long", false, "do much more harm, which takes some 20 minutes")
 
-var keep = flag.String("keep", "", "folder for the logs and buffers of receivers with which a test has failed")
+var keepDir = flag.String("keep", "", "folder for the logs and buffers of receivers with which a test has failed")
 
 // choose returns one number for make test and another for make chaos.
-func choose(short, much int) int {
+func shortOrLong(short, much int) int {
 	if *long {
 		return much
 	}
@@ -35,16 +35,16 @@ func choose(short, much int) int {
 }
 
 // patience is for machines that are slow: what is waited for here takes a second or so.
-const patience = 2 * time.Minute
+const awaitTimeout = 2 * time.Minute
 
-var built string // folder
+var buildDir string // folder
 
-var build = sync.OnceValues(func() (string, error) {
+var buildReceiver = sync.OnceValues(func() (string, error) {
 	folder, err := os.MkdirTemp("", "receiver")
 	if err != nil {
 		return "", err
 	}
-	built = folder
+	buildDir = folder
 	path := filepath.Join(folder, "receiver")
 	output, err := exec.Command("go", "build", "-o", path, "../../cmd/receiver").CombinedOutput()
 	if err != nil {
@@ -56,7 +56,7 @@ var build = sync.OnceValues(func() (string, error) {
 func TestMain(m *testing.M) {
 	flag.Parse()
 	code := m.Run()
-	_ = os.RemoveAll(built) // nothing, if nothing was built
+	_ = os.RemoveAll(buildDir) // nothing, if nothing was built
 	printResults(os.Stdout)
 	os.Exit(code)
 }
@@ -68,7 +68,7 @@ var results struct {
 }
 
 // result adds a row: what was done, and what was seen.
-func result(format string, args ...any) {
+func addResult(format string, args ...any) {
 	results.Lock()
 	defer results.Unlock()
 	results.rows = append(results.rows, fmt.Sprintf(format, args...))
@@ -85,12 +85,12 @@ type receiver struct {
 	t               *testing.T
 	address, health string
 	dir             string   // of the buffer
-	wrap            []string // a command that starts it
+	launcher            []string // a command that starts it
 	transport       *http.Transport
 	args            []string
 	process         *exec.Cmd
-	ended           chan struct{}
-	log             string // file
+	exited           chan struct{}
+	logFile             string // file
 }
 
 var addresses atomic.Uint32
@@ -112,39 +112,39 @@ func newReceiver(t *testing.T, config string, args ...string) *receiver {
 	t.Helper()
 	folder := t.TempDir()
 	r := &receiver{
-		t: t, address: freeAddress(t), health: freeAddress(t), dir: filepath.Join(folder, "buffer"), log: filepath.Join(folder, "log"),
+		t: t, address: freeAddress(t), health: freeAddress(t), dir: filepath.Join(folder, "buffer"), logFile: filepath.Join(folder, "log"),
 		transport: &http.Transport{MaxIdleConnsPerHost: 16},
 	}
 	r.args = append([]string{"--config", config, "--buffer", "embedded", "--buffer-dir", r.dir}, args...)
-	t.Cleanup(r.finish)
+	t.Cleanup(r.cleanUp)
 	return r
 }
 
 // start begins the process. It may take some time until it is ready.
 func (r *receiver) start() {
 	r.t.Helper()
-	program, err := build()
+	program, err := buildReceiver()
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	log, err := os.OpenFile(r.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(r.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer log.Close()
-	command := slices.Concat(r.wrap, []string{program, "--listen", r.address, "--metrics-listen", r.health}, r.args)
+	command := slices.Concat(r.launcher, []string{program, "--listen", r.address, "--metrics-listen", r.health}, r.args)
 	r.process = exec.Command(command[0], command[1:]...)
 	r.process.Stderr = log
 	r.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also when the test is killed
 	if err := r.process.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.ended = make(chan struct{})
-	go func(process *exec.Cmd, ended chan struct{}) { _ = process.Wait(); close(ended) }(r.process, r.ended)
+	r.exited = make(chan struct{})
+	go func(process *exec.Cmd, ended chan struct{}) { _ = process.Wait(); close(ended) }(r.process, r.exited)
 }
 
 // started begins the process and waits until it is ready.
-func (r *receiver) started() {
+func (r *receiver) startAndWait() {
 	r.t.Helper()
 	r.start()
 	r.await("the receiver is ready", r.ready)
@@ -153,7 +153,7 @@ func (r *receiver) started() {
 // kill ends the process without any notice.
 func (r *receiver) kill() {
 	_ = r.process.Process.Kill()
-	<-r.ended
+	<-r.exited
 }
 
 // stop ends the process as a kubelet does.
@@ -161,14 +161,14 @@ func (r *receiver) stop() {
 	r.t.Helper()
 	_ = r.process.Process.Signal(syscall.SIGTERM)
 	select {
-	case <-r.ended:
-	case <-time.After(patience):
+	case <-r.exited:
+	case <-time.After(awaitTimeout):
 		r.t.Error("the receiver did not end")
 		r.kill()
 	}
 }
 
-func (r *receiver) finish() {
+func (r *receiver) cleanUp() {
 	if r.process != nil {
 		r.kill()
 	}
@@ -176,10 +176,10 @@ func (r *receiver) finish() {
 	if !r.t.Failed() {
 		return
 	}
-	if *keep != "" {
-		r.keep()
+	if *keepDir != "" {
+		r.copyFiles()
 	}
-	log, _ := os.ReadFile(r.log)
+	log, _ := os.ReadFile(r.logFile)
 	var lines []string
 	for line := range strings.Lines(string(log)) {
 		if !strings.Contains(line, `"Answered a request"`) && !strings.Contains(line, `"Delivered a batch"`) {
@@ -195,20 +195,20 @@ func (r *receiver) client(limit time.Duration) *http.Client {
 }
 
 // keep puts everything of the receiver into a folder. There may be a socket in it, which os.CopyFS refuses.
-func (r *receiver) keep() {
-	folder := filepath.Join(*keep, r.t.Name(), r.address)
+func (r *receiver) copyFiles() {
+	folder := filepath.Join(*keepDir, r.t.Name(), r.address)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		r.t.Error(err)
 	}
-	if output, err := exec.Command("cp", "-a", filepath.Dir(r.log)+"/.", folder).CombinedOutput(); err != nil {
+	if output, err := exec.Command("cp", "-a", filepath.Dir(r.logFile)+"/.", folder).CombinedOutput(); err != nil {
 		r.t.Errorf("keeping a receiver's files: %v: %s", err, output)
 	}
 }
 
-func (r *receiver) ready() bool { return r.answers("/readyz") }
+func (r *receiver) ready() bool { return r.answersOK("/readyz") }
 
 // answers tells whether a question is answered with 200.
-func (r *receiver) answers(path string) bool {
+func (r *receiver) answersOK(path string) bool {
 	response, err := r.client(5 * time.Second).Get("http://" + r.health + path)
 	if err != nil {
 		return false
@@ -238,7 +238,7 @@ func (r *receiver) metric(name string) (sum float64) {
 func (r *receiver) await(what string, condition func() bool) time.Duration {
 	r.t.Helper()
 	begin := time.Now()
-	for deadline := time.After(patience); !condition(); {
+	for deadline := time.After(awaitTimeout); !condition(); {
 		select {
 		case <-deadline:
 			r.t.Fatalf("not in time: %s", what)
@@ -249,9 +249,9 @@ func (r *receiver) await(what string, condition func() bool) time.Duration {
 }
 
 // said counts lines of the log of a level, by their message.
-func (r *receiver) said(levels ...string) map[string]int {
+func (r *receiver) logCounts(levels ...string) map[string]int {
 	r.t.Helper()
-	data, err := os.ReadFile(r.log)
+	data, err := os.ReadFile(r.logFile)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -21,35 +21,35 @@ func hookURL(webhook int) string { return fmt.Sprintf("https://hooks.example.com
 
 // sender sends batches as Mandrill does: what is not answered with 200 is sent again. It has several receivers, in turn.
 type sender struct {
-	book      *ledger
+	ledger      *ledger
 	receivers []*receiver
 	events    int           // of a batch
 	padding   func() string // of an event
-	pause     time.Duration // before a batch is sent again
-	pace      time.Duration // between batches of one webhook
-	patience  time.Duration // for an answer
+	retryDelay     time.Duration // before a batch is sent again
+	interval      time.Duration // between batches of one webhook
+	timeout  time.Duration // for an answer
 
-	turn atomic.Int64
+	next atomic.Int64
 
 	mu       sync.Mutex
 	statuses map[int]int // 0: no answer
 	slowest  time.Duration
-	last     time.Time     // when a batch was acknowledged
-	gap      time.Duration // the longest without that
+	lastAck     time.Time     // when a batch was acknowledged
+	longestGap      time.Duration // the longest without that
 }
 
 func newSender(book *ledger, receivers ...*receiver) *sender {
 	return &sender{
-		book: book, receivers: receivers, events: 100, pause: 20 * time.Millisecond, patience: 40 * time.Second, statuses: map[int]int{},
+		ledger: book, receivers: receivers, events: 100, retryDelay: 20 * time.Millisecond, timeout: 40 * time.Second, statuses: map[int]int{},
 	}
 }
 
 // run sends batches of a webhook until the context ends. The last one is sent until it is acknowledged, or giveUp ends.
 func (s *sender) run(ctx, giveUp context.Context, webhook int) {
-	ticker := time.NewTicker(max(s.pace, time.Nanosecond))
+	ticker := time.NewTicker(max(s.interval, time.Nanosecond))
 	defer ticker.Stop()
 	for ctx.Err() == nil {
-		if !s.deliver(giveUp, webhook, s.book.issue(webhook, s.events, s.padding)) {
+		if !s.deliver(giveUp, webhook, s.ledger.newBatch(webhook, s.events, s.padding)) {
 			return
 		}
 		select {
@@ -62,24 +62,24 @@ func (s *sender) run(ctx, giveUp context.Context, webhook int) {
 // send sends a number of batches of a webhook.
 func (s *sender) send(ctx context.Context, webhook, batches int) {
 	for range batches {
-		s.deliver(ctx, webhook, s.book.issue(webhook, s.events, s.padding))
+		s.deliver(ctx, webhook, s.ledger.newBatch(webhook, s.events, s.padding))
 	}
 }
 
 // deliver sends a batch until it is acknowledged.
-func (s *sender) deliver(ctx context.Context, webhook int, batch *issued) bool {
+func (s *sender) deliver(ctx context.Context, webhook int, batch *sentBatch) bool {
 	request, err := mandrilltest.NewRequest(ctx, fmt.Sprintf("http://receiver/w%d", webhook), hookURL(webhook), signingKey, mandrilltest.Batch(batch.raw...))
 	if err != nil {
 		panic(err) // the address is good
 	}
 	for ctx.Err() == nil {
 		if s.attempt(ctx, request) == http.StatusOK {
-			s.book.acknowledge(batch)
+			s.ledger.recordAck(batch)
 			return true
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(s.pause):
+		case <-time.After(s.retryDelay):
 		}
 	}
 	return false
@@ -87,13 +87,13 @@ func (s *sender) deliver(ctx context.Context, webhook int, batch *issued) bool {
 
 // attempt sends a batch once, to the receiver whose turn it is.
 func (s *sender) attempt(ctx context.Context, prepared *http.Request) int {
-	receiver := s.receivers[int(s.turn.Add(1))%len(s.receivers)]
+	receiver := s.receivers[int(s.next.Add(1))%len(s.receivers)]
 	request := prepared.Clone(ctx)
 	request.URL.Host, request.Host = receiver.address, ""
 	request.Body, _ = prepared.GetBody() // of bytes, which does not fail
 	begin := time.Now()
 	status := 0
-	if response, err := receiver.client(s.patience).Do(request); err == nil {
+	if response, err := receiver.client(s.timeout).Do(request); err == nil {
 		status = response.StatusCode
 		_, _ = io.Copy(io.Discard, response.Body)
 		_ = response.Body.Close()
@@ -106,10 +106,10 @@ func (s *sender) attempt(ctx context.Context, prepared *http.Request) int {
 	s.slowest = max(s.slowest, time.Since(begin))
 	if status == http.StatusOK {
 		now := time.Now()
-		if !s.last.IsZero() {
-			s.gap = max(s.gap, now.Sub(s.last))
+		if !s.lastAck.IsZero() {
+			s.longestGap = max(s.longestGap, now.Sub(s.lastAck))
 		}
-		s.last = now
+		s.lastAck = now
 	}
 	s.mu.Unlock()
 	return status
@@ -123,7 +123,7 @@ func (s *sender) answers() (map[int]int, time.Duration) {
 }
 
 // noise makes padding that cannot be compressed much.
-func noise(bytes int) func() string {
+func incompressible(bytes int) func() string {
 	return func() string {
 		random := make([]byte, bytes/4*3)
 		_, _ = rand.Read(random) // never fails

@@ -16,25 +16,25 @@ import (
 
 // call is a line of strace: a system call, or its end when others came in between.
 var (
-	call    = regexp.MustCompile(`^(\d+) +(\w+)\((\d+)<([^>]*)>(.*)$`)
-	resumed = regexp.MustCompile(`^(\d+) +<\.\.\. (\w+) resumed>(.*)$`)
-	result0 = regexp.MustCompile(`\) += 0( \(.*\))?$`)
+	syscallLine    = regexp.MustCompile(`^(\d+) +(\w+)\((\d+)<([^>]*)>(.*)$`)
+	resumedLine = regexp.MustCompile(`^(\d+) +<\.\.\. (\w+) resumed>(.*)$`)
+	returnedZero = regexp.MustCompile(`\) += 0( \(.*\))?$`)
 )
 
 // durable says why the batches of a trace were not on disk when they were acknowledged, or returns how many were.
-func durable(lines []string) (batches int, err error) {
+func checkSynced(lines []string) (batches int, err error) {
 	dirty := map[string]bool{}     // files with messages
 	pending := map[string]string{} // by thread: the file that it syncs
 	written := 0
 	for i, line := range lines {
-		if again := resumed.FindStringSubmatch(line); again != nil {
-			if path := pending[again[1]]; path != "" && result0.MatchString(again[3]) {
+		if again := resumedLine.FindStringSubmatch(line); again != nil {
+			if path := pending[again[1]]; path != "" && returnedZero.MatchString(again[3]) {
 				delete(dirty, path)
 			}
 			delete(pending, again[1])
 			continue
 		}
-		made := call.FindStringSubmatch(line)
+		made := syscallLine.FindStringSubmatch(line)
 		if made == nil {
 			continue
 		}
@@ -57,7 +57,7 @@ func durable(lines []string) (batches int, err error) {
 			}
 			batches, written = batches+1, 0
 		case "fsync", "fdatasync":
-			if result0.MatchString(rest) {
+			if returnedZero.MatchString(rest) {
 				delete(dirty, path)
 			} else if strings.Contains(rest, "<unfinished ...>") {
 				pending[thread] = path
@@ -67,7 +67,7 @@ func durable(lines []string) (batches int, err error) {
 	return batches, nil
 }
 
-const trace = `100 pwrite64(12</b/nats/jetstream/$G/streams/mandrill-batch/msgs/1.blk>, "..."..., 900, 0) = 900
+const sampleTrace = `100 pwrite64(12</b/nats/jetstream/$G/streams/mandrill-batch/msgs/1.blk>, "..."..., 900, 0) = 900
 101 fsync(13</b/nats/jetstream/$G/streams/mandrill-seen/msgs/1.blk>) = 0
 100 fsync(12</b/nats/jetstream/$G/streams/mandrill-batch/msgs/1.blk> <unfinished ...>
 101 write(2</b/log>, "..."..., 10) = 10
@@ -75,9 +75,9 @@ const trace = `100 pwrite64(12</b/nats/jetstream/$G/streams/mandrill-batch/msgs/
 102 write(9<TCP:[127.0.0.1:8080->127.0.0.1:50000]>, "HTTP/1.1 200 OK\r\n"..., 99) = 99`
 
 // The check finds what it is for.
-func TestDurableFindsFaults(t *testing.T) {
+func TestCheckSyncedFindsFaults(t *testing.T) {
 	t.Parallel()
-	lines := strings.Split(trace, "\n")
+	lines := strings.Split(sampleTrace, "\n")
 	swap := func(a, b int) []string {
 		changed := append([]string{}, lines...)
 		changed[a], changed[b] = changed[b], changed[a]
@@ -100,31 +100,31 @@ func TestDurableFindsFaults(t *testing.T) {
 		{"write after the sync", append(append(append([]string{}, lines[1:5]...), lines[0]), lines[5]), false},
 		{"sync of another stream alone", append(append([]string{}, lines[:2]...), lines[5]), false},
 	} {
-		if batches, err := durable(test.lines); (err == nil && batches == 1) != test.good {
+		if batches, err := checkSynced(test.lines); (err == nil && batches == 1) != test.good {
 			t.Errorf("%s: %d batches, error %v", test.name, batches, err)
 		}
 	}
 }
 
 // What is acknowledged was synced: power may fail afterwards.
-func TestSyncBeforeAnswer(t *testing.T) {
+func TestBatchIsSyncedBeforeItsAnswer(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Skip("SKIPPED, IT IS NOT KNOWN WHETHER BATCHES ARE SYNCED: there is no strace; make chaos installs it")
 	}
 	book := newLedger()
-	sink := newConsumer(t, book)
-	sink.behave(0, hanging) // else it would also be written what has become of batches
+	sink := newSinkServer(t, book)
+	sink.setBehaviour(0, hang) // else it would also be written what has become of batches
 	sink.up()
 	r := newReceiver(t, writeRoutes(t, "timeout: PT30S", sink.uris(1)...))
 	log := filepath.Join(t.TempDir(), "trace")
 	// With -D it is the receiver that is our child.
-	r.wrap = []string{"strace", "-D", "-f", "-y", "-yy", "-s", "40", "-e", "trace=write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync", "-o", log}
+	r.launcher = []string{"strace", "-D", "-f", "-y", "-yy", "-s", "40", "-e", "trace=write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync", "-o", log}
 	r.start()
 	until := time.After(10 * time.Second)
 	for !r.ready() {
 		select {
-		case <-r.ended:
+		case <-r.exited:
 			t.Skip("SKIPPED, IT IS NOT KNOWN WHETHER BATCHES ARE SYNCED: strace may not trace here")
 		case <-until:
 			t.Fatal("the receiver is not ready")
@@ -132,16 +132,16 @@ func TestSyncBeforeAnswer(t *testing.T) {
 		}
 	}
 	s := newSender(book, r)
-	s.padding = noise(200)
-	batches := choose(20, 200)
+	s.padding = incompressible(200)
+	batches := shortOrLong(20, 200)
 	s.send(t.Context(), 0, batches)
 	r.stop()
 	data, err := os.ReadFile(log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := webhooksOnly(strings.Split(string(data), "\n"), r.address)
-	synced, err := durable(lines)
+	lines := answersToSender(strings.Split(string(data), "\n"), r.address)
+	synced, err := checkSynced(lines)
 	if err != nil || synced != batches {
 		t.Errorf("%d of %d batches were synced, error %v", synced, batches, err)
 	}
@@ -151,14 +151,14 @@ func TestSyncBeforeAnswer(t *testing.T) {
 			faulty = append(faulty, line)
 		}
 	}
-	if _, err := durable(faulty); err == nil {
+	if _, err := checkSynced(faulty); err == nil {
 		t.Error("also without the syncs all is well")
 	}
-	result("200 before fsync, by strace | in none of %d batches", synced)
+	addResult("200 before fsync, by strace | in none of %d batches", synced)
 }
 
 // webhooksOnly leaves out what was answered to others than the sender: probes, and metrics.
-func webhooksOnly(lines []string, address string) (kept []string) {
+func answersToSender(lines []string, address string) (kept []string) {
 	for _, line := range lines {
 		if !strings.Contains(line, "HTTP/1.1 200") || strings.Contains(line, "TCP:["+address+"->") {
 			kept = append(kept, line)

@@ -24,7 +24,7 @@ import (
 
 type options struct {
 	dir     string
-	waiting int // GB in the backlog
+	backlogGB int // GB in the backlog
 	samples int
 	batches int
 	only    string
@@ -38,12 +38,12 @@ type section struct {
 
 type row struct{ measure, value string }
 
-var sections = []section{{"ack", ack}, {"ingest", ingest}, {"drain", drain}, {"waiting", waiting}}
+var sections = []section{{"ack", ack}, {"ingest", ingest}, {"drain", drain}, {"waiting", backlog}}
 
 func main() {
 	var o options
 	flag.StringVar(&o.dir, "dir", "", "folder for the stores, on the disk to be measured; default: a temporary one")
-	flag.IntVar(&o.waiting, "waiting", 1, "GB to be waiting")
+	flag.IntVar(&o.backlogGB, "waiting", 1, "GB to be waiting")
 	flag.IntVar(&o.samples, "samples", 1500, "batches whose latency is taken")
 	flag.IntVar(&o.batches, "batches", 400, "batches of 1000 events to be kept, and to be delivered")
 	flag.StringVar(&o.only, "only", "", "comma-separated sections: ack, ingest, drain, waiting; default: all")

@@ -19,7 +19,7 @@ import (
 
 const (
 	// stopPatience is how long a program may take to stop.
-	stopPatience = 30 * time.Second
+	stopTimeout = 30 * time.Second
 	// ticksPerSecond is the unit of CPU time in /proc, the same on every Linux that Go runs on.
 	ticksPerSecond = 100
 )
@@ -62,8 +62,8 @@ func (p *Program) Stop() error {
 			return fmt.Errorf("stopping %s: %w", p.Name, err)
 		}
 		return nil
-	case <-time.After(stopPatience):
-		return errors.Join(fmt.Errorf("%s did not stop in %s", p.Name, stopPatience), p.command.Process.Kill(), <-p.exited)
+	case <-time.After(stopTimeout):
+		return errors.Join(fmt.Errorf("%s did not stop in %s", p.Name, stopTimeout), p.command.Process.Kill(), <-p.exited)
 	}
 }
 
@@ -122,7 +122,7 @@ func (p *Program) status(field string) (int64, error) {
 }
 
 // Say tells whoever waits for the table how far it is.
-func Say(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
+func Logf(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
 
 // FreeAddress is one on this machine that nobody listens on.
 func FreeAddress(ctx context.Context) (string, error) {

@@ -26,7 +26,7 @@ const (
 	forgedBytes   = 1 << 20
 	slowBytes     = 1 << 20
 	// trickle is how often a slow sender sends a byte.
-	trickle = time.Second
+	dripInterval = time.Second
 	// sendBuffer keeps what the kernel holds of bodies that nobody reads small.
 	sendBuffer = 64 << 10
 	// attackTimeout ends a request of an attack that nobody ends.
@@ -34,7 +34,7 @@ const (
 )
 
 // closed stands for a status where a connection ended without an answer, as slow ones may, and any on a busy machine.
-const closed = 0
+const noAnswer = 0
 
 // attack is a way in which senders are up to no good.
 type attack struct {
@@ -59,7 +59,7 @@ func attacks() []attack {
 			return err
 		}},
 		{"wrongly signed, 1 MB", []int{http.StatusForbidden, http.StatusServiceUnavailable}, func(_ context.Context, w io.Writer) error {
-			_, err := w.Write(forged())
+			_, err := w.Write(forgedRequest())
 			return err
 		}},
 		{"slow headers", []int{http.StatusBadRequest}, func(ctx context.Context, w io.Writer) error {
@@ -75,7 +75,7 @@ func attacks() []attack {
 }
 
 // forged is a request with a batch that is signed with another key.
-var forged = sync.OnceValue(func() []byte {
+var forgedRequest = sync.OnceValue(func() []byte {
 	size := forgedBytes - len(mandrilltest.Body(nil)) - len(url.QueryEscape(`[{"event":"open","x":""}]`))
 	batch := fmt.Appendf(nil, `[{"event":"open","x":%q}]`, strings.Repeat("x", size))
 	request, err := mandrilltest.NewRequest(context.Background(), hookURL, hookURL, "another key", batch)
@@ -93,7 +93,7 @@ func drip(ctx context.Context, w io.Writer, text string) error {
 		if _, err := io.WriteString(w, text[i:i+1]); err != nil {
 			return err
 		}
-		if !pause(ctx, trickle) {
+		if !pause(ctx, dripInterval) {
 			return ctx.Err()
 		}
 	}
@@ -101,18 +101,18 @@ func drip(ctx context.Context, w io.Writer, text string) error {
 }
 
 // answers are how often each status was seen, and how many requests there were.
-type answers struct {
+type statusCounts struct {
 	mu       sync.Mutex
 	requests int
 	statuses map[int]int
 }
 
 // String is such as "403: 1000, closed: 3".
-func (a *answers) String() string {
+func (a *statusCounts) String() string {
 	var parts []string
 	for _, status := range slices.Sorted(maps.Keys(a.statuses)) {
 		name := strconv.Itoa(status)
-		if status == closed {
+		if status == noAnswer {
 			name = "closed"
 		}
 		parts = append(parts, fmt.Sprintf("%s: %d", name, a.statuses[status]))
@@ -123,13 +123,13 @@ func (a *answers) String() string {
 	return strings.Join(parts, ", ")
 }
 
-func (a *answers) add(status int) {
+func (a *statusCounts) add(status int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.statuses[status]++
 }
 
-func (a *answers) begun() {
+func (a *statusCounts) countRequest() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.requests++
@@ -137,9 +137,9 @@ func (a *answers) begun() {
 
 // begin begins an attack with senders that come again as soon as they are answered. What it returns ends it, and waits
 // until all are gone.
-func (a attack) begin(ctx context.Context, address string, senders int) (seen *answers, end func()) {
+func (a attack) start(ctx context.Context, address string, senders int) (seen *statusCounts, end func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	seen = &answers{statuses: map[int]int{}}
+	seen = &statusCounts{statuses: map[int]int{}}
 	var running sync.WaitGroup
 	for range senders {
 		running.Go(func() {
@@ -149,7 +149,7 @@ func (a attack) begin(ctx context.Context, address string, senders int) (seen *a
 					pause(ctx, resendPause)
 					continue
 				}
-				seen.begun()
+				seen.countRequest()
 				status := a.request(ctx, connection.(*net.TCPConn))
 				if ctx.Err() == nil { // otherwise it was ours to end
 					seen.add(status)
@@ -177,16 +177,16 @@ func (a attack) request(ctx context.Context, connection *net.TCPConn) int {
 	writer.Go(func() { _ = a.send(sending, connection) }) // until it is answered
 	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
 	if err != nil {
-		return closed
+		return noAnswer
 	}
 	_ = response.Body.Close()
 	return response.StatusCode
 }
 
 // unexpected tells of statuses that should not have been seen, and of an attack that was none.
-func (a attack) unexpected(seen *answers) error {
+func (a attack) unexpected(seen *statusCounts) error {
 	for status := range seen.statuses {
-		if status != closed && !slices.Contains(a.wants, status) {
+		if status != noAnswer && !slices.Contains(a.wants, status) {
 			return fmt.Errorf("senders saw %s, want %v", seen, a.wants)
 		}
 	}

@@ -99,14 +99,14 @@ func run(ctx context.Context, o options) error {
 // row is what was measured of one attack.
 type row struct {
 	name                  string
-	before, during, after stream
-	answers               *answers
+	before, during, after batchStats
+	answers               *statusCounts
 	idle, peak            int64 // resident memory of the receiver
 }
 
 // measure runs an attack against a receiver of its own.
 func (a attack) measure(ctx context.Context, o options) (r row, err error) {
-	r.name, r.answers = a.name, &answers{}
+	r.name, r.answers = a.name, &statusCounts{}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s, err := start(ctx, cancel, o)
@@ -118,15 +118,15 @@ func (a attack) measure(ctx context.Context, o options) (r row, err error) {
 		return r, err
 	}
 	for _, phase := range []struct {
-		into   *stream
+		into   *batchStats
 		window time.Duration
 	}{{&r.before, o.quiet}, {&r.during, o.window}, {&r.after, o.quiet}} {
 		ended := func() {}
 		if phase.into == &r.during {
-			harness.Say("%s", a.name)
-			r.answers, ended = a.begin(ctx, s.address, o.senders)
+			harness.Logf("%s", a.name)
+			r.answers, ended = a.start(ctx, s.address, o.senders)
 		}
-		*phase.into, err = s.mandrill.send(ctx, phase.window)
+		*phase.into, err = s.sender.send(ctx, phase.window)
 		ended()
 		if err != nil {
 			return r, err

@@ -26,16 +26,16 @@ const (
 // stack is what an attack is measured with.
 type stack struct {
 	folder           string
-	book             *ledger
+	ledger             *ledger
 	consumer         *http.Server
 	receiver         *harness.Program
 	address, metrics string // of the receiver
-	mandrill         *mandrill
+	sender         *batchSender
 }
 
 // start brings up a receiver with one route to a consumer. The stack must be stopped, also after an error.
 func start(ctx context.Context, died context.CancelCauseFunc, o options) (*stack, error) {
-	s := &stack{book: &ledger{accepted: map[string]bool{}, arrived: map[string]bool{}}}
+	s := &stack{ledger: &ledger{accepted: map[string]bool{}, arrived: map[string]bool{}}}
 	var err error
 	if s.folder, err = os.MkdirTemp("", "mandrill-operator-bench-"); err != nil {
 		return s, fmt.Errorf("making a temporary folder: %w", err)
@@ -44,7 +44,7 @@ func start(ctx context.Context, died context.CancelCauseFunc, o options) (*stack
 	if err != nil {
 		return s, fmt.Errorf("listening for CloudEvents: %w", err)
 	}
-	s.consumer = &http.Server{Handler: s.book, ReadHeaderTimeout: o.deadline}
+	s.consumer = &http.Server{Handler: s.ledger, ReadHeaderTimeout: o.deadline}
 	go func() { _ = s.consumer.Serve(listener) }() // ends with Close
 	document, err := (&routes.Document{Routes: []routes.Route{{
 		Name: "bench/hook", URL: hookURL, Keys: []string{signingKey}, Source: "/bench", Sink: routes.Sink{URI: "http://" + listener.Addr().String()},
@@ -65,7 +65,7 @@ func start(ctx context.Context, died context.CancelCauseFunc, o options) (*stack
 	if err != nil {
 		return s, err
 	}
-	s.mandrill = newMandrill(s.address, s.book, o)
+	s.sender = newBatchSender(s.address, s.ledger, o)
 	return s, harness.AwaitMetrics(ctx, s.metrics, "the receiver's start", o.deadline, func(m harness.Metrics) bool {
 		return m.Sum("mandrill_receiver_routes") == 1
 	})
@@ -74,8 +74,8 @@ func start(ctx context.Context, died context.CancelCauseFunc, o options) (*stack
 // stop ends what was started, last first.
 func (s *stack) stop() error {
 	errs := []error{s.receiver.Stop()}
-	if s.mandrill != nil {
-		s.mandrill.client.CloseIdleConnections()
+	if s.sender != nil {
+		s.sender.client.CloseIdleConnections()
 	}
 	if s.consumer != nil {
 		errs = append(errs, s.consumer.Close())
@@ -85,14 +85,14 @@ func (s *stack) stop() error {
 
 // check compares what was accepted with what arrived and with what the receiver says.
 func (s *stack) check(ctx context.Context) error {
-	errs := []error{s.book.check()}
+	errs := []error{s.ledger.check()}
 	counted, err := harness.Scrape(ctx, s.metrics)
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
 	accepted, faults := counted.Sum("mandrill_receiver_requests_total", `outcome="accepted"`), counted.Sum("mandrill_receiver_requests_total", `outcome="internal_error"`)
-	if int64(accepted) != s.mandrill.accepted.Load() {
-		errs = append(errs, fmt.Errorf("the receiver accepted %.0f batches, Mandrill sent %d that were", accepted, s.mandrill.accepted.Load()))
+	if int64(accepted) != s.sender.accepted.Load() {
+		errs = append(errs, fmt.Errorf("the receiver accepted %.0f batches, Mandrill sent %d that were", accepted, s.sender.accepted.Load()))
 	}
 	if faults > 0 {
 		errs = append(errs, fmt.Errorf("the receiver counts %.0f internal errors", faults))
@@ -124,7 +124,7 @@ func (l *ledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // accept takes note of the events of a batch that was answered with 200.
-func (l *ledger) accept(ids []string) {
+func (l *ledger) recordAccepted(ids []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, id := range ids {
@@ -149,7 +149,7 @@ func (l *ledger) check() error {
 	if lost > 0 || foreign > 0 {
 		return fmt.Errorf("of %d accepted events %d are lost, and %d arrived that were not accepted", len(l.accepted), lost, foreign)
 	}
-	harness.Say("%d events were accepted, and all arrived", len(l.accepted))
+	harness.Logf("%d events were accepted, and all arrived", len(l.accepted))
 	return nil
 }
 

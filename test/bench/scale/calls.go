@@ -72,7 +72,7 @@ func (c calls) byName() map[string]int {
 }
 
 // others are the names of calls that were made though only the named one should have been.
-func (c calls) others(expected string) []string {
+func (c calls) except(expected string) []string {
 	sums := c.byName()
 	delete(sums, expected)
 	return slices.Sorted(maps.Keys(sums))

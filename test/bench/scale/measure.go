@@ -35,7 +35,7 @@ type bench struct {
 }
 
 func (b *bench) measure(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{b.create, b.restart, b.change, b.add, b.rest} {
+	for _, step := range []func(context.Context) error{b.create, b.restart, b.change, b.add, b.idle} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -59,8 +59,8 @@ func (b *bench) check() {
 }
 
 // unexpected takes note of calls other than lists when nothing has changed.
-func (b *bench) unexpected(when string, made calls) {
-	if others := made.others(callList); len(others) > 0 {
+func (b *bench) wantOnlyLists(when string, made calls) {
+	if others := made.except(callList); len(others) > 0 {
 		b.faults = append(b.faults, fmt.Errorf("%s, the operator called %s", when, strings.Join(others, ", ")))
 	}
 }
@@ -75,7 +75,7 @@ func (b *bench) create(ctx context.Context) error {
 	}
 	// With the workers' first idle moment the start is over and does not count.
 	err := harness.AwaitMetrics(ctx, b.operatorMetrics, "the operator's start", b.deadline, func(m harness.Metrics) bool {
-		return strings.Contains(string(m), "controller_runtime_active_workers") && idle(m)
+		return strings.Contains(string(m), "controller_runtime_active_workers") && isIdle(m)
 	})
 	if err != nil {
 		return err
@@ -102,7 +102,7 @@ func (b *bench) create(ctx context.Context) error {
 
 // createUpTo creates objects as fast as the API server takes them, and returns how long it took until all were Ready.
 func (b *bench) createUpTo(ctx context.Context, count int) (time.Duration, error) {
-	harness.Say("creating objects, up to %d", count)
+	harness.Logf("creating objects, up to %d", count)
 	started := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(creators + 1)
@@ -184,7 +184,7 @@ func (b *bench) usage(ctx context.Context, step string) error {
 // restart starts both programs anew: the receiver, until it has all routes; then the operator, until it has looked at
 // all objects again. All are Ready as they were, so that it is the metrics that tell.
 func (b *bench) restart(ctx context.Context) error {
-	harness.Say("restarting")
+	harness.Logf("restarting")
 	if err := b.operator.Stop(); err != nil {
 		return err
 	}
@@ -210,7 +210,7 @@ func (b *bench) restart(ctx context.Context) error {
 	b.table.add("Restart: the operator has reconciled all objects", "%s", seconds(time.Since(started)))
 	made := b.calls.since(before)
 	b.table.add("Restart: calls to Mandrill", "%s", made)
-	b.unexpected("after a restart", made)
+	b.wantOnlyLists("after a restart", made)
 	return b.usage(ctx, "Restart")
 }
 
@@ -220,13 +220,13 @@ func (b *bench) startOperatorAnew(ctx context.Context, args ...string) error {
 		return err
 	}
 	return harness.AwaitMetrics(ctx, b.operatorMetrics, "reconciling all objects", b.deadline, func(m harness.Metrics) bool {
-		return reconciled(m) >= b.created && idle(m)
+		return reconciled(m) >= b.created && isIdle(m)
 	})
 }
 
 // change changes some objects, which changes their webhooks at Mandrill.
 func (b *bench) change(ctx context.Context) error {
-	harness.Say("changing %d objects", b.samples)
+	harness.Logf("changing %d objects", b.samples)
 	var took []time.Duration
 	for i := range b.samples {
 		object := b.object(i * b.objects / b.samples) // from all over them
@@ -240,13 +240,13 @@ func (b *bench) change(ctx context.Context) error {
 		}
 		took = append(took, time.Since(started))
 	}
-	b.table.add(fmt.Sprintf("One object changed: Ready, %d times", b.samples), "%s", spread(took))
+	b.table.add(fmt.Sprintf("One object changed: Ready, %d times", b.samples), "%s", medianAndMax(took))
 	return nil
 }
 
 // add adds some objects.
 func (b *bench) add(ctx context.Context) error {
-	harness.Say("adding %d objects", b.samples)
+	harness.Logf("adding %d objects", b.samples)
 	var took []time.Duration
 	for range b.samples {
 		object := b.object(b.created)
@@ -260,12 +260,12 @@ func (b *bench) add(ctx context.Context) error {
 		}
 		took = append(took, time.Since(started))
 	}
-	b.table.add(fmt.Sprintf("One object added: Ready, %d times", b.samples), "%s", spread(took))
+	b.table.add(fmt.Sprintf("One object added: Ready, %d times", b.samples), "%s", medianAndMax(took))
 	return nil
 }
 
 // rest lets the operator rest, with a short interval so that there is something to see.
-func (b *bench) rest(ctx context.Context) error {
+func (b *bench) idle(ctx context.Context) error {
 	if err := b.operator.Stop(); err != nil {
 		return err
 	}
@@ -274,7 +274,7 @@ func (b *bench) rest(ctx context.Context) error {
 		return err
 	}
 	window := idleIntervals * b.resync
-	harness.Say("letting the operator rest for %s", window)
+	harness.Logf("letting the operator rest for %s", window)
 	began, quiet := b.calls.snapshot(), time.Now()
 	cpu, err := b.operator.CPU()
 	if err != nil {
@@ -298,6 +298,6 @@ func (b *bench) rest(ctx context.Context) error {
 	b.table.add(fmt.Sprintf("Rest: lists per account and interval of %s", b.resync), "mean %.2f, from %.2f to %.2f", mean, slices.Min(lists), slices.Max(lists))
 	b.table.add(fmt.Sprintf("Rest: calls to Mandrill in %s", window), "%s", made)
 	b.table.add(fmt.Sprintf("Rest: CPU of the operator in %s", window), "%.2f %% of one core", 100*(used-cpu).Seconds()/elapsed.Seconds())
-	b.unexpected("at rest", b.calls.since(before))
+	b.wantOnlyLists("at rest", b.calls.since(before))
 	return nil
 }

@@ -10,7 +10,7 @@ func reconciled(m harness.Metrics) int {
 }
 
 // idle tells whether nothing is being reconciled, or about to be.
-func idle(m harness.Metrics) bool {
+func isIdle(m harness.Metrics) bool {
 	return m.Sum("workqueue_depth", `name="mandrillwebhook"`)+
 		m.Sum("controller_runtime_active_workers", `controller="mandrillwebhook"`) == 0
 }

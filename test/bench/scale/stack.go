@@ -52,7 +52,7 @@ type stack struct {
 // start brings up everything but the operator and the receiver. The stack must be stopped, also after an error.
 func start(ctx context.Context, died context.CancelCauseFunc, folder string, o options) (*stack, error) {
 	s := &stack{folder: folder, logLevel: o.logLevel, died: died}
-	harness.Say("starting an API server and etcd")
+	harness.Logf("starting an API server and etcd")
 	s.environment = &envtest.Environment{CRDDirectoryPaths: []string{"config/crd"}, ErrorIfCRDPathMissing: true}
 	config, err := s.environment.Start()
 	if err != nil {

@@ -15,7 +15,7 @@ type table struct{ rows [][2]string }
 // add appends a row, and shows it at once to whoever waits for the table.
 func (t *table) add(measure, format string, args ...any) {
 	value := fmt.Sprintf(format, args...)
-	harness.Say("%s: %s", measure, value)
+	harness.Logf("%s: %s", measure, value)
 	t.rows = append(t.rows, [2]string{measure, value})
 }
 
@@ -38,7 +38,7 @@ func rate(count int, took time.Duration) string {
 func mebibytes(n int64) string { return fmt.Sprintf("%.0f MiB", float64(n)/(1<<20)) }
 
 // spread is the median and the maximum.
-func spread(list []time.Duration) string {
+func medianAndMax(list []time.Duration) string {
 	sorted := slices.Sorted(slices.Values(list))
 	median := (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 	return fmt.Sprintf("median %d ms, max %d ms", median.Milliseconds(), sorted[len(sorted)-1].Milliseconds())

@@ -43,8 +43,8 @@ func watch(ctx context.Context, config *rest.Config, scheme *runtime.Scheme) (*w
 		return w, fmt.Errorf("watching MandrillWebhooks: %w", err)
 	}
 	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    w.see,
-		UpdateFunc: func(_, object any) { w.see(object) },
+		AddFunc:    w.record,
+		UpdateFunc: func(_, object any) { w.record(object) },
 	})
 	if err != nil {
 		return w, fmt.Errorf("watching MandrillWebhooks: %w", err)
@@ -57,7 +57,7 @@ func watch(ctx context.Context, config *rest.Config, scheme *runtime.Scheme) (*w
 }
 
 // see takes note of an object. Nothing is deleted in a benchmark.
-func (w *watcher) see(object any) {
+func (w *watcher) record(object any) {
 	webhook, ok := object.(*v1alpha1.MandrillWebhook)
 	if !ok {
 		return
@@ -109,7 +109,7 @@ func (w *watcher) await(ctx context.Context, limit time.Duration, holds func() b
 		case <-timeout:
 			return fmt.Errorf("not everything became Ready in %s: %s", limit, w.summary())
 		case <-progress.C:
-			harness.Say("%s", w.summary())
+			harness.Logf("%s", w.summary())
 		case <-changed:
 		}
 	}

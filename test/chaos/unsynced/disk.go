@@ -31,13 +31,13 @@ type Disk struct {
 	mu    sync.Mutex
 	root  *node
 	nodes map[uint64]*node // those that the kernel knows
-	last  uint64           // the highest number of a node
-	log   []change         // those of names that need not be on disk, in order
+	lastNumber  uint64           // the highest number of a node
+	nameChanges   []change         // those of names that need not be on disk, in order
 	lists map[uint64][]*entry
 
-	left   int           // how many changes there may be until the power fails; negative: any number
+	changesLeft   int           // how many changes there may be until the power fails; negative: any number
 	failed chan struct{} // closed when it has
-	ended  chan struct{} // closed when nobody is to wait any more
+	released  chan struct{} // closed when nobody is to wait any more
 }
 
 // node is a file or folder.
@@ -55,10 +55,10 @@ type node struct {
 
 // write is some bytes at a place, or without bytes the end of the file.
 type write struct {
-	at     int
+	offset     int
 	data   []byte
-	before []byte // what it has overwritten or cut off
-	size   int    // of the file before
+	overwritten []byte // what it has overwritten or cut off
+	fileSize   int    // of the file before
 }
 
 // entry is a name in a folder, of nothing if it was removed.
@@ -73,15 +73,15 @@ type change []entry
 
 // New returns one that is empty.
 func New(order Order, random *rand.Rand) *Disk {
-	d := &Disk{order: order, random: random, last: 1}
+	d := &Disk{order: order, random: random, lastNumber: 1}
 	d.root = &node{number: 1, mode: syscall.S_IFDIR | 0o700, modified: time.Now(), names: map[string]*node{}, durableNames: map[string]*node{}}
 	d.restart()
 	return d
 }
 
 func (d *Disk) restart() {
-	d.nodes, d.lists, d.log = map[uint64]*node{1: d.root}, map[uint64][]*entry{}, nil
-	d.left, d.failed, d.ended = -1, make(chan struct{}), make(chan struct{})
+	d.nodes, d.lists, d.nameChanges = map[uint64]*node{1: d.root}, map[uint64][]*entry{}, nil
+	d.changesLeft, d.failed, d.released = -1, make(chan struct{}), make(chan struct{})
 }
 
 // FailAfter has the power fail after some more changes, at least one; each write, sync and change of a name is one. From
@@ -89,7 +89,7 @@ func (d *Disk) restart() {
 func (d *Disk) FailAfter(changes int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.left = changes
+	d.changesLeft = changes
 }
 
 // Failed tells when the power has failed.
@@ -100,36 +100,36 @@ func (d *Disk) Failed() <-chan struct{} {
 }
 
 // Abandon ends the waiting of those who are to be dead by now, with an error.
-func (d *Disk) Abandon() {
+func (d *Disk) ReleaseWaiting() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.left = 0
-	close(d.ended)
+	d.changesLeft = 0
+	close(d.released)
 }
 
 // change begins one, with the lock held, but when there is no power: then it returns false, and only when that is over.
-func (d *Disk) change() bool {
+func (d *Disk) beginChange() bool {
 	d.mu.Lock()
-	if d.left == 0 {
-		ended := d.ended
+	if d.changesLeft == 0 {
+		ended := d.released
 		d.mu.Unlock()
 		<-ended
 		return false
 	}
-	if d.left--; d.left == 0 {
+	if d.changesLeft--; d.changesLeft == 0 {
 		close(d.failed)
 	}
-	d.left = max(d.left, -1)
+	d.changesLeft = max(d.changesLeft, -1)
 	return true
 }
 
 // rename changes names: what a process sees, and later what is on disk.
-func (d *Disk) rename(names ...entry) {
+func (d *Disk) changeNames(names ...entry) {
 	change(names).apply(func(folder *node) map[string]*node { return folder.names })
 	for _, each := range names {
 		each.folder.modified = time.Now()
 	}
-	d.log = append(d.log, names)
+	d.nameChanges = append(d.nameChanges, names)
 }
 
 func (c change) apply(names func(folder *node) map[string]*node) {
@@ -142,10 +142,10 @@ func (c change) apply(names func(folder *node) map[string]*node) {
 	}
 }
 
-func onDisk(folder *node) map[string]*node { return folder.durableNames }
+func durableNames(folder *node) map[string]*node { return folder.durableNames }
 
 // concerns tells whether to sync a node makes a change durable.
-func (d *Disk) concerns(c change, n *node) bool {
+func (d *Disk) isSyncedBy(c change, n *node) bool {
 	for _, each := range c {
 		if each.folder == n || each.node == n && d.order == Journal {
 			return true
@@ -157,29 +157,29 @@ func (d *Disk) concerns(c change, n *node) bool {
 // sync makes a file or folder durable.
 func (d *Disk) sync(n *node) {
 	n.writes = nil
-	needed := make([]bool, len(d.log))
+	needed := make([]bool, len(d.nameChanges))
 	before := map[entry]bool{} // names whose earlier changes come first
 	all := false
-	for i := len(d.log) - 1; i >= 0; i-- {
-		needed[i] = all || d.concerns(d.log[i], n) || d.log[i].any(before)
+	for i := len(d.nameChanges) - 1; i >= 0; i-- {
+		needed[i] = all || d.isSyncedBy(d.nameChanges[i], n) || d.nameChanges[i].touches(before)
 		all = all || needed[i] && d.order == Journal
 		if needed[i] {
-			d.log[i].mark(before)
+			d.nameChanges[i].addNames(before)
 		}
 	}
 	var rest []change
-	for i, each := range d.log {
+	for i, each := range d.nameChanges {
 		if needed[i] {
-			each.apply(onDisk)
+			each.apply(durableNames)
 		} else {
 			rest = append(rest, each)
 		}
 	}
-	d.log = rest
+	d.nameChanges = rest
 }
 
 // any tells whether one of the names is among others, whatever it is of.
-func (c change) any(names map[entry]bool) bool {
+func (c change) touches(names map[entry]bool) bool {
 	for _, each := range c {
 		if names[entry{each.folder, each.name, nil}] {
 			return true
@@ -188,67 +188,67 @@ func (c change) any(names map[entry]bool) bool {
 	return false
 }
 
-func (c change) mark(names map[entry]bool) {
+func (c change) addNames(names map[entry]bool) {
 	for _, each := range c {
 		names[entry{each.folder, each.name, nil}] = true
 	}
 }
 
 func (n *node) write(w write) {
-	w.size = len(n.data)
-	end := w.size
+	w.fileSize = len(n.data)
+	end := w.fileSize
 	if w.data != nil {
-		end = min(w.at+len(w.data), w.size)
+		end = min(w.offset+len(w.data), w.fileSize)
 	}
-	w.before = slices.Clone(n.data[min(w.at, end):end])
+	w.overwritten = slices.Clone(n.data[min(w.offset, end):end])
 	n.data = w.apply(n.data)
 	n.writes = append(n.writes, w)
 	n.modified = time.Now()
 }
 
 // undo makes what is on disk of what a process sees.
-func (n *node) undo() {
+func (n *node) revertToDisk() {
 	for _, w := range slices.Backward(n.writes) {
-		n.data = write{at: w.size}.apply(n.data)
-		copy(n.data[min(w.at, w.size):], w.before)
+		n.data = write{offset: w.fileSize}.apply(n.data)
+		copy(n.data[min(w.offset, w.fileSize):], w.overwritten)
 	}
 	n.writes = nil
 }
 
 func (w write) apply(data []byte) []byte {
 	if w.data == nil {
-		return append(data[:min(w.at, len(data))], make([]byte, max(w.at-len(data), 0))...)
+		return append(data[:min(w.offset, len(data))], make([]byte, max(w.offset-len(data), 0))...)
 	}
-	if missing := w.at + len(w.data) - len(data); missing > 0 {
+	if missing := w.offset + len(w.data) - len(data); missing > 0 {
 		data = append(data, make([]byte, missing)...)
 	}
-	copy(data[w.at:], w.data)
+	copy(data[w.offset:], w.data)
 	return data
 }
 
 // Luck is what becomes of what was not synced. Without any all of it is lost.
-type Luck struct {
+type Survival struct {
 	Chance float64 // of a change to be on disk all the same
-	Piece  int     // so many bytes of a write are there or not
+	PieceBytes  int     // so many bytes of a write are there or not
 }
 
 // Draw returns one at random.
-func (d *Disk) Draw() Luck {
+func (d *Disk) Draw() Survival {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return Luck{Chance: []float64{0, 0.1, 0.5, 0.9}[d.random.IntN(4)], Piece: []int{512, 4096}[d.random.IntN(2)]}
+	return Survival{Chance: []float64{0, 0.1, 0.5, 0.9}[d.random.IntN(4)], PieceBytes: []int{512, 4096}[d.random.IntN(2)]}
 }
 
 // Restore has the power come back when nobody uses the disk. What was not synced is as luck has it.
-func (d *Disk) Restore(luck Luck) {
+func (d *Disk) Restore(luck Survival) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	lost := map[entry]bool{}
-	for _, each := range d.log {
-		if len(lost) > 0 && d.order == Journal || each.any(lost) || d.random.Float64() >= luck.Chance {
-			each.mark(lost)
+	for _, each := range d.nameChanges {
+		if len(lost) > 0 && d.order == Journal || each.touches(lost) || d.random.Float64() >= luck.Chance {
+			each.addNames(lost)
 		} else {
-			each.apply(onDisk)
+			each.apply(durableNames)
 		}
 	}
 	d.restart()
@@ -256,11 +256,11 @@ func (d *Disk) Restore(luck Luck) {
 }
 
 // restore makes what a process sees of what is on disk.
-func (d *Disk) restore(n *node, luck Luck) {
+func (d *Disk) restore(n *node, luck Survival) {
 	n.lookups = 0
-	pieces := n.pieces(luck.Piece)
-	written := d.fate(luck, len(pieces))
-	n.undo()
+	pieces := n.pieces(luck.PieceBytes)
+	written := d.survivors(luck, len(pieces))
+	n.revertToDisk()
 	for i, piece := range pieces {
 		if written(i) {
 			n.data = piece.apply(n.data)
@@ -273,7 +273,7 @@ func (d *Disk) restore(n *node, luck Luck) {
 }
 
 // fate tells of each change of a file that was not synced whether it is on disk: all are, or none, or the first ones, or any.
-func (d *Disk) fate(luck Luck, changes int) func(i int) bool {
+func (d *Disk) survivors(luck Survival, changes int) func(i int) bool {
 	any := func(int) bool { return d.random.Float64() < luck.Chance }
 	if luck.Chance == 0 || luck.Chance == 1 {
 		return any
@@ -292,9 +292,9 @@ func (n *node) pieces(size int) (pieces []write) {
 			pieces = append(pieces, w)
 		}
 		for len(w.data) > 0 {
-			length := min(size-w.at%size, len(w.data))
-			pieces = append(pieces, write{at: w.at, data: w.data[:length]})
-			w = write{at: w.at + length, data: w.data[length:]}
+			length := min(size-w.offset%size, len(w.data))
+			pieces = append(pieces, write{offset: w.offset, data: w.data[:length]})
+			w = write{offset: w.offset + length, data: w.data[length:]}
 		}
 	}
 	return pieces

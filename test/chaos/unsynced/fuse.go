@@ -34,7 +34,7 @@ type fileSystem struct {
 }
 
 // valid is how long the kernel may remember what it was told: nobody else changes anything.
-const valid = time.Hour
+const cacheTimeout = time.Hour
 
 // size of the disk, of which nothing is ever used.
 const (
@@ -51,12 +51,12 @@ func (n *node) attributes(out *fuse.Attr) {
 }
 
 // found tells the kernel of a node, which it knows from now on.
-func (f *fileSystem) found(n *node, out *fuse.EntryOut) {
+func (f *fileSystem) reply(n *node, out *fuse.EntryOut) {
 	n.lookups++
 	f.nodes[n.number] = n
 	out.NodeId = n.number
-	out.SetEntryTimeout(valid)
-	out.SetAttrTimeout(valid)
+	out.SetEntryTimeout(cacheTimeout)
+	out.SetAttrTimeout(cacheTimeout)
 	n.attributes(&out.Attr)
 }
 
@@ -74,7 +74,7 @@ func (f *fileSystem) Lookup(_ <-chan struct{}, header *fuse.InHeader, name strin
 	if child == nil {
 		return fuse.ENOENT
 	}
-	f.found(child, out)
+	f.reply(child, out)
 	return fuse.OK
 }
 
@@ -91,19 +91,19 @@ func (f *fileSystem) Forget(number, lookups uint64) {
 func (f *fileSystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	out.SetTimeout(valid)
+	out.SetTimeout(cacheTimeout)
 	f.nodes[in.NodeId].attributes(&out.Attr)
 	return fuse.OK
 }
 
 func (f *fileSystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
-	if !f.change() {
+	if !f.beginChange() {
 		return fuse.EIO
 	}
 	defer f.mu.Unlock()
 	n := f.nodes[in.NodeId]
 	if size, ok := in.GetSize(); ok {
-		n.write(write{at: int(size)}) //nolint:gosec // nobody has that much memory
+		n.write(write{offset: int(size)}) //nolint:gosec // nobody has that much memory
 	}
 	if mode, ok := in.GetMode(); ok {
 		n.mode = n.mode&syscall.S_IFMT | mode
@@ -111,14 +111,14 @@ func (f *fileSystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.At
 	if modified, ok := in.GetMTime(); ok {
 		n.modified = modified
 	}
-	out.SetTimeout(valid)
+	out.SetTimeout(cacheTimeout)
 	n.attributes(&out.Attr)
 	return fuse.OK
 }
 
 // add makes a file or folder.
 func (f *fileSystem) add(folder uint64, name string, mode uint32, out *fuse.EntryOut) fuse.Status {
-	if !f.change() {
+	if !f.beginChange() {
 		return fuse.EIO
 	}
 	defer f.mu.Unlock()
@@ -126,13 +126,13 @@ func (f *fileSystem) add(folder uint64, name string, mode uint32, out *fuse.Entr
 	if parent.names[name] != nil {
 		return fuse.Status(syscall.EEXIST)
 	}
-	f.last++
-	child := &node{number: f.last, mode: mode, modified: time.Now()}
+	f.lastNumber++
+	child := &node{number: f.lastNumber, mode: mode, modified: time.Now()}
 	if mode&syscall.S_IFMT == syscall.S_IFDIR {
 		child.names, child.durableNames = map[string]*node{}, map[string]*node{}
 	}
-	f.rename(entry{parent, name, child})
-	f.found(child, out)
+	f.changeNames(entry{parent, name, child})
+	f.reply(child, out)
 	return fuse.OK
 }
 
@@ -150,7 +150,7 @@ func (f *fileSystem) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, o
 
 // remove takes a name away.
 func (f *fileSystem) remove(folder uint64, name string) fuse.Status {
-	if !f.change() {
+	if !f.beginChange() {
 		return fuse.EIO
 	}
 	defer f.mu.Unlock()
@@ -162,7 +162,7 @@ func (f *fileSystem) remove(folder uint64, name string) fuse.Status {
 	if len(child.names) > 0 {
 		return fuse.Status(syscall.ENOTEMPTY)
 	}
-	f.rename(entry{parent, name, nil})
+	f.changeNames(entry{parent, name, nil})
 	return fuse.OK
 }
 
@@ -178,7 +178,7 @@ func (f *fileSystem) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to strin
 	if in.Flags != 0 {
 		return fuse.EINVAL // as where it is not known
 	}
-	if !f.change() {
+	if !f.beginChange() {
 		return fuse.EIO
 	}
 	defer f.mu.Unlock()
@@ -190,7 +190,7 @@ func (f *fileSystem) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to strin
 	if replaced != nil && len(replaced.names) > 0 {
 		return fuse.Status(syscall.ENOTEMPTY)
 	}
-	f.rename(entry{source, from, nil}, entry{target, to, child})
+	f.changeNames(entry{source, from, nil}, entry{target, to, child})
 	return fuse.OK
 }
 
@@ -202,16 +202,16 @@ func (f *fileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buffer []byte) (fu
 }
 
 func (f *fileSystem) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
-	if !f.change() {
+	if !f.beginChange() {
 		return 0, fuse.EIO
 	}
 	defer f.mu.Unlock()
-	f.nodes[in.NodeId].write(write{at: int(in.Offset), data: append([]byte{}, data...)}) //nolint:gosec // nobody has that much memory
+	f.nodes[in.NodeId].write(write{offset: int(in.Offset), data: append([]byte{}, data...)}) //nolint:gosec // nobody has that much memory
 	return uint32(len(data)), fuse.OK                                                    //nolint:gosec // it is at most MaxWrite
 }
 
 func (f *fileSystem) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	if !f.change() {
+	if !f.beginChange() {
 		return fuse.EIO
 	}
 	defer f.mu.Unlock()
@@ -231,8 +231,8 @@ func (f *fileSystem) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenO
 	for name, child := range f.nodes[in.NodeId].names {
 		list = append(list, &entry{nil, name, child})
 	}
-	f.last++ // no node has the number
-	out.Fh = f.last
+	f.lastNumber++ // no node has the number
+	out.Fh = f.lastNumber
 	f.lists[out.Fh] = list
 	return fuse.OK
 }

@@ -17,7 +17,7 @@ import (
 
 const (
 	// streams send good batches at the same time.
-	streams = 8
+	senders = 8
 	// batchEvents is how many events a good batch has.
 	batchEvents = 10
 	// resendPause is how long it takes until a refused batch is sent again; Mandrill takes longer.
@@ -25,34 +25,34 @@ const (
 )
 
 // mandrill sends good batches at a steady rate, and sends those again that were refused with 503.
-type mandrill struct {
+type batchSender struct {
 	target   string
-	book     *ledger
+	ledger     *ledger
 	client   *http.Client
-	every    time.Duration // of one stream
+	interval    time.Duration // of one stream
 	deadline time.Duration
 	sent     atomic.Int64
 	accepted atomic.Int64
 }
 
-func newMandrill(address string, book *ledger, o options) *mandrill {
-	return &mandrill{
-		target: "http://" + address + hookPath, book: book,
-		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: streams}, Timeout: o.deadline},
-		every:  streams * time.Second / time.Duration(o.rate), deadline: o.deadline,
+func newBatchSender(address string, book *ledger, o options) *batchSender {
+	return &batchSender{
+		target: "http://" + address + hookPath, ledger: book,
+		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: senders}, Timeout: o.deadline},
+		interval:  senders * time.Second / time.Duration(o.rate), deadline: o.deadline,
 	}
 }
 
 // stream is what became of the batches of a while.
-type stream struct {
+type batchStats struct {
 	took    []time.Duration // from the first attempt until a batch was accepted, ascending
 	refused int             // attempts
 	elapsed time.Duration
 }
 
-func (s stream) perSecond() float64 { return float64(len(s.took)) / s.elapsed.Seconds() }
+func (s batchStats) perSecond() float64 { return float64(len(s.took)) / s.elapsed.Seconds() }
 
-func (s stream) quantile(q float64) time.Duration {
+func (s batchStats) quantile(q float64) time.Duration {
 	if len(s.took) == 0 {
 		return 0
 	}
@@ -60,15 +60,15 @@ func (s stream) quantile(q float64) time.Duration {
 }
 
 // send sends batches for a while, and returns when the last one is accepted.
-func (m *mandrill) send(ctx context.Context, window time.Duration) (stream, error) {
+func (m *batchSender) send(ctx context.Context, window time.Duration) (batchStats, error) {
 	var mu sync.Mutex
-	var all stream
+	var all batchStats
 	began := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
-	for i := range streams {
+	for i := range senders {
 		group.Go(func() error {
-			next := began.Add(time.Duration(i) * m.every / streams)
-			for ; next.Sub(began) < window; next = next.Add(m.every) {
+			next := began.Add(time.Duration(i) * m.interval / senders)
+			for ; next.Sub(began) < window; next = next.Add(m.interval) {
 				if !pause(ctx, time.Until(next)) {
 					return context.Cause(ctx)
 				}
@@ -79,7 +79,7 @@ func (m *mandrill) send(ctx context.Context, window time.Duration) (stream, erro
 				mu.Lock()
 				all.took, all.refused = append(all.took, took), all.refused+refused
 				mu.Unlock()
-				if late := time.Since(next); late > m.every { // it does not catch up
+				if late := time.Since(next); late > m.interval { // it does not catch up
 					next = next.Add(late)
 				}
 			}
@@ -93,7 +93,7 @@ func (m *mandrill) send(ctx context.Context, window time.Duration) (stream, erro
 }
 
 // batch sends a batch until it is accepted.
-func (m *mandrill) batch(ctx context.Context) (took time.Duration, refused int, err error) {
+func (m *batchSender) batch(ctx context.Context) (took time.Duration, refused int, err error) {
 	number := m.sent.Add(1)
 	var ids []string
 	var events [][]byte
@@ -116,7 +116,7 @@ func (m *mandrill) batch(ctx context.Context) (took time.Duration, refused int, 
 		switch {
 		case response.StatusCode == http.StatusOK:
 			m.accepted.Add(1)
-			m.book.accept(ids)
+			m.ledger.recordAccepted(ids)
 			return took, refused, nil
 		case response.StatusCode != http.StatusServiceUnavailable:
 			return 0, 0, fmt.Errorf("a good batch is answered with %d", response.StatusCode)

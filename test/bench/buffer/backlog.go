@@ -17,7 +17,7 @@ const bufferBytes = 32 << 30
 
 // waiting measures what a backlog costs: memory with nothing and with much of it, the time to open it, and what it takes
 // to deliver it.
-func waiting(ctx context.Context, o options) ([]row, error) {
+func backlog(ctx context.Context, o options) ([]row, error) {
 	ctx, died := context.WithCancelCause(ctx)
 	defer died(nil)
 	folder, config := filepath.Join(o.dir, "waiting"), filepath.Join(o.dir, "routes.yaml")
@@ -28,12 +28,12 @@ func waiting(ctx context.Context, o options) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = p.backlog(ctx, 0)
+	err = p.awaitBacklog(ctx, 0)
 	idle, memoryErr := p.Memory()
 	if err := errors.Join(err, memoryErr, p.Stop()); err != nil {
 		return nil, err
 	}
-	events, err := fill(ctx, folder, int64(o.waiting)<<30)
+	events, err := fillTo(ctx, folder, int64(o.backlogGB)<<30)
 	if err != nil {
 		return nil, err
 	}
@@ -41,22 +41,22 @@ func waiting(ctx context.Context, o options) ([]row, error) {
 	if p, err = startReceiver(ctx, died, folder, config); err != nil {
 		return nil, err
 	}
-	rows, err := reopened(ctx, p, begin, o.waiting, events)
+	rows, err := measureRestart(ctx, p, begin, o.backlogGB, events)
 	if err != nil {
 		return nil, errors.Join(err, p.Stop())
 	}
-	delivered, err := deliver(ctx, p, config, events)
+	delivered, err := measureDelivery(ctx, p, config, events)
 	rows = append([]row{{"Memory, idle", mib(idle)}}, rows...)
 	return append(rows, delivered...), errors.Join(err, p.Stop())
 }
 
 // reopened measures a receiver that was started with a backlog.
-func reopened(ctx context.Context, p *process, begin time.Time, gb, events int) ([]row, error) {
-	if err := p.ready(ctx); err != nil {
+func measureRestart(ctx context.Context, p *receiverProcess, begin time.Time, gb, events int) ([]row, error) {
+	if err := p.awaitReady(ctx); err != nil {
 		return nil, err
 	}
 	ready := time.Since(begin)
-	if err := p.backlog(ctx, events); err != nil {
+	if err := p.awaitBacklog(ctx, events); err != nil {
 		return nil, err
 	}
 	known := time.Since(begin)
@@ -70,8 +70,8 @@ func reopened(ctx context.Context, p *process, begin time.Time, gb, events int) 
 }
 
 // deliver lets the backlog go, 100 events in a request.
-func deliver(ctx context.Context, p *process, config string, events int) ([]row, error) {
-	to, err := newConsumer(ctx, -1)
+func measureDelivery(ctx context.Context, p *receiverProcess, config string, events int) ([]row, error) {
+	to, err := newSinkServer(ctx, -1)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func deliver(ctx context.Context, p *process, config string, events int) ([]row,
 	if err := writeRoutes(config, to.url()); err != nil {
 		return nil, err
 	}
-	if err := p.backlog(ctx, 0); err != nil {
+	if err := p.awaitBacklog(ctx, 0); err != nil {
 		return nil, err
 	}
 	took := time.Since(begin)
@@ -92,20 +92,20 @@ func deliver(ctx context.Context, p *process, config string, events int) ([]row,
 }
 
 // fill keeps batches until a folder has so many bytes.
-func fill(ctx context.Context, folder string, bytes int64) (events int, err error) {
-	j, _, stop, err := opened(ctx, folder, bufferBytes)
+func fillTo(ctx context.Context, folder string, bytes int64) (events int, err error) {
+	j, _, stop, err := openJournal(ctx, folder, bufferBytes)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	make := newMaker(4)
-	stored, err := size(folder)
-	for ; err == nil && stored < bytes; stored, err = size(folder) {
+	make := newBatchGenerator(4)
+	stored, err := folderBytes(folder)
+	for ; err == nil && stored < bytes; stored, err = folderBytes(folder) {
 		batches := []journal.Batch{}
 		for range 50 {
-			batches = append(batches, kept(make.events(batchEvents)))
+			batches = append(batches, journalBatch(make.events(batchEvents)))
 		}
-		if _, err := each(batches, func(batch journal.Batch) error { _, err := j.Append(ctx, batch); return err }); err != nil {
+		if _, err := forEachBatch(batches, func(batch journal.Batch) error { _, err := j.Append(ctx, batch); return err }); err != nil {
 			return 0, err
 		}
 		events += len(batches) * batchEvents
@@ -113,7 +113,7 @@ func fill(ctx context.Context, folder string, bytes int64) (events int, err erro
 	return events, err
 }
 
-func size(folder string) (total int64, err error) {
+func folderBytes(folder string) (total int64, err error) {
 	err = filepath.WalkDir(folder, func(_ string, entry os.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err

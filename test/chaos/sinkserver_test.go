@@ -16,26 +16,26 @@ import (
 type behaviour func(w http.ResponseWriter, r *http.Request) bool
 
 // consumer is the sinks of all webhooks. What it accepts goes into the ledger.
-type consumer struct {
+type sinkServer struct {
 	t       *testing.T
-	book    *ledger
+	ledger    *ledger
 	address string
 	listen  func(network, address string) (net.Listener, error)
-	begin   func() (end func()) // of each request; may be nil
+	onRequest   func() (end func()) // of each request; may be nil
 	server  *httptest.Server
-	bad     [16]atomic.Pointer[behaviour] // by webhook
+	behaviours     [16]atomic.Pointer[behaviour] // by webhook
 }
 
-func newConsumer(t *testing.T, book *ledger) *consumer {
-	c := &consumer{t: t, book: book, address: freeAddress(t), listen: net.Listen}
+func newSinkServer(t *testing.T, book *ledger) *sinkServer {
+	c := &sinkServer{t: t, ledger: book, address: freeAddress(t), listen: net.Listen}
 	t.Cleanup(c.down)
 	return c
 }
 
-func (c *consumer) uri(webhook int) string { return fmt.Sprintf("http://%s/w%d", c.address, webhook) }
+func (c *sinkServer) uri(webhook int) string { return fmt.Sprintf("http://%s/w%d", c.address, webhook) }
 
 // uris are the sinks of a number of webhooks.
-func (c *consumer) uris(webhooks int) (uris []string) {
+func (c *sinkServer) uris(webhooks int) (uris []string) {
 	for webhook := range webhooks {
 		uris = append(uris, c.uri(webhook))
 	}
@@ -43,7 +43,7 @@ func (c *consumer) uris(webhooks int) (uris []string) {
 }
 
 // up begins to listen.
-func (c *consumer) up() {
+func (c *sinkServer) up() {
 	listener, err := c.listen("tcp", c.address)
 	if err != nil {
 		c.t.Fatal(err)
@@ -55,7 +55,7 @@ func (c *consumer) up() {
 }
 
 // down has connections refused.
-func (c *consumer) down() {
+func (c *sinkServer) down() {
 	if c.server != nil {
 		c.server.CloseClientConnections()
 		c.server.Close()
@@ -64,24 +64,24 @@ func (c *consumer) down() {
 }
 
 // behave has a webhook's sink behave badly; nil: well.
-func (c *consumer) behave(webhook int, bad behaviour) {
+func (c *sinkServer) setBehaviour(webhook int, bad behaviour) {
 	if bad == nil {
-		c.bad[webhook].Store(nil)
+		c.behaviours[webhook].Store(nil)
 		return
 	}
-	c.bad[webhook].Store(&bad)
+	c.behaviours[webhook].Store(&bad)
 }
 
-func (c *consumer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (c *sinkServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	webhook, err := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/w"))
-	if err != nil || webhook >= len(c.bad) {
+	if err != nil || webhook >= len(c.behaviours) {
 		http.NotFound(w, r)
 		return
 	}
-	if c.begin != nil {
-		defer c.begin()()
+	if c.onRequest != nil {
+		defer c.onRequest()()
 	}
-	if bad := c.bad[webhook].Load(); bad != nil && (*bad)(w, r) {
+	if bad := c.behaviours[webhook].Load(); bad != nil && (*bad)(w, r) {
 		return
 	}
 	body, err := io.ReadAll(r.Body)
@@ -89,7 +89,7 @@ func (c *consumer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	if err := c.book.arrive(body); err != nil {
+	if err := c.ledger.recordArrival(body); err != nil {
 		c.t.Errorf("an event came with other bytes than were sent: %v", err)
 	}
 }

@@ -24,7 +24,7 @@ import (
 )
 
 // opened runs a journal in a folder. The engine is for what goes past the journal.
-func opened(ctx context.Context, dir string, total int64) (j *journal.Journal, engine *journal.Embedded, stop func() error, err error) {
+func openJournal(ctx context.Context, dir string, total int64) (j *journal.Journal, engine *journal.Embedded, stop func() error, err error) {
 	limits, err := journal.SplitLimits(total, 0)
 	if err != nil {
 		return nil, nil, nil, err
@@ -46,7 +46,7 @@ func opened(ctx context.Context, dir string, total int64) (j *journal.Journal, e
 
 // ack compares how long it takes until a batch is on disk with a bare write and fsync of the same bytes, in turns.
 func ack(ctx context.Context, o options) ([]row, error) {
-	j, _, stop, err := opened(ctx, filepath.Join(o.dir, "ack"), bufferBytes)
+	j, _, stop, err := openJournal(ctx, filepath.Join(o.dir, "ack"), bufferBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -56,11 +56,11 @@ func ack(ctx context.Context, o options) ([]row, error) {
 		return nil, err
 	}
 	defer file.Close() //nolint:errcheck // not read any more
-	make := newMaker(1)
-	var ours, raw times
+	make := newBatchGenerator(1)
+	var ours, raw latencies
 	size := 0
 	for range o.samples {
-		batch := kept(make.events(batchEvents))
+		batch := journalBatch(make.events(batchEvents))
 		size += len(batch.Value)
 		begin := time.Now()
 		if _, err := j.Append(ctx, batch); err != nil {
@@ -79,14 +79,14 @@ func ack(ctx context.Context, o options) ([]row, error) {
 	return []row{
 		{fmt.Sprintf("A batch of 1000 events, %d KB, on disk", size/o.samples/1000), ours.String()},
 		{"Write and fsync of the same bytes", raw.String()},
-		{"Ratio (aim: at most 3)", fmt.Sprintf("p50 %s, p99 %s", ratio(ours.at(0.5).Seconds(), raw.at(0.5).Seconds()), ratio(ours.at(0.99).Seconds(), raw.at(0.99).Seconds()))},
+		{"Ratio (aim: at most 3)", fmt.Sprintf("p50 %s, p99 %s", ratio(ours.quantile(0.5).Seconds(), raw.quantile(0.5).Seconds()), ratio(ours.quantile(0.99).Seconds(), raw.quantile(0.99).Seconds()))},
 	}, nil
 }
 
 const inflight = 8 // batches at the same time
 
 // each does something with every batch, so many at a time, and returns how long it took.
-func each(batches []journal.Batch, do func(journal.Batch) error) (time.Duration, error) {
+func forEachBatch(batches []journal.Batch, do func(journal.Batch) error) (time.Duration, error) {
 	var group sync.WaitGroup
 	var next atomic.Int64
 	errs := make([]error, inflight)
@@ -104,24 +104,24 @@ func each(batches []journal.Batch, do func(journal.Batch) error) (time.Duration,
 
 // turns is into how many parts the batches are divided. What is compared has a part in turn, so that what else the machine
 // does at the time hinders all of it.
-const turns = 8
+const rounds = 8
 
 // way is one to keep batches.
-type way struct {
-	keep func(journal.Batch) error
+type storeMethod struct {
+	store func(journal.Batch) error
 	stop func()
 }
 
 // ingest compares how many events a second are kept with what the engine stores of the same batches when it is given
 // them as they are, with the same settings.
 func ingest(ctx context.Context, o options) ([]row, error) {
-	maker := newMaker(2)
+	maker := newBatchGenerator(2)
 	batches := []journal.Batch{}
 	for range o.batches {
-		batches = append(batches, kept(maker.events(batchEvents)))
+		batches = append(batches, journalBatch(maker.events(batchEvents)))
 	}
-	opens := [...]func(context.Context, string, []journal.Batch) (*way, error){appended, received, stored}
-	var ways [len(opens)]*way
+	opens := [...]func(context.Context, string, []journal.Batch) (*storeMethod, error){viaJournal, viaReceiver, viaJetStream}
+	var ways [len(opens)]*storeMethod
 	for i, open := range opens {
 		var err error
 		if ways[i], err = open(ctx, filepath.Join(o.dir, strconv.Itoa(i)), batches); err != nil {
@@ -130,9 +130,9 @@ func ingest(ctx context.Context, o options) ([]row, error) {
 		defer ways[i].stop()
 	}
 	var took [len(ways)]time.Duration
-	for part := range slices.Chunk(batches, max(1, len(batches)/turns)) {
+	for part := range slices.Chunk(batches, max(1, len(batches)/rounds)) {
 		for i, way := range ways {
-			once, err := each(part, way.keep)
+			once, err := forEachBatch(part, way.store)
 			if err != nil {
 				return nil, err
 			}
@@ -151,20 +151,20 @@ func ingest(ctx context.Context, o options) ([]row, error) {
 }
 
 // appended gives batches to a journal.
-func appended(ctx context.Context, dir string, _ []journal.Batch) (*way, error) {
-	j, _, stop, err := opened(ctx, dir, bufferBytes)
+func viaJournal(ctx context.Context, dir string, _ []journal.Batch) (*storeMethod, error) {
+	j, _, stop, err := openJournal(ctx, dir, bufferBytes)
 	if err != nil {
 		return nil, err
 	}
-	return &way{
-		keep: func(batch journal.Batch) error { _, err := j.Append(ctx, batch); return err },
+	return &storeMethod{
+		store: func(batch journal.Batch) error { _, err := j.Append(ctx, batch); return err },
 		stop: func() { _ = stop() }, // nothing depends on it
 	}, nil
 }
 
 // received gives batches to a receiver as Mandrill does, but for the network.
-func received(ctx context.Context, dir string, batches []journal.Batch) (*way, error) {
-	r, err := newReceiving("http://127.0.0.1:1", routes.Delivery{})
+func viaReceiver(ctx context.Context, dir string, batches []journal.Batch) (*storeMethod, error) {
+	r, err := newReceiverParts("http://127.0.0.1:1", routes.Delivery{})
 	if err != nil {
 		return nil, err
 	}
@@ -174,19 +174,19 @@ func received(ctx context.Context, dir string, batches []journal.Batch) (*way, e
 			return nil, err
 		}
 	}
-	j, _, stop, err := opened(ctx, dir, bufferBytes)
+	j, _, stop, err := openJournal(ctx, dir, bufferBytes)
 	if err != nil {
 		return nil, err
 	}
 	handler := receiver.NewHandler(receiver.Options{Routes: r.routes, Sender: r.sender, Metrics: r.metrics, Logger: r.logger, Buffer: j})
-	return &way{
-		keep: func(batch journal.Batch) error { return answered(handler, requests[&batch.Value[0]]) },
+	return &storeMethod{
+		store: func(batch journal.Batch) error { return wantOK(handler, requests[&batch.Value[0]]) },
 		stop: func() { _ = stop() }, // nothing depends on it
 	}, nil
 }
 
 // answered gives a request to a receiver, which must answer 200.
-func answered(handler http.Handler, request *http.Request) error {
+func wantOK(handler http.Handler, request *http.Request) error {
 	response := httptest.NewRecorder()
 	handler.ServeHTTP(response, request)
 	if response.Code != http.StatusOK {
@@ -196,7 +196,7 @@ func answered(handler http.Handler, request *http.Request) error {
 }
 
 // stored gives batches to the engine as they are.
-func stored(ctx context.Context, dir string, _ []journal.Batch) (*way, error) {
+func viaJetStream(ctx context.Context, dir string, _ []journal.Batch) (*storeMethod, error) {
 	limits, err := journal.SplitLimits(bufferBytes, 0)
 	if err != nil {
 		return nil, err
@@ -213,5 +213,5 @@ func stored(ctx context.Context, dir string, _ []journal.Batch) (*way, error) {
 		stop()
 		return nil, err
 	}
-	return &way{keep: func(batch journal.Batch) error { _, err := stream.Publish(ctx, "raw", batch.Value); return err }, stop: stop}, nil
+	return &storeMethod{store: func(batch journal.Batch) error { _, err := stream.Publish(ctx, "raw", batch.Value); return err }, stop: stop}, nil
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // powered is a disk whose power may fail, and where it is mounted now.
-type powered struct {
+type powerDisk struct {
 	*namespace
 	t      *testing.T
 	path   string
@@ -24,17 +24,17 @@ type powered struct {
 }
 
 // newPowered mounts an empty disk.
-func newPowered(t *testing.T, order unsynced.Order) *powered {
+func newPowerDisk(t *testing.T, order unsynced.Order) *powerDisk {
 	t.Helper()
 	seed := rand.Uint64()
 	t.Logf("order %s, seed %d", order, seed)
-	p := &powered{t: t, random: rand.New(rand.NewPCG(seed, 1))}
+	p := &powerDisk{t: t, random: rand.New(rand.NewPCG(seed, 1))}
 	p.disk = unsynced.New(order, rand.New(rand.NewPCG(seed, 2)))
 	p.mount(t.TempDir())
 	return p
 }
 
-func (p *powered) mount(path string) {
+func (p *powerDisk) mount(path string) {
 	p.t.Helper()
 	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
 	if err != nil {
@@ -49,18 +49,18 @@ func (p *powered) mount(path string) {
 }
 
 // unmount waits until nobody uses the disk.
-func (p *powered) unmount() {
+func (p *powerDisk) unmount() {
 	p.t.Helper()
-	p.end()
+	p.release()
 	select {
 	case <-p.served:
-	case <-time.After(patience):
+	case <-time.After(awaitTimeout):
 		p.t.Fatal("the disk is still mounted")
 	}
 }
 
 // again has the power come back.
-func (p *powered) again(luck unsynced.Luck) {
+func (p *powerDisk) restorePower(luck unsynced.Survival) {
 	p.t.Helper()
 	p.unmount()
 	p.disk.Restore(luck)
@@ -68,10 +68,10 @@ func (p *powered) again(luck unsynced.Luck) {
 }
 
 // The disk forgets what it is to forget, and keeps what it is to keep.
-func TestUnsyncedForgets(t *testing.T) {
+func TestDiskForgetsWhatWasNotSynced(t *testing.T) {
 	t.Parallel()
 	type files = map[string]string
-	lucky := unsynced.Luck{Chance: 1, Piece: 512}
+	lucky := unsynced.Survival{Chance: 1, PieceBytes: 512}
 	for _, test := range []struct {
 		name            string
 		before          string // on disk
@@ -157,17 +157,17 @@ func TestUnsyncedForgets(t *testing.T) {
 			t.Parallel()
 			for order, left := range map[unsynced.Order]files{unsynced.Journal: test.journal, unsynced.Strict: test.strict} {
 				for _, each := range []struct {
-					luck unsynced.Luck
+					luck unsynced.Survival
 					want files
-				}{{unsynced.Luck{Piece: 512}, left}, {lucky, test.seen}} {
-					p := newPowered(t, order)
-					p.do("sh", "-ec", `cd "$0"; `+test.before, p.path)
-					p.again(lucky)
-					p.do("sh", "-ec", `cd "$0"; `+test.do, p.path)
+				}{{unsynced.Survival{PieceBytes: 512}, left}, {lucky, test.seen}} {
+					p := newPowerDisk(t, order)
+					p.run("sh", "-ec", `cd "$0"; `+test.before, p.path)
+					p.restorePower(lucky)
+					p.run("sh", "-ec", `cd "$0"; `+test.do, p.path)
 					if diff := cmp.Diff(test.seen, p.disk.Files()); diff != "" {
 						t.Fatalf("%s: before the power failed (-want +got):\n%s", order, diff)
 					}
-					p.again(each.luck)
+					p.restorePower(each.luck)
 					if diff := cmp.Diff(each.want, p.disk.Files()); diff != "" {
 						t.Errorf("%s: after the power failed with a chance of %v (-want +got):\n%s", order, each.luck.Chance, diff)
 					}
@@ -178,13 +178,13 @@ func TestUnsyncedForgets(t *testing.T) {
 }
 
 // Of what was not synced some pieces are on disk: in some files none, or all, or the first, in others any.
-func TestUnsyncedTears(t *testing.T) {
+func TestDiskTearsUnsyncedWrites(t *testing.T) {
 	t.Parallel()
 	const files, size, piece = 40, 32 << 10, 512
-	p := newPowered(t, unsynced.Journal)
-	p.do("sh", "-ec", `cd "$0"; head -c 32768 /dev/zero | tr '\0' a >f; head -c 32768 /dev/zero | tr '\0' b >g
+	p := newPowerDisk(t, unsynced.Journal)
+	p.run("sh", "-ec", `cd "$0"; head -c 32768 /dev/zero | tr '\0' a >f; head -c 32768 /dev/zero | tr '\0' b >g
 		for i in $(seq 40); do cp f $i; sync $i; dd if=g of=$i bs=5120 conv=notrunc status=none; done; sync f g`, p.path)
-	p.again(unsynced.Luck{Chance: 0.5, Piece: piece})
+	p.restorePower(unsynced.Survival{Chance: 0.5, PieceBytes: piece})
 	seen := map[string]int{}
 	for i := range files {
 		data := p.disk.Files()[strconv.Itoa(i+1)]
@@ -217,13 +217,13 @@ func TestUnsyncedTears(t *testing.T) {
 }
 
 // When the power fails between two changes, who makes the second one waits until he is dead.
-func TestUnsyncedFails(t *testing.T) {
+func TestDiskBlocksChangesAfterPowerLoss(t *testing.T) {
 	t.Parallel()
-	p := newPowered(t, unsynced.Strict)
-	p.do("sh", "-ec", `cd "$0"; touch f; sync .`, p.path)
+	p := newPowerDisk(t, unsynced.Strict)
+	p.run("sh", "-ec", `cd "$0"; touch f; sync .`, p.path)
 	const synced = 7
 	p.disk.FailAfter(2 * synced) // each is written and synced
-	command := append(p.wrap(), "dd", "if=/dev/zero", "of="+p.path+"/f", "bs=4096", "count=20", "oflag=sync", "conv=notrunc")
+	command := append(p.enter(), "dd", "if=/dev/zero", "of="+p.path+"/f", "bs=4096", "count=20", "oflag=sync", "conv=notrunc")
 	writer := exec.Command(command[0], command[1:]...)
 	if err := writer.Start(); err != nil {
 		t.Fatal(err)
@@ -232,9 +232,9 @@ func TestUnsyncedFails(t *testing.T) {
 	if err := writer.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	p.disk.Abandon()
+	p.disk.ReleaseWaiting()
 	_ = writer.Wait()
-	p.again(unsynced.Luck{Piece: 512})
+	p.restorePower(unsynced.Survival{PieceBytes: 512})
 	if size := len(p.disk.Files()["f"]); size != synced*4096 {
 		t.Errorf("the file has %d bytes, want the %d that were synced", size, synced*4096)
 	}
