@@ -31,7 +31,7 @@ const (
 	deadURI = "http://dead.example/s3ntinel"
 )
 
-// network is all sinks there are. It is given what an event's type ends in, and answers as it is told.
+// fakeSinks is a Poster for all hosts. It records each request as "SECONDS HOST EVENT"; answer sees the last part of the event's type.
 type fakeSinks struct {
 	mu     sync.Mutex
 	began  time.Time
@@ -39,19 +39,19 @@ type fakeSinks struct {
 	answer func(host, event string) error
 }
 
-func (n *fakeSinks) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
+func (s *fakeSinks) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
 	host, _, _ := strings.Cut(strings.TrimPrefix(target.URI[strings.LastIndex(target.URI, "//")+2:], "robot:s3ntinel@"), ".")
 	event := strings.TrimPrefix(payload.Header.Get("Ce-Type"), "com.mandrill.message.")
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.sent = append(n.sent, fmt.Sprintf("%gs %s %s", time.Since(n.began).Seconds(), host, event))
-	if n.answer == nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent = append(s.sent, fmt.Sprintf("%gs %s %s", time.Since(s.began).Seconds(), host, event))
+	if s.answer == nil {
 		return nil
 	}
-	return n.answer(host, event)
+	return s.answer(host, event)
 }
 
-// direct is a receiver in a bubble, where time passes at once.
+// directFixture is a receiver in Direct mode with fake sinks, for synctest bubbles.
 type directFixture struct {
 	*fakeSinks
 	t        *testing.T
@@ -86,8 +86,8 @@ func (d *directFixture) loadRoutes(list ...routes.Route) {
 	d.routes.Complete()
 }
 
-// post posts a batch as Mandrill does, of events like "open a": a name and the message. It returns the status, what was
-// sent meanwhile, and how long it took.
+// post posts a batch as Mandrill does. Events are like "open a": a name and the message. It returns the status, what was sent
+// to sinks, and how long the request took.
 func (d *directFixture) post(events ...string) (status int, sent []string, took time.Duration) {
 	d.t.Helper()
 	var batch [][]byte
@@ -124,20 +124,7 @@ func (d *directFixture) wantEvents(want map[string]float64) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	got := map[string]float64{}
-	for _, family := range families {
-		if family.GetName() != "mandrill_receiver_events_total" {
-			continue
-		}
-		for _, metric := range family.GetMetric() {
-			for _, label := range metric.GetLabel() {
-				if label.GetName() == "outcome" {
-					got[label.GetValue()] += metric.GetCounter().GetValue()
-				}
-			}
-		}
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, counterByLabel(d.t, d.registry, "mandrill_receiver_events_total", "outcome")); diff != "" {
 		d.t.Errorf("events (-want +got):\n%s", diff)
 	}
 	if text := fmt.Sprint(families); strings.Contains(text, "s3ntinel") {
@@ -154,13 +141,13 @@ func failEvents(err error, events ...string) func(string, string) error {
 	}
 }
 
-func (n *fakeSinks) setAnswer(answer func(host, event string) error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.answer = answer
+func (s *fakeSinks) setAnswer(answer func(host, event string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = answer
 }
 
-// A batch that comes again sends only what was not delivered.
+// Mandrill repeats the whole batch when an event failed. Delivered events are known for some hours and are not sent again.
 func TestRepeatedBatchSendsOnlyUndeliveredEvents(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -182,7 +169,7 @@ func TestRepeatedBatchSendsOnlyUndeliveredEvents(t *testing.T) {
 	})
 }
 
-// The memory is the webhook's: of its route for an earlier URL, and not of another one.
+// The cache belongs to the webhook: a route for its earlier URL shares it, another webhook does not.
 func TestDeliveredCacheIsPerWebhook(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -213,20 +200,20 @@ func TestDirectModeRetriesWithinTheTimeOfTheBatch(t *testing.T) {
 			[]string{"0s sink open", "1s sink open", "3s sink open", "7s sink open", "7s sink click"}, 7 * time.Second},
 		"linear": {routes.Delivery{Retry: new(3), BackoffPolicy: "linear", BackoffDelay: "PT0.5S"}, errors.New("down"), 3, 200,
 			[]string{"0s sink open", "0.5s sink open", "1.5s sink open", "3s sink open", "3s sink click"}, 3 * time.Second},
-		"used up": {routes.Delivery{Retry: new(1)}, &sink.Error{Status: 500}, 9, 502, []string{"0s sink open", "1s sink open"}, time.Second},
-		"final":   {routes.Delivery{Retry: new(3)}, &sink.Error{Status: 400}, 9, 502, []string{"0s sink open", "0s sink click"}, 0},
-		"as long as the batch has": {routes.Delivery{Retry: new(100)}, &sink.Error{Status: 500}, 99, 502,
+		"retries used up":   {routes.Delivery{Retry: new(1)}, &sink.Error{Status: 500}, 9, 502, []string{"0s sink open", "1s sink open"}, time.Second},
+		"permanent failure": {routes.Delivery{Retry: new(3)}, &sink.Error{Status: 400}, 9, 502, []string{"0s sink open", "0s sink click"}, 0},
+		"until the time of the batch is over": {routes.Delivery{Retry: new(100)}, &sink.Error{Status: 500}, 99, 502,
 			[]string{"0s sink open", "1s sink open", "3s sink open", "7s sink open", "15s sink open"}, 15 * time.Second},
 		"Retry-After": {routes.Delivery{Retry: new(1)}, &sink.Error{Status: 429, After: 5 * time.Second}, 1, 200,
 			[]string{"0s sink open", "5s sink open", "5s sink click"}, 5 * time.Second},
-		"Retry-After beyond the batch's time": {routes.Delivery{Retry: new(1)}, &sink.Error{Status: 429, After: time.Minute}, 1, 502,
+		"Retry-After longer than the time of the batch": {routes.Delivery{Retry: new(1)}, &sink.Error{Status: 429, After: time.Minute}, 1, 502,
 			[]string{"0s sink open"}, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			d := newDirectFixture(t, test.delivery)
-			left := test.times
+			failures := test.times
 			d.setAnswer(func(_, event string) error {
-				if left--; left >= 0 && event == "open" {
+				if failures--; failures >= 0 && event == "open" {
 					return test.fails
 				}
 				return nil
@@ -251,7 +238,7 @@ func TestEventsThatFailGoToTheDeadLetterSink(t *testing.T) {
 	}{
 		"refused for good": {routes.Delivery{DeadLetterSink: dead}, failEvents(&sink.Error{Status: 422}, "open"), 200,
 			[]string{"0s sink open", "0s dead open", "0s sink click"}, map[string]float64{"accepted": 1, "dead_letter_sink": 1}},
-		"may pass, and no retries were said": {routes.Delivery{DeadLetterSink: dead}, failEvents(&sink.Error{Status: 500}, "open"), 502,
+		"may pass, and no retries are set": {routes.Delivery{DeadLetterSink: dead}, failEvents(&sink.Error{Status: 500}, "open"), 502,
 			[]string{"0s sink open"}, map[string]float64{"failed": 2}},
 		"kept failing": {routes.Delivery{DeadLetterSink: dead, Retry: new(1)}, failEvents(&sink.Error{Status: 500}, "open"), 200,
 			[]string{"0s sink open", "1s sink open", "1s dead open", "1s sink click"}, map[string]float64{"accepted": 1, "dead_letter_sink": 1}},
@@ -270,13 +257,13 @@ func TestEventsThatFailGoToTheDeadLetterSink(t *testing.T) {
 			if test.status == http.StatusOK {
 				d.wantPost(name+", again", http.StatusOK, nil, "open a", "click a")
 			} else if log := d.log.String(); strings.Contains(strings.Join(test.sent, " "), "dead") && !strings.Contains(log, "422; and the dead letter sink: the sink answered with status 500") {
-				t.Errorf("%s: the log does not say why: %s", name, log)
+				t.Errorf("%s: the log does not tell the reason: %s", name, log)
 			}
 		})
 	}
 }
 
-// A sink that is down costs a batch no time once that is known, and what arrives after the pause is delivered.
+// Once a sink is known to be down, batches are refused at once. After the pause they are delivered.
 func TestOpenCircuitRefusesBatchesAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -290,7 +277,7 @@ func TestOpenCircuitRefusesBatchesAtOnce(t *testing.T) {
 			t.Errorf("status %d after %s with %d requests", status, took, len(sent))
 		}
 		if status, sent, took := d.post(batch...); status != http.StatusBadGateway || took != 0 || len(sent) != 0 {
-			t.Errorf("while it is open: status %d after %s with %d requests, want 502 at once with none", status, took, len(sent))
+			t.Errorf("while the circuit is open: status %d after %s with %d requests, want 502 at once with none", status, took, len(sent))
 		}
 		time.Sleep(30 * time.Second)
 		d.setAnswer(nil)
@@ -300,7 +287,7 @@ func TestOpenCircuitRefusesBatchesAtOnce(t *testing.T) {
 	})
 }
 
-// Retries keep the order within a message, and do not hold up others.
+// Retried events stay before the later events of their message.
 func TestRetriesKeepTheOrderWithinAMessage(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"Binary", "Batched"} {
@@ -347,7 +334,7 @@ func TestRetriesKeepTheOrderWithinAMessage(t *testing.T) {
 				break
 			}
 			if try == 20 {
-				t.Fatalf("%s: the batch did not come to its end: %v", mode, last)
+				t.Fatalf("%s: the batch was not delivered in 20 attempts: %v", mode, last)
 			}
 		}
 		if last["a"] != 60 || last["b"] != 60 || last["c"] != 60 {
@@ -356,16 +343,16 @@ func TestRetriesKeepTheOrderWithinAMessage(t *testing.T) {
 	}
 }
 
-// What is remembered is bounded by number.
+// The cache holds two generations of the given size at most, the newest events among them.
 func TestDeliveredCacheIsBounded(t *testing.T) {
 	t.Parallel()
-	remembered, count := receiver.FillDeliveredCache(10, 100)
-	if count > 20 || remembered(99) != true || remembered(90) != true || remembered(0) {
-		t.Errorf("%d are remembered, of 100 in halves of 10", count)
+	has, count := receiver.FillDeliveredCache(10, 100)
+	if count > 20 || has(99) != true || has(90) != true || has(0) {
+		t.Errorf("the cache holds %d events of 100, want the last ones, 20 at most", count)
 	}
 }
 
-// A sink's certificate, its content modes and its answers, over the wire.
+// One HTTP request carries the whole batch, and its JSON holds the events' bytes unchanged.
 func TestBatchedModeSendsOneRequest(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
@@ -25,30 +26,30 @@ import (
 )
 
 const (
-	signingKey  = "s3ntinel-signing-key"
-	plainURL    = "https://hooks.example.com/mandrill/shop"
-	guardedURL  = "https://robot:s3ntinel%21pass@hooks.example.com/guarded?secret=s3ntinel-token&v=2"
-	keylessURL  = "https://hooks.example.com/keyless"
-	suspendedRL = "https://hooks.example.com/suspended"
+	signingKey   = "s3ntinel-signing-key"
+	plainURL     = "https://hooks.example.com/mandrill/shop"
+	guardedURL   = "https://robot:s3ntinel%21pass@hooks.example.com/guarded?secret=s3ntinel-token&v=2"
+	keylessURL   = "https://hooks.example.com/keyless"
+	suspendedURL = "https://hooks.example.com/suspended"
 )
 
-// consumer is an HTTP sink that decodes CloudEvents with the SDK.
+// sinkServer is a sink that decodes CloudEvents with the SDK and records those it accepts.
 type sinkServer struct {
 	*httptest.Server
 	mu     sync.Mutex
 	events []cloudevents.Event
-	status func(cloudevents.Event) int // default: 202
+	status func(cloudevents.Event) int // default: always 202
 }
 
 func newSinkServer(t *testing.T) *sinkServer {
 	t.Helper()
-	c := &sinkServer{status: func(cloudevents.Event) int { return http.StatusAccepted }}
-	c.Server = httptest.NewServer(c)
-	t.Cleanup(c.Close)
-	return c
+	s := &sinkServer{status: func(cloudevents.Event) int { return http.StatusAccepted }}
+	s.Server = httptest.NewServer(s)
+	t.Cleanup(s.Close)
+	return s
 }
 
-func (c *sinkServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *sinkServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	event, err := cehttp.NewEventFromHTTPRequest(r)
 	if err == nil {
 		err = event.Validate()
@@ -57,24 +58,24 @@ func (c *sinkServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusTeapot)
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	status := c.status(*event)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	status := s.status(*event)
 	if status < 300 {
-		c.events = append(c.events, *event)
+		s.events = append(s.events, *event)
 	}
 	w.WriteHeader(status)
 }
 
-func (c *sinkServer) takeEvents() []cloudevents.Event {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	taken := c.events
-	c.events = nil
+func (s *sinkServer) takeEvents() []cloudevents.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.events
+	s.events = nil
 	return taken
 }
 
-// fixture is a receiver with a route of each sort and one consumer behind all.
+// fixture is a receiver with one route of each kind. All of them lead to the same sink.
 type fixture struct {
 	*httptest.Server
 	sink     *sinkServer
@@ -126,7 +127,7 @@ func (f *fixture) document() *routes.Document {
 			Sink:   routes.Sink{URI: f.sink.URL + "/s3ntinel-sink?k=v"},
 		}
 	}
-	suspended := route("suspended", suspendedRL, signingKey)
+	suspended := route("suspended", suspendedURL, signingKey)
 	suspended.Suspend = true
 	return &routes.Document{Routes: []routes.Route{
 		route("plain", plainURL, "previous", signingKey), route("guarded", guardedURL, signingKey), route("keyless", keylessURL), suspended,
@@ -145,7 +146,7 @@ func (f *fixture) loadRoutes(t *testing.T, document *routes.Document) {
 	f.routes.Complete()
 }
 
-// request is a signed batch for the plain route; a test changes what it is about.
+// request returns a signed batch for the plain route. Tests change the part that they are about.
 func (f *fixture) request(t *testing.T, batch string) *http.Request {
 	t.Helper()
 	return f.requestTo(t, "/mandrill/shop", plainURL, signingKey, batch)
@@ -174,7 +175,7 @@ func (f *fixture) do(t *testing.T, request *http.Request) (*http.Response, strin
 	return response, string(body)
 }
 
-// withBody is a request of any body, signed for what its form holds, if it is one.
+// requestWithBody returns a request with any body, signed if the body is a form.
 func (f *fixture) requestWithBody(t *testing.T, body string) *http.Request {
 	t.Helper()
 	request := f.request(t, "[]")
@@ -195,7 +196,7 @@ func (f *fixture) assertOutcome(t *testing.T, outcome string) {
 	}
 }
 
-// assertNoSecrets looks for what must not be there: every key, secret, payload and address has a sentinel.
+// assertNoSecrets looks for the sentinel, which is in every key, secret, payload and address, in the log and the metrics.
 func (f *fixture) assertNoSecrets(t *testing.T) {
 	t.Helper()
 	if log := f.log.String(); strings.Contains(log, "s3ntinel") {
@@ -217,4 +218,39 @@ func (f *fixture) bareRequest(t *testing.T, method, path string) *http.Request {
 		t.Fatal(err)
 	}
 	return request
+}
+
+// counterByLabel returns a counter's values, summed by one of its labels.
+func counterByLabel(t *testing.T, registry *prometheus.Registry, name, label string) map[string]float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums := map[string]float64{}
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			for _, pair := range metric.GetLabel() {
+				if pair.GetName() == label {
+					sums[pair.GetValue()] += metric.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return sums
+}
+
+// eventually polls a condition that nothing signals, for up to 30 seconds, and reports whether it became true.
+func eventually(condition func() bool) bool {
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(30 * time.Second); !condition(); <-ticker.C {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
 }

@@ -32,7 +32,7 @@ func TestBatchBecomesCloudEvents(t *testing.T) {
 	}
 	response, body := f.do(t, f.request(t, string(mandrilltest.Batch(events...))))
 	if response.StatusCode != http.StatusOK || body != "" {
-		t.Fatalf("got %d %q, want 200 and nothing", response.StatusCode, body)
+		t.Fatalf("got %d %q, want 200 and an empty body", response.StatusCode, body)
 	}
 	got := map[string]cloudevents.Event{}
 	for _, event := range f.sink.takeEvents() {
@@ -41,7 +41,7 @@ func TestBatchBecomesCloudEvents(t *testing.T) {
 	for i, name := range names {
 		event, ok := got[string(events[i])]
 		if !ok {
-			t.Errorf("%s did not arrive with its bytes as they were", name)
+			t.Errorf("%s did not arrive byte for byte", name)
 			continue
 		}
 		if event.DataContentType() != "application/json" || event.Source() != "/apis/mandrill-operator.io/namespaces/shop/mandrillwebhooks/plain" {
@@ -57,7 +57,7 @@ func TestOddElementsAreDelivered(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	elements := []string{`null`, `42`, `"x"`, `[]`, `{}`, `{"event":`, `{"event":"tomorrow"}`, `{"event":"open"}`, `{"event":"open"}`, `{"event":"open"}`}
-	// an element that is cut would swallow the rest: make it a fault that ends within the element
+	// A truncated element would swallow the others: use an error that ends within the element.
 	elements[5] = `{"event":}`
 	response, _ := f.do(t, f.request(t, "["+strings.Join(elements, " , ")+"]"))
 	if response.StatusCode != http.StatusOK {
@@ -154,7 +154,7 @@ func TestSinkRefusalIsAnsweredWith502(t *testing.T) {
 	}{
 		{"500", 500, 502, 0},
 		{"429", 429, 502, 0},
-		{"400 does not keep the others back", 400, 502, 2},
+		{"400 holds up no other event", 400, 502, 2},
 		{"redirect", 302, 502, 2},
 		{"200", 200, 200, 3},
 		{"204", 204, 200, 3},
@@ -175,12 +175,12 @@ func TestSinkRefusalIsAnsweredWith502(t *testing.T) {
 	f := newFixture(t)
 	f.sink.Close()
 	if response, body := f.do(t, f.request(t, batch)); response.StatusCode != http.StatusBadGateway || body != "sink_refused\n" {
-		t.Errorf("no sink: got %d %q, want 502", response.StatusCode, body)
+		t.Errorf("sink down: got %d %q, want 502", response.StatusCode, body)
 	}
 	f.assertNoSecrets(t)
 }
 
-// Events of one message go out in order, and one that may be accepted later keeps those after it back.
+// An event that may be accepted later holds up the later events of its message, and no others.
 func TestEventsOfAMessageAreSentInOrder(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -193,12 +193,12 @@ func TestEventsOfAMessageAreSentInOrder(t *testing.T) {
 	if response, _ := f.do(t, f.request(t, string(mandrilltest.Batch(batch...)))); response.StatusCode != http.StatusOK {
 		t.Fatalf("status %d", response.StatusCode)
 	}
-	next := map[string]int{}
+	arrived := map[string]int{}
 	for _, event := range f.sink.takeEvents() {
-		if want := fmt.Sprintf("com.mandrill.message.e%d", next[event.Subject()]); event.Type() != want {
+		if want := fmt.Sprintf("com.mandrill.message.e%d", arrived[event.Subject()]); event.Type() != want {
 			t.Fatalf("message %s: got %s, want %s", event.Subject(), event.Type(), want)
 		}
-		next[event.Subject()]++
+		arrived[event.Subject()]++
 	}
 	f.sink.status = func(event cloudevents.Event) int {
 		if event.Type() == "com.mandrill.message.e5" {
@@ -206,7 +206,7 @@ func TestEventsOfAMessageAreSentInOrder(t *testing.T) {
 		}
 		return http.StatusOK
 	}
-	for i := range batch { // another batch: what was delivered is not sent again
+	for i := range batch { // change the bytes, because delivered events are not sent again
 		batch[i] = bytes.Replace(batch[i], []byte("}"), []byte(`,"more":1}`), 1)
 	}
 	if response, _ := f.do(t, f.request(t, string(mandrilltest.Batch(batch...)))); response.StatusCode != http.StatusBadGateway {
@@ -214,7 +214,7 @@ func TestEventsOfAMessageAreSentInOrder(t *testing.T) {
 	}
 	for _, event := range f.sink.takeEvents() {
 		if number := strings.TrimPrefix(event.Type(), "com.mandrill.message.e"); len(number) > 1 || number > "5" {
-			t.Errorf("event %s went out after one of its message that failed", number)
+			t.Errorf("event %s was sent after an earlier event of its message failed", number)
 		}
 	}
 }
@@ -235,7 +235,7 @@ func TestHangingSinkTimesOut(t *testing.T) {
 		t.Errorf("status %d, want 502", response.StatusCode)
 	}
 	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("took %s, the route's timeout is 50 ms", took)
+		t.Errorf("took %s with a timeout of 50 ms", took)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
-// unreadable fails the test when the body is read.
+// mustNotRead is a body that fails the test when it is read.
 type mustNotRead struct{ t *testing.T }
 
 func (u mustNotRead) Read([]byte) (int, error) {
@@ -36,7 +36,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		{"unknown path", 404, "no_route", func(t *testing.T, f *fixture) *http.Request {
 			return f.requestTo(t, "/mandrill/other", plainURL, signingKey, batch)
 		}},
-		{"path with a slash more", 404, "no_route", func(t *testing.T, f *fixture) *http.Request {
+		{"path with a trailing slash", 404, "no_route", func(t *testing.T, f *fixture) *http.Request {
 			return f.requestTo(t, "/mandrill/shop/", plainURL, signingKey, batch)
 		}},
 		{"path with an escape", 404, "no_route", func(t *testing.T, f *fixture) *http.Request {
@@ -58,7 +58,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 			request.GetBody = nil
 			return request
 		}},
-		{"no form", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request {
+		{"not a form", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request {
 			request := f.request(t, batch)
 			request.Header.Set("Content-Type", "application/json")
 			return request
@@ -79,7 +79,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		}},
 		{"no field", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.requestWithBody(t, "events=[]") }},
 		{"empty body", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.requestWithBody(t, "") }},
-		{"no array", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.request(t, `{"event":"open"}`) }},
+		{"not an array", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.request(t, `{"event":"open"}`) }},
 		{"array cut short", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.request(t, batch[:len(batch)-1]) }},
 		{"unsigned", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
 			request := f.request(t, batch)
@@ -108,7 +108,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		{"a batch with the test key and no key yet", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
 			return f.requestTo(t, "/keyless", keylessURL, mandrill.TestKey, batch)
 		}},
-		{"no array with the test key", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
+		{"empty value with the test key", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
 			return f.requestTo(t, "/mandrill/shop", plainURL, mandrill.TestKey, "")
 		}},
 		{"without the secret parts", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
@@ -128,7 +128,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 			return f.requestTo(t, "/keyless", keylessURL, signingKey, batch)
 		}},
 		{"suspended", 503, "not_ready", func(t *testing.T, f *fixture) *http.Request {
-			return f.requestTo(t, "/suspended", suspendedRL, signingKey, batch)
+			return f.requestTo(t, "/suspended", suspendedURL, signingKey, batch)
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -164,25 +164,25 @@ func TestUnknownPathIsAnsweredBeforeTheBody(t *testing.T) {
 	}
 }
 
-// A receiver that has just started does not know yet which paths there are.
+// A receiver that has just started does not know its paths yet: a 404 would be wrong.
 func TestRequestsAreRefusedUntilRoutesAreLoaded(t *testing.T) {
 	t.Parallel()
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
-	loaded := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
-	handler := receiver.NewHandler(receiver.Options{Routes: loaded, Metrics: metrics, Logger: slog.New(slog.DiscardHandler)})
+	table := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
+	handler := receiver.NewHandler(receiver.Options{Routes: table, Metrics: metrics, Logger: slog.New(slog.DiscardHandler)})
 	status := func() int {
 		response := httptest.NewRecorder()
 		handler.ServeHTTP(response, httptest.NewRequest(http.MethodPost, "/mandrill/shop", strings.NewReader("")))
 		return response.Code
 	}
 	if got := status(); got != http.StatusServiceUnavailable {
-		t.Errorf("without routes the status is %d, want 503", got)
+		t.Errorf("before routes are loaded: status %d, want 503", got)
 	}
-	if err := loaded.Load("routes", []byte("routes: []")); err != nil {
+	if err := table.Load("routes", []byte("routes: []")); err != nil {
 		t.Fatal(err)
 	}
-	loaded.Complete()
+	table.Complete()
 	if got := status(); got != http.StatusNotFound {
-		t.Errorf("with routes the status is %d, want 404", got)
+		t.Errorf("after routes are loaded: status %d, want 404", got)
 	}
 }

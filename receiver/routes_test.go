@@ -24,8 +24,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// Routes may share a path and more. Each gets the batches that are signed for its URL with its key, and no other
-// keeps them from it, whatever their order.
+// Routes may share a path and more. Each gets the batches that are signed for its URL with its key, in whatever order the routes
+// are listed.
 func TestRoutesMayShareAPath(t *testing.T) {
 	t.Parallel()
 	for _, pair := range [][2]string{
@@ -59,11 +59,11 @@ func TestRoutesMayShareAPath(t *testing.T) {
 			}
 			forged := f.requestTo(t, "/p?secret=x", pair[0], "key of "+pair[1], `[{"event":"open"}]`)
 			if response, _ := f.do(t, forged); response.StatusCode != http.StatusForbidden {
-				t.Errorf("%v: one route's key vouched for another's URL: %d", pair, response.StatusCode)
+				t.Errorf("%v: the key of one route was accepted for the URL of another: %d", pair, response.StatusCode)
 			}
 		}
 	}
-	// of two routes with a path the suspended one is refused after the body, the other is not
+	// A suspended route does not suspend another one with the same path.
 	f := newFixture(t)
 	document := f.document()
 	document.Routes[3].URL = plainURL + "?s=1"
@@ -76,8 +76,8 @@ func TestRoutesMayShareAPath(t *testing.T) {
 	}
 }
 
-// An announced length, or a forged batch of nothing but commas, costs no memory to speak of.
-func TestRefusalsAllocateLittle(t *testing.T) { // not parallel: nothing else may allocate meanwhile
+// Neither an announced length nor a forged batch of a hundred thousand elements costs memory beyond the body.
+func TestRefusalsAllocateLittle(t *testing.T) { // not parallel: it measures allocations
 	f := newFixture(t)
 	forged := f.requestTo(t, "/mandrill/shop", plainURL, mandrill.TestKey, "["+strings.Repeat("1,", maxBody/8)+"1]")
 	var before, after runtime.MemStats
@@ -108,12 +108,13 @@ func TestBadDocumentKeepsTheLastGoodOne(t *testing.T) {
 		t.Errorf("status %d after bad documents, want 200", response.StatusCode)
 	}
 	if !f.routes.Ready() || !strings.Contains(f.log.String(), "the last good one stays") {
-		t.Error("the refusals were not logged")
+		t.Error("the receiver is not ready, or the refusals were not logged")
 	}
 	f.assertNoSecrets(t)
 }
 
-// The routes may come in several documents, which may have routes with the same path.
+// Routes may come in several documents, whose routes may share a path. A receiver that lacks one would answer 404 for its routes,
+// so it is not ready before all were loaded once.
 func TestReceiverIsReadyOnceAllDocumentsAreLoaded(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -134,30 +135,30 @@ func TestReceiverIsReadyOnceAllDocumentsAreLoaded(t *testing.T) {
 		return []byte("routes: [{name: x, url: '" + url + "', keys: [" + signingKey + "], source: s, sink: {uri: 'http://x.example'}}]")
 	}
 	if answer("/a") != http.StatusNotFound || f.routes.Ready() {
-		t.Error("something is served without routes")
+		t.Error("a path is served, or the receiver is ready, without routes")
 	}
 	if err := f.routes.Load("first", document("https://one.example/a")); err != nil || f.routes.Ready() {
-		t.Errorf("ready before all documents were loaded, error %v", err)
+		t.Errorf("ready before all documents were loaded; error %v", err)
 	}
 	if err := f.routes.Load("second", []byte("nonsense")); err == nil {
 		t.Error("nonsense was loaded")
 	}
 	if f.routes.Complete(); f.routes.Ready() {
-		t.Error("ready with a document that was never good")
+		t.Error("ready though one document was never good")
 	}
 	if err := f.routes.Load("second", document("https://two.example/a")); err != nil || !f.routes.Ready() {
-		t.Errorf("not ready though all documents are good, error %v", err)
+		t.Errorf("not ready though all documents are good; error %v", err)
 	}
 	if err := f.routes.Load("second", []byte("nonsense")); err == nil || !f.routes.Ready() {
-		t.Errorf("not ready though all documents were good once, error %v", err)
+		t.Errorf("not ready though all documents were good once; error %v", err)
 	}
 	for _, url := range []string{"https://one.example/a", "https://two.example/a"} {
 		if got := signed(url); got != http.StatusOK {
-			t.Errorf("%s is answered with %d", url, got)
+			t.Errorf("%s: status %d", url, got)
 		}
 	}
 	if err := f.routes.Load("first", []byte("routes: []")); err != nil || answer("/a") != http.StatusOK || signed("https://one.example/a") != http.StatusForbidden {
-		t.Errorf("a route that went is still served, or others are not, error %v", err)
+		t.Errorf("a removed route is still served, or another one is not; error %v", err)
 	}
 }
 
@@ -174,7 +175,7 @@ func TestNotReadyWithoutRoutes(t *testing.T) {
 	}
 }
 
-// A request that comes while the routes are loaded is never told that there is none for it.
+// A request that comes while the routes are loaded may get 503, but never 404: its route exists.
 func TestNoRouteIsMissingWhileRoutesAreLoaded(t *testing.T) {
 	t.Parallel()
 	for range 300 {
@@ -191,7 +192,7 @@ func TestNoRouteIsMissingWhileRoutesAreLoaded(t *testing.T) {
 			response := httptest.NewRecorder()
 			handler.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://a.example/a", nil))
 			if status = response.Code; status == http.StatusNotFound {
-				t.Fatal("there is a route, and it was not found")
+				t.Fatal("got 404 for an existing route")
 			}
 		}
 	}
@@ -223,26 +224,20 @@ func TestWatchFileLoadsChanges(t *testing.T) {
 	go func() { done <- f.routes.WatchFile(ctx, path) }()
 	served := func(path string) {
 		t.Helper()
-		deadline := time.After(30 * time.Second)
-		for {
+		if !eventually(func() bool {
 			response, _ := f.do(t, f.bareRequest(t, http.MethodHead, path))
-			if response.StatusCode == http.StatusOK {
-				return
-			}
-			select {
-			case <-deadline:
-				t.Fatalf("%s is not served", path)
-			case <-time.After(time.Millisecond):
-			}
+			return response.StatusCode == http.StatusOK
+		}) {
+			t.Fatalf("%s is not served", path)
 		}
 	}
 	served("/first")
 	write(path, route("/second"))
 	served("/second")
-	write(path, "routes: [") // stays
+	write(path, "routes: [") // refused, the last good document stays
 	replacement := path + ".new"
 	write(replacement, route("/third"))
-	if err := os.Rename(replacement, path); err != nil { // as editors and mounted Secrets do
+	if err := os.Rename(replacement, path); err != nil { // editors and mounted Secrets replace files like this
 		t.Fatal(err)
 	}
 	served("/third")
@@ -252,7 +247,7 @@ func TestWatchFileLoadsChanges(t *testing.T) {
 	}
 }
 
-// deliveries remembers how events were to be sent.
+// deliveryRecorder is a sender that records the delivery settings and accepts all events.
 type deliveryRecorder chan sink.Delivery
 
 func (d deliveryRecorder) SendOnce(_ context.Context, delivery sink.Delivery, items []*sink.Item) {
@@ -262,14 +257,14 @@ func (d deliveryRecorder) SendOnce(_ context.Context, delivery sink.Delivery, it
 	d <- delivery
 }
 
-// What the document says of a sink reaches whoever sends.
+// The sink and delivery settings of a route, and the defaults for those it lacks, reach the sender.
 func TestDeliverySettingsReachTheSender(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for name, test := range map[string]struct {
-		sink routes.Sink
-		said routes.Delivery
-		want sink.Delivery
+		sink     routes.Sink
+		delivery routes.Delivery
+		want     sink.Delivery
 	}{
 		"nothing": {routes.Sink{URI: "https://sink.example/x"}, routes.Delivery{}, sink.Delivery{
 			Target: sink.Target{URI: "https://sink.example/x", Timeout: 10 * time.Second}, Mode: sink.Binary,
@@ -287,7 +282,7 @@ func TestDeliverySettingsReachTheSender(t *testing.T) {
 		}},
 	} {
 		document := f.document()
-		document.Routes[0].Sink, document.Routes[0].Delivery = test.sink, test.said
+		document.Routes[0].Sink, document.Routes[0].Delivery = test.sink, test.delivery
 		f.loadRoutes(t, document)
 		sent := make(deliveryRecorder, 1)
 		handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Metrics: f.metrics, Logger: f.routes.Logger, Sender: sent})

@@ -24,9 +24,9 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 )
 
-// observer records of which routes it is told.
+// signatureRecorder records the routes of bad signatures.
 type signatureRecorder struct {
-	mu   sync.Mutex
+	mu     sync.Mutex
 	routes []string
 }
 
@@ -36,7 +36,7 @@ func (o *signatureRecorder) BadSignature(route string) {
 	o.routes = append(o.routes, route)
 }
 
-// handler serves the fixture's routes and tells of bad signatures.
+// handlerReporting returns a handler for the fixture's routes that reports bad signatures.
 func (f *fixture) handlerReporting(signatures receiver.SignatureObserver) http.Handler {
 	logger := slog.New(slog.NewJSONHandler(f.log, nil))
 	return receiver.NewHandler(receiver.Options{
@@ -74,7 +74,7 @@ func TestOnlySignaturesOfAnotherKeyAreReported(t *testing.T) {
 		{"an empty batch with the test key", f.requestTo(t, "/mandrill/shop", plainURL, mandrill.TestKey, "[]"), 200, nil},
 		{"good", f.request(t, "[]"), 200, nil},
 		{"no key yet", f.requestTo(t, "/keyless", keylessURL, signingKey, batch), 503, nil},
-		{"suspended", f.requestTo(t, "/suspended", suspendedRL, "s3ntinel-new-key", batch), 503, nil},
+		{"suspended", f.requestTo(t, "/suspended", suspendedURL, "s3ntinel-new-key", batch), 503, nil},
 		{"no route", f.requestTo(t, "/nowhere", plainURL, "s3ntinel-new-key", batch), 404, nil},
 		{"unreadable", encoded, 400, nil},
 	} {
@@ -86,20 +86,20 @@ func TestOnlySignaturesOfAnotherKeyAreReported(t *testing.T) {
 	}
 	response := httptest.NewRecorder()
 	if f.handlerReporting(nil).ServeHTTP(response, f.requestTo(t, "/mandrill/shop", plainURL, "s3ntinel-new-key", batch)); response.Code != http.StatusForbidden {
-		t.Errorf("with nobody to tell: status %d, want 403", response.Code)
+		t.Errorf("without an observer: status %d, want 403", response.Code)
 	}
 	f.assertNoSecrets(t)
 }
 
-// operator records the hints that it gets and a hinter that sends them, whose intervals end when the test says so.
+// fakeOperator is a hint reporter, whose intervals end when the test says so, and the operator that it reports to.
 type fakeOperator struct {
 	*receiver.HintReporter
-	registry *prometheus.Registry
-	log      *lockedBuffer
-	requests      chan []string      // the names of each request
-	statuses   chan int           // the answers
-	intervals  chan time.Duration // the hinter waits for the interval to end
-	intervalEnd     chan time.Time
+	registry    *prometheus.Registry
+	log         *lockedBuffer
+	requests    chan []string      // the webhooks of each request
+	statuses    chan int           // how each request is answered
+	intervals   chan time.Duration // sent to when the reporter waits for the end of an interval
+	intervalEnd chan time.Time
 }
 
 func newFakeOperator(t *testing.T) *fakeOperator {
@@ -145,7 +145,7 @@ func (o *fakeOperator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// expect lets the next request be answered and compares the names in it. It returns when the hinter waits again.
+// expectHints answers the next request and compares the names in it. It returns when the reporter waits for the next interval.
 func (o *fakeOperator) expectHints(t *testing.T, status int, want ...string) {
 	t.Helper()
 	o.statuses <- status
@@ -157,13 +157,13 @@ func (o *fakeOperator) expectHints(t *testing.T, status int, want ...string) {
 	}
 }
 
-// end ends the interval.
+// endInterval ends the interval that the reporter waits for.
 func (o *fakeOperator) endInterval(t *testing.T) {
 	t.Helper()
 	select {
 	case o.intervalEnd <- time.Time{}:
 	case <-time.After(30 * time.Second):
-		t.Fatal("the hinter does not wait for the end of the interval")
+		t.Fatal("the reporter does not wait for the end of the interval")
 	}
 }
 
@@ -173,7 +173,7 @@ func receive[T any](t *testing.T, from <-chan T) T {
 	case value := <-from:
 		return value
 	case <-time.After(30 * time.Second):
-		t.Fatal("nothing came")
+		t.Fatal("nothing was received")
 	}
 	panic("not reached")
 }
@@ -224,13 +224,13 @@ func TestHundredBadSignaturesAreTwoRequests(t *testing.T) {
 	o.endInterval(t)
 	o.expectHints(t, http.StatusNoContent, "shop/a", "shop/b", "shop/c")
 	o.endInterval(t)
-	send("shop/d") // a quiet interval later the first goes at once again
+	send("shop/d") // after a quiet interval the first one is reported at once again
 	o.expectHints(t, http.StatusOK, "shop/d")
 	o.assertHintsCounted(t, 0, 3)
 	f.assertNoSecrets(t)
 }
 
-// What fails is kept. Only 2xx is success, and a redirect leads nowhere.
+// Hints whose report failed are reported again. Only 2xx counts as success; redirects are not followed.
 func TestHintsAreKeptWhileTheOperatorIsDown(t *testing.T) {
 	t.Parallel()
 	o := newFakeOperator(t)
@@ -245,7 +245,7 @@ func TestHintsAreKeptWhileTheOperatorIsDown(t *testing.T) {
 	o.expectHints(t, http.StatusOK, "shop/a", "shop/b")
 	o.assertHintsCounted(t, 4, 1)
 	if log := o.log.String(); strings.Count(log, `"level":"WARN"`) != 4 || !strings.Contains(log, "the operator answered with status 503") {
-		t.Errorf("the log does not say what failed:\n%s", log)
+		t.Errorf("the log does not tell the failure:\n%s", log)
 	}
 }
 
@@ -273,7 +273,7 @@ func TestPendingHintsAreBounded(t *testing.T) {
 		receive(t, o.intervals)
 	}
 	if len(seen) != 10_000 || !seen["first"] {
-		t.Errorf("%d names in all, want 10000 and the one that failed among them", len(seen))
+		t.Errorf("%d names in all, want 10000, the one whose report failed among them", len(seen))
 	}
 	o.BadSignature("last")
 	o.endInterval(t)
@@ -285,7 +285,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
 
-// Nothing that the operator does holds up a request of Mandrill: neither one that hangs nor none at all.
+// An operator that hangs, or a reporter that does not run, must not hold up Mandrill's requests.
 func TestHintsNeverBlock(t *testing.T) {
 	t.Parallel()
 	idle := receiver.NewHintReporter(receiver.HintReporterOptions{}) // does not run
@@ -294,7 +294,7 @@ func TestHintsNeverBlock(t *testing.T) {
 	}
 	log := &lockedBuffer{}
 	asked, answers := make(chan time.Duration), make(chan error)
-	h := receiver.NewHintReporter(receiver.HintReporterOptions{
+	reporter := receiver.NewHintReporter(receiver.HintReporterOptions{
 		URL: "http://s3ntinel.example", Metrics: receiver.NewMetrics(prometheus.NewRegistry()), Logger: slog.New(slog.NewJSONHandler(log, nil)),
 		HTTPClient: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 			deadline, _ := r.Context().Deadline()
@@ -309,14 +309,14 @@ func TestHintsNeverBlock(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { h.Run(ctx); close(done) }()
-	h.BadSignature("shop/a")
+	go func() { reporter.Run(ctx); close(done) }()
+	reporter.BadSignature("shop/a")
 	for range 2 {
-		if left := receive(t, asked); left <= 0 || left > 5*time.Second {
-			t.Errorf("the request may take %s, want up to 5 seconds", left)
+		if timeout := receive(t, asked); timeout <= 0 || timeout > 5*time.Second {
+			t.Errorf("the request may take %s, want up to 5 seconds", timeout)
 		}
 		for range 100 {
-			h.BadSignature("shop/b")
+			reporter.BadSignature("shop/b")
 		}
 		answers <- context.DeadlineExceeded
 	}
@@ -325,7 +325,7 @@ func TestHintsNeverBlock(t *testing.T) {
 	answers <- context.Canceled
 	receive(t, done)
 	if text := log.String(); strings.Count(text, "the operator did not answer in time") != 2 || strings.Count(text, "\n") != 2 || strings.Contains(text, "s3ntinel") {
-		t.Errorf("the log does not have two timeouts and nothing else:\n%s", text)
+		t.Errorf("want two timeouts and nothing else in the log:\n%s", text)
 	}
 }
 
@@ -334,18 +334,18 @@ func TestUnreachableOperatorIsLoggedWithoutItsAddress(t *testing.T) {
 	log, asked := &lockedBuffer{}, make(chan struct{})
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
-	h := receiver.NewHintReporter(receiver.HintReporterOptions{
+	reporter := receiver.NewHintReporter(receiver.HintReporterOptions{
 		URL: server.URL, Metrics: receiver.NewMetrics(prometheus.NewRegistry()), Logger: slog.New(slog.NewJSONHandler(log, nil)),
 		After: func(time.Duration) <-chan time.Time { close(asked); return nil },
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { h.Run(ctx); close(done) }()
-	h.BadSignature("shop/a")
+	go func() { reporter.Run(ctx); close(done) }()
+	reporter.BadSignature("shop/a")
 	receive(t, asked)
 	cancel()
 	receive(t, done)
 	if text := log.String(); !strings.Contains(text, "the operator's address refused the connection") || strings.Contains(text, "127.0.0.1") {
-		t.Errorf("the log does not say that nobody listens:\n%s", text)
+		t.Errorf("the log does not say that the connection was refused:\n%s", text)
 	}
 }

@@ -21,53 +21,53 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// pipes is a listener whose connections are in memory, so that time passes at once in a bubble.
+// pipeListener is a listener for connections in memory, which synctest bubbles need.
 type pipeListener struct {
 	dialed chan net.Conn
 	closed chan struct{}
 	once   sync.Once
 }
 
-func (p *pipeListener) Accept() (net.Conn, error) {
+func (l *pipeListener) Accept() (net.Conn, error) {
 	select {
-	case connection := <-p.dialed:
+	case connection := <-l.dialed:
 		return connection, nil
-	case <-p.closed:
+	case <-l.closed:
 		return nil, net.ErrClosed
 	}
 }
 
-func (p *pipeListener) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
-func (p *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
-func (p *pipeListener) dial(context.Context, string, string) (net.Conn, error) {
+func (l *pipeListener) dial(context.Context, string, string) (net.Conn, error) {
 	client, server := net.Pipe()
 	select {
-	case p.dialed <- server:
+	case l.dialed <- server:
 		return client, nil
-	case <-p.closed:
+	case <-l.closed:
 		return nil, net.ErrClosed
 	}
 }
 
-// besieged is a receiver, behind a server with its deadlines, to which many are slow.
+// slowClients is a receiver behind its real server, and the clients that are slow to send.
 type slowClients struct {
 	*directFixture
-	handler *receiver.Handler
-	listener   *pipeListener
-	running sync.WaitGroup
-	posted atomic.Int64
+	handler  *receiver.Handler
+	listener *pipeListener
+	running  sync.WaitGroup
+	posted   atomic.Int64
 }
 
 func newSlowClients(t *testing.T, inflight int64) *slowClients {
 	t.Helper()
-	b := &slowClients{directFixture: newDirectFixture(t, routes.Delivery{}), listener: &pipeListener{dialed: make(chan net.Conn), closed: make(chan struct{})}}
-	b.routes.Complete()
-	b.handler = receiver.NewHandler(receiver.Options{
-		Routes: b.routes, Sender: sink.NewSender(sink.Options{Poster: b.fakeSinks, Metrics: nil}), Metrics: b.metrics,
-		Logger: slog.New(slog.NewJSONHandler(b.log, nil)), MaxInflightBytes: inflight,
+	c := &slowClients{directFixture: newDirectFixture(t, routes.Delivery{}), listener: &pipeListener{dialed: make(chan net.Conn), closed: make(chan struct{})}}
+	c.routes.Complete()
+	c.handler = receiver.NewHandler(receiver.Options{
+		Routes: c.routes, Sender: sink.NewSender(sink.Options{Poster: c.fakeSinks, Metrics: nil}), Metrics: c.metrics,
+		Logger: slog.New(slog.NewJSONHandler(c.log, nil)), MaxInflightBytes: inflight,
 	})
-	server := &receiver.Server{Listener: b.listener, Handler: b.handler, Logger: slog.New(slog.DiscardHandler)}
+	server := &receiver.Server{Listener: c.listener, Handler: c.handler, Logger: slog.New(slog.DiscardHandler)}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(t.Context()) }()
 	t.Cleanup(func() {
@@ -75,41 +75,40 @@ func newSlowClients(t *testing.T, inflight int64) *slowClients {
 			t.Error(err)
 		}
 	})
-	return b
+	return c
 }
 
-// good posts a signed batch of one event of a size, at a rate if it is not zero, and returns the answer and how long it
-// took.
-func (b *slowClients) postGood(size, rate int) (*http.Response, time.Duration) {
-	b.t.Helper()
-	return b.post(signingKey, size, rate)
+// postGood posts a signed batch of one event, at a rate if it is not zero. It returns the response and how long it took.
+func (c *slowClients) postGood(size, rate int) (*http.Response, time.Duration) {
+	c.t.Helper()
+	return c.post(signingKey, size, rate)
 }
 
-func (b *slowClients) post(key string, size, rate int) (*http.Response, time.Duration) {
-	b.t.Helper()
-	batch := fmt.Appendf(nil, `[{"event":"open","_id":"%d","x":%q}]`, b.posted.Add(1), strings.Repeat("x", size))
-	request, err := mandrilltest.NewRequest(b.t.Context(), plainURL, plainURL, key, batch)
+func (c *slowClients) post(key string, size, rate int) (*http.Response, time.Duration) {
+	c.t.Helper()
+	batch := fmt.Appendf(nil, `[{"event":"open","_id":"%d","x":%q}]`, c.posted.Add(1), strings.Repeat("x", size))
+	request, err := mandrilltest.NewRequest(c.t.Context(), plainURL, plainURL, key, batch)
 	if err != nil {
-		b.t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	request.URL.Scheme = "http"
-	request.Body = io.NopCloser(&throttledReader{request.Body, b.t.Context(), rate})
-	transport := &http.Transport{DialContext: b.listener.dial}
+	request.Body = io.NopCloser(&throttledReader{request.Body, c.t.Context(), rate})
+	transport := &http.Transport{DialContext: c.listener.dial}
 	defer transport.CloseIdleConnections()
 	begin := time.Now()
 	response, err := transport.RoundTrip(request)
 	if err != nil {
-		b.t.Error(err)
+		c.t.Error(err)
 		return &http.Response{}, 0
 	}
 	_ = response.Body.Close()
 	return response, time.Since(begin)
 }
 
-// steady reads so many bytes a second, until the test ends.
+// throttledReader reads at a rate until the test ends.
 type throttledReader struct {
 	io.Reader
-	ctx  context.Context
+	ctx            context.Context
 	bytesPerSecond int
 }
 
@@ -128,10 +127,10 @@ func (s *throttledReader) Read(p []byte) (int, error) {
 
 const forgedHead = "POST /mandrill/shop HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nX-Mandrill-Signature: forged\r\n"
 
-// slow sends the beginning of a request, and then next to nothing. It returns the status and after how long the
+// sendSlowly sends the beginning of a request, and then one trickle a second. It returns the status, and after how long the
 // connection was closed.
-func (b *slowClients) sendSlowly(request, trickle string) (status int, took time.Duration) {
-	connection, err := b.listener.dial(b.t.Context(), "", "")
+func (c *slowClients) sendSlowly(request, trickle string) (status int, took time.Duration) {
+	connection, err := c.listener.dial(c.t.Context(), "", "")
 	if err != nil {
 		return 0, 0
 	}
@@ -157,29 +156,17 @@ func (b *slowClients) sendSlowly(request, trickle string) (status int, took time
 		return 0, time.Since(begin)
 	}
 	if rest, err := io.ReadAll(reader); err != nil || !bytes.HasSuffix(rest, []byte("\n")) {
-		b.t.Errorf("the connection ended with %q, %v", rest, err)
+		c.t.Errorf("the connection ended with %q, %v", rest, err)
 	}
 	return response.StatusCode, time.Since(begin)
 }
 
-func (b *slowClients) outcomes() map[string]float64 {
-	b.t.Helper()
-	families, err := b.registry.Gather()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	got := map[string]float64{}
-	for _, family := range families {
-		if family.GetName() == "mandrill_receiver_requests_total" {
-			for _, metric := range family.GetMetric() {
-				got[metric.GetLabel()[0].GetValue()] = metric.GetCounter().GetValue()
-			}
-		}
-	}
-	return got
+func (c *slowClients) outcomes() map[string]float64 {
+	c.t.Helper()
+	return counterByLabel(c.t, c.registry, "mandrill_receiver_requests_total", "outcome")
 }
 
-// quarter is a request, and as much of its body as makes the receiver give it the room for all.
+// quarterOfBody returns a request with a quarter of its body: enough for the receiver to reserve memory for all of it.
 func quarterOfBody(size int) string {
 	return fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", forgedHead, size-1, strings.Repeat("x", size/4))
 }

@@ -74,13 +74,13 @@ func TestFailedEventHoldsUpLaterBatchesOfItsMessage(t *testing.T) {
 	b.post("a", "click 1", "open 2")
 	b.post("a", "send 3", "spam 1")
 	b.sinks.expectAccepted(t, "a send 1", "a open 1", "a click 1", "a spam 1", "a send 2", "a open 2", "a send 3")
-	var ofOne []string
+	var ofMessage []string
 	for _, event := range b.sinks.accepted {
 		if strings.HasSuffix(event, " 1") {
-			ofOne = append(ofOne, event)
+			ofMessage = append(ofMessage, event)
 		}
 	}
-	if diff := cmp.Diff([]string{"a send 1", "a open 1", "a click 1", "a spam 1"}, ofOne); diff != "" {
+	if diff := cmp.Diff([]string{"a send 1", "a open 1", "a click 1", "a spam 1"}, ofMessage); diff != "" {
 		t.Errorf("order of one message (-want +got):\n%s", diff)
 	}
 	b.waitEmpty()
@@ -117,14 +117,14 @@ func TestRefusedAndExhaustedEventsBecomeDeadLetters(t *testing.T) {
 		b.webhooks["a"] = routes.Delivery{BackoffDelay: "PT0.01S", Retry: &retry}
 		b.webhooks["b"] = routes.Delivery{BackoffDelay: "PT0.01S", Retry: &retry, DeadLetterSink: &routes.Sink{URI: "http://dead.example/"}}
 	})
-	deadIsDown := true
+	deadLetterSinkFails := true
 	b.sinks.setAnswer(func(host, event string, attempt int) error {
 		switch {
 		case strings.HasSuffix(event, "reject 1"):
 			return &sink.Error{Status: http.StatusBadRequest, Answer: "no"}
 		case strings.HasSuffix(event, "spam 2"):
 			return errSinkDown
-		case host == "dead" && deadIsDown && attempt < 2:
+		case host == "dead" && deadLetterSinkFails && attempt < 2:
 			return errSinkDown
 		}
 		return nil
@@ -235,9 +235,9 @@ func TestBacklogFollowsItsRoute(t *testing.T) {
 		t.Errorf("suspended: status %d, want 503", status)
 	}
 	b.sinks.mu.Lock()
-	sofar := maps.Clone(b.sinks.attempts)
+	attempts := maps.Clone(b.sinks.attempts)
 	b.sinks.mu.Unlock()
-	if sofar["b send 1"] != 0 {
+	if attempts["b send 1"] != 0 {
 		t.Error("a suspended route sends nothing")
 	}
 	load(routes.Route{Sink: routes.Sink{URI: "http://b.example"}})
@@ -266,15 +266,15 @@ func TestOldestAgeIgnoresDeliveredBatches(t *testing.T) {
 		b.post("a", fmt.Sprintf("send %d", i), fmt.Sprintf("send %d.", i))
 	}
 	hours.Store(0)
-	const most = 10_000 // while so many are left no other batch is taken
-	events := make([]string, most)
+	const queueLimit = 10_000 // while so many are left no other batch is taken
+	events := make([]string, queueLimit)
 	for i := range events {
 		events[i] = fmt.Sprintf("open %d", i)
 	}
 	b.post("a", events...)
 	b.post("a", "open 0")
 	close(hang)
-	eventually(t, "delivery of the old ones", func() bool { return b.metric("mandrill_receiver_backlog_events") == most+1 })
+	eventually(t, "delivery of the old ones", func() bool { return b.metric("mandrill_receiver_backlog_events") == queueLimit+1 })
 	eventually(t, "an age of seconds", func() bool { return b.metric("mandrill_receiver_backlog_oldest_age_seconds") < 3600 })
 }
 

@@ -20,23 +20,23 @@ func TestRemaindersAndBatchesKeepTheirOrderAfterRestart(t *testing.T) {
 	for name, slow := range map[string]chan struct{}{"at once": nil, "slowly": make(chan struct{})} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
-			work := &fakeConsumer{watchGate: slow, batches: []*journal.StoredBatch{
+			sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+			consumer := &fakeConsumer{watchGate: slow, batches: []*journal.StoredBatch{
 				remainderAt(1, 7, "click 1", "click 2"), remainderAt(2, 3, "send 2"), batchAt(5, "open 1", "open 3"), batchAt(9, "spam 1", "spam 2"),
 			}}
-			ended := startDispatcher(t, work, to)
+			ended := startDispatcher(t, consumer, sinks)
 			if slow != nil {
 				close(slow)
 			}
-			to.expectAccepted(t, "a open 1", "a click 1", "a spam 1", "a send 2", "a click 2", "a spam 2", "a open 3")
+			sinks.expectAccepted(t, "a open 1", "a click 1", "a spam 1", "a send 2", "a click 2", "a spam 2", "a open 3")
 			eventually(t, "the end of all", func() bool {
-				work.mu.Lock()
-				defer work.mu.Unlock()
-				return len(work.acked) == 4
+				consumer.mu.Lock()
+				defer consumer.mu.Unlock()
+				return len(consumer.acked) == 4
 			})
 			for id, want := range map[string][]string{"1": {"a open 1", "a click 1", "a spam 1"}, "2": {"a send 2", "a click 2", "a spam 2"}} {
 				var got []string
-				for _, event := range to.accepted {
+				for _, event := range sinks.accepted {
 					if strings.HasSuffix(event, " "+id) {
 						got = append(got, event)
 					}
@@ -57,15 +57,15 @@ func TestRemaindersAndBatchesKeepTheirOrderAfterRestart(t *testing.T) {
 // A journal that does not work ends the work, which begins anew when it does.
 func TestDispatcherEndsWhenTheJournalFails(t *testing.T) {
 	t.Parallel()
-	to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
-	to.setAnswer(func(_, event string, _ int) error {
+	sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	sinks.setAnswer(func(_, event string, _ int) error {
 		if event == "a open 1" {
 			return errSinkDown
 		}
 		return nil
 	})
 	failure := errors.New("it does not work")
-	ended := startDispatcher(t, &fakeConsumer{requeueErr: failure, batches: []*journal.StoredBatch{batchAt(1, "open 1", "send 2")}}, to)
+	ended := startDispatcher(t, &fakeConsumer{requeueErr: failure, batches: []*journal.StoredBatch{batchAt(1, "open 1", "send 2")}}, sinks)
 	select {
 	case err := <-ended:
 		if !errors.Is(err, failure) {
@@ -79,10 +79,10 @@ func TestDispatcherEndsWhenTheJournalFails(t *testing.T) {
 // When it is not told of batches any more the work ends too, whatever waits, so that it is begun anew.
 func TestDispatcherEndsWhenTheWatchFails(t *testing.T) {
 	t.Parallel()
-	to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
-	failure, waits := errors.New("it does not work"), batchAt(1, "open 1")
-	waits.Webhook = "shop/gone"
-	ended := startDispatcher(t, &fakeConsumer{watchErr: failure, batches: []*journal.StoredBatch{waits}}, to)
+	sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	failure, waiting := errors.New("it does not work"), batchAt(1, "open 1")
+	waiting.Webhook = "shop/gone"
+	ended := startDispatcher(t, &fakeConsumer{watchErr: failure, batches: []*journal.StoredBatch{waiting}}, sinks)
 	select {
 	case err := <-ended:
 		if !errors.Is(err, failure) {
@@ -97,10 +97,10 @@ func TestDispatcherEndsWhenTheWatchFails(t *testing.T) {
 // it end half way, and what was delivered sent again.
 func TestEachBatchHasItsOwnTimeToSettle(t *testing.T) {
 	t.Parallel()
-	to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
 	var mu sync.Mutex
 	var deadlines []time.Time
-	work := &fakeConsumer{onAck: func(ctx context.Context) {
+	consumer := &fakeConsumer{onAck: func(ctx context.Context) {
 		deadline, ok := ctx.Deadline()
 		mu.Lock()
 		defer mu.Unlock()
@@ -109,13 +109,13 @@ func TestEachBatchHasItsOwnTimeToSettle(t *testing.T) {
 		}
 	}}
 	for seq := range uint64(5) {
-		work.batches = append(work.batches, batchAt(seq+1, fmt.Sprintf("open %d", seq)))
+		consumer.batches = append(consumer.batches, batchAt(seq+1, fmt.Sprintf("open %d", seq)))
 	}
-	startDispatcher(t, work, to)
+	startDispatcher(t, consumer, sinks)
 	eventually(t, "the end of all", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return len(deadlines) == len(work.batches)
+		return len(deadlines) == len(consumer.batches)
 	})
 	mu.Lock()
 	defer mu.Unlock()
@@ -129,13 +129,13 @@ func TestEachBatchHasItsOwnTimeToSettle(t *testing.T) {
 // What is left of a batch may be several remainders, of which the first is put back again and so is stored last.
 func TestRemaindersOfOneBatchKeepTheirOrder(t *testing.T) {
 	t.Parallel()
-	to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
 	second, first := remainderAt(2, 7, "click 1"), remainderAt(3, 7, "send 1", "open 1")
 	second.Events[0].Index, first.Events[1].Index = 2, 1
-	startDispatcher(t, &fakeConsumer{batches: []*journal.StoredBatch{second, first}}, to)
-	to.expectAccepted(t, "a send 1", "a open 1", "a click 1")
-	if want := []string{"a send 1", "a open 1", "a click 1"}; !slices.Equal(to.accepted, want) {
-		t.Errorf("got %q, want %q", to.accepted, want)
+	startDispatcher(t, &fakeConsumer{batches: []*journal.StoredBatch{second, first}}, sinks)
+	sinks.expectAccepted(t, "a send 1", "a open 1", "a click 1")
+	if want := []string{"a send 1", "a open 1", "a click 1"}; !slices.Equal(sinks.accepted, want) {
+		t.Errorf("got %q, want %q", sinks.accepted, want)
 	}
 }
 
@@ -143,21 +143,21 @@ func TestRemaindersOfOneBatchKeepTheirOrder(t *testing.T) {
 // receiver dies.
 func TestBatchesAreSettledAsTheyEnd(t *testing.T) {
 	t.Parallel()
-	to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
 	hang := make(chan struct{})
-	to.setAnswer(func(_, event string, _ int) error {
+	sinks.setAnswer(func(_, event string, _ int) error {
 		if event == "a send 3" {
 			<-hang
 		}
 		return nil
 	})
-	work := &fakeConsumer{batches: []*journal.StoredBatch{batchAt(1, "open 1", "open 2"), batchAt(2, "open 3", "send 3"), batchAt(3, "open 4")}}
-	startDispatcher(t, work, to)
+	consumer := &fakeConsumer{batches: []*journal.StoredBatch{batchAt(1, "open 1", "open 2"), batchAt(2, "open 3", "send 3"), batchAt(3, "open 4")}}
+	startDispatcher(t, consumer, sinks)
 	finished := func(want ...uint64) func() bool {
 		return func() bool {
-			work.mu.Lock()
-			defer work.mu.Unlock()
-			return len(work.acked) == len(want) && !slices.ContainsFunc(want, func(seq uint64) bool { return !slices.Contains(work.acked, journal.Position{Seq: seq}) })
+			consumer.mu.Lock()
+			defer consumer.mu.Unlock()
+			return len(consumer.acked) == len(want) && !slices.ContainsFunc(want, func(seq uint64) bool { return !slices.Contains(consumer.acked, journal.Position{Seq: seq}) })
 		}
 	}
 	eventually(t, "the end of two", finished(1, 3))
@@ -173,30 +173,30 @@ func TestCycleIsCutShortAfterItsTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const events = 60
-			to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
-			to.setAnswer(func(string, string, int) error { <-time.After(50 * time.Millisecond); return nil })
+			sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+			sinks.setAnswer(func(string, string, int) error { <-time.After(50 * time.Millisecond); return nil })
 			var batch []string
 			for i := range events { // of one message, so that they are sent one after the other
 				batch = append(batch, fmt.Sprintf("e%d 1", i))
 			}
-			work := &fakeConsumer{batches: []*journal.StoredBatch{batchAt(1, batch...)}}
+			consumer := &fakeConsumer{batches: []*journal.StoredBatch{batchAt(1, batch...)}}
 			t.Run("", func(t *testing.T) {
-				startDispatcher(t, work, to)
+				startDispatcher(t, consumer, sinks)
 				if stop {
-					to.waitFor(t, "delivery of something", func(accepted []string, _ map[string]int) bool { return len(accepted) > 0 })
+					sinks.waitFor(t, "delivery of something", func(accepted []string, _ map[string]int) bool { return len(accepted) > 0 })
 					return
 				}
 				eventually(t, "a remainder", func() bool {
-					work.mu.Lock()
-					defer work.mu.Unlock()
-					return len(work.requeued) > 0
+					consumer.mu.Lock()
+					defer consumer.mu.Unlock()
+					return len(consumer.requeued) > 0
 				})
 			})
-			sent := len(to.accepted)
-			if sent == 0 || stop && sent > 10 || sent+len(work.requeued) != events {
-				t.Fatalf("%d events were sent, %d put back, of %d", sent, len(work.requeued), events)
+			sent := len(sinks.accepted)
+			if sent == 0 || stop && sent > 10 || sent+len(consumer.requeued) != events {
+				t.Fatalf("%d events were sent, %d put back, of %d", sent, len(consumer.requeued), events)
 			}
-			for i, entry := range work.requeued {
+			for i, entry := range consumer.requeued {
 				if entry.Index != sent+i || entry.Attempts != 0 || !entry.Due.IsZero() {
 					t.Fatalf("put back as %d of what is left: %+v", i, entry)
 				}

@@ -37,83 +37,83 @@ type fakeConsumer struct {
 	onAck       func(context.Context)
 }
 
-func (s *fakeConsumer) LeaseContext() context.Context { return context.Background() }
+func (c *fakeConsumer) LeaseContext() context.Context { return context.Background() }
 
-func (s *fakeConsumer) Remainders(_ context.Context, take func(*journal.StoredBatch)) error {
-	for _, unit := range s.batches {
-		if unit.Position.Remainder {
-			take(unit)
+func (c *fakeConsumer) Remainders(_ context.Context, take func(*journal.StoredBatch)) error {
+	for _, batch := range c.batches {
+		if batch.Position.Remainder {
+			take(batch)
 		}
 	}
 	return nil
 }
 
-func (s *fakeConsumer) Watch(ctx context.Context, tell func(journal.BatchInfo), known func()) error {
-	if s.watchGate != nil {
-		<-s.watchGate
+func (c *fakeConsumer) Watch(ctx context.Context, tell func(journal.BatchInfo), known func()) error {
+	if c.watchGate != nil {
+		<-c.watchGate
 	}
-	for _, unit := range s.batches {
-		if !unit.Position.Remainder {
-			tell(journal.BatchInfo{Seq: unit.Position.Seq, Webhook: unit.Webhook, Received: unit.Received, Events: unit.EventCount})
+	for _, batch := range c.batches {
+		if !batch.Position.Remainder {
+			tell(journal.BatchInfo{Seq: batch.Position.Seq, Webhook: batch.Webhook, Received: batch.Received, Events: batch.EventCount})
 		}
 	}
 	known()
-	if s.watchErr != nil {
-		return s.watchErr
+	if c.watchErr != nil {
+		return c.watchErr
 	}
 	<-ctx.Done()
 	return nil
 }
 
-func (s *fakeConsumer) Next(_ context.Context, webhook string, from uint64) (*journal.StoredBatch, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, unit := range s.batches {
-		if !unit.Position.Remainder && unit.Webhook == webhook && unit.Position.Seq >= from && !slices.Contains(s.acked, unit.Position) {
-			return unit, nil
+func (c *fakeConsumer) Next(_ context.Context, webhook string, from uint64) (*journal.StoredBatch, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, batch := range c.batches {
+		if !batch.Position.Remainder && batch.Webhook == webhook && batch.Position.Seq >= from && !slices.Contains(c.acked, batch.Position) {
+			return batch, nil
 		}
 	}
 	return nil, journal.ErrNotFound
 }
 
-func (s *fakeConsumer) Get(_ context.Context, place journal.Position) (*journal.StoredBatch, error) {
-	for _, unit := range s.batches {
-		if unit.Position == place {
-			return unit, nil
+func (c *fakeConsumer) Get(_ context.Context, position journal.Position) (*journal.StoredBatch, error) {
+	for _, batch := range c.batches {
+		if batch.Position == position {
+			return batch, nil
 		}
 	}
 	return nil, journal.ErrNotFound
 }
 
-func (s *fakeConsumer) Ack(ctx context.Context, unit *journal.StoredBatch) error {
-	if s.onAck != nil {
-		s.onAck(ctx)
+func (c *fakeConsumer) Ack(ctx context.Context, batch *journal.StoredBatch) error {
+	if c.onAck != nil {
+		c.onAck(ctx)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.acked = append(s.acked, unit.Position)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.acked = append(c.acked, batch.Position)
 	return nil
 }
 
-func (s *fakeConsumer) Requeue(_ context.Context, _ *journal.StoredBatch, left []journal.PendingEvent) ([]*journal.StoredBatch, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.requeued = append(s.requeued, left...)
-	return nil, s.requeueErr
+func (c *fakeConsumer) Requeue(_ context.Context, _ *journal.StoredBatch, remaining []journal.PendingEvent) ([]*journal.StoredBatch, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.requeued = append(c.requeued, remaining...)
+	return nil, c.requeueErr
 }
 
-func (s *fakeConsumer) DeadLetter(_ context.Context, _ *journal.StoredBatch, dead []journal.DeadLetter) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.deadLetters = append(s.deadLetters, dead...)
+func (c *fakeConsumer) DeadLetter(_ context.Context, _ *journal.StoredBatch, dead []journal.DeadLetter) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deadLetters = append(c.deadLetters, dead...)
 	return nil
 }
 
-func (s *fakeConsumer) DeletedWebhooks(context.Context) (map[string]time.Time, error) {
+func (c *fakeConsumer) DeletedWebhooks(context.Context) (map[string]time.Time, error) {
 	return map[string]time.Time{}, nil
 }
 
-func (s *fakeConsumer) MarkDeleted(context.Context, string, time.Time) error { return nil }
+func (c *fakeConsumer) MarkDeleted(context.Context, string, time.Time) error { return nil }
 
 func rawEvent(text string) []byte {
 	name, id, _ := strings.Cut(text, " ")
@@ -121,46 +121,46 @@ func rawEvent(text string) []byte {
 }
 
 func batchAt(seq uint64, events ...string) *journal.StoredBatch {
-	unit := &journal.StoredBatch{Position: journal.Position{Seq: seq}, Origin: seq, Webhook: "shop/a", Received: time.Now(), EventCount: len(events)}
+	batch := &journal.StoredBatch{Position: journal.Position{Seq: seq}, Origin: seq, Webhook: "shop/a", Received: time.Now(), EventCount: len(events)}
 	var raw [][]byte
 	for _, text := range events {
 		raw = append(raw, rawEvent(text))
 	}
-	unit.Value = mandrilltest.Batch(raw...)
-	return unit
+	batch.Value = mandrilltest.Batch(raw...)
+	return batch
 }
 
 func remainderAt(seq, origin uint64, events ...string) *journal.StoredBatch {
-	unit := &journal.StoredBatch{Position: journal.Position{Remainder: true, Seq: seq}, Origin: origin, Webhook: "shop/a", Received: time.Now(), EventCount: len(events)}
+	batch := &journal.StoredBatch{Position: journal.Position{Remainder: true, Seq: seq}, Origin: origin, Webhook: "shop/a", Received: time.Now(), EventCount: len(events)}
 	for _, text := range events {
-		unit.Events = append(unit.Events, journal.PendingEvent{ID: text, Raw: rawEvent(text), Attempts: 1})
+		batch.Events = append(batch.Events, journal.PendingEvent{ID: text, Raw: rawEvent(text), Attempts: 1})
 	}
-	return unit
+	return batch
 }
 
 // dispatch works off a shelf, until it ends by itself or the test does.
-func startDispatcher(t *testing.T, work dispatch.Consumer, to *fakeSinks) <-chan error {
+func startDispatcher(t *testing.T, consumer dispatch.Consumer, sinks *fakeSinks) <-chan error {
 	t.Helper()
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
-	loaded := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
+	table := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 	data, err := (&routes.Document{Routes: []routes.Route{{Name: "shop/a", URL: hookURL("a"), Source: "/s", Sink: routes.Sink{URI: "http://a.example/"}}}}).Encode()
 	if err == nil {
-		err = loaded.Load("routes", data)
+		err = table.Load("routes", data)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	loaded.Complete()
+	table.Complete()
 	dispatcher := dispatch.New(dispatch.Options{
-		Routes: loaded, Sender: sink.NewSender(sink.Options{Poster: to}), Metrics: dispatch.NewMetrics(prometheus.NewRegistry(), metrics.Events), Logger: slog.New(slog.DiscardHandler),
+		Routes: table, Sender: sink.NewSender(sink.Options{Poster: sinks}), Metrics: dispatch.NewMetrics(prometheus.NewRegistry(), metrics.Events), Logger: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
-	ended, gone := make(chan error, 1), make(chan struct{})
+	ended, done := make(chan error, 1), make(chan struct{})
 	go func() {
-		defer close(gone)
-		ended <- dispatcher.Run(ctx, work)
+		defer close(done)
+		ended <- dispatcher.Run(ctx, consumer)
 	}()
-	t.Cleanup(func() { cancel(); <-gone })
+	t.Cleanup(func() { cancel(); <-done })
 	return ended
 }
 
@@ -174,34 +174,34 @@ type fullConsumer struct {
 }
 
 func (c *fullConsumer) Next(ctx context.Context, webhook string, from uint64) (*journal.StoredBatch, error) {
-	unit, err := c.fakeConsumer.Next(ctx, webhook, from)
+	batch, err := c.fakeConsumer.Next(ctx, webhook, from)
 	if err != nil {
 		return nil, err
 	}
-	read := *unit
-	read.Value = bytes.Clone(unit.Value)
+	read := *batch
+	read.Value = bytes.Clone(batch.Value)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.loaded = append(c.loaded, weak.Make(&read.Value[0]))
 	return &read, nil
 }
 
-func (c *fullConsumer) Get(ctx context.Context, place journal.Position) (*journal.StoredBatch, error) {
+func (c *fullConsumer) Get(ctx context.Context, position journal.Position) (*journal.StoredBatch, error) {
 	c.fakeConsumer.mu.Lock()
 	defer c.fakeConsumer.mu.Unlock()
-	return c.fakeConsumer.Get(ctx, place)
+	return c.fakeConsumer.Get(ctx, position)
 }
 
-func (c *fullConsumer) Requeue(_ context.Context, unit *journal.StoredBatch, left []journal.PendingEvent) ([]*journal.StoredBatch, error) {
+func (c *fullConsumer) Requeue(_ context.Context, batch *journal.StoredBatch, remaining []journal.PendingEvent) ([]*journal.StoredBatch, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.requeues[unit.Position]++
+	c.requeues[batch.Position]++
 	if !c.hasSpace {
 		return nil, journal.ErrFull
 	}
-	rest := &journal.StoredBatch{Position: journal.Position{Remainder: true, Seq: unit.Position.Seq}, Origin: unit.Origin, Webhook: unit.Webhook, Received: unit.Received, Events: left, EventCount: len(left)}
+	remainder := &journal.StoredBatch{Position: journal.Position{Remainder: true, Seq: batch.Position.Seq}, Origin: batch.Origin, Webhook: batch.Webhook, Received: batch.Received, Events: remaining, EventCount: len(remaining)}
 	c.fakeConsumer.mu.Lock()
 	defer c.fakeConsumer.mu.Unlock()
-	c.batches = append(c.batches, rest)
-	return []*journal.StoredBatch{rest}, nil
+	c.batches = append(c.batches, remainder)
+	return []*journal.StoredBatch{remainder}, nil
 }

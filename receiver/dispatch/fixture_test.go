@@ -84,8 +84,8 @@ func newBufferedReceiver(t *testing.T, change ...func(*bufferedReceiver)) *buffe
 		t: t, dir: t.TempDir(), sinks: &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})},
 		log: &lockedBuffer{}, maxBytes: journal.MinBytes, webhooks: map[string]routes.Delivery{"a": {BackoffDelay: "PT0.02S"}},
 	}
-	for _, each := range change {
-		each(b)
+	for _, configure := range change {
+		configure(b)
 	}
 	b.start()
 	return b
@@ -152,7 +152,7 @@ func (b *bufferedReceiver) start() {
 	dispatched := make(chan struct{})
 	group.Go(func() {
 		defer close(dispatched)
-		_ = b.journal.Lead(dispatching, func(ctx context.Context, work *journal.Consumer) error { return dispatcher.Run(ctx, work) })
+		_ = b.journal.Lead(dispatching, func(ctx context.Context, consumer *journal.Consumer) error { return dispatcher.Run(ctx, consumer) })
 	})
 	b.stop = sync.OnceFunc(func() {
 		stopDispatcher()

@@ -166,7 +166,7 @@ func TestOrderIndexAgainstAModel(t *testing.T) {
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test
 		order := orderOf()
-		left := map[*pendingBatch][]orderedEvent{}
+		pending := map[*pendingBatch][]orderedEvent{}
 		sent, want := map[uint64][]uint64{}, map[uint64][]uint64{}
 		for origin := uint64(1); origin <= 10; origin++ {
 			var keys []uint64
@@ -177,14 +177,14 @@ func TestOrderIndexAgainstAModel(t *testing.T) {
 			}
 			batch := pendingAt(origin, slices.DeleteFunc(slices.Clone(keys), func(key uint64) bool { return key == 0 })...)
 			order.add(batch)
-			left[batch] = dueAt(noon, keys...)
+			pending[batch] = dueAt(noon, keys...)
 		}
 		for range 10_000 {
 			if len(order.batches) == 0 {
 				break
 			}
 			batch := order.batches[random.IntN(len(order.batches))]
-			events := left[batch]
+			events := pending[batch]
 			failed := map[uint64]bool{} // as the sender keeps back later events of a message that failed
 			var remaining []orderedEvent
 			sendable := order.sendable(batch, events, nil, map[uint64]bool{}, noon)
@@ -196,7 +196,7 @@ func TestOrderIndexAgainstAModel(t *testing.T) {
 				}
 				sent[event.key] = append(sent[event.key], batch.origin)
 			}
-			delete(left, batch)
+			delete(pending, batch)
 			if len(remaining) == 0 {
 				order.replace(batch, batch.keys, noon)
 				continue
@@ -208,7 +208,7 @@ func TestOrderIndexAgainstAModel(t *testing.T) {
 				}
 			}
 			order.replace(batch, batch.keys, noon, part)
-			left[part] = remaining
+			pending[part] = remaining
 		}
 		delete(sent, 0)
 		delete(want, 0)

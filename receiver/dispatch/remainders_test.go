@@ -15,76 +15,76 @@ import (
 func TestUnsavedRemaindersAreFewAndNotInMemory(t *testing.T) {
 	t.Parallel()
 	const batches, events = 40, 1000
-	work := &fullConsumer{fakeConsumer: &fakeConsumer{}, requeues: map[journal.Position]int{}}
+	consumer := &fullConsumer{fakeConsumer: &fakeConsumer{}, requeues: map[journal.Position]int{}}
 	var want []string
 	for seq := range uint64(batches) {
 		names := []string{fmt.Sprintf("fail f%d", seq), fmt.Sprintf("open f%d", seq)}
 		for i := range events - len(names) {
 			names = append(names, fmt.Sprintf("open %d-%d", seq, i))
 		}
-		work.batches = append(work.batches, batchAt(seq+1, names...))
+		consumer.batches = append(consumer.batches, batchAt(seq+1, names...))
 		for _, name := range names {
 			want = append(want, "a "+name)
 		}
 	}
-	to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
-	to.setAnswer(func(_, event string, _ int) error {
+	sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	sinks.setAnswer(func(_, event string, _ int) error {
 		if strings.HasPrefix(event, "a fail ") {
 			return errSinkDown
 		}
 		return nil
 	})
-	startDispatcher(t, work, to)
+	startDispatcher(t, consumer, sinks)
 	eventually(t, "that some are tried again", func() bool {
-		work.mu.Lock()
-		defer work.mu.Unlock()
-		again := 0
-		for _, times := range work.requeues {
-			again += min(times-1, 1)
+		consumer.mu.Lock()
+		defer consumer.mu.Unlock()
+		retried := 0
+		for _, times := range consumer.requeues {
+			retried += min(times-1, 1)
 		}
-		return again >= 8
+		return retried >= 8
 	})
 	eventually(t, "that they are not in memory", func() bool {
 		runtime.GC()
-		work.mu.Lock()
-		defer work.mu.Unlock()
+		consumer.mu.Lock()
+		defer consumer.mu.Unlock()
 		inMemory := 0
-		for _, taken := range work.loaded {
-			if taken.Value() != nil {
+		for _, loaded := range consumer.loaded {
+			if loaded.Value() != nil {
 				inMemory++
 			}
 		}
 		return inMemory <= 1 // the sinks have an event of the last
 	})
-	work.mu.Lock()
-	if taken := len(work.loaded); taken > batches/2 {
-		t.Errorf("of %d batches there was no room for what is left", taken)
+	consumer.mu.Lock()
+	if loaded := len(consumer.loaded); loaded > batches/2 {
+		t.Errorf("of %d batches there was no room for what is left", loaded)
 	}
-	work.hasSpace = true
-	work.mu.Unlock()
-	to.setAnswer(nil)
-	to.expectAccepted(t, want...)
+	consumer.hasSpace = true
+	consumer.mu.Unlock()
+	sinks.setAnswer(nil)
+	sinks.expectAccepted(t, want...)
 	for i := range batches {
-		to.mu.Lock()
-		if open := fmt.Sprintf("a open f%d", i); to.attempts[open] != 1 {
-			t.Errorf("%q was sent %d times", open, to.attempts[open])
+		sinks.mu.Lock()
+		if open := fmt.Sprintf("a open f%d", i); sinks.attempts[open] != 1 {
+			t.Errorf("%q was sent %d times", open, sinks.attempts[open])
 		}
-		to.mu.Unlock()
+		sinks.mu.Unlock()
 	}
 }
 
 // What was written when the clock was a year ahead does not wait for a year, and the rest waits for its time.
 func TestDueTimeFarInTheFutureIsIgnored(t *testing.T) {
 	t.Parallel()
-	to := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
-	ahead, due, before := remainderAt(1, 1, "open 1"), remainderAt(2, 2, "open 2"), remainderAt(3, 3, "open 3")
-	ahead.Events[0].Due = time.Now().Add(365 * 24 * time.Hour)
-	due.Events[0].Due = time.Now().Add(9 * time.Minute)
-	before.Events[0].Due = time.Now().Add(-time.Minute)
-	startDispatcher(t, &fakeConsumer{batches: []*journal.StoredBatch{ahead, due, before}}, to)
-	to.expectAccepted(t, "a open 1", "a open 3")
-	if to.mu.Lock(); to.attempts["a open 2"] > 0 {
+	sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	farAhead, dueLater, overdue := remainderAt(1, 1, "open 1"), remainderAt(2, 2, "open 2"), remainderAt(3, 3, "open 3")
+	farAhead.Events[0].Due = time.Now().Add(365 * 24 * time.Hour)
+	dueLater.Events[0].Due = time.Now().Add(9 * time.Minute)
+	overdue.Events[0].Due = time.Now().Add(-time.Minute)
+	startDispatcher(t, &fakeConsumer{batches: []*journal.StoredBatch{farAhead, dueLater, overdue}}, sinks)
+	sinks.expectAccepted(t, "a open 1", "a open 3")
+	if sinks.mu.Lock(); sinks.attempts["a open 2"] > 0 {
 		t.Error("one was sent before its time")
 	}
-	to.mu.Unlock()
+	sinks.mu.Unlock()
 }

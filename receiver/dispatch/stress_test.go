@@ -80,14 +80,14 @@ func (m *flakySinks) draw(host string) (pause time.Duration, err error) {
 	if m.down[host] {
 		return pause, errSinkDown
 	}
-	switch dice := m.random.IntN(100); {
-	case dice < 15:
+	switch chance := m.random.IntN(100); {
+	case chance < 15:
 		return pause, errSinkDown
-	case dice < 18:
+	case chance < 18:
 		return pause, &sink.Error{Status: http.StatusBadRequest, Answer: "no"}
-	case dice < 21:
+	case chance < 21:
 		return pause, &sink.Error{Status: http.StatusTooManyRequests, After: 20 * time.Millisecond}
-	case dice < 22: // longer than the first round is waited for
+	case chance < 22: // longer than the first round is waited for
 		return 1200 * time.Millisecond, nil
 	}
 	return pause, nil
@@ -105,15 +105,15 @@ type stressTest struct {
 
 func newStressTest(t *testing.T, seed uint64) *stressTest {
 	t.Helper()
-	two := 2
+	retries := 2
 	m := &stressTest{random: rand.New(rand.NewPCG(seed, 1)), batches: map[string][][]byte{}}
 	m.flaky = &flakySinks{random: rand.New(rand.NewPCG(seed, 2)), down: map[string]bool{}, accepted: map[string][]int{}}
-	dead := &routes.Sink{URI: "http://dead.example/"}
+	deadLetterSink := &routes.Sink{URI: "http://dead.example/"}
 	m.allWebhooks = map[string]routes.Delivery{
 		"a": {BackoffDelay: "PT0.01S"},
-		"b": {BackoffDelay: "PT0.01S", Retry: &two, ContentMode: string(sink.Batched)},
-		"c": {BackoffDelay: "PT0.01S", Retry: &two, DeadLetterSink: dead, ContentMode: string(sink.Structured)},
-		"d": {BackoffDelay: "PT0.01S", Retry: new(int), DeadLetterSink: dead},
+		"b": {BackoffDelay: "PT0.01S", Retry: &retries, ContentMode: string(sink.Batched)},
+		"c": {BackoffDelay: "PT0.01S", Retry: &retries, DeadLetterSink: deadLetterSink, ContentMode: string(sink.Structured)},
+		"d": {BackoffDelay: "PT0.01S", Retry: new(int), DeadLetterSink: deadLetterSink},
 	}
 	m.bufferedReceiver = newBufferedReceiver(t, func(b *bufferedReceiver) {
 		b.webhooks, b.poster, b.options.Memory = maps.Clone(m.allWebhooks), m.flaky, 256<<10
@@ -199,8 +199,8 @@ func (m *stressTest) check() {
 			}
 		}
 	}
-	buried := m.deadLetteredEvents()
-	for _, n := range buried {
+	deadLettered := m.deadLetteredEvents()
+	for _, n := range deadLettered {
 		count[n]++
 	}
 	for n, times := range count {
@@ -208,7 +208,7 @@ func (m *stressTest) check() {
 			m.t.Errorf("event %d, of %q, was delivered or given up %d times", n, m.messages[n], times)
 		}
 	}
-	m.t.Logf("%d events, %d by dead letter sink, %d buried", len(count), len(m.flaky.accepted["dead"]), len(buried))
+	m.t.Logf("%d events, %d by dead letter sink, %d buried", len(count), len(m.flaky.accepted["dead"]), len(deadLettered))
 }
 
 // buried are the events that are dead letters.

@@ -180,8 +180,8 @@ func (b *balancer) watch(ctx context.Context) {
 
 func (b *balancer) rewrite(request *httputil.ProxyRequest) {
 	first := int(b.turn.Add(1))
-	for k := range b.replicas {
-		i := (first + k) % len(b.replicas)
+	for offset := range b.replicas {
+		i := (first + offset) % len(b.replicas)
 		if b.ready[i].Load() {
 			request.SetURL(&url.URL{Scheme: "http", Host: b.replicas[i].address})
 			return
@@ -193,21 +193,21 @@ func (b *balancer) rewrite(request *httputil.ProxyRequest) {
 // refused, and no event is lost.
 func TestRollingRestartLosesNothing(t *testing.T) {
 	t.Parallel()
-	book := &ledger{accepted: map[string]bool{}, arrived: map[string]int{}}
-	consumer := httptest.NewServer(book)
+	events := &ledger{accepted: map[string]bool{}, arrived: map[string]int{}}
+	consumer := httptest.NewServer(events)
 	t.Cleanup(consumer.Close)
 	config := writeRoutes(t, consumer.URL)
-	balance := &balancer{ready: make([]atomic.Bool, 2)}
+	lb := &balancer{ready: make([]atomic.Bool, 2)}
 	for range 2 {
-		balance.replicas = append(balance.replicas, newReceiverProcess(t, "--config", config, "--shutdown-delay", (10*askInterval).String(), "--log-level", "warn"))
+		lb.replicas = append(lb.replicas, newReceiverProcess(t, "--config", config, "--shutdown-delay", (10*askInterval).String(), "--log-level", "warn"))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	watching := make(chan struct{})
-	go func() { defer close(watching); balance.watch(ctx) }()
+	go func() { defer close(watching); lb.watch(ctx) }()
 	t.Cleanup(func() { cancel(); <-watching })
-	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: balance.rewrite})
+	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: lb.rewrite})
 	t.Cleanup(proxy.Close)
-	eventually(t, "the load balancer knows both", func() bool { return balance.ready[0].Load() && balance.ready[1].Load() })
+	eventually(t, "the load balancer knows both", func() bool { return lb.ready[0].Load() && lb.ready[1].Load() })
 
 	sending, stop := context.WithCancel(t.Context())
 	var senders sync.WaitGroup
@@ -215,7 +215,7 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 	for sender := range 4 {
 		senders.Go(func() {
 			for n := 0; sending.Err() == nil; n++ {
-				if err := book.sendBatch(ctx, proxy.URL, fmt.Sprint(sender, "-", n)); err != nil {
+				if err := events.sendBatch(ctx, proxy.URL, fmt.Sprint(sender, "-", n)); err != nil {
 					t.Errorf("a batch was refused: %v", err)
 				}
 				batches.Add(1)
@@ -223,23 +223,23 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 		})
 	}
 	for range 2 {
-		for i, replica := range balance.replicas {
+		for i, process := range lb.replicas {
 			before := batches.Load()
-			replica.stop()
-			replica.start()
-			eventually(t, "batches go on", func() bool { return batches.Load() > before+50 && balance.ready[i].Load() })
+			process.stop()
+			process.start()
+			eventually(t, "batches go on", func() bool { return batches.Load() > before+50 && lb.ready[i].Load() })
 		}
 	}
 	stop()
 	senders.Wait()
-	book.mu.Lock()
-	defer book.mu.Unlock()
-	for event := range book.accepted {
-		if book.arrived[event] == 0 {
+	events.mu.Lock()
+	defer events.mu.Unlock()
+	for event := range events.accepted {
+		if events.arrived[event] == 0 {
 			t.Errorf("an event is lost: %s", event)
 		}
 	}
-	t.Logf("%d batches, %d events", batches.Load(), len(book.accepted))
+	t.Logf("%d batches, %d events", batches.Load(), len(events.accepted))
 }
 
 // send posts a batch as Mandrill does and notes its events when they are accepted.
