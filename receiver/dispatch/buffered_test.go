@@ -26,7 +26,7 @@ func TestBufferedBatchIsDeliveredOnce(t *testing.T) {
 	b := newBufferedReceiver(t)
 	b.post("a", "send 1", "send 2", "open 1")
 	b.sinks.expectAccepted(t, "a send 1", "a send 2", "a open 1")
-	b.post("a", "send 1", "send 2", "open 1") // Mandrill has not seen the answer
+	b.post("a", "send 1", "send 2", "open 1") // Mandrill has not seen the answer and repeats the batch
 	b.post("a", "send 3")
 	b.sinks.expectAccepted(t, "a send 1", "a send 2", "a open 1", "a send 3")
 	b.waitEmpty()
@@ -40,7 +40,7 @@ func TestBufferedBatchIsDeliveredOnce(t *testing.T) {
 	}
 }
 
-// Mandrill is told 200 whatever the sink does, and what waits survives a restart.
+// Mandrill gets 200 whatever the sink does, and the backlog survives a restart.
 func TestBacklogSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	b := newBufferedReceiver(t)
@@ -51,16 +51,16 @@ func TestBacklogSurvivesARestart(t *testing.T) {
 		want = append(want, fmt.Sprintf("a send %d", i), fmt.Sprintf("a open %d", i))
 	}
 	b.sinks.waitFor(t, "an attempt", func(_ []string, attempts map[string]int) bool { return len(attempts) > 0 })
-	eventually(t, "notice of all", func() bool { return b.metric("mandrill_receiver_backlog_events", "shop/a") == 40 })
+	eventually(t, "all events in the backlog", func() bool { return b.metric("mandrill_receiver_backlog_events", "shop/a") == 40 })
 	b.stop()
 	b.start()
-	eventually(t, "the backlog of before", func() bool { return b.metric("mandrill_receiver_backlog_events", "shop/a") == 40 })
+	eventually(t, "the backlog after the restart", func() bool { return b.metric("mandrill_receiver_backlog_events", "shop/a") == 40 })
 	b.sinks.setAnswer(nil)
 	b.sinks.expectAccepted(t, want...)
 	b.waitEmpty()
 }
 
-// While one event fails those of other messages go out, and those of its own wait for it, of later batches too.
+// While an event fails, events of other messages are delivered. Those of its message wait for it, in later batches too.
 func TestFailedEventHoldsUpLaterBatchesOfItsMessage(t *testing.T) {
 	t.Parallel()
 	b := newBufferedReceiver(t)
@@ -86,7 +86,7 @@ func TestFailedEventHoldsUpLaterBatchesOfItsMessage(t *testing.T) {
 	b.waitEmpty()
 }
 
-// What is left, how often it was tried and when it is due survive a restart, and so does the order.
+// A restart keeps the remaining events of a batch, their attempts, their due times and their order.
 func TestRemainderSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	b := newBufferedReceiver(t, func(b *bufferedReceiver) { b.webhooks["a"] = routes.Delivery{BackoffDelay: "PT0.3S"} })
@@ -134,7 +134,7 @@ func TestRefusedAndExhaustedEventsBecomeDeadLetters(t *testing.T) {
 	b.waitEmpty()
 	for reason, want := range map[string]float64{journal.ReasonRefused: 1, journal.ReasonExhausted: 1} {
 		if got := b.metric("mandrill_receiver_dead_lettered_total", reason); got != want {
-			t.Errorf("%v were buried for the reason %s, want %v", got, reason, want)
+			t.Errorf("%v dead letters for the reason %s, want %v", got, reason, want)
 		}
 	}
 	if got := b.sinks.attempts["a spam 2"]; got != 3 {
@@ -158,11 +158,11 @@ func TestRefusedAndExhaustedEventsBecomeDeadLetters(t *testing.T) {
 	b.sinks.expectAccepted(t, "dead reject 1", "dead spam 2", "b open 1", "b open 2")
 	b.waitEmpty()
 	if got := b.metric("mandrill_receiver_dead_lettered_total"); got != 2 {
-		t.Errorf("%v are buried, and what the dead letter sink accepted is not", got)
+		t.Errorf("%v dead letters, want 2: the dead letter sink accepted the others", got)
 	}
 }
 
-// A sink that is down, or hangs, holds up nobody else.
+// The memory for batches is shared: a sink that is down, or hangs, must not hold up other webhooks.
 func TestFailingSinkHoldsUpNoOtherWebhook(t *testing.T) {
 	t.Parallel()
 	hang := make(chan struct{})
@@ -190,8 +190,7 @@ func TestFailingSinkHoldsUpNoOtherWebhook(t *testing.T) {
 	b.sinks.expectAccepted(t, want...)
 }
 
-// An event that hangs holds up those of its message, and of those that were sent together with it, not the others of its
-// webhook.
+// An event that hangs holds up later events of its message and the rest of its cycle, not the other events of its webhook.
 func TestHangingEventHoldsUpOnlyItsMessage(t *testing.T) {
 	t.Parallel()
 	hang := make(chan struct{})
@@ -213,7 +212,7 @@ func TestHangingEventHoldsUpOnlyItsMessage(t *testing.T) {
 	b.waitEmpty()
 }
 
-// Events that wait go where the route leads now. A route that is suspended sends nothing.
+// Waiting events are sent to the current sink of their route. A suspended route sends nothing.
 func TestBacklogFollowsItsRoute(t *testing.T) {
 	t.Parallel()
 	b := newBufferedReceiver(t)
@@ -238,14 +237,14 @@ func TestBacklogFollowsItsRoute(t *testing.T) {
 	attempts := maps.Clone(b.sinks.attempts)
 	b.sinks.mu.Unlock()
 	if attempts["b send 1"] != 0 {
-		t.Error("a suspended route sends nothing")
+		t.Error("a suspended route has sent an event")
 	}
 	load(routes.Route{Sink: routes.Sink{URI: "http://b.example"}})
 	b.sinks.expectAccepted(t, "b send 1")
 	b.waitEmpty()
 }
 
-// The age of the oldest event is not that of one that was delivered long ago, though something else waited all the time.
+// The age of the oldest event must drop when old events are delivered, though newer ones have been waiting all the time.
 func TestOldestAgeIgnoresDeliveredBatches(t *testing.T) {
 	t.Parallel()
 	var hours atomic.Int64
@@ -266,7 +265,7 @@ func TestOldestAgeIgnoresDeliveredBatches(t *testing.T) {
 		b.post("a", fmt.Sprintf("send %d", i), fmt.Sprintf("send %d.", i))
 	}
 	hours.Store(0)
-	const queueLimit = 10_000 // while so many are left no other batch is taken
+	const queueLimit = 10_000 // with as many events pending no other batch is read
 	events := make([]string, queueLimit)
 	for i := range events {
 		events[i] = fmt.Sprintf("open %d", i)
@@ -274,11 +273,11 @@ func TestOldestAgeIgnoresDeliveredBatches(t *testing.T) {
 	b.post("a", events...)
 	b.post("a", "open 0")
 	close(hang)
-	eventually(t, "delivery of the old ones", func() bool { return b.metric("mandrill_receiver_backlog_events") == queueLimit+1 })
+	eventually(t, "delivery of the old events", func() bool { return b.metric("mandrill_receiver_backlog_events") == queueLimit+1 })
 	eventually(t, "an age of seconds", func() bool { return b.metric("mandrill_receiver_backlog_oldest_age_seconds") < 3600 })
 }
 
-// The spans of events are of the trace of their batch, though they are sent later, by another process if need be.
+// Events are sent later, maybe by another process. Their spans still belong to the trace of their batch.
 func TestEventSpansBelongToTheTraceOfTheirBatch(t *testing.T) {
 	t.Parallel()
 	spans := tracetest.NewInMemoryExporter()
@@ -299,7 +298,7 @@ func TestEventSpansBelongToTheTraceOfTheirBatch(t *testing.T) {
 		outcomes[span.Name] += attributesOfSpan(span)["mandrill.outcome"] + " "
 	}
 	if got := outcomes["send com.mandrill.message.send"]; outcomes["receive batch"] != "accepted " || !strings.HasPrefix(got, "failed ") || !strings.HasSuffix(got, " accepted ") {
-		t.Errorf("got the outcomes %q", outcomes)
+		t.Errorf("got outcomes %q", outcomes)
 	}
 }
 
@@ -308,11 +307,11 @@ func TestEventOlderThanMaxAgeExpires(t *testing.T) {
 	b := newBufferedReceiver(t, func(b *bufferedReceiver) { b.options.MaxAge = 200 * time.Millisecond })
 	b.sinks.setAnswer(failHosts("a"))
 	b.post("a", "send 1")
-	eventually(t, "burial", func() bool { return b.metric("mandrill_receiver_dead_lettered_total", journal.ReasonExpired) == 1 })
+	eventually(t, "a dead letter", func() bool { return b.metric("mandrill_receiver_dead_lettered_total", journal.ReasonExpired) == 1 })
 	b.waitEmpty()
 }
 
-// A route in mode Buffered without a buffer is not served, and one in mode Direct does without.
+// A route in mode Buffered is not served without a buffer. One in mode Direct does not need it.
 func TestBufferedModeNeedsABuffer(t *testing.T) {
 	t.Parallel()
 	b := newBufferedReceiver(t, func(b *bufferedReceiver) {

@@ -20,7 +20,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// ask asks for dead letters as those do who administer the receiver, and returns the status.
+// askAdmin sends a request to the admin API and returns the status.
 func (b *bufferedReceiver) askAdmin(method, path, body string, into any) int {
 	b.t.Helper()
 	handler := admin.DeadLettersHandler(b.journal, slog.New(slog.NewJSONHandler(b.log, nil)))
@@ -34,7 +34,7 @@ func (b *bufferedReceiver) askAdmin(method, path, body string, into any) int {
 	return response.Code
 }
 
-// letters are the dead letters that there are.
+// deadLetters lists all dead letters.
 func (b *bufferedReceiver) deadLetters() []journal.DeadLetterInfo {
 	b.t.Helper()
 	var page admin.DeadLetterPage
@@ -44,17 +44,17 @@ func (b *bufferedReceiver) deadLetters() []journal.DeadLetterInfo {
 	return page.DeadLetters
 }
 
-// buried waits until there are so many dead letters.
+// waitDeadLetters waits until there are as many dead letters, and returns them.
 func (b *bufferedReceiver) waitDeadLetters(count int) (letters []journal.DeadLetterInfo) {
 	b.t.Helper()
-	eventually(b.t, fmt.Sprintf("burial of %d events", count), func() bool {
+	eventually(b.t, fmt.Sprintf("%d dead letters", count), func() bool {
 		letters = b.deadLetters()
 		return len(letters) == count
 	})
 	return letters
 }
 
-// redrive has dead letters delivered anew, and returns how many.
+// redrive has dead letters delivered again, and returns how many.
 func (b *bufferedReceiver) redrive(body string) int {
 	b.t.Helper()
 	var answer admin.DeadLetterAnswer
@@ -64,7 +64,7 @@ func (b *bufferedReceiver) redrive(body string) int {
 	return answer.Count
 }
 
-// A dead letter is delivered anew as the same CloudEvent, and is a dead letter again as often as it is refused.
+// A redriven dead letter is the same CloudEvent with the same id. It becomes a dead letter again as often as it is refused.
 func TestRedrivenDeadLetterIsTheSameEvent(t *testing.T) {
 	t.Parallel()
 	b := newBufferedReceiver(t)
@@ -88,7 +88,7 @@ func TestRedrivenDeadLetterIsTheSameEvent(t *testing.T) {
 		})
 		for _, letter := range b.waitDeadLetters(2) {
 			if letter.Seq <= before[1].Seq || letter.Attempts != 1 || letter.Redriven.IsZero() || !letter.Received.Equal(before[0].Received) {
-				t.Errorf("buried again: %+v", letter)
+				t.Errorf("dead letter after a redrive: %+v", letter)
 			}
 		}
 	}
@@ -97,7 +97,7 @@ func TestRedrivenDeadLetterIsTheSameEvent(t *testing.T) {
 	b.waitDeadLetters(2)
 	b.sinks.setAnswer(nil)
 	if n := b.redrive(`{"all":true,"reason":"expired"}`); n != 0 {
-		t.Errorf("%d were redriven, and none had this reason", n)
+		t.Errorf("%d were redriven, want 0: none has this reason", n)
 	}
 	if n := b.redrive(`{"all":true}`); n != 2 {
 		t.Errorf("%d were redriven, want 2", n)
@@ -114,7 +114,7 @@ func TestRedrivenDeadLetterIsTheSameEvent(t *testing.T) {
 	}
 }
 
-// An event that was received long ago is given as much time as a new one.
+// A redriven event was received long ago, but gets as much time as a new one.
 func TestRedrivenEventIsNotExpired(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -135,19 +135,19 @@ func TestRedrivenEventIsNotExpired(t *testing.T) {
 	mu.Unlock()
 	b.sinks.setAnswer(failHosts("a"))
 	b.redrive(`{"seqs":[1]}`)
-	b.sinks.waitFor(t, "three attempts more", func(_ []string, attempts map[string]int) bool { return attempts["a send 1"] >= 4 })
+	b.sinks.waitFor(t, "three more attempts", func(_ []string, attempts map[string]int) bool { return attempts["a send 1"] >= 4 })
 	if age := b.metric("mandrill_receiver_backlog_oldest_age_seconds"); age > 3600 {
-		t.Errorf("it counts as %v s old", age)
+		t.Errorf("the redriven event counts as %v s old", age)
 	}
 	mu.Lock()
 	ahead = 146 * time.Hour
 	mu.Unlock()
 	if letter := b.waitDeadLetters(1)[0]; letter.Reason != journal.ReasonExpired {
-		t.Errorf("its time is over: %+v", letter)
+		t.Errorf("got %+v, want an expired dead letter", letter)
 	}
 }
 
-// The events of a webhook that is gone wait for it, or are dead letters again.
+// Redriven events of a deleted webhook wait for it to come back, and become dead letters again after its retention.
 func TestRedriveWaitsForADeletedWebhook(t *testing.T) {
 	t.Parallel()
 	b := newBufferedReceiver(t, func(b *bufferedReceiver) { b.options.DeletedWebhookRetention = time.Millisecond })
@@ -158,7 +158,7 @@ func TestRedriveWaitsForADeletedWebhook(t *testing.T) {
 	delete(b.webhooks, "a")
 	b.loadRoutes()
 	b.redrive(`{"all":true}`)
-	eventually(t, "burial", func() bool {
+	eventually(t, "a dead letter", func() bool {
 		return b.metric("mandrill_receiver_dead_lettered_total", journal.ReasonWebhookDeleted) == 1
 	})
 	if letter := b.waitDeadLetters(1)[0]; letter.Reason != journal.ReasonWebhookDeleted || letter.Webhook != "shop/a" || letter.Type != "com.mandrill.message.send" {
@@ -172,7 +172,7 @@ func TestRedriveWaitsForADeletedWebhook(t *testing.T) {
 	b.waitEmpty()
 }
 
-// Two who redrive the same at the same time are both answered, and the event is delivered.
+// Two concurrent redrives of one dead letter both succeed, and the event is delivered.
 func TestConcurrentRedrivesDeliverTheEvent(t *testing.T) {
 	t.Parallel()
 	b := newBufferedReceiver(t)
@@ -198,7 +198,7 @@ func TestConcurrentRedrivesDeliverTheEvent(t *testing.T) {
 	}
 }
 
-// When there are too many, the oldest go and are counted, and the newest stay.
+// When dead letters need too much space the oldest are evicted and counted.
 func TestOldestDeadLettersAreEvicted(t *testing.T) {
 	t.Parallel()
 	b := newBufferedReceiver(t)
@@ -206,12 +206,12 @@ func TestOldestDeadLettersAreEvicted(t *testing.T) {
 	const events = 40
 	for i := range events {
 		b.postRaw("a", fmt.Appendf(nil, `{"event":"send","_id":"%d","s3ntinel":%q}`, i, incompressible(i, 256<<10)))
-		eventually(t, "burial", func() bool { return b.metric("mandrill_receiver_dead_lettered_total") == float64(i+1) })
+		eventually(t, "a dead letter", func() bool { return b.metric("mandrill_receiver_dead_lettered_total") == float64(i+1) })
 	}
 	letters := b.deadLetters()
 	evicted := int(b.metric("mandrill_receiver_dead_letters_evicted_total"))
 	if evicted == 0 || len(letters)+evicted != events || letters[0].Seq != uint64(evicted+1) || letters[len(letters)-1].Seq != events {
-		t.Fatalf("%d were evicted, and %d are left", evicted, len(letters))
+		t.Fatalf("%d of %d were evicted, %d remain: %v", evicted, events, len(letters), letters)
 	}
 	b.sinks.setAnswer(nil)
 	if n := b.redrive(`{"all":true}`); n != len(letters) {
@@ -224,7 +224,7 @@ func TestOldestDeadLettersAreEvicted(t *testing.T) {
 	b.sinks.expectAccepted(t, want...)
 }
 
-// noise does not compress.
+// incompressible returns random text, so that compression does not make it fit.
 func incompressible(seed, size int) string {
 	out := make([]byte, size)
 	state := uint64(seed + 7)
@@ -235,7 +235,7 @@ func incompressible(seed, size int) string {
 	return string(out)
 }
 
-// A large event is shown and delivered anew byte for byte.
+// An event of 20 MiB is stored in parts, and still is shown and redriven byte for byte.
 func TestLargeDeadLetterIsRedrivenByteForByte(t *testing.T) {
 	t.Parallel()
 	b := newBufferedReceiver(t, func(b *bufferedReceiver) { b.maxBytes = 512 << 20 })
@@ -256,10 +256,10 @@ func TestLargeDeadLetterIsRedrivenByteForByte(t *testing.T) {
 			t.Fatalf("status %d, want 200", status)
 		}
 		if !bytes.Equal(shown.Data, event) || shown.Size != len(event) || shown.Answer != "s3ntinel" {
-			t.Errorf("it is shown as %d bytes of %d, with the answer %q", len(shown.Data), shown.Size, shown.Answer)
+			t.Errorf("shown are %d bytes of %d, with the answer %q", len(shown.Data), shown.Size, shown.Answer)
 		}
 		if diff := cmp.Diff(letter, shown.DeadLetterInfo); diff != "" {
-			t.Errorf("list and show do not say the same:\n%s", diff)
+			t.Errorf("list and show differ:\n%s", diff)
 		}
 		sent := b.sinks.attemptsOf("a send 1")
 		b.redrive(fmt.Sprintf(`{"seqs":[%d]}`, letter.Seq))
@@ -271,21 +271,21 @@ func TestLargeDeadLetterIsRedrivenByteForByte(t *testing.T) {
 	b.sinks.expectAccepted(t, "a send 1")
 	b.waitEmpty()
 	if !bytes.Equal(b.sinks.last.Body, event) {
-		t.Errorf("%d bytes were delivered, want %d as they came", len(b.sinks.last.Body), len(event))
+		t.Errorf("%d bytes were delivered, want the %d that were received", len(b.sinks.last.Body), len(event))
 	}
 }
 
-// What is not JSON, or is no text, is shown in Base64.
+// An event that is not JSON, or not UTF-8, is shown in Base64.
 func TestDeadLetterIsShownAsJSONOrBase64(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		raw  string
 		want string
 	}{
-		"JSON":     {`{ "a": 1e5, "b": "<\u00e9>" }`, `"data": { "a": 1e5, "b": "<\u00e9>" }`},
-		"not JSON": {`{`, `"data_base64": "ew=="`},
-		"no text":  {"\"\xff\"", `"data_base64": "Iv8i"`},
-		"nothing":  {"", `"data_base64": ""`},
+		"JSON":      {`{ "a": 1e5, "b": "<\u00e9>" }`, `"data": { "a": 1e5, "b": "<\u00e9>" }`},
+		"not JSON":  {`{`, `"data_base64": "ew=="`},
+		"not UTF-8": {"\"\xff\"", `"data_base64": "Iv8i"`},
+		"nothing":   {"", `"data_base64": ""`},
 	} {
 		var out bytes.Buffer
 		if err := admin.WriteDeadLetter(&out, journal.DeadLetterInfo{Seq: 7, Webhook: "shop/a"}, journal.PendingEvent{Raw: []byte(test.raw), Answer: "no"}); err != nil {
@@ -297,7 +297,7 @@ func TestDeadLetterIsShownAsJSONOrBase64(t *testing.T) {
 	}
 }
 
-// Every request that cannot be answered says why.
+// The error of every refused request says what to do.
 func TestDeadLettersAPIRefusesBadRequests(t *testing.T) {
 	t.Parallel()
 	b := newBufferedReceiver(t)
@@ -339,12 +339,12 @@ func TestDeadLettersAPIRefusesBadRequests(t *testing.T) {
 	b.stop()
 	for path, body := range map[string]string{"/dead-letters/redrive": `{"all":true}`, "/dead-letters/purge": `{"seqs":[1]}`} {
 		if status := b.askAdmin(http.MethodPost, path, body, &answer); status != http.StatusServiceUnavailable || !strings.Contains(answer.Error, journal.ErrUnavailable.Error()) {
-			t.Errorf("%s without a journal: status %d, %+v", path, status, answer)
+			t.Errorf("%s with a stopped journal: status %d, %+v", path, status, answer)
 		}
 	}
 	for _, path := range []string{"/dead-letters", "/dead-letters/1"} {
 		if status := b.askAdmin(http.MethodGet, path, "", &answer); status != http.StatusServiceUnavailable {
-			t.Errorf("%s without a journal: status %d", path, status)
+			t.Errorf("%s with a stopped journal: status %d", path, status)
 		}
 	}
 	if err := error(admin.DeadLettersNotFoundError{Seqs: []uint64{7, 8}}); !strings.HasPrefix(err.Error(), "there is no dead letter 7, 8;") || !errors.As(err, new(admin.DeadLettersNotFoundError)) {

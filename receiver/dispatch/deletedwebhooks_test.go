@@ -10,7 +10,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// Events of a webhook that is deleted are kept for a time, for which a restart makes no difference, and then buried.
+// Events of a deleted webhook wait for its retention, which continues over restarts, and then become dead letters.
 func TestDeletedWebhookIsDeadLetteredAfterItsRetention(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -33,31 +33,31 @@ func TestDeletedWebhookIsDeadLetteredAfterItsRetention(t *testing.T) {
 	if status := b.postStatus("a", "send 3"); status != http.StatusNotFound {
 		t.Errorf("status %d, want 404", status)
 	}
-	eventually(t, "notice of the orphans", func() bool { return b.deletedWebhooks() == 2 })
+	eventually(t, "two deleted webhooks", func() bool { return b.deletedWebhooks() == 2 })
 	b.sinks.setAnswer(nil)
 	b.webhooks["b"] = routes.Delivery{}
 	b.loadRoutes()
 	b.sinks.expectAccepted(t, "b send 2")
-	eventually(t, "notice that one is there again", func() bool { return b.deletedWebhooks() == 1 })
+	eventually(t, "one deleted webhook", func() bool { return b.deletedWebhooks() == 1 })
 	b.stop()
 	mu.Lock()
 	ahead = 59 * time.Minute
 	mu.Unlock()
 	b.start()
-	eventually(t, "the backlog of before", func() bool { return b.metric("mandrill_receiver_backlog_events", "shop/a") == 2 })
+	eventually(t, "the backlog after the restart", func() bool { return b.metric("mandrill_receiver_backlog_events", "shop/a") == 2 })
 	b.stop()
 	mu.Lock()
 	ahead = 61 * time.Minute
 	mu.Unlock()
 	b.start()
-	eventually(t, "burial", func() bool {
+	eventually(t, "dead letters", func() bool {
 		return b.metric("mandrill_receiver_dead_lettered_total", journal.ReasonWebhookDeleted) == 2
 	})
 	b.waitEmpty()
-	eventually(t, "the end of what is known of it", func() bool { return b.deletedWebhooks() == 0 })
+	eventually(t, "no deleted webhooks", func() bool { return b.deletedWebhooks() == 0 })
 }
 
-// Whether a webhook is gone is known when all documents are, which is told after the last of them.
+// A webhook counts as deleted only when all route documents are loaded: before, its document may be missing.
 func TestDeletedWebhookIsRecognisedAfterRestart(t *testing.T) {
 	t.Parallel()
 	b := newBufferedReceiver(t)
@@ -67,10 +67,10 @@ func TestDeletedWebhookIsRecognisedAfterRestart(t *testing.T) {
 	b.stop()
 	b.incomplete = true
 	b.start()
-	eventually(t, "the backlog of before", func() bool { return b.metric("mandrill_receiver_backlog_events", "shop/a") == 1 })
+	eventually(t, "the backlog after the restart", func() bool { return b.metric("mandrill_receiver_backlog_events", "shop/a") == 1 })
 	if b.deletedWebhooks() != 0 {
-		t.Error("not all routes are known")
+		t.Error("a webhook counts as deleted before all routes are loaded")
 	}
 	b.routes.Complete()
-	eventually(t, "notice of the orphan", func() bool { return b.deletedWebhooks() == 1 })
+	eventually(t, "one deleted webhook", func() bool { return b.deletedWebhooks() == 1 })
 }

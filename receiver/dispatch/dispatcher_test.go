@@ -8,19 +8,20 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// After a restart remainders are known before the batches. What is left of a later batch still comes after an earlier one
-// that nobody had begun.
+// After a restart remainders are listed before the batches. A remainder of a later batch must still wait for an earlier batch that
+// was not begun.
 func TestRemaindersAndBatchesKeepTheirOrderAfterRestart(t *testing.T) {
 	t.Parallel()
-	for name, slow := range map[string]chan struct{}{"at once": nil, "slowly": make(chan struct{})} {
+	for name, slow := range map[string]chan struct{}{"batches listed at once": nil, "batches listed late": make(chan struct{})} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+			sinks := newFakeSinks()
 			consumer := &fakeConsumer{watchGate: slow, batches: []*journal.StoredBatch{
 				remainderAt(1, 7, "click 1", "click 2"), remainderAt(2, 3, "send 2"), batchAt(5, "open 1", "open 3"), batchAt(9, "spam 1", "spam 2"),
 			}}
@@ -29,7 +30,7 @@ func TestRemaindersAndBatchesKeepTheirOrderAfterRestart(t *testing.T) {
 				close(slow)
 			}
 			sinks.expectAccepted(t, "a open 1", "a click 1", "a spam 1", "a send 2", "a click 2", "a spam 2", "a open 3")
-			eventually(t, "the end of all", func() bool {
+			eventually(t, "the acknowledgement of all batches", func() bool {
 				consumer.mu.Lock()
 				defer consumer.mu.Unlock()
 				return len(consumer.acked) == 4
@@ -47,24 +48,24 @@ func TestRemaindersAndBatchesKeepTheirOrderAfterRestart(t *testing.T) {
 			}
 			select {
 			case err := <-ended:
-				t.Errorf("it ended: %v", err)
+				t.Errorf("the dispatcher ended: %v", err)
 			default:
 			}
 		})
 	}
 }
 
-// A journal that does not work ends the work, which begins anew when it does.
+// An error of the journal ends the dispatcher, which is started again when the journal works.
 func TestDispatcherEndsWhenTheJournalFails(t *testing.T) {
 	t.Parallel()
-	sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	sinks := newFakeSinks()
 	sinks.setAnswer(func(_, event string, _ int) error {
 		if event == "a open 1" {
 			return errSinkDown
 		}
 		return nil
 	})
-	failure := errors.New("it does not work")
+	failure := errors.New("journal failed")
 	ended := startDispatcher(t, &fakeConsumer{requeueErr: failure, batches: []*journal.StoredBatch{batchAt(1, "open 1", "send 2")}}, sinks)
 	select {
 	case err := <-ended:
@@ -72,15 +73,15 @@ func TestDispatcherEndsWhenTheJournalFails(t *testing.T) {
 			t.Errorf("got %v, want %v", err, failure)
 		}
 	case <-time.After(30 * time.Second):
-		t.Error("it goes on")
+		t.Error("the dispatcher did not end")
 	}
 }
 
-// When it is not told of batches any more the work ends too, whatever waits, so that it is begun anew.
+// Without the watch the dispatcher would miss new batches, so it ends, whatever waits, and is started again.
 func TestDispatcherEndsWhenTheWatchFails(t *testing.T) {
 	t.Parallel()
-	sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
-	failure, waiting := errors.New("it does not work"), batchAt(1, "open 1")
+	sinks := newFakeSinks()
+	failure, waiting := errors.New("watch failed"), batchAt(1, "open 1")
 	waiting.Webhook = "shop/gone"
 	ended := startDispatcher(t, &fakeConsumer{watchErr: failure, batches: []*journal.StoredBatch{waiting}}, sinks)
 	select {
@@ -89,15 +90,15 @@ func TestDispatcherEndsWhenTheWatchFails(t *testing.T) {
 			t.Errorf("got %v, want %v", err, failure)
 		}
 	case <-time.After(10 * time.Second):
-		t.Error("it goes on")
+		t.Error("the dispatcher did not end")
 	}
 }
 
-// The time to write down how a round went is each unit's own: a slow disk and a round of many small batches must not have
-// it end half way, and what was delivered sent again.
+// Each batch has its own time to be settled. With a shared one, a slow disk and a cycle of many small batches would run out of time
+// half way, and delivered events would be sent again.
 func TestEachBatchHasItsOwnTimeToSettle(t *testing.T) {
 	t.Parallel()
-	sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	sinks := newFakeSinks()
 	var mu sync.Mutex
 	var deadlines []time.Time
 	consumer := &fakeConsumer{onAck: func(ctx context.Context) {
@@ -105,14 +106,14 @@ func TestEachBatchHasItsOwnTimeToSettle(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		if deadlines = append(deadlines, deadline); !ok {
-			t.Error("it may take for ever")
+			t.Error("settling has no deadline")
 		}
 	}}
 	for seq := range uint64(5) {
 		consumer.batches = append(consumer.batches, batchAt(seq+1, fmt.Sprintf("open %d", seq)))
 	}
 	startDispatcher(t, consumer, sinks)
-	eventually(t, "the end of all", func() bool {
+	eventually(t, "the acknowledgement of all batches", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(deadlines) == len(consumer.batches)
@@ -121,15 +122,15 @@ func TestEachBatchHasItsOwnTimeToSettle(t *testing.T) {
 	defer mu.Unlock()
 	for i, deadline := range deadlines[1:] {
 		if !deadline.After(deadlines[i]) {
-			t.Errorf("units %d and %d have to share their time", i, i+1)
+			t.Errorf("batches %d and %d share their deadline", i, i+1)
 		}
 	}
 }
 
-// What is left of a batch may be several remainders, of which the first is put back again and so is stored last.
+// A batch may have several remainders. The first one may be requeued again and so be stored last.
 func TestRemaindersOfOneBatchKeepTheirOrder(t *testing.T) {
 	t.Parallel()
-	sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	sinks := newFakeSinks()
 	second, first := remainderAt(2, 7, "click 1"), remainderAt(3, 7, "send 1", "open 1")
 	second.Events[0].Index, first.Events[1].Index = 2, 1
 	startDispatcher(t, &fakeConsumer{batches: []*journal.StoredBatch{second, first}}, sinks)
@@ -139,11 +140,10 @@ func TestRemaindersOfOneBatchKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// What is delivered of a round is written down while the rest of it is under way: it is not delivered again if the
-// receiver dies.
+// A delivered batch is settled while the others of its cycle are in flight, so that it is not delivered again if the receiver dies.
 func TestBatchesAreSettledAsTheyEnd(t *testing.T) {
 	t.Parallel()
-	sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	sinks := newFakeSinks()
 	hang := make(chan struct{})
 	sinks.setAnswer(func(_, event string, _ int) error {
 		if event == "a send 3" {
@@ -160,45 +160,45 @@ func TestBatchesAreSettledAsTheyEnd(t *testing.T) {
 			return len(consumer.acked) == len(want) && !slices.ContainsFunc(want, func(seq uint64) bool { return !slices.Contains(consumer.acked, journal.Position{Seq: seq}) })
 		}
 	}
-	eventually(t, "the end of two", finished(1, 3))
+	eventually(t, "the acknowledgement of two batches", finished(1, 3))
 	close(hang)
-	eventually(t, "the end of all", finished(1, 2, 3))
+	eventually(t, "the acknowledgement of all batches", finished(1, 2, 3))
 }
 
-// A sink so slow that a batch takes long gets a part of it, which is written down, and then the next. When the receiver is
-// told to stop it begins nothing more.
+// A batch for a slow sink is delivered in parts: the cycle ends after its time, the remaining events are requeued, and the next cycle
+// begins. A dispatcher that is stopped begins no more events.
 func TestCycleIsCutShortAfterItsTime(t *testing.T) {
 	t.Parallel()
-	for name, stop := range map[string]bool{"after some time": false, "at the end": true} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+	for name, stop := range map[string]bool{"after its time": false, "when the dispatcher stops": true} {
+		synctest.Test(t, func(t *testing.T) {
 			const events = 60
-			sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
-			sinks.setAnswer(func(string, string, int) error { <-time.After(50 * time.Millisecond); return nil })
+			sinks := newFakeSinks()
+			sinks.setAnswer(func(string, string, int) error { time.Sleep(50 * time.Millisecond); return nil })
 			var batch []string
 			for i := range events { // of one message, so that they are sent one after the other
 				batch = append(batch, fmt.Sprintf("e%d 1", i))
 			}
 			consumer := &fakeConsumer{batches: []*journal.StoredBatch{batchAt(1, batch...)}}
-			t.Run("", func(t *testing.T) {
-				startDispatcher(t, consumer, sinks)
-				if stop {
-					sinks.waitFor(t, "delivery of something", func(accepted []string, _ map[string]int) bool { return len(accepted) > 0 })
-					return
-				}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := runDispatcher(ctx, t, consumer, sinks)
+			if stop {
+				sinks.waitFor(t, "delivery of an event", func(accepted []string, _ map[string]int) bool { return len(accepted) > 0 })
+			} else {
 				eventually(t, "a remainder", func() bool {
 					consumer.mu.Lock()
 					defer consumer.mu.Unlock()
 					return len(consumer.requeued) > 0
 				})
-			})
+			}
+			cancel()
+			<-ended
 			sent := len(sinks.accepted)
 			if sent == 0 || stop && sent > 10 || sent+len(consumer.requeued) != events {
-				t.Fatalf("%d events were sent, %d put back, of %d", sent, len(consumer.requeued), events)
+				t.Fatalf("%s: %d events were sent, %d requeued, of %d", name, sent, len(consumer.requeued), events)
 			}
-			for i, entry := range consumer.requeued {
-				if entry.Index != sent+i || entry.Attempts != 0 || !entry.Due.IsZero() {
-					t.Fatalf("put back as %d of what is left: %+v", i, entry)
+			for i, event := range consumer.requeued {
+				if event.Index != sent+i || event.Attempts != 0 || !event.Due.IsZero() {
+					t.Fatalf("%s: requeued event %d: %+v", name, i, event)
 				}
 			}
 		})

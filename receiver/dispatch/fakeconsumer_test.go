@@ -1,6 +1,7 @@
 package dispatch_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -9,11 +10,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"bytes"
-	"weak"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
@@ -24,16 +23,16 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// shelf is work without a journal, which can fail.
+// fakeConsumer hands out batches without a journal. It records what becomes of them, and can fail.
 type fakeConsumer struct {
 	mu          sync.Mutex
 	batches     []*journal.StoredBatch
 	acked       []journal.Position
 	deadLetters []journal.DeadLetter
-	requeued    []journal.PendingEvent // of what was put back, which is not handed out again
+	requeued    []journal.PendingEvent // not handed out again
 	requeueErr  error
-	watchGate   chan struct{} // before the batches are known
-	watchErr    error         // after they are
+	watchGate   chan struct{} // if not nil, Watch reports batches once it is closed
+	watchErr    error         // what Watch returns after it has reported all batches
 	onAck       func(context.Context)
 }
 
@@ -138,8 +137,22 @@ func remainderAt(seq, origin uint64, events ...string) *journal.StoredBatch {
 	return batch
 }
 
-// dispatch works off a shelf, until it ends by itself or the test does.
+// startDispatcher runs a dispatcher until it fails or the test ends.
 func startDispatcher(t *testing.T, consumer dispatch.Consumer, sinks *fakeSinks) <-chan error {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := runDispatcher(ctx, t, consumer, sinks)
+	failed, done := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(done)
+		failed <- <-ended
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	return failed
+}
+
+// runDispatcher runs a dispatcher until it fails or ctx ends.
+func runDispatcher(ctx context.Context, t *testing.T, consumer dispatch.Consumer, sinks *fakeSinks) <-chan error {
 	t.Helper()
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
 	table := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
@@ -154,23 +167,21 @@ func startDispatcher(t *testing.T, consumer dispatch.Consumer, sinks *fakeSinks)
 	dispatcher := dispatch.New(dispatch.Options{
 		Routes: table, Sender: sink.NewSender(sink.Options{Poster: sinks}), Metrics: dispatch.NewMetrics(prometheus.NewRegistry(), metrics.Events), Logger: slog.New(slog.DiscardHandler),
 	})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended, done := make(chan error, 1), make(chan struct{})
+	ended := make(chan error, 1)
 	go func() {
-		defer close(done)
+		defer close(ended)
 		ended <- dispatcher.Run(ctx, consumer)
 	}()
-	t.Cleanup(func() { cancel(); <-done })
 	return ended
 }
 
-// crammed is a shelf without room for what is left of a unit, until there is some.
+// fullConsumer is a fakeConsumer without space for remainders until hasSpace is set.
 type fullConsumer struct {
-	*fakeConsumer
-	mu       sync.Mutex
+	fakeConsumer
+	mu       sync.Mutex // of what follows
 	hasSpace bool
-	loaded   []weak.Pointer[byte] // where each batch was in memory
-	requeues map[journal.Position]int
+	loaded   []weak.Pointer[byte]     // the first byte of each batch that was loaded
+	requeues map[journal.Position]int // attempts
 }
 
 func (c *fullConsumer) Next(ctx context.Context, webhook string, from uint64) (*journal.StoredBatch, error) {

@@ -15,15 +15,19 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// sinks are all there are. What they accept is kept in order.
+// fakeSinks is a Poster for all hosts. An event is "HOST NAME MESSAGE". It records attempts, and accepted events in order.
 type fakeSinks struct {
 	mu       sync.Mutex
 	accepted []string
 	attempts map[string]int
-	ids      map[string][]string // of each event, by attempt
+	ids      map[string][]string // CloudEvent ids of each event, by attempt
 	last     sink.Payload
 	answer   func(host, event string, attempt int) error
 	changed  chan struct{}
+}
+
+func newFakeSinks() *fakeSinks {
+	return &fakeSinks{attempts: map[string]int{}, ids: map[string][]string{}, changed: make(chan struct{})}
 }
 
 func (s *fakeSinks) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
@@ -31,9 +35,6 @@ func (s *fakeSinks) Post(_ context.Context, target sink.Target, payload sink.Pay
 	event := host + " " + strings.TrimPrefix(payload.Header.Get("Ce-Type"), "com.mandrill.message.") + " " + payload.Header.Get("Ce-Subject")
 	s.mu.Lock()
 	s.attempts[event]++
-	if s.ids == nil {
-		s.ids = map[string][]string{}
-	}
 	s.ids[event], s.last = append(s.ids[event], payload.Header.Get("Ce-Id")), payload
 	attempt, answer := s.attempts[event], s.answer
 	s.mu.Unlock()
@@ -57,7 +58,7 @@ func (s *fakeSinks) setAnswer(answer func(host, event string, attempt int) error
 	s.answer = answer
 }
 
-// until waits for a condition on what was accepted and how often something was tried.
+// waitFor waits for a condition on the accepted events and the attempts of each event.
 func (s *fakeSinks) waitFor(t *testing.T, what string, condition func(accepted []string, attempts map[string]int) bool) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
@@ -71,12 +72,12 @@ func (s *fakeSinks) waitFor(t *testing.T, what string, condition func(accepted [
 		select {
 		case <-changed:
 		case <-deadline:
-			t.Fatalf("%s did not happen; accepted were %q", what, accepted)
+			t.Fatalf("waited in vain for %s; accepted: %q", what, accepted)
 		}
 	}
 }
 
-// expect waits until exactly these were accepted, in any order unless they are of one message.
+// expectAccepted waits until as many events were accepted, and asserts that they are these, in any order.
 func (s *fakeSinks) expectAccepted(t *testing.T, want ...string) {
 	t.Helper()
 	s.waitFor(t, fmt.Sprintf("delivery of %d events", len(want)), func(accepted []string, _ map[string]int) bool { return len(accepted) >= len(want) })

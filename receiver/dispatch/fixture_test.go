@@ -2,8 +2,6 @@ package dispatch_test
 
 import (
 	"bytes"
-	"sync"
-
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +11,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,7 +54,7 @@ func attributesOfSpan(span tracetest.SpanStub) map[string]string {
 	return attributes
 }
 
-// buffered is a receiver with a buffer of its own, on disk, that can be stopped and started again.
+// bufferedReceiver is a receiver with its own buffer on disk. It can be stopped and started again.
 type bufferedReceiver struct {
 	t          *testing.T
 	dir        string
@@ -67,8 +66,8 @@ type bufferedReceiver struct {
 	options    dispatch.Options
 	webhooks   map[string]routes.Delivery
 	suspended  map[string]bool
-	incomplete bool  // not all documents were loaded
-	maxBytes   int64 // bytes of the buffer
+	incomplete bool  // some route documents are not loaded yet
+	maxBytes   int64 // of the buffer
 	now        func() time.Time
 	poster     sink.Poster // nil: sinks
 
@@ -81,7 +80,7 @@ type bufferedReceiver struct {
 func newBufferedReceiver(t *testing.T, change ...func(*bufferedReceiver)) *bufferedReceiver {
 	t.Helper()
 	b := &bufferedReceiver{
-		t: t, dir: t.TempDir(), sinks: &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})},
+		t: t, dir: t.TempDir(), sinks: newFakeSinks(),
 		log: &lockedBuffer{}, maxBytes: journal.MinBytes, webhooks: map[string]routes.Delivery{"a": {BackoffDelay: "PT0.02S"}},
 	}
 	for _, configure := range change {
@@ -93,7 +92,7 @@ func newBufferedReceiver(t *testing.T, change ...func(*bufferedReceiver)) *buffe
 
 func hookURL(webhook string) string { return "https://hooks.example.com/" + webhook }
 
-// load puts the routes to use.
+// loadRoutes loads the routes of the webhooks.
 func (b *bufferedReceiver) loadRoutes() {
 	b.t.Helper()
 	document := routes.Document{Routes: []routes.Route{}}
@@ -115,7 +114,7 @@ func (b *bufferedReceiver) loadRoutes() {
 	}
 }
 
-// start runs a receiver on the folder.
+// start starts a receiver on the folder, and waits until its buffer is available.
 func (b *bufferedReceiver) start() {
 	b.t.Helper()
 	b.registry = prometheus.NewRegistry()
@@ -171,7 +170,7 @@ func (b *bufferedReceiver) start() {
 	}
 }
 
-// post posts events like "open a" to a webhook as Mandrill does.
+// post posts events like "open a", a name and the message, to a webhook as Mandrill does, and wants 200.
 func (b *bufferedReceiver) post(webhook string, events ...string) {
 	b.t.Helper()
 	if status := b.postStatus(webhook, events...); status != http.StatusOK {
@@ -189,7 +188,7 @@ func (b *bufferedReceiver) postStatus(webhook string, events ...string) int {
 	return b.postRaw(webhook, batch...)
 }
 
-// raw posts events byte for byte.
+// postRaw posts events byte for byte and returns the status.
 func (b *bufferedReceiver) postRaw(webhook string, batch ...[]byte) int {
 	b.t.Helper()
 	request, err := mandrilltest.NewRequest(b.t.Context(), hookURL(webhook), hookURL(webhook), signingKey, mandrilltest.Batch(batch...))
@@ -201,7 +200,7 @@ func (b *bufferedReceiver) postRaw(webhook string, batch ...[]byte) int {
 	return response.Code
 }
 
-// value sums a metric's values, of those labels that are wanted.
+// metric sums a metric's series that have all the label values.
 func (b *bufferedReceiver) metric(name string, labels ...string) (sum float64) {
 	b.t.Helper()
 	families, err := b.registry.Gather()
@@ -226,28 +225,29 @@ func (b *bufferedReceiver) metric(name string, labels ...string) (sum float64) {
 	return sum
 }
 
-// eventually waits until a condition holds that nothing tells of.
+// eventually polls a condition that nothing signals.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for ticker := time.NewTicker(5 * time.Millisecond); !condition(); <-ticker.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s did not happen", what)
+			t.Fatalf("waited in vain for %s", what)
 		}
 	}
 }
 
-// empty waits until nothing waits any more.
+// waitEmpty waits until the backlog is empty.
 func (b *bufferedReceiver) waitEmpty() {
 	b.t.Helper()
 	eventually(b.t, "an empty backlog", func() bool { return b.metric("mandrill_receiver_backlog_events") == 0 })
 }
 
+// deletedWebhooks returns how many webhooks are marked as deleted.
 func (b *bufferedReceiver) deletedWebhooks() (count int) {
 	b.t.Helper()
-	err := b.journal.Each(b.t.Context(), func(work *journal.Consumer) error {
-		orphans, err := work.DeletedWebhooks(b.t.Context())
-		count = len(orphans)
+	err := b.journal.Each(b.t.Context(), func(consumer *journal.Consumer) error {
+		deleted, err := consumer.DeletedWebhooks(b.t.Context())
+		count = len(deleted)
 		return err
 	})
 	if err != nil && !errors.Is(err, journal.ErrUnavailable) {

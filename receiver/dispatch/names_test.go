@@ -8,7 +8,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 )
 
-// Routes of a file have any names, which are parts of subjects and headers of the buffer, and are none of another.
+// Names of a routes file are arbitrary, but become parts of the buffer's subjects and headers: none may break them or match another.
 func TestWebhooksOfAnyNameAreDelivered(t *testing.T) {
 	t.Parallel()
 	names := []string{

@@ -10,12 +10,12 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// What finds no room does not take it in memory: of a batch of which something is left there is only where its delivery
-// stands, and there are few of them. Nothing is delivered twice or out of order.
+// When remainders cannot be saved, only their progress may stay in memory, not their batches, and only of a few batches. Nothing is
+// delivered twice or out of order.
 func TestUnsavedRemaindersAreFewAndNotInMemory(t *testing.T) {
 	t.Parallel()
 	const batches, events = 40, 1000
-	consumer := &fullConsumer{fakeConsumer: &fakeConsumer{}, requeues: map[journal.Position]int{}}
+	consumer := &fullConsumer{requeues: map[journal.Position]int{}}
 	var want []string
 	for seq := range uint64(batches) {
 		names := []string{fmt.Sprintf("fail f%d", seq), fmt.Sprintf("open f%d", seq)}
@@ -27,7 +27,7 @@ func TestUnsavedRemaindersAreFewAndNotInMemory(t *testing.T) {
 			want = append(want, "a "+name)
 		}
 	}
-	sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	sinks := newFakeSinks()
 	sinks.setAnswer(func(_, event string, _ int) error {
 		if strings.HasPrefix(event, "a fail ") {
 			return errSinkDown
@@ -35,7 +35,7 @@ func TestUnsavedRemaindersAreFewAndNotInMemory(t *testing.T) {
 		return nil
 	})
 	startDispatcher(t, consumer, sinks)
-	eventually(t, "that some are tried again", func() bool {
+	eventually(t, "retries of some batches", func() bool {
 		consumer.mu.Lock()
 		defer consumer.mu.Unlock()
 		retried := 0
@@ -44,7 +44,7 @@ func TestUnsavedRemaindersAreFewAndNotInMemory(t *testing.T) {
 		}
 		return retried >= 8
 	})
-	eventually(t, "that they are not in memory", func() bool {
+	eventually(t, "release of the batches from memory", func() bool {
 		runtime.GC()
 		consumer.mu.Lock()
 		defer consumer.mu.Unlock()
@@ -54,11 +54,11 @@ func TestUnsavedRemaindersAreFewAndNotInMemory(t *testing.T) {
 				inMemory++
 			}
 		}
-		return inMemory <= 1 // the sinks have an event of the last
+		return inMemory <= 1 // the fake sinks hold an event of the last one
 	})
 	consumer.mu.Lock()
 	if loaded := len(consumer.loaded); loaded > batches/2 {
-		t.Errorf("of %d batches there was no room for what is left", loaded)
+		t.Errorf("%d batches were begun though their remainders cannot be saved, want %d at most", loaded, batches/2)
 	}
 	consumer.hasSpace = true
 	consumer.mu.Unlock()
@@ -73,10 +73,10 @@ func TestUnsavedRemaindersAreFewAndNotInMemory(t *testing.T) {
 	}
 }
 
-// What was written when the clock was a year ahead does not wait for a year, and the rest waits for its time.
+// A due time that was saved while the clock was a year ahead must not delay an event for a year. Other due times count.
 func TestDueTimeFarInTheFutureIsIgnored(t *testing.T) {
 	t.Parallel()
-	sinks := &fakeSinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	sinks := newFakeSinks()
 	farAhead, dueLater, overdue := remainderAt(1, 1, "open 1"), remainderAt(2, 2, "open 2"), remainderAt(3, 3, "open 3")
 	farAhead.Events[0].Due = time.Now().Add(365 * 24 * time.Hour)
 	dueLater.Events[0].Due = time.Now().Add(9 * time.Minute)
@@ -84,7 +84,7 @@ func TestDueTimeFarInTheFutureIsIgnored(t *testing.T) {
 	startDispatcher(t, &fakeConsumer{batches: []*journal.StoredBatch{farAhead, dueLater, overdue}}, sinks)
 	sinks.expectAccepted(t, "a open 1", "a open 3")
 	if sinks.mu.Lock(); sinks.attempts["a open 2"] > 0 {
-		t.Error("one was sent before its time")
+		t.Error("an event was sent before it was due")
 	}
 	sinks.mu.Unlock()
 }

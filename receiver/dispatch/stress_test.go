@@ -22,23 +22,23 @@ import (
 )
 
 var (
-	stressSeed  = flag.Uint64("stress-seed", 0, "seed of TestStress; default: another one each time")
-	stressSteps = flag.Int("stress-steps", 120, "steps of TestStress")
+	stressSeed  = flag.Uint64("stress-seed", 0, "seed of the stress test; default: random")
+	stressSteps = flag.Int("stress-steps", 120, "steps of the stress test")
 )
 
-// moody sinks answer as chance has it. What they accept is kept in order.
+// flakySinks answer at random until they have recovered. They record accepted events in order.
 type flakySinks struct {
-	mu       sync.Mutex
-	random   *rand.Rand
-	recovered   bool
-	down     map[string]bool
-	accepted map[string][]int // events by host
+	mu        sync.Mutex
+	random    *rand.Rand
+	recovered bool
+	down      map[string]bool
+	accepted  map[string][]int // event numbers by host
 }
 
-// number is in each event, and so in each request, whatever the content mode. What is no JSON is encoded in some.
+// Each event has a number, which is in the request in every content mode. In some, events that are not JSON are in Base64.
 var (
-	eventNumber  = regexp.MustCompile(`"n":(\d+)`)
-	base64Data = regexp.MustCompile(`"data_base64":"([^"]*)"`)
+	eventNumber = regexp.MustCompile(`"n":(\d+)`)
+	base64Data  = regexp.MustCompile(`"data_base64":"([^"]*)"`)
 )
 
 func eventNumbers(data []byte) (list []int) {
@@ -53,11 +53,13 @@ func eventNumbers(data []byte) (list []int) {
 	return list
 }
 
-func (m *flakySinks) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
+func (m *flakySinks) Post(ctx context.Context, target sink.Target, payload sink.Payload) error {
 	host, _, _ := strings.Cut(strings.TrimPrefix(target.URI, "http://"), ".")
-	pause, err := m.draw(host)
-	if pause > 0 {
-		<-time.After(pause)
+	latency, err := m.draw(host)
+	select {
+	case <-time.After(latency):
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	if err != nil {
 		return err
@@ -68,39 +70,39 @@ func (m *flakySinks) Post(_ context.Context, target sink.Target, payload sink.Pa
 	return nil
 }
 
-func (m *flakySinks) draw(host string) (pause time.Duration, err error) {
+func (m *flakySinks) draw(host string) (latency time.Duration, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.random.IntN(10) == 0 {
-		pause = time.Duration(m.random.IntN(30)) * time.Millisecond
+		latency = time.Duration(m.random.IntN(30)) * time.Millisecond
 	}
 	if m.recovered {
-		return pause, nil
+		return latency, nil
 	}
 	if m.down[host] {
-		return pause, errSinkDown
+		return latency, errSinkDown
 	}
 	switch chance := m.random.IntN(100); {
 	case chance < 15:
-		return pause, errSinkDown
+		return latency, errSinkDown
 	case chance < 18:
-		return pause, &sink.Error{Status: http.StatusBadRequest, Answer: "no"}
+		return latency, &sink.Error{Status: http.StatusBadRequest, Answer: "no"}
 	case chance < 21:
-		return pause, &sink.Error{Status: http.StatusTooManyRequests, After: 20 * time.Millisecond}
-	case chance < 22: // longer than the first round is waited for
+		return latency, &sink.Error{Status: http.StatusTooManyRequests, After: 20 * time.Millisecond}
+	case chance < 22: // longer than a cycle
 		return 1200 * time.Millisecond, nil
 	}
-	return pause, nil
+	return latency, nil
 }
 
-// model is what was posted, against which is held what became of it.
+// stressTest is a receiver under load, with the model of what must become of the posted events.
 type stressTest struct {
 	*bufferedReceiver
-	random   *rand.Rand
-	flaky    *flakySinks
-	allWebhooks      map[string]routes.Delivery
-	messages []string            // of each event, with its webhook; without one it has no order
-	batches  map[string][][]byte // the last one of each webhook
+	random      *rand.Rand
+	flaky       *flakySinks
+	allWebhooks map[string]routes.Delivery
+	messages    []string            // webhook and message of each event number; empty: no order
+	batches     map[string][][]byte // the last batch of each webhook
 }
 
 func newStressTest(t *testing.T, seed uint64) *stressTest {
@@ -122,7 +124,7 @@ func newStressTest(t *testing.T, seed uint64) *stressTest {
 	return m
 }
 
-// batch posts events of a few messages, and what is no JSON, and now and then the last batch of a webhook again.
+// postBatch posts events of a few messages, some that are not JSON, and now and then the webhook's last batch again.
 func (m *stressTest) postBatch() {
 	m.t.Helper()
 	webhook := slices.Sorted(maps.Keys(m.allWebhooks))[m.random.IntN(len(m.allWebhooks))]
@@ -183,7 +185,7 @@ func (m *stressTest) step() {
 	}
 }
 
-// check finds what was lost, what came twice, and what overtook another event of its message.
+// check reports events that were lost, were delivered twice, or overtook another one of their message.
 func (m *stressTest) check() {
 	m.t.Helper()
 	count := make([]int, len(m.messages))
@@ -205,13 +207,13 @@ func (m *stressTest) check() {
 	}
 	for n, times := range count {
 		if times != 1 {
-			m.t.Errorf("event %d, of %q, was delivered or given up %d times", n, m.messages[n], times)
+			m.t.Errorf("event %d of %q was delivered or dead-lettered %d times, want once", n, m.messages[n], times)
 		}
 	}
-	m.t.Logf("%d events, %d by dead letter sink, %d buried", len(count), len(m.flaky.accepted["dead"]), len(deadLettered))
+	m.t.Logf("%d events, %d accepted by the dead letter sink, %d dead letters", len(count), len(m.flaky.accepted["dead"]), len(deadLettered))
 }
 
-// buried are the events that are dead letters.
+// deadLetteredEvents returns the numbers of the events that are dead letters.
 func (m *stressTest) deadLetteredEvents() (list []int) {
 	m.t.Helper()
 	for after := uint64(0); ; {
@@ -232,7 +234,7 @@ func (m *stressTest) deadLetteredEvents() (list []int) {
 	}
 }
 
-// settle waits until nothing is left to be done. Something new is known after all that was there before.
+// waitSettled waits until the backlog is empty. It posts an event to each webhook first, which is listed after all earlier ones.
 func (m *stressTest) waitSettled() {
 	m.t.Helper()
 	for webhook := range m.allWebhooks {
@@ -248,10 +250,10 @@ func (m *stressTest) waitSettled() {
 		})
 	}
 	m.waitEmpty()
-	eventually(m.t, "the memory given back", func() bool { return m.dispatcher.MemoryReleased() })
+	eventually(m.t, "release of all memory", func() bool { return m.dispatcher.MemoryReleased() })
 }
 
-// Whatever sinks, routes and restarts do, each event is delivered or given up, once, and in order.
+// Sinks fail, routes change and the receiver restarts at random. Each event is still delivered or dead-lettered once, and in order.
 func TestStressDeliversEachEventOnceInOrder(t *testing.T) {
 	t.Parallel()
 	seed := *stressSeed
@@ -270,7 +272,7 @@ func TestStressDeliversEachEventOnceInOrder(t *testing.T) {
 	m.loadRoutes()
 	m.waitSettled()
 	m.stop()
-	m.start() // what was finished stays so
+	m.start() // delivered events stay delivered
 	m.waitSettled()
 	m.flaky.mu.Lock()
 	defer m.flaky.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package receiver_test runs the receiver as it is deployed: the program, in processes of its own.
+// Package receiver_test runs the receiver as it is deployed: as processes of the program.
 package receiver_test
 
 import (
@@ -27,12 +27,12 @@ import (
 const (
 	hookURL    = "https://hooks.example.com/hook"
 	signingKey = "signing-key"
-	// patience is far above what anything here takes on a busy machine.
-	patience = 2 * time.Minute
+	// awaitTimeout is far above what any wait here takes on a busy machine.
+	awaitTimeout = 2 * time.Minute
 )
 
-// build makes the program once.
-var build = sync.OnceValues(func() (string, error) {
+// buildReceiver builds the program once.
+var buildReceiver = sync.OnceValues(func() (string, error) {
 	folder, err := os.MkdirTemp("", "receiver-")
 	if err != nil {
 		return "", err
@@ -47,13 +47,13 @@ var build = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := build(); err == nil {
+	if path, err := buildReceiver(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(path))
 	}
 	os.Exit(code)
 }
 
-// replica is one receiver, which is stopped and started again at the same addresses.
+// receiverProcess is a receiver that is stopped and started again at the same addresses.
 type receiverProcess struct {
 	t               *testing.T
 	args            []string
@@ -83,7 +83,7 @@ func newReceiverProcess(t *testing.T, args ...string) *receiverProcess {
 
 func (r *receiverProcess) start() {
 	r.t.Helper()
-	program, err := build()
+	program, err := buildReceiver()
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func (r *receiverProcess) start() {
 	eventually(r.t, "the receiver is ready", r.ready)
 }
 
-// stop ends the process as a kubelet does and asserts that it ends well.
+// stop ends the process as a kubelet does, and asserts that it exits with 0.
 func (r *receiverProcess) stop() {
 	r.t.Helper()
 	if r.process == nil {
@@ -120,16 +120,18 @@ func (r *receiverProcess) ready() bool {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.After(patience); !condition(); {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.After(awaitTimeout); !condition(); {
 		select {
 		case <-deadline:
-			t.Fatalf("not in time: %s", what)
-		case <-time.After(10 * time.Millisecond):
+			t.Fatalf("waited in vain: %s", what)
+		case <-ticker.C:
 		}
 	}
 }
 
-// ledger has every event that was accepted, and every event that arrived.
+// ledger records the events that the receivers accepted and the events that arrived at the sink.
 type ledger struct {
 	mu       sync.Mutex
 	accepted map[string]bool
@@ -157,14 +159,14 @@ func writeRoutes(t *testing.T, sink string) string {
 	return path
 }
 
-// balancer sends requests to the replicas that say they are ready, which it asks now and then, as load balancers do.
+// balancer sends requests to the replicas whose readiness probe succeeded last time, as load balancers do.
 type balancer struct {
 	replicas []*receiverProcess
 	turn     atomic.Int64
 	ready    []atomic.Bool
 }
 
-const askInterval = 50 * time.Millisecond
+const probeInterval = 50 * time.Millisecond
 
 func (b *balancer) watch(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -173,7 +175,7 @@ func (b *balancer) watch(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(askInterval):
+		case <-time.After(probeInterval):
 		}
 	}
 }
@@ -189,8 +191,7 @@ func (b *balancer) rewrite(request *httputil.ProxyRequest) {
 	}
 }
 
-// Two receivers behind a load balancer are restarted one after the other, while batches come without a pause. None is
-// refused, and no event is lost.
+// Two receivers behind a load balancer are restarted one after the other under constant load. No batch is refused, no event is lost.
 func TestRollingRestartLosesNothing(t *testing.T) {
 	t.Parallel()
 	events := &ledger{accepted: map[string]bool{}, arrived: map[string]int{}}
@@ -199,7 +200,7 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 	config := writeRoutes(t, consumer.URL)
 	lb := &balancer{ready: make([]atomic.Bool, 2)}
 	for range 2 {
-		lb.replicas = append(lb.replicas, newReceiverProcess(t, "--config", config, "--shutdown-delay", (10*askInterval).String(), "--log-level", "warn"))
+		lb.replicas = append(lb.replicas, newReceiverProcess(t, "--config", config, "--shutdown-delay", (10*probeInterval).String(), "--log-level", "warn"))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	watching := make(chan struct{})
@@ -207,7 +208,7 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 	t.Cleanup(func() { cancel(); <-watching })
 	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: lb.rewrite})
 	t.Cleanup(proxy.Close)
-	eventually(t, "the load balancer knows both", func() bool { return lb.ready[0].Load() && lb.ready[1].Load() })
+	eventually(t, "the load balancer uses both", func() bool { return lb.ready[0].Load() && lb.ready[1].Load() })
 
 	sending, stop := context.WithCancel(t.Context())
 	var senders sync.WaitGroup
@@ -227,7 +228,7 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 			before := batches.Load()
 			process.stop()
 			process.start()
-			eventually(t, "batches go on", func() bool { return batches.Load() > before+50 && lb.ready[i].Load() })
+			eventually(t, "batches are accepted again", func() bool { return batches.Load() > before+50 && lb.ready[i].Load() })
 		}
 	}
 	stop()
@@ -236,13 +237,13 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 	defer events.mu.Unlock()
 	for event := range events.accepted {
 		if events.arrived[event] == 0 {
-			t.Errorf("an event is lost: %s", event)
+			t.Errorf("event lost: %s", event)
 		}
 	}
 	t.Logf("%d batches, %d events", batches.Load(), len(events.accepted))
 }
 
-// send posts a batch as Mandrill does and notes its events when they are accepted.
+// sendBatch posts a batch as Mandrill does, and records its events when it gets 200.
 func (l *ledger) sendBatch(ctx context.Context, target, name string) error {
 	var events []string
 	for i := range 5 {
