@@ -1,68 +1,73 @@
 .DEFAULT_GOAL := help
 export CGO_ENABLED ?= 0
 
-TOOL := go tool -modfile=hack/tools.mod
+# Without the tag gRPC doubles the size of the receiver, see ADR 1.
+GOBUILD := -trimpath -tags grpcnotrace
 FUZZTIME ?= 60s
 
 ## help: list the targets
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
-## build: the three programs, into bin/
+## build: build the three programs into bin/
 build:
-	@go build -trimpath -tags grpcnotrace -o bin/ ./cmd/... # without the tag gRPC doubles the receiver, see ADR 1
+	@hack/progress.sh "Downloading modules and building the programs" go build $(GOBUILD) -o bin/ ./cmd/...
 
-## assets: a real API server and etcd, built once from Go modules into bin/
+## assets: find or build an API server and etcd, and print their folder
 assets:
-	@hack/cluster/build.sh etcd kube-apiserver >/dev/null
+	@hack/assets.sh
 
-## demo: everything on this machine; DEMO=once exits after one batch of every kind of event
-demo: build $(if $(KUBEBUILDER_ASSETS),,assets)
-	@KUBEBUILDER_ASSETS=$${KUBEBUILDER_ASSETS:-$$(hack/cluster/build.sh etcd kube-apiserver)} go run ./hack/demo $(if $(filter once,$(DEMO)),-once)
+## demo: run everything on this machine; DEMO=once exits after one batch with an event of every kind
+demo: build
+	@hack/progress.sh "Building the demo" go build $(GOBUILD) -o bin/demo ./hack/demo
+	@hack/assets.sh bin/demo $(if $(filter once,$(DEMO)),-once)
 
-## test: unit, HTTP, reconcile and API server tests
-test: $(if $(KUBEBUILDER_ASSETS),,assets)
-	@KUBEBUILDER_ASSETS=$${KUBEBUILDER_ASSETS:-$$(hack/cluster/build.sh etcd kube-apiserver)} CGO_ENABLED=1 go test -race -timeout 30m ./...
-	@cd test/conformance && CGO_ENABLED=1 go test -race ./...
+## test: run the unit, HTTP, reconcile and API server tests with the race detector
+test:
+	@hack/assets.sh hack/test.sh
 
-## bench: measure with 5000 objects, under attack, and the buffer, and print tables; BENCH="-objects 200", HOSTILE="-window 5s" and BUFFER="-waiting 5" pass flags
-bench: build $(if $(KUBEBUILDER_ASSETS),,assets)
-	@KUBEBUILDER_ASSETS=$${KUBEBUILDER_ASSETS:-$$(hack/cluster/build.sh etcd kube-apiserver)} go run ./test/bench/scale $(BENCH)
+## bench: measure with 5000 objects, under attack, and the buffer; BENCH="-objects 200", HOSTILE="-window 5s" and BUFFER="-waiting 5" pass flags
+bench: build
+	@hack/assets.sh go run ./test/bench/scale $(BENCH)
 	@go run ./test/bench/hostile $(HOSTILE)
 	@go run ./test/bench/buffer $(BUFFER)
 
-## chaos: do harm to receivers with a buffer for some 15 minutes; CHAOS="-run Kill" passes flags
+## chaos: inject faults into real receivers with a buffer, for about 15 minutes; CHAOS="-run Kill" passes flags
 chaos:
 	@hack/chaos.sh $(CHAOS)
 
-## fuzz: every fuzz target for FUZZTIME (60s)
+## fuzz: run every fuzz target for FUZZTIME (60s); FUZZ=FuzzVerify runs one
 fuzz:
-	@hack/fuzz.sh $(FUZZTIME)
+	@hack/fuzz.sh $(FUZZTIME) $(FUZZ)
 
-## generate: everything that is generated
+## generate: regenerate the CRD, its Go code, the role, and the API and event references
 generate:
-	$(TOOL) controller-gen object crd rbac:roleName=mandrill-operator paths=./api/... paths=./controllers/... output:crd:dir=config/crd output:rbac:dir=config/rbac
-	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --config=hack/docs/api.yaml --renderer=markdown --output-path=docs/api.md --log-level=ERROR
-	go run ./hack/docs/events >docs/events.md
+	@hack/tool.sh controller-gen object crd rbac:roleName=mandrill-operator paths=./api/... paths=./controllers/... \
+		output:crd:dir=config/crd output:rbac:dir=config/rbac
+	@go run ./hack/crd config/crd/mandrill-operator.io_mandrillwebhooks.yaml
+	@hack/tool.sh crd-ref-docs --source-path=api/v1alpha1 --config=hack/docs/api.yaml \
+		--renderer=markdown --output-path=docs/api.md --log-level=ERROR
+	@go run ./hack/docs/events >docs/events.md
 
-## verify: generate again and fail on a difference
+## verify: check that generated files and go.mod are up to date, the names of metrics, and the CI workflow
 verify:
 	@hack/verify.sh
 
-## fmt: format all code
+## fmt: format the code
 fmt:
-	$(TOOL) golangci-lint fmt
+	@hack/tool.sh golangci-lint fmt
 
-## lint: what the compiler does not see
+## lint: run the linters
 lint:
-	$(TOOL) golangci-lint run
+	@hack/tool.sh golangci-lint run
 
-## install: the CRD and the accounts, into the cluster of the current context
+## install: install the CRD and the accounts into the cluster of the current kubectl context
 install:
 	kubectl apply -k config
 
-## ci: what every change must pass
-ci: verify lint test
+## ci: run what every change must pass: verify, lint, demo, test
+ci: verify lint
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
+	@$(MAKE) --no-print-directory test
 
 .PHONY: help build assets demo test bench chaos fuzz generate verify fmt lint install ci

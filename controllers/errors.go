@@ -19,8 +19,7 @@ const (
 	stalled                // the user must change something
 )
 
-// StepError is a step's way to say why it did not succeed. Its text becomes a condition's message: it holds
-// nothing secret.
+// StepError says why a step did not succeed. Its text becomes a condition's message, so it must hold nothing secret.
 type StepError struct {
 	class  class
 	reason string
@@ -33,24 +32,25 @@ func (e *StepError) Error() string { return e.err.Error() }
 // Unwrap returns the cause.
 func (e *StepError) Unwrap() error { return e.err }
 
-// Waiting means that a dependency is not there yet. The step runs again after the given time, or earlier when
-// a watch sees the dependency.
+// Waiting means that a dependency is not there yet. The step runs again after the given time, or earlier if a watch
+// sees the dependency.
 func Waiting(reason string, after time.Duration, err error) error {
 	return &StepError{waiting, reason, after, err}
 }
 
-// Stalled means that the user must change something; until then nothing is tried.
+// Stalled means that the user must change something. Until then the step is not tried again.
 func Stalled(reason string, err error) error {
 	return &StepError{class: stalled, reason: reason, err: err}
 }
 
-// StalledAt is Stalled where what the user must change is not in the cluster: it is tried again after a time.
+// StalledAt is Stalled for changes that no watch can see, because they are made outside the cluster: the step is tried
+// again after a time.
 func StalledAt(reason string, after time.Duration, err error) error {
 	return &StepError{stalled, reason, after, err}
 }
 
-// Transient means that something failed that may pass, for a reason that has a name. Any other error that a
-// step returns is transient too, with the reason Retrying.
+// Transient means that something failed that may pass, with a reason of its own. Any other error that a step returns is
+// transient too, with the reason Retrying.
 func Transient(reason string, err error) error {
 	return &StepError{class: transient, reason: reason, err: err}
 }
@@ -63,7 +63,7 @@ func classify(err error) (class, string) {
 	return transient, v1alpha1.ReasonRetrying
 }
 
-// Outcome names what a run came to, for a metric.
+// Outcome is the outcome of a run as a metric label.
 func Outcome(err error) string {
 	if err == nil {
 		return "succeeded"
@@ -72,7 +72,7 @@ func Outcome(err error) string {
 	return [...]string{transient: "retrying", waiting: "waiting", stalled: "stalled"}[class]
 }
 
-// Result maps the outcome of a run to what controller-runtime does next.
+// Result translates the error of a run for controller-runtime: when to reconcile next.
 func Result(err error) (ctrl.Result, error) {
 	step := new(StepError)
 	switch {

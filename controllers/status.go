@@ -9,10 +9,10 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 )
 
-// maxMessage keeps a remote's words in a condition readable, and is what the API allows for a Kubernetes Event.
+// maxMessage keeps error texts of Mandrill readable in a condition, and is what the API allows for a Kubernetes Event.
 const maxMessage = 1024
 
-// Conditions are the conditions of an object of one generation.
+// Conditions are the conditions of an object. Those that are set get the generation that they are about.
 type Conditions struct {
 	List       *[]metav1.Condition
 	Generation int64
@@ -20,14 +20,14 @@ type Conditions struct {
 
 // Set sets a condition; its transition time changes only with its status.
 func (c *Conditions) Set(name string, status metav1.ConditionStatus, reason, message string) {
-	message = Cut(message)
+	message = Truncate(message)
 	meta.SetStatusCondition(c.List, metav1.Condition{
 		Type: name, Status: status, Reason: reason, Message: message, ObservedGeneration: c.Generation,
 	})
 }
 
-// Cut shortens a message to what may be shown.
-func Cut(message string) string {
+// Truncate shortens a message to what a condition or an Event can show.
+func Truncate(message string) string {
 	if len(message) <= maxMessage {
 		return message
 	}
@@ -62,7 +62,7 @@ func (c *Conditions) Summarise(err error, dependencies ...string) {
 		}
 	}
 	class := transient
-	if err != nil { // whatever the conditions say of earlier runs
+	if err != nil { // it counts more than conditions of earlier runs
 		class, reason = classify(err)
 		status, message = metav1.ConditionFalse, err.Error()
 	}
@@ -79,9 +79,9 @@ func (c *Conditions) Summarise(err error, dependencies ...string) {
 	}
 }
 
-// Deserves tells whether a failed run deserves a Warning Event: not when it waits for a dependency, and not
-// when the condition Ready said the same before.
-func Deserves(err error, before []metav1.Condition) bool {
+// ShouldWarn reports whether a run ends with a Warning Event: not while it waits for a dependency, and not if the
+// condition Ready said the same before.
+func ShouldWarn(err error, before []metav1.Condition) bool {
 	if err == nil {
 		return false
 	}
@@ -90,10 +90,10 @@ func Deserves(err error, before []metav1.Condition) bool {
 		return false
 	}
 	ready := meta.FindStatusCondition(before, v1alpha1.ConditionReady)
-	return ready == nil || ready.Reason != reason || ready.Message != Cut(err.Error())
+	return ready == nil || ready.Reason != reason || ready.Message != Truncate(err.Error())
 }
 
-// Reason returns the reason of a run's outcome.
+// Reason returns the reason of a run's outcome, as conditions and metrics have it.
 func Reason(err error) string {
 	if err == nil {
 		return v1alpha1.ReasonSucceeded

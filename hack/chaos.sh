@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Does harm to receivers with a buffer for some 15 minutes and prints what was seen. Needs root, for volumes and networks in
-# namespaces of their own; without, these parts are skipped. Arguments go to the test, as -run Kill.
+# Injects faults into real receivers with a buffer for about 15 minutes and prints what happened. Faults of disks and networks need
+# root, for volumes and networks in namespaces of their own; without root those tests are skipped. Arguments go to go test: -run Kill.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# need names a program, the Debian package that has it, and what is not known without it.
+# need installs a program from a Debian package if it is missing. The third argument is what the tests cannot check without it.
 need() {
   command -v "$1" >/dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends "$2" >/dev/null; } ||
-    echo "There is no $1, and it could not be installed: it is not looked at $3." >&2
+    echo "$1 is missing and could not be installed: the tests do not check $3." >&2
 }
-need strace strace "whether batches are synced"
-need bridge iproute2 "what happens when networks are cut"
-# Without the race detector, which takes two thirds of the time, and most of that from the disk that forgets: "make test" has it.
+need strace strace "that batches are synced before they are accepted"
+need bridge iproute2 "network partitions"
+# Without the race detector, which triples the time, mostly in the tests of disks that lose unsynced data. make test runs with it.
 go test -count=1 -timeout 60m -v -parallel 4 ./test/chaos -long "$@" | grep --line-buffered -v '^=== '

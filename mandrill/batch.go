@@ -8,18 +8,26 @@ import (
 // MaxBatchEvents is the most events that Mandrill puts into one request.
 const MaxBatchEvents = 1000
 
-// ErrNotArray means that the batch is no JSON array.
+// MaxElements is the most elements that [SplitBatch] accepts: far more than Mandrill sends, and few enough that what is made
+// of each of them fits into memory. A batch of one megabyte could hold half a million.
+const MaxElements = 10 * MaxBatchEvents
+
+// ErrTooManyEvents means that the batch has more than [MaxElements] elements.
+var ErrTooManyEvents = fmt.Errorf("the batch has more than %d events, and Mandrill sends at most %d", MaxElements, MaxBatchEvents)
+
+// ErrNotArray means that the batch is not a JSON array.
 var ErrNotArray = errors.New("batch is not a JSON array")
 
-// EmptyBatch tells whether a batch is an array without elements, at the cost of looking at its ends.
+// EmptyBatch reports whether a batch is an array without elements. It reads only the two ends of the batch.
 func EmptyBatch(batch []byte) bool {
 	batch = trimSpace(batch)
 	return len(batch) >= 2 && batch[0] == '[' && skipSpace(batch, 1) == len(batch)-1 && batch[len(batch)-1] == ']'
 }
 
-// SplitBatch returns the elements of a batch, a JSON array, as they are: the slices alias batch, without the
-// white space around them. It finds only where each element begins and ends, so an element that is odd, or
-// no valid JSON, costs none of the others; [ParseEvent] judges each. An array that is cut short is refused.
+// SplitBatch returns the elements of a batch, which is a JSON array, without the white space around them. The slices
+// alias batch. It only finds where elements begin and end, so that an unusual or invalid element does not affect the
+// others; [ParseEvent] examines each. A truncated array, and one with more than
+// [MaxElements] elements, is an error.
 func SplitBatch(batch []byte) ([][]byte, error) {
 	i := skipSpace(batch, 0)
 	if i == len(batch) || batch[i] != '[' {
@@ -36,6 +44,9 @@ func SplitBatch(batch []byte) ([][]byte, error) {
 		last := batch[end] == ']'
 		if len(element) == 0 && (!last || len(events) > 0) {
 			return nil, fmt.Errorf("%w: it has an empty element", ErrNotArray)
+		}
+		if len(events) == MaxElements {
+			return nil, ErrTooManyEvents
 		}
 		if len(element) > 0 {
 			events = append(events, element)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -73,8 +74,8 @@ func TestEmptyBatch(t *testing.T) {
 	}
 }
 
-// plainly splits a batch as SplitBatch says, a byte at a time. What it returns is nil for what is no array.
-func plainly(batch string) []string {
+// splitSlowly does what SplitBatch documents, one byte at a time. It returns nil for anything but an array.
+func splitSlowly(batch string) []string {
 	const space = " \n\t\r"
 	batch = strings.Trim(batch, space)
 	if !strings.HasPrefix(batch, "[") {
@@ -114,7 +115,7 @@ func plainly(batch string) []string {
 	return nil
 }
 
-// A batch is split as plainly as that, and whatever encoding/json takes for an array is split to the same bytes.
+// SplitBatch agrees with splitSlowly, and with encoding/json for everything that encoding/json accepts as an array.
 func FuzzSplitBatch(f *testing.F) {
 	for _, sample := range mandrilltest.Samples() {
 		f.Add(mandrilltest.Batch(sample, sample))
@@ -130,7 +131,7 @@ func FuzzSplitBatch(f *testing.F) {
 		for _, event := range got {
 			mandrill.ParseEvent(event) // must not panic
 		}
-		plain := plainly(string(batch))
+		plain := splitSlowly(string(batch))
 		if (plain == nil) != (err != nil) || len(plain) != len(got) {
 			t.Fatalf("got %q and error %v, plainly it is %q", got, err, plain)
 		}
@@ -152,4 +153,30 @@ func FuzzSplitBatch(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Half a million elements fit into a megabyte, and what is made of each of them takes a thousand times its bytes.
+func TestSplitBatchBoundsTheElements(t *testing.T) {
+	t.Parallel()
+	batch := func(elements int) []byte { return []byte("[" + strings.Repeat("0,", elements-1) + "0]") }
+	if got, err := mandrill.SplitBatch(batch(mandrill.MaxElements)); err != nil || len(got) != mandrill.MaxElements {
+		t.Errorf("%d elements: got %d, %v", mandrill.MaxElements, len(got), err)
+	}
+	if got, err := mandrill.SplitBatch(batch(mandrill.MaxElements + 1)); !errors.Is(err, mandrill.ErrTooManyEvents) {
+		t.Errorf("%d elements: got %d, %v", mandrill.MaxElements+1, len(got), err)
+	}
+}
+
+func TestFirstTagCostsNoMoreThanItself(t *testing.T) { // not parallel: it measures memory
+	raw := []byte(`{"event":"open","_id":"a","msg":{"tags":[ "first"` + strings.Repeat(`,0`, 1<<20) + `]}}`)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	event := mandrill.ParseEvent(raw)
+	runtime.ReadMemStats(&after)
+	if event.Tag != "first" {
+		t.Errorf("got the tag %q", event.Tag)
+	}
+	if bytes := after.TotalAlloc - before.TotalAlloc; bytes > 100_000 {
+		t.Errorf("parsing allocated %d bytes", bytes)
+	}
 }

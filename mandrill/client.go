@@ -12,14 +12,13 @@ import (
 	"time"
 )
 
-// DefaultBaseURL is where the API answers. Mandrill's specifications name later versions as well; this one
-// is the one in use.
+// DefaultBaseURL is the URL of the API. Mandrill's specifications name later versions as well; this is the one in use.
 const DefaultBaseURL = "https://mandrillapp.com/api/1.0"
 
 const (
 	// defaultTimeout covers webhooks/add, during which Mandrill probes the webhook's URL twice.
 	defaultTimeout = 2 * time.Minute
-	// maxResponseBytes bounds what is read of an answer: a list of some 100,000 webhooks.
+	// maxResponseBytes bounds an answer. It is enough for a list of some 100,000 webhooks.
 	maxResponseBytes = 64 << 20
 )
 
@@ -29,12 +28,12 @@ type ClientOptions struct {
 	BaseURL    string       // default DefaultBaseURL
 	HTTPClient *http.Client // default: a timeout of 2 minutes, redirects are not followed
 	UserAgent  string       // default "mandrill-operator"
-	// Observe is told of every call when it has ended: its name, such as "webhooks/add", how long it took, and its error.
+	// Observe is called after every call with its name, such as "webhooks/add", its duration, and its error.
 	Observe func(call string, took time.Duration, err error)
 }
 
 // Client calls Mandrill's API. It is safe for concurrent use. Every error it returns is an [*APIError], a
-// [*TransportError], or about the caller's own context or arguments, and none holds the key.
+// [*TransportError], or about the caller's own context or arguments. No error contains the key.
 type Client struct {
 	options ClientOptions
 }
@@ -51,7 +50,7 @@ func NewClient(options ClientOptions) (*Client, error) {
 	if options.HTTPClient == nil {
 		options.HTTPClient = &http.Client{
 			Timeout: defaultTimeout,
-			// a redirect that keeps the method would carry the key to wherever it points
+			// A redirect that keeps the method would send the key to another server.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}
@@ -76,7 +75,7 @@ func (c *Client) Ping(ctx context.Context) error {
 	return err
 }
 
-// callList is call for a list. null is no list: it would say that nothing is there.
+// callList makes a call that returns a list. It refuses null, which would read as an empty list.
 func callList[T any](ctx context.Context, c *Client, name string, arguments map[string]any) ([]T, error) {
 	list, err := call[[]T](ctx, c, name, arguments)
 	if err == nil && list == nil {
@@ -85,7 +84,7 @@ func callList[T any](ctx context.Context, c *Client, name string, arguments map[
 	return list, err
 }
 
-// call posts the arguments, a JSON object or nil, with the key added, and decodes the answer.
+// call posts the arguments together with the key, and decodes the answer. Arguments may be nil.
 func call[T any](ctx context.Context, c *Client, name string, arguments map[string]any) (result T, err error) {
 	if observe := c.options.Observe; observe != nil {
 		start := time.Now()
@@ -132,14 +131,14 @@ func (c *Client) apiError(name string, status int, answer []byte) error {
 		Name    string `json:"name"`
 		Message string `json:"message"`
 	}
-	_ = json.Unmarshal(answer, &body) // a proxy's page leaves Name empty
-	if body.Name == c.options.Key {   // nobody would, but a name is shown as it is
+	_ = json.Unmarshal(answer, &body) // the page of a proxy leaves Name empty
+	if body.Name == c.options.Key {   // names are shown as they are, so make sure that they are not the key
 		body.Name = ""
 	}
 	return &APIError{Call: name, HTTPStatus: status, Code: body.Code, Name: body.Name, Message: redact(body.Message, c.options.Key)}
 }
 
-// Time is a date of the API: UTC, with or without a fraction of a second, null or empty for never.
+// Time is a date of the API: in UTC, with or without a fraction of a second. Null and the empty string mean never.
 type Time struct{ time.Time }
 
 // UnmarshalJSON accepts "2026-01-01 10:00:00", "2026-01-01 10:00:00.12345" and null.
@@ -152,7 +151,7 @@ func (t *Time) UnmarshalJSON(data []byte) error {
 		t.Time = time.Time{}
 		return nil
 	}
-	parsed, err := time.Parse(time.DateTime, *s) // parsing accepts a fraction that the layout lacks
+	parsed, err := time.Parse(time.DateTime, *s) // accepts a fraction although the layout has none
 	if err != nil {
 		return fmt.Errorf("date %q is not of the form %q", *s, time.DateTime)
 	}
@@ -160,7 +159,7 @@ func (t *Time) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// MarshalJSON writes the form without a fraction, and null for the zero time.
+// MarshalJSON writes the date without a fraction, or null for the zero time.
 func (t Time) MarshalJSON() ([]byte, error) {
 	if t.IsZero() {
 		return []byte("null"), nil

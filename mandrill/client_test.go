@@ -48,7 +48,7 @@ func TestClientErrors(t *testing.T) {
 		{"payment", 402, `{"status":"error","code":10,"name":"PaymentRequired","message":"x"}`, mandrill.ErrPaymentRequired, false, ""},
 		{"limit", 429, `{"status":"error","code":429,"name":"RequestLimitExceeded","message":"x"}`, mandrill.ErrRequestLimit, true, ""},
 		{"general", 500, `{"status":"error","code":-100,"name":"GeneralError","message":"x"}`, mandrill.ErrGeneral, true, ""},
-		{"a name nobody knows", 500, `{"status":"error","code":1,"name":"Brand_New","message":"x"}`, nil, false, "Brand_New: x"},
+		{"an unknown name", 500, `{"status":"error","code":1,"name":"Brand_New","message":"x"}`, nil, false, "Brand_New: x"},
 		{"a proxy's 502", 502, `<html>`, nil, true, "HTTP status 502"},
 		{"a proxy's 403", 403, `<html>`, nil, false, "HTTP status 403"},
 		{"a proxy's 429", 429, ``, nil, true, "HTTP status 429"},
@@ -107,7 +107,7 @@ func TestClientTransportErrors(t *testing.T) {
 	if got := fmt.Sprintf("%v %+v %#v", client, client, client); strings.Contains(got, secretKey) {
 		t.Errorf("printing the client shows the key: %s", got)
 	}
-	// a key that is part of a name does not change what kind of error it is
+	// A key that is part of a name does not change the kind of error.
 	emulator := httptest.NewServer(mandrilltest.New(mandrilltest.Options{}))
 	t.Cleanup(emulator.Close)
 	short, err := mandrill.NewClient(mandrill.ClientOptions{Key: "a", BaseURL: emulator.URL + "/api/1.0"})
@@ -122,7 +122,7 @@ func TestClientTransportErrors(t *testing.T) {
 	}
 }
 
-// Every call, against the emulated Mandrill.
+// Makes every call to the emulated Mandrill.
 func TestClientCalls(t *testing.T) {
 	t.Parallel()
 	hook := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
@@ -204,7 +204,7 @@ func TestClientCalls(t *testing.T) {
 	}
 }
 
-func TestTime(t *testing.T) {
+func TestTimeFormats(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]time.Time{
 		`"2026-01-01 10:00:00"`:        time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC),

@@ -22,7 +22,7 @@ var (
 	ErrGeneral              = errors.New("GeneralError")
 )
 
-// KnownName returns the name of an error of the API if it is one of those above. Any other may hold anything.
+// KnownName returns the name of an API error if it is one of the sentinels. Other names are not safe for labels and logs.
 func KnownName(err error) (string, bool) {
 	var refused *APIError
 	if !errors.As(err, &refused) {
@@ -41,11 +41,11 @@ type APIError struct {
 	Call       string // such as "webhooks/add"
 	HTTPStatus int
 	Code       int
-	Name       string // what kind of error it is; empty when the body was not Mandrill's
+	Name       string // the kind of error; empty when the body was not Mandrill's
 	Message    string
 }
 
-// Error never holds the API key.
+// Error never contains the API key.
 func (e *APIError) Error() string {
 	if e.Name == "" {
 		return fmt.Sprintf("%s: HTTP status %d without an error that Mandrill would send", e.Call, e.HTTPStatus)
@@ -58,7 +58,7 @@ func (e *APIError) Is(target error) bool {
 	return e.Name != "" && isSentinel(target) && target.Error() == e.Name
 }
 
-// Temporary tells whether the same call may succeed later without anybody changing anything.
+// Temporary reports whether the same call may succeed later.
 func (e *APIError) Temporary() bool {
 	switch e.Name {
 	case "GeneralError", "ServerError", "ServiceUnavailable", "RequestLimitExceeded":
@@ -70,14 +70,14 @@ func (e *APIError) Temporary() bool {
 	return false
 }
 
-// Temporary tells whether a failed call may succeed later unchanged: a network error, or an [APIError] that
-// says so. An error that is neither is not temporary.
+// Temporary reports whether a failed call may succeed later: after a [TransportError], or an [APIError] that is temporary.
+// Other errors are not temporary.
 func Temporary(err error) bool {
 	var temporary interface{ Temporary() bool }
 	return errors.As(err, &temporary) && temporary.Temporary()
 }
 
-// TransportError means that the call got no answer that could be read.
+// TransportError means that the call got no usable answer.
 type TransportError struct {
 	Call string
 	Err  error
@@ -98,7 +98,7 @@ var sentinels = []error{
 	ErrPaymentRequired, ErrRequestLimit, ErrServiceUnavailable, ErrGeneral,
 }
 
-// redact takes a secret out of a text that somebody else wrote.
+// redact removes a secret from a text of the API.
 func redact(text, secret string) string {
 	if secret == "" {
 		return text

@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// Kind is the family an event belongs to.
+// Kind is the family of an event.
 type Kind int
 
-// The families of events. The zero Kind is KindUnknown: what is not recognised is still delivered.
+// The families of events. Events of KindUnknown are delivered like the others.
 const (
-	KindUnknown Kind = iota // no object, not valid JSON, or without a usable name
+	KindUnknown Kind = iota // not an object, not valid JSON, or without a usable name
 	KindMessage             // something happened to a message: send, open, hard_bounce, ...
 	KindSync                // the allowlist or denylist changed
 	KindInbound             // mail arrived at an inbound route
 )
 
-// Event is one event of a batch: the bytes as Mandrill sent them and what routing needs to know of them.
-// Every field but Raw may be empty: Mandrill leaves out, nulls and retypes fields at will.
+// Event is one event of a batch: its bytes as Mandrill sent them, and the fields that routing needs. All fields except Raw
+// may be empty, because Mandrill omits fields, sets them to null, and changes their types.
 type Event struct {
 	Raw  []byte
 	Kind Kind
@@ -31,22 +31,22 @@ type Event struct {
 	Action string
 	// MessageID is Mandrill's _id: of the message, not of the event.
 	MessageID string
-	// Time is ts in UTC, zero when missing or out of range.
+	// Time is ts in UTC; zero when ts is missing or out of range.
 	Time time.Time
-	// Email is the recipient of the message, the listed address, or the address that received the mail.
+	// Email is the recipient of the message, the address on the list, or the address that received the mail.
 	Email string
-	// Subaccount, Template and Tag (the first of the tags) are those of the message.
+	// Subaccount, Template and Tag (the first one) are those of the message.
 	Subaccount, Template, Tag string
 }
 
-// The names under which Mandrill has announced its two lists, and what this package calls them.
-// Mandrill's documentation has renamed them twice; its API and every captured event use the oldest.
+// syncLists maps the names that Mandrill has used for its two lists to the current ones. Its documentation renamed them
+// twice; its API and every captured event use the oldest.
 var syncLists = map[string]string{
 	"allowlist": "allowlist", "whitelist": "allowlist", "safelist": "allowlist",
 	"denylist": "denylist", "blacklist": "denylist", "blocklist": "denylist",
 }
 
-// WireName returns the name by which the API knows an event that may be given by its current name.
+// WireName returns the name of an event in the API. The argument may be that or the current name.
 func WireName(event string) string {
 	switch event {
 	case "allowlist":
@@ -65,8 +65,8 @@ func CurrentName(event string) string {
 	return event
 }
 
-// ParseEvent classifies one element of a batch. It never fails: an element that is not valid JSON, no
-// object, or has no usable name is of KindUnknown. Of a repeated key the last one counts.
+// ParseEvent classifies one element of a batch. It never fails: an element that is not valid JSON, is not an object, or has
+// no usable name is of KindUnknown. The last one of a repeated key counts.
 func ParseEvent(raw []byte) Event {
 	event := Event{Raw: raw}
 	var name, list string
@@ -104,7 +104,7 @@ func ParseEvent(raw []byte) Event {
 	return event
 }
 
-// readMessage reads msg, which is an object, or [], null or missing when Mandrill has none.
+// readMessage reads msg. It is an object; without a message it is [], null or missing.
 func (e *Event) readMessage(msg []byte) {
 	_ = members(msg, func(m member) {
 		switch m.key {
@@ -124,7 +124,8 @@ func (e *Event) readMessage(msg []byte) {
 	})
 }
 
-// readEntry reads the entry of a sync event. A message event's reject has no email and leaves no mark.
+// readEntry reads the entry of a sync event. It is also called with the reject of a message event, which sets nothing
+// because it has no email.
 func (e *Event) readEntry(entry []byte) {
 	_ = members(entry, func(m member) {
 		switch m.key {
@@ -140,7 +141,7 @@ func (e *Event) readEntry(entry []byte) {
 	})
 }
 
-// usableName tells whether an event or action name may become part of an event type.
+// usableName reports whether the name of an event or action may become part of a CloudEvents type.
 func usableName(name string) bool {
 	const maxName = 64
 	if name == "" || len(name) > maxName {
@@ -156,30 +157,38 @@ func usableName(name string) bool {
 	return true
 }
 
-// text returns a string or number as text, anything else as "".
+// text returns the string or number that value begins with as text, anything else as "".
 func text(value []byte) string {
 	switch c := value[0]; {
 	case c == '"':
-		return unquote(value)
+		end, err := validString(value, 0)
+		if err != nil {
+			return ""
+		}
+		return unquote(value[:end])
 	case c == '-' || '0' <= c && c <= '9':
-		return string(value)
+		end, err := validNumber(value, 0)
+		if err != nil {
+			return ""
+		}
+		return string(value[:end])
 	}
 	return ""
 }
 
-// firstText returns the first element of an array, or the value itself where PHP made a list of one a scalar.
+// firstText returns the first element of an array, or the value itself: PHP may turn a list of one into a scalar.
 func firstText(value []byte) string {
 	if value[0] != '[' {
 		return text(value)
 	}
-	elements, err := SplitBatch(value)
-	if err != nil || len(elements) == 0 {
+	i := skipSpace(value, 1)
+	if value[i] == ']' { // value is valid JSON
 		return ""
 	}
-	return text(elements[0])
+	return text(value[i:])
 }
 
-// timestamp returns whole or fractional seconds since 1970, as number or string, as a time in UTC.
+// timestamp parses seconds since 1970, whole or fractional, as a number or a string.
 func timestamp(value []byte) time.Time {
 	const lastSecond = 253402300799 // 9999-12-31T23:59:59Z, the last that RFC 3339 can write
 	number := string(bytes.Trim(value, `"`))

@@ -80,7 +80,7 @@ func TestParseEventSamples(t *testing.T) {
 	}
 }
 
-func TestParseEventOdd(t *testing.T) {
+func TestParseEventUnusualInput(t *testing.T) {
 	t.Parallel()
 	deep := strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000)
 	unknown := mandrill.Event{}
@@ -111,7 +111,7 @@ func TestParseEventOdd(t *testing.T) {
 		"safelist":                  {`{"type":"safelist","action":"add"}`, mandrill.Event{Kind: mandrill.KindSync, Name: "allowlist", Action: "add"}},
 		"blocklist":                 {`{"type":"blocklist","action":"add"}`, mandrill.Event{Kind: mandrill.KindSync, Name: "denylist", Action: "add"}},
 		"list without an action":    {`{"type":"denylist"}`, unknown},
-		"list nobody knows":         {`{"type":"greylist","action":"add"}`, unknown},
+		"unknown list":              {`{"type":"greylist","action":"add"}`, unknown},
 		"entry with an empty email": {`{"type":"denylist","action":"add","reject":{"email":"a@x"},"entry":{"email":""}}`, mandrill.Event{Kind: mandrill.KindSync, Name: "denylist", Action: "add", Email: "a@x"}},
 		"nested 10,000 deep":        {`{"event":"send","x":` + deep + `}`, mandrill.Event{Kind: mandrill.KindMessage, Name: "send"}},
 		"id only in msg":            {`{"event":"send","msg":{"_id":"m"}}`, mandrill.Event{Kind: mandrill.KindMessage, Name: "send", MessageID: "m"}},
@@ -150,7 +150,7 @@ func TestEventNames(t *testing.T) {
 	}
 }
 
-// An element that encoding/json takes for an object has the event name that encoding/json finds.
+// For an element that encoding/json accepts as an object, ParseEvent finds the same event name.
 func FuzzParseEvent(f *testing.F) {
 	for _, sample := range mandrilltest.Samples() {
 		f.Add(sample)
@@ -161,7 +161,7 @@ func FuzzParseEvent(f *testing.F) {
 		var object map[string]json.RawMessage
 		if err := json.Unmarshal(raw, &object); err != nil || object == nil {
 			if event.Kind != mandrill.KindUnknown && json.Valid(raw) {
-				t.Fatalf("%q is no object and got kind %d", raw, event.Kind)
+				t.Fatalf("%q is not an object and got kind %d", raw, event.Kind)
 			}
 			return
 		}

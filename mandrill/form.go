@@ -8,10 +8,10 @@ import (
 	"mime/multipart"
 )
 
-// EventsField is the one body field that Mandrill sends today: a JSON array of events.
+// EventsField is the only field of the body that Mandrill sends today: a JSON array of events.
 const EventsField = "mandrill_events"
 
-// Errors of form decoding. All of them mean that the body is not what Mandrill sends.
+// Errors of form decoding. Each of them means that Mandrill did not send the body.
 var (
 	ErrFormEscape   = errors.New("body has an invalid percent-escape")
 	ErrRepeatedName = errors.New("body repeats a field name")
@@ -19,8 +19,8 @@ var (
 	ErrFilePart     = errors.New("multipart body has a file part")
 )
 
-// maxFields bounds the fields of one body. Mandrill sends one; the bound keeps a hostile body from
-// costing a sort and an allocation per two bytes.
+// maxFields bounds the fields of a body. Mandrill sends one. Without a bound a hostile body could force an allocation and a
+// comparison for every two bytes.
 const maxFields = 64
 
 // Field is one decoded field of a form body.
@@ -29,7 +29,7 @@ type Field struct {
 	Value []byte
 }
 
-// Form holds the decoded body fields of a webhook request in the order they came. Names are unique.
+// Form contains the decoded fields of a webhook request in their order. Names are unique.
 type Form []Field
 
 // Get returns the value of the named field, or nil when the form has no such field.
@@ -42,7 +42,7 @@ func (f Form) Get(name string) []byte {
 	return nil
 }
 
-// Has tells whether the form has the named field, an empty one included.
+// Has reports whether the form has the named field, even if it is empty.
 func (f Form) Has(name string) bool {
 	for _, field := range f {
 		if field.Name == name {
@@ -52,7 +52,7 @@ func (f Form) Has(name string) bool {
 	return false
 }
 
-// add appends a field; a repeated name is refused because its signature would be ambiguous.
+// add appends a field. It refuses a repeated name, because the signature would be ambiguous.
 func (f Form) add(name string, value []byte) (Form, error) {
 	if f.Has(name) {
 		return nil, ErrRepeatedName
@@ -63,9 +63,9 @@ func (f Form) add(name string, value []byte) (Form, error) {
 	return append(f, Field{Name: name, Value: value}), nil
 }
 
-// ParseForm decodes an application/x-www-form-urlencoded body in place: body is overwritten and the
-// values alias it, so that a large body is held in memory once. It accepts what [net/url.ParseQuery]
-// accepts except repeated names, and decodes to the same bytes. A semicolon stands for itself.
+// ParseForm decodes an application/x-www-form-urlencoded body in place: it overwrites body, and the values alias it, so
+// that a large body is in memory once. It accepts what [net/url.ParseQuery] accepts except repeated names, and decodes to
+// the same bytes. In addition it accepts a semicolon as part of a name or value.
 func ParseForm(body []byte) (Form, error) {
 	var form Form
 	for len(body) > 0 {
@@ -95,8 +95,8 @@ func ParseForm(body []byte) (Form, error) {
 	return form, nil
 }
 
-// ParseMultipart decodes a multipart/form-data body. Mandrill has never been seen to send one; proxies
-// and gateways that re-encode forms do. Values must be plain fields.
+// ParseMultipart decodes a multipart/form-data body. Mandrill is not known to send any, but proxies and gateways may
+// re-encode forms. All parts must be plain fields, not files.
 func ParseMultipart(body io.Reader, boundary string) (Form, error) {
 	var form Form
 	reader := multipart.NewReader(body, boundary)
@@ -121,8 +121,8 @@ func ParseMultipart(body io.Reader, boundary string) (Form, error) {
 	}
 }
 
-// unescape decodes + and %XX in place, up to the next &, and returns the shortened slice and what follows it. Escapes
-// come in rows, and so do other bytes: with a loop for each it takes two thirds of the time.
+// unescape decodes + and %XX in place, up to the next &. It returns the decoded bytes and the rest of s. Escapes come in
+// runs, and so do other bytes: a loop for each kind of run saves a third of the time.
 func unescape(s []byte) (decoded, rest []byte, err error) {
 	to, from := 0, 0
 	for from < len(s) && s[from] != '&' {
@@ -131,7 +131,7 @@ func unescape(s []byte) (decoded, rest []byte, err error) {
 			if c == noHex {
 				return nil, nil, ErrFormEscape
 			}
-			s[to] = byte(c) //nolint:gosec // it is below noHex
+			s[to] = byte(c) //nolint:gosec // c < noHex
 			to++
 			from += 3
 		}
@@ -145,13 +145,13 @@ func unescape(s []byte) (decoded, rest []byte, err error) {
 	return s[:to], s[from:], nil
 }
 
-// unplus decodes src into dst, which may be the same memory but not further on, up to the next % or &. It returns how
-// many bytes these were.
+// unplus copies src to dst up to the next % or &, with + as a space, and returns the number of bytes. The two may overlap if
+// dst does not begin after src.
 func unplus(dst, src []byte) int {
-	dst = dst[:len(src)] // so that not each byte is checked for its place
+	dst = dst[:len(src)] // saves a bounds check per byte
 	for i, c := range src {
 		switch {
-		case c > '+': // as most are
+		case c > '+': // most bytes
 		case c == '+':
 			c = ' '
 		case c == '%', c == '&':
@@ -179,10 +179,10 @@ var hexDigit = func() (table [256]byte) {
 	return table
 }()
 
-// noHex is what no pair of digits stands for.
+// noHex marks a pair of bytes that are not hexadecimal digits.
 const noHex = 1 << 8
 
-// hexPair maps two bytes to what they stand for as hexadecimal digits, or to noHex. One look is faster than two.
+// hexPair maps two bytes to their value as hexadecimal digits, or to noHex. One lookup is faster than two.
 var hexPair = func() (table [1 << 16]uint16) {
 	for i := range table {
 		high, low := hexDigit[i>>8], hexDigit[i&255]

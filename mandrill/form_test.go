@@ -98,7 +98,7 @@ func TestParseMultipart(t *testing.T) {
 	}
 }
 
-// ParseForm accepts no more than net/url does, but for semicolons, and no less, but for names. They decode to the same.
+// Except for semicolons and repeated names, ParseForm accepts what net/url accepts, and decodes it to the same bytes.
 func FuzzParseForm(f *testing.F) {
 	for _, v := range vectors(f) {
 		f.Add(v.Body)

@@ -9,22 +9,22 @@ type InboundDomain struct {
 	ValidMX   bool   `json:"valid_mx"`
 }
 
-// InboundRoute posts mail for the addresses that match Pattern at a domain to URL. Its batches are signed
-// with the key of the webhook at the same URL, if there is one.
+// InboundRoute posts mail for the addresses of a domain that match Pattern to URL. If there is a webhook at the same URL,
+// its key signs the batches.
 type InboundRoute struct {
 	ID      string `json:"id"` // such as "88.214614"
 	Pattern string `json:"pattern"`
 	URL     string `json:"url"`
 }
 
-// InboundMatch is a recipient that a raw message reached, and the route that took it.
+// InboundMatch is a recipient of a raw message, and the route that matched it.
 type InboundMatch struct {
 	Email   string `json:"email"`
 	Pattern string `json:"pattern"`
 	URL     string `json:"url"`
 }
 
-// RawMessage is a MIME message to be treated as if it had arrived by SMTP. Empty fields are left out.
+// RawMessage is a MIME message that Mandrill is to process as if it had arrived by SMTP. Empty fields are omitted.
 type RawMessage struct {
 	Message       string
 	To            []string // default: the addresses in the message's To header
@@ -73,7 +73,7 @@ func (c *Client) DeleteInboundRoute(ctx context.Context, id string) (InboundRout
 	return call[InboundRoute](ctx, c, "inbound/delete-route", map[string]any{"id": id})
 }
 
-// SendRawInbound treats a message as received and returns the routes it matched; none is not an error.
+// SendRawInbound has Mandrill process a message as received, and returns the routes that matched, if any.
 func (c *Client) SendRawInbound(ctx context.Context, message RawMessage) ([]InboundMatch, error) {
 	arguments := map[string]any{"raw_message": message.Message}
 	if message.To != nil {

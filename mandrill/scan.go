@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// A JSON scanner that finds where values begin and end and nothing else. encoding/json would do the same
-// but refuses input nested over 10,000 deep as a whole, and one odd event must not cost the batch.
+// This file is a JSON scanner that only finds where values begin and end. encoding/json refuses a whole batch if one event
+// is nested more than 10,000 levels deep, and one unusual event must not fail its batch.
 
 var (
 	errJSON      = errors.New("not valid JSON")
@@ -22,8 +22,7 @@ func skipSpace(data []byte, i int) int {
 	return i
 }
 
-// stringEnd returns the index after the string that opens at data[i]. It looks at quotes and backslashes
-// only.
+// stringEnd returns the index after the string that begins at data[i]. It only examines quotes and backslashes.
 func stringEnd(data []byte, i int) (int, error) {
 	for i++; i < len(data); {
 		quote := bytes.IndexByte(data[i:], '"')
@@ -43,17 +42,17 @@ func stringEnd(data []byte, i int) (int, error) {
 	return 0, errTruncated
 }
 
-// nesting is by how much a byte changes the depth outside of strings.
+// nesting is the change of depth that a byte outside of strings causes.
 var nesting = [256]int8{'{': 1, '[': 1, '}': -1, ']': -1}
 
-// skipElement returns the index of the comma or bracket that ends the array element at data[i]. It tracks
-// strings and brackets and does not ask whether the element is valid.
+// skipElement returns the index of the comma or bracket that ends the array element at data[i]. It tracks strings and
+// brackets, and does not validate the element.
 func skipElement(data []byte, i int) (int, error) {
 	for depth := 0; i < len(data); i++ {
 		c := data[i]
 		if c == '"' {
 			quote := bytes.IndexByte(data[i+1:], '"')
-			if quote >= 0 && data[i+quote] != '\\' { // as most strings
+			if quote >= 0 && data[i+quote] != '\\' { // most strings
 				i += quote + 1
 				continue
 			}
@@ -77,14 +76,14 @@ func skipElement(data []byte, i int) (int, error) {
 	return 0, errTruncated
 }
 
-// member is one key and value of an object. The value is the raw bytes, valid JSON.
+// member is a key and a value of an object. The value is valid JSON, as it was sent.
 type member struct {
 	key   string
 	value []byte
 }
 
-// members calls yield for each member of the object that data holds, in order, and fails when data is not
-// exactly one valid JSON object. Members seen before the fault have been yielded by then.
+// members calls yield for each member of the object in data, in order. It fails if data is not exactly one valid JSON
+// object; by then it has yielded the members before the fault.
 func members(data []byte, yield func(member)) error {
 	i := skipSpace(data, 0)
 	if i == len(data) || data[i] != '{' {
@@ -131,10 +130,10 @@ func members(data []byte, yield func(member)) error {
 	return nil
 }
 
-// validValue returns the index after the valid JSON value that begins at data[i]. It keeps its own stack,
-// so that depth costs a byte and not a call.
+// validValue returns the index after the valid JSON value that begins at data[i]. It keeps its own stack, so that a level of
+// nesting takes one byte and not a call.
 func validValue(data []byte, i int) (int, error) {
-	var open []byte // the closing brackets owed
+	var open []byte // the closing brackets to come
 	var err error
 	for {
 		// a value begins here
@@ -162,7 +161,7 @@ func validValue(data []byte, i int) (int, error) {
 				return 0, err
 			}
 		}
-		// a value ended here: close what closes, go on after a comma
+		// a value ended here: skip closing brackets, continue after a comma
 		for {
 			if len(open) == 0 {
 				return i, nil

@@ -10,22 +10,22 @@ import (
 	"strings"
 )
 
-// SignatureHeader carries the signature of a webhook request.
+// SignatureHeader is the header with the signature of a webhook request.
 const SignatureHeader = "X-Mandrill-Signature"
 
-// TestKey signs the empty batch with which Mandrill checks a URL before a webhook, and so a key, exists.
-// Everybody knows it: it must never vouch for a batch that has events.
+// TestKey signs the empty batch with which Mandrill probes a URL, before there is a webhook with a key of its own. The key
+// is public: it must never authenticate a batch with events.
 const TestKey = "test-webhook"
 
-// Sign returns the signature of a request: padded base64 of the HMAC-SHA1, keyed with the ASCII bytes of
-// key, of url followed by name and value of each body field in byte order of the names. The url is the
-// string stored at Mandrill, byte for byte, whatever host or path a proxy shows the receiver.
+// Sign returns the signature of a request: the HMAC-SHA1, in padded base64, of url followed by the name and value of each
+// field, in byte order of the names. The key is used as ASCII bytes. The url must be the string stored at Mandrill, byte
+// for byte, whatever host or path a proxy shows the receiver.
 func Sign(key, url string, form Form) string {
 	return base64.StdEncoding.EncodeToString(sum(key, url, form))
 }
 
-// Verify tells whether signature is that of any of the keys. It compares in constant time, and an empty
-// key or a malformed signature never verifies.
+// Verify reports whether one of the keys made the signature. It compares in constant time. An empty key or a malformed
+// signature never verifies.
 func Verify(signature, url string, form Form, keys ...string) bool {
 	if len(signature) != base64.StdEncoding.EncodedLen(sha1.Size) {
 		return false

@@ -65,7 +65,7 @@ func TestSignatureVectors(t *testing.T) {
 	}
 }
 
-// The vector "slash-escapes" with what goes wrong in other implementations.
+// The vector "slash-escapes" with the mistakes of other implementations.
 func TestSignatureNegativeControls(t *testing.T) {
 	t.Parallel()
 	var v vector

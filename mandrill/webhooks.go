@@ -13,11 +13,11 @@ type Webhook struct {
 	LastSentAt  Time     `json:"last_sent_at"`
 	BatchesSent int64    `json:"batches_sent"`
 	EventsSent  int64    `json:"events_sent"`
-	LastError   string   `json:"last_error"` // does not say whether it still holds
+	LastError   string   `json:"last_error"` // may be outdated
 }
 
-// WebhookSpec is what the caller decides about a webhook. All of it is sent with every write, because the
-// API does not say what an omitted field means.
+// WebhookSpec is the part of a webhook that the caller sets. Every write sends all of it, because the API does not document
+// what an omitted field means.
 type WebhookSpec struct {
 	URL         string
 	Description string
@@ -32,13 +32,12 @@ func (s WebhookSpec) arguments() map[string]any {
 	return map[string]any{"url": s.URL, "description": s.Description, "events": events}
 }
 
-// Webhooks lists all webhooks of the account; the API has no paging.
+// Webhooks lists all webhooks of the account. The API has no paging.
 func (c *Client) Webhooks(ctx context.Context) ([]Webhook, error) {
 	return callList[Webhook](ctx, c, "webhooks/list", nil)
 }
 
-// AddWebhook creates a webhook. Mandrill probes the URL first and refuses it with ErrValidation when it does
-// not answer 200.
+// AddWebhook creates a webhook. Mandrill probes the URL first, and returns ErrValidation unless it answers 200.
 func (c *Client) AddWebhook(ctx context.Context, spec WebhookSpec) (Webhook, error) {
 	return call[Webhook](ctx, c, "webhooks/add", spec.arguments())
 }
@@ -48,8 +47,8 @@ func (c *Client) Webhook(ctx context.Context, id int64) (Webhook, error) {
 	return call[Webhook](ctx, c, "webhooks/info", map[string]any{"id": id})
 }
 
-// UpdateWebhook replaces a webhook's URL, description and events. The URL is probed as by AddWebhook. The
-// signing key may be another one afterwards.
+// UpdateWebhook replaces a webhook's URL, description and events. Mandrill probes the URL as for AddWebhook. The signing
+// key may change.
 func (c *Client) UpdateWebhook(ctx context.Context, id int64, spec WebhookSpec) (Webhook, error) {
 	arguments := spec.arguments()
 	arguments["id"] = id

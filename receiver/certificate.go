@@ -10,11 +10,12 @@ import (
 	"time"
 )
 
-// certificateMaxAge is how long a certificate is used before its files are read again. Certificates are renewed days
-// before they expire.
+// certificateMaxAge is how long a certificate is used before its files are read again. Certificates are renewed days before
+// they expire.
 const certificateMaxAge = 10 * time.Second
 
-// Certificate is the server's certificate in two files, PEM, that somebody renews. It is safe for concurrent use.
+// Certificate is the server's certificate, read from two PEM files and read again when they are renewed. It is safe for
+// concurrent use.
 type Certificate struct {
 	certFile, keyFile string
 	logger            *slog.Logger
@@ -37,14 +38,14 @@ func (c *Certificate) Config() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}
 }
 
-// get returns the certificate, of files that have been read a moment ago. Files that cannot be used keep the last good
-// ones.
+// get returns the certificate of the files as they were at most certificateMaxAge ago. Files that cannot be used change
+// nothing.
 func (c *Certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.now().Sub(c.read) >= certificateMaxAge {
 		if err := c.load(); err != nil {
-			c.logger.Error("Could not renew the certificate, the last good one stays", "error", err.Error())
+			c.logger.Error("Could not reload the certificate, the last good one stays", "error", err.Error())
 		}
 	}
 	return c.current, nil

@@ -93,7 +93,7 @@ func TestRenewedCertificateIsUsedWithoutRestart(t *testing.T) {
 	write(first, secondKey) // half of a renewal
 	elapsed.Add(11)
 	serial(2)
-	if !bytes.Contains([]byte(log.String()), []byte("Could not renew the certificate, the last good one stays")) {
+	if !bytes.Contains([]byte(log.String()), []byte("Could not reload the certificate, the last good one stays")) {
 		t.Error("the unusable files were not logged")
 	}
 	write(first, firstKey)

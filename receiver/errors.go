@@ -12,21 +12,21 @@ type Kind int
 
 // The kinds of refusal. The status answers one question: could the same bytes succeed later?
 const (
-	KindInternal    Kind = iota // a fault of ours
+	KindInternal    Kind = iota // a bug in the receiver
 	KindNoRoute                 // no route has the path
 	KindMethod                  // neither HEAD, GET nor POST
-	KindTooLarge                // the body is over the limit
-	KindUnreadable              // no form, or no JSON array in it
+	KindTooLarge                // the body has too many bytes, or the batch too many events
+	KindUnreadable              // not a form, or no JSON array in it
 	KindSignature               // unsigned, wrongly signed, or without the secret part of the URL
-	KindBusy                    // too much is in flight
+	KindBusy                    // too many bytes are in flight
 	KindNotReady                // no routes are loaded yet, or the route has no key yet, is suspended, or needs a buffer
-	KindUnbuffered              // the batch could not be kept
-	KindFull                    // the buffer has no room for the batch
+	KindUnbuffered              // the batch could not be stored
+	KindFull                    // the buffer has no space for the batch
 	KindSinkRefused             // Direct mode: the sink did not accept every event
 	KindAborted                 // the client went away
 )
 
-// answers says how each kind is answered, counted and logged. Mandrill sends everything but 200 again.
+// answers says how each kind is answered, counted and logged. Mandrill sends a batch again after any status except 200.
 var answers = map[Kind]struct {
 	status  int
 	outcome string // the body of the answer and the label of the metric
@@ -55,7 +55,7 @@ const (
 // Error is a refusal.
 type Error struct {
 	Kind Kind
-	Err  error // for the log: holds no secret, payload or address
+	Err  error // for the log; holds no secret, payload or address
 }
 
 func (e *Error) Error() string { return answers[e.Kind].outcome + ": " + e.Err.Error() }
@@ -69,7 +69,7 @@ func refuse(kind Kind, format string, args ...any) error {
 
 var errBusy = &Error{KindBusy, errors.New("the bodies of all requests together are too large; --max-inflight-bytes bounds them")}
 
-// kindOf is the kind of any error; one that is no [Error] is a fault of ours.
+// kindOf returns the kind of an error. One that is not an [Error] is a bug.
 func kindOf(err error) Kind {
 	var refusal *Error
 	if errors.As(err, &refusal) {

@@ -131,6 +131,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, memory *reservat
 	case h.buffers(route):
 		return sum, h.storeBatch(r.Context(), route, accepted.form.Get(mandrill.EventsField), events)
 	}
+	if extra := int64(len(events)*eventMemory - bodyFactor*accepted.bytes); extra > smallBody {
+		if err := memory.grow(r.Context(), extra); err != nil {
+			return sum, err
+		}
+	}
 	return sum, h.deliverDirect(r.Context(), route, events)
 }
 

@@ -6,51 +6,54 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 )
 
-// The bounds of the receiver.
+// The bounds of requests.
 const (
 	// DefaultMaxBodyBytes admits inbound mail: a 20 MB attachment is sent twice, escaped and percent-encoded.
 	DefaultMaxBodyBytes = 100 << 20
-	// DefaultMaxInflightBytes is for two of the largest bodies, or for a batch of common size from each of some 200
-	// webhooks.
+	// DefaultMaxInflightBytes holds two of the largest bodies, or a batch of common size from each of about 200 webhooks.
 	DefaultMaxInflightBytes = 256 << 20
-	// inflightWait is how long a body waits for others to be done before it is refused.
+	// eventMemory estimates what an event takes in memory beside its bytes while it is delivered in Direct mode. The memory for
+	// a body covers bodyFactor times its bytes, which is enough for ordinary events. Many tiny ones reserve more.
+	eventMemory = 2 << 10
+	bodyFactor  = 4
+	// inflightWait is how long a body waits for memory before it is refused.
 	inflightWait = 5 * time.Second
-	// littleShare is what a body may want and be served before those that want more: a batch of common size. Those that
-	// are larger take turns.
+	// smallBody is the size of a batch of common size. Requests for that much memory go first, and larger bodies share the
+	// processors, see parseLimit.
 	smallBody = 64 << 10
-	// retryAfter is when a refused sender may try again, in seconds. Mandrill does so by itself, later.
+	// retryAfter is when a refused sender may try again, in seconds. Mandrill ignores it and tries later.
 	retryAfter = "10"
-	// readHeaderTimeout and readTimeout end slow senders. Mandrill sends from one place with good lines.
+	// readHeaderTimeout and readTimeout end slow senders. Mandrill has fast connections.
 	readHeaderTimeout = 10 * time.Second
 	readTimeout       = 2 * time.Minute
-	// scarceGrace and scarceRate end them sooner while memory is scarce: what a body has been given must be full after
-	// the grace, and a second more for so many bytes. The grace is less than inflightWait, so that those who wait for
-	// memory outlast those who do not send, and more than a packet that is lost takes to be sent again. At the rate, the
-	// largest body comes within readTimeout.
+	// While memory is scarce, slow senders are ended sooner: the buffer that a body was given must be full after scarceGrace
+	// and one second for every scarceRate bytes. The grace is shorter than inflightWait, so that requests that wait for
+	// memory outlast senders that do not send. It is longer than the retransmission of a lost packet takes. At this rate the
+	// largest body arrives within readTimeout.
 	scarceGrace = 3 * time.Second
 	scarceRate  = 1 << 20
-	// refusedGrace is for the rest of a body that is refused: who has sent it all can use the connection again.
+	// refusedGrace is for the rest of a refused body: a client that has sent all of it can reuse the connection.
 	refusedGrace = 5 * time.Second
 	// idleTimeout outlives the idle timeouts of common load balancers, which would reuse a closed connection.
 	idleTimeout = 3 * time.Minute
 	// maxHeaderBytes is far above what Mandrill and a proxy in front send.
 	maxHeaderBytes = 64 << 10
-	// http2Buffer is what a connection of HTTP/2 may have sent that no handler has read yet. It is beside the memory for
-	// bodies. Over 100 ms it allows 2.5 MB a second, by which the largest body comes within readTimeout.
+	// http2Buffer is what a connection of HTTP/2 may have sent that no handler has read yet. It is not part of the memory for
+	// bodies. At a round trip of 100 ms it allows 2.5 MB a second, so the largest body arrives within readTimeout.
 	http2Buffer = 256 << 10
-	// firstBuffer is what a body is given before anything of it has come. It is small, so that it takes tens of thousands
-	// of senders that send nothing to fill the memory for bodies. Then a body has up to four times what has come.
+	// firstBuffer is what a body gets before its first byte arrives. It is small: tens of thousands of idle senders are needed
+	// to fill the memory for bodies. After that a body holds up to four times what has arrived.
 	firstBuffer = 4 << 10
-	// directTimeout bounds a batch in Direct mode, so that a sink that hangs costs Mandrill one connection for
-	// that long and not for a thousand timeouts.
+	// directTimeout bounds a batch in Direct mode, so that a sink that hangs holds one connection of Mandrill for that long
+	// and not for a thousand timeouts.
 	directTimeout = routes.MaxDirectTimeout
-	// hintInterval is the least time between two requests to the operator: forged batches are cheap to send.
+	// hintInterval is the shortest time between two reports to the operator: forged batches are cheap to send.
 	hintInterval = time.Minute
-	// hintTimeout bounds one of them.
+	// hintTimeout bounds one report.
 	hintTimeout = 5 * time.Second
-	// maxHints bounds how many webhooks are remembered for the operator.
+	// maxHints bounds the webhooks that wait to be reported.
 	maxHints = 10_000
-	// maxHintsPerRequest keeps a request small.
+	// maxHintsPerRequest keeps a report small.
 	maxHintsPerRequest = 1000
 	// maxHintAnswer is how much of the operator's answer is read.
 	maxHintAnswer = 64 << 10

@@ -2,6 +2,7 @@ package receiver_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -165,7 +166,12 @@ func TestReceiverIsReadyOnceAllDocumentsAreLoaded(t *testing.T) {
 func TestNotReadyWithoutRoutes(t *testing.T) {
 	t.Parallel()
 	empty := &routing.Routes{}
-	admin := admin.HealthHandler(http.NotFoundHandler(), func(context.Context) bool { return empty.Ready() })
+	admin := admin.HealthHandler(http.NotFoundHandler(), func(context.Context) error {
+		if !empty.Ready() {
+			return errors.New("no routes")
+		}
+		return nil
+	})
 	for path, want := range map[string]int{"/readyz": http.StatusServiceUnavailable, "/healthz": http.StatusOK} {
 		response := httptest.NewRecorder()
 		admin.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))

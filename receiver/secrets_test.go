@@ -231,17 +231,17 @@ func (s *secretsFixture) failingSinks(t *testing.T) map[string]routes.Sink {
 	hanging := make(chan struct{})
 	t.Cleanup(func() { close(hanging) })
 	targets := map[string]routes.Sink{
-		"connection refused":    {URI: down.URL},
-		"not trusted":           {URI: secure.URL},
-		"not spoken there":      {URI: strings.Replace(newSinkDoing(t, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 400 s3ntinel\r\n\r\n") }), "http:", "https:", 1)},
-		"timeout":               {URI: newSinkDoing(t, func(net.Conn) { <-hanging })},
-		"connection closed":     {URI: newSinkDoing(t, func(net.Conn) {})},
-		"no usable answer":      {URI: newSinkDoing(t, func(c net.Conn) { _, _ = io.WriteString(c, "s3ntinel\r\n\r\n") })},
-		"leads to this machine": {URI: strings.Replace(fine, "127.0.0.1", "127.0.0.2", 1)},
-		"no token for":          {URI: fine, Audience: "s3ntinel"},
-		"cannot be read":        {URI: fine, Audience: "s3ntinel-missing"},
-		"is empty":              {URI: fine, Audience: "s3ntinel-empty"},
-		"proxy's address":       {URI: "http://proxied.example"},
+		"connection refused":       {URI: down.URL},
+		"not trusted":              {URI: secure.URL},
+		"not spoken there":         {URI: strings.Replace(newSinkDoing(t, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 400 s3ntinel\r\n\r\n") }), "http:", "https:", 1)},
+		"timeout":                  {URI: newSinkDoing(t, func(net.Conn) { <-hanging })},
+		"connection closed":        {URI: newSinkDoing(t, func(net.Conn) {})},
+		"no usable answer":         {URI: newSinkDoing(t, func(c net.Conn) { _, _ = io.WriteString(c, "s3ntinel\r\n\r\n") })},
+		"resolves to this machine": {URI: strings.Replace(fine, "127.0.0.1", "127.0.0.2", 1)},
+		"no token for":             {URI: fine, Audience: "s3ntinel"},
+		"cannot be read":           {URI: fine, Audience: "s3ntinel-missing"},
+		"is empty":                 {URI: fine, Audience: "s3ntinel-empty"},
+		"proxy's address":          {URI: "http://proxied.example"},
 	}
 	for _, status := range []int{301, 400, 404, 429, 500, 503} {
 		targets[fmt.Sprintf("status %d", status)] = routes.Sink{URI: newSinkAnswering(t, status)}

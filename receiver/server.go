@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// shutdownTimeout is how long requests in flight may take after the server was told to stop: as long as a
-// batch in Direct mode may.
+// shutdownTimeout is how long requests in flight may take after the server was told to stop: as long as a batch in Direct
+// mode.
 const shutdownTimeout = directTimeout + 5*time.Second
 
 // Server answers on a listener. Listener, Handler and Logger are required.
@@ -24,10 +24,10 @@ type Server struct {
 	Handler  http.Handler
 	Logger   *slog.Logger
 	TLS      *tls.Config   // nil: no TLS
-	Delay    time.Duration // how long to go on after being told to stop, until no load balancer sends anything new
+	Delay    time.Duration // how long to keep serving after being told to stop, so that load balancers notice
 }
 
-// Serve answers HTTP/1.1 and HTTP/2 until the context ends, goes on for the delay, and then finishes what is in
+// Serve answers HTTP/1.1 and HTTP/2 until the context ends, keeps serving for the delay, and then finishes the requests in
 // flight.
 func (s *Server) Serve(ctx context.Context) error {
 	server := &http.Server{
@@ -57,7 +57,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	})
 	group.Go(func() error {
 		<-stopping.Done()
-		if ctx.Err() != nil { // told to stop, and not broken
+		if ctx.Err() != nil { // told to stop, not failed
 			<-time.After(s.Delay)
 		}
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)

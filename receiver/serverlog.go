@@ -5,8 +5,8 @@ import (
 	"log/slog"
 )
 
-// serverLog takes what net/http's server logs. Its lines have addresses of clients, what they sent, and values of panics;
-// only their class is logged, and of a panic where it was.
+// serverLog receives the log of net/http's server. Its lines hold addresses of clients, what they sent, and values of panics,
+// so only their class is logged, and the stack of a panic.
 type serverLog struct{ logger *slog.Logger }
 
 var serverFaults = []struct{ prefix, class string }{

@@ -19,7 +19,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 )
 
-// HinterOptions configures a [Hinter]. URL and Metrics are required.
+// HintReporterOptions configures a [HintReporter]. URL and Metrics are required.
 type HintReporterOptions struct {
 	URL        string // of the operator
 	Metrics    *Metrics
@@ -29,21 +29,20 @@ type HintReporterOptions struct {
 	After      func(time.Duration) <-chan time.Time // default time.After
 }
 
-// Hinter tells the operator which webhooks get batches with a bad signature: the key may have been reset at Mandrill,
-// where the receiver cannot look and may write nothing. It does what it can and no more, because the operator lists
-// every account now and then without any hint.
+// HintReporter tells the operator which webhooks get batches with a bad signature: the key may have been reset at Mandrill,
+// which the receiver cannot see. Reports are best effort, because the operator lists every account at intervals anyway.
 type HintReporter struct {
 	options  HintReporterOptions
 	endpoint string
 	client   http.Client
 
 	mu      sync.Mutex
-	waiting []string // names of webhooks, in order of arrival, so that none waits behind the same others for ever
+	waiting []string // names of webhooks in order of arrival, so that every one gets its turn
 	known   map[string]bool
-	wake    chan struct{} // has something in it when names are waiting
+	wake    chan struct{} // holds an element while names are waiting
 }
 
-// NewHinter returns a hinter. It sends nothing until it runs.
+// NewHintReporter returns a reporter. It sends nothing until it runs.
 func NewHintReporter(options HintReporterOptions) *HintReporter {
 	if options.Logger == nil {
 		options.Logger = slog.Default()
@@ -65,15 +64,15 @@ func NewHintReporter(options HintReporterOptions) *HintReporter {
 	return h
 }
 
-// BadSignature notes that no key of a route made the signature of a batch. It never blocks, and forgets what it has
-// no room for.
+// BadSignature reports that a batch for a route had a signature that matches none of its keys. It never blocks, and drops
+// reports beyond maxHints.
 func (h *HintReporter) BadSignature(route string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.add(routes.Webhook(route))
 }
 
-// Run sends hints until the context ends: the first at once, later ones when the interval is over.
+// Run sends reports until the context ends: the first at once, later ones after the interval.
 func (h *HintReporter) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
@@ -81,7 +80,7 @@ func (h *HintReporter) Run(ctx context.Context) {
 			return
 		case <-h.wake:
 		}
-		h.tell(ctx)
+		h.report(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -90,7 +89,7 @@ func (h *HintReporter) Run(ctx context.Context) {
 	}
 }
 
-// add is called with the lock held.
+// add queues names that are not queued. The lock must be held.
 func (h *HintReporter) add(names ...string) {
 	for _, name := range names {
 		if !h.known[name] && len(h.waiting) < maxHints {
@@ -98,7 +97,7 @@ func (h *HintReporter) add(names ...string) {
 			h.waiting = append(h.waiting, name)
 		}
 	}
-	h.settle()
+	h.updateWake()
 }
 
 // take removes the names of one request.
@@ -111,41 +110,41 @@ func (h *HintReporter) take() []string {
 	for _, name := range names {
 		delete(h.known, name)
 	}
-	h.settle()
+	h.updateWake()
 	return names
 }
 
-// settle makes wake say whether names are waiting. It is called with the lock held.
-func (h *HintReporter) settle() {
+// updateWake makes wake hold an element while names are waiting. The lock must be held.
+func (h *HintReporter) updateWake() {
 	select {
 	case <-h.wake:
 	default:
 	}
 	if len(h.waiting) > 0 {
-		h.wake <- struct{}{} // nobody else puts anything in
+		h.wake <- struct{}{} // never blocks: only this function sends, under the lock
 	}
 }
 
-// tell sends one request and keeps its names for the next one when it fails.
-func (h *HintReporter) tell(ctx context.Context) {
+// report sends one request. Its names are sent again when it fails.
+func (h *HintReporter) report(ctx context.Context) {
 	names := h.take()
 	err := h.post(ctx, names)
 	if err == nil {
 		h.options.Metrics.hints.WithLabelValues("sent").Inc()
-		h.options.Logger.Info("Told the operator of bad signatures", "webhooks", len(names))
+		h.options.Logger.Info("Reported bad signatures to the operator", "webhooks", len(names))
 		return
 	}
 	h.mu.Lock()
 	h.add(names...)
 	h.mu.Unlock()
-	if ctx.Err() != nil { // it is the receiver that ends
+	if ctx.Err() != nil { // the receiver stops
 		return
 	}
 	h.options.Metrics.hints.WithLabelValues("failed").Inc()
-	h.options.Logger.Warn("Could not tell the operator of bad signatures, will try again", "webhooks", len(names), "error", err.Error())
+	h.options.Logger.Warn("Could not report bad signatures to the operator, will try again", "webhooks", len(names), "error", err.Error())
 }
 
-// post sends names to the operator. Its errors have no address.
+// post sends names to the operator. Its errors hold no address.
 func (h *HintReporter) post(ctx context.Context, names []string) error {
 	body, err := json.Marshal(map[string][]string{"routes": names})
 	if err != nil {
@@ -170,7 +169,7 @@ func (h *HintReporter) post(ctx context.Context, names []string) error {
 	return nil
 }
 
-// withoutAddress says what sort of error kept a request from being answered.
+// withoutAddress replaces the error of a request by its class.
 func withoutAddress(err error) error {
 	var unresolved *net.DNSError
 	var timeout net.Error
@@ -182,5 +181,5 @@ func withoutAddress(err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return errors.New("the operator's address refused the connection")
 	}
-	return errors.New("the operator could not be asked")
+	return errors.New("the operator could not be reached")
 }

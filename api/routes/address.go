@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// metadata is where clouds serve their machines, as far as that is not link-local: AWS and Google by IPv6, Alibaba, Azure,
-// Oracle.
+// metadata are the addresses of clouds' metadata services that are not link-local: of AWS and Google by IPv6, Alibaba,
+// Azure and Oracle.
 var metadata = []netip.Addr{
 	netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd20:ce::254"), netip.MustParseAddr("100.100.100.200"),
 	netip.MustParseAddr("168.63.129.16"), netip.MustParseAddr("192.0.0.192"),
@@ -15,8 +15,8 @@ var metadata = []netip.Addr{
 // nat64 are the prefixes of IPv6 addresses that lead to IPv4 addresses, which are their last four bytes.
 var nat64 = []netip.Prefix{netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48")}
 
-// LocalAddress tells whether an address is of the machine itself, link-local or a metadata service: what is there
-// trusts whoever can reach it, and no sink may have the receiver reach it.
+// LocalAddress reports whether an address is of the machine itself, link-local or a metadata service. What listens there
+// trusts everybody who can reach it, so sinks must not make the receiver reach it.
 func LocalAddress(ip netip.Addr) bool {
 	ip = ip.Unmap().WithZone("")
 	if slices.ContainsFunc(nat64, func(prefix netip.Prefix) bool { return prefix.Contains(ip) }) {

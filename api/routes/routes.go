@@ -1,6 +1,6 @@
-// Package routes is the routes document: what the receiver answers for, and where the events go. The operator
-// writes it into a Secret, and whoever runs the receiver alone writes it into a file. It knows nothing of
-// Kubernetes.
+// Package routes is the routes document: the URLs that the receiver answers for, and where the events go. The operator
+// writes it into Secrets; for a receiver without an operator, the user writes it into a file. The package does not depend
+// on Kubernetes.
 package routes
 
 import (
@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// MaxDirectTimeout bounds a batch in Direct mode, and so one request to the sink: Mandrill waits meanwhile.
+// MaxDirectTimeout bounds a batch in Direct mode, and so one request to the sink, because Mandrill waits for the answer.
 const MaxDirectTimeout = 30 * time.Second
 
 // testKey is what Mandrill signs with while it checks a URL. Everybody knows it.
@@ -40,7 +40,7 @@ type Route struct {
 	Name string `json:"name"`
 	// URL exactly as registered at Mandrill, anything secret in it included.
 	URL string `json:"url"`
-	// Keys of which any verifies a batch. Without one, probes are answered and batches get 503.
+	// Keys that verify batches, each by itself. Without keys, probes are answered and batches get 503.
 	Keys []string `json:"keys,omitempty"`
 	// Source of the CloudEvents.
 	Source string `json:"source"`
@@ -57,7 +57,7 @@ type Route struct {
 // Sink is an HTTP endpoint that accepts CloudEvents.
 type Sink struct {
 	URI string `json:"uri"`
-	// CACerts are PEM, trusted besides the system's.
+	// CACerts are certificates, PEM, that are trusted in addition to the system's.
 	CACerts string `json:"CACerts,omitempty"`
 	// Audience of the OIDC token that the sink asks for. The receiver must have been given one.
 	Audience string `json:"audience,omitempty"`
@@ -75,15 +75,15 @@ type Delivery struct {
 	ContentMode string `json:"contentMode,omitempty"`
 	// Timeout of one request, an ISO 8601 duration. Default: PT10S.
 	Timeout string `json:"timeout,omitempty"`
-	// Retry is how often a failed event is sent again. Default: DefaultBufferedRetry in Buffered mode, and in Direct mode
-	// no retries, after which what failed is left to Mandrill.
+	// Retry is how often a failed event is sent again. Default: DefaultBufferedRetry in Buffered mode; in Direct mode none,
+	// and Mandrill sends the batch again.
 	Retry *int `json:"retry,omitempty"`
 	// BackoffPolicy is linear or exponential. Default: exponential.
 	BackoffPolicy string `json:"backoffPolicy,omitempty"`
 	// BackoffDelay before the first retry, an ISO 8601 duration of at most MaxBackoff. Default: PT1S.
 	BackoffDelay string `json:"backoffDelay,omitempty"`
-	// DeadLetterSink gets what the sink refuses for good and what kept failing through all retries. In Direct mode without
-	// Retry nothing counts as that.
+	// DeadLetterSink gets the events that the sink refuses permanently and those that failed through all retries. In Direct
+	// mode without Retry there are none.
 	DeadLetterSink *Sink `json:"deadLetterSink,omitempty"`
 }
 
@@ -93,8 +93,8 @@ const (
 	ModeDirect   = "Direct"   // a batch is acknowledged when its events are delivered
 )
 
-// DefaultBufferedRetry is how often a failed event is sent again in Buffered mode when the route does not say. In
-// Direct mode that is never.
+// DefaultBufferedRetry is how often a failed event is sent again in Buffered mode if the route does not say. In Direct
+// mode the default is never.
 const DefaultBufferedRetry = 10
 
 // MaxBackoff bounds a pause between retries, and so backoffDelay.
@@ -123,14 +123,14 @@ func Decode(data []byte) (*Document, error) {
 }
 
 var (
-	// quoted is from the first quotation mark to the last, because what is quoted may have some of its own.
+	// quoted matches from the first quotation mark to the last, because a quoted text may have quotation marks itself.
 	quoted = regexp.MustCompile("(?s)[\"'`].*[\"'`]")
 	mapKey = regexp.MustCompile("(?s)(invalid map key): .*")
-	plain  = regexp.MustCompile("^.([A-Za-z]{1,40}|.).$") // as the names of fields are
+	plain  = regexp.MustCompile("^.([A-Za-z]{1,40}|.).$") // such as the name of a field
 )
 
-// withoutValues takes out of an error of the decoder what it quotes of the document, but for the names of fields: a
-// secret in the wrong place, or not in quotation marks, is quoted as a field, an anchor or a number.
+// withoutValues removes from an error of the decoder what it quotes of the document, except the names of fields. The
+// decoder quotes a secret in the wrong place, or without quotation marks, as a field, an anchor or a number.
 func withoutValues(text string) string {
 	text = mapKey.ReplaceAllString(text, "$1")
 	return quoted.ReplaceAllStringFunc(text, func(piece string) string {
@@ -141,8 +141,8 @@ func withoutValues(text string) string {
 	})
 }
 
-// Encode writes a document with its routes in order of name, so that the same routes are the same bytes. It
-// refuses what Decode would refuse.
+// Encode encodes a document with its routes in order of name, so that equal routes give equal bytes. It refuses what
+// Decode would refuse.
 func (d *Document) Encode() ([]byte, error) {
 	sorted := Document{append([]Route{}, d.Routes...)}
 	slices.SortFunc(sorted.Routes, func(a, b Route) int { return strings.Compare(a.Name, b.Name) })
@@ -153,13 +153,13 @@ func (d *Document) Encode() ([]byte, error) {
 	return Join(lines), nil
 }
 
-// Lines writes routes as lines of a document, one for each. It refuses what Decode would refuse.
+// Lines encodes routes as lines of a document, one for each. It refuses what Decode would refuse.
 func Lines(list ...Route) ([]byte, error) {
 	if err := (&Document{append([]Route{}, list...)}).validate(); err != nil {
 		return nil, err
 	}
 	var lines bytes.Buffer
-	encoder := json.NewEncoder(&lines) // JSON is YAML, but for some characters
+	encoder := json.NewEncoder(&lines) // JSON is YAML, except for some characters
 	encoder.SetEscapeHTML(false)
 	for _, route := range list {
 		lines.WriteString("- ")
@@ -179,7 +179,7 @@ func Join(lines ...[]byte) []byte {
 	return append([]byte("routes:\n"), body...)
 }
 
-// escapeUnprintable escapes the characters that JSON strings may hold and YAML may not.
+// escapeUnprintable escapes the characters that are allowed in JSON strings and not in YAML.
 func escapeUnprintable(lines []byte) []byte {
 	bad := func(r rune) bool {
 		return r >= 0x7f && r < 0xa0 || r >= 0xd800 && r < 0xe000 || r == 0xfeff || r == 0xfffe || r == 0xffff
@@ -198,11 +198,11 @@ func escapeUnprintable(lines []byte) []byte {
 	return out.Bytes()
 }
 
-// earlier separates a route's name from the number of one that stands for an earlier URL of the same webhook.
+// earlier separates the webhook from a number in the names of routes for earlier URLs.
 const earlier = "~"
 
-// Named gives the routes of one webhook their names: the first has the webhook's own, the others stand for its
-// earlier URLs.
+// Named gives the routes of one webhook their names: the first has the webhook's own, the others are for its earlier
+// URLs.
 func Named(webhook string, list ...Route) []Route {
 	named := slices.Clone(list)
 	for i := range named {
@@ -219,7 +219,7 @@ func Webhook(route string) string {
 	return webhook
 }
 
-// MaxSecrets is over how many Secrets the routes may be spread. A receiver watches that many.
+// MaxSecrets is how many Secrets the routes may be spread over. A receiver watches that many.
 const MaxSecrets = 8
 
 // SecretName is the name of one of the Secrets, of number 0 to MaxSecrets-1.
@@ -257,20 +257,20 @@ func (d *Document) validate() error {
 	return errors.Join(faults...)
 }
 
-// maxName is above what names in Kubernetes can have, and fits into a subject of the buffer when all of it is escaped.
+// maxName is longer than names in Kubernetes, and fits into a subject of the buffer even if every byte is escaped.
 const maxName = 512
 
-// usableName tells whether a name comes back as it is from a header, and fits into a subject, of a message in the buffer.
+// usableName reports whether a name survives in a header, and fits into the subject, of a message in the buffer.
 func usableName(name string) bool {
 	return len(name) <= maxName && strings.TrimSpace(name) == name && !strings.ContainsFunc(name, unicode.IsControl)
 }
 
 var extensionName = regexp.MustCompile(`^[a-z0-9]{1,20}$`)
 
-// reserved are the attributes of CloudEvents that are no extensions.
+// reserved are the attributes of CloudEvents that are not extensions.
 var reserved = []string{"id", "source", "specversion", "type", "subject", "time", "datacontenttype", "dataschema", "data"}
 
-// Faults are what makes a route unusable. Each begins with the field, such as sink.uri, and a space.
+// Faults returns what makes a route unusable. Each fault begins with the field, such as sink.uri, and a space.
 func (r Route) Faults() []string {
 	var faults []string
 	fault := func(bad bool, text string) {
@@ -322,7 +322,7 @@ func (d Delivery) faults() []string {
 	return faults
 }
 
-// isUpTo tells whether a text is a duration above zero and of at most so much.
+// isUpTo reports whether a text is a duration above zero and of at most the given one.
 func isUpTo(most time.Duration, text string) bool {
 	duration, err := ParseDuration(text)
 	return err == nil && duration > 0 && duration <= most
@@ -333,10 +333,10 @@ func isHTTP(text string) bool {
 	return err == nil && (parsed.Scheme == "http" || parsed.Scheme == "https") && parsed.Host != ""
 }
 
-// Usable tells whether a route may have this URL and key.
+// Usable reports whether a route may have this URL and key.
 func Usable(url, key string) bool { return len(identityFaults(url, key)) == 0 }
 
-// identityFaults are those of what batches are verified with.
+// identityFaults returns the faults of the URL and keys that batches are verified with.
 func identityFaults(url string, keys ...string) []string {
 	var faults []string
 	if !isHTTP(url) {
@@ -354,10 +354,10 @@ func identityFaults(url string, keys ...string) []string {
 	return faults
 }
 
-// HoldsCertificate tells whether a text has at least one PEM certificate.
+// HoldsCertificate reports whether a text has at least one PEM certificate.
 func HoldsCertificate(text string) bool { return x509.NewCertPool().AppendCertsFromPEM([]byte(text)) }
 
-// isReference tells whether a text can be the source of CloudEvents.
+// isReference reports whether a text can be the source of CloudEvents.
 func isReference(text string) bool {
 	_, err := url.Parse(text)
 	return err == nil && text != "" && !strings.ContainsAny(text, " \t\r\n\"<>")

@@ -23,7 +23,7 @@ routes:
   suspend: false
 `
 
-func TestDecode(t *testing.T) {
+func TestDecodeReadsWhatEncodeWrites(t *testing.T) {
 	t.Parallel()
 	document, err := routes.Decode([]byte(good))
 	if err != nil {
@@ -121,7 +121,7 @@ func TestDecodeRefuses(t *testing.T) {
 }
 
 // When events are sent again may be said in either mode, but not where nothing is.
-func TestDelivery(t *testing.T) {
+func TestDeliveriesAreAccepted(t *testing.T) {
 	t.Parallel()
 	usable := routes.Route{Name: "a", URL: "https://b.example", Source: "s", Sink: routes.Sink{URI: "http://s.example"}}
 	for name, delivery := range map[string]routes.Delivery{
@@ -150,7 +150,7 @@ func TestDelivery(t *testing.T) {
 	}
 }
 
-func TestNamed(t *testing.T) {
+func TestNamedNumbersEarlierURLs(t *testing.T) {
 	t.Parallel()
 	usable := routes.Route{URL: "https://b.example", Source: "s", Sink: routes.Sink{URI: "http://s.example"}}
 	for i, route := range routes.Named("shop/a", usable, usable, usable) {

@@ -1,9 +1,9 @@
 package v1alpha1
 
-// Every condition and every reason, with what the user does about it. All conditions are positive.
+// Every condition and every reason, with what the user does about it. All conditions are positive, except kstatus's.
 const (
-	// ConditionReady: the webhook is registered and its events reach the receiver. It is True when the five
-	// conditions after it are, as far as they are there; otherwise it carries the reason and message of the first that is not.
+	// ConditionReady: the webhook is registered and its events reach the receiver. It is True if those of the five
+	// conditions after it that are present are; otherwise it has the reason and message of the first that is not.
 	ConditionReady = "Ready"
 	// ConditionSinkProvided: the sink has an address.
 	ConditionSinkProvided = "SinkProvided"
@@ -15,7 +15,7 @@ const (
 	ConditionSigningKeyStored = "SigningKeyStored"
 	// ConditionInboundReady: mail for the routes of spec.inbound reaches the webhook's URL. Absent without spec.inbound.
 	ConditionInboundReady = "InboundReady"
-	// ConditionEventsAccepted: Mandrill has taken all events of the spec. It does not count for Ready.
+	// ConditionEventsAccepted: Mandrill has accepted all events of the spec. It does not count for Ready.
 	ConditionEventsAccepted = "EventsAccepted"
 	// ConditionDelivering is Mandrill's own view of whether it can deliver. It does not count for Ready.
 	ConditionDelivering = "Delivering"
@@ -29,12 +29,12 @@ const (
 const (
 	// ReasonSucceeded: nothing to do.
 	ReasonSucceeded = "Succeeded"
-	// ReasonRetrying: something failed that may pass; the operator tries again by itself. If it lasts, the
-	// message says what failed.
+	// ReasonRetrying: something failed that may pass; the operator tries again by itself. The message says what
+	// failed.
 	ReasonRetrying = "Retrying"
-	// ReasonProgressing: the operator has not come to this yet; a condition before it says why.
+	// ReasonProgressing: the operator has not done this yet; an earlier condition says why.
 	ReasonProgressing = "Progressing"
-	// ReasonDeleting: the object is being deleted; the message says what is still to be undone.
+	// ReasonDeleting: the object is being deleted; the message says what is still in the way.
 	ReasonDeleting = "Deleting"
 )
 
@@ -47,10 +47,12 @@ const (
 	// name an object that can receive events.
 	ReasonSinkNotAddressable = "SinkNotAddressable"
 	// ReasonSinkNotAllowed: the operator's installation does not allow this sink, such as one in another
-	// namespace. Name one that it allows, or ask whoever runs the operator.
+	// namespace. Name one that it allows, or ask the administrator of the operator.
 	ReasonSinkNotAllowed = "SinkNotAllowed"
-	// ReasonSinkUnsupported: the sink asks for something that is not available yet, which the message names.
-	// Name another sink.
+	// ReasonSinkCertificateInvalid: the CACerts of the sink hold no PEM certificate. Put one there, or leave them out.
+	ReasonSinkCertificateInvalid = "SinkCertificateInvalid"
+	// ReasonSinkUnsupported: the sink asks for an OIDC token for an audience that the receiver has no token for. Give the
+	// receiver one and allow the audience, by the flags that the message names, or name another sink.
 	ReasonSinkUnsupported = "SinkUnsupported"
 )
 
@@ -72,7 +74,7 @@ const (
 	// that are not needed, or use a second installation of operator and receiver.
 	ReasonRoutesFull = "RoutesFull"
 	// ReasonSuspended: the receiver refuses batches with 503, as spec.suspend says; Mandrill keeps them for some
-	// hours. Set it to false to go on.
+	// hours. Set it to false to resume.
 	ReasonSuspended = "Suspended"
 	// ReasonURLConflict: another MandrillWebhook, which the message names, has the same URL. Change one of them.
 	ReasonURLConflict = "URLConflict"
@@ -115,7 +117,7 @@ const (
 
 // Reasons of EventsAccepted.
 const (
-	// ReasonEventsRefused: Mandrill does not take some events, which the message names; the others are registered.
+	// ReasonEventsRefused: Mandrill does not accept some events, which the message names; the others are registered.
 	// Take them out of spec.events, or tick them for the webhook in Mandrill's web interface.
 	ReasonEventsRefused = "EventsRefused"
 	// ReasonEventsAdded: Mandrill sends events that were not asked for. Nothing to do.
@@ -136,7 +138,7 @@ const (
 	ReasonNothingSentYet = "NothingSentYet"
 )
 
-// ReasonsOfEvents are the reasons of Kubernetes Events that are not reasons of a condition as well.
+// Reasons of Kubernetes Events that are not reasons of a condition too.
 const (
 	// ReasonRegistered: the webhook was created at Mandrill.
 	ReasonRegistered = "Registered"

@@ -1,4 +1,4 @@
-// Package v1alpha1 is what the user says: the MandrillWebhook resource of the group mandrill-operator.io.
+// Package v1alpha1 is the API for users: the MandrillWebhook resource of the group mandrill-operator.io.
 //
 // The resource follows Knative's conventions for event sources and kstatus's for conditions.
 //
@@ -15,7 +15,7 @@ import (
 // GroupVersion names the API.
 var GroupVersion = schema.GroupVersion{Group: "mandrill-operator.io", Version: "v1alpha1"}
 
-// AddToScheme makes a scheme know the API.
+// AddToScheme adds the API's types to a scheme.
 func AddToScheme(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion, &MandrillWebhook{}, &MandrillWebhookList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion)

@@ -1,10 +1,10 @@
 package v1alpha1
 
-// The shapes that make the resource a Knative source. They are written here, and not imported, because
-// knative.dev/pkg brings a second controller framework; a test decodes our objects with Knative's own types.
+// These types make the resource a Knative source. They are not imported from knative.dev/pkg, which brings a second
+// controller framework; a test decodes our objects with Knative's own types.
 
-// Destination is where events go: a reference to an object that has an address, an absolute URI, or both, when
-// the URI is relative and joined to the object's address.
+// Destination is where events go: a reference to an object that has an address, or an absolute URI, or a reference
+// with a relative URI, which is joined to the object's address.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.ref) || has(self.uri)",message="a sink needs ref or uri: write ref with apiVersion, kind and name, or uri with an absolute URL"
 // +kubebuilder:validation:XValidation:rule="!(has(self.ref) && has(self.uri) && self.uri.matches('^([A-Za-z][A-Za-z0-9+.-]*:|//)'))",message="a sink has either ref or an absolute uri: leave out one of them, or make uri a path such as /events, which is joined to the address of ref"
@@ -20,12 +20,12 @@ type Destination struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	URI string `json:"uri,omitempty"`
-	// CACerts are certificates, PEM, to trust in addition to the system's.
+	// CACerts are certificates, PEM, that are trusted in addition to the system's.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=65536
 	CACerts string `json:"CACerts,omitempty"`
-	// Audience of the OIDC token that is sent along. Default: what Ref publishes.
+	// Audience of the OIDC token that is sent with the events. Default: the audience that Ref publishes.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
@@ -61,7 +61,7 @@ type Reference struct {
 
 // CloudEventOverrides changes CloudEvents before they are sent.
 type CloudEventOverrides struct {
-	// Extensions are set on every event, over those of the same name that the event has.
+	// Extensions are set on every event and replace extensions of the same name.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32

@@ -2,8 +2,8 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// A field whose behaviour is not there yet is refused by a rule below, never silently ignored. The rule goes
-// when the behaviour comes.
+// A field that the operator does not support yet is refused by a rule below, never silently ignored. Delete the rule when
+// the operator supports the field.
 
 // MandrillWebhook is a webhook at Mandrill (Mailchimp Transactional) and the sink its events go to.
 //
@@ -18,7 +18,6 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Last sent",type=date,JSONPath=`.status.upstream.lastSentAt`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:metadata:labels="duck.knative.dev/source=true"
-// +kubebuilder:metadata:annotations="registry.knative.dev/eventTypes=[{\"type\":\"com.mandrill.message.send\",\"description\":\"Mandrill accepted the message\"},{\"type\":\"com.mandrill.message.delivered\",\"description\":\"the recipient's server accepted the message\"},{\"type\":\"com.mandrill.message.deferral\",\"description\":\"the recipient's server asked to try later\"},{\"type\":\"com.mandrill.message.hard_bounce\",\"description\":\"the message cannot be delivered\"},{\"type\":\"com.mandrill.message.soft_bounce\",\"description\":\"the message was not delivered this time\"},{\"type\":\"com.mandrill.message.open\",\"description\":\"the recipient opened the message\"},{\"type\":\"com.mandrill.message.click\",\"description\":\"the recipient followed a link\"},{\"type\":\"com.mandrill.message.spam\",\"description\":\"the recipient reported spam\"},{\"type\":\"com.mandrill.message.unsub\",\"description\":\"the recipient unsubscribed\"},{\"type\":\"com.mandrill.message.reject\",\"description\":\"Mandrill refused to send the message\"},{\"type\":\"com.mandrill.sync.allowlist.add\",\"description\":\"an address was added to the allowlist\"},{\"type\":\"com.mandrill.sync.allowlist.remove\",\"description\":\"an address was removed from the allowlist\"},{\"type\":\"com.mandrill.sync.denylist.add\",\"description\":\"an address was added to the denylist\"},{\"type\":\"com.mandrill.sync.denylist.change\",\"description\":\"an entry of the denylist changed\"},{\"type\":\"com.mandrill.sync.denylist.remove\",\"description\":\"an address was removed from the denylist\"},{\"type\":\"com.mandrill.inbound\",\"description\":\"mail arrived at an inbound route\"},{\"type\":\"com.mandrill.unknown\",\"description\":\"Mandrill sent something that has no name\"}]"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="the name is too long: use at most 63 characters, because the names of Secrets are made from it"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.receiver) || self.spec.receiver != 'Sidecar' || !has(self.spec.signingKeySecretName) || self.spec.signingKeySecretName != self.metadata.name + '-receiver'",message="signingKeySecretName is the name of the Secret that the Sidecar's routes go to: choose another"
 type MandrillWebhook struct {
@@ -28,7 +27,7 @@ type MandrillWebhook struct {
 
 	// +required
 	Spec MandrillWebhookSpec `json:"spec"`
-	// The default tells kstatus that an object which nobody has looked at yet is in progress.
+	// With this default kstatus reports a new object as in progress.
 	//
 	// +optional
 	// +kubebuilder:default:={"observedGeneration":-1}
@@ -54,8 +53,8 @@ type MandrillWebhookList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.delivery) || !has(self.delivery.deadLetterSink) || !has(self.delivery.deadLetterSink.audience) || has(self.receiver) && self.receiver == 'Sidecar'",message="delivery.deadLetterSink.audience is for a Sidecar, whose pod has tokens of its own: leave it out; for the Shared receiver the audience is the one that deadLetterSink.ref publishes"
 type MandrillWebhookSpec struct {
 	// URL is the public URL that Mandrill posts to, exactly as it is registered and signed: nothing in it is
-	// normalised. It may have userinfo (https://user:password@host/path), which is then demanded of requests
-	// and hidden in the status. Default: the installation's public URL followed by /<namespace>/<name>.
+	// normalised. It may have userinfo (https://user:password@host/path), which requests must then send and which is
+	// hidden in the status. Default: the installation's public URL followed by /<namespace>/<name>.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -63,9 +62,9 @@ type MandrillWebhookSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#]+([/?][^#]*)?$') && isURL(self)",message="url must be absolute and without a fragment: write https://host/path (http is accepted)"
 	URL string `json:"url,omitempty"`
 
-	// URLSecretRef names a Secret whose value becomes a query parameter of the URL, in what Mandrill registers and in
-	// what the receiver demands, and nowhere else. When the Secret changes, both are brought in line, and the URL
-	// with the earlier value is accepted for 24 hours more.
+	// URLSecretRef names a Secret whose value becomes a query parameter of the URL: of the one that Mandrill registers and
+	// of the one that the receiver accepts, and nowhere else. When the Secret changes, both change, and the URL with the
+	// earlier value is accepted for another 24 hours.
 	//
 	// +optional
 	URLSecretRef *URLSecretRef `json:"urlSecretRef,omitempty"`
@@ -91,8 +90,8 @@ type MandrillWebhookSpec struct {
 	// +required
 	APIKeySecretRef SecretKeyRef `json:"apiKeySecretRef"`
 
-	// SigningKeySecretName is the Secret, in the same namespace, that the operator creates and keeps: the key
-	// that Mandrill signs with under "signing-key" and the registered URL under "url". It cannot be changed.
+	// SigningKeySecretName is the Secret, in the same namespace, that the operator creates and keeps current: it has the
+	// key that Mandrill signs with under "signing-key" and the registered URL under "url". It cannot be changed.
 	// Default: <name>-signing-key.
 	//
 	// +optional
@@ -100,8 +99,8 @@ type MandrillWebhookSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="signingKeySecretName must be the name of a Secret: lower case letters, digits, - and ."
 	SigningKeySecretName string `json:"signingKeySecretName,omitempty"`
 
-	// Inbound are inbound routes that post mail to the same URL, where the webhook holds the key that it is signed with:
-	// so there is no inbound without events. Routes of the domains that post elsewhere are left alone.
+	// Inbound are inbound routes that post mail to the same URL. Mandrill signs them with the webhook's key, so there is
+	// no inbound without events. Routes of the domains that post elsewhere are left alone.
 	//
 	// +optional
 	Inbound *Inbound `json:"inbound,omitempty"`
@@ -121,7 +120,7 @@ type MandrillWebhookSpec struct {
 	// +optional
 	Delivery *Delivery `json:"delivery,omitempty"`
 
-	// Receiver says who answers at the URL: the installation's Shared receiver, or a Sidecar of the consumer, which
+	// Receiver says which receiver answers at the URL: the installation's Shared receiver, or a Sidecar of the consumer, which
 	// reads its routes from the Secret <name>-receiver, key routes.yaml, that the operator writes beside the object. It
 	// cannot be changed.
 	//
@@ -129,16 +128,16 @@ type MandrillWebhookSpec struct {
 	// +kubebuilder:default=Shared
 	Receiver ReceiverKind `json:"receiver,omitempty"`
 
-	// DeletionPolicy says what becomes of the webhook at Mandrill when this object is deleted: Delete, or
-	// Retain to leave it.
+	// DeletionPolicy says what happens to the webhook at Mandrill when this object is deleted: Delete deletes it, Retain
+	// leaves it.
 	//
 	// +optional
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
 	// Suspend makes the receiver refuse batches with 503, so that Mandrill keeps them and tries again for some
-	// hours. What Mandrill gives up meanwhile is lost. Events that were accepted before, in Buffered mode, wait until
-	// it is lifted.
+	// hours. Batches that Mandrill gives up in that time are lost. Events that were accepted before, in Buffered mode, wait
+	// until suspend is false again.
 	//
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
@@ -194,8 +193,8 @@ type URLSecretRef struct {
 
 // Inbound are inbound routes.
 type Inbound struct {
-	// Routes of mail to the webhook's URL. A domain that Mandrill does not have yet is added to it; it stays there when
-	// its routes go.
+	// Routes of mail to the webhook's URL. A domain that Mandrill does not have yet is added there, and stays when its
+	// routes are removed.
 	//
 	// +required
 	// +listType=atomic
@@ -213,7 +212,7 @@ type InboundRoute struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue() && self.contains('.')",message="domain must be a domain name in lower case, such as in.example.com"
 	Domain string `json:"domain"`
-	// Pattern of what stands before the @ of an address; * stands for anything.
+	// Pattern of the part of an address before the @; * stands for anything.
 	//
 	// +required
 	// +kubebuilder:validation:MaxLength=64
@@ -221,7 +220,7 @@ type InboundRoute struct {
 	Pattern string `json:"pattern"`
 }
 
-// ReceiverKind says who answers at a webhook's URL.
+// ReceiverKind says which receiver answers at a webhook's URL.
 //
 // +kubebuilder:validation:Enum=Shared;Sidecar
 type ReceiverKind string
@@ -232,7 +231,7 @@ const (
 	ReceiverSidecar ReceiverKind = "Sidecar"
 )
 
-// DeletionPolicy says what becomes of the webhook at Mandrill when its object is deleted.
+// DeletionPolicy says what happens to the webhook at Mandrill when its object is deleted.
 //
 // +kubebuilder:validation:Enum=Delete;Retain
 type DeletionPolicy string
@@ -243,95 +242,15 @@ const (
 	DeletionRetain DeletionPolicy = "Retain"
 )
 
-// DeliveryMode says when a batch is acknowledged to Mandrill.
-//
-// +kubebuilder:validation:Enum=Buffered;Direct
-type DeliveryMode string
-
-// The delivery modes.
-const (
-	// ModeBuffered acknowledges a batch when it is on disk, and delivers it afterwards.
-	ModeBuffered DeliveryMode = "Buffered"
-	// ModeDirect acknowledges a batch when the sink, or the dead letter sink, has accepted all of it.
-	ModeDirect DeliveryMode = "Direct"
-)
-
-// ContentMode is a content mode of the CloudEvents HTTP binding.
-//
-// +kubebuilder:validation:Enum=Binary;Structured;Batched
-type ContentMode string
-
-// The content modes.
-const (
-	ContentBinary     ContentMode = "Binary"
-	ContentStructured ContentMode = "Structured"
-	ContentBatched    ContentMode = "Batched"
-)
-
-// Delivery says how CloudEvents are sent. The names are those of Knative's DeliverySpec.
-//
-// +kubebuilder:validation:XValidation:rule="!has(self.mode) || self.mode != 'Direct' || has(self.retry) || !has(self.backoffPolicy) && !has(self.backoffDelay)",message="delivery.backoffPolicy and backoffDelay say when the retries are, and in Direct mode there are none without retry: set delivery.retry, or leave them out"
-type Delivery struct {
-	// Mode says when a batch is acknowledged to Mandrill. Buffered: when it is on disk; its events are delivered
-	// afterwards. That needs a receiver with a buffer: one without answers with 503, ReceiverReady says so, and nothing is
-	// registered. Direct: when the sink, or the dead letter sink, has accepted all of it, within 30 seconds; otherwise
-	// Mandrill sends it again. Default: Buffered if the receiver has a buffer, else Direct.
-	//
-	// +optional
-	Mode DeliveryMode `json:"mode,omitempty"`
-	// ContentMode of the requests to the sink. Batched puts up to 100 events or 1 MiB into one, which the sink accepts
-	// or refuses as a whole; it is for HTTP sinks that know it, which Knative brokers do not. Default: Binary.
-	//
-	// +optional
-	ContentMode ContentMode `json:"contentMode,omitempty"`
-	// Timeout of one request to the sink, an ISO 8601 duration of at most 30 seconds, which in Direct mode is also what a
-	// whole batch may take. Default: PT10S.
-	//
-	// +optional
-	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^PT([0-9]{1,4}H)?([0-9]{1,4}M)?([0-9]{1,4}([.][0-9]{1,3})?S)?$') && self != 'PT' && duration(self.substring(2).lowerAscii()) > duration('0s') && duration(self.substring(2).lowerAscii()) <= duration('30s')",message="timeout must be an ISO 8601 duration above zero and of at most 30 seconds: write PT10S for ten seconds"
-	Timeout string `json:"timeout,omitempty"`
-	// Retry is how often an event that failed is sent again. What failed once more after the last retry is a dead letter,
-	// see DeadLetterSink. Default in Buffered mode: 10. In Direct mode retries are made within the 30 seconds that a whole
-	// batch may take, and what is left then Mandrill sends again, 15 to 25 minutes later; by default there are none, and
-	// what failed is left to Mandrill and never a dead letter.
-	//
-	// +optional
-	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=100
-	Retry *int32 `json:"retry,omitempty"`
-	// BackoffPolicy of the retries: linear, which waits BackoffDelay, twice as long, three times as long and so on, or
-	// exponential, which waits twice as long each time; neither waits longer than 10 minutes. Default: exponential.
-	//
-	// +optional
-	// +kubebuilder:validation:Enum=linear;exponential
-	BackoffPolicy string `json:"backoffPolicy,omitempty"`
-	// BackoffDelay before the first retry, an ISO 8601 duration of at most 10 minutes. In Direct mode a delay that does not
-	// fit into the 30 seconds is not begun, and Mandrill sends the event again instead. Default: PT1S.
-	//
-	// +optional
-	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^PT([0-9]{1,4}H)?([0-9]{1,4}M)?([0-9]{1,4}([.][0-9]{1,3})?S)?$') && self != 'PT' && duration(self.substring(2).lowerAscii()) > duration('0s') && duration(self.substring(2).lowerAscii()) <= duration('10m')",message="backoffDelay must be an ISO 8601 duration above zero and of at most 10 minutes: write PT1S for one second, or PT1M30S for ninety"
-	BackoffDelay string `json:"backoffDelay,omitempty"`
-	// DeadLetterSink is where dead letters go: events that the sink refuses for good, or that kept failing through all
-	// retries. They have the extensions knativeerrordest, knativeerrorcode and knativeerrordata, and are always sent in
-	// Binary mode. What it accepts counts as delivered. Without it dead letters go, in Buffered mode, to the receiver's own
-	// store of them, which is bounded and from which they can be sent again; in Direct mode they make Mandrill send their
-	// batch again until it gives up, and then they are lost.
-	//
-	// +optional
-	DeadLetterSink *Destination `json:"deadLetterSink,omitempty"`
-}
-
-// MandrillWebhookStatus is what the operator found and did.
+// MandrillWebhookStatus is what the operator observed and did.
 type MandrillWebhookStatus struct {
 	// ObservedGeneration is the generation of the spec that the status is about.
 	//
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// Conditions: Ready sums up SinkProvided, ReceiverReady, Registered, SigningKeyStored and, with spec.inbound,
-	// InboundReady. EventsAccepted tells whether Mandrill took all events, Delivering is Mandrill's own view; they do
-	// not count for Ready. Reconciling and Stalled are those of kstatus.
+	// InboundReady. EventsAccepted says whether Mandrill accepted all events, Delivering is Mandrill's own view of its
+	// deliveries; they do not count for Ready. Reconciling and Stalled are those of kstatus.
 	//
 	// +optional
 	// +listType=map
@@ -341,7 +260,7 @@ type MandrillWebhookStatus struct {
 	//
 	// +optional
 	URL string `json:"url,omitempty"`
-	// WebhookID is Mandrill's number of the webhook.
+	// WebhookID is the ID of the webhook at Mandrill.
 	//
 	// +optional
 	WebhookID int64 `json:"webhookID,omitempty"`
@@ -354,7 +273,7 @@ type MandrillWebhookStatus struct {
 	//
 	// +optional
 	SinkURI string `json:"sinkUri,omitempty"`
-	// SinkCACerts are the certificates, PEM, that the sink's TLS certificate is trusted by.
+	// SinkCACerts are the certificates, PEM, that the sink's TLS certificate is verified with.
 	//
 	// +optional
 	SinkCACerts string `json:"sinkCACerts,omitempty"`
@@ -376,7 +295,7 @@ type MandrillWebhookStatus struct {
 	// +optional
 	// +listType=atomic
 	InboundRoutes []InboundRouteStatus `json:"inboundRoutes,omitempty"`
-	// Upstream is what Mandrill says of the webhook.
+	// Upstream is what Mandrill reports about the webhook.
 	//
 	// +optional
 	Upstream *Upstream `json:"upstream,omitempty"`
@@ -384,7 +303,7 @@ type MandrillWebhookStatus struct {
 
 // InboundRouteStatus is an inbound route at Mandrill.
 type InboundRouteStatus struct {
-	// ID is Mandrill's name of the route.
+	// ID of the route at Mandrill.
 	ID string `json:"id"`
 	// Domain that receives the mail.
 	Domain string `json:"domain"`
@@ -392,7 +311,7 @@ type InboundRouteStatus struct {
 	Pattern string `json:"pattern"`
 }
 
-// Upstream is what Mandrill says of the webhook.
+// Upstream is what Mandrill reports about the webhook.
 type Upstream struct {
 	// CreatedAt is when the webhook was created.
 	//
@@ -410,11 +329,11 @@ type Upstream struct {
 	//
 	// +optional
 	EventsSent int64 `json:"eventsSent,omitempty"`
-	// LastError is the last failure to deliver, which may be over.
+	// LastError is the error of the last failed delivery. It may be over.
 	//
 	// +optional
 	LastError string `json:"lastError,omitempty"`
-	// LastCheckedAt is when Mandrill last said something new about the webhook.
+	// LastCheckedAt is when Mandrill last reported a change of the webhook.
 	//
 	// +optional
 	LastCheckedAt *metav1.Time `json:"lastCheckedAt,omitempty"`

@@ -1,5 +1,5 @@
-// The emulator is a Mandrill of one's own: its API, its probe of webhook URLs and its sender. See the package
-// mandrilltest for what it does, and for its controls under /emulator/.
+// The emulator serves an emulated Mandrill: the API, the probe of webhook URLs, and the sender. The package mandrilltest
+// describes it and its controls at /emulator/.
 package main
 
 import (
@@ -32,12 +32,12 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("mandrill-emulator", flag.ContinueOnError)
-	listen := flags.String("listen", "127.0.0.1:8085", "address of the API, below /api/1.0/, and of the controls, below /emulator/")
-	apiKeys := flags.String("api-key", "test-key", "API keys to accept, comma-separated; each is an account")
+	listen := flags.String("listen", "127.0.0.1:8085", "address of the API, at /api/1.0/, and of the controls, at /emulator/")
+	apiKeys := flags.String("api-key", "test-key", "comma-separated API keys to accept, each with an account of its own")
 	batchInterval := flags.Duration("batch-interval", time.Minute, "time between posts to one URL")
 	retryInterval := flags.Duration("retry-interval", 20*time.Minute, "mean time between attempts to post a batch")
-	emitInterval := flags.Duration("emit-interval", 0, "make one event of each kind in turn, one per interval, in every account; 0 makes none")
-	validMX := flags.Bool("valid-mx", false, "find the MX records of inbound domains to be right")
+	emitInterval := flags.Duration("emit-interval", 0, "generate an event in every account once per interval, with each kind in turn; 0: none")
+	validMX := flags.Bool("valid-mx", false, "report the MX records of inbound domains as valid")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func run(ctx context.Context, args []string) error {
 	return group.Wait()
 }
 
-// emit makes events, a kind after the other, until the context ends.
+// emit generates events, one kind after the other, until the context ends.
 func emit(ctx context.Context, emulator *mandrilltest.Server, keys []string, interval time.Duration) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()

@@ -35,10 +35,10 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// gcPercent spends some processor time, of which an operator needs little, on a fifth less memory.
+// gcPercent saves a fifth of the memory for some processor time, of which an operator needs little.
 const gcPercent = 50
 
-// hintsTimeout ends receivers that send nothing.
+// hintsTimeout ends connections of receivers that send nothing.
 const hintsTimeout = 10 * time.Second
 
 type options struct {
@@ -73,13 +73,13 @@ func parseFlags(args []string) (options, error) {
 	flags.StringVar(&o.routesSecret, "routes-secret", "mandrill-operator-system/mandrill-receiver-routes", "NAMESPACE/NAME of the first of the Secrets in which the receiver finds its routes; the others are NAME-1 to NAME-7")
 	flags.StringVar(&o.clusterDomain, "cluster-domain", "cluster.local", "DNS domain of the cluster's Services")
 	flags.BoolVar(&o.crossNamespaceSinks, "allow-cross-namespace-sinks", false, "allow sinks in another namespace than their MandrillWebhook's")
-	flags.StringVar(&o.sinkHosts, "allow-sink-hosts", "", "comma-separated hosts to allow as sinks though they are loopback, link-local or a metadata service")
+	flags.StringVar(&o.sinkHosts, "allow-sink-hosts", "", "comma-separated hosts to allow as sinks although they are loopback, link-local or a metadata service")
 	flags.StringVar(&o.sinkAudiences, "sink-audiences", "", "comma-separated audiences of sinks for which the receiver has OIDC tokens, by its --oidc-token")
 	flags.DurationVar(&o.resync, "resync-interval", 5*time.Minute, "how often each Mandrill account is listed, within 10 %")
 	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics; 0 for none")
 	flags.StringVar(&o.healthListen, "health-listen", ":8081", "address of /healthz and /readyz; 0 for none")
-	flags.StringVar(&o.hintsListen, "hints-listen", ":8082", "address at which receivers tell of bad signatures, by their --operator-url; 0 for none")
-	flags.BoolVar(&o.leaderElect, "leader-elect", true, "work only while holding the Lease; needed wherever two operators may overlap, as during an update")
+	flags.StringVar(&o.hintsListen, "hints-listen", ":8082", "address at which receivers report bad signatures, by their --operator-url; 0 for none")
+	flags.BoolVar(&o.leaderElect, "leader-elect", true, "work only while holding the Lease; needed wherever two operators may run at the same time, as during an update")
 	flags.StringVar(&o.leaderElectionID, "leader-election-id", "mandrill-operator", "name of the Lease")
 	flags.StringVar(&o.leaderElectionNS, "leader-election-namespace", "", "namespace of the Lease; default: that of the routes Secret")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
@@ -89,19 +89,23 @@ func parseFlags(args []string) (options, error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	for name, value := range map[string]string{"public-url": o.publicURL, "receiver-url": o.receiverURL, "mandrill-api-url": o.apiURL} {
-		parsed, err := url.Parse(value)
-		if value != "" && (err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
-			return o, fmt.Errorf("--%s must be an absolute http or https URL", name)
+	return o, o.validate()
+}
+
+func (o options) validate() error {
+	for _, flag := range []struct{ name, value string }{{"public-url", o.publicURL}, {"receiver-url", o.receiverURL}, {"mandrill-api-url", o.apiURL}} {
+		parsed, err := url.Parse(flag.value)
+		if flag.value != "" && (err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
+			return fmt.Errorf("--%s must be an absolute http or https URL", flag.name)
 		}
-		if value != "" && (parsed.Fragment != "" || parsed.RawQuery != "") {
-			return o, fmt.Errorf("--%s must have neither query nor fragment", name)
+		if flag.value != "" && (parsed.Fragment != "" || parsed.RawQuery != "") {
+			return fmt.Errorf("--%s must have neither query nor fragment", flag.name)
 		}
 	}
 	if o.resync <= 0 {
-		return o, errors.New("--resync-interval must be positive")
+		return errors.New("--resync-interval must be positive")
 	}
-	return o, nil
+	return nil
 }
 
 func run(ctx context.Context, args []string) error {
@@ -152,7 +156,7 @@ func list(text string) []string {
 	return strings.FieldsFunc(text, func(c rune) bool { return c == ',' || c == ' ' })
 }
 
-// serveHints serves receivers for as long as the manager runs.
+// serveHints serves the receivers' hints as long as the manager runs.
 func serveHints(ctx context.Context, manager ctrl.Manager, address string, handler http.Handler) error {
 	if address == "0" {
 		return nil

@@ -15,23 +15,23 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 )
 
-// adminSocketName is the name of the socket in the buffer's folder.
+// adminSocketName is the default name of the socket, in --buffer-dir.
 const adminSocketName = "admin.sock"
 
-// maxSocketPath is the longest path that a socket may have: the system keeps room for so many bytes and an end.
+// maxSocketPath is the longest path of a Unix socket. The kernel needs one byte more for a terminating zero.
 const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
-// adminSocket is where a receiver is administered: who may open the socket may do all that it offers.
+// adminSocket is the Unix socket that serves dead letters. File permissions are its only access control.
 type adminSocket struct {
 	path   string
-	chosen bool // by the user, and not by us
+	chosen bool // by --admin-socket, not by default
 }
 
-// newAdminSocket finds the socket: the one that is given, or the one in the buffer's folder; nil if there is none.
+// newAdminSocket returns the socket of --admin-socket, or the default one in --buffer-dir, or nil without either.
 func newAdminSocket(path string, buffer bufferOptions) (*adminSocket, error) {
 	switch {
 	case path != "" && buffer.kind == "":
-		return nil, errors.New("--admin-socket needs --buffer, because it is for what is in the buffer")
+		return nil, errors.New("--admin-socket needs --buffer, because it serves the dead letters in the buffer")
 	case path == "" && buffer.dir == "":
 		return nil, nil
 	case path == "":
@@ -49,24 +49,24 @@ func checkSocketPath(path string) error {
 		len(path), maxSocketPath, adminSocketName)
 }
 
-// listen opens the socket for the user of this process alone. What a crash has left there is replaced.
+// listen opens the socket for the user of this process only. It replaces a socket that a crash left behind.
 func (a *adminSocket) listen(ctx context.Context) (net.Listener, error) {
-	folder := filepath.Dir(a.path)
+	dir := filepath.Dir(a.path)
 	if !a.chosen {
-		if err := os.MkdirAll(folder, 0o700); err != nil {
-			return nil, fmt.Errorf("making the folder of the admin socket: %w", err)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("making the directory of the admin socket: %w", err)
 		}
 	}
-	// Nobody else finds the same remains at the same time.
-	if locked, err := os.Open(folder); err == nil { //nolint:gosec // the user's folder
-		defer locked.Close()                                 //nolint:errcheck // it is only read
-		_ = syscall.Flock(int(locked.Fd()), syscall.LOCK_EX) // where it cannot be locked, it is not
+	// Two processes must not replace the same stale socket at the same time.
+	if locked, err := os.Open(dir); err == nil { //nolint:gosec // the user's directory
+		defer locked.Close()                                 //nolint:errcheck // nothing was written
+		_ = syscall.Flock(int(locked.Fd()), syscall.LOCK_EX) // best effort: not all file systems have locks
 	}
-	if err := clearSocket(ctx, a.path); err != nil {
+	if err := removeStale(ctx, a.path); err != nil {
 		return nil, fmt.Errorf("opening the admin socket: %w", err)
 	}
 	config := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) (err error) {
-		// The file is made with this mode, so there is no time at which others could open it.
+		// The file is created with this mode, so that other users can never open it.
 		controlErr := conn.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) })
 		return errors.Join(controlErr, err)
 	}}
@@ -81,8 +81,8 @@ func (a *adminSocket) listen(ctx context.Context) (net.Listener, error) {
 	return listener, nil
 }
 
-// clearSocket removes a socket on which nobody listens.
-func clearSocket(ctx context.Context, path string) error {
+// removeStale removes a socket on which no process listens.
+func removeStale(ctx context.Context, path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -91,7 +91,7 @@ func clearSocket(ctx context.Context, path string) error {
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%s is there and is no socket: remove it, or give another --admin-socket", path)
+		return fmt.Errorf("%s exists and is not a socket: remove it, or give another --admin-socket", path)
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err == nil {
@@ -99,27 +99,27 @@ func clearSocket(ctx context.Context, path string) error {
 		return fmt.Errorf("another process listens on %s: stop it, or give another --admin-socket", path)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("finding out whether another process listens on %s: %w", path, err)
+		return fmt.Errorf("checking whether another process listens on %s: %w", path, err)
 	}
 	return os.Remove(path)
 }
 
-// serve returns what serves dead letters on the socket. A receiver whose disk is full or read-only does without: it has to
-// come up, and deliver what it can.
-func (a *adminSocket) serve(letters admin.DeadLetters, logger *slog.Logger) func(context.Context) error {
+// serve returns a function that serves dead letters on the socket. If the disk is full or read-only the receiver starts
+// without the default socket, to deliver what it can.
+func (a *adminSocket) serve(deadLetters admin.DeadLetters, logger *slog.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if a == nil {
 			return nil
 		}
 		listener, err := a.listen(ctx)
 		if !a.chosen && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EROFS)) {
-			logger.Warn("Could not open the admin socket, doing without", "error", err.Error())
+			logger.Warn("Could not open the admin socket, continuing without it", "error", err.Error())
 			return nil
 		}
 		if err != nil {
 			return err
 		}
 		logger.Info("Serving the admin socket")
-		return (&receiver.Server{Listener: listener, Handler: admin.DeadLettersHandler(letters, logger), Logger: logger}).Serve(ctx)
+		return (&receiver.Server{Listener: listener, Handler: admin.DeadLettersHandler(deadLetters, logger), Logger: logger}).Serve(ctx)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// listening opens a socket of a folder.
-func listening(t *testing.T, path string) (net.Listener, error) {
+// listenOn opens a socket.
+func listenOn(t *testing.T, path string) (net.Listener, error) {
 	t.Helper()
 	listener, err := (&adminSocket{path: path, chosen: true}).listen(t.Context())
 	if err == nil {
@@ -25,19 +25,19 @@ func listening(t *testing.T, path string) (net.Listener, error) {
 func TestAdminSocket(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "admin.sock")
-	listener, err := listening(t, path)
+	listener, err := listenOn(t, path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode() != fs.ModeSocket|0o600 {
-		t.Errorf("%v, %v; want a socket of the user alone", info.Mode(), err)
+		t.Errorf("%v, %v; want a socket for its owner only", info.Mode(), err)
 	}
-	if _, err := listening(t, path); err == nil || !strings.Contains(err.Error(), "another process listens on "+path) {
+	if _, err := listenOn(t, path); err == nil || !strings.Contains(err.Error(), "another process listens on "+path) {
 		t.Errorf("a second one: %v", err)
 	}
 	if conn, err := net.Dial("unix", path); err != nil {
-		t.Errorf("the first one does not listen any more: %v", err)
+		t.Errorf("the first one has stopped listening: %v", err)
 	} else {
 		_ = conn.Close()
 	}
@@ -45,7 +45,7 @@ func TestAdminSocket(t *testing.T) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if listener, err = listening(t, path); err != nil {
+	if listener, err = listenOn(t, path); err != nil {
 		t.Fatalf("after a crash: %v", err)
 	}
 	if err := listener.Close(); err != nil {
@@ -57,17 +57,17 @@ func TestAdminSocket(t *testing.T) {
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listening(t, path); err == nil || !strings.Contains(err.Error(), "is no socket: remove it") {
+	if _, err := listenOn(t, path); err == nil || !strings.Contains(err.Error(), "is not a socket: remove it") {
 		t.Errorf("in place of a file: %v", err)
 	}
 	if text, err := os.ReadFile(path); err != nil || string(text) != "precious" {
-		t.Errorf("the file is not as it was: %q, %v", text, err)
+		t.Errorf("the file has changed: %q, %v", text, err)
 	}
-	if _, err := listening(t, filepath.Join(path, "x")); err == nil {
-		t.Error("below a file there is no socket")
+	if _, err := listenOn(t, filepath.Join(path, "x")); err == nil {
+		t.Error("a socket was opened below a file")
 	}
-	if _, err := listening(t, filepath.Join(filepath.Dir(path), "missing", "x")); err == nil || !strings.Contains(err.Error(), "opening the admin socket") {
-		t.Errorf("in a folder that is not there: %v", err)
+	if _, err := listenOn(t, filepath.Join(filepath.Dir(path), "missing", "x")); err == nil || !strings.Contains(err.Error(), "opening the admin socket") {
+		t.Errorf("in a missing directory: %v", err)
 	}
 }
 
@@ -103,6 +103,6 @@ func TestAdminSocketFlags(t *testing.T) {
 		t.Errorf("none: %v", err)
 	}
 	if len(syscall.RawSockaddrUnix{}.Path) != 108 {
-		t.Error("the documents say 107 bytes")
+		t.Error("the documentation says 107 bytes")
 	}
 }

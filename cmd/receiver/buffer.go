@@ -13,39 +13,40 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
-// buffer is what keeps batches and what delivers them.
+// buffer is the journal that stores batches, and the dispatcher that delivers them.
 type buffer struct {
 	journal    *journal.Journal
 	dispatcher *dispatch.Dispatcher
 }
 
-// open makes the buffer; nil without one.
-func (o *bufferOptions) open(dispatching dispatch.Options, registry prometheus.Registerer, logger *slog.Logger) (*buffer, error) {
+// open returns the buffer, or nil without --buffer.
+func (o *bufferOptions) open(options dispatch.Options, registry prometheus.Registerer, logger *slog.Logger) (*buffer, error) {
 	if o.kind == "" {
 		return nil, nil
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	keeping, err := o.journal(logger)
+	stored, err := o.journal(logger)
 	if err != nil {
 		return nil, err
 	}
-	keeping.Metrics, keeping.Logger = journal.NewMetrics(registry), logger
-	dispatching.DeletedWebhookRetention, dispatching.MaxAge = o.deletedRetention, o.maxAge
-	b := &buffer{journal: journal.New(keeping), dispatcher: dispatch.New(dispatching)}
+	stored.Metrics, stored.Logger = journal.NewMetrics(registry), logger
+	options.DeletedWebhookRetention, options.MaxAge = o.deletedRetention, o.maxAge
+	b := &buffer{journal: journal.New(stored), dispatcher: dispatch.New(options)}
 	registry.MustRegister(b.dispatcher)
 	return b, nil
 }
 
-// journal says where batches are kept.
+// journal returns the options of the journal.
 func (o *bufferOptions) journal(logger *slog.Logger) (journal.Options, error) {
 	total := o.maxBytes
 	if total == 0 {
 		var err error
-		if total, err = journal.VolumeBytes(o.dir, volumePercent); err != nil {
+		if total, err = engine.VolumeBytes(o.dir, volumePercent); err != nil {
 			return journal.Options{}, fmt.Errorf("--buffer-dir: %w", err)
 		}
 	}
@@ -54,14 +55,14 @@ func (o *bufferOptions) journal(logger *slog.Logger) (journal.Options, error) {
 		return journal.Options{}, fmt.Errorf("--buffer-max-bytes, --dead-letter-max-bytes: %w", err)
 	}
 	options := journal.Options{Limits: limits}
-	if _, err := o.tls.Config(); err != nil { // later nobody would be there to read it
+	if _, err := o.tls.Config(); err != nil { // report it at startup, not at the first connection
 		return journal.Options{}, fmt.Errorf("--buffer-tls-cert-file, --buffer-tls-key-file, --buffer-tls-ca-file: %w", err)
 	}
-	switch o.setting() {
+	switch o.mode() {
 	case bufferEmbedded:
-		options.Engine = &journal.Embedded{Dir: o.dir, Limits: limits, Logger: logger}
+		options.Engine = &engine.Embedded{Dir: o.dir, Reserve: limits.Reserve, Logger: logger}
 	case bufferCluster:
-		options.Replicas = journal.ClusterMembers
+		options.Replicas = engine.ClusterMembers
 		options.Engine, err = o.cluster(limits, logger)
 	default:
 		options.Replicas, options.Name, options.KeepLimits = o.replicas, o.name, true
@@ -70,48 +71,48 @@ func (o *bufferOptions) journal(logger *slog.Logger) (journal.Options, error) {
 	return options, err
 }
 
-func (o *bufferOptions) cluster(limits journal.Limits, logger *slog.Logger) (*journal.Cluster, error) {
+func (o *bufferOptions) cluster(limits journal.Limits, logger *slog.Logger) (*engine.Cluster, error) {
 	password, err := o.password()
 	if err != nil {
 		return nil, err
 	}
 	hostname, err := o.hostname()
 	if err != nil {
-		return nil, fmt.Errorf("asking for the name of this host: %w", err)
+		return nil, fmt.Errorf("reading the name of this host: %w", err)
 	}
-	members, err := journal.Members(o.peers, hostname)
+	members, err := engine.Members(o.peers, hostname)
 	if err != nil {
 		return nil, fmt.Errorf("--buffer-peers: %w", err)
 	}
-	port, err := journal.Port(o.listen)
+	port, err := engine.Port(o.listen)
 	if err != nil {
 		return nil, fmt.Errorf("--buffer-listen: %w", err)
 	}
-	return &journal.Cluster{
-		Dir: o.dir, Limits: limits, Name: hostname + "-" + strconv.Itoa(port), Listen: o.listen, Peers: members, Password: password, TLS: o.tls, Logger: logger,
+	return &engine.Cluster{
+		Dir: o.dir, Reserve: limits.Reserve, Name: hostname + "-" + strconv.Itoa(port), Listen: o.listen, Peers: members, Password: password, TLS: o.tls, Logger: logger,
 	}, nil
 }
 
-func (o *bufferOptions) external(logger *slog.Logger) (*journal.External, error) {
+func (o *bufferOptions) external(logger *slog.Logger) (*engine.External, error) {
 	if o.credentialsFile != "" {
-		if _, err := os.ReadFile(o.credentialsFile); err != nil {
+		if _, err := os.ReadFile(o.credentialsFile); err != nil { //nolint:gosec // the user's file
 			return nil, fmt.Errorf("--buffer-credentials-file: %w", err)
 		}
 	}
 	urls, _, err := o.urls()
-	return &journal.External{URLs: urls, CredentialsFile: o.credentialsFile, TLS: o.tls, Logger: logger}, err
+	return &engine.External{URLs: urls, CredentialsFile: o.credentialsFile, TLS: o.tls, Logger: logger}, err
 }
 
-// run keeps the journal until what was begun of it is finished.
+// run delivers until ctx ends or the journal fails. The journal runs until deliveries in progress have ended.
 func (b *buffer) run(ctx context.Context) error {
-	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
-	kept := make(chan error, 1)
-	broken, breakOff := context.WithCancel(ctx)
+	journalCtx, stopJournal := context.WithCancel(context.WithoutCancel(ctx))
+	journalEnded := make(chan error, 1)
+	leading, stopLeading := context.WithCancel(ctx)
 	go func() {
-		defer breakOff()
-		kept <- b.journal.Run(keeping)
+		defer stopLeading()
+		journalEnded <- b.journal.Run(journalCtx)
 	}()
-	err := b.journal.Lead(broken, func(ctx context.Context, work *journal.Consumer) error { return b.dispatcher.Run(ctx, work) })
-	stop()
-	return errors.Join(err, <-kept)
+	err := b.journal.Lead(leading, func(ctx context.Context, consumer *journal.Consumer) error { return b.dispatcher.Run(ctx, consumer) })
+	stopJournal()
+	return errors.Join(err, <-journalEnded)
 }

@@ -14,9 +14,10 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
-// bufferOptions say where batches are kept until they are delivered.
+// bufferOptions are the flags of the buffer.
 type bufferOptions struct {
 	kind             string // embedded, cluster, or URLs
 	dir              string
@@ -24,16 +25,16 @@ type bufferOptions struct {
 	deadLetterBytes  int64
 	deletedRetention time.Duration
 	maxAge           time.Duration
-	// of a cluster
+	// cluster only
 	peers, listen string
 	passwordFile  string
 	insecure      bool
-	// of servers elsewhere
+	// NATS only
 	credentialsFile string
 	replicas        int
 	name            string
-	// of both
-	tls journal.TLSFiles
+	// cluster and NATS
+	tls engine.TLSFiles
 
 	flags    *flag.FlagSet
 	hostname func() (string, error)
@@ -43,42 +44,56 @@ const (
 	bufferEmbedded = "embedded"
 	bufferCluster  = "cluster"
 	bufferExternal = "nats://…"
-	// volumePercent is how much of its volume the buffer may take when nothing else is said.
+	// volumePercent is the part of the free space of its volume that an embedded buffer takes by default.
 	volumePercent = 80
-	// gcPercent keeps the memory that a backlog takes small. What is read of it is garbage soon.
+	// gcPercent keeps the heap small while a backlog is delivered: most of what is read is garbage soon.
 	gcPercent = 40
-	// minPassword keeps a password from being guessed by who can reach the port.
+	// minPassword keeps anyone who can reach the port from guessing the password.
 	minPassword = 16
 	maxReplicas = 5
 )
 
 func (o *bufferOptions) add(flags *flag.FlagSet) {
 	o.flags, o.hostname = flags, os.Hostname
-	flags.StringVar(&o.kind, "buffer", "", "where batches are kept until they are delivered: embedded, which is on disk in --buffer-dir; cluster, which is there and at two other receivers; or comma-separated URLs of NATS with JetStream, such as nats://nats:4222 or tls://nats:4222; default: nowhere, batches are answered when they are delivered")
-	flags.StringVar(&o.dir, "buffer-dir", "", "folder of the buffer")
-	flags.Int64Var(&o.maxBytes, "buffer-max-bytes", 0, "bytes that the buffer may take, at least 64 MiB, in a cluster of each member; what finds no room is answered with 503; default with --buffer=embedded: 80 % of what is free on its volume")
-	flags.Int64Var(&o.deadLetterBytes, "dead-letter-max-bytes", 0, "bytes of the buffer for events that are given up and have no dead letter sink, of which the oldest go when there are more; default: a tenth of the buffer")
-	flags.DurationVar(&o.deletedRetention, "deleted-webhook-retention", dispatch.DefaultDeletedWebhookRetention, "how long the events in the buffer of a webhook that is deleted are kept before they are dead letters")
-	flags.DurationVar(&o.maxAge, "delivery-max-age", dispatch.DefaultMaxAge, "how long an event in the buffer is tried before it is a dead letter, however many retries it has")
-	flags.StringVar(&o.peers, "buffer-peers", "", "the three members of the cluster, this one included: comma-separated host:port; or NAME:PORT of the headless Service of a StatefulSet of three")
-	flags.StringVar(&o.listen, "buffer-listen", ":6222", "address at which the other members reach this one")
-	flags.StringVar(&o.passwordFile, "buffer-password-file", "", "file with a password that all members have, at least 16 characters")
-	flags.BoolVar(&o.insecure, "buffer-insecure", false, "let the members speak without TLS over a network that nobody else can listen to")
-	flags.IntVar(&o.replicas, "buffer-replicas", 3, "copies of each stream in NATS: 1 when its server is alone")
+	flags.StringVar(&o.kind, "buffer", "",
+		"where batches are stored until they are delivered: embedded, on disk in --buffer-dir; cluster, on disk and at two other "+
+			"receivers; or comma-separated URLs of NATS with JetStream, such as nats://nats:4222 or tls://nats:4222; default: no "+
+			"buffer; a batch is answered once it is delivered")
+	flags.StringVar(&o.dir, "buffer-dir", "", "directory of the buffer")
+	flags.Int64Var(&o.maxBytes, "buffer-max-bytes", 0,
+		"maximum size of the buffer in bytes, at least 64 MiB, in a cluster for each member; a batch that does not fit is "+
+			"answered with 503; default with --buffer=embedded: 80 % of the free space of its volume")
+	flags.Int64Var(&o.deadLetterBytes, "dead-letter-max-bytes", 0,
+		"bytes of the buffer for dead letters; when they are used up the oldest dead letters are removed; default: a tenth of "+
+			"the buffer")
+	flags.DurationVar(&o.deletedRetention, "deleted-webhook-retention", dispatch.DefaultDeletedWebhookRetention,
+		"how long the buffer keeps the events of a deleted webhook before they become dead letters")
+	flags.DurationVar(&o.maxAge, "delivery-max-age", dispatch.DefaultMaxAge,
+		"age at which a failing event in the buffer becomes a dead letter, even if it has retries left")
+	flags.StringVar(&o.peers, "buffer-peers", "",
+		"the three members of the cluster, including this one: comma-separated host:port, or NAME:PORT of the headless Service "+
+			"of a StatefulSet with three replicas")
+	flags.StringVar(&o.listen, "buffer-listen", ":6222", "address for the other members of the cluster")
+	flags.StringVar(&o.passwordFile, "buffer-password-file", "", "file with the password that all members share, at least 16 characters")
+	flags.BoolVar(&o.insecure, "buffer-insecure", false, "connect the members without TLS; only for a network that no one else can listen to")
+	flags.IntVar(&o.replicas, "buffer-replicas", 3, "replicas of each stream in NATS; 1 for a single server")
 	o.addConnection(flags)
 }
 
-// addConnection adds what says how servers elsewhere are reached.
+// addConnection adds the flags for the connection to NATS.
 func (o *bufferOptions) addConnection(flags *flag.FlagSet) {
-	flags.StringVar(&o.credentialsFile, "buffer-credentials-file", "", "credentials for NATS, read again for each connection")
-	flags.StringVar(&o.name, "buffer-name", journal.DefaultName, "begins the names of streams and subjects in NATS; receivers with the same name share a buffer")
-	flags.StringVar(&o.tls.Cert, "buffer-tls-cert-file", "", "certificate of this member, or of this client of NATS, PEM, read again for each connection")
+	flags.StringVar(&o.credentialsFile, "buffer-credentials-file", "", "credentials file for NATS, read again for each connection")
+	flags.StringVar(&o.name, "buffer-name", journal.DefaultName,
+		"prefix of streams and subjects in NATS; receivers with the same name share a buffer")
+	flags.StringVar(&o.tls.Cert, "buffer-tls-cert-file", "",
+		"certificate of this member, or client certificate for NATS, PEM, read again for each connection")
 	flags.StringVar(&o.tls.Key, "buffer-tls-key-file", "", "key of the certificate")
-	flags.StringVar(&o.tls.CA, "buffer-tls-ca-file", "", "certificates of the authority of the other members, or of NATS, read again when they change; default for NATS: the system's")
+	flags.StringVar(&o.tls.CA, "buffer-tls-ca-file", "",
+		"CA certificates for the other members, or for NATS, reloaded when they change; default for NATS: the system's")
 }
 
-// settings that a flag is of, where it is not of all.
-var settings = map[string][]string{
+// flagModes are the values of --buffer with which a flag may be used.
+var flagModes = map[string][]string{
 	"buffer-dir":                {bufferEmbedded, bufferCluster},
 	"buffer-peers":              {bufferCluster},
 	"buffer-listen":             {bufferCluster},
@@ -96,7 +111,8 @@ var settings = map[string][]string{
 	"delivery-max-age":          {bufferEmbedded, bufferCluster, bufferExternal},
 }
 
-func (o *bufferOptions) setting() string {
+// mode returns the value of --buffer, with bufferExternal for all URLs.
+func (o *bufferOptions) mode() string {
 	if o.kind == "" || o.kind == bufferEmbedded || o.kind == bufferCluster {
 		return o.kind
 	}
@@ -104,7 +120,7 @@ func (o *bufferOptions) setting() string {
 }
 
 func (o *bufferOptions) check() error {
-	if err := o.checkSetting(); err != nil {
+	if err := o.checkMode(); err != nil {
 		return err
 	}
 	switch {
@@ -115,12 +131,12 @@ func (o *bufferOptions) check() error {
 	case o.deletedRetention <= 0 || o.maxAge <= 0:
 		return errors.New("--deleted-webhook-retention and --delivery-max-age must be positive")
 	case (o.tls.Cert == "") != (o.tls.Key == ""):
-		return errNoPair
+		return errCertWithoutKey
 	}
-	switch o.setting() {
+	switch o.mode() {
 	case bufferEmbedded:
 		if o.dir == "" {
-			return errors.New("--buffer=embedded needs --buffer-dir, a folder on a volume that outlives the process")
+			return errors.New("--buffer=embedded needs --buffer-dir, a directory on a persistent volume")
 		}
 		return nil
 	case bufferCluster:
@@ -129,18 +145,18 @@ func (o *bufferOptions) check() error {
 	return o.checkExternal()
 }
 
-// checkSetting finds flags that are of another setting.
-func (o *bufferOptions) checkSetting() error {
-	if o.setting() == bufferExternal {
+// checkMode returns an error for a flag that does not go with the value of --buffer.
+func (o *bufferOptions) checkMode() error {
+	if o.mode() == bufferExternal {
 		if _, _, err := o.urls(); err != nil {
 			return err
 		}
 	}
 	var err error
 	o.flags.Visit(func(given *flag.Flag) {
-		of, ok := settings[given.Name]
-		if ok && !slices.Contains(of, o.setting()) && err == nil {
-			err = fmt.Errorf("--%s needs --buffer=%s", given.Name, strings.Join(of, " or --buffer="))
+		modes, ok := flagModes[given.Name]
+		if ok && !slices.Contains(modes, o.mode()) && err == nil {
+			err = fmt.Errorf("--%s needs --buffer=%s", given.Name, strings.Join(modes, " or --buffer="))
 		}
 	})
 	return err
@@ -149,11 +165,11 @@ func (o *bufferOptions) checkSetting() error {
 func (o *bufferOptions) checkCluster() error {
 	hostname, err := o.hostname()
 	if err != nil {
-		return fmt.Errorf("asking for the name of this host: %w", err)
+		return fmt.Errorf("reading the name of this host: %w", err)
 	}
 	switch {
 	case o.dir == "":
-		return errors.New("--buffer=cluster needs --buffer-dir, a folder on a volume that outlives the process and is this member's alone")
+		return errors.New("--buffer=cluster needs --buffer-dir, a directory on a persistent volume that no other member uses")
 	case o.peers == "":
 		return errors.New("--buffer=cluster needs --buffer-peers")
 	case o.maxBytes == 0:
@@ -161,48 +177,48 @@ func (o *bufferOptions) checkCluster() error {
 	case o.passwordFile == "":
 		return errors.New("--buffer=cluster needs --buffer-password-file")
 	}
-	members, err := journal.Members(o.peers, hostname)
+	members, err := engine.Members(o.peers, hostname)
 	if err != nil {
 		return fmt.Errorf("--buffer-peers: %w", err)
 	}
-	if _, err := journal.Port(o.listen); err != nil {
+	if _, err := engine.Port(o.listen); err != nil {
 		return fmt.Errorf("--buffer-listen: %w", err)
 	}
-	whole := o.tls.Cert != "" && o.tls.CA != ""
+	complete := o.tls.Cert != "" && o.tls.CA != ""
 	switch {
-	case !whole && !o.tls.Empty():
+	case !complete && !o.tls.Empty():
 		return errors.New("give all of --buffer-tls-cert-file, --buffer-tls-key-file and --buffer-tls-ca-file, or none")
-	case whole && o.insecure:
-		return errors.New("--buffer-insecure is without TLS: leave it or the files away")
-	case !whole && !o.insecure && !journal.Loopback(members):
+	case complete && o.insecure:
+		return errors.New("--buffer-insecure turns TLS off: remove it, or the --buffer-tls files")
+	case !complete && !o.insecure && !engine.Loopback(members):
 		return errors.New("--buffer=cluster needs --buffer-tls-cert-file, --buffer-tls-key-file and --buffer-tls-ca-file, or --buffer-insecure")
 	}
 	return nil
 }
 
-var errNoPair = errors.New("give both --buffer-tls-cert-file and --buffer-tls-key-file, or neither")
+var errCertWithoutKey = errors.New("give both --buffer-tls-cert-file and --buffer-tls-key-file, or neither")
 
-var nameOfBuffer = regexp.MustCompile("^[a-zA-Z0-9_-]+$")
+var validName = regexp.MustCompile("^[a-zA-Z0-9_-]+$")
 
 func (o *bufferOptions) checkExternal() error {
 	switch {
 	case o.maxBytes == 0:
-		return errors.New("--buffer=nats://… needs --buffer-max-bytes, which the account must have for each replica")
+		return errors.New("--buffer=nats://… needs --buffer-max-bytes, which the account must have free for each replica")
 	case o.replicas < 1 || o.replicas > maxReplicas:
 		return fmt.Errorf("--buffer-replicas must be from 1 to %d", maxReplicas)
 	}
 	return o.checkConnection()
 }
 
-// checkConnection is about how servers elsewhere are reached.
+// checkConnection checks the flags for the connection to NATS.
 func (o *bufferOptions) checkConnection() error {
 	_, userinfo, err := o.urls()
 	switch {
 	case err != nil:
 		return err
 	case (o.tls.Cert == "") != (o.tls.Key == ""):
-		return errNoPair
-	case !nameOfBuffer.MatchString(o.name):
+		return errCertWithoutKey
+	case !validName.MatchString(o.name):
 		return errors.New("--buffer-name must be made of letters, digits, - and _")
 	case userinfo && o.credentialsFile != "":
 		return errors.New("give --buffer-credentials-file or userinfo in the URLs of --buffer, not both")
@@ -210,12 +226,12 @@ func (o *bufferOptions) checkConnection() error {
 	return nil
 }
 
-// urls takes them apart. Errors do not show them, because of what they may hold.
+// urls parses the URLs of --buffer. Errors do not contain them, because they may hold a password.
 func (o *bufferOptions) urls() (urls []string, userinfo bool, err error) {
 	for text := range strings.SplitSeq(o.kind, ",") {
 		parsed, err := url.Parse(strings.TrimSpace(text))
 		if err != nil || parsed.Scheme != "nats" && parsed.Scheme != "tls" {
-			return nil, false, errors.New("--buffer must be embedded, cluster or URLs such as nats://nats:4222 or tls://nats:4222, or left out")
+			return nil, false, errors.New("--buffer must be embedded, cluster or URLs such as nats://nats:4222 or tls://nats:4222, or omitted")
 		}
 		if parsed.Hostname() == "" || strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "" || parsed.Fragment != "" {
 			return nil, false, errors.New("a URL of --buffer must have a host, and neither path, query nor fragment")
@@ -226,7 +242,7 @@ func (o *bufferOptions) urls() (urls []string, userinfo bool, err error) {
 	return urls, userinfo, nil
 }
 
-// password reads what all members know.
+// password reads the password of the cluster.
 func (o *bufferOptions) password() (string, error) {
 	data, err := os.ReadFile(o.passwordFile)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 func TestBufferFlags(t *testing.T) {
@@ -76,7 +77,7 @@ func TestBufferFlags(t *testing.T) {
 		{slices.Concat(three, tls[:1]), "both --buffer-tls-cert-file and --buffer-tls-key-file"},
 		{slices.Concat(three, tls[:2]), "give all of --buffer-tls-cert-file"},
 		{slices.Concat(three, tls[2:]), "give all of --buffer-tls-cert-file"},
-		{slices.Concat(three, tls, []string{"--buffer-insecure"}), "--buffer-insecure is without TLS"},
+		{slices.Concat(three, tls, []string{"--buffer-insecure"}), "--buffer-insecure turns TLS off: remove it, or the --buffer-tls files"},
 
 		{nats[:1], "needs --buffer-max-bytes"},
 		{slices.Concat(nats, []string{"--buffer-replicas=0"}), "--buffer-replicas must be from 1 to 5"},
@@ -90,12 +91,12 @@ func TestBufferFlags(t *testing.T) {
 			t.Errorf("%v: got error %v, want one with %q", test.args, err, test.want)
 		}
 		if err != nil && strings.Contains(err.Error(), sentinel) {
-			t.Errorf("%v: the error shows a value", test.args)
+			t.Errorf("%v: the error contains a value", test.args)
 		}
 	}
 }
 
-// What flags name is looked at when the receiver starts, so that it does not find out when nobody looks.
+// Files that flags name are read at startup, so that faults show at once.
 func TestBufferFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -136,12 +137,12 @@ func TestBufferFiles(t *testing.T) {
 			t.Errorf("%v: got error %v, want one with %q", test.args, err, test.want)
 		}
 		if err != nil && strings.Contains(err.Error(), sentinel) {
-			t.Errorf("%v: the error shows a value", test.args)
+			t.Errorf("%v: the error contains a value", test.args)
 		}
 	}
 }
 
-func TestEngines(t *testing.T) {
+func TestBufferOptions(t *testing.T) {
 	t.Parallel()
 	password := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(password, []byte("0123456789abcdef\n"), 0o600); err != nil {
@@ -164,19 +165,19 @@ func TestEngines(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct{ got, want journal.Options }{
-		{options("--buffer=embedded", "--buffer-dir=x"), journal.Options{Limits: limits, Engine: &journal.Embedded{Dir: "x", Limits: limits}}},
+		{options("--buffer=embedded", "--buffer-dir=x"), journal.Options{Limits: limits, Engine: &engine.Embedded{Dir: "x", Reserve: limits.Reserve}}},
 		{
 			options("--buffer=nats://robot:pass@a,tls://b", "--buffer-replicas=1", "--buffer-name=shop"),
-			journal.Options{Limits: limits, KeepLimits: true, Replicas: 1, Name: "shop", Engine: &journal.External{URLs: []string{"nats://robot:pass@a", "tls://b"}}},
+			journal.Options{Limits: limits, KeepLimits: true, Replicas: 1, Name: "shop", Engine: &engine.External{URLs: []string{"nats://robot:pass@a", "tls://b"}}},
 		},
 		{
 			options("--buffer=cluster", "--buffer-dir=x", "--buffer-password-file="+password, "--buffer-peers=127.0.0.1:1,127.0.0.1:2,127.0.0.1:3", "--buffer-listen=127.0.0.1:2"),
-			journal.Options{Limits: limits, Replicas: 3, Engine: &journal.Cluster{
-				Dir: "x", Limits: limits, Name: "receiver-1-2", Listen: "127.0.0.1:2", Peers: []string{"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"}, Password: "0123456789abcdef",
+			journal.Options{Limits: limits, Replicas: 3, Engine: &engine.Cluster{
+				Dir: "x", Reserve: limits.Reserve, Name: "receiver-1-2", Listen: "127.0.0.1:2", Peers: []string{"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"}, Password: "0123456789abcdef",
 			}},
 		},
 	} {
-		if diff := cmp.Diff(test.want, test.got, cmpopts.IgnoreUnexported(journal.Cluster{}, journal.Embedded{}, journal.External{})); diff != "" {
+		if diff := cmp.Diff(test.want, test.got, cmpopts.IgnoreUnexported(engine.Cluster{}, engine.Embedded{}, engine.External{})); diff != "" {
 			t.Errorf("options (-want +got):\n%s", diff)
 		}
 	}

@@ -15,11 +15,12 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
-// check says what the receiver would do with a document, or why it would refuse it. It shows nothing secret.
+// check runs receiver check: it describes what the receiver does with a routes document, or why it refuses it. The output
+// contains no secrets.
 func check(args []string, getenv func(string) string, stdout io.Writer) error {
 	var o options
 	flags := flag.NewFlagSet("receiver check", flag.ContinueOnError)
-	flags.StringVar(&o.config, "config", "", "file with the routes document; default: the environment")
+	flags.StringVar(&o.config, "config", "", "file with the routes document; default: the variables of the environment")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -56,12 +57,12 @@ func check(args []string, getenv func(string) string, stdout io.Writer) error {
 		blocks = []string{"no routes: every request is answered with 404\n"}
 	}
 	if _, err := io.WriteString(stdout, strings.Join(blocks, "\n")); err != nil {
-		return errors.New("writing what was found")
+		return errors.New("writing the description")
 	}
 	return nil
 }
 
-// describe says what the receiver does for a route.
+// describe returns what the receiver does for a route.
 func describe(route routes.Route) string {
 	var text strings.Builder
 	line := func(name, value string) { fmt.Fprintf(&text, "  %-9s %s\n", name, value) }
@@ -92,7 +93,7 @@ func describe(route routes.Route) string {
 	return text.String()
 }
 
-// describeMode says when a batch is answered, which without a mode depends on the receiver's flags.
+// describeMode describes the mode of a route. Without one it depends on the flags of the receiver.
 func describeMode(mode string) string {
 	switch mode {
 	case "":
@@ -114,14 +115,14 @@ func describeRetries(delivery routes.Delivery) string {
 	return fmt.Sprintf("%d in mode Buffered%s", routes.DefaultBufferedRetry, text)
 }
 
-// describeSink shows where a sink is, and nothing of its URL that may be secret.
+// describeSink returns the scheme and host of a sink. The rest of the URL may be secret.
 func describeSink(to routes.Sink) string {
 	text := "unknown"
 	if parsed, err := url.Parse(to.URI); err == nil {
 		text = parsed.Scheme + ", " + parsed.Host
 	}
 	if to.CACerts != "" {
-		text += ", certificates of its own"
+		text += ", CACerts"
 	}
 	if to.Audience != "" {
 		text += ", with an OIDC token"
@@ -129,7 +130,7 @@ func describeSink(to routes.Sink) string {
 	return text
 }
 
-// withoutSecrets hides what may be secret of a URL: the userinfo and the values of the query.
+// withoutSecrets replaces the parts of a URL that may be secret: the userinfo and the values of the query.
 func withoutSecrets(text string) string {
 	parsed, err := url.Parse(text)
 	if err != nil {

@@ -24,14 +24,14 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// graveyard has dead letters in memory, of which it hands over two at a time.
+// fakeDeadLetters is a journal with dead letters in memory. It returns two per page, and does two per request.
 type fakeDeadLetters struct {
 	letters []journal.DeadLetterInfo
 	full    bool
 }
 
-func (g *fakeDeadLetters) DeadLetters(_ context.Context, filter journal.DeadLetterFilter, after uint64, _ int) (page []journal.DeadLetterInfo, next uint64, err error) {
-	for _, letter := range g.letters {
+func (f *fakeDeadLetters) DeadLetters(_ context.Context, filter journal.DeadLetterFilter, after uint64, _ int) (page []journal.DeadLetterInfo, next uint64, err error) {
+	for _, letter := range f.letters {
 		if letter.Seq <= after || filter.Webhook != "" && filter.Webhook != letter.Webhook || filter.Reason != "" && filter.Reason != letter.Reason {
 			continue
 		}
@@ -43,8 +43,8 @@ func (g *fakeDeadLetters) DeadLetters(_ context.Context, filter journal.DeadLett
 	return page, 0, nil
 }
 
-func (g *fakeDeadLetters) DeadLetter(_ context.Context, seq uint64) (journal.DeadLetterInfo, journal.PendingEvent, error) {
-	for _, letter := range g.letters {
+func (f *fakeDeadLetters) DeadLetter(_ context.Context, seq uint64) (journal.DeadLetterInfo, journal.PendingEvent, error) {
+	for _, letter := range f.letters {
 		if letter.Seq == seq {
 			return letter, journal.PendingEvent{Raw: []byte(`{"event": "send"}`), Answer: "no"}, nil
 		}
@@ -52,15 +52,15 @@ func (g *fakeDeadLetters) DeadLetter(_ context.Context, seq uint64) (journal.Dea
 	return journal.DeadLetterInfo{}, journal.PendingEvent{}, journal.ErrNotFound
 }
 
-func (g *fakeDeadLetters) Redrive(ctx context.Context, selection journal.Selection) (journal.Progress, error) {
-	done, err := g.Purge(ctx, selection)
+func (f *fakeDeadLetters) Redrive(ctx context.Context, selection journal.Selection) (journal.Progress, error) {
+	done, err := f.Purge(ctx, selection)
 	return done, err
 }
 
-func (g *fakeDeadLetters) Purge(ctx context.Context, selection journal.Selection) (done journal.Progress, err error) {
+func (f *fakeDeadLetters) Purge(ctx context.Context, selection journal.Selection) (done journal.Progress, err error) {
 	seqs := selection.Seqs
 	if len(seqs) == 0 {
-		page, next, _ := g.DeadLetters(ctx, selection.Filter, selection.After, 2)
+		page, next, _ := f.DeadLetters(ctx, selection.Filter, selection.After, 2)
 		for _, letter := range page {
 			seqs = append(seqs, letter.Seq)
 		}
@@ -68,14 +68,14 @@ func (g *fakeDeadLetters) Purge(ctx context.Context, selection journal.Selection
 	}
 	for _, seq := range seqs {
 		switch {
-		case g.full && done.Count == 1:
+		case f.full && done.Count == 1:
 			return done, journal.ErrFull
 		case seq == 6:
 			done.Damaged = append(done.Damaged, seq)
 			continue
 		}
-		before := len(g.letters)
-		if g.letters = slices.DeleteFunc(g.letters, func(letter journal.DeadLetterInfo) bool { return letter.Seq == seq }); len(g.letters) == before {
+		before := len(f.letters)
+		if f.letters = slices.DeleteFunc(f.letters, func(letter journal.DeadLetterInfo) bool { return letter.Seq == seq }); len(f.letters) == before {
 			done.Missing = append(done.Missing, seq)
 			continue
 		}
@@ -84,24 +84,24 @@ func (g *fakeDeadLetters) Purge(ctx context.Context, selection journal.Selection
 	return done, nil
 }
 
-func newGraveyard() *fakeDeadLetters {
-	buried := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+func newFakeDeadLetters() *fakeDeadLetters {
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	return &fakeDeadLetters{letters: []journal.DeadLetterInfo{
-		{Seq: 3, Webhook: "shop/a", Type: "com.mandrill.message.send", ID: "11", Reason: "refused", Status: 400, Attempts: 1, DeadLettered: buried, Received: buried},
-		{Seq: 4, Webhook: "shop/bb", Type: "com.mandrill.inbound", ID: "22", Reason: "exhausted", Attempts: 12, DeadLettered: buried.Add(71 * time.Hour), Received: buried},
-		{Seq: 5, Webhook: "shop/a", ID: "33", Reason: "refused", Status: 422, Attempts: 1, DeadLettered: buried.Add(72 * time.Hour), Received: buried},
+		{Seq: 3, Webhook: "shop/a", Type: "com.mandrill.message.send", ID: "11", Reason: "refused", Status: 400, Attempts: 1, DeadLettered: start, Received: start},
+		{Seq: 4, Webhook: "shop/bb", Type: "com.mandrill.inbound", ID: "22", Reason: "exhausted", Attempts: 12, DeadLettered: start.Add(71 * time.Hour), Received: start},
+		{Seq: 5, Webhook: "shop/a", ID: "33", Reason: "refused", Status: 422, Attempts: 1, DeadLettered: start.Add(72 * time.Hour), Received: start},
 	}}
 }
 
-// serveLetters serves them at a socket.
-func serveLetters(t *testing.T, g *fakeDeadLetters) (socket string) {
+// serveDeadLetters serves them at a socket.
+func serveDeadLetters(t *testing.T, f *fakeDeadLetters) (socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "admin.sock")
-	listener, err := listening(t, socket)
+	listener, err := listenOn(t, socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: admin.DeadLettersHandler(g, slog.New(slog.DiscardHandler))}}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: admin.DeadLettersHandler(f, slog.New(slog.DiscardHandler))}}
 	server.Start()
 	t.Cleanup(server.Close)
 	return socket
@@ -145,40 +145,64 @@ func TestDeadLetters(t *testing.T) {
 		"redrive --all":                               {want: "redrove 3 dead letters\n"},
 		"redrive --all --reason exhausted":            {want: "redrove 1 dead letter\n", left: 2},
 		"redrive 3 8 9":                               {want: "redrove 1 dead letter\n", err: "there is no dead letter 8, 9;", left: 2},
-		"redrive 6 3":                                 {want: "redrove 1 dead letter\n", err: "these cannot be read and were left, purge removes them: 6", left: 2},
+		"redrive 6 3":                                 {want: "redrove 1 dead letter\n", err: "dead letters that cannot be read were skipped, purge removes them: 6", left: 2},
 		"purge --webhook shop/a":                      {want: "purged 2 dead letters\n", left: 1},
 		"purge --webhook shop/c":                      {want: "purged 0 dead letters\n", left: 3},
 		"redrive --webhook shop/a --reason=refused":   {full: true, want: "redrove 1 dead letter\n", err: journal.ErrFull.Error(), left: 2},
 	} {
-		g := newGraveyard()
-		g.full = test.full
-		var out bytes.Buffer
-		err := run(t.Context(), append(append([]string{"dead-letters"}, strings.Fields(args)...), "--admin-socket", serveLetters(t, g)), unset, &out)
-		if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
-			t.Errorf("%s: got error %v, want one with %q", args, err, test.err)
-		}
-		if diff := cmp.Diff(test.want, out.String()); diff != "" || len(g.letters) != test.left {
-			t.Errorf("%s: %d are left, want %d (-want +got):\n%s", args, len(g.letters), test.left, diff)
+		words := append(strings.Fields(args), "--admin-socket=x")
+		for name, open := range map[string]func(*fakeDeadLetters) deadLetterStore{
+			"socket":  func(f *fakeDeadLetters) deadLetterStore { return openSocket(t, f) },
+			"journal": func(f *fakeDeadLetters) deadLetterStore { return journalStore{f} },
+		} {
+			f := newFakeDeadLetters()
+			f.full = test.full
+			var out bytes.Buffer
+			command, err := newDeadLetterCommand(words, &out)
+			if err == nil {
+				err = command.do(command, t.Context(), open(f))
+			}
+			if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+				t.Errorf("%s, %s: got error %v, want one with %q", name, args, err, test.err)
+			}
+			if diff := cmp.Diff(test.want, out.String()); diff != "" || len(f.letters) != test.left {
+				t.Errorf("%s, %s: %d are left, want %d (-want +got):\n%s", name, args, len(f.letters), test.left, diff)
+			}
 		}
 	}
 }
 
-const table = `SEQ   BURIED   WEBHOOK   TYPE                        REASON      STATUS   ATTEMPTS   ID
-3     3d       shop/a    com.mandrill.message.send   refused     400      1          11
-4     60m      shop/bb   com.mandrill.inbound        exhausted   -        12         22
-5   0s   shop/a   -   refused   422   1   33
-`
-
-// A page is printed before the next one is asked for, so its columns are its own.
-func TestDeadLettersTable(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	client, err := newSocketClient(serveLetters(t, newGraveyard()))
+func openSocket(t *testing.T, f *fakeDeadLetters) *socketClient {
+	t.Helper()
+	client, err := newSocketClient(serveDeadLetters(t, f))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return client
+}
+
+// The command finds the socket by its flag.
+func TestDeadLettersThroughTheSocket(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	args := []string{"dead-letters", "redrive", "3", "--admin-socket", serveDeadLetters(t, newFakeDeadLetters()), "5"}
+	if err := run(t.Context(), args, unset, &out); err != nil || out.String() != "redrove 2 dead letters\n" {
+		t.Errorf("got %q, %v", out.String(), err)
+	}
+}
+
+const table = `SEQ   WEBHOOK   TYPE                        REASON      STATUS   ATTEMPTS   RECEIVED   DEAD-LETTERED   ID
+3     shop/a    com.mandrill.message.send   refused     400      1          3d         3d              11
+4     shop/bb   com.mandrill.inbound        exhausted   -        12         3d         60m             22
+5   shop/a   -   refused   422   1   3d   0s   33
+`
+
+// A page is printed before the next one is read, so its columns have widths of their own.
+func TestDeadLettersTable(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
 	command := &deadLetterCommand{stdout: &out, now: func() time.Time { return time.Date(2026, 1, 5, 3, 4, 5, 0, time.UTC) }}
-	if err := command.list(t.Context(), client); err != nil {
+	if err := command.list(t.Context(), openSocket(t, newFakeDeadLetters())); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(table, out.String()); diff != "" {
@@ -203,27 +227,27 @@ func TestDeadLettersRefuses(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                                      "give one of list, show, redrive and purge after dead-letters",
 		"lost":                                  "give one of list, show, redrive and purge after dead-letters",
-		"list":                                  "give --buffer-dir DIR or --admin-socket PATH",
+		"list":                                  "give the --buffer-dir DIR or --admin-socket PATH of the running receiver",
 		"list --admin-socket=x --buffer-dir=y":  "give one of --buffer-dir, --admin-socket and --buffer",
 		"list --buffer=embedded":                "--buffer must be embedded, cluster or URLs",
 		"list --buffer=nats://x --buffer-dir=y": "give one of --buffer-dir, --admin-socket and --buffer",
 		"list --buffer=nats://x --buffer-name=a.b":         "--buffer-name must be",
 		"list 7 --admin-socket=x":                          `unexpected argument "7"`,
 		"list --output=yaml --admin-socket=x":              "--output must be table or json",
-		"list --reason=bored --admin-socket=x":             "--reason must be one of refused, exhausted, expired, webhook_deleted",
+		"list --reason=bored --admin-socket=x":             "reason must be one of refused, exhausted, expired, webhook_deleted",
 		"list --admin-socket=/" + strings.Repeat("x", 120): "the system allows 107",
 		"list --admin-socket=" + missing:                   "no receiver answers at " + missing,
 		"list --buffer-dir=" + filepath.Dir(missing):       "no receiver answers at " + missing,
 		"show --admin-socket=x":                            "give the number of one dead letter",
 		"show 1 2 --admin-socket=x":                        "give the number of one dead letter",
 		"show -- -1 --admin-socket=x":                      `unexpected argument "-1"`,
-		"redrive --admin-socket=x":                         "nothing is selected: write receiver dead-letters redrive 17 18, with numbers that list shows, or --webhook shop/a, or --all",
-		"purge --admin-socket=x":                           "nothing is selected: write receiver dead-letters purge 17 18",
+		"redrive --admin-socket=x":                         "nothing is selected: give seqs, webhook or all, such as: receiver dead-letters redrive 17 18, with numbers that list shows, or --webhook shop/a, or --all",
+		"purge --admin-socket=x":                           "nothing is selected: give seqs, webhook or all, such as: receiver dead-letters purge 17 18",
 		"purge --reason=refused --admin-socket=x":          "nothing is selected",
 		"purge x --admin-socket=x":                         `unexpected argument "x"`,
-		"purge 1 --all --admin-socket=x":                   "only one of these",
-		"purge --webhook=a --all --admin-socket=x":         "only one of these",
-		"purge 1 --reason=refused --admin-socket=x":        "only one of these",
+		"purge 1 --all --admin-socket=x":                   "seqs cannot be combined with webhook, all or reason",
+		"purge --webhook=a --all --admin-socket=x":         "webhook cannot be combined with all",
+		"purge 1 --reason=refused --admin-socket=x":        "seqs cannot be combined with webhook, all or reason",
 		"purge 1 --admin-socket=" + missing:                "no receiver answers at " + missing,
 	} {
 		var out bytes.Buffer
@@ -241,8 +265,8 @@ func TestDeadLettersRefuses(t *testing.T) {
 	}
 }
 
-// The program itself: a sink that refuses, what list and show say of it, and delivery anew when the sink is repaired.
-func TestDeadLettersOfProcess(t *testing.T) {
+// A sink of a running receiver refuses an event: list and show have it, and redrive delivers it once the sink accepts.
+func TestDeadLettersOfRunningReceiver(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	verdicts := make(chan int, 1)
@@ -283,7 +307,7 @@ func TestDeadLettersOfProcess(t *testing.T) {
 		}
 		return out.String()
 	}
-	await(t, "burial", func() bool { return command("list") != "no dead letters\n" })
+	await(t, "a dead letter", func() bool { return command("list") != "no dead letters\n" })
 	list := command("list")
 	if id := strings.TrimPrefix(refused, "422 "); !strings.Contains(list, id) || strings.Contains(list, sentinel) {
 		t.Errorf("got the list\n%swant one with the id %s and no payload", list, id)
@@ -305,14 +329,14 @@ func TestDeadLettersOfProcess(t *testing.T) {
 	}
 	p.stop(t)
 	if err := run(t.Context(), []string{"dead-letters", "list", "--buffer-dir", folder}, unset, io.Discard); err == nil || !strings.Contains(err.Error(), "no such file") {
-		t.Errorf("the socket is still there: %v", err)
+		t.Errorf("the socket still exists: %v", err)
 	}
 	if log := p.logged(); strings.Contains(log, sentinel) {
 		t.Errorf("the log has a secret:\n%s", log)
 	}
 }
 
-// await waits until a condition holds that nothing tells of.
+// await polls until a condition holds.
 func await(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)

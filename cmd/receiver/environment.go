@@ -13,32 +13,32 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 )
 
-// environmentName is the name of the route, and of the document, that the environment makes.
+// environmentName is the name of the route, and of the document, that variables define.
 const environmentName = "environment"
 
-// The variables that make one route. Those of Mandrill can also be in a file, which a variable with the suffix names.
+// The variables that define a route. The URL and the key may be in files, which variables with the suffix _FILE name.
 const (
 	variableURL       = "MANDRILL_WEBHOOK_URL"
 	variableKey       = "MANDRILL_SIGNING_KEY"
 	variableSource    = "MANDRILL_CE_SOURCE"
-	variableSink      = "K_SINK"         // this and the next two are what Knative's SinkBinding sets
+	variableSink      = "K_SINK"         // set by Knative's SinkBinding, as are the next two
 	variableCACerts   = "K_CA_CERTS"     // PEM
 	variableOverrides = "K_CE_OVERRIDES" // JSON
 	fileSuffix        = "_FILE"
 )
 
-// variables says for each field of a route which variable it comes from, and what to write there.
+// variables maps a field of a route to its variable, and to advice on what to write there.
 var variables = map[string]struct{ name, write string }{
 	"url":                    {variableURL, "write the URL exactly as it is registered at Mandrill, such as https://hooks.example.com/mandrill"},
-	"keys":                   {variableKey, "write the key that Mandrill shows for the webhook, or leave it away until the webhook has been added"},
-	"source":                 {variableSource, "write what the CloudEvents come from, such as /mandrill/shop, or leave it away"},
-	"sink.uri":               {variableSink, "write where the CloudEvents go, such as http://consumer:8080/events"},
-	"sink.CACerts":           {variableCACerts, "write certificates in PEM, or leave it away"},
-	"ceOverrides.extensions": {variableOverrides, `write JSON such as {"extensions": {"env": "prod"}}, or leave it away`},
+	"keys":                   {variableKey, "write the key that Mandrill shows for the webhook, or nothing until the webhook has been added"},
+	"source":                 {variableSource, "write the source of the CloudEvents, such as /mandrill/shop, or nothing"},
+	"sink.uri":               {variableSink, "write the URL for the CloudEvents, such as http://consumer:8080/events"},
+	"sink.CACerts":           {variableCACerts, "write certificates in PEM, or nothing"},
+	"ceOverrides.extensions": {variableOverrides, `write JSON such as {"extensions": {"env": "prod"}}, or nothing`},
 }
 
-// environment makes a routes document of variables. What is empty counts as not set, because compose files and charts
-// set empty ones. Its errors name variables and never show values, which may be secret or be in the wrong place.
+// environment reads a routes document from variables. An empty variable counts as not set, because compose files and charts
+// set empty ones. Errors name variables and never contain values, which may be secret.
 type environment struct {
 	getenv  func(string) string
 	hadKeys bool
@@ -46,7 +46,7 @@ type environment struct {
 
 var errNoRoutes = errors.New("give one of --config FILE, --routes-secret NAMESPACE/NAME or the variables " + variableURL + " and " + variableSink)
 
-// chooseRoutes finds out where the routes come from, which must be one place.
+// chooseRoutes determines where the routes come from. There must be exactly one place.
 func (o *options) chooseRoutes(getenv func(string) string) error {
 	var places []string
 	if o.config != "" {
@@ -55,7 +55,7 @@ func (o *options) chooseRoutes(getenv func(string) string) error {
 	if o.routesSecret != "" {
 		places = append(places, "--routes-secret")
 	}
-	// The variables of Knative do not count: SinkBindings set them in all containers of a pod.
+	// The variables of Knative do not count: a SinkBinding sets them in all containers of a pod.
 	for _, name := range []string{variableURL, variableURL + fileSuffix, variableKey, variableKey + fileSuffix, variableSource} {
 		if getenv(name) != "" {
 			places = append(places, name)
@@ -69,10 +69,10 @@ func (o *options) chooseRoutes(getenv func(string) string) error {
 	case 1:
 		return nil
 	}
-	return fmt.Errorf("%s are given: leave all but one away, because routes come from one place", strings.Join(places, " and "))
+	return fmt.Errorf("%s are given: remove all but one, because routes come from one place", strings.Join(places, " and "))
 }
 
-// files are those that the variables name.
+// files returns the files that the variables name.
 func (e *environment) files() []string {
 	var files []string
 	for _, name := range []string{variableURL, variableKey} {
@@ -83,7 +83,7 @@ func (e *environment) files() []string {
 	return files
 }
 
-// read encodes the document. A key that there was before must not vanish: most likely its file is about to be written.
+// read returns the encoded document. It refuses to lose a key that it had before: most likely its file is being written.
 func (e *environment) read() ([]byte, error) {
 	document, err := e.document()
 	if err != nil {
@@ -91,13 +91,13 @@ func (e *environment) read() ([]byte, error) {
 	}
 	hasKeys := len(document.Routes[0].Keys) > 0
 	if e.hadKeys && !hasKeys {
-		return nil, errors.New(variableKey + fileSuffix + ": the file has no key any more")
+		return nil, errors.New(variableKey + fileSuffix + ": the file has lost its key")
 	}
 	e.hadKeys = hasKeys
 	return document.Encode()
 }
 
-// document makes the route. It names all faults at once.
+// document returns the document with the route. Its error lists all faults.
 func (e *environment) document() (*routes.Document, error) {
 	registered, urlFault := e.value(variableURL)
 	keys, keyFault := e.value(variableKey)
@@ -120,7 +120,7 @@ func (e *environment) document() (*routes.Document, error) {
 	return &routes.Document{Routes: []routes.Route{route}}, nil
 }
 
-// fault says what is wrong with a variable and what to write there.
+// fault returns an error that says what is wrong with a variable and what to write there.
 func (e *environment) fault(name, text string) error {
 	write := ""
 	for _, variable := range variables {
@@ -134,19 +134,19 @@ func (e *environment) fault(name, text string) error {
 	return fmt.Errorf("%s %s; %s", name, text, write)
 }
 
-// value returns what a variable, or the file that it names, holds. Nothing is there yet when the file of the key is not,
-// because the key exists only after the webhook has been added. The URL must be there.
+// value returns the value of a variable, or the content of the file that its _FILE variant names. A missing file of the key
+// counts as empty, because there is a key only after the webhook has been added. The URL is required.
 func (e *environment) value(name string) (string, error) {
 	value, path := e.getenv(name), e.getenv(name+fileSuffix)
 	switch {
 	case value != "" && path != "":
-		return "", e.fault(name, "and "+name+fileSuffix+" are both set: leave one away")
+		return "", e.fault(name, "and "+name+fileSuffix+" are both set: remove one")
 	case value == "" && path == "" && name == variableURL:
 		return "", e.fault(name, "is not set")
 	case path == "":
 		return strings.TrimSpace(value), nil
 	}
-	data, err := os.ReadFile(path) //nolint:gosec // named by whoever runs the receiver
+	data, err := os.ReadFile(path) //nolint:gosec // named by the administrator
 	if errors.Is(err, fs.ErrNotExist) && name == variableKey {
 		if _, err := os.Stat(filepath.Dir(path)); err == nil {
 			return "", nil
@@ -156,7 +156,7 @@ func (e *environment) value(name string) (string, error) {
 	switch text := strings.TrimSpace(string(data)); {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", e.fault(name, "names a file that does not exist")
-	case err != nil: // its text has the path
+	case err != nil: // its text contains the path
 		return "", e.fault(name, "names a file that cannot be read")
 	case text == "" && name == variableURL:
 		return "", e.fault(name, "names an empty file")
@@ -165,7 +165,7 @@ func (e *environment) value(name string) (string, error) {
 	}
 }
 
-// overrides reads what Knative sets.
+// overrides parses K_CE_OVERRIDES.
 func (e *environment) overrides() (routes.Overrides, error) {
 	var overrides routes.Overrides
 	text := e.getenv(variableOverrides)
@@ -180,7 +180,8 @@ func (e *environment) overrides() (routes.Overrides, error) {
 	return overrides, nil
 }
 
-// source is by default the host that Mandrill posts to. The rest of the URL may be secret, and events go to others.
+// source returns the source of the CloudEvents. The default has the host of the URL and nothing else of it: the rest may be
+// secret, and consumers see the source.
 func (e *environment) source(registered string) string {
 	if source := e.getenv(variableSource); source != "" {
 		return source

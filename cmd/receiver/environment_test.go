@@ -19,7 +19,7 @@ import (
 
 const sentinel = "s3ntinel"
 
-// set is an environment of a usable route, with some variables changed.
+// set returns an environment with a usable route and some changes.
 func set(changes map[string]string) func(string) string {
 	all := map[string]string{
 		"MANDRILL_WEBHOOK_URL": "https://robot:s3ntinel@hooks.example.com/shop?secret=s3ntinel",
@@ -80,7 +80,7 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// Every fault names the variable and what to write, and shows no value.
+// Every fault names the variable and what to write, and contains no value.
 func TestBadEnvironment(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
@@ -93,7 +93,7 @@ func TestBadEnvironment(t *testing.T) {
 		{"MANDRILL_WEBHOOK_URL_FILE", "/s3ntinel", "MANDRILL_WEBHOOK_URL and MANDRILL_WEBHOOK_URL_FILE are both set"},
 		{"MANDRILL_SIGNING_KEY_FILE", "/s3ntinel", "MANDRILL_SIGNING_KEY and MANDRILL_SIGNING_KEY_FILE are both set"},
 		{"MANDRILL_SIGNING_KEY", "test-webhook", "MANDRILL_SIGNING_KEY has the key that everybody knows, which vouches for nothing; write the key that Mandrill shows"},
-		{"K_SINK", "", "K_SINK must be an absolute http or https URL; write where the CloudEvents go, such as http://consumer:8080/events"},
+		{"K_SINK", "", "K_SINK must be an absolute http or https URL; write the URL for the CloudEvents, such as http://consumer:8080/events"},
 		{"K_SINK", "s3ntinel:8080", "K_SINK must be an absolute http or https URL"},
 		{"K_CA_CERTS", "s3ntinel", "K_CA_CERTS holds no PEM certificate; write certificates in PEM"},
 		{"K_CE_OVERRIDES", "s3ntinel", `K_CE_OVERRIDES is not of the right form; write JSON such as {"extensions": {"env": "prod"}}`},
@@ -125,8 +125,8 @@ func checkFault(t *testing.T, getenv func(string) string, want string) {
 	}
 }
 
-// A key file that is being written must not take the key away.
-func TestKeyStays(t *testing.T) {
+// An empty key file, as while it is being written, must not remove the key.
+func TestMissingKeyFileKeepsTheRoute(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "key")
 	e := &environment{getenv: set(map[string]string{"MANDRILL_SIGNING_KEY": "", "MANDRILL_SIGNING_KEY_FILE": path})}
@@ -139,11 +139,11 @@ func TestKeyStays(t *testing.T) {
 	}
 	write(t, path, "")
 	if _, err := e.read(); err == nil {
-		t.Error("the key went without a word")
+		t.Error("the key was lost silently")
 	}
 }
 
-func TestOnePlaceOfRoutes(t *testing.T) {
+func TestRoutesComeFromOnePlace(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		args      []string
@@ -154,7 +154,7 @@ func TestOnePlaceOfRoutes(t *testing.T) {
 		{nil, []string{"MANDRILL_WEBHOOK_URL_FILE", "K_SINK"}, ""},
 		{nil, []string{"K_SINK", "K_CE_OVERRIDES", "MANDRILL_API_KEY"}, "give one of --config FILE"},
 		{[]string{"--config=routes.yaml"}, []string{"K_SINK", "K_CE_OVERRIDES", "K_CA_CERTS"}, ""},
-		{[]string{"--config=routes.yaml"}, []string{"MANDRILL_WEBHOOK_URL"}, "--config and MANDRILL_WEBHOOK_URL are given: leave all but one away"},
+		{[]string{"--config=routes.yaml"}, []string{"MANDRILL_WEBHOOK_URL"}, "--config and MANDRILL_WEBHOOK_URL are given: remove all but one"},
 		{[]string{"--routes-secret=a/b"}, []string{"MANDRILL_SIGNING_KEY_FILE"}, "--routes-secret and MANDRILL_SIGNING_KEY_FILE are given"},
 	} {
 		set := map[string]string{}

@@ -22,7 +22,7 @@ func TestFlags(t *testing.T) {
 		{[]string{file}, ""},
 		{[]string{secret}, ""},
 		{nil, "give one of --config FILE, --routes-secret NAMESPACE/NAME or the variables MANDRILL_WEBHOOK_URL and K_SINK"},
-		{[]string{file, secret}, "--config and --routes-secret are given: leave all but one away"},
+		{[]string{file, secret}, "--config and --routes-secret are given: remove all but one"},
 		{[]string{file, "--max-body-bytes=0"}, "must be positive"},
 		{[]string{file, "--max-body-bytes=1000", "--max-inflight-bytes=2000"}, ""},
 		{[]string{file, "--max-inflight-bytes=104857600"}, "at least twice --max-body-bytes"},
@@ -50,8 +50,8 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// Users of the cluster may not send the receiver to its own machine, and whoever writes its file may.
-func TestSinksOnThisMachine(t *testing.T) {
+// Users of the cluster must not make the receiver call its own machine. The author of its file may.
+func TestLocalSinksAreRefusedForRoutesSecret(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(server.Close)
@@ -70,7 +70,7 @@ func TestSinksOnThisMachine(t *testing.T) {
 		}
 		err = newClient(o).Post(t.Context(), sink.Target{URI: server.URL, Timeout: 10 * time.Second}, sink.Payload{})
 		if (err != nil) != test.refused || sink.Temporary(err) {
-			t.Errorf("%v: got error %v, want a final one: %t", test.args, err, test.refused)
+			t.Errorf("%v: got error %v, want a permanent one: %t", test.args, err, test.refused)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// socketClient asks a running receiver at its admin socket.
+// socketClient is a client of the admin socket of a running receiver.
 type socketClient struct {
 	path   string
 	client http.Client
@@ -41,25 +41,25 @@ func (s *socketClient) List(ctx context.Context, filter journal.DeadLetterFilter
 	if filter.Reason != "" {
 		query.Set("reason", filter.Reason)
 	}
-	response, err := s.ask(ctx, http.MethodGet, "/dead-letters?"+query.Encode(), nil)
+	response, err := s.request(ctx, http.MethodGet, "/dead-letters?"+query.Encode(), nil)
 	if err != nil {
 		return page, err
 	}
-	defer response.Body.Close() //nolint:errcheck // read to its end
+	defer response.Body.Close() //nolint:errcheck // it is only read
 	if response.StatusCode != http.StatusOK {
-		return page, refusal(response)
+		return page, errorOf(response)
 	}
 	return page, decode(response, &page)
 }
 
 func (s *socketClient) Show(ctx context.Context, seq uint64, w io.Writer) error {
-	response, err := s.ask(ctx, http.MethodGet, "/dead-letters/"+strconv.FormatUint(seq, 10), nil)
+	response, err := s.request(ctx, http.MethodGet, "/dead-letters/"+strconv.FormatUint(seq, 10), nil)
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close() //nolint:errcheck // read to its end
+	defer response.Body.Close() //nolint:errcheck // it is only read
 	if response.StatusCode != http.StatusOK {
-		return refusal(response)
+		return errorOf(response)
 	}
 	if _, err := io.Copy(w, response.Body); err != nil {
 		return fmt.Errorf("reading a dead letter: %w", err)
@@ -80,11 +80,11 @@ func (s *socketClient) work(ctx context.Context, path string, request admin.Dead
 	if err != nil {
 		return journal.Progress{}, fmt.Errorf("encoding a request: %w", err)
 	}
-	response, err := s.ask(ctx, http.MethodPost, path, body)
+	response, err := s.request(ctx, http.MethodPost, path, body)
 	if err != nil {
 		return journal.Progress{}, err
 	}
-	defer response.Body.Close() //nolint:errcheck // read to its end
+	defer response.Body.Close() //nolint:errcheck // it is only read
 	var answer admin.DeadLetterAnswer
 	if err := decode(response, &answer); err != nil {
 		return journal.Progress{}, err
@@ -95,18 +95,19 @@ func (s *socketClient) work(ctx context.Context, path string, request admin.Dead
 	return answer.Progress, nil
 }
 
-// ask makes a request. It has no time limit: the one who asks may end it.
-func (s *socketClient) ask(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, method, "http://receiver"+path, bytes.NewReader(body))
+// request makes a request. It has no timeout: redriving may take long, and the user can interrupt it.
+func (s *socketClient) request(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	// The host is never resolved: the transport connects to the socket.
+	request, err := http.NewRequestWithContext(ctx, method, "http://receiver"+path, bytes.NewReader(body)) //nolint:gosec // see above
 	if err != nil {
 		return nil, fmt.Errorf("making a request: %w", err)
 	}
-	response, err := s.client.Do(request)
+	response, err := s.client.Do(request) //nolint:gosec // see above
 	if opErr := new(net.OpError); errors.As(err, &opErr) && opErr.Op == "dial" {
 		return nil, fmt.Errorf("no receiver answers at %s: is it running, with --buffer and this socket? (%w)", s.path, opErr.Err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("asking the receiver: %w", err)
+		return nil, fmt.Errorf("calling the receiver: %w", err)
 	}
 	return response, nil
 }
@@ -118,8 +119,8 @@ func decode(response *http.Response, into any) error {
 	return nil
 }
 
-// refusal is what the receiver said.
-func refusal(response *http.Response) error {
+// errorOf returns the error in an answer.
+func errorOf(response *http.Response) error {
 	var answer admin.DeadLetterAnswer
 	if err := decode(response, &answer); err != nil {
 		return err

@@ -23,7 +23,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 )
 
-// program is a receiver that runs as a process.
+// program is a receiver in a process of its own.
 type program struct {
 	*exec.Cmd
 	mu    sync.Mutex
@@ -31,7 +31,7 @@ type program struct {
 	lines chan map[string]any
 }
 
-// built is the path of the receiver, which is built once.
+// built is the path of the binary, which is built once.
 var built = sync.OnceValues(func() (string, error) {
 	folder, err := os.MkdirTemp("", "receiver")
 	if err != nil {
@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// start runs the receiver with an environment and nothing else.
+// start runs the receiver with this environment only.
 func start(t *testing.T, environment []string, args ...string) *program {
 	t.Helper()
 	binary, err := built()
@@ -110,7 +110,7 @@ func (p *program) await(t *testing.T, message string) map[string]any {
 	}
 }
 
-// stop ends the receiver, which must end by itself.
+// stop sends SIGTERM and waits for the process to end.
 func (p *program) stop(t *testing.T) {
 	t.Helper()
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
@@ -123,7 +123,7 @@ func (p *program) stop(t *testing.T) {
 	}
 }
 
-// arrived are the requests that a consumer got.
+// newConsumer starts a sink. Its requests arrive in the channel.
 func newConsumer(t *testing.T) (url string, arrived chan http.Header) {
 	t.Helper()
 	arrived = make(chan http.Header, 100)
@@ -136,7 +136,7 @@ func newConsumer(t *testing.T) (url string, arrived chan http.Header) {
 	return server.URL + "/s3ntinel", arrived
 }
 
-// subscribe adds a webhook to the emulated Mandrill as a person does in its web interface, and returns its key.
+// subscribe adds a webhook to the emulated Mandrill, as in the web interface, and returns its key.
 func subscribe(t *testing.T, emulator *mandrilltest.Server, url string) string {
 	t.Helper()
 	api := httptest.NewServer(emulator)
@@ -157,8 +157,8 @@ func subscribe(t *testing.T, emulator *mandrilltest.Server, url string) string {
 	return added.AuthKey
 }
 
-// The receiver starts before there is a webhook, answers Mandrill's probe, and takes the key and another URL from files
-// that change.
+// The receiver starts before there is a webhook, answers Mandrill's probe, and reloads the key and the URL when their files
+// change.
 func TestStandalone(t *testing.T) {
 	t.Parallel()
 	sink, arrived := newConsumer(t)
@@ -209,7 +209,7 @@ func TestStandalone(t *testing.T) {
 	}
 }
 
-// A bad environment ends the process with what to write.
+// A faulty environment ends the process with advice on what to write.
 func TestStandaloneRefuses(t *testing.T) {
 	t.Parallel()
 	p := start(t, []string{"MANDRILL_WEBHOOK_URL=s3ntinel", "MANDRILL_SIGNING_KEY=s3ntinel"})

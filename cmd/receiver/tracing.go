@@ -20,11 +20,11 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// lastTraces is how long the last spans may take when the receiver ends.
+// lastTraces bounds the export of the last spans when the receiver stops.
 const lastTraces = 5 * time.Second
 
-// tracesWanted tells whether the standard variables of OpenTelemetry ask for traces. What they have that the receiver
-// does not is ignored with a warning, as their specification says: traces must not keep mail events from flowing.
+// tracesWanted reports whether the standard variables of OpenTelemetry ask for traces. Unsupported values are ignored with a
+// warning, as the specification demands: traces must not prevent the delivery of events.
 func tracesWanted(getenv func(string) string, logger *slog.Logger) bool {
 	if strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") {
 		return false
@@ -47,47 +47,47 @@ func tracesWanted(getenv func(string) string, logger *slog.Logger) bool {
 	return wanted
 }
 
-// newTraces returns what makes traces and sends them by OTLP over HTTP, or nil when the environment asks for none. The
-// exporter, the sampler and the resource read the standard variables themselves.
+// newTraces returns a provider that exports traces by OTLP over HTTP, or nil if the environment asks for none. The exporter,
+// the sampler and the resource read the standard variables themselves.
 func newTraces(ctx context.Context, getenv func(string) string, logger *slog.Logger) (*sdktrace.TracerProvider, error) {
 	if !tracesWanted(getenv, logger) {
 		return nil, nil
 	}
-	// What the library says quotes values of variables, such as headers with tokens, and addresses.
+	// The messages of the library quote addresses and values of variables, such as headers with tokens.
 	otel.SetLogger(funcr.New(func(string, string) {
 		logger.Warn("Could not read a variable of OpenTelemetry, its default is used")
 	}, funcr.Options{}))
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		logger.Warn("Had trouble with traces", "error", traceFault(err))
+		logger.Warn("Could not export traces", "error", traceFault(err))
 	}))
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("preparing traces: %w", sink.WithoutAddress(err))
 	}
-	// The environment comes last and wins. Nothing of the process is told, because its arguments name files.
-	about, err := resource.New(ctx, resource.WithTelemetrySDK(),
+	// The environment comes last and takes precedence. Process attributes are left out, because arguments name files.
+	attributes, err := resource.New(ctx, resource.WithTelemetrySDK(),
 		resource.WithAttributes(attribute.String("service.name", "mandrill-receiver")), resource.WithFromEnv())
 	if err != nil {
-		logger.Warn("Ignored a variable of OpenTelemetry", "variable", "OTEL_RESOURCE_ATTRIBUTES", "write", "key=value, with commas between")
+		logger.Warn("Ignored a variable of OpenTelemetry", "variable", "OTEL_RESOURCE_ATTRIBUTES", "write", "comma-separated key=value")
 	}
 	logger.Info("Sending traces")
-	return sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about)), nil
+	return sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(attributes)), nil
 }
 
-var answered = regexp.MustCompile(`: ([1-5][0-9]{2}) [A-Z]`)
+var collectorStatus = regexp.MustCompile(`: ([1-5][0-9]{2}) [A-Z]`)
 
-// traceFault is what may be told of an error about traces: nothing of addresses, variables or what a collector says.
+// traceFault returns a text for an error of the exporter without addresses, variables or answers of the collector.
 func traceFault(err error) string {
 	var network net.Error
-	if found := answered.FindStringSubmatch(err.Error()); found != nil {
+	if found := collectorStatus.FindStringSubmatch(err.Error()); found != nil {
 		return "the collector answered with status " + found[1]
 	} else if errors.As(err, &network) {
 		return sink.WithoutAddress(err).Error()
 	}
-	return "not known: check the OTEL_ variables and the collector"
+	return "unknown: check the OTEL_ variables and the collector"
 }
 
-// flushTraces sends what is left.
+// flushTraces exports the last spans.
 func flushTraces(ctx context.Context, traces *sdktrace.TracerProvider, logger *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastTraces)
 	defer cancel()

@@ -49,7 +49,7 @@ func TestTracesWanted(t *testing.T) {
 	}
 }
 
-// collector keeps what is sent to it.
+// collector records the exported spans.
 type collector struct {
 	*httptest.Server
 	mu     sync.Mutex
@@ -124,7 +124,7 @@ func startTraced(t *testing.T, environment ...string) (*program, http.Header) {
 	return p, <-arrived
 }
 
-// A receiver with the standard variables sends its spans, the last ones when it ends, and no secret with them.
+// A receiver with the standard variables exports its spans, the last ones when it stops, without secrets.
 func TestTracesAreSent(t *testing.T) {
 	t.Parallel()
 	c := newCollector(t, http.StatusOK)
@@ -152,26 +152,26 @@ func TestTracesAreSent(t *testing.T) {
 	}
 }
 
-// What goes wrong with traces is said without addresses and without what the collector says, and harms nothing.
-func TestTracesThatFail(t *testing.T) {
+// Failures of the exporter are logged without addresses and answers of the collector, and do no harm.
+func TestFailingTracesDoNoHarm(t *testing.T) {
 	t.Parallel()
 	down := newCollector(t, http.StatusOK)
 	down.Close()
 	for _, test := range []struct{ endpoint, variables, message, want string }{
-		{newCollector(t, http.StatusUnauthorized).URL, "OTEL_TRACES_SAMPLER=always_on", "Had trouble with traces", "the collector answered with status 401"},
-		{down.URL, "OTEL_EXPORTER_OTLP_TIMEOUT=1000", "Had trouble with traces", "connection refused"},
-		{down.URL, "OTEL_TRACES_SAMPLER=s3ntinel", "Had trouble with traces", "not known: check the OTEL_ variables and the collector"},
+		{newCollector(t, http.StatusUnauthorized).URL, "OTEL_TRACES_SAMPLER=always_on", "Could not export traces", "the collector answered with status 401"},
+		{down.URL, "OTEL_EXPORTER_OTLP_TIMEOUT=1000", "Could not export traces", "connection refused"},
+		{down.URL, "OTEL_TRACES_SAMPLER=s3ntinel", "Could not export traces", "unknown: check the OTEL_ variables and the collector"},
 		{"http://robot:s3ntinel%zz@x", "OTEL_EXPORTER_OTLP_TRACES_HEADERS=s3ntinel=%zz", "Could not read a variable of OpenTelemetry, its default is used", ""},
 		{down.URL, "OTEL_RESOURCE_ATTRIBUTES=s3ntinel", "Ignored a variable of OpenTelemetry", ""},
 	} {
 		p, _ := startTraced(t, "OTEL_EXPORTER_OTLP_ENDPOINT="+test.endpoint, test.variables)
-		if test.message == "Had trouble with traces" && test.variables == "OTEL_TRACES_SAMPLER=always_on" {
+		if test.message == "Could not export traces" && test.variables == "OTEL_TRACES_SAMPLER=always_on" {
 			p.await(t, test.message)
 		}
 		p.stop(t)
 		log := p.logged()
-		said := regexp.MustCompile(`"msg":"` + test.message + `"[^\n]*` + test.want)
-		if !said.MatchString(log) {
+		pattern := regexp.MustCompile(`"msg":"` + test.message + `"[^\n]*` + test.want)
+		if !pattern.MatchString(log) {
 			t.Errorf("%s: the log does not say %q, %q:\n%s", test.variables, test.message, test.want, log)
 		}
 		for line := range strings.Lines(log) {

@@ -1,5 +1,5 @@
-// Package account keeps one view of each Mandrill account, shared by all objects that use its API key: however
-// many there are, the account is listed once per interval.
+// Package account keeps one view of each Mandrill account, shared by all objects that use its API key: an account is
+// listed once per interval, however many objects use it.
 package account
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// API is what is needed of Mandrill.
+// API is the part of Mandrill's API that an account uses.
 type API interface {
 	Webhooks(ctx context.Context) ([]mandrill.Webhook, error)
 	AddWebhook(ctx context.Context, spec mandrill.WebhookSpec) (mandrill.Webhook, error)
@@ -29,42 +29,51 @@ type API interface {
 	DeleteInboundRoute(ctx context.Context, id string) (mandrill.InboundRoute, error)
 }
 
-// listTimeout bounds a list: others wait for it, and not for Mandrill's slowest call.
+// listTimeout bounds a list, because other objects wait for it.
 const listTimeout = 30 * time.Second
 
-// revokedMemory is how long a key that Mandrill has refused is not tried again: thousands of objects may use it.
+// revokedMemory is how long a key that Mandrill has refused is not tried again. Thousands of objects may use it.
 const revokedMemory = 10 * time.Second
 
-// errNoWebhook: the write may have been made all the same, which the next list tells.
+// errNoWebhook does not say whether Mandrill made the write: the next list does.
 var errNoWebhook = errors.New("Mandrill accepted the webhook and did not return it") //nolint:staticcheck // a name
 
 // Account is the view of one account. Its writes keep the view current.
+//
+// Its locks are taken in this order, each before those after it:
+//
+//	changing        for a change of inbound routes, around the calls that list and write them
+//	listingInbound  for a list of inbound domains and routes
+//	mu              for fields only, never during a call of the API
+//
+// listing is for a list of webhooks and is taken before mu; it is never held together with changing or listingInbound.
+// The mutexes of a Pool and of its accounts are never held at the same time.
 type Account struct {
 	api  API
 	pool *Pool
 
-	wake           chan struct{} // has something in it when the next list is to come early
-	listing        chan struct{} // full while somebody lists; others wait for the result
-	listingInbound sync.Mutex    // the same of inbound domains
-	changing       sync.Mutex    // one change of inbound routes at a time
+	wake           chan struct{} // full if the next list is to come early
+	listing        chan struct{} // full while a list is in flight: a mutex that a context can interrupt
+	listingInbound sync.Mutex
+	changing       sync.Mutex
 
 	mu        sync.Mutex // guards what follows
 	view      []mandrill.Webhook
-	viewed    time.Time // when the list that made the view was asked for; zero without a view
-	listed    time.Time // when there was a list last
-	tried     time.Time // when one was asked for last, with or without success
+	viewed    time.Time // when the list that the view is from was requested; zero without a view
+	listed    time.Time // when the last successful list was requested
+	tried     time.Time // when the last list was requested
 	attempts  int       // lists that have ended
-	failure   error     // of the last
-	unsure    int       // writes of which it is not known whether they were made
-	writes    []write   // since the list in flight, or the last, was asked for
+	failure   error     // of the last list
+	unsure    int       // writes that failed, and that Mandrill may have made all the same
+	writes    []write   // since the list in flight, or the last one, was requested
 	inbound   inbound
-	checked   map[string]check // MX records, by domain
+	checked   map[string]check // of MX records, by domain
 	followers map[types.NamespacedName]follower
 	polling   bool
-	refused   bool // the last poll was refused for the key
+	refused   bool // Mandrill refused the key in the last poll
 }
 
-// follower is how an object has last seen what is its.
+// follower is what an object has last seen of its webhook and its inbound domains.
 type follower struct {
 	webhook mandrill.Webhook
 	inbound map[string]Domain
@@ -77,8 +86,8 @@ type write struct {
 	deleted bool
 }
 
-// Webhooks returns the account's webhooks as they were asked for at most maxAge ago, with all that has been
-// written through this account since. Who waits for somebody else's list gets its result, also when it fails.
+// Webhooks returns the account's webhooks from a list requested at most maxAge ago, with everything that was written
+// through this account since. Callers that wait for a list in flight share its result, an error too.
 func (a *Account) Webhooks(ctx context.Context, maxAge time.Duration) ([]mandrill.Webhook, error) {
 	if view, ok := a.fresh(maxAge); ok {
 		return view, nil
@@ -92,7 +101,7 @@ func (a *Account) Webhooks(ctx context.Context, maxAge time.Duration) ([]mandril
 		return nil, ctx.Err()
 	}
 	defer func() { <-a.listing }()
-	if view, ok := a.fresh(maxAge); ok { // somebody else listed meanwhile
+	if view, ok := a.fresh(maxAge); ok { // the list in flight brought it
 		return view, nil
 	}
 	a.mu.Lock()
@@ -111,16 +120,16 @@ func (a *Account) Webhooks(ctx context.Context, maxAge time.Duration) ([]mandril
 	defer a.mu.Unlock()
 	a.attempts, a.failure = a.attempts+1, err
 	if errors.Is(err, mandrill.ErrInvalidKey) {
-		a.view, a.viewed = nil, time.Time{} // what was seen with the key says nothing any more
+		a.view, a.viewed = nil, time.Time{} // do not serve what the key no longer gives access to
 	}
 	if err != nil {
 		return nil, err
 	}
 	a.writes = slices.DeleteFunc(a.writes, func(w write) bool { return w.at.Before(asked) })
-	for _, w := range a.writes { // the list may or may not have them
+	for _, w := range a.writes { // the list may not have them yet
 		list = w.apply(list)
 	}
-	if a.listed = asked; a.unsure == unsure { // otherwise it may not have what a failed write did after all
+	if a.listed = asked; a.unsure == unsure { // otherwise it may lack what a failed write did all the same
 		a.view, a.viewed = list, asked
 	}
 	return slices.Clone(list), nil
@@ -135,7 +144,7 @@ func (a *Account) fresh(maxAge time.Duration) ([]mandrill.Webhook, bool) {
 	return slices.Clone(a.view), true
 }
 
-// apply returns the list with the change made.
+// apply makes the change in a list and returns it.
 func (w write) apply(list []mandrill.Webhook) []mandrill.Webhook {
 	at := slices.IndexFunc(list, func(other mandrill.Webhook) bool { return other.ID == w.webhook.ID })
 	switch {
@@ -150,8 +159,8 @@ func (w write) apply(list []mandrill.Webhook) []mandrill.Webhook {
 	return append(list, w.webhook)
 }
 
-// Writes go to their end when the operator is told to stop: Mandrill makes them all the same, and who comes next must
-// find them.
+// Writes are not cancelled when the operator stops: Mandrill makes them all the same, and the next operator must find them
+// in its list.
 
 // Add creates a webhook.
 func (a *Account) Add(ctx context.Context, spec mandrill.WebhookSpec) (mandrill.Webhook, error) {
@@ -171,7 +180,7 @@ func (a *Account) Update(ctx context.Context, id int64, spec mandrill.WebhookSpe
 	return webhook, a.wrote(webhook, false, err)
 }
 
-// Delete deletes a webhook. That there is none is success.
+// Delete deletes a webhook. Finding none is success.
 func (a *Account) Delete(ctx context.Context, id int64) error {
 	_, err := a.api.DeleteWebhook(context.WithoutCancel(ctx), id)
 	if errors.Is(err, mandrill.ErrUnknownWebhook) {
@@ -180,7 +189,7 @@ func (a *Account) Delete(ctx context.Context, id int64) error {
 	return a.wrote(mandrill.Webhook{ID: id}, true, err)
 }
 
-// wrote keeps the view current. After an error it is unknown whether the change was made: the view goes.
+// wrote applies a write to the view. After an error nobody knows whether Mandrill made it, so the view is dropped.
 func (a *Account) wrote(webhook mandrill.Webhook, deleted bool, err error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -195,14 +204,15 @@ func (a *Account) wrote(webhook mandrill.Webhook, deleted bool, err error) error
 	return nil
 }
 
-// Lacks tells whether the account is known not to have a webhook.
+// Lacks reports whether the account is known not to have a webhook.
 func (a *Account) Lacks(id int64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return !a.viewed.IsZero() && !slices.ContainsFunc(a.view, func(webhook mandrill.Webhook) bool { return webhook.ID == id })
 }
 
-// Follow says how an object has last seen its webhook. The object is told when the account's next list differs.
+// Follow records what an object has last seen of its webhook. When a later list differs, the pool's Changed is called for
+// the object.
 func (a *Account) Follow(object types.NamespacedName, seen mandrill.Webhook) {
 	a.pool.moveTo(object, a)
 	a.mu.Lock()
@@ -211,14 +221,14 @@ func (a *Account) Follow(object types.NamespacedName, seen mandrill.Webhook) {
 	a.pool.ensurePolling(a)
 }
 
-// Seen returns the webhook of an object as it has last seen it.
+// Seen returns what an object has last seen of its webhook.
 func (a *Account) Seen(object types.NamespacedName) mandrill.Webhook {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.followers[object].webhook
 }
 
-// poll lists the account and returns the objects for which something is new.
+// poll lists the account and returns the objects that have not seen what it lists.
 func (a *Account) poll(ctx context.Context) []types.NamespacedName {
 	list, err := a.Webhooks(ctx, -1) // no view is that fresh
 	domains, inboundErr := map[string]Domain{}, err
@@ -228,10 +238,10 @@ func (a *Account) poll(ctx context.Context) []types.NamespacedName {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	refused := errors.Is(err, mandrill.ErrInvalidKey)
-	all := refused != a.refused // the key was revoked, or is accepted again: everybody's business
+	all := refused != a.refused // the key was revoked, or is accepted again, which concerns every object
 	a.refused = refused
 	if err != nil && !all {
-		return nil // the next poll is soon enough
+		return nil // wait for the next poll
 	}
 	byID := make(map[int64]mandrill.Webhook, len(list))
 	for _, webhook := range list {
@@ -247,7 +257,7 @@ func (a *Account) poll(ctx context.Context) []types.NamespacedName {
 	return changed
 }
 
-// same tells whether two views of a webhook say the same.
+// same reports whether two views of a webhook are equal in what objects show and compare.
 func same(a, b mandrill.Webhook) bool {
 	return a.URL == b.URL && a.Description == b.Description && a.AuthKey == b.AuthKey && slices.Equal(a.Events, b.Events) &&
 		a.BatchesSent == b.BatchesSent && a.EventsSent == b.EventsSent && a.LastError == b.LastError && a.LastSentAt.Equal(b.LastSentAt.Time)

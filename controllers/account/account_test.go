@@ -20,8 +20,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 )
 
-// world is an emulated Mandrill with two accounts, and a pool that uses it.
-type world struct {
+// fixture is an emulated Mandrill with two accounts, and a pool that uses it.
+type fixture struct {
 	emulator *mandrilltest.Server
 	hook     *httptest.Server
 	pool     *account.Pool
@@ -32,31 +32,32 @@ type world struct {
 	before   func() // called before each list is made
 }
 
-type hooked struct {
+// hookedAPI calls a function of the test while a list is on its way.
+type hookedAPI struct {
 	account.API
-	w *world
+	fixture *fixture
 }
 
-func (h hooked) Webhooks(ctx context.Context) ([]mandrill.Webhook, error) {
+func (h hookedAPI) Webhooks(ctx context.Context) ([]mandrill.Webhook, error) {
 	list, err := h.API.Webhooks(ctx)
-	h.w.mu.Lock()
-	before := h.w.before
-	h.w.mu.Unlock()
+	h.fixture.mu.Lock()
+	before := h.fixture.before
+	h.fixture.mu.Unlock()
 	if before != nil {
-		before() // between the list's making and its arrival
+		before() // Mandrill has made the list, and the pool has not got it yet
 	}
 	return list, err
 }
 
-func newWorld(t *testing.T, interval time.Duration, change ...func(*account.Options)) *world {
+func newFixture(t *testing.T, interval time.Duration, change ...func(*account.Options)) *fixture {
 	t.Helper()
-	w := &world{realTime: interval < time.Second, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), changed: make(chan types.NamespacedName, 100)}
-	w.emulator = mandrilltest.New(mandrilltest.Options{APIKeys: []string{"a", "b"}, BatchInterval: time.Hour})
-	t.Cleanup(w.emulator.Close)
-	api := httptest.NewServer(w.emulator)
+	f := &fixture{realTime: interval < time.Second, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), changed: make(chan types.NamespacedName, 100)}
+	f.emulator = mandrilltest.New(mandrilltest.Options{APIKeys: []string{"a", "b"}, BatchInterval: time.Hour})
+	t.Cleanup(f.emulator.Close)
+	api := httptest.NewServer(f.emulator)
 	t.Cleanup(api.Close)
-	w.hook = httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	t.Cleanup(w.hook.Close)
+	f.hook = httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(f.hook.Close)
 	options := account.Options{
 		Interval: interval,
 		NewAPI: func(key string) (account.API, error) {
@@ -64,41 +65,41 @@ func newWorld(t *testing.T, interval time.Duration, change ...func(*account.Opti
 				return nil, errors.New("no key")
 			}
 			client, err := mandrill.NewClient(mandrill.ClientOptions{Key: key, BaseURL: api.URL + "/api/1.0"})
-			return hooked{client, w}, err
+			return hookedAPI{client, f}, err
 		},
-		Changed: func(_ context.Context, object types.NamespacedName) { w.changed <- object },
-		Now:     w.clock,
+		Changed: func(_ context.Context, object types.NamespacedName) { f.changed <- object },
+		Now:     f.clock,
 	}
 	for _, c := range change {
 		c(&options)
 	}
-	w.pool = account.NewPool(options)
-	return w
+	f.pool = account.NewPool(options)
+	return f
 }
 
-// clock stands still until a test lets time pass; with polling it is the real one.
-func (w *world) clock() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.realTime {
+// clock stands still until a test advances it; with polling it is the real one.
+func (f *fixture) clock() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.realTime {
 		return time.Now()
 	}
-	return w.now
+	return f.now
 }
 
-func (w *world) pass(d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.now = w.now.Add(d)
+func (f *fixture) advance(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.now = f.now.Add(d)
 }
 
-func (w *world) spec(path string) mandrill.WebhookSpec {
-	return mandrill.WebhookSpec{URL: w.hook.URL + path, Events: []string{"open"}}
+func (f *fixture) spec(path string) mandrill.WebhookSpec {
+	return mandrill.WebhookSpec{URL: f.hook.URL + path, Events: []string{"open"}}
 }
 
-func get(t *testing.T, w *world, key string) *account.Account {
+func accountOf(t *testing.T, f *fixture, key string) *account.Account {
 	t.Helper()
-	a, err := w.pool.Account(key)
+	a, err := f.pool.Account(key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,15 +125,15 @@ func list(t *testing.T, a *account.Account, maxAge time.Duration) []int64 {
 
 func TestOneViewPerKey(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, time.Hour)
-	a := get(t, w, "a")
-	if again := get(t, w, "a"); again != a {
+	f := newFixture(t, time.Hour)
+	a := accountOf(t, f, "a")
+	if again := accountOf(t, f, "a"); again != a {
 		t.Error("one key has two accounts")
 	}
-	if other := get(t, w, "b"); other == a {
+	if other := accountOf(t, f, "b"); other == a {
 		t.Error("two keys share an account")
 	}
-	if _, err := w.pool.Account(""); err == nil {
+	if _, err := f.pool.Account(""); err == nil {
 		t.Error("an account without a key was made")
 	}
 	var wait sync.WaitGroup
@@ -144,31 +145,31 @@ func TestOneViewPerKey(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	if calls := w.emulator.Calls(); len(calls) != 1 {
+	if calls := f.emulator.Calls(); len(calls) != 1 {
 		t.Errorf("50 readers made the calls %v, want one", calls)
 	}
-	w.pass(2 * time.Minute)
+	f.advance(2 * time.Minute)
 	list(t, a, time.Minute)
 	list(t, a, time.Hour)
-	if calls := w.emulator.Calls(); len(calls) != 2 {
+	if calls := f.emulator.Calls(); len(calls) != 2 {
 		t.Errorf("calls are %v, want a second list when the first is too old", calls)
 	}
 }
 
 func TestWritesAreInTheView(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, time.Hour)
-	a := get(t, w, "a")
+	f := newFixture(t, time.Hour)
+	a := accountOf(t, f, "a")
 	list(t, a, time.Minute)
-	first, err := a.Add(t.Context(), w.spec("/1"))
+	first, err := a.Add(t.Context(), f.spec("/1"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := a.Add(t.Context(), w.spec("/2"))
+	second, err := a.Add(t.Context(), f.spec("/2"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Update(t.Context(), first.ID, w.spec("/1b")); err != nil {
+	if _, err := a.Update(t.Context(), first.ID, f.spec("/1b")); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Delete(t.Context(), second.ID); err != nil {
@@ -178,15 +179,15 @@ func TestWritesAreInTheView(t *testing.T) {
 		t.Errorf("deleting what is gone: %v", err)
 	}
 	webhooks, err := a.Webhooks(t.Context(), time.Minute)
-	if err != nil || len(webhooks) != 1 || webhooks[0].URL != w.hook.URL+"/1b" {
+	if err != nil || len(webhooks) != 1 || webhooks[0].URL != f.hook.URL+"/1b" {
 		t.Errorf("the view is %+v, error %v", webhooks, err)
 	}
-	if calls := w.emulator.Calls(); calls[0] != "webhooks/list" || slices.Contains(calls[1:], "webhooks/list") {
+	if calls := f.emulator.Calls(); calls[0] != "webhooks/list" || slices.Contains(calls[1:], "webhooks/list") {
 		t.Errorf("calls are %v: the view was not kept current", calls)
 	}
 	// a failure whose outcome is unknown makes the account be listed again
-	w.emulator.Fail("webhooks/add", mandrilltest.Fault{Status: 502, After: true})
-	if _, err := a.Add(t.Context(), w.spec("/3")); err == nil {
+	f.emulator.Fail("webhooks/add", mandrilltest.Fault{Status: 502, After: true})
+	if _, err := a.Add(t.Context(), f.spec("/3")); err == nil {
 		t.Fatal("no error")
 	}
 	if got := list(t, a, time.Hour); len(got) != 2 {
@@ -194,24 +195,24 @@ func TestWritesAreInTheView(t *testing.T) {
 	}
 }
 
-// What is written while a list is under way is in the view, whether the list has it or not.
-func TestWriteDuringList(t *testing.T) {
+// A write while a list is in flight is in the view, whether the list has it or not.
+func TestWriteDuringAListIsInTheView(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, time.Hour)
-	a := get(t, w, "a")
-	kept, err := a.Add(t.Context(), w.spec("/kept"))
+	f := newFixture(t, time.Hour)
+	a := accountOf(t, f, "a")
+	kept, err := a.Add(t.Context(), f.spec("/kept"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	gone, err := a.Add(t.Context(), w.spec("/gone"))
+	gone, err := a.Add(t.Context(), f.spec("/gone"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.pass(time.Second)
+	f.advance(time.Second)
 	var added mandrill.Webhook
-	w.before = func() {
+	f.before = func() {
 		var err error
-		if added, err = a.Add(t.Context(), w.spec("/added")); err != nil {
+		if added, err = a.Add(t.Context(), f.spec("/added")); err != nil {
 			t.Error(err)
 		}
 		if err := a.Delete(t.Context(), gone.ID); err != nil {
@@ -224,11 +225,11 @@ func TestWriteDuringList(t *testing.T) {
 }
 
 // start polls until the test ends.
-func (w *world) start(t *testing.T) {
+func (f *fixture) start(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- w.pool.Start(ctx) }()
+	go func() { done <- f.pool.Start(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -237,36 +238,36 @@ func (w *world) start(t *testing.T) {
 	})
 }
 
-// Who asks for an early poll gets one, and everybody together no more than one in a while.
-func TestPollSoon(t *testing.T) {
+// Everybody who asks for an early poll gets one, and all together no more than one per gap.
+func TestPollSoonIsRateLimited(t *testing.T) {
 	t.Parallel()
 	const gap = 200 * time.Millisecond
-	w := newWorld(t, time.Hour, func(o *account.Options) { o.Now, o.Gap = time.Now, gap })
-	w.start(t)
-	a := get(t, w, "a")
+	f := newFixture(t, time.Hour, func(o *account.Options) { o.Now, o.Gap = time.Now, gap })
+	f.start(t)
+	a := accountOf(t, f, "a")
 	object := types.NamespacedName{Name: "x"}
-	w.pool.PollSoon(object) // nobody knows it
-	webhook, err := a.Add(t.Context(), w.spec("/x"))
+	f.pool.PollSoon(object) // nobody knows it
+	webhook, err := a.Add(t.Context(), f.spec("/x"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	a.Follow(object, webhook)
 	begin := time.Now()
 	for round := range 4 {
-		if _, err := w.emulator.Account("a").ResetKey(webhook.ID); err != nil {
+		if _, err := f.emulator.Account("a").ResetKey(webhook.ID); err != nil {
 			t.Fatal(err)
 		}
 		for range 100 {
-			w.pool.PollSoon(object)
+			f.pool.PollSoon(object)
 		}
 		select {
-		case <-w.changed:
+		case <-f.changed:
 		case <-time.After(30 * time.Second):
 			t.Fatalf("nobody polled in round %d", round)
 		}
 	}
 	lists := 0
-	for _, call := range w.emulator.Calls() {
+	for _, call := range f.emulator.Calls() {
 		if call == "webhooks/list" {
 			lists++
 		}
@@ -276,13 +277,13 @@ func TestPollSoon(t *testing.T) {
 	}
 }
 
-func TestInbound(t *testing.T) {
+func TestInboundViewFollowsWrites(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, time.Hour)
-	a := get(t, w, "a")
+	f := newFixture(t, time.Hour)
+	a := accountOf(t, f, "a")
 	want := func(wantCalls int, name string, want account.Domain) {
 		t.Helper()
-		before := len(w.emulator.Calls())
+		before := len(f.emulator.Calls())
 		got, err := a.Inbound(t.Context(), time.Minute, name)
 		if err != nil {
 			t.Fatal(err)
@@ -293,7 +294,7 @@ func TestInbound(t *testing.T) {
 		if diff := cmp.Diff(want, got[name], cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
-		if made := w.emulator.Calls()[before:]; len(made) != wantCalls {
+		if made := f.emulator.Calls()[before:]; len(made) != wantCalls {
 			t.Errorf("calls are %v, want %d", made, wantCalls)
 		}
 	}
@@ -303,7 +304,7 @@ func TestInbound(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(2, "a.example", account.Domain{Added: true})
-	w.emulator.Account("a").SetValidMX("a.example", true)
+	f.emulator.Account("a").SetValidMX("a.example", true)
 	if valid, err := a.CheckInboundDomain(t.Context(), "a.example", time.Minute); err != nil || !valid {
 		t.Errorf("got %t, %v", valid, err)
 	}
@@ -312,16 +313,16 @@ func TestInbound(t *testing.T) {
 		t.Error(err)
 	}
 	want(0, "a.example", account.Domain{Added: true, ValidMX: true})
-	if err := a.AddInboundRoute(t.Context(), "a.example", "x", w.hook.URL+"/x"); err != nil {
+	if err := a.AddInboundRoute(t.Context(), "a.example", "x", f.hook.URL+"/x"); err != nil {
 		t.Fatal(err)
 	}
-	id := w.emulator.Account("a").Routes("a.example")[0].ID
-	if err := a.UpdateInboundRoute(t.Context(), id, "y", w.hook.URL+"/y"); err != nil {
+	id := f.emulator.Account("a").Routes("a.example")[0].ID
+	if err := a.UpdateInboundRoute(t.Context(), id, "y", f.hook.URL+"/y"); err != nil {
 		t.Fatal(err)
 	}
-	route := account.Domain{Added: true, ValidMX: true, Routes: []mandrill.InboundRoute{{Pattern: "y", URL: w.hook.URL + "/y"}}}
+	route := account.Domain{Added: true, ValidMX: true, Routes: []mandrill.InboundRoute{{Pattern: "y", URL: f.hook.URL + "/y"}}}
 	want(2, "a.example", route)
-	w.pass(2 * time.Minute)
+	f.advance(2 * time.Minute)
 	want(2, "a.example", route)
 	want(0, "b.example", account.Domain{})
 	for range 2 { // what is gone is deleted
@@ -334,13 +335,13 @@ func TestInbound(t *testing.T) {
 	}
 }
 
-// Domains are listed only for those who follow them.
-func TestInboundPolling(t *testing.T) {
+// Domains are listed only while objects follow them.
+func TestOnlyFollowedDomainsArePolled(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 2*time.Millisecond)
-	w.start(t)
-	a := get(t, w, "a")
-	webhook, err := a.Add(t.Context(), w.spec("/x"))
+	f := newFixture(t, 2*time.Millisecond)
+	f.start(t)
+	a := accountOf(t, f, "a")
+	webhook, err := a.Add(t.Context(), f.spec("/x"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -350,7 +351,7 @@ func TestInboundPolling(t *testing.T) {
 		t.Fatal(err)
 	}
 	list(t, a, -1) // a while has passed
-	if slices.Contains(w.emulator.Calls(), "inbound/domains") {
+	if slices.Contains(f.emulator.Calls(), "inbound/domains") {
 		t.Error("domains are listed though nobody wants to know")
 	}
 	object := types.NamespacedName{Name: "with"}
@@ -359,7 +360,7 @@ func TestInboundPolling(t *testing.T) {
 		t.Helper()
 		for deadline := time.After(30 * time.Second); ; {
 			select {
-			case changed := <-w.changed:
+			case changed := <-f.changed:
 				if changed == object {
 					return
 				}
@@ -385,17 +386,17 @@ func TestInboundPolling(t *testing.T) {
 		t.Log(name)
 		expect()
 		a.FollowInbound(object, now)
-		for len(w.changed) > 0 {
-			<-w.changed
+		for len(f.changed) > 0 {
+			<-f.changed
 		}
 	}
 }
 
-func TestAge(t *testing.T) {
+func TestAgeIsThatOfTheOldestList(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, time.Hour)
-	a, b := get(t, w, "a"), get(t, w, "b")
-	webhook, err := a.Add(t.Context(), w.spec("/x"))
+	f := newFixture(t, time.Hour)
+	a, b := accountOf(t, f, "a"), accountOf(t, f, "b")
+	webhook, err := a.Add(t.Context(), f.spec("/x"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -403,15 +404,15 @@ func TestAge(t *testing.T) {
 		t.Error("an account without a view lacks something")
 	}
 	list(t, a, time.Minute)
-	if _, known := w.pool.Age(); known {
+	if _, known := f.pool.Age(); known {
 		t.Error("an account that nobody follows has an age")
 	}
 	a.Follow(types.NamespacedName{Name: "x"}, webhook)
-	w.pass(time.Minute)
+	f.advance(time.Minute)
 	list(t, b, time.Minute)
 	b.Follow(types.NamespacedName{Name: "y"}, mandrill.Webhook{})
-	w.pass(time.Minute)
-	if age, known := w.pool.Age(); !known || age != 2*time.Minute {
+	f.advance(time.Minute)
+	if age, known := f.pool.Age(); !known || age != 2*time.Minute {
 		t.Errorf("the oldest view has the age %s, want two minutes", age)
 	}
 	if a.Lacks(webhook.ID) || !a.Lacks(webhook.ID+1) {
@@ -419,12 +420,12 @@ func TestAge(t *testing.T) {
 	}
 }
 
-func TestPolling(t *testing.T) {
+func TestPollReportsChanges(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 2*time.Millisecond)
-	w.start(t)
-	a := get(t, w, "a")
-	emulated := w.emulator.Account("a")
+	f := newFixture(t, 2*time.Millisecond)
+	f.start(t)
+	a := accountOf(t, f, "a")
+	emulated := f.emulator.Account("a")
 	follow := func(object string, id int64) {
 		for _, webhook := range emulated.Webhooks() {
 			if webhook.ID == id {
@@ -434,7 +435,7 @@ func TestPolling(t *testing.T) {
 	}
 	var hooks []mandrill.Webhook
 	for i := range 3 {
-		webhook, err := a.Add(t.Context(), w.spec(fmt.Sprint("/", i)))
+		webhook, err := a.Add(t.Context(), f.spec(fmt.Sprint("/", i)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -448,7 +449,7 @@ func TestPolling(t *testing.T) {
 		deadline := time.After(30 * time.Second)
 		for {
 			select {
-			case object := <-w.changed:
+			case object := <-f.changed:
 				if object.Name == want {
 					return
 				}
@@ -472,18 +473,18 @@ func TestPolling(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("deleted")
-	w.pool.Forget(types.NamespacedName{Name: "deleted"})
+	f.pool.Forget(types.NamespacedName{Name: "deleted"})
 	emulated.Revoke(true) // everybody's business, once
 	seen := map[string]bool{}
 	for len(seen) < 2 {
 		select {
-		case object := <-w.changed:
+		case object := <-f.changed:
 			seen[object.Name] = true
 		case <-time.After(30 * time.Second):
 			t.Fatalf("only %v were told of the revoked key", seen)
 		}
 	}
-	if w.pool.Followed(types.NamespacedName{Name: "deleted"}) != nil || w.pool.Followed(types.NamespacedName{Name: "same"}) != a {
+	if f.pool.Followed(types.NamespacedName{Name: "deleted"}) != nil || f.pool.Followed(types.NamespacedName{Name: "same"}) != a {
 		t.Error("the pool does not know who follows what")
 	}
 }

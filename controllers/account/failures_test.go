@@ -15,24 +15,24 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// scripted is a Mandrill that does as a test says.
-type scripted struct {
+// scriptedAPI answers with functions of the test.
+type scriptedAPI struct {
 	account.API
 	lists atomic.Int64
 	list  func(context.Context) ([]mandrill.Webhook, error)
 	add   func() (mandrill.Webhook, error)
 }
 
-func (s *scripted) Webhooks(ctx context.Context) ([]mandrill.Webhook, error) {
+func (s *scriptedAPI) Webhooks(ctx context.Context) ([]mandrill.Webhook, error) {
 	s.lists.Add(1)
 	return s.list(ctx)
 }
 
-func (s *scripted) AddWebhook(context.Context, mandrill.WebhookSpec) (mandrill.Webhook, error) {
+func (s *scriptedAPI) AddWebhook(context.Context, mandrill.WebhookSpec) (mandrill.Webhook, error) {
 	return s.add()
 }
 
-func (s *scripted) account(t *testing.T) (*account.Pool, *account.Account) {
+func (s *scriptedAPI) account(t *testing.T) (*account.Pool, *account.Account) {
 	t.Helper()
 	pool := account.NewPool(account.Options{
 		NewAPI: func(string) (account.API, error) { return s, nil }, Changed: func(context.Context, types.NamespacedName) {},
@@ -46,11 +46,11 @@ func (s *scripted) account(t *testing.T) (*account.Pool, *account.Account) {
 
 var errLimit = &mandrill.APIError{Call: "webhooks/list", HTTPStatus: 429, Name: "RequestLimitExceeded"}
 
-// Hints do not make an account that cannot be listed be listed all the time.
-func TestPollSoonWhileListsFail(t *testing.T) {
+// Hints do not make the pool list an account all the time that cannot be listed.
+func TestFailedListsAreNotRepeatedAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &scripted{list: func(context.Context) ([]mandrill.Webhook, error) { return nil, errLimit }}
+		s := &scriptedAPI{list: func(context.Context) ([]mandrill.Webhook, error) { return nil, errLimit }}
 		pool, a := s.account(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -72,13 +72,13 @@ func TestPollSoonWhileListsFail(t *testing.T) {
 	})
 }
 
-// A list that was asked for before a write whose outcome is not known does not count for one after it.
-func TestListInFlightWhenAWriteFails(t *testing.T) {
+// A list requested before a write whose outcome is unknown is not used as the view after it.
+func TestListBeforeAFailedWriteIsNotReused(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var remote []mandrill.Webhook
 	made, arrive := make(chan struct{}), make(chan struct{})
-	s := &scripted{}
+	s := &scriptedAPI{}
 	s.list = func(context.Context) ([]mandrill.Webhook, error) {
 		mu.Lock()
 		list := append([]mandrill.Webhook{}, remote...)
@@ -112,11 +112,11 @@ func TestListInFlightWhenAWriteFails(t *testing.T) {
 	}
 }
 
-// Who waits for a list gets its failure too, and no list takes for ever.
+// Callers that wait for a list get its failure too, and no list takes for ever.
 func TestFailedListIsShared(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &scripted{list: func(ctx context.Context) ([]mandrill.Webhook, error) {
+		s := &scriptedAPI{list: func(ctx context.Context) ([]mandrill.Webhook, error) {
 			<-ctx.Done() // Mandrill hangs
 			return nil, &mandrill.TransportError{Call: "webhooks/list", Err: ctx.Err()}
 		}}
@@ -137,12 +137,12 @@ func TestFailedListIsShared(t *testing.T) {
 	})
 }
 
-// A key that was refused is not tried by one object after the other.
+// A refused key is not tried again by one object after the other.
 func TestRefusedKeyIsRemembered(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		refused := true
-		s := &scripted{list: func(context.Context) ([]mandrill.Webhook, error) {
+		s := &scriptedAPI{list: func(context.Context) ([]mandrill.Webhook, error) {
 			if refused {
 				return nil, &mandrill.APIError{Call: "webhooks/list", HTTPStatus: 401, Name: "Invalid_Key"}
 			}

@@ -13,17 +13,17 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// Domain is what an account has for a domain of inbound mail.
+// Domain is an inbound domain of an account, or one that it does not have.
 type Domain struct {
 	Added   bool
 	ValidMX bool
 	Routes  []mandrill.InboundRoute
 }
 
-// inbound is the view of an account's inbound domains. Only the routes of domains that somebody asks for are listed.
+// inbound is the view of an account's inbound domains, with the routes of the domains that somebody asked for.
 type inbound struct {
 	domains map[string]mandrill.InboundDomain
-	viewed  time.Time // when the domains were asked for
+	viewed  time.Time // when the list of domains was requested
 	routes  map[string]routeView
 	writes  int // so far
 }
@@ -33,7 +33,7 @@ type routeView struct {
 	viewed time.Time
 }
 
-// Inbound returns what the account has for domains, asked for at most maxAge ago.
+// Inbound returns what the account has for domains, from lists requested at most maxAge ago.
 func (a *Account) Inbound(ctx context.Context, maxAge time.Duration, names ...string) (map[string]Domain, error) {
 	a.listingInbound.Lock()
 	defer a.listingInbound.Unlock()
@@ -49,7 +49,7 @@ func (a *Account) Inbound(ctx context.Context, maxAge time.Duration, names ...st
 			continue
 		}
 		list, err := a.domainRoutes(ctx, maxAge, name)
-		if errors.Is(err, mandrill.ErrUnknownInboundDomain) { // gone meanwhile
+		if errors.Is(err, mandrill.ErrUnknownInboundDomain) { // deleted since
 			found[name] = Domain{}
 			continue
 		}
@@ -69,7 +69,7 @@ func (a *Account) InboundDomains(ctx context.Context, maxAge time.Duration) ([]s
 	return slices.Sorted(maps.Keys(domains)), err
 }
 
-// domains returns all domains. The caller holds listingInbound, under which they are read and changed.
+// domains returns all domains. The caller holds listingInbound.
 func (a *Account) domains(ctx context.Context, maxAge time.Duration) (map[string]mandrill.InboundDomain, error) {
 	asked := a.pool.now()
 	a.mu.Lock()
@@ -88,7 +88,7 @@ func (a *Account) domains(ctx context.Context, maxAge time.Duration) (map[string
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.inbound.writes == writes { // otherwise the list may not have what was written meanwhile
+	if a.inbound.writes == writes { // otherwise the list may lack what was written since
 		a.inbound.domains, a.inbound.viewed = domains, asked
 	}
 	return domains, nil
@@ -125,8 +125,8 @@ func (a *Account) AddInboundDomain(ctx context.Context, name string) error {
 	return a.wroteInbound(err)
 }
 
-// CheckInboundDomain tells whether a domain's MX record is right, and makes Mandrill look it up unless it has within
-// maxAge, on behalf of whatever object.
+// CheckInboundDomain reports whether a domain's MX record is right. It makes Mandrill look the record up, unless it has
+// done so for any object within maxAge.
 func (a *Account) CheckInboundDomain(ctx context.Context, name string, maxAge time.Duration) (bool, error) {
 	a.listingInbound.Lock()
 	defer a.listingInbound.Unlock()
@@ -154,13 +154,14 @@ func (a *Account) CheckInboundDomain(ctx context.Context, name string, maxAge ti
 	return domain.ValidMX, nil
 }
 
-// check is what Mandrill found when it looked up an MX record.
+// check is the result of a lookup of an MX record.
 type check struct {
 	valid bool
 	at    time.Time
 }
 
-// ChangeInbound runs something that changes inbound routes, one at a time: what it finds it may rely on.
+// ChangeInbound runs a change of inbound routes while no other change runs, so that the routes that it lists stay as they
+// are.
 func (a *Account) ChangeInbound(change func() error) error {
 	a.changing.Lock()
 	defer a.changing.Unlock()
@@ -179,7 +180,7 @@ func (a *Account) UpdateInboundRoute(ctx context.Context, id, pattern, url strin
 	return a.wroteInbound(err)
 }
 
-// DeleteInboundRoute deletes a route. That there is none is success.
+// DeleteInboundRoute deletes a route. Finding none is success.
 func (a *Account) DeleteInboundRoute(ctx context.Context, id string) error {
 	_, err := a.api.DeleteInboundRoute(context.WithoutCancel(ctx), id)
 	if errors.Is(err, mandrill.ErrUnknownInboundRoute) {
@@ -188,7 +189,7 @@ func (a *Account) DeleteInboundRoute(ctx context.Context, id string) error {
 	return a.wroteInbound(err)
 }
 
-// wroteInbound forgets the view. Writes are rare, and after an error it is not known whether there was one.
+// wroteInbound drops the view. Writes are rare, and after an error nobody knows whether Mandrill made the write.
 func (a *Account) wroteInbound(err error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -196,7 +197,7 @@ func (a *Account) wroteInbound(err error) error {
 	return err
 }
 
-// FollowInbound says how an object that is followed has last seen its inbound domains, none if it has none.
+// FollowInbound records what an object that follows the account has last seen of its inbound domains.
 func (a *Account) FollowInbound(object types.NamespacedName, seen map[string]Domain) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -206,7 +207,7 @@ func (a *Account) FollowInbound(object types.NamespacedName, seen map[string]Dom
 	}
 }
 
-// followedDomains are the names of the domains that anybody follows.
+// followedDomains returns the names of the domains that objects follow.
 func (a *Account) followedDomains() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -219,7 +220,7 @@ func (a *Account) followedDomains() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// sameInbound tells whether what an object has seen of its domains is as it is now.
+// sameInbound reports whether the domains that an object has seen are unchanged.
 func sameInbound(seen, now map[string]Domain) bool {
 	for name, domain := range seen {
 		other := now[name]

@@ -15,30 +15,30 @@ import (
 // DefaultInterval is how often an account is listed.
 const DefaultInterval = 5 * time.Minute
 
-// defaultGap keeps whoever can send a bad signature from having accounts listed all the time.
+// defaultGap bounds how often bad signatures, which anybody can send, cause a list.
 const defaultGap = time.Minute
 
 // Options configures a [Pool]. NewAPI and Changed are required.
 type Options struct {
 	NewAPI   func(apiKey string) (API, error)
-	Changed  func(ctx context.Context, object types.NamespacedName) // told when something about an object's webhook is new
-	Interval time.Duration                                          // default DefaultInterval; each wait is 90 to 110 % of it
+	Changed  func(ctx context.Context, object types.NamespacedName) // called when an object's webhook or inbound domains changed
+	Interval time.Duration                                          // between lists of an account, within 10 %; default DefaultInterval
 	Gap      time.Duration                                          // least time between a list and one that is brought forward; default 1 minute
 	Now      func() time.Time
 }
 
-// Pool has the account of every API key in use.
+// Pool holds the account of every API key in use, and polls the accounts that objects follow.
 type Pool struct {
 	options Options
 	pollers sync.WaitGroup
 
 	mu       sync.Mutex
-	running  context.Context                //nolint:containedctx // the pollers' life, from Start to its end
-	accounts map[[sha256.Size]byte]*Account // by hash of the key, whatever Secret holds it
+	running  context.Context                //nolint:containedctx // set by Start, the context of all pollers
+	accounts map[[sha256.Size]byte]*Account // by hash of the API key
 	followed map[types.NamespacedName]*Account
 }
 
-// NewPool returns a pool. Accounts are polled once it is started.
+// NewPool returns a pool. It polls from the time that it is started.
 func NewPool(options Options) *Pool {
 	if options.Interval == 0 {
 		options.Interval = DefaultInterval
@@ -71,15 +71,15 @@ func (p *Pool) Account(apiKey string) (*Account, error) {
 	return account, nil
 }
 
-// Followed returns the account that an object last followed, or nil: with it a webhook can be deleted when its
-// key's Secret is gone.
+// Followed returns the account that an object last followed, or nil. With it a webhook can be deleted although the Secret
+// of its API key is gone.
 func (p *Pool) Followed(object types.NamespacedName) *Account {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.followed[object]
 }
 
-// PollSoon brings the next list of the account forward that an object follows, if any. It never blocks.
+// PollSoon brings forward the next list of the account that an object follows, if any. It never blocks.
 func (p *Pool) PollSoon(object types.NamespacedName) {
 	account := p.Followed(object)
 	if account == nil {
@@ -87,14 +87,14 @@ func (p *Pool) PollSoon(object types.NamespacedName) {
 	}
 	select {
 	case account.wake <- struct{}{}:
-	default: // it is awake
+	default: // it is already brought forward
 	}
 }
 
-// Forget ends the interest of an object.
+// Forget makes an object follow no account.
 func (p *Pool) Forget(object types.NamespacedName) { p.moveTo(object, nil) }
 
-// moveTo makes an object follow one account, or none, and no other.
+// moveTo makes an object follow one account, or none, instead of the previous one.
 func (p *Pool) moveTo(object types.NamespacedName, account *Account) {
 	p.mu.Lock()
 	previous := p.followed[object]
@@ -111,7 +111,8 @@ func (p *Pool) moveTo(object types.NamespacedName, account *Account) {
 	}
 }
 
-// Age is how long ago the account was listed whose list is the oldest of those in use. Without any it is not known.
+// Age returns the time since the last list of the account where that is longest, of those that objects follow. It returns
+// false if none has been listed.
 func (p *Pool) Age() (time.Duration, bool) {
 	p.mu.Lock()
 	accounts := slices.Collect(maps.Values(p.accounts))
@@ -128,7 +129,7 @@ func (p *Pool) Age() (time.Duration, bool) {
 	return oldest, known
 }
 
-// Start polls until the context ends. It is a runnable of the manager, for the leader only.
+// Start polls until the context ends. The manager runs it on the leader only.
 func (p *Pool) Start(ctx context.Context) error {
 	p.mu.Lock()
 	p.running = ctx
@@ -142,7 +143,7 @@ func (p *Pool) Start(ctx context.Context) error {
 	return nil
 }
 
-// ensurePolling starts an account's poller when it has followers and none yet.
+// ensurePolling starts an account's poller if it has followers and no poller yet.
 func (p *Pool) ensurePolling(account *Account) {
 	p.mu.Lock()
 	running := p.running
@@ -156,7 +157,7 @@ func (p *Pool) ensurePolling(account *Account) {
 	p.pollers.Go(func() { p.poll(running, account) })
 }
 
-// poll lists an account per interval for as long as anybody follows it.
+// poll lists an account once per interval as long as objects follow it.
 func (p *Pool) poll(ctx context.Context, account *Account) {
 	for p.wait(ctx, account) {
 		account.mu.Lock()
@@ -174,8 +175,8 @@ func (p *Pool) poll(ctx context.Context, account *Account) {
 	}
 }
 
-// wait returns when an account is to be listed: after the interval or, when it is woken, as soon as it may be. It
-// returns false when the context ends.
+// wait returns true when the account is to be listed: after the interval or, if a list is brought forward, once the gap
+// after the last list is over. It returns false when the context ends.
 func (p *Pool) wait(ctx context.Context, account *Account) bool {
 	regular := time.NewTimer(time.Duration((0.9 + rand.Float64()/5) * float64(p.options.Interval))) //nolint:gosec // no secret
 	defer regular.Stop()

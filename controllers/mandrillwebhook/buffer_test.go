@@ -20,12 +20,12 @@ func withMode(mode v1alpha1.DeliveryMode) func(*v1alpha1.MandrillWebhook) {
 	return func(o *v1alpha1.MandrillWebhook) { o.Spec.Delivery = &v1alpha1.Delivery{Mode: mode} }
 }
 
-// answering puts something in front of the receiver that answers everything with the status, if there is one.
-func (w *world) answering(status int32) *atomic.Int32 {
+// overrideAnswer puts a proxy in front of the receiver that answers everything with the status, unless that is 0.
+func (f *fixture) overrideAnswer(status int32) *atomic.Int32 {
 	var answer atomic.Int32
 	answer.Store(status)
-	served := w.receiver.Config.Handler
-	w.receiver.Config.Handler = http.HandlerFunc(func(response http.ResponseWriter, request *http.Request) {
+	served := f.receiver.Config.Handler
+	f.receiver.Config.Handler = http.HandlerFunc(func(response http.ResponseWriter, request *http.Request) {
 		if status := answer.Load(); status != 0 {
 			response.WriteHeader(int(status))
 			return
@@ -35,73 +35,73 @@ func (w *world) answering(status int32) *atomic.Int32 {
 	return &answer
 }
 
-// Nothing is registered while the receiver has no buffer for what is to be buffered, and the user is told what to do.
-func TestNoBuffer(t *testing.T) {
+// Nothing is registered while a Buffered object's receiver has no buffer, and the message says what to do.
+func TestBufferedWithoutABufferIsNotRegistered(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	answer := w.answering(http.StatusServiceUnavailable)
-	w.apply(withMode(v1alpha1.ModeBuffered), func(o *v1alpha1.MandrillWebhook) { o.Spec.Delivery.BackoffDelay = "PT10M" })
-	result, err := w.reconcile()
-	w.assert("ReceiverReady", "False", "RouteNotServed", bufferMissing+"it runs, that it reads the Secret system/routes")
-	w.assert("Ready", "False", "RouteNotServed", bufferMissing)
-	w.assertClass(waits, "RouteNotServed", result, err)
-	if calls := w.emulator.Calls(); len(calls) > 0 {
+	f := newFixture(t)
+	answer := f.overrideAnswer(http.StatusServiceUnavailable)
+	f.apply(withMode(v1alpha1.ModeBuffered), func(o *v1alpha1.MandrillWebhook) { o.Spec.Delivery.BackoffDelay = "PT10M" })
+	result, err := f.reconcile()
+	f.assert("ReceiverReady", "False", "RouteNotServed", bufferMissing+"it runs, that it reads the Secret system/routes")
+	f.assert("Ready", "False", "RouteNotServed", bufferMissing)
+	f.assertClass(waits, "RouteNotServed", result, err)
+	if calls := f.emulator.Calls(); len(calls) > 0 {
 		t.Errorf("calls to Mandrill: %v", calls)
 	}
-	if diff := cmp.Diff(routes.Delivery{Mode: routes.ModeBuffered, BackoffDelay: "PT10M"}, w.routes()[0].Delivery); diff != "" {
+	if diff := cmp.Diff(routes.Delivery{Mode: routes.ModeBuffered, BackoffDelay: "PT10M"}, f.routes()[0].Delivery); diff != "" {
 		t.Errorf("delivery (-want +got):\n%s", diff)
 	}
 
 	answer.Store(http.StatusOK) // it has been given a buffer, and the object is as it was
-	w.mustReconcile()
+	f.mustReconcile()
 }
 
-// The mode can be changed back and forth; what is registered stays as it is meanwhile.
-func TestChangeOfMode(t *testing.T) {
+// The mode can be changed back and forth, and the registration stays as it is.
+func TestModeCanBeChanged(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	answer := w.answering(0)
-	w.apply()
-	w.mustReconcile()
-	if got := w.routes()[0].Delivery.Mode; got != "" {
+	f := newFixture(t)
+	answer := f.overrideAnswer(0)
+	f.apply()
+	f.mustReconcile()
+	if got := f.routes()[0].Delivery.Mode; got != "" {
 		t.Errorf("the mode is %q: the receiver is to decide", got)
 	}
-	registered := w.account.Webhooks()
+	registered := f.account.Webhooks()
 
-	w.edit(withMode(v1alpha1.ModeBuffered))
+	f.edit(withMode(v1alpha1.ModeBuffered))
 	answer.Store(http.StatusServiceUnavailable)
-	if _, err := w.reconcile(); err != nil {
+	if _, err := f.reconcile(); err != nil {
 		t.Fatal(err)
 	}
-	w.assert("ReceiverReady", "False", "RouteNotServed", bufferMissing)
-	if diff := cmp.Diff(registered, w.account.Webhooks()); diff != "" {
+	f.assert("ReceiverReady", "False", "RouteNotServed", bufferMissing)
+	if diff := cmp.Diff(registered, f.account.Webhooks()); diff != "" {
 		t.Errorf("webhooks at Mandrill (-before +after):\n%s", diff)
 	}
 
-	w.edit(withMode(v1alpha1.ModeDirect))
+	f.edit(withMode(v1alpha1.ModeDirect))
 	answer.Store(0)
-	w.mustReconcile()
-	if got := w.routes()[0].Delivery.Mode; got != routes.ModeDirect {
+	f.mustReconcile()
+	if got := f.routes()[0].Delivery.Mode; got != routes.ModeDirect {
 		t.Errorf("the mode is %q, want Direct", got)
 	}
 }
 
-func TestNoBufferInSidecar(t *testing.T) {
+func TestSidecarWithoutABufferIsReported(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(response http.ResponseWriter, _ *http.Request) {
 		response.WriteHeader(http.StatusServiceUnavailable)
 	}))
 	t.Cleanup(server.Close)
-	w := newWorld(t, func(o *mandrillwebhook.Options) { o.AllowSinkHosts = []string{"127.0.0.1"} })
-	w.apply(asSidecar(server.URL+"/hook"), withMode(v1alpha1.ModeBuffered))
-	if _, err := w.reconcile(); err != nil {
+	f := newFixture(t, func(o *mandrillwebhook.Options) { o.AllowSinkHosts = []string{"127.0.0.1"} })
+	f.apply(asSidecar(server.URL+"/hook"), withMode(v1alpha1.ModeBuffered))
+	if _, err := f.reconcile(); err != nil {
 		t.Fatal(err)
 	}
-	w.assert("ReceiverReady", "False", "RouteNotServed", bufferMissing+"its pod mounts the Secret transactional-receiver")
+	f.assert("ReceiverReady", "False", "RouteNotServed", bufferMissing+"its pod mounts the Secret transactional-receiver")
 }
 
-// Where nothing is to be buffered, or somebody else answers, a buffer is no remedy.
-func TestOtherAnswersAreNotForWantOfABuffer(t *testing.T) {
+// The message does not mention a buffer in Direct mode, or if a proxy answered.
+func TestOtherAnswersDoNotMentionABuffer(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		status int32
@@ -114,29 +114,29 @@ func TestOtherAnswersAreNotForWantOfABuffer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.answering(test.status)
-			w.apply(test.change)
-			if _, err := w.reconcile(); err != nil {
+			f := newFixture(t)
+			f.overrideAnswer(test.status)
+			f.apply(test.change)
+			if _, err := f.reconcile(); err != nil {
 				t.Fatal(err)
 			}
-			w.assert("ReceiverReady", "False", "RouteNotServed", fmt.Sprintf("(it answered HEAD with status %d): check that it runs", test.status))
+			f.assert("ReceiverReady", "False", "RouteNotServed", fmt.Sprintf("(it answered HEAD with status %d): check that it runs", test.status))
 		})
 	}
 }
 
-// A batch gets 503 also while its key is on the way.
-func TestBufferWithoutKey(t *testing.T) {
+// A batch gets 503 too while the receiver does not have its key yet.
+func TestMissingKeyDoesNotMentionABuffer(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.receiver.Config.Handler = http.HandlerFunc(func(response http.ResponseWriter, request *http.Request) {
+	f := newFixture(t)
+	f.receiver.Config.Handler = http.HandlerFunc(func(response http.ResponseWriter, request *http.Request) {
 		if request.Method == http.MethodPost {
 			response.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})
-	w.apply(withMode(v1alpha1.ModeBuffered))
-	if _, err := w.reconcile(); err != nil {
+	f.apply(withMode(v1alpha1.ModeBuffered))
+	if _, err := f.reconcile(); err != nil {
 		t.Fatal(err)
 	}
-	w.assert("SigningKeyStored", "False", "RouteNotServed", "(it answered POST with status 503): check that it runs")
+	f.assert("SigningKeyStored", "False", "RouteNotServed", "(it answered POST with status 503): check that it runs")
 }

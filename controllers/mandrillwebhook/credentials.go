@@ -14,10 +14,10 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 )
 
-// dependencyRetry is when to look again for something that a watch should have shown by then.
+// dependencyRetry is how soon to look again for a dependency that a watch should have reported by then.
 const dependencyRetry = time.Minute
 
-// credentials reads the API key.
+// credentials reads the API key and finds its account.
 func (r *Reconciler) credentials(ctx context.Context, run *state) error {
 	ref := run.webhook.Spec.APIKeySecretRef
 	var secret corev1.Secret

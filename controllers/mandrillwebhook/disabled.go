@@ -7,72 +7,72 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// Mandrill disables a webhook that fails too often by emptying its events. Enabling it at once and for ever would
-// only make it fail again, so the pause before each repair grows, and is forgotten after a day in order.
+// Mandrill disables a webhook that fails too often by emptying its events. A webhook that is enabled again at once is
+// likely to fail again, so the pause before it is enabled grows each time, and starts over after a day.
 const (
-	firstRepairPause = time.Minute
-	lastRepairPause  = time.Hour
-	repairMemory     = 24 * time.Hour
+	firstReenablePause = time.Minute
+	lastReenablePause  = time.Hour
+	reenableMemory     = 24 * time.Hour
 )
 
-// repairs remembers when disabled webhooks were enabled. It is in memory: a restart repairs at once, once.
-type repairs struct {
+// reenables holds when disabled webhooks were last enabled. It is in memory only: after a restart a disabled webhook is
+// enabled at once.
+type reenables struct {
 	mu   sync.Mutex
-	last map[types.NamespacedName]repair
+	last map[types.NamespacedName]reenable
 }
 
-type repair struct {
+type reenable struct {
 	at    time.Time
 	pause time.Duration // until the next
 }
 
-// due tells how long a repair has to wait, zero for now, and takes note of one that is made.
-func (r *repairs) due(object types.NamespacedName, now time.Time) time.Duration {
+// due returns how long to wait before a webhook is enabled. Zero means now, and records that it is.
+func (r *reenables) due(object types.NamespacedName, now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	last, repaired := r.last[object]
-	if repaired && now.Sub(last.at) > repairMemory {
-		repaired = false
+	last, known := r.last[object]
+	if known && now.Sub(last.at) > reenableMemory {
+		known = false
 	}
-	next := repair{now, firstRepairPause}
-	if repaired {
+	next := reenable{now, firstReenablePause}
+	if known {
 		if wait := last.at.Add(last.pause).Sub(now); wait > 0 {
 			return wait
 		}
-		next.pause = min(2*last.pause, lastRepairPause)
+		next.pause = min(2*last.pause, lastReenablePause)
 	}
 	if r.last == nil {
-		r.last = map[types.NamespacedName]repair{}
+		r.last = map[types.NamespacedName]reenable{}
 	}
 	r.last[object] = next
 	return 0
 }
 
-func (r *repairs) forget(object types.NamespacedName) {
+func (r *reenables) forget(object types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.last, object)
 }
 
-// checkDisabled finds a webhook of ours that Mandrill has disabled, says so, and lets it be enabled when it is due.
+// checkDisabled sets Delivering to False if Mandrill has disabled the webhook, and returns Waiting until it may be
+// enabled again.
 func (r *Reconciler) checkDisabled(run *state, have mandrill.Webhook) error {
 	if have.ID != run.webhook.Status.WebhookID || len(have.Events) > 0 {
 		return nil
 	}
 	message := "Mandrill has disabled the webhook, because too many batches failed"
 	if have.LastError != "" {
-		message += ", the last with: " + run.hide(have.LastError)
+		message += ", the last with: " + run.redact(have.LastError)
 	}
-	conditions := &controllers.Conditions{List: &run.webhook.Status.Conditions, Generation: run.webhook.Generation}
-	conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionFalse, v1alpha1.ReasonDisabled, message)
-	if wait := r.repairs.due(client.ObjectKeyFromObject(run.webhook), r.Now()); wait > 0 {
+	run.conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionFalse, v1alpha1.ReasonDisabled, message)
+	if wait := r.reenables.due(run.key(), r.Now()); wait > 0 {
 		return controllers.Waiting(v1alpha1.ReasonDisabled, wait,
 			fmt.Errorf("%s: it is enabled again after a pause; look at the sink, and at the receiver's log and metrics", message))
 	}

@@ -14,37 +14,38 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
 const (
-	// deletionDeadline is how long a webhook that cannot be deleted at Mandrill keeps its object.
+	// deletionDeadline is how long an object is kept while its webhook cannot be deleted at Mandrill.
 	deletionDeadline = 10 * time.Minute
-	// deletionRetry is how often it is tried until then.
+	// deletionRetry is the pause between attempts to delete it.
 	deletionRetry = 15 * time.Second
 )
 
 // finalize undoes what the steps did: first at Mandrill, so that it stops sending, inbound routes before the webhook that
-// holds their key, and then the route of the receiver.
+// holds their key, and then at the receiver.
 func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(webhook, Finalizer) {
 		return ctrl.Result{}, nil
 	}
+	run := newState(webhook)
 	since := failingSince(webhook)
 	last := !since.IsZero() && r.Now().Sub(since) >= deletionDeadline
-	if err := r.unregister(ctx, webhook, last); err != nil {
+	if err := r.unregister(ctx, run, last); err != nil {
 		if !last {
-			return r.stillDeleting(ctx, webhook, err)
+			return r.stillDeleting(ctx, run, err)
 		}
-		key := client.ObjectKeyFromObject(webhook)
-		r.orphans.add(key, webhook.Status.WebhookID, r.accounts.Followed(key))
-		r.warn(webhook, v1alpha1.ReasonOrphaned, fmt.Sprintf("Gave up deleting webhook %d and inbound routes to its URL at Mandrill, delete there what is left: %v", webhook.Status.WebhookID, err))
+		r.orphans.add(run.key(), webhook.Status.WebhookID, r.accounts.Followed(run.key()))
+		r.warn(webhook, v1alpha1.ReasonOrphaned, fmt.Sprintf("Gave up deleting webhook %d and inbound routes to its URL at Mandrill, delete those that still exist there: %v", webhook.Status.WebhookID, err))
 	}
-	if _, err := r.setRoutes(ctx, webhook); err != nil && !isStep(err) { // another's Secret stays as it is
+	if err := r.publisher.withdraw(ctx, webhook); err != nil && !isStep(err) { // a Secret of somebody else stays as it is
 		return ctrl.Result{}, err
 	}
-	r.accounts.Forget(client.ObjectKeyFromObject(webhook))
-	r.repairs.forget(client.ObjectKeyFromObject(webhook))
+	r.accounts.Forget(run.key())
+	r.reenables.forget(run.key())
 	before := webhook.DeepCopy()
 	controllerutil.RemoveFinalizer(webhook, Finalizer)
 	if err := r.Client.Patch(ctx, webhook, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
@@ -56,8 +57,8 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 
 func isStep(err error) bool { return errors.As(err, new(*controllers.StepError)) }
 
-// failingSince tells when deleting failed first, zero when it has not: not when it was asked for, because the
-// operator may have been away.
+// failingSince returns when deleting first failed, zero if it has not. The deletion timestamp would not do: the
+// operator may have been away since then.
 func failingSince(webhook *v1alpha1.MandrillWebhook) time.Time {
 	reconciling := meta.FindStatusCondition(webhook.Status.Conditions, v1alpha1.ConditionReconciling)
 	if reconciling == nil || reconciling.Reason != v1alpha1.ReasonDeleting {
@@ -66,15 +67,15 @@ func failingSince(webhook *v1alpha1.MandrillWebhook) time.Time {
 	return reconciling.LastTransitionTime.Time
 }
 
-// stillDeleting shows why the object is still there and tries again later.
-func (r *Reconciler) stillDeleting(ctx context.Context, webhook *v1alpha1.MandrillWebhook, cause error) (ctrl.Result, error) {
+// stillDeleting writes into the status why the object is still there, and tries again later.
+func (r *Reconciler) stillDeleting(ctx context.Context, run *state, cause error) (ctrl.Result, error) {
+	webhook := run.webhook
 	before := webhook.DeepCopy()
-	conditions := &controllers.Conditions{List: &webhook.Status.Conditions, Generation: webhook.Generation}
 	if failingSince(webhook).IsZero() {
-		meta.RemoveStatusCondition(conditions.List, v1alpha1.ConditionReconciling) // the time starts now
+		meta.RemoveStatusCondition(run.conditions.List, v1alpha1.ConditionReconciling) // failingSince starts now
 	}
 	waiting := controllers.Waiting(v1alpha1.ReasonDeleting, deletionRetry, fmt.Errorf("deleting the webhook at Mandrill, which is tried for 10 minutes: %w", cause))
-	conditions.Summarise(waiting)
+	run.conditions.Summarise(waiting)
 	r.Metrics.reconciled(waiting)
 	webhook.Status.ObservedGeneration = webhook.Generation
 	if err := r.Client.Status().Patch(ctx, webhook, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
@@ -83,42 +84,43 @@ func (r *Reconciler) stillDeleting(ctx context.Context, webhook *v1alpha1.Mandri
 	return controllers.Result(waiting)
 }
 
-// unregister deletes what the object has at Mandrill: in the account of its API key, and in the one that it followed
-// last if that is another. That there is nothing is success. The last time it goes as far as it can.
-func (r *Reconciler) unregister(ctx context.Context, webhook *v1alpha1.MandrillWebhook, last bool) error {
+// registrationAt is what an object may have at Mandrill in one account.
+type registrationAt struct {
+	account *account.Account
+	id      int64 // of its webhook as the status has it, 0 if the status speaks of another account
+}
+
+// unregister deletes what the object has at Mandrill: in the account of its API key and, if that is another, in the
+// account that it followed last. Finding nothing is success. The last time it deletes as much as it can.
+func (r *Reconciler) unregister(ctx context.Context, run *state, last bool) error {
+	webhook := run.webhook
 	if webhook.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
 		r.normal(webhook, v1alpha1.ReasonRetained, "Left the webhook at Mandrill, as deletionPolicy says")
 		return nil
 	}
-	run := &state{webhook: webhook}
-	if err := r.resolveURL(ctx, run); err != nil && !isStep(err) { // a URL that is not known any more finds nothing
+	if err := r.resolveURL(ctx, run); err != nil && !isStep(err) { // without a URL nothing is found by it
 		return err
 	}
-	if err := r.storedKey(ctx, run); err != nil && !isStep(err) { // another's Secret says nothing
+	if err := r.storedKey(ctx, run); err != nil && !isStep(err) { // a Secret of somebody else says nothing
 		return err
 	}
-	followed := r.accounts.Followed(client.ObjectKeyFromObject(webhook))
+	followed := r.accounts.Followed(run.key())
 	err := r.credentials(ctx, run)
 	if err == nil && (followed == nil || followed == run.account) {
-		_, err = r.unregisterAt(ctx, run, last)
+		_, err = r.unregisterAt(ctx, run, registrationAt{run.account, webhook.Status.WebhookID}, last)
 		return err
 	}
 	if followed == nil && webhook.Status.WebhookID == 0 && run.stored.Key == "" {
 		return nil // nothing was ever registered
 	}
 	var gone bool
-	if followed != nil { // the Secret is gone, as with its namespace, or has another key by now
-		before := *run
-		before.account = followed
-		if gone, err = r.unregisterAt(ctx, &before, last); err != nil {
+	if followed != nil { // the Secret is gone, as with its namespace, or has another key now
+		if gone, err = r.unregisterAt(ctx, run, registrationAt{followed, webhook.Status.WebhookID}, last); err != nil {
 			return err
 		}
 	}
 	if run.account != nil {
-		unrecorded := *run
-		unrecorded.webhook = webhook.DeepCopy()
-		unrecorded.webhook.Status.WebhookID = 0 // the number is one of the account before
-		_, err = r.unregisterAt(ctx, &unrecorded, last)
+		_, err = r.unregisterAt(ctx, run, registrationAt{account: run.account}, last)
 	}
 	if gone {
 		return nil
@@ -126,39 +128,39 @@ func (r *Reconciler) unregister(ctx context.Context, webhook *v1alpha1.MandrillW
 	return err
 }
 
-// unregisterAt deletes the object's inbound routes, and then its webhook, in one account, and tells whether there was
-// one.
-func (r *Reconciler) unregisterAt(ctx context.Context, run *state, last bool) (gone bool, err error) {
-	inboundErr := r.removeInbound(ctx, run, run.account)
+// unregisterAt deletes the object's inbound routes, and then its webhook, in one account, and reports whether there was
+// a webhook.
+func (r *Reconciler) unregisterAt(ctx context.Context, run *state, at registrationAt, last bool) (gone bool, err error) {
+	inboundErr := r.removeInbound(ctx, run, at)
 	if inboundErr != nil && !last {
 		return false, inboundErr
 	}
-	list, err := run.account.Webhooks(ctx, addMaxAge)
+	list, err := at.account.Webhooks(ctx, addMaxAge)
 	if err != nil {
 		return false, run.refusal("listing webhooks", err)
 	}
-	ours, err := r.ours(ctx, run, list)
+	ours, err := r.ours(ctx, run, at.id, list)
 	if err != nil || ours == nil {
 		return false, errors.Join(err, inboundErr)
 	}
-	if err := run.account.Delete(ctx, ours.ID); err != nil {
+	if err := at.account.Delete(ctx, ours.ID); err != nil {
 		return false, run.refusal("deleting the webhook", err)
 	}
 	r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d at Mandrill", ours.ID))
 	return true, inboundErr
 }
 
-// ours finds the webhook to delete as match does. What is another object's is not ours: the webhook that it has
-// recorded or, where we have neither recorded it nor its key, the one at its URL.
-func (r *Reconciler) ours(ctx context.Context, run *state, list []mandrill.Webhook) (*mandrill.Webhook, error) {
-	found, known := match(list, run)
+// ours finds the webhook to delete, as match does with the recorded id. A webhook of another object is not ours: the
+// one that it has recorded or, if we have recorded neither its id nor its key, the one at its URL.
+func (r *Reconciler) ours(ctx context.Context, run *state, id int64, list []mandrill.Webhook) (*mandrill.Webhook, error) {
+	found, known := match(list, id, run)
 	if !known {
 		return nil, nil //nolint:nilnil // there is none
 	}
 	if owner, err := r.claimant(ctx, run.webhook, found); err != nil || owner != nil {
 		return nil, err
 	}
-	if found.ID == run.webhook.Status.WebhookID || found.AuthKey == run.stored.Key {
+	if found.ID == id || found.AuthKey == run.stored.Key {
 		return &found, nil
 	}
 	others, err := r.sameURL(ctx, run.webhook)

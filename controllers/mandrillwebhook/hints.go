@@ -8,20 +8,20 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Bounds of a hint: some 1,000 names, each of a namespace and an object.
+// maxHintBytes bounds a hint. It has room for some 1,000 names of the form namespace/name.
 const maxHintBytes = 1 << 20
 
-// Hints serves receivers that tell which webhooks get batches with bad signatures, because their key may have been
-// reset at Mandrill: their accounts are listed soon, though not more often than once a minute. Only the operator that
-// works can do that; another says so, and the receiver asks again.
+// Hints serves the receivers' reports of webhooks that get batches with bad signatures. Their keys may have been reset at
+// Mandrill, so their accounts are listed soon, at most once a minute. Only the elected operator can do that: another
+// answers 503, and the receiver tries again.
 func (r *Reconciler) Hints(elected <-chan struct{}) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /signature-hints", func(w http.ResponseWriter, request *http.Request) {
 		select {
 		case <-elected:
 		default:
-			w.Header().Set("Connection", "close") // the next connection may lead to another operator
-			http.Error(w, "this operator is not the one that works", http.StatusServiceUnavailable)
+			w.Header().Set("Connection", "close") // the next connection may reach the elected operator
+			http.Error(w, "this operator is not the leader", http.StatusServiceUnavailable)
 			return
 		}
 		var hint struct {

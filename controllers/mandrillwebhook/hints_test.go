@@ -14,9 +14,9 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 )
 
-func TestHintsRefuse(t *testing.T) {
+func TestHintsRefuseBadRequests(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	f := newFixture(t)
 	elected, waiting := make(chan struct{}), make(chan struct{})
 	close(elected)
 	for name, test := range map[string]struct {
@@ -35,49 +35,49 @@ func TestHintsRefuse(t *testing.T) {
 		"nothing in the way": {http.MethodPost, "/metrics", ``, elected, http.StatusNotFound},
 	} {
 		response := httptest.NewRecorder()
-		w.reconciler.Hints(test.elected).ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), test.method, test.path, strings.NewReader(test.body)))
+		f.reconciler.Hints(test.elected).ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), test.method, test.path, strings.NewReader(test.body)))
 		if response.Code != test.want {
 			t.Errorf("%s: status %d, want %d", name, response.Code, test.want)
 		}
 	}
 }
 
-// A key is reset, a batch comes with the new one, and without waiting for the interval the receiver has it.
+// After a reset of the key the first batch with the new one makes the receiver get it, before the interval is over.
 func TestHintBringsTheNewKey(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *mandrillwebhook.Options) { o.Now, o.PollGap = time.Now, time.Millisecond })
-	w.apply()
-	w.mustReconcile()
+	f := newFixture(t, func(o *mandrillwebhook.Options) { o.Now, o.PollGap = time.Now, time.Millisecond })
+	f.apply()
+	f.mustReconcile()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	elected := make(chan struct{})
 	close(elected)
-	operator := httptest.NewServer(w.reconciler.Hints(elected))
+	operator := httptest.NewServer(f.reconciler.Hints(elected))
 	t.Cleanup(operator.Close)
 	hinter := receiver.NewHintReporter(receiver.HintReporterOptions{URL: operator.URL, Metrics: receiver.NewMetrics(prometheus.NewRegistry())})
 	go hinter.Run(ctx)
 	polled := make(chan error, 1)
-	go func() { polled <- w.reconciler.Poll(ctx) }()
-	w.signatures.Store(hinter)
+	go func() { polled <- f.reconciler.Poll(ctx) }()
+	f.signatures.Store(hinter)
 
-	hook := w.account.Webhooks()[0]
-	key, err := w.account.ResetKey(hook.ID)
+	hook := f.account.Webhooks()[0]
+	key, err := f.account.ResetKey(hook.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := w.post(hook.URL, key); got != http.StatusForbidden {
+	if got := f.post(hook.URL, key); got != http.StatusForbidden {
 		t.Fatalf("the receiver answers %d, want 403", got)
 	}
 	select {
-	case changed := <-w.reconciler.Changed():
+	case changed := <-f.reconciler.Changed():
 		if changed.Object.GetName() != webhookKey.Name {
 			t.Errorf("%s is said to be changed", changed.Object.GetName())
 		}
 	case <-time.After(time.Minute):
 		t.Fatal("nobody looked")
 	}
-	w.mustReconcile()
-	if got := w.post(hook.URL, key); got != http.StatusOK {
+	f.mustReconcile()
+	if got := f.post(hook.URL, key); got != http.StatusOK {
 		t.Errorf("the receiver answers %d, want 200", got)
 	}
 	cancel()

@@ -19,28 +19,28 @@ import (
 )
 
 const (
-	// intentRetry lets the status arrive in the cache.
+	// intentRetry gives the status time to arrive in the cache.
 	intentRetry = 50 * time.Millisecond
-	// mxRetry is how often Mandrill is asked to look up an MX record that is not right yet.
+	// mxRetry is how often Mandrill is asked to look up a wrong MX record again.
 	mxRetry = 2 * time.Minute
 )
 
-// inbound makes Mandrill have exactly the inbound routes that the spec asks for. It comes last, because their mail is
-// signed with the key of the webhook at the same URL.
+// inbound makes Mandrill have exactly the inbound routes that the spec asks for. It is the last step, because their mail
+// is signed with the key of the webhook at the same URL.
 func (r *Reconciler) inbound(ctx context.Context, run *state) error {
 	if meta.FindStatusCondition(run.webhook.Status.Conditions, v1alpha1.ConditionInboundReady) == nil {
-		// Once the status says so, a crash leaves no route that nobody looks for.
+		// Write the intent into the status first: after a crash the finalizer then looks for routes.
 		return controllers.Waiting(v1alpha1.ReasonProgressing, intentRetry, errors.New("the inbound routes are about to be set up"))
 	}
 	view, err := r.inboundView(ctx, run, viewIntervals*r.Resync)
 	if err != nil {
 		return run.refusal("listing inbound routes", err)
 	}
-	own, err := r.ownRoutes(ctx, run)
+	own, err := r.ownRoutes(ctx, run, run.webhook.Status.WebhookID)
 	if err != nil {
 		return err
 	}
-	if len(planInbound(run, view, own)) > 0 {
+	if len(planInbound(run.inboundRoutes(), run.url, own, view)) > 0 {
 		if view, err = r.repairInbound(ctx, run, own); err != nil {
 			return err
 		}
@@ -48,14 +48,14 @@ func (r *Reconciler) inbound(ctx context.Context, run *state) error {
 	return r.reportInbound(ctx, run, view)
 }
 
-// repairInbound makes the changes that a recent view asks for, while no other object changes anything, and returns what
-// there is then.
+// repairInbound makes the changes that a recent view needs, while no other object changes inbound routes, and returns
+// the view after them.
 func (r *Reconciler) repairInbound(ctx context.Context, run *state, own ownership) (view map[string]account.Domain, err error) {
 	err = run.account.ChangeInbound(func() error {
 		if view, err = r.inboundView(ctx, run, addMaxAge); err != nil {
 			return run.refusal("listing inbound routes", err)
 		}
-		changes := planInbound(run, view, own)
+		changes := planInbound(run.inboundRoutes(), run.url, own, view)
 		if err := r.changeInbound(ctx, run, run.account, changes); err != nil || len(changes) == 0 {
 			return err
 		}
@@ -70,7 +70,7 @@ func (r *Reconciler) repairInbound(ctx context.Context, run *state, own ownershi
 	return view, err
 }
 
-// reportInbound writes what there is into the status, and says what is missing still.
+// reportInbound writes the routes that Mandrill has into the status, and returns what is still missing.
 func (r *Reconciler) reportInbound(ctx context.Context, run *state, view map[string]account.Domain) error {
 	status, seen := &run.webhook.Status, map[string]account.Domain{}
 	status.InboundRoutes = nil
@@ -91,7 +91,7 @@ func (r *Reconciler) reportInbound(ctx context.Context, run *state, view map[str
 		}
 		status.InboundRoutes = append(status.InboundRoutes, v1alpha1.InboundRouteStatus{ID: domain.Routes[at].ID, Domain: want.Domain, Pattern: want.Pattern})
 	}
-	run.account.FollowInbound(client.ObjectKeyFromObject(run.webhook), seen)
+	run.account.FollowInbound(run.key(), seen)
 	if conflict != nil {
 		return conflict
 	}
@@ -103,7 +103,7 @@ func (r *Reconciler) reportInbound(ctx context.Context, run *state, view map[str
 		fmt.Errorf("mail for %s does not go to Mandrill yet: set the MX record that Mandrill's page of inbound domains shows", strings.Join(withoutMX, ", ")))
 }
 
-// missingRoute says why a domain has no route of the object's after it should have been added.
+// missingRoute says why a domain lacks a route of the object after the changes were made.
 func missingRoute(domain account.Domain, want v1alpha1.InboundRoute) error {
 	for _, route := range domain.Routes {
 		if route.Pattern == want.Pattern {
@@ -114,7 +114,7 @@ func missingRoute(domain account.Domain, want v1alpha1.InboundRoute) error {
 	return fmt.Errorf("the domain %s does not list the route for %q: look at it in Mandrill", want.Domain, want.Pattern)
 }
 
-// checkMX makes Mandrill look again at domains whose MX record was not right, and returns those where it still is not.
+// checkMX makes Mandrill look up wrong MX records again, and returns the domains whose record is still wrong.
 func (r *Reconciler) checkMX(ctx context.Context, run *state, names []string) ([]string, error) {
 	var missing []string
 	for _, name := range names {
@@ -136,8 +136,8 @@ func (s *state) inboundRoutes() []v1alpha1.InboundRoute {
 	return s.webhook.Spec.Inbound.Routes
 }
 
-// inboundView is what the account has for the domains of the spec and the status and, unless they are known to be all,
-// every other domain: a route may be there that a crash kept out of the status.
+// inboundView returns what the account has for the domains of the spec and of the status and, until the routes of this
+// generation have been set up, for every other domain: a crash may have kept a route there out of the status.
 func (r *Reconciler) inboundView(ctx context.Context, run *state, maxAge time.Duration) (map[string]account.Domain, error) {
 	names := map[string]bool{}
 	for _, route := range run.inboundRoutes() {
@@ -146,7 +146,7 @@ func (r *Reconciler) inboundView(ctx context.Context, run *state, maxAge time.Du
 	for _, route := range run.webhook.Status.InboundRoutes {
 		names[route.Domain] = true
 	}
-	if !scanned(run.webhook) {
+	if !inboundSetUp(run.webhook) {
 		all, err := run.account.InboundDomains(ctx, maxAge)
 		if err != nil {
 			return nil, err
@@ -158,21 +158,27 @@ func (r *Reconciler) inboundView(ctx context.Context, run *state, maxAge time.Du
 	return run.account.Inbound(ctx, maxAge, slices.Sorted(maps.Keys(names))...)
 }
 
-// scanned tells whether the routes of this generation have been set up.
-func scanned(webhook *v1alpha1.MandrillWebhook) bool {
+// inboundSetUp reports whether the routes of this generation have been set up.
+func inboundSetUp(webhook *v1alpha1.MandrillWebhook) bool {
 	condition := meta.FindStatusCondition(webhook.Status.Conditions, v1alpha1.ConditionInboundReady)
 	return condition != nil && condition.ObservedGeneration == webhook.Generation &&
 		(condition.Reason == v1alpha1.ReasonSucceeded || condition.Reason == v1alpha1.ReasonMXRecordMissing)
 }
 
-// ownership tells which inbound routes are an object's.
+// ownership says which inbound routes are an object's: those that post to one of its URLs, and those that it, and no
+// other object, has recorded.
 type ownership struct {
-	urls   map[string]bool // that its routes may have: the present one and those before
-	others map[string]bool // routes that other objects have recorded
+	urls     map[string]bool // the present one and earlier ones
+	recorded map[string]bool // ids of routes
 }
 
-// ownRoutes finds out what is the object's. What another object has now is not.
-func (r *Reconciler) ownRoutes(ctx context.Context, run *state) (ownership, error) {
+func (o ownership) has(route mandrill.InboundRoute) bool {
+	return o.urls[route.URL] || o.recorded[route.ID]
+}
+
+// ownRoutes finds out which inbound routes are the object's in an account where its webhook has the given id, 0 without a
+// webhook. Routes that post to a URL that another object has now are not.
+func (r *Reconciler) ownRoutes(ctx context.Context, run *state, id int64) (ownership, error) {
 	own := ownership{map[string]bool{}, map[string]bool{}}
 	var list v1alpha1.MandrillWebhookList
 	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
@@ -181,15 +187,18 @@ func (r *Reconciler) ownRoutes(ctx context.Context, run *state) (ownership, erro
 	for _, id := range run.accepted() {
 		own.urls[id.URL] = id.URL != ""
 	}
-	held := run.remote.ID != 0 || run.webhook.Status.WebhookID != 0 && run.webhook.Status.URL == r.shownURL(run.webhook)
+	for _, route := range run.webhook.Status.InboundRoutes {
+		own.recorded[route.ID] = true
+	}
+	held := id != 0 && run.webhook.Status.URL == r.urls.shown(run.webhook)
 	for _, other := range list.Items {
 		if other.UID == run.webhook.UID || !other.DeletionTimestamp.IsZero() {
 			continue
 		}
 		for _, route := range other.Status.InboundRoutes {
-			own.others[route.ID] = true
+			own.recorded[route.ID] = false
 		}
-		theirs, err := r.webhookURL(&other)
+		theirs, err := r.urls.of(&other)
 		if err != nil {
 			continue
 		}
@@ -212,17 +221,13 @@ type inboundChange struct {
 	domain, pattern, id string
 }
 
-// planInbound compares what there is with what the spec asks for. A route is the object's when it posts to one of its
-// URLs, or when it, and nobody else, has recorded it. Where somebody else's has the same pattern nothing is done.
-func planInbound(run *state, view map[string]account.Domain, own ownership) []inboundChange {
+// planInbound returns the changes that lead from a view of the account to the wanted routes, which post to a URL. There is
+// no change for a route whose pattern somebody else's route has.
+func planInbound(wanted []v1alpha1.InboundRoute, url string, own ownership, view map[string]account.Domain) []inboundChange {
 	var changes []inboundChange
-	recorded := func(id string) bool {
-		return !own.others[id] &&
-			slices.ContainsFunc(run.webhook.Status.InboundRoutes, func(route v1alpha1.InboundRouteStatus) bool { return route.ID == id })
-	}
 	keep := map[string]bool{} // ids
 	adding := map[string]bool{}
-	for _, want := range run.inboundRoutes() {
+	for _, want := range wanted {
 		domain := view[want.Domain]
 		if !domain.Added && !adding[want.Domain] {
 			adding[want.Domain] = true
@@ -232,9 +237,9 @@ func planInbound(run *state, view map[string]account.Domain, own ownership) []in
 		for _, route := range domain.Routes {
 			switch {
 			case route.Pattern != want.Pattern:
-			case route.URL == run.url:
+			case route.URL == url:
 				current = route.ID
-			case own.urls[route.URL] || recorded(route.ID):
+			case own.has(route):
 				ours = route.ID
 			default:
 				theirs = route.ID
@@ -252,7 +257,7 @@ func planInbound(run *state, view map[string]account.Domain, own ownership) []in
 	}
 	for _, name := range slices.Sorted(maps.Keys(view)) {
 		for _, route := range view[name].Routes {
-			if (own.urls[route.URL] || recorded(route.ID)) && !keep[route.ID] {
+			if own.has(route) && !keep[route.ID] {
 				changes = append(changes, inboundChange{"inbound/delete-route", name, route.Pattern, route.ID})
 			}
 		}
@@ -260,20 +265,20 @@ func planInbound(run *state, view map[string]account.Domain, own ownership) []in
 	return changes
 }
 
-// changeInbound makes changes in an account and tells the user.
-func (r *Reconciler) changeInbound(ctx context.Context, run *state, of *account.Account, changes []inboundChange) error {
+// changeInbound makes changes in an account, with an Event for each.
+func (r *Reconciler) changeInbound(ctx context.Context, run *state, in *account.Account, changes []inboundChange) error {
 	for _, change := range changes {
 		var err error
 		var done string
 		switch change.call {
 		case "inbound/add-domain":
-			err, done = of.AddInboundDomain(ctx, change.domain), "Added the inbound domain "+change.domain
+			err, done = in.AddInboundDomain(ctx, change.domain), "Added the inbound domain "+change.domain
 		case "inbound/add-route":
-			err, done = of.AddInboundRoute(ctx, change.domain, change.pattern, run.url), "Added the inbound route "+change.pattern+" of "+change.domain
+			err, done = in.AddInboundRoute(ctx, change.domain, change.pattern, run.url), "Added the inbound route "+change.pattern+" of "+change.domain
 		case "inbound/update-route":
-			err, done = of.UpdateInboundRoute(ctx, change.id, change.pattern, run.url), "Updated the inbound route "+change.pattern+" of "+change.domain
+			err, done = in.UpdateInboundRoute(ctx, change.id, change.pattern, run.url), "Updated the inbound route "+change.pattern+" of "+change.domain
 		case "inbound/delete-route":
-			err, done = of.DeleteInboundRoute(ctx, change.id), "Deleted the inbound route "+change.pattern+" of "+change.domain
+			err, done = in.DeleteInboundRoute(ctx, change.id), "Deleted the inbound route "+change.pattern+" of "+change.domain
 		}
 		if err != nil {
 			return run.refusal("changing inbound routes", err)
@@ -283,25 +288,22 @@ func (r *Reconciler) changeInbound(ctx context.Context, run *state, of *account.
 	return nil
 }
 
-// removeInbound deletes the object's inbound routes in an account, if it may have any.
-func (r *Reconciler) removeInbound(ctx context.Context, run *state, of *account.Account) error {
+// removeInbound deletes the object's inbound routes in one account, if it may have any.
+func (r *Reconciler) removeInbound(ctx context.Context, run *state, at registrationAt) error {
 	if meta.FindStatusCondition(run.webhook.Status.Conditions, v1alpha1.ConditionInboundReady) == nil {
 		return nil
 	}
-	own, err := r.ownRoutes(ctx, run)
+	own, err := r.ownRoutes(ctx, run, at.id)
 	if err != nil {
 		return err
 	}
-	names, err := of.InboundDomains(ctx, addMaxAge)
+	names, err := at.account.InboundDomains(ctx, addMaxAge)
 	if err != nil {
 		return run.refusal("listing inbound domains", err)
 	}
-	view, err := of.Inbound(ctx, addMaxAge, names...)
+	view, err := at.account.Inbound(ctx, addMaxAge, names...)
 	if err != nil {
 		return run.refusal("listing inbound routes", err)
 	}
-	gone := *run
-	gone.webhook = run.webhook.DeepCopy()
-	gone.webhook.Spec.Inbound = nil
-	return r.changeInbound(ctx, run, of, planInbound(&gone, view, own))
+	return r.changeInbound(ctx, run, at.account, planInbound(nil, run.url, own, view))
 }

@@ -33,250 +33,254 @@ func inbound(addresses ...string) func(*v1alpha1.MandrillWebhook) {
 	}
 }
 
-// settle reconciles until it comes to an end, or waits for longer than a moment.
-func (w *world) settle() {
-	w.t.Helper()
+// reconcileUntilDone reconciles until the reconcile fails, ends, or waits for over a minute.
+func (f *fixture) reconcileUntilDone() {
+	f.t.Helper()
 	for range 10 {
-		result, err := w.reconcile()
+		result, err := f.reconcile()
 		if err != nil || result.RequeueAfter == 0 || result.RequeueAfter > time.Minute {
 			return
 		}
 	}
-	w.t.Fatalf("no end:\n%s", w.conditions())
+	f.t.Fatalf("no end:\n%s", f.conditions())
 }
 
-// validMX puts a domain's MX record right, and lets so much time pass that Mandrill is asked again.
-func (w *world) validMX(domain string) {
-	w.account.SetValidMX(domain, true)
-	w.advance(3 * time.Minute)
+// validMX corrects a domain's MX record, and advances the clock so far that Mandrill is asked again.
+func (f *fixture) validMX(domain string) {
+	f.account.SetValidMX(domain, true)
+	f.advance(3 * time.Minute)
 }
 
-// other adds somebody else's route and returns its URL.
-func (w *world) other(address string) string {
-	w.t.Helper()
+// addForeignRoute adds a route of somebody else and returns its URL.
+func (f *fixture) addForeignRoute(address string) string {
+	f.t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	w.t.Cleanup(server.Close)
+	f.t.Cleanup(server.Close)
 	pattern, domain, _ := strings.Cut(address, "@")
-	w.api("inbound/add-domain", fmt.Sprintf(`"domain":%q`, domain))
-	w.api("inbound/add-route", fmt.Sprintf(`"domain":%q,"pattern":%q,"url":%q`, domain, pattern, server.URL))
+	f.callAPI("inbound/add-domain", fmt.Sprintf(`"domain":%q`, domain))
+	f.callAPI("inbound/add-route", fmt.Sprintf(`"domain":%q,"pattern":%q,"url":%q`, domain, pattern, server.URL))
 	return server.URL
 }
 
-// api calls Mandrill's API as somebody else.
-func (w *world) api(name, fields string) {
-	w.t.Helper()
+// callAPI calls Mandrill's API as somebody else.
+func (f *fixture) callAPI(name, fields string) {
+	f.t.Helper()
 	response := httptest.NewRecorder()
 	body := strings.NewReader(fmt.Sprintf(`{"key":%q,%s}`, apiKey, fields))
-	w.emulator.ServeHTTP(response, httptest.NewRequestWithContext(w.t.Context(), http.MethodPost, "/api/1.0/"+name, body))
+	f.emulator.ServeHTTP(response, httptest.NewRequestWithContext(f.t.Context(), http.MethodPost, "/api/1.0/"+name, body))
 	if response.Code != http.StatusOK {
-		w.t.Fatalf("%s: %s", name, response.Body)
+		f.t.Fatalf("%s: %s", name, response.Body)
 	}
 }
 
 // wantInbound asserts what Mandrill has at a domain, each route as "pattern URL".
-func (w *world) wantInbound(domain string, want ...string) {
-	w.t.Helper()
+func (f *fixture) wantInbound(domain string, want ...string) {
+	f.t.Helper()
 	var got []string
-	for _, route := range w.account.Routes(domain) {
+	for _, route := range f.account.Routes(domain) {
 		got = append(got, route.Pattern+" "+route.URL)
 	}
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
-		w.t.Errorf("%s has the routes %q, want %q\n%s", domain, got, want, w.conditions())
+		f.t.Errorf("%s has the routes %q, want %q\n%s", domain, got, want, f.conditions())
 	}
 }
 
-func TestInboundRoutes(t *testing.T) {
+func TestInboundRoutesAreSetUp(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	theirs := w.other("sales@b.example")
-	w.apply(inbound("help-*@a.example", "*@b.example"))
-	w.settle()
-	url := w.account.Webhooks()[0].URL
-	w.wantInbound("a.example", "help-* "+url)
-	w.wantInbound("b.example", "* "+url, "sales "+theirs)
+	f := newFixture(t)
+	theirs := f.addForeignRoute("sales@b.example")
+	f.apply(inbound("help-*@a.example", "*@b.example"))
+	f.reconcileUntilDone()
+	url := f.account.Webhooks()[0].URL
+	f.wantInbound("a.example", "help-* "+url)
+	f.wantInbound("b.example", "* "+url, "sales "+theirs)
 	const message = "mail for a.example, b.example does not go to Mandrill yet: set the MX record that Mandrill's page of inbound domains shows"
-	w.assert("InboundReady", "False", "MXRecordMissing", message)
-	w.assert("Ready", "False", "MXRecordMissing", message)
-	w.assert("Reconciling", "True", "MXRecordMissing", message)
-	if got := w.get().Status; len(got.InboundRoutes) != 2 || got.InboundRoutes[0].Domain != "a.example" || got.InboundRoutes[0].Pattern != "help-*" || got.InboundRoutes[0].ID == "" ||
+	f.assert("InboundReady", "False", "MXRecordMissing", message)
+	f.assert("Ready", "False", "MXRecordMissing", message)
+	f.assert("Reconciling", "True", "MXRecordMissing", message)
+	if got := f.get().Status; len(got.InboundRoutes) != 2 || got.InboundRoutes[0].Domain != "a.example" || got.InboundRoutes[0].Pattern != "help-*" || got.InboundRoutes[0].ID == "" ||
 		got.CloudEventAttributes[len(got.CloudEventAttributes)-1].Type != "com.mandrill.inbound" {
 		t.Errorf("the status is %+v", got)
 	}
-	w.validMX("a.example")
-	w.settle()
-	w.assert("InboundReady", "False", "MXRecordMissing", "mail for b.example does not go to Mandrill yet")
-	w.validMX("b.example")
-	w.mustReconcile()
-	w.assert("InboundReady", "True", "Succeeded", "")
+	f.validMX("a.example")
+	f.reconcileUntilDone()
+	f.assert("InboundReady", "False", "MXRecordMissing", "mail for b.example does not go to Mandrill yet")
+	f.validMX("b.example")
+	f.mustReconcile()
+	f.assert("InboundReady", "True", "Succeeded", "")
 
-	calls := len(w.emulator.Calls())
-	w.mustReconcile()
-	if made := w.emulator.Calls()[calls:]; len(made) != 0 {
+	calls := len(f.emulator.Calls())
+	f.mustReconcile()
+	if made := f.emulator.Calls()[calls:]; len(made) != 0 {
 		t.Errorf("calls are %v, want none", made)
 	}
-	w.later().mustReconcile()
+	f.hourLater().mustReconcile()
 	want := []string{"webhooks/list", "inbound/domains", "inbound/routes", "inbound/routes"}
-	if made := w.emulator.Calls()[calls:]; !slices.Equal(made, want) {
+	if made := f.emulator.Calls()[calls:]; !slices.Equal(made, want) {
 		t.Errorf("calls are %v, want %v", made, want)
 	}
 
 	// a mail arrives, signed with the webhook's key
-	w.api("inbound/send-raw", `"raw_message":"From: x@c.example\nTo: help-1@a.example\n\nhello"`)
-	w.edit(inbound("new@b.example"))
-	w.settle()
-	w.wantInbound("a.example")
-	w.wantInbound("b.example", "new "+url, "sales "+theirs)
-	w.edit(inbound())
-	w.settle()
-	w.wantInbound("b.example", "sales "+theirs)
-	if webhook := w.mustReconcile(); meta.FindStatusCondition(webhook.Status.Conditions, "InboundReady") != nil || webhook.Status.InboundRoutes != nil {
+	f.callAPI("inbound/send-raw", `"raw_message":"From: x@c.example\nTo: help-1@a.example\n\nhello"`)
+	f.edit(inbound("new@b.example"))
+	f.reconcileUntilDone()
+	f.wantInbound("a.example")
+	f.wantInbound("b.example", "new "+url, "sales "+theirs)
+	f.edit(inbound())
+	f.reconcileUntilDone()
+	f.wantInbound("b.example", "sales "+theirs)
+	if webhook := f.mustReconcile(); meta.FindStatusCondition(webhook.Status.Conditions, "InboundReady") != nil || webhook.Status.InboundRoutes != nil {
 		t.Errorf("something is left in the status: %+v", webhook.Status)
 	}
-	calls = len(w.emulator.Calls())
-	if w.mustReconcile(); len(w.emulator.Calls()) != calls {
-		t.Errorf("an object without inbound routes makes the calls %v", w.emulator.Calls()[calls:])
+	calls = len(f.emulator.Calls())
+	if f.mustReconcile(); len(f.emulator.Calls()) != calls {
+		t.Errorf("an object without inbound routes makes the calls %v", f.emulator.Calls()[calls:])
 	}
 }
 
-// inboundReady is a world with an object whose inbound routes are in order.
-func inboundReady(t *testing.T, addresses ...string) (w *world, url string) {
+// inboundReady returns a fixture with an object whose inbound routes are set up.
+func inboundReady(t *testing.T, addresses ...string) (f *fixture, url string) {
 	t.Helper()
-	w = newWorld(t)
-	w.apply(inbound(addresses...))
-	w.settle()
+	f = newFixture(t)
+	f.apply(inbound(addresses...))
+	f.reconcileUntilDone()
 	for _, address := range addresses {
 		_, domain, _ := strings.Cut(address, "@")
-		w.validMX(domain)
+		f.validMX(domain)
 	}
-	w.mustReconcile()
-	w.events()
-	return w, w.account.Webhooks()[0].URL
+	f.mustReconcile()
+	f.events()
+	return f, f.account.Webhooks()[0].URL
 }
 
-// Routes that are edited, deleted or doubled at Mandrill are put right, and a domain that is deleted is added again.
-func TestInboundDrift(t *testing.T) {
+// Routes that are edited, deleted or duplicated at Mandrill are repaired, and a deleted domain is added again.
+func TestInboundDriftIsRepaired(t *testing.T) {
 	t.Parallel()
-	w, url := inboundReady(t, "help@a.example")
-	theirs := w.other("sales@a.example")
-	id := w.account.Routes("a.example")[0].ID
+	f, url := inboundReady(t, "help@a.example")
+	theirs := f.addForeignRoute("sales@a.example")
+	id := f.account.Routes("a.example")[0].ID
 	for name, drift := range map[string]func(){
-		"another URL":     func() { w.api("inbound/update-route", fmt.Sprintf(`"id":%q,"url":%q`, id, theirs)) },
-		"another pattern": func() { w.api("inbound/update-route", fmt.Sprintf(`"id":%q,"pattern":"x"`, id)) },
-		"deleted":         func() { w.api("inbound/delete-route", fmt.Sprintf(`"id":%q`, id)) },
-		"doubled":         func() { w.api("inbound/add-route", fmt.Sprintf(`"domain":"a.example","pattern":"help","url":%q`, url)) },
-		"one too many":    func() { w.api("inbound/add-route", fmt.Sprintf(`"domain":"a.example","pattern":"more","url":%q`, url)) },
+		"another URL":     func() { f.callAPI("inbound/update-route", fmt.Sprintf(`"id":%q,"url":%q`, id, theirs)) },
+		"another pattern": func() { f.callAPI("inbound/update-route", fmt.Sprintf(`"id":%q,"pattern":"x"`, id)) },
+		"deleted":         func() { f.callAPI("inbound/delete-route", fmt.Sprintf(`"id":%q`, id)) },
+		"doubled": func() {
+			f.callAPI("inbound/add-route", fmt.Sprintf(`"domain":"a.example","pattern":"help","url":%q`, url))
+		},
+		"one too many": func() {
+			f.callAPI("inbound/add-route", fmt.Sprintf(`"domain":"a.example","pattern":"more","url":%q`, url))
+		},
 	} {
-		before := w.metric("mandrill_operator_drift_repairs_total", "inbound")
+		before := f.metric("mandrill_operator_drift_repairs_total", "inbound")
 		drift()
-		w.later().mustReconcile()
+		f.hourLater().mustReconcile()
 		if t.Failed() {
 			t.Fatal(name)
 		}
-		w.wantInbound("a.example", "help "+url, "sales "+theirs)
-		if got := w.metric("mandrill_operator_drift_repairs_total", "inbound"); got != before+1 {
+		f.wantInbound("a.example", "help "+url, "sales "+theirs)
+		if got := f.metric("mandrill_operator_drift_repairs_total", "inbound"); got != before+1 {
 			t.Errorf("%s: %v repairs were counted, want %v", name, got, before+1)
 		}
-		for _, route := range w.account.Routes("a.example") {
+		for _, route := range f.account.Routes("a.example") {
 			if route.Pattern == "help" {
 				id = route.ID
 			}
 		}
 	}
-	w.assertEvent("the inbound route help of a.example at Mandrill")
-	w.api("inbound/delete-domain", `"domain":"a.example"`)
-	w.later().settle()
-	w.wantInbound("a.example", "help "+url)
-	w.assert("InboundReady", "False", "MXRecordMissing", "")
+	f.assertEvent("the inbound route help of a.example at Mandrill")
+	f.callAPI("inbound/delete-domain", `"domain":"a.example"`)
+	f.hourLater().reconcileUntilDone()
+	f.wantInbound("a.example", "help "+url)
+	f.assert("InboundReady", "False", "MXRecordMissing", "")
 }
 
-// A new URL, and one whose secret has changed, takes its routes along.
+// Inbound routes follow a new URL, and one whose secret has changed.
 func TestInboundFollowsTheURL(t *testing.T) {
 	t.Parallel()
-	w, url := inboundReady(t, "help@a.example")
-	id := w.account.Routes("a.example")[0].ID
-	w.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = url + "/new" })
-	w.mustReconcile()
-	w.wantInbound("a.example", "help "+url+"/new")
-	if got := w.account.Routes("a.example")[0].ID; got != id {
+	f, url := inboundReady(t, "help@a.example")
+	id := f.account.Routes("a.example")[0].ID
+	f.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = url + "/new" })
+	f.mustReconcile()
+	f.wantInbound("a.example", "help "+url+"/new")
+	if got := f.account.Routes("a.example")[0].ID; got != id {
 		t.Errorf("the route is another: %s, was %s", got, id)
 	}
 }
 
 // Somebody else's route with the same pattern is left alone, until it goes.
-func TestInboundConflict(t *testing.T) {
+func TestForeignInboundRouteIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	theirs := w.other("help@a.example")
-	w.validMX("a.example")
-	w.apply(inbound("help@a.example", "more@a.example"))
-	w.settle()
-	url := w.account.Webhooks()[0].URL
-	w.wantInbound("a.example", "help "+theirs, "more "+url)
-	w.assert("Stalled", "True", "InboundRouteConflict", `the domain a.example has a route for "help" that posts to another URL: remove it in Mandrill or from its MandrillWebhook, or choose another pattern`)
-	w.assertEvent("Warning InboundRouteConflict")
-	w.api("inbound/delete-route", fmt.Sprintf(`"id":%q`, w.account.Routes("a.example")[0].ID))
-	w.later().mustReconcile()
-	w.wantInbound("a.example", "help "+url, "more "+url)
+	f := newFixture(t)
+	theirs := f.addForeignRoute("help@a.example")
+	f.validMX("a.example")
+	f.apply(inbound("help@a.example", "more@a.example"))
+	f.reconcileUntilDone()
+	url := f.account.Webhooks()[0].URL
+	f.wantInbound("a.example", "help "+theirs, "more "+url)
+	f.assert("Stalled", "True", "InboundRouteConflict", `the domain a.example has a route for "help" that posts to another URL: remove it in Mandrill or from its MandrillWebhook, or choose another pattern`)
+	f.assertEvent("Warning InboundRouteConflict")
+	f.callAPI("inbound/delete-route", fmt.Sprintf(`"id":%q`, f.account.Routes("a.example")[0].ID))
+	f.hourLater().mustReconcile()
+	f.wantInbound("a.example", "help "+url, "more "+url)
 }
 
 // An object that has moved away from a URL does not touch the routes of the one that has it now.
-func TestInboundOfAnEarlierURL(t *testing.T) {
+func TestInboundLeavesRoutesOfTheURLsNewOwner(t *testing.T) {
 	t.Parallel()
-	w, url := inboundReady(t, "help@a.example")
-	w.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = url + "/new"; inbound("more@a.example")(o) })
-	w.settle()
+	f, url := inboundReady(t, "help@a.example")
+	f.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = url + "/new"; inbound("more@a.example")(o) })
+	f.reconcileUntilDone()
 	second := &v1alpha1.MandrillWebhook{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "second", UID: "uid-2", Generation: 1, CreationTimestamp: metav1.NewTime(start.Add(time.Hour))},
-		Spec:       w.get().Spec,
+		Spec:       f.get().Spec,
 	}
 	second.Spec.URL, second.Spec.Inbound = url, &v1alpha1.Inbound{Routes: []v1alpha1.InboundRoute{{Domain: "a.example", Pattern: "help"}}}
-	w.create(second)
+	f.create(second)
 	for range 4 {
-		if err := w.client.Get(t.Context(), client.ObjectKeyFromObject(second), second); err != nil {
+		if err := f.client.Get(t.Context(), client.ObjectKeyFromObject(second), second); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.reconciler.Reconcile(t.Context(), second); err != nil {
+		if _, err := f.reconciler.Reconcile(t.Context(), second); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.wantInbound("a.example", "help "+url, "more "+url+"/new")
-	w.later().mustReconcile()
-	w.wantInbound("a.example", "help "+url, "more "+url+"/new")
-	w.deleteObject(true)
-	w.wantInbound("a.example", "help "+url)
+	f.wantInbound("a.example", "help "+url, "more "+url+"/new")
+	f.hourLater().mustReconcile()
+	f.wantInbound("a.example", "help "+url, "more "+url+"/new")
+	f.deleteObject(true)
+	f.wantInbound("a.example", "help "+url)
 }
 
-func TestInboundDeletion(t *testing.T) {
+func TestInboundRoutesAreDeletedWithTheObject(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		prepare func(*world)
+		prepare func(*fixture)
 		want    []string // what is left
 	}{
-		"deleted":     {func(*world) {}, nil},
-		"retained":    {func(w *world) { w.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.DeletionPolicy = "Retain" }) }, []string{"help"}},
-		"domain gone": {func(w *world) { w.api("inbound/delete-domain", `"domain":"a.example"`) }, nil},
-		"route gone": {func(w *world) {
-			w.api("inbound/delete-route", fmt.Sprintf(`"id":%q`, w.account.Routes("a.example")[0].ID))
+		"deleted":     {func(*fixture) {}, nil},
+		"retained":    {func(f *fixture) { f.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.DeletionPolicy = "Retain" }) }, []string{"help"}},
+		"domain gone": {func(f *fixture) { f.callAPI("inbound/delete-domain", `"domain":"a.example"`) }, nil},
+		"route gone": {func(f *fixture) {
+			f.callAPI("inbound/delete-route", fmt.Sprintf(`"id":%q`, f.account.Routes("a.example")[0].ID))
 		}, nil},
-		"key went first":  {func(w *world) { w.deleteKey() }, nil},
-		"status was lost": {func(w *world) { w.edit(func(o *v1alpha1.MandrillWebhook) { o.Status.InboundRoutes = nil }) }, nil},
+		"key went first":  {func(f *fixture) { f.deleteKey() }, nil},
+		"status was lost": {func(f *fixture) { f.edit(func(o *v1alpha1.MandrillWebhook) { o.Status.InboundRoutes = nil }) }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, _ := inboundReady(t, "help@a.example")
-			test.prepare(w)
-			calls := len(w.emulator.Calls())
-			w.deleteObject(true)
+			f, _ := inboundReady(t, "help@a.example")
+			test.prepare(f)
+			calls := len(f.emulator.Calls())
+			f.deleteObject(true)
 			var left []string
-			for _, route := range w.account.Routes("a.example") {
+			for _, route := range f.account.Routes("a.example") {
 				left = append(left, route.Pattern)
 			}
 			if !slices.Equal(left, test.want) {
 				t.Errorf("the routes %v are left, want %v", left, test.want)
 			}
-			made := w.emulator.Calls()[calls:]
+			made := f.emulator.Calls()[calls:]
 			if route, hook := slices.Index(made, "inbound/delete-route"), slices.Index(made, "webhooks/delete"); route > hook {
 				t.Errorf("the webhook went before the route that needs its key: %v", made)
 			}
@@ -284,7 +288,7 @@ func TestInboundDeletion(t *testing.T) {
 	}
 }
 
-func TestInboundErrors(t *testing.T) {
+func TestInboundErrorsAreReported(t *testing.T) {
 	t.Parallel()
 	for call, fault := range map[string]mandrilltest.Fault{
 		"inbound/domains":      {Status: 502},
@@ -295,178 +299,178 @@ func TestInboundErrors(t *testing.T) {
 	} {
 		t.Run(call, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.emulator.Fail(call, fault)
-			w.apply(inbound("help@a.example"))
-			w.settle()
-			if meta.IsStatusConditionTrue(w.get().Status.Conditions, "InboundReady") || !meta.IsStatusConditionTrue(w.get().Status.Conditions, "SigningKeyStored") {
-				t.Errorf("the conditions are\n%s", w.conditions())
+			f := newFixture(t)
+			f.emulator.Fail(call, fault)
+			f.apply(inbound("help@a.example"))
+			f.reconcileUntilDone()
+			if meta.IsStatusConditionTrue(f.get().Status.Conditions, "InboundReady") || !meta.IsStatusConditionTrue(f.get().Status.Conditions, "SigningKeyStored") {
+				t.Errorf("the conditions are\n%s", f.conditions())
 			}
-			w.events()
-			w.settle()
-			w.validMX("a.example")
-			w.mustReconcile()
-			w.wantInbound("a.example", "help "+w.account.Webhooks()[0].URL)
+			f.events()
+			f.reconcileUntilDone()
+			f.validMX("a.example")
+			f.mustReconcile()
+			f.wantInbound("a.example", "help "+f.account.Webhooks()[0].URL)
 		})
 	}
 }
 
-// A route that was added right before a crash is found, even when nobody wants it any more.
-func TestInboundLeavesNoOrphan(t *testing.T) {
+// A route that was added right before a crash is found, even if the spec no longer wants it.
+func TestInboundRouteAddedBeforeACrashIsFound(t *testing.T) {
 	t.Parallel()
-	for name, forget := range map[string]func(*world){
-		"changed": func(w *world) { w.edit(inbound("more@b.example")); w.settle() },
-		"removed": func(w *world) { w.edit(inbound()); w.settle() },
-		"deleted": func(w *world) { w.deleteObject(true) },
+	for name, forget := range map[string]func(*fixture){
+		"changed": func(f *fixture) { f.edit(inbound("more@b.example")); f.reconcileUntilDone() },
+		"removed": func(f *fixture) { f.edit(inbound()); f.reconcileUntilDone() },
+		"deleted": func(f *fixture) { f.deleteObject(true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.apply(inbound("help@a.example"))
+			f := newFixture(t)
+			f.apply(inbound("help@a.example"))
 			for range 3 {
-				w.mu.Lock()
-				w.fault = func(verb string, _ client.Object) error {
-					if verb == "patch status" && len(w.account.Routes("a.example")) > 0 {
+				f.mu.Lock()
+				f.fault = func(verb string, _ client.Object) error {
+					if verb == "patch status" && len(f.account.Routes("a.example")) > 0 {
 						return errors.New("died")
 					}
 					return nil
 				}
-				w.mu.Unlock()
-				_, _ = w.reconcile()
+				f.mu.Unlock()
+				_, _ = f.reconcile()
 			}
-			w.mu.Lock()
-			w.fault = nil
-			w.mu.Unlock()
-			w.restart()
-			if len(w.account.Routes("a.example")) != 1 || len(w.get().Status.InboundRoutes) != 0 {
+			f.mu.Lock()
+			f.fault = nil
+			f.mu.Unlock()
+			f.restart()
+			if len(f.account.Routes("a.example")) != 1 || len(f.get().Status.InboundRoutes) != 0 {
 				t.Fatal("the test does not test what it says")
 			}
-			forget(w)
-			w.wantInbound("a.example")
+			forget(f)
+			f.wantInbound("a.example")
 		})
 	}
 }
 
-// another is a second object, the first one's but for what is changed.
-func (w *world) another(change func(*v1alpha1.MandrillWebhook)) func() {
-	w.t.Helper()
+// createSecond creates a second object, a changed copy of the first, and returns a function that reconciles it.
+func (f *fixture) createSecond(change func(*v1alpha1.MandrillWebhook)) func() {
+	f.t.Helper()
 	object := &v1alpha1.MandrillWebhook{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "second", UID: "uid-2", Generation: 1, CreationTimestamp: metav1.NewTime(start.Add(time.Hour))},
-		Spec:       w.get().Spec,
+		Spec:       f.get().Spec,
 	}
 	change(object)
-	w.create(object)
+	f.create(object)
 	return func() {
 		var now v1alpha1.MandrillWebhook
-		if err := w.client.Get(w.t.Context(), client.ObjectKeyFromObject(object), &now); err != nil {
-			w.t.Error(err)
+		if err := f.client.Get(f.t.Context(), client.ObjectKeyFromObject(object), &now); err != nil {
+			f.t.Error(err)
 			return
 		}
-		_, _ = w.reconciler.Reconcile(w.t.Context(), &now)
+		_, _ = f.reconciler.Reconcile(f.t.Context(), &now)
 	}
 }
 
-// Routes go with their object, and not to one with a URL that is like its, or the same.
+// Routes are deleted with their object, and not by an object with a similar URL or the same one.
 func TestInboundIsNotInherited(t *testing.T) {
 	t.Parallel()
 	for name, suffix := range map[string]string{"another query": "?tenant=blue", "the same": ""} {
-		w := newWorld(t)
-		base := w.receiver.URL + "/mandrill/x"
-		w.apply(inbound("help@a.example"), func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = base + suffix })
-		w.settle()
-		w.validMX("a.example")
-		w.mustReconcile()
-		second := w.another(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL, o.Spec.Inbound = base, nil })
+		f := newFixture(t)
+		base := f.receiver.URL + "/mandrill/x"
+		f.apply(inbound("help@a.example"), func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = base + suffix })
+		f.reconcileUntilDone()
+		f.validMX("a.example")
+		f.mustReconcile()
+		second := f.createSecond(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL, o.Spec.Inbound = base, nil })
 		for range 3 {
 			second()
 		}
-		w.deleteObject(true)
-		if left := w.account.Routes("a.example"); len(left) > 0 {
+		f.deleteObject(true)
+		if left := f.account.Routes("a.example"); len(left) > 0 {
 			t.Errorf("%s: the routes %+v are left", name, left)
 		}
 	}
 }
 
-// A pattern that is dropped together with the URL goes, though another object has that URL by then.
-func TestInboundMovesAndDrops(t *testing.T) {
+// A pattern that is dropped together with the URL is deleted, although another object has that URL by then.
+func TestDroppedPatternIsDeletedAtTheEarlierURL(t *testing.T) {
 	t.Parallel()
-	w, url := inboundReady(t, "help@a.example")
-	w.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = url + "/new"; inbound("more@a.example")(o) })
-	second := w.another(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL, o.Spec.Inbound = url, nil })
+	f, url := inboundReady(t, "help@a.example")
+	f.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = url + "/new"; inbound("more@a.example")(o) })
+	second := f.createSecond(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL, o.Spec.Inbound = url, nil })
 	for range 4 {
-		_, _ = w.reconcile()
+		_, _ = f.reconcile()
 		second()
 	}
-	w.wantInbound("a.example", "more "+url+"/new")
+	f.wantInbound("a.example", "more "+url+"/new")
 }
 
 // Of two objects that want one pattern at the same time one gets it.
-func TestTwoWantOnePattern(t *testing.T) {
+func TestOneOfTwoObjectsGetsAPattern(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.apply(inbound("help@a.example"))
-	second := w.another(func(*v1alpha1.MandrillWebhook) {})
+	f := newFixture(t)
+	f.apply(inbound("help@a.example"))
+	second := f.createSecond(func(*v1alpha1.MandrillWebhook) {})
 	for range 3 {
 		var both sync.WaitGroup
-		both.Go(func() { _, _ = w.reconcile() })
+		both.Go(func() { _, _ = f.reconcile() })
 		both.Go(second)
 		both.Wait()
 	}
-	if routes := w.account.Routes("a.example"); len(routes) != 1 {
+	if routes := f.account.Routes("a.example"); len(routes) != 1 {
 		t.Errorf("Mandrill has the routes %+v", routes)
 	}
 }
 
 // Inbound routes that cannot be deleted do not keep the webhook for ever.
-func TestDeletionWithInboundRefused(t *testing.T) {
+func TestDeletionGivesUpOnInboundRoutes(t *testing.T) {
 	t.Parallel()
-	w, _ := inboundReady(t, "help@a.example")
+	f, _ := inboundReady(t, "help@a.example")
 	for range 10 {
-		w.emulator.Fail("inbound/domains", mandrilltest.Fault{Status: 402, Name: "PaymentRequired", Message: "The requested feature requires payment."})
+		f.emulator.Fail("inbound/domains", mandrilltest.Fault{Status: 402, Name: "PaymentRequired", Message: "The requested feature requires payment."})
 	}
-	w.restart()
-	w.deleteObject(false)
-	if n := len(w.account.Webhooks()); n != 1 {
+	f.restart()
+	f.deleteObject(false)
+	if n := len(f.account.Webhooks()); n != 1 {
 		t.Errorf("%d webhooks are left while it is tried, want that the webhook goes after its routes", n)
 	}
-	w.mu.Lock()
-	w.now = time.Now().Add(11 * time.Minute)
-	w.mu.Unlock()
-	if _, err := w.reconcile(); err != nil {
+	f.mu.Lock()
+	f.now = time.Now().Add(11 * time.Minute)
+	f.mu.Unlock()
+	if _, err := f.reconcile(); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(w.account.Webhooks()); n != 0 {
+	if n := len(f.account.Webhooks()); n != 0 {
 		t.Errorf("%d webhooks are left", n)
 	}
 }
 
-// However many objects share a domain, its MX record is looked up once in a while.
+// However many objects share a domain, its MX record is looked up once per interval.
 func TestMXIsLookedUpOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.apply(inbound("help@a.example"))
-	w.settle()
-	second := w.another(inbound("more@a.example"))
+	f := newFixture(t)
+	f.apply(inbound("help@a.example"))
+	f.reconcileUntilDone()
+	second := f.createSecond(inbound("more@a.example"))
 	for range 4 {
 		second()
 	}
-	w.advance(3 * time.Minute)
-	calls := len(w.emulator.Calls())
-	_, _ = w.reconcile()
+	f.advance(3 * time.Minute)
+	calls := len(f.emulator.Calls())
+	_, _ = f.reconcile()
 	second()
-	if made := w.emulator.Calls()[calls:]; !slices.Equal(made, []string{"inbound/check-domain"}) {
+	if made := f.emulator.Calls()[calls:]; !slices.Equal(made, []string{"inbound/check-domain"}) {
 		t.Errorf("calls are %v, want one look", made)
 	}
 }
 
-func TestRouteThatWentMeanwhile(t *testing.T) {
+func TestMissingInboundRouteIsListedAgain(t *testing.T) {
 	t.Parallel()
-	w, url := inboundReady(t, "help@a.example")
-	w.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = url + "/new" })
-	w.emulator.Fail("inbound/update-route", mandrilltest.Fault{Status: 404, Name: "Unknown_InboundRoute", Message: "No inbound route exists with that id"})
-	if _, err := w.reconcile(); err == nil {
+	f, url := inboundReady(t, "help@a.example")
+	f.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = url + "/new" })
+	f.emulator.Fail("inbound/update-route", mandrilltest.Fault{Status: 404, Name: "Unknown_InboundRoute", Message: "No inbound route exists with that id"})
+	if _, err := f.reconcile(); err == nil {
 		t.Error("a route that is gone is no reason to list again")
 	}
-	w.mustReconcile()
-	w.wantInbound("a.example", "help "+url+"/new")
+	f.mustReconcile()
+	f.wantInbound("a.example", "help "+url+"/new")
 }

@@ -3,6 +3,7 @@ package mandrillwebhook
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -25,22 +26,21 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
 )
 
-// Back-off of transient failures: quick first, because most pass at once, and then as slow as a resync.
+// Back-off of transient failures: quick at first, because most pass at once, and in the end as slow as a resync.
 const (
 	firstRetry = 500 * time.Millisecond
 	lastRetry  = 5 * time.Minute
-	// workers reconcile objects at the same time; most of their time they wait for Mandrill.
+	// workers is how many objects are reconciled at the same time; workers mostly wait for Mandrill.
 	workers = 16
 )
 
 // Indexes of MandrillWebhooks in the cache.
 const (
 	bySecret    = "spec.*SecretRef.name" //nolint:gosec // names of fields
-	bySink      = "spec.sink.ref"
-	bySinkGroup = "spec.sink.ref.group"
-	byURL       = "spec.url" // or the default URL; without its userinfo, as in the status
+	byURL       = "spec.url"             // or the default URL; without its userinfo, as in the status
 	byWebhookID = "status.webhookID"
 )
 
@@ -54,19 +54,19 @@ const (
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=mandrill-operator-system,resources=leases,verbs=get;list;watch;create;update;patch
 // +kubebuilder:rbac:groups="",namespace=mandrill-operator-system,resources=events,verbs=create;patch
 
-// ManagerOptions are what the reconciler needs of the manager that runs it.
+// ManagerOptions are the options that the reconciler needs its manager to have.
 func ManagerOptions(scheme *runtime.Scheme) ctrl.Options {
 	return ctrl.Options{
 		Scheme: scheme,
-		// Secrets are watched by metadata and read when needed: their contents do not belong into a cache.
+		// Secrets are watched by metadata and read when needed, so that their contents are not in a cache.
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 		Cache:  cache.Options{DefaultTransform: strip},
 	}
 }
 
-// strip takes off what nobody reads and what may be most of an object.
+// strip removes parts of objects that the operator never reads, and that may be most of an object, before it is cached.
 func strip(object any) (any, error) {
-	if accessor, err := meta.Accessor(object); err == nil { // otherwise it is no object
+	if accessor, err := meta.Accessor(object); err == nil { // otherwise it is a tombstone
 		accessor.SetManagedFields(nil)
 		annotations := accessor.GetAnnotations()
 		delete(annotations, corev1.LastAppliedConfigAnnotation)
@@ -75,7 +75,7 @@ func strip(object any) (any, error) {
 	return object, nil
 }
 
-// SetupWithManager makes the manager run the reconciler whenever an object, or anything it depends on, changes.
+// SetupWithManager makes the manager run the reconciler whenever an object or anything it depends on changes.
 func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager) error {
 	for field, index := range r.Indexes() {
 		if err := manager.GetFieldIndexer().IndexField(ctx, &v1alpha1.MandrillWebhook{}, field, index); err != nil {
@@ -87,27 +87,22 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 	}
 	err := ctrl.NewControllerManagedBy(manager).Named("receiver-routes").
 		For(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(predicate.NewPredicateFuncs(func(object client.Object) bool {
-			return r.routes.Owns(client.ObjectKeyFromObject(object))
+			return r.publisher.shared.Owns(client.ObjectKeyFromObject(object))
 		}))).
 		Complete(reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-			return reconcile.Result{}, r.routes.Repair(ctx, request.NamespacedName)
+			return reconcile.Result{}, r.publisher.shared.Repair(ctx, request.NamespacedName)
 		}))
 	if err != nil {
 		return fmt.Errorf("watching the routes Secrets: %w", err)
 	}
-	definitions := &metav1.PartialObjectMetadata{}
-	definitions.SetGroupVersionKind(crdKind)
-	r.sinks.reconciler, r.sinks.manager = r, manager
-	r.sinks.controller, err = ctrl.NewControllerManagedBy(manager).
+	built, err := ctrl.NewControllerManagedBy(manager).
 		For(&v1alpha1.MandrillWebhook{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Owns(&corev1.Secret{}, builder.OnlyMetadata).
 		Watches(&corev1.Secret{}, r.referring(bySecret), builder.OnlyMetadata).
-		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, service client.Object) []reconcile.Request {
-			return r.sendingTo(ctx, serviceKind, service)
-		})).
-		WatchesMetadata(definitions, r.sinks.installed()).
+		Watches(&corev1.Service{}, r.watches.Services()).
+		WatchesMetadata(sinks.Definitions(), r.watches.Installed()).
 		WatchesRawSource(source.Channel(r.changed, &handler.EnqueueRequestForObject{})).
-		Watches(&v1alpha1.MandrillWebhook{}, handler.EnqueueRequestsFromMapFunc(r.sharingURL), builder.WithPredicates(onlyLeaves)).
+		Watches(&v1alpha1.MandrillWebhook{}, handler.EnqueueRequestsFromMapFunc(r.sharingURL), builder.WithPredicates(mayFreeURL)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
@@ -116,12 +111,13 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 	if err != nil {
 		return fmt.Errorf("building the controller: %w", err)
 	}
+	r.watches.SetController(manager, built)
 	return nil
 }
 
-// Indexes are how MandrillWebhooks are found in the cache, by the name of the index.
+// Indexes are the indexes of MandrillWebhooks in the cache, by name.
 func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
-	return map[string]client.IndexerFunc{
+	indexes := map[string]client.IndexerFunc{
 		bySecret: func(object client.Object) []string {
 			spec := object.(*v1alpha1.MandrillWebhook).Spec
 			names := []string{spec.APIKeySecretRef.Name}
@@ -130,8 +126,6 @@ func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
 			}
 			return names
 		},
-		bySink:      indexSink,
-		bySinkGroup: indexSinkGroup,
 		byWebhookID: func(object client.Object) []string {
 			if id := object.(*v1alpha1.MandrillWebhook).Status.WebhookID; id != 0 {
 				return []string{strconv.FormatInt(id, 10)}
@@ -139,15 +133,17 @@ func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
 			return nil
 		},
 		byURL: func(object client.Object) []string {
-			if url, err := r.webhookURL(object.(*v1alpha1.MandrillWebhook)); err == nil {
+			if url, err := r.urls.of(object.(*v1alpha1.MandrillWebhook)); err == nil {
 				return []string{redactURL(url)}
 			}
 			return nil
 		},
 	}
+	maps.Copy(indexes, r.watches.Indexes())
+	return indexes
 }
 
-// enqueue is told by a poller that an object's webhook is not as it was.
+// enqueue is called by a poller when an object's webhook, or inbound domains, changed at Mandrill.
 func (r *Reconciler) enqueue(ctx context.Context, object types.NamespacedName) {
 	metadata := metav1.ObjectMeta{Namespace: object.Namespace, Name: object.Name}
 	select {
@@ -156,8 +152,9 @@ func (r *Reconciler) enqueue(ctx context.Context, object types.NamespacedName) {
 	}
 }
 
-// onlyLeaves lets through what may make a URL free: an object that went, whose spec changed, or that has moved.
-var onlyLeaves = predicate.Funcs{
+// mayFreeURL passes events that may make a URL free: an object is deleted, its spec changes, or it is registered at
+// another URL.
+var mayFreeURL = predicate.Funcs{
 	CreateFunc: func(event.CreateEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
@@ -172,25 +169,25 @@ func (r *Reconciler) referring(index string) handler.EventHandler {
 		var list v1alpha1.MandrillWebhookList
 		err := r.Client.List(ctx, &list, client.InNamespace(object.GetNamespace()), client.MatchingFields{index: object.GetName()})
 		if err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "Could not find what refers to an object")
+			ctrl.LoggerFrom(ctx).Error(err, "Could not find the MandrillWebhooks that refer to an object")
 			return nil
 		}
 		return requests(list.Items)
 	})
 }
 
-// sharingURL maps an object that went, or both states of one that changed, to those that wait for its URL.
+// sharingURL maps an object that was deleted, or both states of one that changed, to the objects that wait for its URL.
 func (r *Reconciler) sharingURL(ctx context.Context, object client.Object) []reconcile.Request {
 	webhook := object.(*v1alpha1.MandrillWebhook)
 	var found []reconcile.Request
-	wanted, err := r.webhookURL(webhook)
+	current, err := r.urls.of(webhook)
 	if err != nil {
-		wanted = "" // nobody waits for it
+		current = "" // nobody waits for it
 	}
-	for _, url := range []string{redactURL(wanted), withoutSecret(webhook.Status.URL)} {
+	for _, url := range []string{redactURL(current), withoutSecret(webhook.Status.URL)} {
 		var list v1alpha1.MandrillWebhookList
 		if err := r.Client.List(ctx, &list, client.MatchingFields{byURL: url}); err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "Could not find what shares a URL")
+			ctrl.LoggerFrom(ctx).Error(err, "Could not find the MandrillWebhooks that share a URL")
 			return nil
 		}
 		list.Items = slices.DeleteFunc(list.Items, func(other v1alpha1.MandrillWebhook) bool { return other.UID == webhook.UID })

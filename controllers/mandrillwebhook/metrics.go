@@ -14,7 +14,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// Causes of repairs: what was found not to be as it had been left.
+// Causes of drift repairs: what had changed since the operator last wrote it.
 const (
 	causeURL         = "url"
 	causeDescription = "description"
@@ -33,7 +33,7 @@ const (
 	stateOrphaned   = "orphaned"
 )
 
-// collectTimeout bounds a scrape's look into the cache.
+// collectTimeout bounds reading the cache during a scrape.
 const collectTimeout = 5 * time.Second
 
 // Metrics of the operator. Labels are from closed sets: reasons, names of API calls and of Mandrill's errors.
@@ -50,16 +50,16 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		registerer: registerer,
 		reconciles: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mandrill_operator_reconciles_total", Help: "Reconciles by result (succeeded, waiting, stalled, retrying) and reason.",
+			Name: "mandrill_operator_reconciles_total", Help: "Reconciles of MandrillWebhooks by result (succeeded, waiting, stalled, retrying) and reason, as in their conditions.",
 		}, []string{"result", "reason"}),
 		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mandrill_operator_drift_repairs_total", Help: "What was put right though nobody had changed the object, by cause.",
+			Name: "mandrill_operator_drift_repairs_total", Help: "Changes by others, at Mandrill or in a Secret, that the operator reverted, by cause.",
 		}, []string{"cause"}),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mandrill_operator_api_requests_total", Help: "Calls of Mandrill's API by call and outcome: ok, the name of Mandrill's error, no_answer, or other.",
+			Name: "mandrill_operator_api_requests_total", Help: "Calls of Mandrill's API by call and outcome: ok, the name of Mandrill's error, no_answer or other.",
 		}, []string{"call", "outcome"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "mandrill_operator_api_request_duration_seconds", Help: "Time that a call of Mandrill's API took.",
+			Name: "mandrill_operator_api_request_duration_seconds", Help: "Duration of calls of Mandrill's API by call.",
 			Buckets: prometheus.ExponentialBuckets(0.01, 3, 10),
 		}, []string{"call"}),
 	}
@@ -84,7 +84,7 @@ func outcome(err error) string {
 		if name, known := mandrill.KnownName(err); known {
 			return name
 		}
-		return "other" // whatever name somebody may send
+		return "other" // a name that is not documented: labels are from closed sets
 	case errors.As(err, &transport):
 		return "no_answer"
 	}
@@ -97,14 +97,14 @@ func (m *Metrics) reconciled(err error) {
 
 func (m *Metrics) repaired(cause string) { m.repairs.WithLabelValues(cause).Inc() }
 
-// overview is what is found out when somebody asks.
+// overview collects the metrics that are computed at each scrape.
 type overview struct{ reconciler *Reconciler }
 
 var (
 	webhooksDesc = prometheus.NewDesc("mandrill_operator_webhooks",
 		"MandrillWebhooks by state: registered at Mandrill; degraded, which are not Ready, or whose events Mandrill cannot deliver or does not accept; orphaned, left at Mandrill without an object since the operator started.",
 		[]string{"state"}, nil)
-	pollAgeDesc = prometheus.NewDesc("mandrill_operator_poll_age_seconds", "Age of the oldest view of a Mandrill account in use.", nil, nil)
+	pollAgeDesc = prometheus.NewDesc("mandrill_operator_poll_age_seconds", "Time since the last successful list of a Mandrill account in use, of the account where that is longest.", nil, nil)
 )
 
 // Describe implements [prometheus.Collector].
@@ -118,7 +118,7 @@ func (o overview) Collect(metrics chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
 	defer cancel()
 	var list v1alpha1.MandrillWebhookList
-	if err := o.reconciler.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err == nil { // an error: not started yet
+	if err := o.reconciler.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err == nil { // an error means that the cache has not started
 		counts := map[string]int{stateRegistered: 0, stateDegraded: 0, stateOrphaned: o.reconciler.orphans.count()}
 		for _, webhook := range list.Items {
 			if webhook.Status.WebhookID != 0 {

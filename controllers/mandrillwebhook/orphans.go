@@ -8,43 +8,43 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 )
 
-// orphans are webhooks that may still exist at Mandrill though no object speaks for them, since the operator started.
+// orphans are the webhooks that were left at Mandrill without an object since the operator started.
 type orphans struct {
 	mu   sync.Mutex
-	list map[orphan]*account.Account // nil when it is not known
+	list map[orphan]*account.Account // nil for an account that is not known
 }
 
 type orphan struct {
-	object types.NamespacedName // that it was of
-	id     int64                // 0 when it is not known
+	object types.NamespacedName // that it belonged to
+	id     int64                // 0 if it is not known
 }
 
-func (o *orphans) add(object types.NamespacedName, id int64, of *account.Account) {
+func (o *orphans) add(object types.NamespacedName, id int64, in *account.Account) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.list == nil {
 		o.list = map[orphan]*account.Account{}
 	}
-	o.list[orphan{object, id}] = of
+	o.list[orphan{object, id}] = in
 }
 
-// adopted takes a webhook off the list because an object speaks for it again.
+// adopted removes a webhook from the list because an object has it again.
 func (o *orphans) adopted(id int64, by *account.Account) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for orphan, of := range o.list {
-		if orphan.id == id && (of == nil || of == by) {
+	for orphan, in := range o.list {
+		if orphan.id == id && (in == nil || in == by) {
 			delete(o.list, orphan)
 		}
 	}
 }
 
-// count tells how many there are, without those of which Mandrill has said since that they are gone.
+// count returns how many there are, without those that Mandrill no longer lists.
 func (o *orphans) count() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for orphan, of := range o.list {
-		if of != nil && orphan.id != 0 && of.Lacks(orphan.id) {
+	for orphan, in := range o.list {
+		if in != nil && orphan.id != 0 && in.Lacks(orphan.id) {
 			delete(o.list, orphan)
 		}
 	}

@@ -13,25 +13,103 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// probe asks the receiver for a registered URL as Mandrill will: without a key by HEAD, with one by an empty
-// batch signed with it, which is answered with 200 only when the receiver has the same URL and key.
-func (r *Reconciler) probe(ctx context.Context, run *state, key string) error {
-	registered := run.url
+const (
+	// probeTimeout bounds one probe.
+	probeTimeout = 10 * time.Second
+	// How soon to probe again. A watch brings the receiver a route in milliseconds; a receiver that does not get it, or
+	// does not run, is probed less and less often: the next pause is as long as the wait so far.
+	firstProbeRetry = 100 * time.Millisecond
+	lastProbeRetry  = 30 * time.Second
+)
+
+// prober asks receivers whether they serve a webhook's URL, as Mandrill does before it registers the URL.
+type prober struct {
+	urls         webhookURLs
+	receiverURL  string   // of the shared receiver, empty if it is reached at the public URL
+	allowedHosts []string // to probe although they are local
+	routesSecret types.NamespacedName
+	client       *http.Client // for hosts that the installation names
+	guarded      *http.Client // for hosts that users name
+	now          func() time.Time
+}
+
+func newProber(options Options, urls webhookURLs) *prober {
+	return &prober{
+		urls: urls, receiverURL: options.ReceiverURL, allowedHosts: options.AllowSinkHosts,
+		routesSecret: options.RoutesSecret, client: options.HTTPClient, guarded: guarded(options.HTTPClient), now: options.Now,
+	}
+}
+
+// probeUntilServed probes the receiver once and returns Waiting, so that the step runs again, as long as the URL is not
+// served with the key, if there is one. The pause grows with the time that the step's condition has been False.
+func (p *prober) probeUntilServed(ctx context.Context, run *state, condition, key string) error {
+	err := p.probe(ctx, run.url, key, isSidecar(run.webhook))
+	if err == nil {
+		return nil
+	}
+	retry := firstProbeRetry
+	if since := meta.FindStatusCondition(run.webhook.Status.Conditions, condition); since != nil && since.Status == metav1.ConditionFalse {
+		retry = min(max(p.now().Sub(since.LastTransitionTime.Time), firstProbeRetry), lastProbeRetry)
+	}
+	first := ""
+	if lacksBuffer(run.webhook, err) {
+		first = "delivery.mode Buffered needs a receiver with a buffer: run it with --buffer, or leave delivery.mode out or write Direct; if it has one, "
+	}
+	if isSidecar(run.webhook) {
+		return controllers.Waiting(v1alpha1.ReasonRouteNotServed, retry,
+			fmt.Errorf("the sidecar does not serve %s yet (%w): %scheck that its pod mounts the Secret %s, that it runs the receiver with --config on the Secret's %s, and that the URL leads there from here too",
+				p.urls.shown(run.webhook), err, first, sidecarSecretName(run.webhook), routes.Key))
+	}
+	return controllers.Waiting(v1alpha1.ReasonRouteNotServed, retry,
+		fmt.Errorf("the receiver does not serve %s yet (%w): %scheck that it runs, that it reads the Secret %s, and that the operator reaches it, by --receiver-url or at the URL itself",
+			p.urls.shown(run.webhook), err, first, p.routesSecret))
+}
+
+// probe requests a registered URL as Mandrill will: without a key by HEAD, with a key by an empty batch signed with
+// it, which is answered with 200 only if the receiver has the same URL and key.
+func (p *prober) probe(ctx context.Context, registered, key string, sidecar bool) error {
+	request, err := p.request(ctx, registered, key, sidecar)
+	if err != nil {
+		return err
+	}
+	response, err := p.probeClient(request, sidecar).Do(request)
+	if err != nil {
+		if wrapped := new(url.Error); errors.As(err, &wrapped) { // its text holds the URL
+			err = wrapped.Err
+		}
+		return err
+	}
+	defer response.Body.Close() //nolint:errcheck // only the status counts
+	_, _ = io.CopyN(io.Discard, response.Body, 1<<10)
+	if response.StatusCode != http.StatusOK {
+		return &statusError{request.Method, response.StatusCode}
+	}
+	return nil
+}
+
+// request makes the request of a probe. Its errors do not quote the URL, which may hold secrets.
+func (p *prober) request(ctx context.Context, registered, key string, sidecar bool) (*http.Request, error) {
 	target, err := url.Parse(registered)
 	if err != nil {
-		return errors.New("the URL cannot be parsed")
+		return nil, errors.New("the URL cannot be parsed")
 	}
 	host, user := target.Host, target.User
-	if r.ReceiverURL != "" && !isSidecar(run.webhook) {
-		receiver, err := url.Parse(r.ReceiverURL)
+	if p.receiverURL != "" && !sidecar {
+		receiver, err := url.Parse(p.receiverURL)
 		if err != nil {
-			return errors.New("the receiver's URL cannot be parsed")
+			return nil, errors.New("the receiver's URL cannot be parsed")
 		}
 		target.Scheme, target.Host = receiver.Scheme, receiver.Host
 	}
@@ -41,7 +119,7 @@ func (r *Reconciler) probe(ctx context.Context, run *state, key string) error {
 	}
 	request, err := http.NewRequestWithContext(ctx, method, target.String(), bytes.NewReader(body))
 	if err != nil {
-		return errors.New("the URL cannot be requested")
+		return nil, errors.New("the URL cannot be requested")
 	}
 	request.Host = host
 	if user != nil {
@@ -53,19 +131,7 @@ func (r *Reconciler) probe(ctx context.Context, run *state, key string) error {
 		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		request.Header.Set(mandrill.SignatureHeader, mandrill.Sign(key, registered, form))
 	}
-	response, err := r.askerOf(request, run).Do(request)
-	if err != nil {
-		if wrapped := new(url.Error); errors.As(err, &wrapped) { // its text holds the URL
-			err = wrapped.Err
-		}
-		return err
-	}
-	defer response.Body.Close() //nolint:errcheck // only the status counts
-	_, _ = io.CopyN(io.Discard, response.Body, 1<<10)
-	if response.StatusCode != http.StatusOK {
-		return &statusError{method, response.StatusCode}
-	}
-	return nil
+	return request, nil
 }
 
 // statusError is an answer other than 200.
@@ -78,32 +144,32 @@ func (e *statusError) Error() string {
 	return fmt.Sprintf("it answered %s with status %d", e.method, e.status)
 }
 
-// lacksBuffer tells whether an answer is that of a receiver which is to buffer and has no buffer. It may also be a
-// proxy's, which found nobody to ask. A batch gets 503 for other reasons too, so only the answer to HEAD tells.
-func lacksBuffer(webhook *v1alpha1.MandrillWebhook, answer error) bool {
+// lacksBuffer reports whether a probe failed as it does at a receiver that should buffer and has no buffer. A proxy
+// without a receiver behind it answers the same. Only HEAD is conclusive: a batch gets 503 for other reasons too.
+func lacksBuffer(webhook *v1alpha1.MandrillWebhook, err error) bool {
 	var status *statusError
-	return errors.As(answer, &status) && status.method == http.MethodHead && status.status == http.StatusServiceUnavailable &&
+	return errors.As(err, &status) && status.method == http.MethodHead && status.status == http.StatusServiceUnavailable &&
 		webhook.Spec.Delivery != nil && webhook.Spec.Delivery.Mode == v1alpha1.ModeBuffered
 }
 
-// askerOf returns the client to ask with: one that does not connect to the operator's own machine, link-local addresses
-// and metadata services, unless the installation itself has named the host. Behind a proxy it is the proxy that must
-// not lead there.
-func (r *Reconciler) askerOf(request *http.Request, run *state) *http.Client {
+// probeClient returns the client for a request: the guarded one, unless the installation itself names the host. Behind
+// a proxy the proxy decides what it connects to.
+func (p *prober) probeClient(request *http.Request, sidecar bool) *http.Client {
 	host := strings.TrimSuffix(strings.ToLower(request.URL.Hostname()), ".")
-	public, err := url.Parse(r.PublicURL)
+	public, err := url.Parse(p.urls.public)
 	proxy, proxyErr := http.ProxyFromEnvironment(request)
-	if r.ReceiverURL != "" && !isSidecar(run.webhook) || err == nil && public.Host == request.URL.Host || slices.Contains(r.AllowSinkHosts, host) ||
+	if p.receiverURL != "" && !sidecar || err == nil && public.Host == request.URL.Host || slices.Contains(p.allowedHosts, host) ||
 		proxyErr == nil && proxy != nil {
-		return r.HTTPClient
+		return p.client
 	}
-	return r.guarded
+	return p.guarded
 }
 
 var errLocalAddress = errors.New("its host is loopback, link-local or a metadata service; the operator asks there only with --allow-sink-hosts")
 
-// guard returns a client that asks for URLs of users.
-func guard(client *http.Client) *http.Client {
+// guarded returns a client that does not connect to the operator's own machine, link-local addresses and metadata
+// services: a user who names a URL must not make the operator send requests there.
+func guarded(client *http.Client) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil
 	dialer := &net.Dialer{Timeout: probeTimeout, Control: func(_, address string, _ syscall.RawConn) error {

@@ -1,4 +1,9 @@
 // Package mandrillwebhook keeps Mandrill and the cluster in agreement with MandrillWebhooks.
+//
+// [Reconciler.Reconcile] runs the steps of an object in order; each step is a file of its own. Their collaborators are the
+// publisher, which gives receivers their routes, the prober, which asks receivers whether they serve a URL, the
+// resolver of package sinks, which finds the addresses of sinks, and the pool of package account, through which all calls
+// to Mandrill go. The state is what the steps of one reconcile share. An object that is deleted is finalized instead.
 package mandrillwebhook
 
 import (
@@ -24,8 +29,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
-	"github.com/mandrill-operator/mandrill-operator/controllers/routestore"
-	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
 )
 
 const (
@@ -35,9 +39,7 @@ const (
 	FieldOwner = client.FieldOwner("mandrill-operator")
 
 	defaultClusterDomain = "cluster.local"
-	// probeTimeout bounds the operator's question whether a route is served.
-	probeTimeout = 10 * time.Second
-	// changedBuffer lets a poll that finds many differences go on while the queue takes them.
+	// changedBuffer is how many changed objects a poll can report before it has to wait for the queue.
 	changedBuffer = 1024
 )
 
@@ -52,29 +54,54 @@ type Options struct {
 	ClusterDomain string               // default cluster.local
 	Resync        time.Duration        // how often each account is listed; default 5 minutes
 	PollGap       time.Duration        // least time before a list that a bad signature brings forward; default 1 minute
-	HTTPClient    *http.Client         // for asking the receiver
-	Metrics       *Metrics             // default: some that nobody sees
+	HTTPClient    *http.Client         // for probing the receiver
+	Metrics       *Metrics             // default: not exported
 
 	AllowCrossNamespaceSinks bool     // sinks in another namespace than their object's
 	SinkAudiences            []string // for which the shared receiver has OIDC tokens
-	AllowSinkHosts           []string // hosts to allow though they are loopback, link-local or a metadata service
+	AllowSinkHosts           []string // hosts to allow although they are loopback, link-local or a metadata service
 	Now                      func() time.Time
 }
 
 // Reconciler reconciles MandrillWebhooks.
 type Reconciler struct {
 	Options
-	routes   *routestore.Store
-	accounts *account.Pool
-	guarded  *http.Client // asks URLs of users
-	repairs  repairs
-	orphans  orphans
-	sinks    sinkWatches
-	changed  chan event.GenericEvent // objects whose webhook is not as it was
+	urls      webhookURLs
+	secrets   ownedSecrets
+	publisher *publisher
+	prober    *prober
+	sinks     *sinks.Resolver
+	watches   *sinks.Watches
+	accounts  *account.Pool
+	reenables reenables
+	orphans   orphans
+	changed   chan event.GenericEvent // objects whose webhook at Mandrill changed
 }
 
 // New returns a reconciler.
 func New(options Options) *Reconciler {
+	options = withDefaults(options)
+	r := &Reconciler{
+		Options: options,
+		urls:    webhookURLs{options.PublicURL},
+		secrets: ownedSecrets{options.Client},
+		watches: sinks.NewWatches(options.Client),
+		changed: make(chan event.GenericEvent, changedBuffer),
+	}
+	r.publisher = newPublisher(options, r.secrets)
+	r.prober = newProber(options, r.urls)
+	r.sinks = sinks.New(sinks.Options{
+		Client: options.Client, ClusterDomain: options.ClusterDomain, AllowCrossNamespace: options.AllowCrossNamespaceSinks,
+		AllowHosts: options.AllowSinkHosts, Audiences: options.SinkAudiences,
+	}, r.watches)
+	r.accounts = account.NewPool(account.Options{
+		NewAPI: options.NewAPI, Interval: options.Resync, Gap: options.PollGap, Now: options.Now, Changed: r.enqueue,
+	})
+	options.Metrics.registerer.MustRegister(overview{r})
+	return r
+}
+
+func withDefaults(options Options) Options {
 	if options.ClusterDomain == "" {
 		options.ClusterDomain = defaultClusterDomain
 	}
@@ -93,47 +120,10 @@ func New(options Options) *Reconciler {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	r := &Reconciler{
-		Options: options, routes: routestore.New(routestore.Options{Client: options.Client, Name: options.RoutesSecret, Owner: FieldOwner, Webhooks: webhooksOf(options.Client)}),
-		guarded: guard(options.HTTPClient), changed: make(chan event.GenericEvent, changedBuffer),
-	}
-	r.accounts = account.NewPool(account.Options{NewAPI: options.NewAPI, Interval: options.Resync, Gap: options.PollGap, Now: options.Now, Changed: r.enqueue})
-	options.Metrics.registerer.MustRegister(overview{r})
-	return r
+	return options
 }
 
-// webhooksOf returns what lists the names of all objects' routes.
-func webhooksOf(from client.Client) func(context.Context) (map[string]bool, error) {
-	return func(ctx context.Context) (map[string]bool, error) {
-		var list v1alpha1.MandrillWebhookList
-		if err := from.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-			return nil, err
-		}
-		names := make(map[string]bool, len(list.Items))
-		for _, webhook := range list.Items {
-			names[routeName(&webhook)] = true
-		}
-		return names, nil
-	}
-}
-
-// state is what the steps of one reconcile hand on.
-type state struct {
-	webhook   *v1alpha1.MandrillWebhook
-	account   *account.Account
-	url       string            // to register, secret parts included
-	urlSecret string            // the part of it that comes from a Secret
-	secret    map[string][]byte // of the signing key, nil when there is none
-	stored    identity          // what the Secret has as present
-	retired   []retired         // what it has as accepted still
-	sink      destination       // resolved
-	// deadLetter is the resolved dead letter sink, nil without one.
-	deadLetter *destination
-	recheck    time.Duration    // when to look at it again, zero for never
-	remote     mandrill.Webhook // as Mandrill has it
-}
-
-// Reconcile brings Mandrill and the cluster in line with one object.
+// Reconcile brings Mandrill and the cluster in line with one object, and writes its status once.
 func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (ctrl.Result, error) {
 	before := webhook.DeepCopy()
 	if !webhook.DeletionTimestamp.IsZero() {
@@ -145,21 +135,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 		}
 		before = webhook.DeepCopy()
 	}
-	run := &state{webhook: webhook}
-	conditions := &controllers.Conditions{List: &webhook.Status.Conditions, Generation: webhook.Generation}
-	err := controllers.Run(ctx, run, conditions, r.steps(webhook)...)
+	run := newState(webhook)
+	err := controllers.Run(ctx, run, run.conditions, r.steps(webhook)...)
 	if err == nil && webhook.Spec.Inbound == nil {
-		meta.RemoveStatusCondition(conditions.List, v1alpha1.ConditionInboundReady)
+		meta.RemoveStatusCondition(run.conditions.List, v1alpha1.ConditionInboundReady)
 	}
 	if err == nil && webhook.Spec.Suspend {
-		conditions.Set(v1alpha1.ConditionReceiverReady, metav1.ConditionTrue, v1alpha1.ReasonSuspended,
+		run.conditions.Set(v1alpha1.ConditionReceiverReady, metav1.ConditionTrue, v1alpha1.ReasonSuspended,
 			"The receiver refuses batches, as spec.suspend says, and Mandrill keeps them for some hours")
 	}
-	conditions.Summarise(err, v1alpha1.ConditionSinkProvided, v1alpha1.ConditionReceiverReady,
+	run.conditions.Summarise(err, v1alpha1.ConditionSinkProvided, v1alpha1.ConditionReceiverReady,
 		v1alpha1.ConditionRegistered, v1alpha1.ConditionSigningKeyStored, v1alpha1.ConditionInboundReady)
 	webhook.Status.ObservedGeneration = webhook.Generation
 	r.Metrics.reconciled(err)
-	if controllers.Deserves(err, before.Status.Conditions) {
+	if controllers.ShouldWarn(err, before.Status.Conditions) {
 		r.warn(webhook, controllers.Reason(err), err.Error())
 	}
 	if !equality.Semantic.DeepEqual(before.Status, webhook.Status) {
@@ -171,18 +160,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 	result, err := controllers.Result(err)
 	switch {
 	case err == nil && result.IsZero():
-		result.RequeueAfter = earliest(expiry, run.recheck)
-	case errors.Is(err, reconcile.TerminalError(nil)) && expiry > 0: // what expires does so whatever the user does
+		result.RequeueAfter = earliest(expiry, run.recheck())
+	case errors.Is(err, reconcile.TerminalError(nil)) && expiry > 0: // identities expire whatever the user does
 		return ctrl.Result{RequeueAfter: expiry}, nil
 	}
 	return result, err
 }
 
-// steps are what is done for an object, in order.
+// steps are the steps of an object's reconcile, in order.
 func (r *Reconciler) steps(webhook *v1alpha1.MandrillWebhook) []controllers.Step[*state] {
 	steps := []controllers.Step[*state]{
 		{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.storedKey},
-		{Condition: v1alpha1.ConditionSinkProvided, Run: r.resolveSink},
+		{Condition: v1alpha1.ConditionSinkProvided, Run: r.sink, Continue: true},
 		{Condition: v1alpha1.ConditionReceiverReady, Run: r.route},
 		{Condition: v1alpha1.ConditionRegistered, Run: r.credentials},
 		{Condition: v1alpha1.ConditionRegistered, Run: r.registration},
@@ -195,7 +184,7 @@ func (r *Reconciler) steps(webhook *v1alpha1.MandrillWebhook) []controllers.Step
 	return steps
 }
 
-// earliest returns the shorter of two times of which zero means never.
+// earliest returns the shorter of two delays, where zero means never.
 func earliest(a, b time.Duration) time.Duration {
 	if a == 0 || b != 0 && b < a {
 		return b
@@ -203,11 +192,11 @@ func earliest(a, b time.Duration) time.Duration {
 	return a
 }
 
-// normal and warn tell the user by Kubernetes Events. The message holds nothing secret.
+// normal and warn record Kubernetes Events. The message must hold nothing secret.
 func (r *Reconciler) normal(webhook *v1alpha1.MandrillWebhook, reason, message string) {
-	r.Recorder.Eventf(webhook, nil, corev1.EventTypeNormal, reason, "Reconcile", "%s", controllers.Cut(message))
+	r.Recorder.Eventf(webhook, nil, corev1.EventTypeNormal, reason, "Reconcile", "%s", controllers.Truncate(message))
 }
 
 func (r *Reconciler) warn(webhook *v1alpha1.MandrillWebhook, reason, message string) {
-	r.Recorder.Eventf(webhook, nil, corev1.EventTypeWarning, reason, "Reconcile", "%s", controllers.Cut(message))
+	r.Recorder.Eventf(webhook, nil, corev1.EventTypeWarning, reason, "Reconcile", "%s", controllers.Truncate(message))
 }

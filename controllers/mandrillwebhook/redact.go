@@ -7,7 +7,7 @@ import (
 
 const hidden = "hidden"
 
-// redactURL hides the userinfo of a URL. It is what stands before the last @ of the authority.
+// redactURL hides the userinfo of a URL.
 func redactURL(text string) string {
 	userinfo := userinfoOf(text)
 	if userinfo == "" {
@@ -16,7 +16,7 @@ func redactURL(text string) string {
 	return strings.Replace(text, userinfo+"@", hidden+"@", 1)
 }
 
-// userinfoOf returns the userinfo of a URL as it is written.
+// userinfoOf returns the userinfo of a URL as it is written: what is before the last @ of the authority.
 func userinfoOf(text string) string {
 	_, rest, _ := strings.Cut(text, "://")
 	authority := rest
@@ -30,19 +30,19 @@ func userinfoOf(text string) string {
 	return authority[:at]
 }
 
-// minHidden is the shortest value of a query that may be a secret: hiding shorter ones would spoil texts.
+// minHidden is the length of the shortest query value that is hidden: hiding shorter ones would garble texts.
 const minHidden = 6
 
-// hide hides what is secret of the object's URLs, the present one and those before, wherever it stands in a text of
-// somebody else's, as it is written in the URL and decoded: who quotes a URL may write it in another way.
-func (s *state) hide(text string) string {
+// redact hides the secrets of the object's present and earlier URLs in a text of Mandrill's. It looks for them as they are
+// written in the URL and decoded, because a text may quote a URL either way.
+func (s *state) redact(text string) string {
 	secrets := []string{url.QueryEscape(s.urlSecret), s.urlSecret}
 	for _, id := range append(s.accepted(), identity{URL: s.url}) {
 		userinfo := userinfoOf(id.URL)
 		_, password, _ := strings.Cut(userinfo, ":")
 		secrets = append(secrets, userinfo, password)
 		if id.URL == s.url {
-			continue // of which the secret is known
+			continue // its secret is urlSecret
 		}
 		_, query, _ := strings.Cut(id.URL, "?")
 		for pair := range strings.SplitSeq(query, "&") {

@@ -17,12 +17,13 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// How old a view of the account may be. Pollers renew it every interval; before something is added it must be
-// recent, because whatever else works on the account would make a second webhook of it.
 const (
+	// How old a view of the account may be, in polling intervals.
 	viewIntervals = 2
-	addMaxAge     = 10 * time.Second
-	// refusedRetry is when to ask again where the remedy may be at Mandrill: a plan, a key made valid again.
+	// addMaxAge is how old the view may be when something is added. If it were older, somebody else may have added the same,
+	// and then there would be two.
+	addMaxAge = 10 * time.Second
+	// refusedRetry is how soon to try again if the remedy may be at Mandrill, such as a plan or a key made valid again.
 	refusedRetry = 30 * time.Minute
 )
 
@@ -32,15 +33,15 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 	if err != nil {
 		return run.refusal("listing webhooks", err)
 	}
-	want := wanted(run)
-	have, known := match(list, run)
+	want, id := desired(run), run.webhook.Status.WebhookID
+	have, known := match(list, id, run)
 	if !known {
 		if list, err = run.account.Webhooks(ctx, addMaxAge); err != nil {
 			return run.refusal("listing webhooks", err)
 		}
-		have, known = match(list, run)
+		have, known = match(list, id, run)
 	}
-	adopted := known && have.ID != run.webhook.Status.WebhookID
+	adopted := known && have.ID != id
 	if adopted {
 		if err := r.checkClaim(ctx, run, have); err != nil {
 			return err
@@ -48,24 +49,24 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 	}
 	if known {
 		if err := r.checkDisabled(run, have); err != nil {
-			run.account.Follow(client.ObjectKeyFromObject(run.webhook), have) //nolint:contextcheck // a poller outlives the reconcile
+			run.account.Follow(run.key(), have) //nolint:contextcheck // a poller outlives the reconcile
 			return err
 		}
 	}
 	differences := diff(want, have)
-	if isSettled(want.Events, have, run.webhook) {
+	if alreadyTried(want.Events, have, run.webhook) {
 		differences = without(differences, []string{causeEvents})
 	}
 	switch {
 	case !known:
-		if have, err = r.put(ctx, run, 0, want); err != nil {
+		if have, err = r.upsert(ctx, run, 0, want); err != nil {
 			return run.refusal("adding the webhook", err)
 		}
 		r.normal(run.webhook, v1alpha1.ReasonRegistered, fmt.Sprintf("Created webhook %d at Mandrill", have.ID))
 		r.countDrift(run, causeDeleted)
 	case len(differences) > 0:
 		disabled := len(have.Events) == 0
-		if have, err = r.put(ctx, run, have.ID, want); err != nil {
+		if have, err = r.upsert(ctx, run, have.ID, want); err != nil {
 			return run.refusal("updating the webhook", err)
 		}
 		r.normal(run.webhook, v1alpha1.ReasonUpdated, fmt.Sprintf("Updated webhook %d at Mandrill: %s differed", have.ID, strings.Join(differences, ", ")))
@@ -76,45 +77,44 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 	}
 	r.leaveAccount(ctx, run, have)
 	r.orphans.adopted(have.ID, run.account)
-	if adopted && have.AuthKey != run.stored.Key { // otherwise it is the one that the Secret speaks of
+	if adopted && have.AuthKey != run.stored.Key { // with the stored key it has been this object's before
 		r.normal(run.webhook, v1alpha1.ReasonAdopted, fmt.Sprintf("Took over webhook %d, which existed at this URL", have.ID))
 	}
 	run.remote = have
-	run.account.Follow(client.ObjectKeyFromObject(run.webhook), have) //nolint:contextcheck // a poller outlives the reconcile
+	run.account.Follow(run.key(), have) //nolint:contextcheck // a poller outlives the reconcile
 	r.report(run)
 	return nil
 }
 
-// countDrift counts what had to be put right though the object was in order as it is.
+// countDrift counts differences that were repaired although the object had been in order and has not changed.
 func (r *Reconciler) countDrift(run *state, causes ...string) {
-	if run.account == r.accounts.Followed(client.ObjectKeyFromObject(run.webhook)) && wasTrue(run.webhook, v1alpha1.ConditionRegistered) {
+	if run.account == r.accounts.Followed(run.key()) && wasTrue(run.webhook, v1alpha1.ConditionRegistered) {
 		for _, cause := range causes {
 			r.Metrics.repaired(cause)
 		}
 	}
 }
 
-// leaveAccount deletes the webhook of the account that the object used before, when its API key is another
-// account's now.
+// leaveAccount deletes the webhook in the account that the object used before, if its API key is another account's now.
 func (r *Reconciler) leaveAccount(ctx context.Context, run *state, now mandrill.Webhook) {
-	id, before := run.webhook.Status.WebhookID, r.accounts.Followed(client.ObjectKeyFromObject(run.webhook))
+	id, before := run.webhook.Status.WebhookID, r.accounts.Followed(run.key())
 	if id == 0 || before == nil || before == run.account {
 		return
 	}
-	if seen := before.Seen(client.ObjectKeyFromObject(run.webhook)); seen.ID == now.ID && seen.CreatedAt.Equal(now.CreatedAt.Time) {
+	if seen := before.Seen(run.key()); seen.ID == now.ID && seen.CreatedAt.Equal(now.CreatedAt.Time) {
 		return // another key of the same account
 	}
-	if err := errors.Join(r.removeInbound(ctx, run, before), before.Delete(ctx, id)); err != nil {
-		r.orphans.add(client.ObjectKeyFromObject(run.webhook), id, before)
+	if err := errors.Join(r.removeInbound(ctx, run, registrationAt{before, id}), before.Delete(ctx, id)); err != nil {
+		r.orphans.add(run.key(), id, before)
 		r.warn(run.webhook, v1alpha1.ReasonOrphaned,
-			fmt.Sprintf("The API key is another account's, and webhook %d, or inbound routes to its URL, could not be deleted in the account before, delete there what is left: %s", id, run.hide(err.Error())))
+			fmt.Sprintf("The API key is another account's, and webhook %d, or inbound routes to its URL, could not be deleted in the previous account, delete those that still exist there: %s", id, run.redact(err.Error())))
 		return
 	}
 	r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d in the account that was used before", id))
 }
 
-// wanted is the webhook that the spec asks for.
-func wanted(run *state) mandrill.WebhookSpec {
+// desired is the webhook that the spec asks for.
+func desired(run *state) mandrill.WebhookSpec {
 	spec := mandrill.WebhookSpec{URL: run.url, Description: run.webhook.Spec.Description}
 	for _, event := range run.webhook.Spec.Events {
 		spec.Events = append(spec.Events, mandrill.WireName(string(event)))
@@ -122,10 +122,9 @@ func wanted(run *state) mandrill.WebhookSpec {
 	return spec
 }
 
-// match finds the object's webhook: the recorded one, else the one whose key is stored, else the one at exactly
-// the URL. The status may be lost or late, and a crash may have left a webhook that nobody recorded.
-func match(list []mandrill.Webhook, run *state) (mandrill.Webhook, bool) {
-	id := run.webhook.Status.WebhookID
+// match finds the object's webhook: the one with the recorded id, else the one whose key is stored, else the one at
+// exactly the URL. The status may be lost or late, and a crash may have left a webhook that nobody recorded.
+func match(list []mandrill.Webhook, id int64, run *state) (mandrill.Webhook, bool) {
 	for _, is := range []func(mandrill.Webhook) bool{
 		func(w mandrill.Webhook) bool { return id != 0 && w.ID == id },
 		func(w mandrill.Webhook) bool { return run.stored.Key != "" && w.AuthKey == run.stored.Key },
@@ -138,7 +137,7 @@ func match(list []mandrill.Webhook, run *state) (mandrill.Webhook, bool) {
 	return mandrill.Webhook{}, false
 }
 
-// checkClaim refuses to take a webhook that another object has recorded.
+// checkClaim refuses to take over a webhook that another object has recorded.
 func (r *Reconciler) checkClaim(ctx context.Context, run *state, have mandrill.Webhook) error {
 	owner, err := r.claimant(ctx, run.webhook, have)
 	if err != nil || owner == nil {
@@ -148,8 +147,8 @@ func (r *Reconciler) checkClaim(ctx context.Context, run *state, have mandrill.W
 		fmt.Errorf("the webhook at this URL is still that of the MandrillWebhook %s/%s: wait until that has moved, or change one of them", owner.Namespace, owner.Name))
 }
 
-// claimant returns another object that has recorded a webhook, or nil. Its URL counts too: nobody says that the
-// numbers of different accounts differ.
+// claimant returns another object that has recorded a webhook, or nil. The URL must agree too: webhooks of different
+// accounts may have the same number.
 func (r *Reconciler) claimant(ctx context.Context, webhook *v1alpha1.MandrillWebhook, have mandrill.Webhook) (*v1alpha1.MandrillWebhook, error) {
 	var list v1alpha1.MandrillWebhookList
 	if err := r.Client.List(ctx, &list, client.MatchingFields{byWebhookID: strconv.FormatInt(have.ID, 10)}); err != nil {
@@ -163,7 +162,7 @@ func (r *Reconciler) claimant(ctx context.Context, webhook *v1alpha1.MandrillWeb
 	return nil, nil //nolint:nilnil // nobody
 }
 
-// diff tells in what the webhook is not as it should be.
+// diff returns what differs between the webhook that is wanted and the one that Mandrill has.
 func diff(want mandrill.WebhookSpec, have mandrill.Webhook) []string {
 	var differences []string
 	if want.URL != have.URL {
@@ -183,42 +182,42 @@ func sameSet(a, b []string) bool {
 	return slices.Equal(slices.Compact(a), slices.Compact(b))
 }
 
-// refusal gives an error of the API its class. Its message is Mandrill's, without the URL's secret.
+// refusal gives an error of the API its class. The message is Mandrill's, with secrets of URLs hidden.
 func (s *state) refusal(doing string, err error) error {
 	if step := new(controllers.StepError); errors.As(err, &step) {
 		return err
 	}
-	text := fmt.Errorf("%s: %s", doing, s.hide(err.Error()))
+	text := fmt.Errorf("%s: %s", doing, s.redact(err.Error()))
 	switch {
 	case errors.Is(err, mandrill.ErrInvalidKey):
 		return controllers.StalledAt(v1alpha1.ReasonInvalidAPIKey, refusedRetry,
 			fmt.Errorf("Mandrill does not accept the API key: put a valid one into the Secret %q", s.webhook.Spec.APIKeySecretRef.Name)) //nolint:staticcheck // a name
 	case errors.Is(err, mandrill.ErrValidation) && strings.Contains(err.Error(), `"url"`):
 		return controllers.Transient(v1alpha1.ReasonURLCheckFailed,
-			fmt.Errorf("Mandrill asked the URL and did not get the answer 200: check DNS, ingress and certificate of %s (%w)", s.hide(s.url), text)) //nolint:staticcheck // a name
+			fmt.Errorf("Mandrill asked the URL and did not get the answer 200: check DNS, ingress and certificate of %s (%w)", s.redact(s.url), text)) //nolint:staticcheck // a name
 	case mandrill.Temporary(err), errors.Is(err, mandrill.ErrUnknownWebhook),
-		errors.Is(err, mandrill.ErrUnknownInboundRoute), errors.Is(err, mandrill.ErrUnknownInboundDomain): // deleted a moment ago: list again
+		errors.Is(err, mandrill.ErrUnknownInboundRoute), errors.Is(err, mandrill.ErrUnknownInboundDomain): // deleted since the list: list again
 		return text
 	}
 	var refused *mandrill.APIError
-	if errors.As(err, &refused) && refused.Name != "" { // without a name a proxy refused, and may think again
+	if errors.As(err, &refused) && refused.Name != "" { // without a name a proxy refused, which may pass
 		return controllers.StalledAt(v1alpha1.ReasonRefused, refusedRetry, text)
 	}
 	return text
 }
 
-// report writes what Mandrill says of the webhook into the status.
+// report copies what Mandrill reports about the webhook into the status.
 func (r *Reconciler) report(run *state) {
 	status, remote := &run.webhook.Status, run.remote
 	before := status.Upstream
 	status.WebhookID = remote.ID
-	status.URL = r.shownURL(run.webhook)
+	status.URL = r.urls.shown(run.webhook)
 	status.Events = currentNames(remote.Events)
 	r.reportEvents(run)
 	next := &v1alpha1.Upstream{
 		CreatedAt: optionalTime(remote.CreatedAt), LastSentAt: optionalTime(remote.LastSentAt),
 		BatchesSent: remote.BatchesSent, EventsSent: remote.EventsSent,
-		LastError: run.hide(remote.LastError),
+		LastError: run.redact(remote.LastError),
 	}
 	if before != nil {
 		next.LastCheckedAt = before.LastCheckedAt
@@ -226,7 +225,7 @@ func (r *Reconciler) report(run *state) {
 	if before == nil || !sameUpstream(*before, *next) {
 		now := metav1.NewTime(r.Now().Truncate(1e9))
 		next.LastCheckedAt = &now
-		delivering(&controllers.Conditions{List: &status.Conditions, Generation: run.webhook.Generation}, before, next)
+		reportDelivering(run.conditions, before, next)
 	}
 	status.Upstream = next
 }
@@ -236,8 +235,8 @@ func sameUpstream(a, b v1alpha1.Upstream) bool {
 		a.EventsSent == b.EventsSent && a.LastError == b.LastError
 }
 
-// delivering sets Mandrill's own view. Its last error may be over: batches sent since then say so.
-func delivering(conditions *controllers.Conditions, before, now *v1alpha1.Upstream) {
+// reportDelivering sets Delivering, Mandrill's own view. Batches sent since the last report mean that an error is over.
+func reportDelivering(conditions *controllers.Conditions, before, now *v1alpha1.Upstream) {
 	switch {
 	case before != nil && now.BatchesSent > before.BatchesSent, now.LastError == "" && now.BatchesSent > 0:
 		conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionTrue, v1alpha1.ReasonDelivered, "")

@@ -23,15 +23,15 @@ import (
 
 var sidecarSecret = types.NamespacedName{Namespace: "shop", Name: "transactional-receiver"}
 
-// sidecar is a receiver that has mounted the object's Secret, and whether it runs.
-func (w *world) sidecar() (url string, run func(bool)) {
-	w.t.Helper()
+// startSidecar starts a receiver that has mounted the object's Secret, and returns a function that says whether it runs.
+func (f *fixture) startSidecar() (url string, run func(bool)) {
+	f.t.Helper()
 	running := false
 	server := httptest.NewServer(http.HandlerFunc(func(response http.ResponseWriter, request *http.Request) {
 		var secret corev1.Secret
-		err := w.client.Get(request.Context(), sidecarSecret, &secret)
-		w.mu.Lock()
-		defer w.mu.Unlock()
+		err := f.client.Get(request.Context(), sidecarSecret, &secret)
+		f.mu.Lock()
+		defer f.mu.Unlock()
 		if !running || err != nil {
 			http.NotFound(response, request)
 			return
@@ -40,12 +40,12 @@ func (w *world) sidecar() (url string, run func(bool)) {
 		loaded := &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 		loaded.Complete()
 		if err := loaded.Load("file", secret.Data[routes.Key]); err != nil {
-			w.t.Error(err)
+			f.t.Error(err)
 		}
 		receiver.NewHandler(receiver.Options{Routes: loaded, Metrics: metrics, Logger: logger}).ServeHTTP(response, request)
 	}))
-	w.t.Cleanup(server.Close)
-	return server.URL + "/hook", func(now bool) { w.mu.Lock(); defer w.mu.Unlock(); running = now }
+	f.t.Cleanup(server.Close)
+	return server.URL + "/hook", func(now bool) { f.mu.Lock(); defer f.mu.Unlock(); running = now }
 }
 
 func asSidecar(url string) func(*v1alpha1.MandrillWebhook) {
@@ -55,120 +55,120 @@ func asSidecar(url string) func(*v1alpha1.MandrillWebhook) {
 	}
 }
 
-func newSidecarWorld(t *testing.T) (w *world, url string, run func(bool)) {
+func newSidecarFixture(t *testing.T) (f *fixture, url string, run func(bool)) {
 	t.Helper()
-	w = newWorld(t, func(o *mandrillwebhook.Options) {
+	f = newFixture(t, func(o *mandrillwebhook.Options) {
 		o.ReceiverURL = "http://shared.example" // is not asked
 		o.AllowSinkHosts = []string{"127.0.0.1"}
 	})
-	url, run = w.sidecar()
-	return w, url, run
+	url, run = f.startSidecar()
+	return f, url, run
 }
 
-// Nothing is registered before the URL itself answers, from the Secret beside the object and no other.
-func TestSidecar(t *testing.T) {
+// Nothing is registered before the sidecar answers at the URL, with the routes of the Secret beside the object.
+func TestSidecarIsServedFromItsOwnSecret(t *testing.T) {
 	t.Parallel()
-	w, url, run := newSidecarWorld(t)
-	w.apply(asSidecar(url))
-	if _, err := w.reconcile(); err != nil {
+	f, url, run := newSidecarFixture(t)
+	f.apply(asSidecar(url))
+	if _, err := f.reconcile(); err != nil {
 		t.Fatal(err)
 	}
-	w.assert("ReceiverReady", "False", "RouteNotServed", "the sidecar does not serve "+url+" yet (it answered HEAD with status 404): check that its pod mounts the Secret transactional-receiver, that it runs the receiver with --config on the Secret's routes.yaml")
-	if calls := w.emulator.Calls(); len(calls) > 0 {
+	f.assert("ReceiverReady", "False", "RouteNotServed", "the sidecar does not serve "+url+" yet (it answered HEAD with status 404): check that its pod mounts the Secret transactional-receiver, that it runs the receiver with --config on the Secret's routes.yaml")
+	if calls := f.emulator.Calls(); len(calls) > 0 {
 		t.Errorf("calls are %v before the URL answers", calls)
 	}
 	run(true)
-	webhook := w.mustReconcile()
-	secret := w.secret(sidecarSecret)
+	webhook := f.mustReconcile()
+	secret := f.secret(sidecarSecret)
 	document, err := routes.Decode(secret.Data[routes.Key])
-	if err != nil || len(document.Routes) != 1 || document.Routes[0].URL != url || document.Routes[0].Keys[0] != w.account.Webhooks()[0].AuthKey ||
+	if err != nil || len(document.Routes) != 1 || document.Routes[0].URL != url || document.Routes[0].Keys[0] != f.account.Webhooks()[0].AuthKey ||
 		document.Routes[0].Sink.URI != "http://127.0.0.1:8080/events" || document.Routes[0].Name != "shop/transactional" {
 		t.Errorf("the document is %+v, error %v", document, err)
 	}
 	if !metav1.IsControlledBy(secret, webhook) {
 		t.Error("the Secret is not the object's")
 	}
-	if err := w.client.Get(t.Context(), routesSecret, &corev1.Secret{}); !apierrors.IsNotFound(err) {
+	if err := f.client.Get(t.Context(), routesSecret, &corev1.Secret{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the shared receiver was handed something: %v", err)
 	}
 
 	// edited, spoilt and deleted by hand
 	for _, content := range []string{"routes: []", "nonsense", ""} {
-		secret := w.secret(sidecarSecret)
+		secret := f.secret(sidecarSecret)
 		if secret.Data = map[string][]byte{routes.Key: []byte(content)}; content == "" {
-			if err := w.client.Delete(t.Context(), secret); err != nil {
+			if err := f.client.Delete(t.Context(), secret); err != nil {
 				t.Fatal(err)
 			}
-		} else if err := w.client.Update(t.Context(), secret); err != nil {
+		} else if err := f.client.Update(t.Context(), secret); err != nil {
 			t.Fatal(err)
 		}
-		w.mustReconcile()
-		if got := w.post(url, w.account.Webhooks()[0].AuthKey); got != http.StatusOK {
+		f.mustReconcile()
+		if got := f.post(url, f.account.Webhooks()[0].AuthKey); got != http.StatusOK {
 			t.Errorf("after %q the sidecar answers %d", content, got)
 		}
 	}
-	w.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.Suspend = true })
-	w.mustReconcile()
-	if got := w.post(url, w.account.Webhooks()[0].AuthKey); got != http.StatusServiceUnavailable {
+	f.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.Suspend = true })
+	f.mustReconcile()
+	if got := f.post(url, f.account.Webhooks()[0].AuthKey); got != http.StatusServiceUnavailable {
 		t.Errorf("the suspended sidecar answers %d", got)
 	}
-	w.deleteObject(true)
-	if n := len(w.account.Webhooks()); n != 0 {
+	f.deleteObject(true)
+	if n := len(f.account.Webhooks()); n != 0 {
 		t.Errorf("%d webhooks are left", n)
 	}
-	if got := string(w.secret(sidecarSecret).Data[routes.Key]); got != "routes: []\n" {
+	if got := string(f.secret(sidecarSecret).Data[routes.Key]); got != "routes: []\n" {
 		t.Errorf("the sidecar still has %s", got)
 	}
 }
 
-func TestSidecarSecretConflict(t *testing.T) {
+func TestSidecarSecretConflictIsReported(t *testing.T) {
 	t.Parallel()
-	w, url, run := newSidecarWorld(t)
+	f, url, run := newSidecarFixture(t)
 	run(true)
 	theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: sidecarSecret.Namespace, Name: sidecarSecret.Name}, Data: map[string][]byte{"x": []byte("theirs")}}
-	w.create(theirs)
-	w.apply(asSidecar(url))
-	if _, err := w.reconcile(); err == nil {
+	f.create(theirs)
+	f.apply(asSidecar(url))
+	if _, err := f.reconcile(); err == nil {
 		t.Error("somebody else's Secret is no error")
 	}
-	w.assert("Stalled", "True", "SecretConflict", `the Secret "transactional-receiver" exists and is not this object's: delete or rename it, or give the MandrillWebhook another name`)
-	if got := w.secret(sidecarSecret).Data; len(got) != 1 {
+	f.assert("Stalled", "True", "SecretConflict", `the Secret "transactional-receiver" exists and is not this object's: delete or rename it, or give the MandrillWebhook another name`)
+	if got := f.secret(sidecarSecret).Data; len(got) != 1 {
 		t.Errorf("somebody else's Secret was written: %v", got)
 	}
-	w.deleteObject(true)
-	if got := w.secret(sidecarSecret).Data; len(got) != 1 {
+	f.deleteObject(true)
+	if got := f.secret(sidecarSecret).Data; len(got) != 1 {
 		t.Errorf("somebody else's Secret was written: %v", got)
 	}
 }
 
-// A sidecar's sink may be on its own machine, which is the consumer's, but no metadata service.
-func TestSidecarSinks(t *testing.T) {
+// A sidecar's sink may be on its own machine, which is the consumer's, but not a metadata service.
+func TestSidecarSinkMayBeLocal(t *testing.T) {
 	t.Parallel()
 	for host, refused := range map[string]bool{
 		"127.0.0.1:8080": false, "localhost": false, "[::1]:1": false, "[::ffff:127.0.0.1]": false, "169.254.169.254": true, "metadata.google.internal": true, "0.0.0.0": true, "127.1": true,
 	} {
-		w := newWorld(t)
-		w.apply(asSidecar("http://x.example/"), func(o *v1alpha1.MandrillWebhook) { o.Spec.Sink.URI = "http://" + host + "/" })
-		_, _ = w.reconcile()
-		if got := w.get().Status.SinkURI == ""; got != refused {
-			t.Errorf("%s: refused %t, want %t\n%s", host, got, refused, w.conditions())
+		f := newFixture(t)
+		f.apply(asSidecar("http://x.example/"), func(o *v1alpha1.MandrillWebhook) { o.Spec.Sink.URI = "http://" + host + "/" })
+		_, _ = f.reconcile()
+		if got := f.get().Status.SinkURI == ""; got != refused {
+			t.Errorf("%s: refused %t, want %t\n%s", host, got, refused, f.conditions())
 		}
 	}
 }
 
-// The operator does not ask its own machine on behalf of users, whatever name leads there.
-func TestAskingNoLocalURL(t *testing.T) {
+// The operator does not probe its own machine for users, whatever name resolves to it.
+func TestProbesRefuseLocalAddresses(t *testing.T) {
 	t.Parallel()
 	asked := false
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
 	t.Cleanup(server.Close)
 	for _, url := range []string{server.URL, strings.Replace(server.URL, "127.0.0.1", "localhost", 1)} {
-		w := newWorld(t)
-		w.apply(asSidecar(url + "/x"))
-		if _, err := w.reconcile(); err != nil {
+		f := newFixture(t)
+		f.apply(asSidecar(url + "/x"))
+		if _, err := f.reconcile(); err != nil {
 			t.Fatal(err)
 		}
-		w.assert("ReceiverReady", "False", "RouteNotServed", "its host is loopback, link-local or a metadata service; the operator asks there only with --allow-sink-hosts")
+		f.assert("ReceiverReady", "False", "RouteNotServed", "its host is loopback, link-local or a metadata service; the operator asks there only with --allow-sink-hosts")
 	}
 	if asked {
 		t.Error("the operator asked its own machine")

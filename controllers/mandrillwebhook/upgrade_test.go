@@ -16,22 +16,22 @@ import (
 )
 
 // createEarlier puts into the cluster what an earlier build left there, for a webhook that Mandrill has.
-func (w *world) createEarlier(path string) {
-	w.t.Helper()
-	w.api("webhooks/add", fmt.Sprintf(`"url":%q,"description":"Shop mail events","events":["open","send","whitelist"]`, w.receiver.URL+"/mandrill/shop/transactional"))
-	hook := w.account.Webhooks()[0]
+func (f *fixture) createFromEarlierBuild(path string) {
+	f.t.Helper()
+	f.callAPI("webhooks/add", fmt.Sprintf(`"url":%q,"description":"Shop mail events","events":["open","send","whitelist"]`, f.receiver.URL+"/mandrill/shop/transactional"))
+	hook := f.account.Webhooks()[0]
 	data, err := os.ReadFile(path)
 	if err != nil {
-		w.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	text := strings.NewReplacer("RECEIVER", w.receiver.URL, "KEY", hook.AuthKey, "webhookID: ID", fmt.Sprint("webhookID: ", hook.ID)).Replace(string(data))
+	text := strings.NewReplacer("RECEIVER", f.receiver.URL, "KEY", hook.AuthKey, "webhookID: ID", fmt.Sprint("webhookID: ", hook.ID)).Replace(string(data))
 	for document := range strings.SplitSeq(text, "\n---\n") {
 		object := client.Object(&corev1.Secret{})
 		if strings.Contains(document, "kind: MandrillWebhook\nmetadata") {
 			object = &v1alpha1.MandrillWebhook{}
 		}
 		if err := yaml.UnmarshalStrict([]byte(document), object); err != nil {
-			w.t.Fatal(err)
+			f.t.Fatal(err)
 		}
 		if secret, ok := object.(*corev1.Secret); ok { // as an API server does
 			secret.Data = map[string][]byte{}
@@ -40,30 +40,29 @@ func (w *world) createEarlier(path string) {
 			}
 			secret.StringData = nil
 		}
-		w.create(object)
+		f.create(object)
 	}
 }
 
-// An operator that comes after an earlier build goes on with what that left: nothing is registered anew, no key and
-// no route changes, and nobody notices.
-func TestUpgrade(t *testing.T) {
+// An operator continues with the state that an earlier build left: it registers nothing, and changes no key and no route.
+func TestUpgradeChangesNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	served := w.receiver.Config.Handler
-	w.receiver.Config.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}) // for Mandrill, which asks first
-	w.createEarlier("testdata/first-build.yaml")
-	w.receiver.Config.Handler = served
+	f := newFixture(t)
+	served := f.receiver.Config.Handler
+	f.receiver.Config.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}) // for Mandrill, which asks first
+	f.createFromEarlierBuild("testdata/first-build.yaml")
+	f.receiver.Config.Handler = served
 
-	before, calls := w.get(), len(w.emulator.Calls())
+	before, calls := f.get(), len(f.emulator.Calls())
 	writes := []string{}
-	w.fault = func(verb string, _ client.Object) error {
+	f.fault = func(verb string, _ client.Object) error {
 		if verb != "get" {
 			writes = append(writes, verb)
 		}
 		return nil
 	}
-	after := w.mustReconcile()
-	if made := w.emulator.Calls()[calls:]; !slices.Equal(made, []string{"webhooks/list"}) {
+	after := f.mustReconcile()
+	if made := f.emulator.Calls()[calls:]; !slices.Equal(made, []string{"webhooks/list"}) {
 		t.Errorf("the calls to Mandrill are %v, want one list", made)
 	}
 	if !slices.Equal(writes, []string{"patch status"}) {
@@ -77,16 +76,16 @@ func TestUpgrade(t *testing.T) {
 			t.Errorf("%s was %+v and is %+v", condition.Type, condition, now)
 		}
 	}
-	w.assert("EventsAccepted", "True", "Succeeded", "")
-	if events := w.events(); len(events) > 0 {
+	f.assert("EventsAccepted", "True", "Succeeded", "")
+	if events := f.events(); len(events) > 0 {
 		t.Errorf("Events are %q", events)
 	}
-	hook := w.account.Webhooks()[0]
-	if got := w.post(hook.URL, hook.AuthKey); got != http.StatusOK {
+	hook := f.account.Webhooks()[0]
+	if got := f.post(hook.URL, hook.AuthKey); got != http.StatusOK {
 		t.Errorf("the receiver answers %d", got)
 	}
 	writes = nil
-	w.later().mustReconcile()
+	f.hourLater().mustReconcile()
 	if len(writes) > 0 {
 		t.Errorf("a second reconcile writes %v", writes)
 	}

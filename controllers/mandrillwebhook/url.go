@@ -15,21 +15,38 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 )
 
-// webhookURL is the URL of an object byte for byte, but for the parameter that comes from a Secret.
-func (r *Reconciler) webhookURL(webhook *v1alpha1.MandrillWebhook) (string, error) {
+// webhookURLs are the URLs of objects.
+type webhookURLs struct {
+	public string // prefix of default URLs
+}
+
+// of returns the URL of an object byte for byte, except for the parameter that comes from a Secret.
+func (u webhookURLs) of(webhook *v1alpha1.MandrillWebhook) (string, error) {
 	if webhook.Spec.URL != "" {
 		return webhook.Spec.URL, nil
 	}
-	if r.PublicURL == "" {
+	if u.public == "" {
 		return "", controllers.Stalled(v1alpha1.ReasonURLMissing,
 			errors.New("the object has no URL and the operator no public one: set spec.url, or run the operator with --public-url"))
 	}
-	return strings.TrimRight(r.PublicURL, "/") + "/" + webhook.Namespace + "/" + webhook.Name, nil
+	return strings.TrimRight(u.public, "/") + "/" + webhook.Namespace + "/" + webhook.Name, nil
+}
+
+// shown returns the URL of an object with everything secret hidden, empty if it has none.
+func (u webhookURLs) shown(webhook *v1alpha1.MandrillWebhook) string {
+	base, err := u.of(webhook)
+	if err != nil {
+		return ""
+	}
+	if ref := webhook.Spec.URLSecretRef; ref != nil {
+		return withParameter(redactURL(base), ref.Parameter, hidden)
+	}
+	return redactURL(base)
 }
 
 // resolveURL finds the URL to register and the secret in it.
 func (r *Reconciler) resolveURL(ctx context.Context, run *state) error {
-	base, err := r.webhookURL(run.webhook)
+	base, err := r.urls.of(run.webhook)
 	if err != nil {
 		return err
 	}
@@ -55,18 +72,6 @@ func (r *Reconciler) resolveURL(ctx context.Context, run *state) error {
 	return nil
 }
 
-// shownURL is the URL of an object with everything secret hidden.
-func (r *Reconciler) shownURL(webhook *v1alpha1.MandrillWebhook) string {
-	base, err := r.webhookURL(webhook)
-	if err != nil {
-		return ""
-	}
-	if ref := webhook.Spec.URLSecretRef; ref != nil {
-		return withParameter(redactURL(base), ref.Parameter, hidden)
-	}
-	return redactURL(base)
-}
-
 func withParameter(base, name, value string) string {
 	separator := "?"
 	if strings.Contains(base, "?") {
@@ -75,7 +80,7 @@ func withParameter(base, name, value string) string {
 	return base + separator + name + "=" + value
 }
 
-// withoutSecret takes a hidden parameter off a shown URL.
+// withoutSecret removes a hidden parameter from a shown URL.
 func withoutSecret(shown string) string {
 	if at := strings.LastIndexAny(shown, "?&"); at >= 0 && strings.HasSuffix(shown, "="+hidden) {
 		return shown[:at]

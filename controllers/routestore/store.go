@@ -1,5 +1,5 @@
-// Package routestore keeps the routes of all webhooks where the receiver reads them: in as few Secrets as they fit
-// into. What is changed at the same time is written at once.
+// Package routestore keeps the routes of all webhooks in the Secrets that the receiver reads, as few of them as the routes
+// fit into. Changes that are made at the same time share a write.
 package routestore
 
 import (
@@ -21,14 +21,14 @@ import (
 )
 
 const (
-	// enough is how much a Secret is filled before the next is begun: some 700 to 1,000 routes. A change costs a write of its
-	// Secret and a read by every receiver, so Secrets are kept small as long as there are others.
-	enough = 256 << 10
-	// full is how much a Secret may hold, less what the document adds to its routes.
-	full = corev1.MaxSecretSize - 16
-	// growth is the part of a Secret, one in so many, that new webhooks leave to those that are there: a key that was
-	// reset must find room whatever others do.
-	growth = 8
+	// softLimit is how many bytes of routes a Secret gets before the next one is used: some 700 to 1,000 routes. A change
+	// costs a write of its Secret and a read by every receiver, so Secrets stay small as long as there are others.
+	softLimit = 256 << 10
+	// hardLimit is how many bytes of routes fit into a Secret, less what the document adds to them.
+	hardLimit = corev1.MaxSecretSize - 16
+	// growthShare is the share of a Secret, one in so many, that only existing webhooks may fill: one whose key was reset
+	// must find room however many webhooks are new.
+	growthShare = 8
 )
 
 // ErrFull means that no Secret has room for the routes.
@@ -36,16 +36,18 @@ var ErrFull = errors.New("the routes Secrets are full")
 
 // Options configures a [Store]. Client, Name and Owner are required.
 type Options struct {
-	Client       client.Client
-	Name         types.NamespacedName // of the first Secret; the others follow from routes.SecretName
-	Owner        client.FieldOwner
-	Enough, Full int // bytes of routes in a Secret: before the next is begun, at most
-	// Webhooks returns the names of all webhooks that there are; what else is found at the start is dropped. Default:
-	// nothing is.
+	Client client.Client
+	Name   types.NamespacedName // of the first Secret; the others follow from routes.SecretName
+	Owner  client.FieldOwner
+	// SoftLimit and HardLimit are how many bytes of routes a Secret gets before the next one is used, and at most. Default:
+	// 256 KiB, and what fits into a Secret.
+	SoftLimit, HardLimit int
+	// Webhooks returns the names of all webhooks that exist. Routes of others are dropped when the Secrets are loaded.
+	// Default: none are.
 	Webhooks func(context.Context) (map[string]bool, error)
 }
 
-// Store holds the routes in memory as well and is their only writer: what somebody else writes is overwritten.
+// Store holds the routes in memory too and is the only writer of the Secrets: it overwrites what others write.
 type Store struct {
 	options Options
 	writing sync.Mutex // one write at a time; taken before mu
@@ -55,33 +57,33 @@ type Store struct {
 	webhooks map[string]*entry
 	secrets  [routes.MaxSecrets]secret
 	changes  int64  // number of the last change
-	next     *flush // joined by changes until it begins
+	next     *flush // shared by all changes until it begins
 }
 
-// entry is the routes of one webhook, as they are written. Without any it is removed when that has been written.
+// entry is the routes of one webhook, encoded. An entry without routes is removed once that has been written.
 type entry struct {
 	lines  []byte
 	secret int
 	change int64
-	left   map[int]leftover // by the Secret that had them before
+	left   map[int]leftover // in other Secrets, by their number
 }
 
-// leftover is what a Secret still has of routes that moved to another: their lines, until the other has them, and then
-// nothing by a change that is still to be written there.
+// leftover is what a Secret still has of routes that move to another: the lines until the other Secret has them, and then
+// the number of the change that removes them.
 type leftover struct {
 	lines  []byte
-	change int64 // 0 until the other has them
+	change int64 // 0 until the other Secret has them
 }
 
 // secret is the state of one of the Secrets.
 type secret struct {
-	version string // as this store last wrote or read it; empty when there is none
+	version string // that this store last wrote or read; empty without a Secret
 	bytes   int    // of all lines
-	changed int64  // by the change of this number
-	written int64  // changes up to this number have been
+	changed int64  // number of its last change
+	written int64  // number of the last change that has been written
 }
 
-// flush is a write of all that is changed when it begins.
+// flush is a write of everything that is changed when it begins.
 type flush struct {
 	done chan struct{}
 	err  error
@@ -89,11 +91,11 @@ type flush struct {
 
 // New returns a store.
 func New(options Options) *Store {
-	if options.Enough == 0 {
-		options.Enough = enough
+	if options.SoftLimit == 0 {
+		options.SoftLimit = softLimit
 	}
-	if options.Full == 0 {
-		options.Full = full
+	if options.HardLimit == 0 {
+		options.HardLimit = hardLimit
 	}
 	return &Store{options: options, webhooks: map[string]*entry{}}
 }
@@ -120,8 +122,8 @@ func (s *Store) Get(ctx context.Context, webhook string) ([]routes.Route, error)
 	return document.Routes, nil
 }
 
-// Set replaces the routes of a webhook, the present one first, and returns when that is written. It reports whether
-// anything had to be. No routes remove the webhook.
+// Set replaces the routes of a webhook, the present one first, and returns once they are written. It reports whether
+// anything had to be written. Without routes the webhook is removed.
 func (s *Store) Set(ctx context.Context, webhook string, list ...routes.Route) (bool, error) {
 	lines, err := routes.Lines(routes.Named(webhook, list...)...)
 	if err != nil {
@@ -132,7 +134,7 @@ func (s *Store) Set(ctx context.Context, webhook string, list ...routes.Route) (
 		s.mu.Unlock()
 		return false, err
 	}
-	if err := s.put(webhook, lines); err != nil {
+	if err := s.update(webhook, lines); err != nil {
 		s.mu.Unlock()
 		return false, err
 	}
@@ -146,7 +148,7 @@ func (s *Store) Set(ctx context.Context, webhook string, list ...routes.Route) (
 	return changed, nil
 }
 
-// flush takes part in a write of all that is changed and tells whether that was all for a webhook.
+// flush takes part in the next write and reports whether everything of a webhook is written after it.
 func (s *Store) flush(ctx context.Context, webhook string) (written bool, err error) {
 	s.mu.Lock()
 	write, first := s.join()
@@ -164,10 +166,10 @@ func (s *Store) flush(ctx context.Context, webhook string) (written bool, err er
 	if written = s.isWritten(webhook); !written && write.err != nil {
 		return false, fmt.Errorf("writing routes: %w", write.err)
 	}
-	return written, nil // whatever became of the others
+	return written, nil // errors of other Secrets do not concern this webhook
 }
 
-// join returns the next flush, and whether the caller is the one who has to write it.
+// join returns the next flush, and whether the caller has to write it.
 func (s *Store) join() (write *flush, first bool) {
 	if first = s.next == nil; first {
 		s.next = &flush{done: make(chan struct{})}
@@ -175,7 +177,7 @@ func (s *Store) join() (write *flush, first bool) {
 	return s.next, first
 }
 
-// isWritten tells whether the Secrets have the routes of a webhook as they are here, and nothing of them elsewhere.
+// isWritten reports whether the routes of a webhook are written to their Secret and removed from all others.
 func (s *Store) isWritten(webhook string) bool {
 	current, ok := s.webhooks[webhook]
 	if !ok {
@@ -189,31 +191,31 @@ func (s *Store) isWritten(webhook string) bool {
 	return current.change <= s.secrets[current.secret].written
 }
 
-// put changes the routes of a webhook in memory, and moves them when their Secret has no room.
-func (s *Store) put(webhook string, lines []byte) error {
+// update changes the routes of a webhook in memory, and moves them to another Secret if theirs has no room.
+func (s *Store) update(webhook string, lines []byte) error {
 	current, ok := s.webhooks[webhook]
 	if ok && bytes.Equal(current.lines, lines) || !ok && len(lines) == 0 {
 		return nil
 	}
 	if !ok {
-		number, err := s.room(len(lines), s.options.Full-s.options.Full/growth)
+		number, err := s.pickSecret(len(lines), s.options.HardLimit-s.options.HardLimit/growthShare)
 		if err != nil {
 			return err
 		}
 		current = &entry{secret: number}
 		s.webhooks[webhook] = current
 	}
-	if grown := len(lines) - len(current.lines); grown > 0 && s.secrets[current.secret].bytes+grown > s.options.Full {
-		number, err := s.room(len(lines), s.options.Full)
+	if grown := len(lines) - len(current.lines); grown > 0 && s.secrets[current.secret].bytes+grown > s.options.HardLimit {
+		number, err := s.pickSecret(len(lines), s.options.HardLimit)
 		if err != nil {
 			return err
 		}
 		if current.left == nil {
 			current.left = map[int]leftover{}
 		}
-		current.left[current.secret] = leftover{lines: current.lines} // still counted there
+		current.left[current.secret] = leftover{lines: current.lines} // counted there until it is removed
 		current.lines, current.secret = nil, number
-		s.secrets[number].bytes -= len(current.left[number].lines) // back again
+		s.secrets[number].bytes -= len(current.left[number].lines) // they move back
 		delete(current.left, number)
 	}
 	s.changes++
@@ -223,12 +225,12 @@ func (s *Store) put(webhook string, lines []byte) error {
 	return nil
 }
 
-// room finds a Secret for lines of some length: the first that is not filled yet, else the one with the most room
-// below a limit.
-func (s *Store) room(length, limit int) (int, error) {
+// pickSecret returns the Secret for lines of some length: the first that stays below the soft limit, else the smallest if
+// it stays below the given limit.
+func (s *Store) pickSecret(length, limit int) (int, error) {
 	least := 0
 	for number, secret := range s.secrets {
-		if secret.bytes+length <= s.options.Enough {
+		if secret.bytes+length <= s.options.SoftLimit {
 			return number, nil
 		}
 		if secret.bytes < s.secrets[least].bytes {
@@ -241,13 +243,13 @@ func (s *Store) room(length, limit int) (int, error) {
 	return least, nil
 }
 
-// load reads the Secrets once. One that is not as a store wrote it counts for nothing, because every webhook puts its
-// routes again.
+// load reads the Secrets once. A Secret that cannot be decoded is rewritten without its routes, because every webhook sets
+// its routes again.
 func (s *Store) load(ctx context.Context) error {
 	if s.loaded {
 		return nil
 	}
-	known, err := s.known(ctx)
+	exists, err := s.existing(ctx)
 	if err != nil {
 		return err
 	}
@@ -265,7 +267,7 @@ func (s *Store) load(ctx context.Context) error {
 		secrets[number].version = object.ResourceVersion
 		document, err := routes.Decode(object.Data[routes.Key])
 		if err != nil {
-			log.FromContext(ctx).Info("Found a routes Secret that somebody spoilt, it is written anew", "secret", object.Name)
+			log.FromContext(ctx).Info("Found a routes Secret that cannot be decoded, rewriting it", "secret", object.Name)
 			document, secrets[number].changed = &routes.Document{}, 1
 		}
 		for _, route := range document.Routes {
@@ -275,7 +277,7 @@ func (s *Store) load(ctx context.Context) error {
 			}
 			name := routes.Webhook(route.Name)
 			other, ok := webhooks[name]
-			if !known(name) || ok && other.secret != number { // of an object that is gone, or left by a move that came to no end
+			if !exists(name) || ok && other.secret != number { // of an object that is gone, or left by a move that was interrupted
 				secrets[number].changed = 1
 				if ok {
 					other.left[number] = leftover{change: 1}
@@ -293,8 +295,8 @@ func (s *Store) load(ctx context.Context) error {
 	return nil
 }
 
-// known returns what tells whether there is a webhook.
-func (s *Store) known(ctx context.Context) (func(string) bool, error) {
+// existing returns a function that reports whether a webhook exists.
+func (s *Store) existing(ctx context.Context) (func(string) bool, error) {
 	if s.options.Webhooks == nil {
 		return func(string) bool { return true }, nil
 	}
@@ -305,7 +307,7 @@ func (s *Store) known(ctx context.Context) (func(string) bool, error) {
 	return func(name string) bool { return names[name] }, nil
 }
 
-// document is a Secret's, with its routes in order of name.
+// document returns the document of a Secret, with its routes in order of name.
 func (s *Store) document(number int) []byte {
 	var lines [][]byte
 	for _, webhook := range slices.Sorted(maps.Keys(s.webhooks)) {

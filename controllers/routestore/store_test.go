@@ -21,8 +21,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/routestore"
 )
 
-// world is a cluster whose writes are counted and may be held up or fail.
-type world struct {
+// fixture is a cluster whose writes are recorded and may be delayed or fail.
+type fixture struct {
 	t      *testing.T
 	client client.Client
 
@@ -31,16 +31,16 @@ type world struct {
 	before func(name string) error // called before each write
 }
 
-func newWorld(t *testing.T) *world {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	w := &world{t: t}
-	w.client = fake.NewClientBuilder().WithInterceptorFuncs(interceptor.Funcs{
+	f := &fixture{t: t}
+	f.client = fake.NewClientBuilder().WithInterceptorFuncs(interceptor.Funcs{
 		Apply: func(ctx context.Context, c client.WithWatch, object runtime.ApplyConfiguration, o ...client.ApplyOption) error {
 			name := *object.(interface{ GetName() *string }).GetName()
-			w.mu.Lock()
-			w.writes = append(w.writes, name)
-			before := w.before
-			w.mu.Unlock()
+			f.mu.Lock()
+			f.writes = append(f.writes, name)
+			before := f.before
+			f.mu.Unlock()
 			if before != nil {
 				if err := before(name); err != nil {
 					return err
@@ -49,40 +49,40 @@ func newWorld(t *testing.T) *world {
 			return c.Apply(ctx, object, o...)
 		},
 	}).Build()
-	return w
+	return f
 }
 
-// store is one that has just started. Four routes are enough for a Secret, and eleven fit.
-func (w *world) store() *routestore.Store {
+// store returns a store that has just started. Four routes reach the soft limit of a Secret, eleven the hard one.
+func (f *fixture) store() *routestore.Store {
 	return routestore.New(routestore.Options{
-		Client: w.client, Name: types.NamespacedName{Namespace: "system", Name: "routes"}, Owner: "test", Enough: 430, Full: 1150,
+		Client: f.client, Name: types.NamespacedName{Namespace: "system", Name: "routes"}, Owner: "test", SoftLimit: 430, HardLimit: 1150,
 	})
 }
 
-func (w *world) onWrite(before func(string) error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.before, w.writes = before, nil
+func (f *fixture) onWrite(before func(string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.before, f.writes = before, nil
 }
 
-func (w *world) written() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return append([]string{}, w.writes...)
+func (f *fixture) written() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]string{}, f.writes...)
 }
 
-// stored is what receivers see: the names of the routes in each Secret.
-func (w *world) stored() map[string]string {
-	w.t.Helper()
+// stored returns what receivers see: the names of the routes in each Secret.
+func (f *fixture) stored() map[string]string {
+	f.t.Helper()
 	var list corev1.SecretList
-	if err := w.client.List(w.t.Context(), &list); err != nil {
-		w.t.Fatal(err)
+	if err := f.client.List(f.t.Context(), &list); err != nil {
+		f.t.Fatal(err)
 	}
 	found := map[string]string{}
 	for _, secret := range list.Items {
 		document, err := routes.Decode(secret.Data[routes.Key])
 		if err != nil {
-			w.t.Fatal(err)
+			f.t.Fatal(err)
 		}
 		var names []string
 		for _, route := range document.Routes {
@@ -93,17 +93,17 @@ func (w *world) stored() map[string]string {
 	return found
 }
 
-func (w *world) want(want map[string]string) {
-	w.t.Helper()
-	if diff := cmp.Diff(want, w.stored()); diff != "" {
-		w.t.Errorf("the Secrets have (-want +got):\n%s", diff)
+func (f *fixture) wantStored(want map[string]string) {
+	f.t.Helper()
+	if diff := cmp.Diff(want, f.stored()); diff != "" {
+		f.t.Errorf("the Secrets have (-want +got):\n%s", diff)
 	}
 }
 
-func (w *world) set(store *routestore.Store, want bool, webhook string, list ...routes.Route) {
-	w.t.Helper()
-	if changed, err := store.Set(w.t.Context(), webhook, list...); err != nil || changed != want {
-		w.t.Errorf("setting the routes of %s: changed %t, want %t; error %v", webhook, changed, want, err)
+func (f *fixture) mustSet(store *routestore.Store, want bool, webhook string, list ...routes.Route) {
+	f.t.Helper()
+	if changed, err := store.Set(f.t.Context(), webhook, list...); err != nil || changed != want {
+		f.t.Errorf("setting the routes of %s: changed %t, want %t; error %v", webhook, changed, want, err)
 	}
 }
 
@@ -114,44 +114,44 @@ func route(length int) routes.Route {
 
 func TestSetAndGet(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	store := w.store()
-	w.set(store, false, "a/none")
-	w.set(store, true, "a/b", route(1), route(2))
-	w.set(store, false, "a/b", route(1), route(2))
-	w.set(store, true, "a/a", route(3))
-	w.want(map[string]string{"routes": "a/a a/b a/b~1"})
+	f := newFixture(t)
+	store := f.store()
+	f.mustSet(store, false, "a/none")
+	f.mustSet(store, true, "a/b", route(1), route(2))
+	f.mustSet(store, false, "a/b", route(1), route(2))
+	f.mustSet(store, true, "a/a", route(3))
+	f.wantStored(map[string]string{"routes": "a/a a/b a/b~1"})
 	got, err := store.Get(t.Context(), "a/b")
 	if err != nil || len(got) != 2 || got[1].Name != "a/b~1" || got[1].URL != route(2).URL {
 		t.Errorf("got %+v, error %v", got, err)
 	}
-	w.onWrite(nil)
-	again := w.store() // has nothing in memory
-	w.set(again, false, "a/b", route(1), route(2))
-	w.set(again, true, "a/b", route(1))
-	w.set(again, true, "a/a")
-	w.set(again, false, "a/a")
+	f.onWrite(nil)
+	again := f.store() // has nothing in memory
+	f.mustSet(again, false, "a/b", route(1), route(2))
+	f.mustSet(again, true, "a/b", route(1))
+	f.mustSet(again, true, "a/a")
+	f.mustSet(again, false, "a/a")
 	if got, err := again.Get(t.Context(), "a/a"); err != nil || got != nil {
 		t.Errorf("removed routes are still there: %+v, error %v", got, err)
 	}
-	w.want(map[string]string{"routes": "a/b"})
-	if diff := cmp.Diff([]string{"routes", "routes"}, w.written()); diff != "" {
+	f.wantStored(map[string]string{"routes": "a/b"})
+	if diff := cmp.Diff([]string{"routes", "routes"}, f.written()); diff != "" {
 		t.Errorf("writes (-want +got):\n%s", diff)
 	}
-	w.set(again, true, "a/b")
-	w.want(map[string]string{"routes": ""})
+	f.mustSet(again, true, "a/b")
+	f.wantStored(map[string]string{"routes": ""})
 	if _, err := again.Set(t.Context(), "a/c", routes.Route{}); err == nil {
 		t.Error("a route that nobody can use was written")
 	}
 }
 
-// Changes that come while a write is under way are written together.
+// Changes that are made while a write is in flight are written together.
 func TestChangesAreGrouped(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	store := routestore.New(routestore.Options{Client: w.client, Name: types.NamespacedName{Namespace: "system", Name: "routes"}, Owner: "test"})
+	f := newFixture(t)
+	store := routestore.New(routestore.Options{Client: f.client, Name: types.NamespacedName{Namespace: "system", Name: "routes"}, Owner: "test"})
 	began, goOn := make(chan struct{}, 100), make(chan struct{})
-	w.onWrite(func(string) error { began <- struct{}{}; <-goOn; return nil })
+	f.onWrite(func(string) error { began <- struct{}{}; <-goOn; return nil })
 	const n = 50
 	done := make(chan error, n+1)
 	set := func(i int) {
@@ -171,54 +171,54 @@ func TestChangesAreGrouped(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got := len(strings.Fields(w.stored()["routes"])); got != n+1 {
+	if got := len(strings.Fields(f.stored()["routes"])); got != n+1 {
 		t.Errorf("%d routes are stored, want %d", got, n+1)
 	}
-	if got := len(w.written()); got > n/2 {
+	if got := len(f.written()); got > n/2 {
 		t.Errorf("%d writes for %d changes", got, n+1)
 	}
 }
 
 func TestFailedWriteIsRepeated(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	store := w.store()
+	f := newFixture(t)
+	store := f.store()
 	failure := errors.New("no answer")
-	w.onWrite(func(string) error { return failure })
+	f.onWrite(func(string) error { return failure })
 	if _, err := store.Set(t.Context(), "a/a", route(1)); !errors.Is(err, failure) {
 		t.Errorf("got error %v", err)
 	}
-	w.onWrite(nil)
-	w.set(store, true, "a/a", route(1)) // it is in memory, and not where it belongs
-	w.want(map[string]string{"routes": "a/a"})
-	w.onWrite(func(string) error { return failure })
+	f.onWrite(nil)
+	f.mustSet(store, true, "a/a", route(1)) // it is in memory, and not where it belongs
+	f.wantStored(map[string]string{"routes": "a/a"})
+	f.onWrite(func(string) error { return failure })
 	if _, err := store.Set(t.Context(), "a/a"); !errors.Is(err, failure) {
 		t.Errorf("got error %v", err)
 	}
-	w.onWrite(nil)
-	w.set(store, true, "a/a")
-	w.want(map[string]string{"routes": ""})
+	f.onWrite(nil)
+	f.mustSet(store, true, "a/a")
+	f.wantStored(map[string]string{"routes": ""})
 }
 
-func TestSeveralSecrets(t *testing.T) {
+func TestRoutesSpreadOverSecrets(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	store := w.store()
+	f := newFixture(t)
+	store := f.store()
 	for i := range 4 * routes.MaxSecrets {
-		w.set(store, true, fmt.Sprint("a/", i+100), route(1))
+		f.mustSet(store, true, fmt.Sprint("a/", i+100), route(1))
 	}
-	if got := w.stored(); len(got) != routes.MaxSecrets || got["routes"] != "a/100 a/101 a/102 a/103" || got["routes-1"] != "a/104 a/105 a/106 a/107" {
+	if got := f.stored(); len(got) != routes.MaxSecrets || got["routes"] != "a/100 a/101 a/102 a/103" || got["routes-1"] != "a/104 a/105 a/106 a/107" {
 		t.Errorf("the Secrets have %v", got)
 	}
-	for i := range routes.MaxSecrets { // beyond enough: evenly
-		w.set(store, true, fmt.Sprint("a/", i+200), route(1))
+	for i := range routes.MaxSecrets { // beyond the soft limit: evenly
+		f.mustSet(store, true, fmt.Sprint("a/", i+200), route(1))
 	}
-	if got := w.stored(); got["routes"] != "a/100 a/101 a/102 a/103 a/200" || got["routes-7"] != "a/128 a/129 a/130 a/131 a/207" {
+	if got := f.stored(); got["routes"] != "a/100 a/101 a/102 a/103 a/200" || got["routes-7"] != "a/128 a/129 a/130 a/131 a/207" {
 		t.Errorf("the Secrets have %v", got)
 	}
 	// one that grows too large for its Secret moves, and is never missing
 	present := func(name string) error {
-		for _, names := range w.stored() {
+		for _, names := range f.stored() {
 			if strings.Contains(names, "a/100") {
 				return nil
 			}
@@ -226,61 +226,61 @@ func TestSeveralSecrets(t *testing.T) {
 		t.Errorf("before %s was written a/100 was nowhere", name)
 		return nil
 	}
-	w.set(store, true, "a/101")
-	w.set(store, true, "a/201")
-	w.set(store, true, "a/104")
-	w.set(store, true, "a/105")
-	w.onWrite(present)
-	w.set(store, true, "a/100", route(780))
-	if diff := cmp.Diff([]string{"routes-1", "routes"}, w.written()); diff != "" {
+	f.mustSet(store, true, "a/101")
+	f.mustSet(store, true, "a/201")
+	f.mustSet(store, true, "a/104")
+	f.mustSet(store, true, "a/105")
+	f.onWrite(present)
+	f.mustSet(store, true, "a/100", route(780))
+	if diff := cmp.Diff([]string{"routes-1", "routes"}, f.written()); diff != "" {
 		t.Errorf("writes (-want +got):\n%s", diff)
 	}
-	if got := w.stored(); got["routes"] != "a/102 a/103 a/200" || got["routes-1"] != "a/100 a/106 a/107" {
+	if got := f.stored(); got["routes"] != "a/102 a/103 a/200" || got["routes-1"] != "a/100 a/106 a/107" {
 		t.Errorf("the Secrets have %v", got)
 	}
-	w.onWrite(nil)
+	f.onWrite(nil)
 	if _, err := store.Set(t.Context(), "a/102", route(1100)); !errors.Is(err, routestore.ErrFull) {
 		t.Errorf("got error %v, want that there is no room", err)
 	}
 	if _, err := store.Set(t.Context(), "a/new", route(900)); !errors.Is(err, routestore.ErrFull) {
 		t.Errorf("got error %v, want that there is no room", err)
 	}
-	w.set(store, false, "a/102", route(1)) // as it was
-	w.set(w.store(), false, "a/100", route(780))
+	f.mustSet(store, false, "a/102", route(1)) // as it was
+	f.mustSet(f.store(), false, "a/100", route(780))
 	for _, name := range []string{"a/106", "a/107", "a/100"} { // makes room
-		w.set(store, true, name)
+		f.mustSet(store, true, name)
 	}
-	w.set(store, true, "a/new", route(900))
+	f.mustSet(store, true, "a/new", route(900))
 }
 
-// What is in the Secrets when the store starts is kept, whoever wrote it and in whatever form.
-func TestStart(t *testing.T) {
+// Routes in the Secrets are kept when the store starts, whoever wrote them and in whatever form.
+func TestExistingSecretsAreKept(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	f := newFixture(t)
 	create := func(name, document string) {
 		t.Helper()
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: name}, Data: map[string][]byte{routes.Key: []byte(document)}}
-		if err := w.client.Create(t.Context(), secret); err != nil {
+		if err := f.client.Create(t.Context(), secret); err != nil {
 			t.Fatal(err)
 		}
 	}
 	create("routes", "routes:\n- name: a/a\n  source: /s\n  sink:\n    uri: http://s.example\n  url: https://h.example/x\n")
 	create("routes-1", "somebody: was here")
 	create("routes-2", "routes:\n- {name: a/a, source: /s, sink: {uri: http://s.example}, url: https://h.example/x}\n- {name: a/b, source: /s, sink: {uri: http://s.example}, url: https://h.example/x}\n")
-	store := w.store()
-	w.set(store, true, "a/a", route(1)) // there is a copy
-	w.set(store, false, "a/b", route(1))
-	w.set(store, true, "a/c", route(1))
-	w.want(map[string]string{"routes": "a/a a/c", "routes-1": "", "routes-2": "a/b"})
+	store := f.store()
+	f.mustSet(store, true, "a/a", route(1)) // there is a copy
+	f.mustSet(store, false, "a/b", route(1))
+	f.mustSet(store, true, "a/c", route(1))
+	f.wantStored(map[string]string{"routes": "a/a a/c", "routes-1": "", "routes-2": "a/b"})
 
-	w.onWrite(nil)
-	failing := interceptor.NewClient(w.client.(client.WithWatch), interceptor.Funcs{
+	f.onWrite(nil)
+	failing := interceptor.NewClient(f.client.(client.WithWatch), interceptor.Funcs{
 		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
 			return errors.New("no answer")
 		},
 	})
 	blind := routestore.New(routestore.Options{Client: failing, Name: types.NamespacedName{Namespace: "system", Name: "routes"}, Owner: "test"})
-	if _, err := blind.Set(t.Context(), "a/d", route(1)); err == nil || len(w.written()) > 0 {
+	if _, err := blind.Set(t.Context(), "a/d", route(1)); err == nil || len(f.written()) > 0 {
 		t.Errorf("routes were written over others that could not be read, error %v", err)
 	}
 	if _, err := blind.Get(t.Context(), "a/a"); err == nil {
@@ -288,45 +288,45 @@ func TestStart(t *testing.T) {
 	}
 }
 
-func TestRepair(t *testing.T) {
+func TestRepairRewritesChangedSecrets(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	store, name := w.store(), types.NamespacedName{Namespace: "system", Name: "routes"}
+	f := newFixture(t)
+	store, name := f.store(), types.NamespacedName{Namespace: "system", Name: "routes"}
 	repair := func(wantWrites int) {
 		t.Helper()
-		w.onWrite(nil)
+		f.onWrite(nil)
 		if err := store.Repair(t.Context(), name); err != nil {
 			t.Error(err)
 		}
-		if got := len(w.written()); got != wantWrites {
+		if got := len(f.written()); got != wantWrites {
 			t.Errorf("%d writes, want %d", got, wantWrites)
 		}
 	}
 	repair(0) // nothing is known yet
-	w.set(store, true, "a/a", route(1))
+	f.mustSet(store, true, "a/a", route(1))
 	repair(0)
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}, Data: map[string][]byte{routes.Key: []byte("routes: []")}}
-	if err := w.client.Update(t.Context(), secret); err != nil {
+	if err := f.client.Update(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
 	repair(1)
-	w.want(map[string]string{"routes": "a/a"})
+	f.wantStored(map[string]string{"routes": "a/a"})
 	repair(0)
-	if err := w.client.Delete(t.Context(), secret); err != nil {
+	if err := f.client.Delete(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
 	repair(1)
-	w.want(map[string]string{"routes": "a/a"})
+	f.wantStored(map[string]string{"routes": "a/a"})
 	if !store.Owns(name) || !store.Owns(types.NamespacedName{Namespace: "system", Name: "routes-7"}) || store.Owns(types.NamespacedName{Namespace: "system", Name: "routes-8"}) {
 		t.Error("the store does not know its Secrets")
 	}
 	if err := store.Repair(t.Context(), types.NamespacedName{Namespace: "system", Name: "other"}); err != nil {
 		t.Error(err)
 	}
-	if err := w.client.Delete(t.Context(), secret); err != nil {
+	if err := f.client.Delete(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
-	w.onWrite(func(string) error { return errors.New("no answer") })
+	f.onWrite(func(string) error { return errors.New("no answer") })
 	if err := store.Repair(t.Context(), name); err == nil {
 		t.Error("a repair that failed is said to have succeeded")
 	}

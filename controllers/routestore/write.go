@@ -18,14 +18,14 @@ import (
 
 var secretKind = corev1.SchemeGroupVersion.WithKind("Secret")
 
-// job is one Secret to be written.
+// job is the write of one Secret.
 type job struct {
 	number   int
 	document []byte
 	change   int64
 }
 
-// write writes all that is changed when it begins. Until then others may join the flush.
+// write writes everything that is changed when it begins. Until then other changes join the flush.
 func (s *Store) write(ctx context.Context, flush *flush) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -43,7 +43,7 @@ func (s *Store) write(ctx context.Context, flush *flush) {
 	close(flush.done)
 }
 
-// jobs are the Secrets to be written.
+// jobs returns the writes of all Secrets that are changed.
 func (s *Store) jobs() []job {
 	var list []job
 	for number, secret := range s.secrets {
@@ -54,7 +54,7 @@ func (s *Store) jobs() []job {
 	return list
 }
 
-// apply writes one Secret, whatever it holds.
+// apply writes one Secret, and overwrites what others wrote.
 func (s *Store) apply(ctx context.Context, job job) error {
 	name := s.secretName(job.number)
 	object := corev1ac.Secret(name.Name, name.Namespace).
@@ -66,12 +66,12 @@ func (s *Store) apply(ctx context.Context, job job) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state := &s.secrets[job.number]
-	if object.ResourceVersion != nil { // of the answer
+	if object.ResourceVersion != nil { // set by the answer
 		state.version = *object.ResourceVersion
 	}
 	state.written = job.change
 	for webhook, entry := range s.webhooks {
-		s.settle(entry)
+		s.finishMoves(entry)
 		if len(entry.lines) == 0 && s.isWritten(webhook) {
 			delete(s.webhooks, webhook)
 		}
@@ -79,8 +79,8 @@ func (s *Store) apply(ctx context.Context, job job) error {
 	return nil
 }
 
-// settle takes routes out of the Secrets that they have left, once the one that they moved to has them.
-func (s *Store) settle(entry *entry) {
+// finishMoves removes routes from the Secrets that they left, once the Secret that they moved to has them.
+func (s *Store) finishMoves(entry *entry) {
 	if entry.change > s.secrets[entry.secret].written {
 		return
 	}
@@ -97,7 +97,7 @@ func (s *Store) settle(entry *entry) {
 	}
 }
 
-// Repair puts one of the Secrets right when it is not as this store wrote it, or would write it.
+// Repair rewrites one of the Secrets if somebody else has changed it.
 func (s *Store) Repair(ctx context.Context, name types.NamespacedName) error {
 	number := slices.IndexFunc(s.names(), func(other types.NamespacedName) bool { return other == name })
 	if number < 0 {
@@ -127,7 +127,8 @@ func (s *Store) Repair(ctx context.Context, name types.NamespacedName) error {
 	return nil
 }
 
-// differs tells whether a Secret is another than was last written. Meanwhile none is written.
+// differs reports whether a Secret is not the version that was last written, or is still to be written. It waits for a
+// write in flight.
 func (s *Store) differs(ctx context.Context, number int) (bool, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -151,5 +152,5 @@ func (s *Store) names() []types.NamespacedName {
 	return names
 }
 
-// Owns tells whether a Secret is one of the store's.
+// Owns reports whether a Secret is one of the store's.
 func (s *Store) Owns(name types.NamespacedName) bool { return slices.Contains(s.names(), name) }

@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# Builds the named binaries of the local cluster from the Go module proxy and prints the folder they
-# lie in. What exists is left alone: the folder's name carries a hash of the pinned modules.
+# Builds the named programs of the local cluster from Go modules and prints their folder. The folder's name has a hash of the pinned
+# modules, so programs that are there are up to date.
 #
 #   hack/cluster/build.sh kube-apiserver etcd [kubectl]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-out=$(cd "$here/../.." && pwd)/bin/cluster-$(cat "$here"/*/go.mod "$here"/*/go.sum "$here"/build.sh | sha256sum | cut -c1-12)
 
 # Kubernetes reports the version it was linked with; clients and tools compare it.
-version=$(cd "$here/kube" && go list -m -f "{{.Version}}" k8s.io/kubernetes)
+version=$(sed -n 's/^\tk8s.io\/kubernetes \(v[^ ]*\).*/\1/p' "$here/kube/go.mod")
 IFS=. read -r major minor _ <<<"${version#v}"
 ldflags="-s -w"
 for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
@@ -16,22 +15,32 @@ for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
     ldflags+=" -X $package.$value"
   done
 done
+out=$(cd "$here/../.." && pwd)/bin/cluster-$({ cat "$here"/*/go.mod "$here"/*/go.sum; echo "$ldflags"; } | sha256sum | cut -c1-12)
 
-build() { # name module package ldflags
-  [ ! -x "$out/$1" ] || return 0
-  echo "building $1 from Go modules (kube-apiserver takes about 6 minutes the first time on 2 cores) ..." >&2
-  start=$SECONDS
-  (cd "$here/$2" && CGO_ENABLED=0 go build -trimpath -ldflags "$4" -o "$out/$1.new" "$3")
+build() { # name module package ldflags duration
+  "$here/../progress.sh" "Downloading the modules of $1" go -C "$here/$2" mod download
+  CGO_ENABLED=0 "$here/../progress.sh" "Building $1 (about $5 on 2 cores)" \
+    go -C "$here/$2" build -trimpath -ldflags "$4" -o "$out/$1.new" "$3"
   mv "$out/$1.new" "$out/$1"
-  echo "built $1 in $((SECONDS - start)) s" >&2
 }
 
-mkdir -p "$out"
+missing=()
 for name in "$@"; do
   case $name in
-    etcd) build etcd etcd go.etcd.io/etcd/server/v3 "-s -w" ;;
-    kube-apiserver | kubectl) build "$name" kube "k8s.io/kubernetes/cmd/$name" "$ldflags" ;;
+    etcd | kube-apiserver | kubectl) [ -x "$out/$name" ] || missing+=("$name") ;;
     *) echo "build.sh: cannot build \"$name\"; it knows kube-apiserver, etcd and kubectl" >&2; exit 2 ;;
+  esac
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "Building ${missing[*]} (Kubernetes ${version#v}) from Go modules into ${out#"$PWD/"}, once." >&2
+  echo "To use others: set KUBEBUILDER_ASSETS, or run \"setup-envtest use\"; kubectl in PATH." >&2
+  mkdir -p "$out"
+fi
+for name in "${missing[@]}"; do
+  case $name in
+    etcd) build etcd etcd go.etcd.io/etcd/server/v3 "-s -w" "1 minute" ;;
+    kube-apiserver) build "$name" kube "k8s.io/kubernetes/cmd/$name" "$ldflags" "6 minutes" ;;
+    kubectl) build "$name" kube "k8s.io/kubernetes/cmd/$name" "$ldflags" "1 minute" ;;
   esac
 done
 echo "$out"

@@ -14,7 +14,7 @@ import (
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 )
 
-// consumer is an application that wants CloudEvents: it prints each as one line of JSON.
+// consumer is an application that receives CloudEvents: it prints each as one line of JSON.
 type consumer struct {
 	server   *http.Server
 	listener net.Listener
@@ -45,7 +45,7 @@ func (c *consumer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var line []byte
 	if err == nil {
-		line, err = event.MarshalJSON() // unlike json.Marshal it leaves the data as they are
+		line, err = event.MarshalJSON() // json.Marshal would reformat the data
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -65,7 +65,7 @@ func (c *consumer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusAccepted)
 }
 
-// await returns the events when there are as many as wanted.
+// await waits until that many events have arrived and returns them.
 func (c *consumer) await(ctx context.Context, want int, limit time.Duration) ([]cloudevents.Event, error) {
 	timeout := time.After(limit)
 	for {
@@ -79,18 +79,18 @@ func (c *consumer) await(ctx context.Context, want int, limit time.Duration) ([]
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-timeout:
-			return nil, fmt.Errorf("%d of %d events arrived in %s", len(events), want, limit)
+			return nil, fmt.Errorf("only %d of %d events arrived within %s", len(events), want, limit)
 		case <-c.changed:
 		}
 	}
 }
 
 const (
-	source  = "/apis/mandrill-operator.io/namespaces/shop/mandrillwebhooks/transactional"
-	typedAs = "com.mandrill."
+	source     = "/apis/mandrill-operator.io/namespaces/shop/mandrillwebhooks/transactional"
+	typePrefix = "com.mandrill."
 )
 
-// check compares what was sent with what arrived: the same bytes, and the attributes that every event has.
+// check reports events that did not arrive byte for byte as they were sent, or that lack attributes.
 func check(sent []string, arrived []cloudevents.Event) error {
 	byData := map[string]cloudevents.Event{}
 	var faults []error
@@ -98,18 +98,19 @@ func check(sent []string, arrived []cloudevents.Event) error {
 	for _, event := range arrived {
 		byData[string(event.Data())] = event
 		types[event.Type()] = true
-		if event.Source() != source || !strings.HasPrefix(event.Type(), typedAs) || event.Subject() == "" ||
-			event.Time().IsZero() || event.DataContentType() != "application/json" || event.Extensions()["recipientdomain"] == nil && !strings.Contains(event.Subject(), "@") {
+		noRecipient := event.Extensions()["recipientdomain"] == nil && !strings.Contains(event.Subject(), "@")
+		if event.Source() != source || !strings.HasPrefix(event.Type(), typePrefix) || event.Subject() == "" ||
+			event.Time().IsZero() || event.DataContentType() != "application/json" || noRecipient {
 			faults = append(faults, fmt.Errorf("an event of type %s lacks attributes", event.Type()))
 		}
 	}
 	for _, raw := range sent {
 		if _, ok := byData[raw]; !ok {
-			faults = append(faults, fmt.Errorf("an event did not arrive as it was sent: %.60s", raw))
+			faults = append(faults, fmt.Errorf("an event is missing or was changed: %.60s", raw))
 		}
 	}
 	if len(types) != len(sent) {
-		faults = append(faults, fmt.Errorf("%d kinds of event were sent, %d types arrived", len(sent), len(types)))
+		faults = append(faults, fmt.Errorf("%d kinds of event were sent, but %d types arrived", len(sent), len(types)))
 	}
 	return errors.Join(faults...)
 }

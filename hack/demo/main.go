@@ -1,10 +1,10 @@
 // The demo runs everything on this machine: a real API server and etcd, the operator and the receiver with the
 // rights that config/rbac gives them, an emulated Mandrill, and a consumer that prints each CloudEvent as one
-// line of JSON on standard output. Everything else goes to standard error.
+// line of JSON on standard output. Everything else it prints goes to standard error.
 //
 //	KUBEBUILDER_ASSETS=<folder of etcd and kube-apiserver> go run ./hack/demo [-once]
 //
-// It expects the three programs in bin/ and runs from the project's root.
+// Run it in the project's root, with the three programs in bin/ (make build).
 package main
 
 import (
@@ -26,10 +26,10 @@ import (
 
 const (
 	apiKey = "demo-key" // as in config/samples
-	// deadline is how long a batch may take to arrive.
+	// deadline is how long a batch may take to arrive, and a program to start.
 	deadline = 60 * time.Second
-	// trickle is how often the demo makes an event when it keeps going.
-	trickle = 3 * time.Second
+	// eventInterval is the time between events after the first batch.
+	eventInterval = 3 * time.Second
 )
 
 func main() {
@@ -76,21 +76,21 @@ func run(ctx context.Context, once bool) (err error) {
 	if err := check(sent, arrived); err != nil {
 		return err
 	}
-	say("all %d events arrived, byte for byte as Mandrill sent them", len(sent))
+	say("all %d events arrived, each byte for byte as Mandrill sent it", len(sent))
 	if once {
 		return nil
 	}
 	return stack.keepGoing(ctx)
 }
 
-// stack is what the demo runs.
+// stack is what the demo runs: control plane, emulator, receiver, operator.
 type stack struct {
 	folder, kubectl, kubeconfig string
 	mandrillURL                 string // of the emulator
 	stoppers                    []func() error
 }
 
-// stop ends what was started, last first.
+// stop stops everything, in reverse order of its start.
 func (s *stack) stop() error {
 	var errs []error
 	for i := len(s.stoppers) - 1; i >= 0; i-- {
@@ -105,12 +105,12 @@ func (s *stack) program(environment []string, name string, args ...string) error
 	command.Env = append(os.Environ(), environment...)
 	command.Stdout, command.Stderr = os.Stderr, os.Stderr
 	if err := command.Start(); err != nil {
-		return fmt.Errorf("starting %s (make build makes it): %w", name, err)
+		return fmt.Errorf("starting %s (build it with make build): %w", name, err)
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- command.Wait() }()
 	s.stoppers = append(s.stoppers, func() error {
-		_ = command.Process.Signal(syscall.SIGTERM) // it may have ended by itself, which Wait tells
+		_ = command.Process.Signal(syscall.SIGTERM) // fails if it has exited already: Wait reports that
 		select {
 		case err := <-exited:
 			if err != nil {
@@ -124,9 +124,9 @@ func (s *stack) program(environment []string, name string, args ...string) error
 	return nil
 }
 
-// run runs a command to its end, with what it prints on standard error.
+// run runs kubectl. Its output goes to standard error, because standard output is for CloudEvents.
 func (s *stack) run(ctx context.Context, args ...string) error {
-	command := exec.CommandContext(ctx, s.kubectl, args...) //nolint:gosec // the user's kubectl
+	command := exec.CommandContext(ctx, s.kubectl, args...) //nolint:gosec // a fixed program and arguments
 	command.Env = append(os.Environ(), "KUBECONFIG="+s.kubeconfig)
 	command.Stdout, command.Stderr = os.Stderr, os.Stderr
 	if err := command.Run(); err != nil {
@@ -135,7 +135,7 @@ func (s *stack) run(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// apply does what a user does, and waits as a user would.
+// apply applies the samples and waits until they are ready, as a user would.
 func (s *stack) apply(ctx context.Context) error {
 	say("kubectl apply -f config/samples")
 	if err := s.run(ctx, "apply", "-f", "config/samples"); err != nil {
@@ -146,9 +146,10 @@ func (s *stack) apply(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, s.run(ctx, "describe", "mandrillwebhook", "-n", "shop"))
 	}
-	say("kubectl patch mandrillwebhook -n shop transactional: inbound mail as well")
+	say("kubectl patch mandrillwebhook -n shop transactional: add a route for inbound mail")
 	err = errors.Join(
-		s.run(ctx, "patch", "mandrillwebhook", "-n", "shop", "transactional", "--type=merge", "-p", `{"spec":{"inbound":{"routes":[{"domain":"in.shop.example","pattern":"help-*"}]}}}`),
+		s.run(ctx, "patch", "mandrillwebhook", "-n", "shop", "transactional", "--type=merge", "-p",
+			`{"spec":{"inbound":{"routes":[{"domain":"in.shop.example","pattern":"help-*"}]}}}`),
 		s.run(ctx, "wait", "--for=condition=InboundReady", "-n", "shop", "mandrillwebhook/transactional", "--timeout=60s"),
 	)
 	if err != nil {
@@ -157,7 +158,7 @@ func (s *stack) apply(ctx context.Context) error {
 	return s.run(ctx, "get", "mandrillwebhook", "-n", "shop")
 }
 
-// send makes the emulated Mandrill post one event of each kind, inbound mail included, and returns them.
+// send makes the emulated Mandrill send a batch with one event of each kind, inbound mail included, and returns the events.
 func (s *stack) send(ctx context.Context) ([]string, error) {
 	var emitted struct{ Events []string }
 	if err := s.control(ctx, "events", `{}`, &emitted); err != nil {
@@ -188,13 +189,13 @@ func (s *stack) control(ctx context.Context, name, body string, result any) erro
 	return json.Unmarshal(answer, result)
 }
 
-// keepGoing makes an event now and then until the context ends.
+// keepGoing makes an event every few seconds until the context ends.
 func (s *stack) keepGoing(ctx context.Context) error {
 	kubeconfig, err := filepath.Abs(s.kubeconfig)
 	if err != nil {
 		return err
 	}
-	say("events go on until Ctrl-C; to look around:")
+	say("sending more events until Ctrl-C; meanwhile you can try:")
 	say("  export KUBECONFIG=%s", kubeconfig)
 	say("  kubectl get mandrillwebhooks -A; kubectl describe mwh -n shop transactional; kubectl get secret -n shop")
 	say("  curl -d '{\"kinds\": [\"click\"], \"count\": 3}' %s/emulator/events; curl -d '{}' %s/emulator/flush", s.mandrillURL, s.mandrillURL)
@@ -203,7 +204,7 @@ func (s *stack) keepGoing(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(trickle):
+		case <-time.After(eventInterval):
 		}
 		if err := s.control(ctx, "events", fmt.Sprintf(`{"kinds":[%q]}`, kinds[i%len(kinds)]), &struct{}{}); err != nil && ctx.Err() == nil {
 			return err

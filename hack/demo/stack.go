@@ -17,12 +17,12 @@ import (
 
 const (
 	namespace = "mandrill-operator-system"
-	// bufferBytes is far more than a demo needs.
+	// bufferBytes is the limit of the buffer: 1 GiB, far more than a demo needs.
 	bufferBytes = "1073741824"
 )
 
-// start brings up the control plane, the emulated Mandrill, the receiver and the operator. The stack it returns
-// must be stopped, also after an error.
+// start starts the control plane, the emulated Mandrill, the receiver and the operator. The caller must stop the stack,
+// also after an error.
 func start(ctx context.Context, folder, consumerURL string) (*stack, error) {
 	s := &stack{folder: folder}
 	var err error
@@ -31,7 +31,7 @@ func start(ctx context.Context, folder, consumerURL string) (*stack, error) {
 	}
 	say("starting an API server and etcd")
 	environment := &envtest.Environment{}
-	s.stoppers = append(s.stoppers, environment.Stop) // also after a start that failed half-way
+	s.stoppers = append(s.stoppers, environment.Stop) // also if it fails to start
 	if _, err := environment.Start(); err != nil {
 		return s, fmt.Errorf("starting the control plane (is KUBEBUILDER_ASSETS set?): %w", err)
 	}
@@ -71,17 +71,20 @@ func (s *stack) startPrograms(ctx context.Context, consumerURL string) error {
 	say("starting the emulated Mandrill, the receiver and the operator")
 	return errors.Join(
 		s.program(nil, "mandrill-emulator", "--listen", mandrillAddress, "--api-key", apiKey, "--batch-interval", "2s", "--retry-interval", "5s", "--valid-mx"),
-		// There is no pod network here: the Service's name leads to the consumer by way of a proxy.
-		s.program([]string{"HTTP_PROXY=" + consumerURL, "http_proxy=" + consumerURL, "NO_PROXY=", "no_proxy="}, "receiver", "--listen", receiverAddress, "--metrics-listen", "127.0.0.1:0",
-			"--operator-url", "http://"+hintsAddress, "--routes-secret", namespace+"/mandrill-receiver-routes", "--kubeconfig", filepath.Join(s.folder, "mandrill-receiver"), "--log-level", "warn",
+		// There is no pod network here: the consumer plays an HTTP proxy, so that the Service's name leads to it.
+		s.program([]string{"HTTP_PROXY=" + consumerURL, "http_proxy=" + consumerURL, "NO_PROXY=", "no_proxy="},
+			"receiver", "--listen", receiverAddress, "--metrics-listen", "127.0.0.1:0", "--log-level", "warn",
+			"--operator-url", "http://"+hintsAddress, "--routes-secret", namespace+"/mandrill-receiver-routes",
+			"--kubeconfig", filepath.Join(s.folder, "mandrill-receiver"),
 			"--buffer", "embedded", "--buffer-dir", filepath.Join(s.folder, "buffer"), "--buffer-max-bytes", bufferBytes),
 		s.program(nil, "operator", "--public-url", "http://"+receiverAddress+"/mandrill", "--mandrill-api-url", s.mandrillURL+"/api/1.0",
-			"--kubeconfig", filepath.Join(s.folder, "mandrill-operator"), "--metrics-listen", "0", "--health-listen", "0", "--hints-listen", hintsAddress, "--log-level", "warn", "--resync-interval", "2s"),
+			"--kubeconfig", filepath.Join(s.folder, "mandrill-operator"), "--log-level", "warn", "--metrics-listen", "0", "--health-listen", "0",
+			"--hints-listen", hintsAddress, "--resync-interval", "2s"),
 		waitFor(ctx, s.mandrillURL+"/emulator/"), waitFor(ctx, "http://"+receiverAddress),
 	)
 }
 
-// waitFor waits until something answers at a URL.
+// waitFor waits until a server answers at a URL.
 func waitFor(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
@@ -96,7 +99,7 @@ func waitFor(ctx context.Context, url string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("nothing answers at %s: %w", url, err)
+			return fmt.Errorf("no answer from %s: %w", url, err)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -123,10 +126,12 @@ func addUser(environment *envtest.Environment, path, name string, groups ...stri
 	return os.WriteFile(path, kubeconfig, 0o600)
 }
 
-// findKubectl returns the kubectl of this machine, or one that is built.
+// findKubectl returns the kubectl in PATH, the one beside the API server, or else builds one.
 func findKubectl(ctx context.Context) (string, error) {
-	if path, err := exec.LookPath("kubectl"); err == nil {
-		return path, nil
+	for _, name := range []string{"kubectl", filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl")} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
 	}
 	command := exec.CommandContext(ctx, "hack/cluster/build.sh", "kubectl")
 	command.Stderr = os.Stderr

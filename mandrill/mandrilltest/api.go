@@ -11,20 +11,20 @@ import (
 	"strings"
 )
 
-// maxRequestBytes bounds an API request; inbound/send-raw carries whole messages.
+// maxRequestBytes bounds an API request. Those of inbound/send-raw contain whole messages.
 const maxRequestBytes = 64 << 20
 
-// Fault is an answer to give instead of executing a call. With an empty Name the body is a proxy's page.
+// Fault is an answer that replaces the execution of a call. With an empty Name the body is the page of a proxy.
 type Fault struct {
 	Status  int
 	Name    string
 	Code    int
 	Message string
-	// After executes the call and then loses the answer, as a broken connection would. The caller sees Status.
+	// After executes the call and then loses its answer, as a broken connection does. The caller gets Status.
 	After bool
 }
 
-// Fail makes the next calls of the given name ("webhooks/add", or "*" for any) fail, each fault once.
+// Fail makes the next calls with a name ("webhooks/add", or "*" for any) fail, one call per fault.
 func (s *Server) Fail(call string, faults ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,7 +41,7 @@ func (s *Server) takeFault(call string) (Fault, bool) {
 	return Fault{}, false
 }
 
-// apiError is Mandrill's error body. Its HTTP status is not part of it.
+// apiError is the body of Mandrill's errors, with the HTTP status to send it with.
 type apiError struct {
 	httpStatus int
 	Status     string `json:"status"`
@@ -56,11 +56,11 @@ func newError(status, code int, name, message string) *apiError {
 	return &apiError{status, "error", code, name, message}
 }
 
-// invalid is how the API refuses an argument: a text that embeds a JSON object keyed by field.
+// invalid returns the error for an invalid argument. Its text contains a JSON object with the field as key.
 func invalid(field, reason string) *apiError {
 	fields, err := json.Marshal(map[string]string{field: reason})
 	if err != nil {
-		panic(err) // two strings
+		panic(err) // strings always encode
 	}
 	return newError(http.StatusBadRequest, -2, "ValidationError", "Validation error: "+string(fields))
 }
@@ -95,7 +95,7 @@ func (a arguments) strings(name string) []string {
 	return list
 }
 
-// apiCall is one row of the API.
+// apiCall is one call of the API.
 type apiCall struct {
 	fields []field
 	run    func(context.Context, *Account, arguments) (any, error)
@@ -189,11 +189,11 @@ func writeFault(w http.ResponseWriter, fault Fault) {
 func writeJSON(w http.ResponseWriter, status int, body any) {
 	encoded, err := json.Marshal(body)
 	if err != nil {
-		panic(err) // all bodies are made here
+		panic(err) // all bodies are of this package
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(encoded) // the client may have gone
+	_, _ = w.Write(encoded) // the client may have gone away
 }
 
 func (s *Server) answer(r *http.Request, name string) (any, error) {

@@ -39,7 +39,7 @@ func newAPI(t *testing.T, options mandrilltest.Options) api {
 	return api{emulator, server.URL, newRecorder(t)}
 }
 
-// post sends a body as it is and returns status and body of the answer.
+// post sends a body unchanged, and returns the status and body of the answer.
 func (a api) post(t *testing.T, path, body string) (int, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.url+path, strings.NewReader(body))
@@ -59,7 +59,7 @@ func (a api) post(t *testing.T, path, body string) (int, string) {
 	return response.StatusCode, string(answer)
 }
 
-// What API clients of other makes post: versions, suffixes, nulls, field orders.
+// Other API clients use other versions, suffixes, nulls and orders of fields.
 func TestAPIAcceptsOtherClients(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, mandrilltest.Options{})

@@ -84,7 +84,7 @@ func (a *Account) emitCount(names []string, count int) (any, error) {
 	return eventList(all), nil
 }
 
-// eventList shows events as strings, so that their bytes survive whatever reads the JSON.
+// eventList returns events as strings, so that decoding the JSON keeps their bytes.
 func eventList(events [][]byte) map[string][]string {
 	list := make([]string, len(events))
 	for i, event := range events {

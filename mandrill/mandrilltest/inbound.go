@@ -31,7 +31,7 @@ func (r *route) json() map[string]any {
 	return map[string]any{"id": r.id, "pattern": r.pattern, "url": r.url}
 }
 
-// Routes returns the inbound routes of a domain as the API lists them, nil when there is no such domain.
+// Routes returns the inbound routes of a domain as the API lists them, or nil if there is no such domain.
 func (a *Account) Routes(name string) []mandrill.InboundRoute {
 	a.server.mu.Lock()
 	defer a.server.mu.Unlock()
@@ -46,7 +46,7 @@ func (a *Account) Routes(name string) []mandrill.InboundRoute {
 	return list
 }
 
-// SetValidMX sets what the next look at the domain's MX records finds. It reports whether the domain exists.
+// SetValidMX sets the outcome of the next check of the domain's MX records. It reports whether the domain exists.
 func (a *Account) SetValidMX(name string, valid bool) bool {
 	a.server.mu.Lock()
 	defer a.server.mu.Unlock()
@@ -218,7 +218,7 @@ func sendRaw(_ context.Context, a *Account, args arguments) (any, error) {
 	return matches, nil
 }
 
-// routeFor returns the first route whose pattern, in which * stands for anything, matches the mailbox.
+// routeFor returns the first route whose pattern matches the mailbox. In patterns * matches anything.
 func (a *Account) routeFor(recipient string) *route {
 	mailbox, host, ok := strings.Cut(recipient, "@")
 	if !ok {
@@ -236,7 +236,7 @@ func (a *Account) routeFor(recipient string) *route {
 	return nil
 }
 
-// inboundEvent describes a message as Mandrill does, as far as its headers and a plain text body go.
+// inboundEvent returns the event for a message. It supports headers and a plain text body.
 func inboundEvent(message *mail.Message, raw, recipient, mailFrom string, now time.Time) []byte {
 	headers := map[string]any{}
 	for name, values := range message.Header {
@@ -261,7 +261,7 @@ func inboundEvent(message *mail.Message, raw, recipient, mailFrom string, now ti
 		},
 	})
 	if err != nil {
-		panic(err) // strings and numbers
+		panic(err) // strings and numbers always encode
 	}
 	return phpJSON(event)
 }

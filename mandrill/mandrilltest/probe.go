@@ -11,8 +11,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// probe checks a URL as Mandrill does before it stores it: an unsigned HEAD and, unless that is answered
-// with exactly 200, a POST of an empty array signed with the key that everybody knows.
+// probe checks a URL as Mandrill does before it stores it: by an unsigned HEAD and, unless the answer is exactly 200, by a
+// POST of an empty array signed with the public test key.
 func (s *Server) probe(ctx context.Context, target string) error {
 	parsed, err := url.Parse(target)
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
@@ -51,7 +51,7 @@ func (s *Server) do(request *http.Request) (int, error) {
 	return response.StatusCode, response.Body.Close()
 }
 
-// cause is a transport error without the URL, which may hold a secret.
+// cause returns the text of a transport error without the URL, which may contain a secret.
 func cause(err error) string {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {

@@ -9,7 +9,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// Batch joins events to the JSON array that Mandrill posts.
+// Batch joins events into the JSON array that Mandrill posts.
 func Batch(events ...[]byte) []byte {
 	batch := append([]byte{'['}, bytes.Join(events, []byte{','})...)
 	return append(batch, ']')
@@ -20,8 +20,8 @@ func Body(batch []byte) []byte {
 	return []byte(mandrill.EventsField + "=" + url.QueryEscape(string(batch)))
 }
 
-// NewRequest returns the POST that Mandrill would send for a batch: to target, signed with key for the
-// registered URL. The two differ behind a proxy. It fails when target is no URL.
+// NewRequest returns the POST that Mandrill sends for a batch: to target, signed with key for the registered URL. The two
+// URLs differ behind a proxy. It fails if target is not a URL.
 func NewRequest(ctx context.Context, target, registeredURL, key string, batch []byte) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(Body(batch)))
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 //go:embed samples/*.json
 var sampleFiles embed.FS
 
-// Samples returns every sample event, indented as in its file, by the file's name without ".json". The data
-// is invented; shapes and quirks are Mandrill's.
+// Samples returns the sample events, indented as in their files, by file name without ".json". The data is invented;
+// the structure and its irregularities are Mandrill's.
 func Samples() map[string][]byte {
 	samples := map[string][]byte{}
 	files, err := fs.Glob(sampleFiles, "samples/*.json")
@@ -28,7 +28,7 @@ func Samples() map[string][]byte {
 	for _, file := range files {
 		data, err := sampleFiles.ReadFile(file)
 		if err != nil {
-			panic(err) // the file was listed a moment ago
+			panic(err) // the file is embedded
 		}
 		samples[strings.TrimSuffix(path.Base(file), ".json")] = data
 	}
@@ -84,8 +84,8 @@ const sampleMessageID = "7b1f0c55a3e24f0db2c9d6e8f4a10b37"
 
 var timestampField = regexp.MustCompile(`"ts":(\d+)`)
 
-// generate makes an event of the kind that happens at now to the message with the given id, with all other
-// times of the sample at their distance from it, written as PHP writes JSON.
+// generate returns an event of the kind for a message, encoded as PHP encodes JSON. It happens at now; the other times of
+// the sample keep their distance from it.
 func (k kind) generate(messageID string, now time.Time) []byte {
 	event := phpJSON(Samples()[k.sample])
 	event = bytes.ReplaceAll(event, []byte(sampleMessageID), []byte(messageID))
@@ -109,7 +109,7 @@ func (k kind) generate(messageID string, now time.Time) []byte {
 func phpJSON(data []byte) []byte {
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, data); err != nil {
-		panic(err) // only samples and the package's own JSON come here, and a test reads them all
+		panic(err) // called with samples, all of which a test encodes, and with the package's own JSON
 	}
 	var out []byte
 	for _, r := range compact.String() {

@@ -10,13 +10,13 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// pending is an event that waits to be posted. hook is nil when an inbound route took it.
+// pending is an event that waits to be posted. hook is nil for the event of an inbound route.
 type pending struct {
 	raw  []byte
 	hook *webhook
 }
 
-// queue holds what waits for one URL. While its first batch fails, nothing else is posted to the URL.
+// queue is the events that wait for one URL. While its first batch fails, nothing else is posted to the URL.
 type queue struct {
 	account *Account
 	url     string
@@ -27,7 +27,7 @@ type queue struct {
 	attempt int       // attempts made for batch
 }
 
-// enqueue adds an event for a URL; the server's mutex is held.
+// enqueue adds an event for a URL. The caller holds the server's mutex.
 func (a *Account) enqueue(url string, hook *webhook, raw []byte) {
 	q := a.queues[url]
 	if q == nil {
@@ -38,9 +38,9 @@ func (a *Account) enqueue(url string, hook *webhook, raw []byte) {
 	q.waiting = append(q.waiting, pending{raw, hook})
 }
 
-// Emit generates one event of each kind, of all kinds when none is named, and queues it for every webhook
-// that subscribes to it, or for every inbound route. The events are returned as they will be sent. Unknown
-// kinds are an error; an event that nobody subscribes to is not.
+// Emit generates one event of each given kind, or of all kinds without arguments. It queues each for the webhooks that
+// subscribe to it, or for the inbound routes, and returns the events as they will be sent. Unknown kinds are an error; an
+// event without subscribers is not.
 func (a *Account) Emit(names ...string) ([][]byte, error) {
 	if len(names) == 0 {
 		names = Kinds()
@@ -60,14 +60,14 @@ func (a *Account) Emit(names ...string) ([][]byte, error) {
 	return events, nil
 }
 
-// EmitRaw queues an event as it is for every webhook that subscribes to the wire name.
+// EmitRaw queues an event, unchanged, for every webhook that subscribes to the wire name.
 func (a *Account) EmitRaw(subscription string, event []byte) {
 	a.server.mu.Lock()
 	defer a.server.mu.Unlock()
 	a.publish(subscription, event)
 }
 
-// publish queues an event for its subscribers; no subscription means inbound.
+// publish queues an event for its subscribers. An empty subscription means inbound routes.
 func (a *Account) publish(subscription string, event []byte) {
 	for _, w := range a.webhooks {
 		if subscription != "" && slices.Contains(w.events, subscription) {
@@ -83,8 +83,8 @@ func (a *Account) publish(subscription string, event []byte) {
 	}
 }
 
-// SendTest queues what the "send test" button of the web interface sends: one event of each subscribed type,
-// two when there is only one, signed with the webhook's own key.
+// SendTest queues the events that the "send test" button of the web interface sends: one of each subscribed type, or two if
+// there is only one type, signed with the webhook's own key.
 func (a *Account) SendTest(id int64) ([][]byte, error) {
 	a.server.mu.Lock()
 	defer a.server.mu.Unlock()
@@ -106,7 +106,7 @@ func (a *Account) SendTest(id int64) ([][]byte, error) {
 	return events, nil
 }
 
-// Flush makes every URL's sender act now, retries included, and returns when each has tried.
+// Flush makes all senders post now, including retries, and returns when each has made an attempt.
 func (s *Server) Flush(ctx context.Context) error {
 	s.mu.Lock()
 	var queues []*queue
@@ -134,7 +134,7 @@ func (s *Server) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Waiting returns how many events wait to be posted, those of batches in progress included.
+// Waiting returns the number of events that wait to be posted, including those of batches in progress.
 func (a *Account) Waiting() int {
 	a.server.mu.Lock()
 	defer a.server.mu.Unlock()
@@ -172,8 +172,8 @@ func (q *queue) run(ctx context.Context) {
 	}
 }
 
-// next makes sure that there is a batch in progress and reports whether there is one. A batch is as many
-// events of one webhook as came in a row, at most 1,000. Events of deleted webhooks are dropped.
+// next starts a batch unless one is in progress, and reports whether there is one now. A batch has up to 1,000 consecutive
+// events of one webhook. Events of deleted webhooks are dropped.
 func (q *queue) next() bool {
 	s := q.account.server
 	s.mu.Lock()
@@ -194,7 +194,7 @@ func (q *queue) next() bool {
 	return len(q.batch) > 0
 }
 
-// signer returns the webhook that signs for an event: its own or, for inbound, the one at the same URL.
+// signer returns the webhook whose key signs an event: its own or, for inbound, the one at the same URL.
 func (q *queue) signer(hook *webhook) *webhook {
 	if hook != nil {
 		return hook
@@ -207,7 +207,7 @@ func (q *queue) signer(hook *webhook) *webhook {
 	return nil
 }
 
-// post sends the batch in progress once and reports whether the queue may go on with the next.
+// post sends the batch in progress once, and reports whether the next batch may be sent.
 func (q *queue) post(ctx context.Context) bool {
 	s := q.account.server
 	s.mu.Lock()
@@ -252,7 +252,7 @@ func (q *queue) post(ctx context.Context) bool {
 	return q.failed(signer, status, err)
 }
 
-// failed notes a failed attempt and reports whether the batch was given up, so that the next may go.
+// failed records a failed attempt, and reports whether the batch was given up, so that the next one may be sent.
 func (q *queue) failed(signer *webhook, status int, err error) bool {
 	options := q.account.server.options
 	text := fmt.Sprintf("the server answered with status %d", status)

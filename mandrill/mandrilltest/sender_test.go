@@ -18,7 +18,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 )
 
-// recorder is a webhook endpoint that remembers what was posted to it.
+// recorder is a webhook endpoint that records its requests.
 type recorder struct {
 	*httptest.Server
 	mu      sync.Mutex
@@ -40,7 +40,7 @@ func newRecorder(t *testing.T) *recorder {
 	return r
 }
 
-// escaped is a URL of the recorder as PHP's json_encode writes it.
+// escaped returns a URL of the recorder as PHP's json_encode writes it.
 func (r *recorder) escaped(path string) string { return strings.ReplaceAll(r.URL+path, "/", `\/`) }
 
 func (r *recorder) ServeHTTP(w http.ResponseWriter, request *http.Request) {
@@ -185,7 +185,7 @@ func TestSenderRetriesBlocksAndGivesUp(t *testing.T) {
 	if hook := a.Account(key).Webhooks()[0]; !strings.Contains(hook.LastError, "202") || hook.BatchesSent != 0 || len(hook.Events) != 1 {
 		t.Errorf("after two failures: %+v", hook)
 	}
-	// a retry is signed with the key of the moment
+	// A retry is signed with the current key.
 	newKey, err := a.Account(key).ResetKey(blocked.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -199,7 +199,7 @@ func TestSenderRetriesBlocksAndGivesUp(t *testing.T) {
 	if hook := a.Account(key).Webhooks()[0]; len(hook.Events) != 0 {
 		t.Errorf("five failures in a row left the events %v", hook.Events)
 	}
-	a.emit(t, "open") // nobody subscribes any more
+	a.emit(t, "open") // without subscribers
 	a.hook.answer(http.StatusOK)
 	a.hook.take()
 	a.flush(t)
@@ -211,7 +211,7 @@ func TestSenderRetriesBlocksAndGivesUp(t *testing.T) {
 	}
 }
 
-// The intervals of the options drive the sender when nobody flushes.
+// Without Flush the sender follows the intervals of the options.
 func TestSenderIntervals(t *testing.T) {
 	t.Parallel()
 	done := make(chan struct{})

@@ -15,8 +15,8 @@ import (
 
 const userAgent = "Mandrill-Webhook/1.0"
 
-// What Mandrill does unless the options say otherwise. The number of failures that disable a webhook is not
-// published; here it is three batches given up in a row.
+// Defaults, as at Mandrill. How many failures disable a webhook is not published; here it is three batches given up in a
+// row.
 const (
 	defaultBatchInterval = time.Minute
 	defaultRetryInterval = 20 * time.Minute
@@ -25,17 +25,16 @@ const (
 	defaultPostTimeout   = 30 * time.Second
 )
 
-// Options configures a [Server]. The zero value is one account with the key "test-key" and Mandrill's own
-// intervals.
+// Options configures a [Server]. The zero value means one account with the key "test-key", and Mandrill's intervals.
 type Options struct {
 	APIKeys       []string      // one account each
 	BatchInterval time.Duration // between posts to one URL; default 1 minute
 	RetryInterval time.Duration // mean time between attempts, each 75 to 125 % of it; default 20 minutes
 	MaxAttempts   int           // of one batch, then it is dropped; default 20
 	DisableAfter  int           // failed attempts in a row that empty a webhook's event list; default 60
-	RefuseEvents  []string      // wire names of documented events to refuse all the same, such as "deferral"
-	DropEvents    []string      // wire names of documented events to leave out without a word
-	ValidMX       bool          // the MX records of new inbound domains are right from the beginning
+	RefuseEvents  []string      // wire names of documented events to refuse, such as "deferral"
+	DropEvents    []string      // wire names of documented events to drop silently
+	ValidMX       bool          // whether new inbound domains have valid MX records
 	HTTPClient    *http.Client  // probes and posts; default: 30 s timeout, redirects not followed
 	Logger        *slog.Logger  // default: discards
 	OnDelivery    func(Delivery)
@@ -50,32 +49,32 @@ type Delivery struct {
 	Err     error
 }
 
-// Server is an emulated Mandrill. It serves the API under /api/1.x/ and controls of its own under /emulator/.
+// Server is an emulated Mandrill. It serves the API at /api/1.x/, and controls at /emulator/.
 type Server struct {
 	options Options
 	ctx     context.Context
 	stop    context.CancelFunc
 	senders sync.WaitGroup
 
-	mu       sync.Mutex // guards all that follows, the accounts' contents too
+	mu       sync.Mutex // guards what follows, and the content of the accounts
 	accounts map[string]*Account
 	faults   map[string][]Fault
 	calls    []string
 	nextID   int64
 }
 
-// Account is what one API key sees.
+// Account is the account of one API key.
 type Account struct {
 	server   *Server
 	revoked  bool
 	webhooks []*webhook
 	domains  []*domain
 	queues   map[string]*queue // by URL
-	// routeKeys sign for inbound routes at URLs that no webhook has; the API does not show them.
+	// routeKeys sign for inbound routes at URLs without a webhook. The API does not show them.
 	routeKeys map[string]string
 }
 
-// New returns a running server; Close stops its senders.
+// New returns a running server. Close stops its senders.
 func New(options Options) *Server {
 	setDefault(&options.BatchInterval, defaultBatchInterval)
 	setDefault(&options.RetryInterval, defaultRetryInterval)
@@ -107,7 +106,7 @@ func setDefault[T comparable](option *T, value T) {
 	}
 }
 
-// Close stops the senders and waits for them. Batches that wait are lost.
+// Close stops the senders and waits for them. Queued batches are lost.
 func (s *Server) Close() {
 	s.stop()
 	s.senders.Wait()
@@ -127,14 +126,14 @@ func (a *Account) Revoke(revoked bool) {
 	a.revoked = revoked
 }
 
-// Calls returns the API calls answered so far, in order, such as "webhooks/add", refused ones included.
+// Calls returns the names of the API calls so far, such as "webhooks/add", in order and including refused ones.
 func (s *Server) Calls() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.calls)
 }
 
-// jitter spreads an interval over 75 to 125 % of it, as Mandrill's 15 to 25 minutes are.
+// jitter returns 75 to 125 % of an interval, like Mandrill's 15 to 25 minutes.
 func jitter(interval time.Duration) time.Duration {
 	return time.Duration((0.75 + mathrand.Float64()/2) * float64(interval)) //nolint:gosec // no secret
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// webhook is what the account stores; the server's mutex guards it.
+// webhook is a webhook of an account. The server's mutex guards it.
 type webhook struct {
 	id          int64
 	url         string
@@ -24,7 +24,7 @@ type webhook struct {
 	failures    int // attempts that failed in a row
 }
 
-// Dates as the API writes them: created_at has microseconds, last_sent_at has not.
+// microseconds is the layout of created_at. last_sent_at has no fraction.
 const microseconds = "2006-01-02 15:04:05.000000"
 
 func (w *webhook) json() map[string]any {
@@ -39,7 +39,7 @@ func (w *webhook) json() map[string]any {
 	}
 }
 
-// wireEvents are the names that webhooks may subscribe to, in the order in which they are listed.
+// wireEvents are the names that webhooks may subscribe to, in Mandrill's order.
 var wireEvents = []string{
 	"send", "deferral", "hard_bounce", "soft_bounce", "delivered", "open", "click", "spam", "unsub", "reject",
 	"blacklist", "whitelist",
@@ -65,8 +65,8 @@ func ordered(events []string) []string {
 	return list
 }
 
-// taken are the events that a write stores: without those that are dropped in silence.
-func (s *Server) taken(events []string) []string {
+// accepted returns the events that a write stores, which are all except those that are dropped silently.
+func (s *Server) accepted(events []string) []string {
 	return slices.DeleteFunc(ordered(events), func(event string) bool { return slices.Contains(s.options.DropEvents, event) })
 }
 
@@ -96,13 +96,14 @@ func addWebhook(ctx context.Context, a *Account, args arguments) (any, error) {
 	a.server.nextID++
 	w := &webhook{
 		id: a.server.nextID, url: args.string("url"), description: descriptionOf(args), key: newSigningKey(),
-		events: a.server.taken(args.strings("events")), createdAt: time.Now(),
+		events: a.server.accepted(args.strings("events")), createdAt: time.Now(),
 	}
 	a.webhooks = append(a.webhooks, w)
 	return w.json(), nil
 }
 
-// checkWebhook validates and probes without holding the lock: the probed server may call back.
+// checkWebhook validates the arguments and probes the URL. The caller must not hold the mutex: the probed server may call
+// the API.
 func (s *Server) checkWebhook(ctx context.Context, args arguments) error {
 	if err := s.checkEvents(args.strings("events")); err != nil {
 		return err
@@ -137,7 +138,7 @@ func updateWebhook(ctx context.Context, a *Account, args arguments) (any, error)
 		return nil, err
 	}
 	w.url, w.description, w.failures = args.string("url"), descriptionOf(args), 0
-	w.events = a.server.taken(args.strings("events"))
+	w.events = a.server.accepted(args.strings("events"))
 	return w.json(), nil
 }
 
@@ -198,8 +199,7 @@ func (a *Account) ResetKey(id int64) (string, error) {
 	return w.key, nil
 }
 
-// Edit changes a webhook as its owner can in the web interface, without a probe. It reports whether there is
-// such a webhook.
+// Edit changes a webhook as its owner can in the web interface, without a probe. It reports whether the webhook exists.
 func (a *Account) Edit(id int64, edit func(*mandrill.WebhookSpec)) bool {
 	a.server.mu.Lock()
 	defer a.server.mu.Unlock()

@@ -11,19 +11,19 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// WriteLetter writes all that is known of a dead letter, as JSON: also the answer of the sink and the event, byte for byte
-// if it is JSON, else as Base64.
-func WriteDeadLetter(w io.Writer, letter journal.DeadLetterInfo, entry journal.PendingEvent) error {
+// WriteDeadLetter writes a dead letter as JSON, with the answer of the sink and the event: byte for byte if it is JSON,
+// otherwise as Base64.
+func WriteDeadLetter(w io.Writer, info journal.DeadLetterInfo, event journal.PendingEvent) error {
 	head, err := json.MarshalIndent(struct {
 		journal.DeadLetterInfo
 		DeadLetterAttempts int    `json:"deadLetterAttempts,omitempty"`
 		Answer             string `json:"answer,omitempty"`
 		Size               int    `json:"size"` // of the event in bytes
-	}{letter, entry.DeadLetterAttempts, entry.Answer, len(entry.Raw)}, "", "  ")
+	}{info, event.DeadLetterAttempts, event.Answer, len(event.Raw)}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encoding a dead letter: %w", err)
 	}
-	name, data := "data", entry.Raw
+	name, data := "data", event.Raw
 	if !json.Valid(data) || !utf8.Valid(data) {
 		name, data = "data_base64", fmt.Appendf(nil, "%q", base64.StdEncoding.EncodeToString(data))
 	}

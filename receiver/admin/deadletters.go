@@ -15,7 +15,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// DeadLetters are those in the buffer. [journal.Journal] has them.
+// DeadLetters gives access to the dead letters in the buffer. [journal.Journal] implements it.
 type DeadLetters interface {
 	DeadLetters(ctx context.Context, filter journal.DeadLetterFilter, after uint64, limit int) (page []journal.DeadLetterInfo, next uint64, err error)
 	DeadLetter(ctx context.Context, seq uint64) (journal.DeadLetterInfo, journal.PendingEvent, error)
@@ -23,82 +23,94 @@ type DeadLetters interface {
 	Purge(ctx context.Context, selection journal.Selection) (journal.Progress, error)
 }
 
-// LetterPage answers who asks for dead letters. What comes after it is asked for with after=next, unless that is 0.
+// DeadLetterPage is a page of dead letters. The next page is requested with after=next; next is 0 on the last page.
 type DeadLetterPage struct {
 	DeadLetters []journal.DeadLetterInfo `json:"deadLetters"`
 	Next        uint64                   `json:"next"`
 }
 
-// LetterRequest asks for work on dead letters: those with some numbers, those of a webhook, or all; of the latter two only
-// those with a reason, if one is given.
+// DeadLetterRequest selects the dead letters to redrive or purge: those with some numbers, those of a webhook, or all. Of the
+// latter two only those with Reason, unless it is empty.
 type DeadLetterRequest struct {
 	Seqs    []uint64 `json:"seqs,omitempty"`
 	Webhook string   `json:"webhook,omitempty"`
 	All     bool     `json:"all,omitempty"`
 	Reason  string   `json:"reason,omitempty"`
-	// After and UpTo go on with what was not all done at once: they are next and upTo of the answer.
+	// After and UpTo continue a request that was not completed: they are next and upTo of its answer.
 	After uint64 `json:"after,omitempty"`
 	UpTo  uint64 `json:"upTo,omitempty"`
 }
 
-// LetterAnswer says what was done, and why not all of it.
+// DeadLetterAnswer says how many were done, and why not all.
 type DeadLetterAnswer struct {
 	journal.Progress
 	Error string `json:"error,omitempty"`
 }
 
-// Selection checks a request.
-func (r *DeadLetterRequest) Selection() (journal.Selection, error) {
-	filter := journal.DeadLetterFilter{Webhook: r.Webhook, Reason: r.Reason}
-	selection := journal.Selection{Seqs: r.Seqs, Filter: filter, After: r.After, UpTo: r.UpTo}
+// ErrNothingSelected means that a request selects no dead letters.
+var ErrNothingSelected = errors.New("nothing is selected: give seqs, webhook or all")
+
+// Check returns an error unless the request selects dead letters in one way.
+func (r *DeadLetterRequest) Check() error {
 	switch {
 	case len(r.Seqs) == 0 && r.Webhook == "" && !r.All:
-		return selection, errors.New("nothing is selected: give seqs, webhook or all")
+		return ErrNothingSelected
 	case len(r.Seqs) > 0 && (r.Webhook != "" || r.All || r.Reason != ""):
-		return selection, errors.New("seqs select by themselves: leave webhook, all and reason away")
+		return errors.New("seqs cannot be combined with webhook, all or reason")
 	case r.Webhook != "" && r.All:
-		return selection, errors.New("give webhook or all, not both")
-	case len(r.Seqs) > journal.MaxDeadLetters:
-		return selection, fmt.Errorf("give up to %d seqs at once", journal.MaxDeadLetters)
+		return errors.New("webhook cannot be combined with all")
 	}
-	return selection, checkFilter(filter)
+	return CheckReason(r.Reason)
 }
 
-func checkFilter(filter journal.DeadLetterFilter) error {
-	if filter.Reason != "" && !slices.Contains(journal.Reasons, filter.Reason) {
+// CheckReason returns an error unless dead letters may have the reason, or it is empty.
+func CheckReason(reason string) error {
+	if reason != "" && !slices.Contains(journal.Reasons, reason) {
 		return errors.New("reason must be one of " + strings.Join(journal.Reasons, ", "))
 	}
 	return nil
 }
 
-// maxLetterRequest bounds the body of a request: it has some numbers.
-const maxLetterRequest = 64 << 10
-
-// letterServer answers those who administer dead letters.
-type deadLetterServer struct {
-	letters DeadLetters
-	logger  *slog.Logger
+// Selection checks the request and returns what it selects.
+func (r *DeadLetterRequest) Selection() (journal.Selection, error) {
+	if err := r.Check(); err != nil {
+		return journal.Selection{}, err
+	}
+	if len(r.Seqs) > journal.MaxDeadLetters {
+		return journal.Selection{}, fmt.Errorf("a request may have up to %d seqs", journal.MaxDeadLetters)
+	}
+	filter := journal.DeadLetterFilter{Webhook: r.Webhook, Reason: r.Reason}
+	return journal.Selection{Seqs: r.Seqs, Filter: filter, After: r.After, UpTo: r.UpTo}, nil
 }
 
-// DeadLettersHandler serves dead letters to whoever administers the receiver; it must not be reachable for others.
-func DeadLettersHandler(letters DeadLetters, logger *slog.Logger) http.Handler {
-	s := &deadLetterServer{letters, logger}
+// maxDeadLetterRequest bounds the body of a request, which holds up to journal.MaxDeadLetters numbers.
+const maxDeadLetterRequest = 64 << 10
+
+// deadLetterServer serves the dead letters.
+type deadLetterServer struct {
+	store  DeadLetters
+	logger *slog.Logger
+}
+
+// DeadLettersHandler serves the dead letters to administrators. It must not be reachable for others.
+func DeadLettersHandler(store DeadLetters, logger *slog.Logger) http.Handler {
+	s := &deadLetterServer{store, logger}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /dead-letters", s.list)
 	mux.HandleFunc("GET /dead-letters/{seq}", s.show)
-	mux.HandleFunc("POST /dead-letters/redrive", s.work("Redrove dead letters", letters.Redrive))
-	mux.HandleFunc("POST /dead-letters/purge", s.work("Purged dead letters", letters.Purge))
+	mux.HandleFunc("POST /dead-letters/redrive", s.work("Redrove dead letters", store.Redrive))
+	mux.HandleFunc("POST /dead-letters/purge", s.work("Purged dead letters", store.Purge))
 	return mux
 }
 
 func (s *deadLetterServer) list(w http.ResponseWriter, r *http.Request) {
-	filter, after, limit, err := listed(r.URL.Query())
+	filter, after, limit, err := parseListQuery(r.URL.Query())
 	if err != nil {
 		s.fail(w, deadLetterRequestError{err})
 		return
 	}
 	page := DeadLetterPage{}
-	if page.DeadLetters, page.Next, err = s.letters.DeadLetters(r.Context(), filter, after, limit); err != nil {
+	if page.DeadLetters, page.Next, err = s.store.DeadLetters(r.Context(), filter, after, limit); err != nil {
 		s.fail(w, err)
 		return
 	}
@@ -108,8 +120,8 @@ func (s *deadLetterServer) list(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, http.StatusOK, page)
 }
 
-// listed reads the query of a list.
-func listed(query url.Values) (filter journal.DeadLetterFilter, after uint64, limit int, err error) {
+// parseListQuery parses the query of a list.
+func parseListQuery(query url.Values) (filter journal.DeadLetterFilter, after uint64, limit int, err error) {
 	limit = journal.MaxDeadLetters
 	for name, values := range query {
 		value := values[0]
@@ -130,16 +142,16 @@ func listed(query url.Values) (filter journal.DeadLetterFilter, after uint64, li
 			return filter, 0, 0, errors.New("the query may have webhook, reason, after and limit")
 		}
 	}
-	return filter, after, limit, checkFilter(filter)
+	return filter, after, limit, CheckReason(filter.Reason)
 }
 
 func (s *deadLetterServer) show(w http.ResponseWriter, r *http.Request) {
 	seq, err := strconv.ParseUint(r.PathValue("seq"), 10, 64)
 	if err != nil {
-		s.fail(w, deadLetterRequestError{errors.New("the number of a dead letter is expected")})
+		s.fail(w, deadLetterRequestError{errors.New("want the number of a dead letter")})
 		return
 	}
-	letter, entry, err := s.letters.DeadLetter(r.Context(), seq)
+	info, event, err := s.store.DeadLetter(r.Context(), seq)
 	if errors.Is(err, journal.ErrNotFound) {
 		err = DeadLettersNotFoundError{Seqs: []uint64{seq}}
 	}
@@ -148,16 +160,16 @@ func (s *deadLetterServer) show(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	if err := WriteDeadLetter(w, letter, entry); err != nil {
-		s.logger.Debug("The client went away while it was shown a dead letter", "seq", seq)
+	if err := WriteDeadLetter(w, info, event); err != nil {
+		s.logger.Debug("The client disconnected while a dead letter was written", "seq", seq)
 	}
 }
 
-// work answers a request to do something with dead letters.
+// work returns the handler of a request to redrive or purge dead letters.
 func (s *deadLetterServer) work(message string, do func(context.Context, journal.Selection) (journal.Progress, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var request DeadLetterRequest
-		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxLetterRequest))
+		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxDeadLetterRequest))
 		decoder.DisallowUnknownFields()
 		if err := decoder.Decode(&request); err != nil || decoder.More() {
 			s.fail(w, deadLetterRequestError{errors.New(`the body must be JSON such as {"seqs": [1, 2]}, {"webhook": "shop/a"} or {"all": true}`)})
@@ -168,28 +180,28 @@ func (s *deadLetterServer) work(message string, do func(context.Context, journal
 			s.fail(w, deadLetterRequestError{err})
 			return
 		}
-		done, err := do(r.Context(), selection)
-		if done.Count > 0 {
-			s.logger.Info(message, "events", done.Count)
+		progress, err := do(r.Context(), selection)
+		if progress.Count > 0 {
+			s.logger.Info(message, "events", progress.Count)
 		}
 		if err != nil {
-			s.logger.Warn("Could not do all that was asked for with dead letters", "error", err.Error())
-			answerJSON(w, deadLetterStatus(err), DeadLetterAnswer{done, err.Error()})
+			s.logger.Warn("Could not complete the work on dead letters", "error", err.Error())
+			answerJSON(w, deadLetterStatus(err), DeadLetterAnswer{progress, err.Error()})
 			return
 		}
-		answerJSON(w, http.StatusOK, DeadLetterAnswer{Progress: done})
+		answerJSON(w, http.StatusOK, DeadLetterAnswer{Progress: progress})
 	}
 }
 
-// letterRequestError is of a request that can never succeed.
+// deadLetterRequestError is an error of a request that can never succeed.
 type deadLetterRequestError struct{ error }
 
-// NoLetterError says that there are no dead letters with some numbers.
+// DeadLettersNotFoundError says that there are no dead letters with these numbers.
 type DeadLettersNotFoundError struct{ Seqs []uint64 }
 
 func (e DeadLettersNotFoundError) Error() string {
 	numbers := strings.Trim(fmt.Sprint(e.Seqs), "[]")
-	return "there is no dead letter " + strings.ReplaceAll(numbers, " ", ", ") + "; it may have been redriven, purged, or taken away for newer ones"
+	return "there is no dead letter " + strings.ReplaceAll(numbers, " ", ", ") + "; it may have been redriven, purged, or evicted for newer ones"
 }
 
 func deadLetterStatus(err error) int {

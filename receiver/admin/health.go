@@ -5,15 +5,15 @@ import (
 	"net/http"
 )
 
-// HealthHandler serves metrics, liveness and readiness. The receiver is ready when it has routes, can accept batches and is
-// not about to stop.
-func HealthHandler(metrics http.Handler, ready func(context.Context) bool) http.Handler {
+// HealthHandler serves metrics, liveness and readiness. Ready returns nil when the receiver can accept batches, and otherwise
+// the cause, which /readyz answers.
+func HealthHandler(metrics http.Handler, ready func(context.Context) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if !ready(r.Context()) {
-			http.Error(w, "no routes have been loaded yet, the buffer cannot be written, or the receiver is about to stop", http.StatusServiceUnavailable)
+		if err := ready(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		}
 	})
 	return mux

@@ -40,11 +40,11 @@ type Consumer interface {
 	MarkDeleted(ctx context.Context, webhook string, since time.Time) error
 }
 
-// Sender makes attempts that can be cut short, and says how long a sink accepts nothing, so that nothing is prepared for it.
-// [sink.Sender] is one.
+// Sender delivers the events of a cycle, and says when a sink takes none. [sink.Sender] implements it.
 type Sender interface {
-	SendUntil(ctx context.Context, delivery sink.Delivery, items []*sink.Item, more func(done []*sink.Item) bool)
+	SendUntil(ctx context.Context, delivery sink.Delivery, items []*sink.Item, onDone func(done []*sink.Item) (goOn bool))
 	BlockedFor(target sink.Target) time.Duration
+	ClaimProbe(target sink.Target) bool
 }
 
 // Options configures a [Dispatcher]. Routes, Sender and Metrics are required.

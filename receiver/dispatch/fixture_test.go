@@ -23,6 +23,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
@@ -127,7 +128,7 @@ func (b *bufferedReceiver) start() {
 		b.t.Fatal(err)
 	}
 	b.journal = journal.New(journal.Options{
-		Engine: &journal.Embedded{Dir: b.dir, Limits: limits, Logger: logger}, Limits: limits, Logger: logger, Metrics: journal.NewMetrics(b.registry), Now: b.now,
+		Engine: &engine.Embedded{Dir: b.dir, Reserve: limits.Reserve, Logger: logger}, Limits: limits, Logger: logger, Metrics: journal.NewMetrics(b.registry), Now: b.now,
 	})
 	poster := b.poster
 	if poster == nil {

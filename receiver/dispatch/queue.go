@@ -165,6 +165,9 @@ func (q *webhookQueue) startNext(ctx context.Context, route *routing.Route) (sta
 	if pause := d.sender.BlockedFor(route.Buffered.Target); pause > 0 {
 		return false, pause
 	}
+	if !d.sender.ClaimProbe(route.Buffered.Target) { // another webhook with the sink has claimed it
+		return false, d.sender.BlockedFor(route.Buffered.Target)
+	}
 	memory := d.memory
 	if q.failing || q.slow || q.maxEvents < cycleEvents || len(q.active) > 1 { // the cycle before the last takes long
 		memory = d.failingMemory

@@ -25,7 +25,7 @@ type outgoingEvent struct {
 // deliver sends what can be sent, and settles each batch as soon as none of its events is in flight: progress that is saved
 // is not repeated after a crash.
 func (c *cycle) deliver(ctx context.Context, batches []*loadedBatch) error {
-	items, outgoing := c.choose(batches) //nolint:contextcheck // spans continue the batch's
+	items := c.choose(batches) //nolint:contextcheck // spans continue the batch's
 	finished := make(chan *loadedBatch, len(batches))
 	var failed atomic.Bool
 	var err error
@@ -45,7 +45,7 @@ func (c *cycle) deliver(ctx context.Context, batches []*loadedBatch) error {
 	}
 	c.send(ctx, items, func(done []*sink.Item) bool {
 		for _, item := range done {
-			event := outgoing[item]
+			event := item.Tag.(*outgoingEvent)
 			event.done = true
 			if event.batch.inFlight.Add(-1) == 0 {
 				finished <- event.batch
@@ -64,14 +64,13 @@ func (c *cycle) deliver(ctx context.Context, batches []*loadedBatch) error {
 }
 
 // choose prepares the events that can be sent now: they are due and first of their message.
-func (c *cycle) choose(batches []*loadedBatch) (items []*sink.Item, outgoing map[*sink.Item]*outgoingEvent) {
+func (c *cycle) choose(batches []*loadedBatch) (items []*sink.Item) {
 	sameCycle := make(map[*pendingBatch]bool, len(batches))
 	for _, batch := range batches {
 		sameCycle[batch.pending] = true
 	}
 	now := c.dispatcher().now()
 	blocked := map[uint64]bool{}
-	outgoing = map[*sink.Item]*outgoingEvent{}
 	for _, batch := range batches {
 		ordered := c.dispatcher().ordered(batch.events, func(i int) mandrill.Event { return batch.parsed[i] })
 		c.queue.mu.Lock()
@@ -82,11 +81,11 @@ func (c *cycle) choose(batches []*loadedBatch) (items []*sink.Item, outgoing map
 		batch.inFlight.Store(int64(len(chosen)))
 		for _, i := range chosen {
 			event := c.prepare(ctx, batch, i)
-			batch.sent[i], outgoing[&event.item] = event, event
+			batch.sent[i], event.item.Tag = event, event
 			items = append(items, &event.item)
 		}
 	}
-	return items, outgoing
+	return items
 }
 
 // prepare maps an event of a batch and restores how far its delivery has come.
@@ -109,9 +108,9 @@ func (c *cycle) prepare(ctx context.Context, batch *loadedBatch, i int) *outgoin
 	return event
 }
 
-// send sends items as long as more asks for them. Requests that are under way when the receiver is told to stop get
+// send sends items as long as onDone asks for more. Requests that are under way when the receiver is told to stop get
 // drainTime.
-func (c *cycle) send(ctx context.Context, items []*sink.Item, more func(done []*sink.Item) bool) { //nolint:contextcheck // see drainTime
+func (c *cycle) send(ctx context.Context, items []*sink.Item, onDone func(done []*sink.Item) (goOn bool)) { //nolint:contextcheck // see drainTime
 	if len(items) == 0 {
 		return
 	}
@@ -127,7 +126,7 @@ func (c *cycle) send(ctx context.Context, items []*sink.Item, more func(done []*
 	var started atomic.Int64
 	c.dispatcher().sender.SendUntil(sending, c.route.Buffered, items, func(done []*sink.Item) bool { //nolint:contextcheck // see drainTime
 		started.Add(int64(len(done)))
-		return more(done)
+		return onDone(done)
 	})
 	c.queue.sent(slices.ContainsFunc(items, (*sink.Item).Settled), int(started.Load()), len(items), time.Since(c.sending))
 }

@@ -40,15 +40,16 @@ func (c *cycle) classify(batch *loadedBatch) {
 		if before.Attempts > 0 || before.DeadLetterAttempts > 0 {
 			c.dispatcher().metrics.redeliveries.Inc()
 		}
-		after := c.afterAttempt(before, &event.item, now)
+		verdict := c.route.Buffered.Verdict(&event.item, now.Sub(batch.stored.AgeStart()), c.dispatcher().maxAge)
+		after := afterAttempt(before, &event.item, verdict, now)
 		outcome := outcomeAccepted
-		switch reason := c.deadLetterReason(&event.item, batch.stored.AgeStart(), now); {
-		case event.item.State == sink.Accepted:
-		case event.item.State == sink.DeadLettered:
+		switch {
+		case verdict.Action == sink.ActionDone && event.item.State == sink.DeadLettered:
 			outcome = outcomeDeadLetterSink
-		case reason != "":
+		case verdict.Action == sink.ActionDone:
+		case verdict.Action == sink.ActionDeadLetter:
 			outcome = outcomeDeadLettered
-			batch.dead = append(batch.dead, journal.DeadLetter{PendingEvent: after, Reason: reason, Type: mapping.DisplayType(batch.parsed[i])})
+			batch.dead = append(batch.dead, journal.DeadLetter{PendingEvent: after, Reason: string(verdict.Reason), Type: mapping.DisplayType(batch.parsed[i])})
 		default:
 			outcome = outcomeFailed
 			batch.remaining = append(batch.remaining, after)
@@ -70,32 +71,17 @@ func progressed(before, after journal.PendingEvent) bool {
 }
 
 // afterAttempt returns an event with the result of an attempt.
-func (c *cycle) afterAttempt(event journal.PendingEvent, item *sink.Item, now time.Time) journal.PendingEvent {
+func afterAttempt(event journal.PendingEvent, item *sink.Item, verdict sink.Verdict, now time.Time) journal.PendingEvent {
 	event.Attempts, event.DeadLetterAttempts = item.Attempts, item.DeadLetterAttempts
 	event.Refused, event.Exhausted = item.State == sink.Refused, item.State == sink.Exhausted
 	if item.Err != nil {
 		event.Status, event.Answer = sink.Describe(item.Err)
 	}
 	event.Due = time.Time{}
-	if pause := c.route.Buffered.Pause(item); pause > 0 {
-		event.Due = now.Add(pause)
+	if verdict.After > 0 {
+		event.Due = now.Add(verdict.After)
 	}
 	return event
-}
-
-// deadLetterReason is why an event is given up; empty if it is not.
-func (c *cycle) deadLetterReason(item *sink.Item, begin, now time.Time) string {
-	most, hasDeadLetterSink := c.route.Buffered.Retry.Max, c.route.Buffered.DeadLetter != nil
-	switch {
-	case item.State == sink.Refused && (!hasDeadLetterSink || item.DeadLetterAttempts > most):
-		return journal.ReasonRefused
-	case item.State == sink.Exhausted && (!hasDeadLetterSink || item.DeadLetterAttempts > most),
-		item.State == sink.Pending && !hasDeadLetterSink && item.Attempts > most:
-		return journal.ReasonExhausted
-	case !item.Settled() && (item.Err != nil || item.DeadLetterErr != nil) && now.Sub(begin) > c.dispatcher().maxAge:
-		return journal.ReasonExpired
-	}
-	return ""
 }
 
 // saveProgress acknowledges a batch that is done, or stores its remaining events in its place.

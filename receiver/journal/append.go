@@ -13,6 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 // Codes of JetStream's errors.
@@ -43,10 +45,10 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 	if s == nil {
 		return false, ErrUnavailable
 	}
-	if j.partitioned() { // it would be waited for in vain
+	if s.partitioned() { // waiting for an answer would be in vain
 		return false, fmt.Errorf("%w: %w", ErrUnavailable, errPartitioned)
 	}
-	done, err := s.disk.claim(int64(len(batch.Value)), forBatches)
+	done, err := s.claimDisk(int64(len(batch.Value)), engine.ForBatches)
 	if err != nil {
 		return false, err
 	}
@@ -82,7 +84,7 @@ const (
 // tryAppend tries again as long as there is time: while a cluster elects another leader nobody answers, and a request that
 // was made meanwhile is lost.
 func (j *Journal) appendWithRetries(ctx context.Context, s *session, batch Batch) (bool, error) {
-	if j.engine.Alone() {
+	if s.alone {
 		return j.appendOnce(ctx, s, batch)
 	}
 	limit := attemptTimeout + time.Duration(len(batch.Value)/attemptBytes)*time.Second
@@ -96,7 +98,7 @@ func (j *Journal) appendWithRetries(ctx context.Context, s *session, batch Batch
 		if isFull(err) || !s.conn.IsConnected() {
 			return false, err
 		}
-		if j.partitioned() {
+		if s.partitioned() {
 			return false, errors.Join(errPartitioned, err)
 		}
 		select {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 // cluster is three receivers' journals.
@@ -23,7 +24,7 @@ type cluster struct {
 	t       *testing.T
 	peers   []string
 	dirs    []string
-	files   journal.TLSFiles
+	files   engine.TLSFiles
 	limits  journal.Limits
 	logged  log
 	ledger  *ledger // nil: nothing is delivered
@@ -41,12 +42,12 @@ type clustered struct {
 
 func newCluster(t *testing.T, l *ledger) *cluster {
 	t.Helper()
-	c := &cluster{t: t, files: certificates(t), members: make([]*clustered, journal.ClusterMembers), ledger: l}
+	c := &cluster{t: t, files: certificates(t), members: make([]*clustered, engine.ClusterMembers), ledger: l}
 	var err error
 	if c.limits, err = journal.SplitLimits(256<<20, 0); err != nil {
 		t.Fatal(err)
 	}
-	for range journal.ClusterMembers {
+	for range engine.ClusterMembers {
 		c.peers = append(c.peers, "127.0.0.1:"+strconv.Itoa(freePort(t)))
 		c.dirs = append(c.dirs, t.TempDir())
 	}
@@ -59,18 +60,18 @@ func newCluster(t *testing.T, l *ledger) *cluster {
 	return c
 }
 
-func (c *cluster) engine(i int) *journal.Cluster {
-	return &journal.Cluster{
-		Dir: c.dirs[i], Limits: c.limits, Name: fmt.Sprintf("receiver-%d", i), Listen: c.peers[i], Peers: c.peers, Password: "s3ntinel and s3ntinel",
+func (c *cluster) engine(i int) *engine.Cluster {
+	return &engine.Cluster{
+		Dir: c.dirs[i], Reserve: c.limits.Reserve, Name: fmt.Sprintf("receiver-%d", i), Listen: c.peers[i], Peers: c.peers, Password: "s3ntinel and s3ntinel",
 		TLS: c.files, Logger: slog.New(slog.NewTextHandler(&c.logged, nil)).With("member", i),
 	}
 }
 
 // start begins a member, which also delivers when it is its turn.
 func (c *cluster) start(i int) {
-	engine, registry := c.engine(i), prometheus.NewRegistry()
+	e, registry := c.engine(i), prometheus.NewRegistry()
 	j := journal.New(journal.Options{
-		Engine: engine, Limits: c.limits, Replicas: journal.ClusterMembers, Logger: engine.Logger, LeaseTime: 8 * time.Second,
+		Engine: e, Limits: c.limits, Replicas: engine.ClusterMembers, Logger: e.Logger, LeaseTime: 8 * time.Second,
 		Metrics: journal.NewMetrics(registry),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -88,7 +89,7 @@ func (c *cluster) start(i int) {
 	})
 	member := &clustered{Journal: j, metrics: registry,
 		stop: func() { endWork(); end() },
-		kill: func() { engine.Kill(); end(); endWork() },
+		kill: func() { e.Kill(); end(); endWork() },
 	}
 	c.mu.Lock()
 	c.members[i] = member
@@ -238,27 +239,27 @@ func (c *cluster) intruders() {
 	c.t.Helper()
 	for name, test := range map[string]struct {
 		said   string
-		change func(*journal.Cluster)
+		change func(*engine.Cluster)
 	}{
-		"password":    {"Authorization Violation", func(engine *journal.Cluster) { engine.Password = "another" }},
-		"certificate": {"certificate signed by unknown authority", func(engine *journal.Cluster) { engine.TLS = certificates(c.t) }},
-		"no TLS":      {"TLS route handshake error", func(engine *journal.Cluster) { engine.TLS = journal.TLSFiles{} }},
+		"password":    {"Authorization Violation", func(e *engine.Cluster) { e.Password = "another" }},
+		"certificate": {"certificate signed by unknown authority", func(e *engine.Cluster) { e.TLS = certificates(c.t) }},
+		"no TLS":      {"TLS route handshake error", func(e *engine.Cluster) { e.TLS = engine.TLSFiles{} }},
 	} {
 		c.intrude(name, test.said, test.change)
 	}
 }
 
 // intrude starts another member with a setting that is to be refused, of which something is said.
-func (c *cluster) intrude(name, said string, change func(*journal.Cluster)) {
+func (c *cluster) intrude(name, said string, change func(*engine.Cluster)) {
 	c.t.Helper()
 	logged, before := &log{}, len(c.logged.String())
-	engine := c.engine(0)
-	engine.Dir, engine.Name, engine.Listen = c.t.TempDir(), "intruder", "127.0.0.1:"+strconv.Itoa(freePort(c.t))
-	engine.Logger = slog.New(slog.NewTextHandler(logged, nil))
-	change(engine)
+	e := c.engine(0)
+	e.Dir, e.Name, e.Listen = c.t.TempDir(), "intruder", "127.0.0.1:"+strconv.Itoa(freePort(c.t))
+	e.Logger = slog.New(slog.NewTextHandler(logged, nil))
+	change(e)
 	ctx, cancel := context.WithCancel(c.t.Context())
 	ended := make(chan error, 1)
-	j := journal.New(journal.Options{Engine: engine, Limits: c.limits, Replicas: journal.ClusterMembers, Logger: engine.Logger})
+	j := journal.New(journal.Options{Engine: e, Limits: c.limits, Replicas: engine.ClusterMembers, Logger: e.Logger})
 	go func() { ended <- j.Run(ctx) }()
 	until(c.t, "a refusal for want of "+name, func() bool { return strings.Contains(logged.String()+c.logged.String()[before:], said) })
 	if _, err := j.Append(ctx, batch("shop/a", "1")); !errors.Is(err, journal.ErrUnavailable) {
@@ -275,15 +276,14 @@ func TestFolderOfAnotherSetting(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	open(t, dir, journal.MinBytes).stop()
-	engine := &journal.Cluster{Dir: dir}
-	if err := refused(t, journal.Options{Engine: engine}); err == nil || !strings.Contains(err.Error(), "--buffer=embedded") {
+	if err := refused(t, journal.Options{Engine: &engine.Cluster{Dir: dir}}); err == nil || !strings.Contains(err.Error(), "--buffer=embedded") {
 		t.Errorf("got %v", err)
 	}
 	dir = t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "cluster"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := refused(t, journal.Options{Engine: &journal.Embedded{Dir: dir}}); err == nil || !strings.Contains(err.Error(), "--buffer=cluster") {
+	if err := refused(t, journal.Options{Engine: &engine.Embedded{Dir: dir}}); err == nil || !strings.Contains(err.Error(), "--buffer=cluster") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -297,12 +297,12 @@ func TestClusterWithAnotherAuthority(t *testing.T) {
 	changes := 0
 	noticed := func() {
 		t.Helper()
-		changes += journal.ClusterMembers
+		changes += engine.ClusterMembers
 		until(t, "notice of all members", func() bool {
-			return strings.Count(c.logged.String(), "The authority of the buffer's cluster has changed") == changes
+			return strings.Count(c.logged.String(), "Reloaded the cluster CA") == changes
 		})
 	}
-	rewrite(t, files, journal.TLSFiles{CA: before.CA + after.CA, Cert: before.Cert, Key: before.Key})
+	rewrite(t, files, engine.TLSFiles{CA: before.CA + after.CA, Cert: before.Cert, Key: before.Key})
 	noticed()
 	rewrite(t, files, after)
 	noticed()
@@ -313,12 +313,12 @@ func TestClusterWithAnotherAuthority(t *testing.T) {
 		t.Error(err)
 	}
 	c.files = certificates(t)
-	rewrite(t, c.files, journal.TLSFiles{CA: before.CA + after.CA, Cert: before.Cert, Key: before.Key})
-	c.intrude("old authority", "certificate signed by unknown authority", func(*journal.Cluster) {})
+	rewrite(t, c.files, engine.TLSFiles{CA: before.CA + after.CA, Cert: before.Cert, Key: before.Key})
+	c.intrude("old authority", "certificate signed by unknown authority", func(*engine.Cluster) {})
 }
 
 // read returns what files have, in place of their names.
-func read(t *testing.T, files journal.TLSFiles) journal.TLSFiles {
+func read(t *testing.T, files engine.TLSFiles) engine.TLSFiles {
 	t.Helper()
 	for _, file := range []*string{&files.CA, &files.Cert, &files.Key} {
 		data, err := os.ReadFile(*file)
@@ -331,7 +331,7 @@ func read(t *testing.T, files journal.TLSFiles) journal.TLSFiles {
 }
 
 // rewrite puts something else into files.
-func rewrite(t *testing.T, files, texts journal.TLSFiles) {
+func rewrite(t *testing.T, files, texts engine.TLSFiles) {
 	t.Helper()
 	for path, text := range map[string]string{files.CA: texts.CA, files.Cert: texts.Cert, files.Key: texts.Key} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

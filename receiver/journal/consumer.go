@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 // ErrNone is returned when there is nothing to be taken.
@@ -78,7 +80,7 @@ func (w *Consumer) scan(ctx context.Context, stream jetstream.Stream, subjects s
 // right may have put something in its place since, which is found when the work is begun anew; or a replica that lags
 // behind told of what was gone.
 func (w *Consumer) errChanged() error {
-	if w.journal.engine.Alone() {
+	if w.alone {
 		return ErrNotFound
 	}
 	return errors.New("what waits has changed meanwhile")
@@ -114,7 +116,7 @@ var errUnreadable = errors.New("the buffer's server does not find a message that
 // unread tells whether there is something at a place or after it all the same: of what it cannot read the server says that
 // it is not there. Where nobody else uses the streams they are then opened again, by which damage is found.
 func (w *Consumer) checkUnreadable(ctx context.Context, subject string, from uint64) error {
-	if !w.journal.engine.Alone() {
+	if !w.alone {
 		return nil
 	}
 	last, err := w.batches.GetLastMsgForSubject(ctx, subject)
@@ -210,7 +212,7 @@ func (w *Consumer) Requeue(ctx context.Context, unit *StoredBatch, left []Pendin
 		msg.Header.Set(headerOrigin, strconv.FormatUint(unit.Origin, 10))
 		msg.Header.Set(headerParent, unit.Position.String())
 	}
-	done, err := w.disk.claim(size, forRemainders)
+	done, err := w.claimDisk(size, engine.ForRemainders)
 	if err != nil {
 		w.discardObjects(ctx, parts, unit.large)
 		return nil, err

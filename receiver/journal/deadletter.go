@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 // The reasons why an event is a dead letter.
@@ -65,8 +67,8 @@ func (w *Consumer) DeadLetter(ctx context.Context, unit *StoredBatch, dead []Dea
 // makeRoom tries to store a dead letter, and takes away the oldest as long as there is no room. While there is little on the
 // volume one goes for one that comes, so that there are not more.
 func (w *Consumer) evictUntilStored(ctx context.Context, store func() error) error {
-	for little := !w.disk.fits(0, forRemainders); ; little = false {
-		err := errDiskFull
+	for little := !w.disk.Fits(0, engine.ForRemainders); ; little = false {
+		err := engine.ErrDiskFull
 		if !little {
 			err = store()
 		}

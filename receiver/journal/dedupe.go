@@ -49,7 +49,7 @@ func (s *session) identitySecret(ctx context.Context) (key []byte, err error) {
 		return err
 	})
 	if err == nil && len(key) != highwayhash.Size {
-		err = &ConfigError{fmt.Errorf("the key %s of the bucket %s has %d bytes, not %d; remove it, then another is made", identityKey, s.state.Bucket(), len(key), highwayhash.Size)}
+		err = &ConfigError{Err: fmt.Errorf("the key %s of the bucket %s has %d bytes, not %d; remove it, then another is made", identityKey, s.state.Bucket(), len(key), highwayhash.Size)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the key of identities: %w", err)

@@ -3,21 +3,50 @@ package journal_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
+
+// fillableVolume is an engine whose volume can be made to look full.
+type fillableVolume struct {
+	journal.Engine
+	full atomic.Bool
+}
+
+func (v *fillableVolume) Open(ctx context.Context) (*engine.Connection, error) {
+	connection, err := v.Engine.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	free := connection.Reserve.Free
+	connection.Reserve.Free = func() int64 {
+		if v.full.Load() {
+			return 0
+		}
+		return free()
+	}
+	return connection, nil
+}
 
 // While there is little room on the volume nothing is kept that makes more of what is there, and everything is done that
 // makes less of it.
 func TestLittleRoom(t *testing.T) {
 	t.Parallel()
-	o := open(t, t.TempDir(), journal.MinBytes)
+	limits, err := journal.SplitLimits(journal.MinBytes, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	volume := &fillableVolume{Engine: &engine.Embedded{Dir: t.TempDir(), Reserve: limits.Reserve, Logger: slog.New(slog.DiscardHandler)}}
+	o := run(t, journal.New(journal.Options{Engine: volume, Limits: limits, Logger: slog.New(slog.DiscardHandler)}))
 	for i := range 3 {
 		o.bury("shop/a", `{"a":`+string(rune('0'+i))+`}`, journal.ReasonRefused)
 	}
@@ -26,7 +55,7 @@ func TestLittleRoom(t *testing.T) {
 	if !o.Available(t.Context()) {
 		t.Error("there is room, and it is not available")
 	}
-	end := journal.Crowd(o.Journal)
+	volume.full.Store(true)
 	if _, err := o.Append(t.Context(), batch("shop/a", "3")); !errors.Is(err, journal.ErrFull) {
 		t.Errorf("a batch: %v, want %v", err, journal.ErrFull)
 	}
@@ -52,7 +81,7 @@ func TestLittleRoom(t *testing.T) {
 	if seqs, _ := o.seqs(journal.DeadLetterFilter{}, 10); !cmp.Equal(seqs, []uint64{2, 3, 4}) {
 		t.Errorf("the dead letters are %v, want the fourth in place of the first", seqs)
 	}
-	end()
+	volume.full.Store(false)
 	o.append(batch("shop/a", "3"))
 	if unit := o.take("shop/a", 0); unit == nil || string(unit.Value) != "[3]" {
 		t.Errorf("got %+v", unit)

@@ -40,18 +40,6 @@ func Objects(t *testing.T, j *Journal) (names []string) {
 // FaultsOf is what is wrong with a stream.
 var FaultsOf = faultsOf
 
-// Redact takes addresses out of a text.
-var Redact = redact
-
-// Kill ends the server of a member as abruptly as that is possible in one process.
-func (c *Cluster) Kill() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.running != nil {
-		c.running.server.Shutdown()
-	}
-}
-
 // ObjectBytes is what large events take, those too that are not complete.
 func ObjectBytes(t *testing.T, j *Journal) uint64 {
 	t.Helper()
@@ -60,13 +48,6 @@ func ObjectBytes(t *testing.T, j *Journal) uint64 {
 		t.Fatal(err)
 	}
 	return status.Size()
-}
-
-// Crowd leaves no room on the volume, as far as a journal sees, until the returned function is called.
-func Crowd(j *Journal) (end func()) {
-	room := j.current.Load().disk
-	room.storing.Add(1 << 60)
-	return func() { room.storing.Add(-1 << 60) }
 }
 
 // SweepEvery has a journal that does not run yet sweep more often.

@@ -9,23 +9,24 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 // Large events that nothing refers to are removed, and no others.
 func TestSweep(t *testing.T) {
 	t.Parallel()
-	for name, engine := range map[string]func(*testing.T, *journal.Options){
+	for name, setEngine := range map[string]func(*testing.T, *journal.Options){
 		"alone": func(t *testing.T, options *journal.Options) {
-			options.Engine = &journal.Embedded{Dir: t.TempDir(), Limits: options.Limits, Logger: options.Logger}
+			options.Engine = &engine.Embedded{Dir: t.TempDir(), Reserve: options.Limits.Reserve, Logger: options.Logger}
 		},
 		"not alone": func(t *testing.T, options *journal.Options) {
-			options.Engine = &journal.External{URLs: []string{newExternal(t).url()}, Logger: options.Logger}
+			options.Engine = &engine.External{URLs: []string{newExternal(t).url()}, Logger: options.Logger}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			options, _ := shared(t)
-			engine(t, &options)
+			setEngine(t, &options)
 			testSweep(t, journal.New(options))
 		})
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 // The reasons why a batch cannot be kept. Mandrill sends it again.
@@ -57,38 +59,30 @@ type Options struct {
 	Now       func() time.Time // default time.Now
 }
 
-// Engine is where the streams are. One with something that runs on between two connections also has a method Close.
+// Engine runs the server with the streams, or connects to it: one of package engine.
 type Engine interface {
-	// Open returns a connection, and what closes it. It is called again when the journal has found that the engine
-	// does not work, after it was closed.
-	Open(ctx context.Context) (*nats.Conn, func(), error)
-	// Alone tells whether nobody else uses the streams.
-	Alone() bool
+	// Open returns a connection. It is called again after the journal has closed the previous one because it failed.
+	Open(ctx context.Context) (*engine.Connection, error)
+	// Close stops what outlives a connection.
+	Close()
 }
 
-// noticing is an engine that notices itself when it does not work any more, and what was damaged when it was opened.
-type failureReporter interface {
-	Failed() <-chan struct{}
-	Damaged() int
+// errPartitioned is why nothing can be stored when the answer of another member is needed.
+var errPartitioned = errors.New("this member has lost contact with the others")
+
+// partitioned reports whether requests would wait for other members in vain.
+func (s *session) partitioned() bool { return s.isPartitioned != nil && s.isPartitioned() }
+
+// syncDir syncs the directory of a stream that was written to, if that is not up to the server.
+func (s *session) syncDir(stream string) error {
+	if s.syncStreamDir == nil {
+		return nil
+	}
+	return s.syncStreamDir(stream)
 }
 
-// filing is an engine whose folders have to be synced, besides the files that it syncs itself: all when its streams are
-// there, and that of a stream after each change.
-type dirSyncer interface {
-	SyncFolders() error
-	SyncFolder(stream string) error
-}
-
-// hearing is an engine that notices when it hears nothing of those whose answers it needs.
-type partitionDetector interface{ CutOff() bool }
-
-func (j *Journal) partitioned() bool {
-	engine, ok := j.engine.(partitionDetector)
-	return ok && engine.CutOff()
-}
-
-// errReported says that the engine does not work any more by its own account, which is in the log.
-var errEngineFailed = errors.New("the buffer's server has reported an error")
+// errEngineFailed means that the server reported a broken store; its log line says which.
+var errEngineFailed = errors.New("the server's store has failed")
 
 // Journal keeps batches. It is safe for concurrent use.
 type Journal struct {
@@ -113,26 +107,27 @@ type Journal struct {
 
 // session is the journal as long as its connection lasts.
 type session struct {
-	conn        *nats.Conn
-	stream      jetstream.JetStream
-	batches     jetstream.Stream
-	remainders  jetstream.Stream
-	finished    jetstream.Stream
-	dead        jetstream.Stream
-	objects     jetstream.Stream // that large is made of
-	objectStore jetstream.ObjectStore
-	stateStream jetstream.Stream // that state is made of
-	state       jetstream.KeyValue
-	secretKey   []byte // of identities
-	maxMessage  int
-	disk        *diskReserve  // of the volume; nil: somebody else's
-	diskLow     bool          // there is none for batches
-	timeout     time.Duration // of a request
-	leaseTime   time.Duration
-	alone       bool                      // nobody else uses the streams
-	syncDir     func(stream string) error // of a stream to which something was written
-	unreadable  *atomic.Bool              // there is something that could not be read
-	lifetime    context.Context           //nolint:containedctx // it is how others learn of the end
+	conn          *nats.Conn
+	stream        jetstream.JetStream
+	batches       jetstream.Stream
+	remainders    jetstream.Stream
+	finished      jetstream.Stream
+	dead          jetstream.Stream
+	objects       jetstream.Stream // that large is made of
+	objectStore   jetstream.ObjectStore
+	stateStream   jetstream.Stream // that state is made of
+	state         jetstream.KeyValue
+	secretKey     []byte // of identities
+	maxMessage    int
+	disk          *engine.DiskReserve // nil: the volume is somebody else's
+	diskLow       bool                // there is none for batches
+	timeout       time.Duration       // of a request
+	leaseTime     time.Duration
+	alone         bool                      // nobody else uses the streams
+	isPartitioned func() bool               // nil: never
+	syncStreamDir func(stream string) error // nil: the server does it
+	unreadable    *atomic.Bool              // there is something that could not be read
+	lifetime      context.Context           //nolint:containedctx // it is how others learn of the end
 }
 
 // New returns a journal, which works when Run runs.
@@ -163,9 +158,7 @@ func New(options Options) *Journal {
 // Run keeps the journal available until the context ends: it opens the engine, and opens it again when it does not work.
 // It returns an error only for what cannot pass: streams that would lose data.
 func (j *Journal) Run(ctx context.Context) error {
-	if engine, ok := j.engine.(interface{ Close() }); ok {
-		defer engine.Close()
-	}
+	defer j.engine.Close()
 	pause := minPause
 	for ctx.Err() == nil {
 		begun := j.now()
@@ -192,15 +185,16 @@ func (j *Journal) Run(ctx context.Context) error {
 
 // session opens the engine and returns when it does not work any more.
 func (j *Journal) runSession(ctx context.Context) error {
-	conn, closeEngine, err := j.engine.Open(ctx)
-	if engine, ok := j.engine.(failureReporter); ok {
-		j.metrics.damaged.Add(float64(engine.Damaged()))
-	}
+	connection, err := j.engine.Open(ctx)
 	if err != nil {
 		return fmt.Errorf("opening the buffer: %w", err)
 	}
-	defer closeEngine()
-	s, err := j.open(ctx, conn)
+	defer connection.Close()
+	j.metrics.damaged.Add(float64(connection.Repairs.Damaged))
+	for reason, count := range connection.Repairs.Skipped {
+		j.metrics.repairsSkipped.WithLabelValues(string(reason)).Add(float64(count))
+	}
+	s, err := j.open(ctx, connection)
 	if err != nil {
 		return err
 	}
@@ -210,9 +204,6 @@ func (j *Journal) runSession(ctx context.Context) error {
 	life, end := context.WithCancel(ctx)
 	defer end()
 	s.lifetime = life
-	if engine, ok := j.engine.(diskUser); ok {
-		s.disk = engine.volume()
-	}
 	j.checkDisk(s)
 	j.current.Store(s)
 	defer j.current.Store(nil)
@@ -220,23 +211,19 @@ func (j *Journal) runSession(ctx context.Context) error {
 	j.metrics.available.Set(1)
 	defer j.metrics.available.Set(0)
 	j.logger.Info("The buffer is available")
-	return j.watch(ctx, s)
+	return j.watch(ctx, s, connection.Failed)
 }
 
 // watch returns when a session does not work any more.
-func (j *Journal) watch(ctx context.Context, s *session) error {
-	ticker, room := time.NewTicker(checkInterval), time.NewTicker(diskCheckInterval)
+func (j *Journal) watch(ctx context.Context, s *session, engineFailed <-chan struct{}) error {
+	ticker, disk := time.NewTicker(checkInterval), time.NewTicker(diskCheckInterval)
 	defer ticker.Stop()
-	defer room.Stop()
-	var reported <-chan struct{}
-	if engine, ok := j.engine.(failureReporter); ok {
-		reported = engine.Failed()
-	}
+	defer disk.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-reported:
+		case <-engineFailed:
 			return errEngineFailed
 		case failed := <-j.failed:
 			if failed != s {
@@ -248,7 +235,7 @@ func (j *Journal) watch(ctx context.Context, s *session) error {
 			if err := j.waitForRecovery(ctx, s); err != nil {
 				return fmt.Errorf("writing to the buffer: %w", err)
 			}
-		case <-room.C:
+		case <-disk.C:
 			j.checkDisk(s)
 		case <-ticker.C:
 			if err := j.measure(ctx, s); err != nil {
@@ -262,7 +249,7 @@ func (j *Journal) watch(ctx context.Context, s *session) error {
 // client be connecting to another server.
 func (j *Journal) waitForRecovery(ctx context.Context, s *session) error {
 	err := s.probe(ctx)
-	if err == nil || j.engine.Alone() {
+	if err == nil || s.alone {
 		return err
 	}
 	j.recovering.Store(true)
@@ -321,7 +308,7 @@ func (j *Journal) measure(ctx context.Context, s *session) error {
 // Available tells whether a batch can be kept.
 func (j *Journal) Available(ctx context.Context) bool {
 	s := j.current.Load()
-	if s == nil || j.recovering.Load() || j.partitioned() { // one that is cut off may still tell its state
+	if s == nil || j.recovering.Load() || s.partitioned() { // a partitioned member may still answer
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -332,7 +319,7 @@ func (j *Journal) Available(ctx context.Context) bool {
 		return false
 	}
 	limit := info.Config.MaxBytes
-	return s.disk.hasSlack() && (limit <= 0 || int64(info.State.Bytes) < limit-limit/freeFraction) //nolint:gosec // far below
+	return s.disk.HasSlack() && (limit <= 0 || int64(info.State.Bytes) < limit-limit/freeFraction) //nolint:gosec // far below
 }
 
 // full is the part of the limit, one in so many, that must be free for the buffer to be called available.

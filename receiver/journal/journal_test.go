@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 // opened is a journal of a server in this process.
@@ -32,7 +33,7 @@ func open(t *testing.T, dir string, total int64) *opened {
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
-	return run(t, journal.New(journal.Options{Engine: &journal.Embedded{Dir: dir, Limits: limits, Logger: logger}, Limits: limits, Logger: logger}))
+	return run(t, journal.New(journal.Options{Engine: &engine.Embedded{Dir: dir, Reserve: limits.Reserve, Logger: logger}, Limits: limits, Logger: logger}))
 }
 
 func run(t *testing.T, j *journal.Journal) *opened {

@@ -69,7 +69,7 @@ func (j *Journal) lead(ctx context.Context, do func(context.Context, *Consumer) 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(right, cancel)()
-	if !j.engine.Alone() {
+	if !s.alone {
 		held, err := s.acquire(ctx, j.holder)
 		if err != nil {
 			return err

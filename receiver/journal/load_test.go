@@ -24,6 +24,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 // writers append batches to journals all the time, and again what was refused, as Mandrill does.
@@ -218,7 +219,7 @@ func (l *ledger) expect(values []string) {
 }
 
 // certificates are of an authority of its own, for this machine.
-func certificates(t *testing.T) journal.TLSFiles {
+func certificates(t *testing.T) engine.TLSFiles {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(name, kind string, der []byte) string {
@@ -253,7 +254,7 @@ func certificates(t *testing.T) journal.TLSFiles {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return journal.TLSFiles{CA: write("ca.pem", "CERTIFICATE", ca), Cert: write("cert.pem", "CERTIFICATE", cert), Key: write("key.pem", "PRIVATE KEY", private)}
+	return engine.TLSFiles{CA: write("ca.pem", "CERTIFICATE", ca), Cert: write("cert.pem", "CERTIFICATE", cert), Key: write("key.pem", "PRIVATE KEY", private)}
 }
 
 // credentials are those of a user, those of a user of somebody else, and a server that knows the first.

@@ -9,6 +9,7 @@ type Metrics struct {
 	appendDuration prometheus.Histogram
 	duplicates     prometheus.Counter
 	damaged        prometheus.Counter
+	repairsSkipped *prometheus.CounterVec
 	evicted        prometheus.Counter
 	stored         *prometheus.GaugeVec
 	limit          *prometheus.GaugeVec
@@ -36,6 +37,10 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		damaged: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mandrill_receiver_buffer_damaged_total", Help: "Places in the buffer that were damaged, with a message each that was lost.",
 		}),
+		repairsSkipped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mandrill_receiver_buffer_repairs_skipped_total",
+			Help: "How often the files of the buffer were not repaired because they may not be damaged, by reason.",
+		}, []string{"reason"}),
 		evicted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mandrill_receiver_dead_letters_evicted_total", Help: "Dead letters that were lost because newer ones needed the room.",
 		}),
@@ -56,7 +61,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.available, m.failures, m.appendDuration, m.duplicates, m.damaged, m.evicted, m.stored, m.limit, m.lost, m.leader, m.free)
+		registerer.MustRegister(m.available, m.failures, m.appendDuration, m.duplicates, m.damaged, m.repairsSkipped, m.evicted, m.stored, m.limit, m.lost, m.leader, m.free)
 	}
 	return m
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 // Selection says which dead letters are meant: those with some numbers, or all that the filter chooses.
@@ -163,7 +165,7 @@ func (j *Journal) redrive(ctx context.Context, s *session, seq uint64) error {
 		Trace: unit.Trace, EventCount: 1, Size: unit.Size,
 	}
 	entry := PendingEvent{ID: unit.Events[0].ID, Raw: unit.Events[0].Raw}
-	done, err := s.disk.claim(max(unit.Size, int64(len(msg.Data))), forBatches)
+	done, err := s.claimDisk(max(unit.Size, int64(len(msg.Data))), engine.ForBatches)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 const (
@@ -19,8 +21,8 @@ const (
 	DefaultName = "mandrill"
 	// duplicateWindow covers Mandrill's retries: 20, up to 25 minutes apart, and some hours in which we do not answer.
 	duplicateWindow = 12 * time.Hour
-	// maxMessage keeps what has to be in memory at once small. What is larger is taken apart.
-	maxMessage = 8 << 20
+	// maxMessage is the largest message. Larger batches are split.
+	maxMessage = engine.MaxPayload
 	// messageReserve is for the headers of a message.
 	messageReserve = 16 << 10
 	// seenBytes is room for the identities of a million finished batches.
@@ -29,13 +31,8 @@ const (
 	stateBytes = 4 << 20
 )
 
-// ConfigError says that a stream has settings under which data would be lost. It does not pass by itself.
-type ConfigError struct{ Err error }
-
-func (e *ConfigError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e *ConfigError) Unwrap() error { return e.Err }
+// ConfigError means that a stream or an engine has settings under which data would be lost. Retrying does not help.
+type ConfigError = engine.ConfigError
 
 // Limits say how much is stored.
 type Limits struct {
@@ -62,7 +59,7 @@ func SplitLimits(total, deadLetters int64) (Limits, error) {
 		return Limits{}, errors.New("dead letters may have up to half of the buffer")
 	}
 	seen := min(seenBytes, total/20)
-	reserve := min(maxReserve, total/reservePart)
+	reserve := engine.ReserveFor(total)
 	left := total - deadLetters - seen - stateBytes - reserve
 	rest, large := left/6, left/4
 	return Limits{Batches: left - rest - large, Remainders: rest, Objects: large, DeadLetters: deadLetters, Finished: seen, Reserve: reserve}, nil
@@ -136,21 +133,24 @@ func (j *Journal) stateConfig() jetstream.StreamConfig {
 func (j *Journal) bucket(kind string) string { return j.name + "-" + kind }
 
 // open makes or checks the streams.
-func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
+func (j *Journal) open(ctx context.Context, connection *engine.Connection) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute) // a cluster that starts has no leader for some seconds
 	defer cancel()
 	timeout := requestTimeout
-	if !j.engine.Alone() {
+	if !connection.Exclusive {
 		timeout = clusterTimeout
 	}
+	conn := connection.Conn
 	stream, err := jetstream.New(conn, jetstream.WithDefaultTimeout(timeout))
 	if err != nil {
 		return nil, fmt.Errorf("using JetStream: %w", err)
 	}
-	s := &session{conn: conn, stream: stream, timeout: timeout, leaseTime: j.leaseTime, alone: j.engine.Alone(), unreadable: new(atomic.Bool), maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve)}
-	s.syncDir = func(string) error { return nil }
+	s := &session{
+		conn: conn, stream: stream, timeout: timeout, leaseTime: j.leaseTime, maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve), unreadable: new(atomic.Bool),
+		alone: connection.Exclusive, disk: connection.Reserve, isPartitioned: connection.Partitioned, syncStreamDir: connection.SyncDir,
+	}
 	if s.maxMessage < messageReserve {
-		return nil, &ConfigError{fmt.Errorf("the server's max_payload must be at least %d bytes", 2*messageReserve)}
+		return nil, &ConfigError{Err: fmt.Errorf("the server's max_payload must be at least %d bytes", 2*messageReserve)}
 	}
 	for _, each := range []struct {
 		is     *jetstream.Stream
@@ -163,7 +163,7 @@ func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 		{&s.objects, j.objectsConfig()},
 		{&s.stateStream, j.stateConfig()},
 	} {
-		if *each.is, err = j.ensureStream(ctx, stream, each.config); err != nil {
+		if *each.is, err = j.ensureStream(ctx, s, each.config); err != nil {
 			return nil, err
 		}
 	}
@@ -178,11 +178,10 @@ func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 	if s.secretKey, err = s.identitySecret(ctx); err != nil {
 		return nil, err
 	}
-	if engine, ok := j.engine.(dirSyncer); ok {
-		if err := engine.SyncFolders(); err != nil {
+	if connection.SyncDirs != nil {
+		if err := connection.SyncDirs(); err != nil {
 			return nil, err
 		}
-		s.syncDir = engine.SyncFolder
 	}
 	if err := j.removeTornBatches(ctx, s); err != nil {
 		return nil, err
@@ -193,16 +192,16 @@ func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 
 // stream makes a stream, or checks the one that there is. A cluster that has just started has no leader who could, and
 // does not answer who asks for a stream that is being made.
-func (j *Journal) ensureStream(ctx context.Context, stream jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
+func (j *Journal) ensureStream(ctx context.Context, s *session, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	limit := attemptTimeout
-	if j.engine.Alone() {
+	if s.alone {
 		limit = requestTimeout
 	}
 	for {
 		attempt, cancel := context.WithTimeout(ctx, limit)
-		found, err := j.findOrCreate(attempt, stream, want)
+		found, err := j.findOrCreate(attempt, s.stream, want)
 		cancel()
-		if err == nil || j.engine.Alone() || !isNoLeader(err) || ctx.Err() != nil {
+		if err == nil || s.alone || !isNoLeader(err) || ctx.Err() != nil {
 			return found, err
 		}
 		select {
@@ -215,7 +214,7 @@ func (j *Journal) ensureStream(ctx context.Context, stream jetstream.JetStream, 
 func (j *Journal) findOrCreate(ctx context.Context, stream jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	found, err := stream.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) && j.existing {
-		return nil, &ConfigError{fmt.Errorf("there is no buffer of the name %s", j.name)}
+		return nil, &ConfigError{Err: fmt.Errorf("there is no buffer of the name %s", j.name)}
 	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		found, err = stream.CreateStream(ctx, want)
@@ -231,7 +230,7 @@ func (j *Journal) findOrCreate(ctx context.Context, stream jetstream.JetStream, 
 	}
 	info := found.CachedInfo()
 	if faults := faultsOf(info.Config, want); len(faults) > 0 {
-		return nil, &ConfigError{fmt.Errorf("the stream %s would lose data: %s; change its settings, or remove it when it is empty", want.Name, strings.Join(faults, "; "))}
+		return nil, &ConfigError{Err: fmt.Errorf("the stream %s would lose data: %s; change its settings, or remove it when it is empty", want.Name, strings.Join(faults, "; "))}
 	}
 	// Its limit follows ours, but not below what is stored.
 	if j.keepLimits || info.Config.MaxBytes == want.MaxBytes || int64(info.State.Bytes) > want.MaxBytes { //nolint:gosec // far below
@@ -265,7 +264,7 @@ func (j *Journal) withRemedy(err error) error {
 	case !errors.As(err, &api):
 		return err
 	case api.ErrorCode == codeNotClustered:
-		return &ConfigError{fmt.Errorf("%w: the server is alone and cannot keep %d replicas; lower --buffer-replicas to 1, or use a cluster", err, j.replicas)}
+		return &ConfigError{Err: fmt.Errorf("%w: the server is alone and cannot keep %d replicas; lower --buffer-replicas to 1, or use a cluster", err, j.replicas)}
 	case api.ErrorCode == codeNoPeers:
 		return fmt.Errorf("%w: %d servers of the cluster must have JetStream and room for %d bytes", err, j.replicas, j.limits.total())
 	}

@@ -1,5 +1,5 @@
-// Package kube brings the receiver its routes from a Secret. It is the only part of the receiver that knows
-// Kubernetes, and the Secret is all that the receiver may read.
+// Package kube loads the receiver's routes from Secrets. It is the only part of the receiver that knows Kubernetes, and these
+// Secrets are all that the receiver may read.
 package kube
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 )
 
-// Loader takes encoded routes documents by name, and is told when it has been given all that there are.
+// Loader takes encoded routes documents by name. Complete says that every document that exists was loaded once.
 type Loader interface {
 	Load(name string, document []byte) error
 	Complete()
@@ -33,9 +33,9 @@ func ParseName(text string) (namespace, name string, err error) {
 	return namespace, name, nil
 }
 
-// WatchSecrets hands the documents of the Secrets that the operator writes to the loader whenever they change, until
-// the context ends. There may be [routes.MaxSecrets] of them. When a Secret goes away, or loses its document, the
-// loader keeps what it has.
+// WatchSecrets loads the documents of the Secrets that the operator writes, and loads them again whenever they change, until
+// the context ends. There are up to [routes.MaxSecrets] of them. A Secret that is deleted, or loses its document, changes
+// nothing.
 func WatchSecrets(ctx context.Context, client kubernetes.Interface, namespace, name string, loader Loader, logger *slog.Logger) error {
 	var synced []cache.InformerSynced
 	for number := range routes.MaxSecrets {
@@ -54,10 +54,9 @@ func WatchSecrets(ctx context.Context, client kubernetes.Interface, namespace, n
 	return nil
 }
 
-// watch prepares the watch of one Secret. What it returns tells whether the loader has been given the Secret, if there
-// is one.
+// watch prepares the watch of one Secret. The returned function reports whether its document was loaded, if it exists.
 func watch(client kubernetes.Interface, namespace, name string, loader Loader, logger *slog.Logger) (informers.SharedInformerFactory, cache.InformerSynced, error) {
-	// The selector makes the watch one that RBAC can allow for a single name.
+	// RBAC can allow a watch with this selector for a single name.
 	selector := fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
 		informers.WithTweakListOptions(func(options *metav1.ListOptions) { options.FieldSelector = selector }))
@@ -68,7 +67,7 @@ func watch(client kubernetes.Interface, namespace, name string, loader Loader, l
 	if err != nil {
 		return nil, nil, err
 	}
-	load := func(object any) {
+	loadSecret := func(object any) {
 		secret, ok := object.(*corev1.Secret)
 		if !ok {
 			return
@@ -81,8 +80,8 @@ func watch(client kubernetes.Interface, namespace, name string, loader Loader, l
 		_ = loader.Load(name, document) // logged and counted there
 	}
 	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    load,
-		UpdateFunc: func(_, object any) { load(object) },
+		AddFunc:    loadSecret,
+		UpdateFunc: func(_, object any) { loadSecret(object) },
 		DeleteFunc: func(any) {
 			logger.Warn("A routes Secret was deleted, the last good routes stay", "secret", name)
 		},

@@ -3,18 +3,41 @@ package routing
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 )
+
+const (
+	// pollInterval is how often the files are read without an event, which finds what events do not tell: a directory that
+	// was removed and made again, or a change behind a symbolic link.
+	pollInterval = 10 * time.Second
+	// A failure that repeats is logged again after minLogPause, and then after twice as long each time, up to maxLogPause.
+	minLogPause = time.Minute
+	maxLogPause = time.Hour
+)
+
+// secretLink is the symbolic link that Kubernetes replaces when a mounted Secret or ConfigMap changes.
+const secretLink = "..data"
 
 // Document is a source of a routes document.
 type Document struct {
 	Name  string                 // for the log
 	Files []string               // the files that Read reads
 	Read  func() ([]byte, error) // its errors hold no secret
+}
+
+// concerns reports whether a change of a path may change the document. Other files in the same directory do not: a log
+// that is written beside the document must not cause a read, and a line in the log, for each of its lines.
+func (d Document) concerns(path string) bool {
+	path = filepath.Clean(path)
+	return filepath.Base(path) == secretLink || slices.ContainsFunc(d.Files, func(file string) bool { return filepath.Clean(file) == path })
 }
 
 // WatchFile loads routes from a file, see [Routes.Watch].
@@ -24,19 +47,17 @@ func (r *Routes) WatchFile(ctx context.Context, path string) error {
 	}})
 }
 
-// Watch loads a document and loads it again whenever its content changes, until the context ends. It fails at once when
-// it cannot be read or is not usable; later faults are logged and the last good document stays. It watches the
-// directories of the files, because Kubernetes replaces a mounted Secret by a symbolic link.
+// Watch loads a document and loads it again whenever its content changes, until the context ends. It fails at once when the
+// document cannot be read or is not usable; later faults are logged and the last good document stays. It watches the
+// directories of the files, because editors and Kubernetes replace files instead of writing them.
 func (r *Routes) Watch(ctx context.Context, document Document) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watching %s: %w", document.Name, err)
 	}
 	defer watcher.Close() //nolint:errcheck // it is not used again
-	for _, path := range document.Files {
-		if err := watcher.Add(filepath.Dir(path)); err != nil {
-			return fmt.Errorf("watching %s: %w", document.Name, err)
-		}
+	if err := document.watch(watcher); err != nil {
+		return fmt.Errorf("watching %s: %w", document.Name, err)
 	}
 	loaded, err := document.Read()
 	if err != nil {
@@ -46,27 +67,76 @@ func (r *Routes) Watch(ctx context.Context, document Document) error {
 		return err
 	}
 	r.Complete()
+	faults := &faultLog{logger: r.Logger, now: time.Now}
+	poll := time.NewTicker(pollInterval)
+	defer poll.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-watcher.Errors:
-			r.Logger.Error("Lost sight of the routes file", "error", err.Error())
-		case <-watcher.Events:
-			data, err := document.Read()
-			if err != nil {
-				r.Logger.Error("Could not read the routes file, the last good routes stay", "error", err.Error())
+			faults.report("Could not watch the routes file, reading it at intervals", err)
+			continue
+		case event := <-watcher.Events:
+			if !document.concerns(event.Name) {
 				continue
 			}
-			if len(data) == 0 { // most likely about to be written
-				r.Logger.Warn("The routes file is empty, the last good routes stay")
-				continue
-			}
-			if bytes.Equal(data, loaded) {
-				continue
-			}
-			loaded = data
-			_ = r.Load(document.Name, data) // logged and counted there
+		case <-poll.C:
+			_ = document.watch(watcher) // of a directory that is gone, reading fails as well
 		}
+		loaded = r.reload(document, loaded, faults)
 	}
 }
+
+func (d Document) watch(watcher *fsnotify.Watcher) error {
+	for _, path := range d.Files {
+		if err := watcher.Add(filepath.Dir(path)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reload loads the document if its content is not what was loaded last, and returns what is.
+func (r *Routes) reload(document Document, loaded []byte, faults *faultLog) []byte {
+	data, err := document.Read()
+	if err == nil && len(data) == 0 { // most likely it is being written
+		err = errEmpty
+	}
+	if err != nil {
+		faults.report("Could not read the routes file, the last good routes stay", err)
+		return loaded
+	}
+	faults.clear()
+	if !bytes.Equal(data, loaded) {
+		_ = r.Load(document.Name, data) // logged and counted there
+	}
+	return data
+}
+
+var errEmpty = errors.New("the file is empty")
+
+// faultLog logs a fault when it begins, and a repeated one at growing pauses.
+type faultLog struct {
+	logger *slog.Logger
+	now    func() time.Time
+
+	last  string // the fault that was logged last; empty: none
+	pause time.Duration
+	next  time.Time // when the same fault is logged again
+}
+
+func (f *faultLog) report(message string, cause error) {
+	fault, now := message+": "+cause.Error(), f.now()
+	if fault == f.last && now.Before(f.next) {
+		return
+	}
+	if fault != f.last {
+		f.pause = minLogPause / 2
+	}
+	f.last, f.pause = fault, min(2*f.pause, maxLogPause)
+	f.next = now.Add(f.pause)
+	f.logger.Error(message, "error", cause.Error())
+}
+
+func (f *faultLog) clear() { *f = faultLog{logger: f.logger, now: f.now} }

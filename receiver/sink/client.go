@@ -1,4 +1,3 @@
-// Package sink sends CloudEvents to HTTP sinks.
 package sink
 
 import (
@@ -20,55 +19,52 @@ import (
 )
 
 const (
-	// maxIdlePerHost keeps as many connections as are used at once, so that none is opened per event.
+	// maxIdlePerHost is above the requests in flight to one sink, so that connections are reused for the next events.
 	maxIdlePerHost = 128
 	// idleTimeout is below the idle timeouts of common servers and proxies, which close at 60 s and above.
 	idleTimeout = 50 * time.Second
-	// maxDrain is how much of an answer is read so that its connection can be used again.
+	// maxDrain bounds what is read of an answer to make its connection reusable.
 	maxDrain = 64 << 10
-	// maxRetryAfter bounds how long a sink may ask to be left alone: Mandrill comes again a little later.
+	// maxRetryAfter bounds Retry-After. It is below the interval at which Mandrill repeats a batch.
 	maxRetryAfter = 10 * time.Minute
 )
 
-// Target is a sink and how to talk to it.
+// Target is a sink and how to reach it.
 type Target struct {
-	URI     string
-	CACerts string // PEM, trusted besides the system's
-	Timeout time.Duration
-	// Audience of the OIDC token that the sink asks for, empty for none.
-	Audience string
+	URI      string
+	CACerts  string        // PEM, trusted in addition to the system's
+	Timeout  time.Duration // of one request
+	Audience string        // of the OIDC token to send; empty: none
 }
 
 // Client makes requests to sinks. Its zero value is ready, and it is safe for concurrent use.
 type Client struct {
-	// Refuse tells which addresses no sink may have, whatever its name; nil: none.
+	// Refuse reports whether no sink may have an address, whatever its name; nil: any address is allowed.
 	Refuse func(netip.Addr) bool
-	// AllowHosts may have any address: hosts as in the URIs of sinks, in lower case, without a trailing dot.
+	// AllowHosts are exempt from Refuse: hosts as in the URIs of sinks, in lower case, without a trailing dot.
 	AllowHosts []string
-	// Proxy finds the proxy for a request; default http.ProxyFromEnvironment. A proxy may have any address.
-	Proxy func(*http.Request) (*url.URL, error)
-	// Tokens for sinks that ask for one.
-	Tokens *Tokens
+	// Proxy returns the proxy for a request; default http.ProxyFromEnvironment. Refuse does not apply to proxies.
+	Proxy  func(*http.Request) (*url.URL, error)
+	Tokens *Tokens // for targets with an audience
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards clients
 	clients map[clientKey]*http.Client
 }
 
-// way is what requests must have in common to use the same connections. The connections that were checked are never
-// mixed with those that were not.
+// clientKey is what requests must have in common to share connections.
 type clientKey struct {
 	caCerts [sha256.Size]byte // hash
 	proxy   string
-	guarded bool
+	guarded bool // connections with a checked address are never shared with unchecked ones
 }
 
-// Post makes one attempt. It returns nil when the sink answered 2xx, else an [*Error].
+// Post makes one request. It returns nil if the sink answered 2xx, otherwise an [*Error].
 func (c *Client) Post(ctx context.Context, target Target, payload Payload) error {
 	ctx, cancel := context.WithTimeout(ctx, target.Timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.URI, payload.reader())
 	if err != nil {
-		return &Error{Err: errors.New("the sink's address is no URL"), final: true}
+		return &Error{Err: errors.New("the sink's address is not a URL"), permanent: true}
 	}
 	maps.Copy(request.Header, payload.Header)
 	if target.Audience != "" {
@@ -82,31 +78,31 @@ func (c *Client) Post(ctx context.Context, target Target, payload Payload) error
 	}
 	response, err := client.Do(request)
 	if errors.Is(err, errLocal) {
-		return &Error{Err: errLocal, final: true}
+		return &Error{Err: errLocal, permanent: true}
 	}
 	if err != nil {
 		return &Error{Err: WithoutAddress(err)}
 	}
-	err = answered(response)
+	err = readAnswer(response)
 	_ = response.Body.Close()
 	return err
 }
 
-// answered reads an answer so far that its connection can be used again.
-func answered(response *http.Response) error {
+// readAnswer returns the error for an answer, and reads enough of the body to make the connection reusable.
+func readAnswer(response *http.Response) error {
 	if response.StatusCode >= 200 && response.StatusCode < 300 {
-		_, _ = io.CopyN(io.Discard, response.Body, maxDrain) // what the sink says is not for us
+		_, _ = io.CopyN(io.Discard, response.Body, maxDrain) // the body of a success has no meaning
 		return nil
 	}
-	said, _ := io.ReadAll(io.LimitReader(response.Body, maxDrain)) // a part will do
-	refusal := &Error{Status: response.StatusCode, Answer: sanitize(said)}
-	if refusal.Temporary() {
-		refusal.After = retryAfter(response.Header.Get("Retry-After"), time.Now())
+	body, _ := io.ReadAll(io.LimitReader(response.Body, maxDrain)) // a part is good enough
+	failure := &Error{Status: response.StatusCode, Answer: sanitize(body)}
+	if failure.Temporary() {
+		failure.After = retryAfter(response.Header.Get("Retry-After"), time.Now())
 	}
-	return refusal
+	return failure
 }
 
-// retryAfter reads the header of this name: seconds or a date. It is 0 without one that can be read.
+// retryAfter parses a Retry-After header, which holds seconds or a date. It returns 0 if the header is missing or invalid.
 func retryAfter(text string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
 		return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
@@ -118,7 +114,7 @@ func retryAfter(text string, now time.Time) time.Duration {
 	return min(max(date.Sub(now), 0), maxRetryAfter)
 }
 
-// authorize adds the token for an audience. That there is none may pass: somebody puts it there.
+// authorize adds the token for an audience. A missing token is a temporary error: its file may still appear.
 func (c *Client) authorize(request *http.Request, audience string) error {
 	tokens := c.Tokens
 	if tokens == nil {
@@ -132,15 +128,15 @@ func (c *Client) authorize(request *http.Request, audience string) error {
 	return nil
 }
 
-// client returns the client for a request, which trusts the given certificates.
+// client returns the client for a request, with caCerts as additional roots.
 func (c *Client) client(caCerts string, request *http.Request) (*http.Client, error) {
-	find := c.Proxy
-	if find == nil {
-		find = http.ProxyFromEnvironment
+	findProxy := c.Proxy
+	if findProxy == nil {
+		findProxy = http.ProxyFromEnvironment
 	}
-	proxy, err := find(request)
-	if err != nil { // its text has the address
-		return nil, &Error{Err: errors.New("the proxy's address is no URL")}
+	proxy, err := findProxy(request)
+	if err != nil { // its text contains the address
+		return nil, &Error{Err: errors.New("the proxy's address is not a URL")}
 	}
 	key := clientKey{caCerts: sha256.Sum256([]byte(caCerts)), guarded: c.guarded(request, proxy)}
 	if proxy != nil {
@@ -151,23 +147,9 @@ func (c *Client) client(caCerts string, request *http.Request) (*http.Client, er
 	if client, ok := c.clients[key]; ok {
 		return client, nil
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.Proxy = http.ProxyURL(proxy)
-	if key.guarded {
-		transport.DialContext = c.dialer().DialContext
-	}
-	transport.MaxIdleConns = 0 // bounded per host
-	transport.MaxIdleConnsPerHost = maxIdlePerHost
-	transport.IdleConnTimeout = idleTimeout
-	if caCerts != "" {
-		roots, err := x509.SystemCertPool()
-		if err != nil {
-			return nil, &Error{Err: fmt.Errorf("reading the system's certificates: %w", err), final: true}
-		}
-		if !roots.AppendCertsFromPEM([]byte(caCerts)) {
-			return nil, &Error{Err: errors.New("the sink's CACerts hold no certificate"), final: true}
-		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	transport, err := c.transport(caCerts, proxy, key.guarded)
+	if err != nil {
+		return nil, err
 	}
 	client := &http.Client{
 		Transport:     transport,
@@ -178,4 +160,27 @@ func (c *Client) client(caCerts string, request *http.Request) (*http.Client, er
 	}
 	c.clients[key] = client
 	return client, nil
+}
+
+func (c *Client) transport(caCerts string, proxy *url.URL, guarded bool) (*http.Transport, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = http.ProxyURL(proxy)
+	if guarded {
+		transport.DialContext = c.dialer().DialContext
+	}
+	transport.MaxIdleConns = 0 // bounded per host
+	transport.MaxIdleConnsPerHost = maxIdlePerHost
+	transport.IdleConnTimeout = idleTimeout
+	if caCerts == "" {
+		return transport, nil
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, &Error{Err: fmt.Errorf("reading the system's certificates: %w", err), permanent: true}
+	}
+	if !roots.AppendCertsFromPEM([]byte(caCerts)) {
+		return nil, &Error{Err: errors.New("the sink's CACerts hold no certificate"), permanent: true}
+	}
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return transport, nil
 }

@@ -31,11 +31,11 @@ func newEvent() *cloudevents.Event {
 
 func target(uri string) sink.Target { return sink.Target{URI: uri, Timeout: 10 * time.Second} }
 
-func TestClasses(t *testing.T) {
+func TestStatusDecidesWhetherToRetry(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]string{
 		200: "accepted", 202: "accepted", 204: "accepted", 299: "accepted",
-		301: "final", 302: "final", 307: "final", 400: "final", 401: "final", 403: "final", 405: "final", 410: "final", 413: "final", 422: "final",
+		301: "permanent", 302: "permanent", 307: "permanent", 400: "permanent", 401: "permanent", 403: "permanent", 405: "permanent", 410: "permanent", 413: "permanent", 422: "permanent",
 		404: "temporary", 408: "temporary", 409: "temporary", 429: "temporary", 500: "temporary", 502: "temporary", 503: "temporary", 504: "temporary",
 	} {
 		requests := 0
@@ -49,7 +49,7 @@ func TestClasses(t *testing.T) {
 		if sink.Temporary(err) {
 			got = "temporary"
 		} else if err != nil {
-			got = "final"
+			got = "permanent"
 		}
 		if got != want || requests != 1 {
 			t.Errorf("%d: %s after %d requests, want %s after one", status, got, requests, want)
@@ -61,7 +61,7 @@ func TestClasses(t *testing.T) {
 	}
 }
 
-func TestRequestIsTheBinaryMode(t *testing.T) {
+func TestBinaryModeRequest(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -85,7 +85,7 @@ func TestRequestIsTheBinaryMode(t *testing.T) {
 	}
 }
 
-// A sink that answers with a body must not cost a connection per event, whatever it answers.
+// Answers with a body must not cost a connection per event, whatever their status.
 func TestConnectionsAreReused(t *testing.T) {
 	t.Parallel()
 	var connections, requests atomic.Int32
@@ -114,13 +114,13 @@ func TestConnectionsAreReused(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	// net/http dials a second time when a connection comes back a moment too late, so the bound is not tight
+	// The bound is not tight: net/http dials again when a connection becomes idle a moment too late.
 	if n := connections.Load(); n > 4*senders {
 		t.Errorf("%d connections for %d events of %d senders", n, senders*each, senders)
 	}
 }
 
-func TestFailuresWithoutAnAnswer(t *testing.T) {
+func TestNoAnswerIsTemporary(t *testing.T) {
 	t.Parallel()
 	client := &sink.Client{}
 	down := httptest.NewServer(http.NotFoundHandler())
@@ -136,14 +136,14 @@ func TestFailuresWithoutAnAnswer(t *testing.T) {
 		}
 	}
 	if err := client.Send(t.Context(), target("http://a b/"), newEvent()); err == nil || sink.Temporary(err) {
-		t.Errorf("an address that is no URL: %v", err)
+		t.Errorf("an address that is not a URL: %v", err)
 	}
 	if sink.Temporary(nil) || !sink.Temporary(context.Canceled) {
-		t.Error("Temporary is wrong about errors of another make")
+		t.Error("Temporary must be false for nil and true for errors of other types")
 	}
 }
 
-func TestCACerts(t *testing.T) {
+func TestCACertsAreTrusted(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(server.Close)
@@ -160,6 +160,6 @@ func TestCACerts(t *testing.T) {
 	}
 	trusting.CACerts = "nonsense"
 	if err := client.Send(t.Context(), trusting, newEvent()); err == nil || sink.Temporary(err) {
-		t.Errorf("with nonsense: %v, want a final error", err)
+		t.Errorf("with nonsense: %v, want a permanent error", err)
 	}
 }

@@ -11,17 +11,17 @@ import (
 	"github.com/cloudevents/sdk-go/v2/types"
 )
 
-// ContentMode is a content mode of the CloudEvents HTTP binding.
+// ContentMode is a content mode of the CloudEvents HTTP protocol binding.
 type ContentMode string
 
-// The content modes. The empty one is Binary.
+// The content modes. Empty means Binary.
 const (
 	Binary     ContentMode = "Binary"     // attributes as headers, data as the body
 	Structured ContentMode = "Structured" // an event as JSON
 	Batched    ContentMode = "Batched"    // several events as a JSON array
 )
 
-// Payload is what a request to a sink carries.
+// Payload is the content of a request to a sink.
 type Payload struct {
 	Header http.Header
 	Body   []byte
@@ -34,7 +34,7 @@ func (m ContentMode) encode(event *cloudevents.Event) (Payload, error) {
 	return binary(event)
 }
 
-// binary does not copy the data.
+// binary encodes an event in binary mode. The body shares the memory of the event's data.
 func binary(event *cloudevents.Event) (Payload, error) {
 	attributes := map[string]any{"specversion": event.SpecVersion(), "id": event.ID(), "source": event.Source(), "type": event.Type()}
 	if subject := event.Subject(); subject != "" {
@@ -59,7 +59,8 @@ func binary(event *cloudevents.Event) (Payload, error) {
 	return Payload{header, event.DataEncoded}, nil
 }
 
-// structured embeds JSON data byte for byte. Encoding the event with encoding/json would write them anew.
+// structured encodes an event in structured mode. JSON data stays as it is, byte for byte, which encoding/json would not
+// guarantee.
 func structured(event *cloudevents.Event) (Payload, error) {
 	var body bytes.Buffer
 	body.Grow(len(event.DataEncoded) + 1<<10)
@@ -71,7 +72,8 @@ func structured(event *cloudevents.Event) (Payload, error) {
 	return Payload{header, body.Bytes()}, nil
 }
 
-// batched joins events in structured form. Their traces are different: the extensions say which each is of.
+// batched joins events that are encoded in structured mode. It sets no trace headers: each event has a trace of its own,
+// in its extensions.
 func batched(events []Payload) Payload {
 	body := []byte{'['}
 	for i, event := range events {
@@ -85,8 +87,8 @@ func batched(events []Payload) Payload {
 
 func (p Payload) reader() io.Reader { return bytes.NewReader(p.Body) }
 
-// escape percent-encodes what HTTP cannot carry or a reader would misread: everything beyond ASCII, quotes and percent
-// signs. Spaces stay, because the SDK, and so Knative, does not decode them.
+// escape percent-encodes an attribute for a header, as the HTTP binding demands: everything outside of printable ASCII,
+// quotes and percent signs. Spaces stay, because the SDK, and with it Knative, does not decode them.
 func escape(value string) string {
 	var out []byte
 	for i := range len(value) {

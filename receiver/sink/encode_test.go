@@ -20,17 +20,17 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// bodies is an HTTP sink that keeps what it is sent.
-type bodies struct {
+// recordingSink is an HTTP sink that records the bodies of its requests.
+type recordingSink struct {
 	*httptest.Server
-	mu   sync.Mutex
-	list []string
-	kind map[string]int // content types
+	mu    sync.Mutex
+	list  []string
+	types map[string]int // requests by content type
 }
 
-func newBodies(t *testing.T) *bodies {
+func newRecordingSink(t *testing.T) *recordingSink {
 	t.Helper()
-	b := &bodies{kind: map[string]int{}}
+	b := &recordingSink{types: map[string]int{}}
 	b.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -39,30 +39,30 @@ func newBodies(t *testing.T) *bodies {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.list = append(b.list, string(body))
-		b.kind[r.Header.Get("Content-Type")]++
+		b.types[r.Header.Get("Content-Type")]++
 	}))
 	t.Cleanup(b.Close)
 	return b
 }
 
-// odd is JSON that is another after decoding and encoding it.
-const odd = "{\"n\": 12345678901234567890.10e+2,\t\"s\":\"<\\/\\u00e9&>\\ud800\", \"s\": 1.0 , \"b\":\"\xff\"}"
+// unusualJSON changes when it is decoded and encoded again.
+const unusualJSON = "{\"n\": 12345678901234567890.10e+2,\t\"s\":\"<\\/\\u00e9&>\\ud800\", \"s\": 1.0 , \"b\":\"\xff\"}"
 
-func TestStructured(t *testing.T) {
+func TestStructuredModeKeepsData(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ contentType, data, want string }{
-		"JSON":   {"application/json", odd, `"data":` + odd + `}`},
+		"JSON":   {"application/json", unusualJSON, `"data":` + unusualJSON + `}`},
 		"null":   {"application/json", `null`, `"data":null}`},
 		"a text": {"application/octet-stream", `{"event":`, `"data_base64":"eyJldmVudCI6"}`},
 	} {
-		b := newBodies(t)
+		b := newRecordingSink(t)
 		event := newEvent()
 		event.SetSubject("é \"quoted\"\x01")
 		event.SetTime(time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC))
 		event.SetExtension("env", "prod")
 		event.SetDataContentType(test.contentType)
 		event.DataEncoded, event.DataBase64 = []byte(test.data), test.contentType != "application/json"
-		delivery := to(b.URL)
+		delivery := deliveryTo(b.URL)
 		delivery.Mode = sink.Structured
 		list := []*sink.Item{{Event: event}}
 		if sink.NewSender(sink.Options{}).SendOnce(t.Context(), delivery, list); !list[0].Settled() || len(b.list) != 1 {
@@ -71,8 +71,8 @@ func TestStructured(t *testing.T) {
 		if !strings.HasSuffix(b.list[0], test.want) && !strings.Contains(b.list[0], strings.TrimSuffix(test.want, "}")+",") {
 			t.Errorf("%s: sent %s, want it to have %s", name, b.list[0], test.want)
 		}
-		if b.kind["application/cloudevents+json"] != 1 {
-			t.Errorf("%s: content types %v", name, b.kind)
+		if b.types["application/cloudevents+json"] != 1 {
+			t.Errorf("%s: content types %v", name, b.types)
 		}
 		if name == "JSON" {
 			continue // encoding/json replaces its lone surrogates
@@ -100,12 +100,12 @@ func batchOf(t *testing.T, body string) (ids []string) {
 	return ids
 }
 
-func TestBatched(t *testing.T) {
+func TestBatchedModeLimitsAndOrder(t *testing.T) {
 	t.Parallel()
 	const full = 1 << 20
 	for name, test := range map[string]struct {
 		sizes []int
-		lanes int // 0: each event is one of its own
+		keys  int // order keys; 0: events have none
 		want  []int
 	}{
 		"one":                  {[]int{10}, 0, []int{1}},
@@ -119,24 +119,24 @@ func TestBatched(t *testing.T) {
 		"messages that fit":    {repeat(240, 10), 4, []int{60, 60, 60, 60}},
 		"message of big mails": {repeat(4, full/2), 1, []int{1, 1, 1, 1}},
 	} {
-		b := newBodies(t)
+		b := newRecordingSink(t)
 		var list []*sink.Item
 		for i, size := range test.sizes {
 			event := newEvent()
 			event.SetID(strconv.Itoa(i))
 			event.DataEncoded = []byte(`"` + strings.Repeat("x", size-2) + `"`)
 			item := &sink.Item{Event: event}
-			if test.lanes > 0 {
-				item.OrderKey = fmt.Sprint("lane", i%test.lanes)
+			if test.keys > 0 {
+				item.OrderKey = fmt.Sprint("key", i%test.keys)
 			}
 			list = append(list, item)
 		}
-		delivery := to(b.URL)
+		delivery := deliveryTo(b.URL)
 		delivery.Mode = sink.Batched
 		sink.NewSender(sink.Options{}).SendOnce(t.Context(), delivery, list)
 		got := map[int]int{}
 		seen := map[string]bool{}
-		last := make([]int, max(test.lanes, 1))
+		last := make([]int, max(test.keys, 1))
 		for _, body := range b.list {
 			ids := batchOf(t, body)
 			got[len(ids)]++
@@ -149,10 +149,10 @@ func TestBatched(t *testing.T) {
 				if _, err := fmt.Sscan(id, &n); err != nil {
 					t.Fatal(err)
 				}
-				if test.lanes > 0 && n < last[n%test.lanes] {
-					t.Errorf("%s: event %d after %d of its message", name, n, last[n%test.lanes])
-				} else if test.lanes > 0 {
-					last[n%test.lanes] = n
+				if test.keys > 0 && n < last[n%test.keys] {
+					t.Errorf("%s: event %d after %d of its message", name, n, last[n%test.keys])
+				} else if test.keys > 0 {
+					last[n%test.keys] = n
 				}
 			}
 		}
@@ -163,8 +163,8 @@ func TestBatched(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" || len(seen) != len(test.sizes) {
 			t.Errorf("%s: %d events in requests of (-want +got):\n%s", name, len(seen), diff)
 		}
-		if len(b.kind) != 1 || b.kind["application/cloudevents-batch+json"] == 0 {
-			t.Errorf("%s: content types %v", name, b.kind)
+		if len(b.types) != 1 || b.types["application/cloudevents-batch+json"] == 0 {
+			t.Errorf("%s: content types %v", name, b.types)
 		}
 	}
 }
@@ -177,18 +177,18 @@ func repeat(n, size int) []int {
 	return sizes
 }
 
-// Bytes stay as they came, in a batch too, and what is not JSON does not spoil it.
-func TestBatchedKeepsBytes(t *testing.T) {
+// Data stays as it is, byte for byte, and data that is not JSON does not invalidate the batch.
+func TestBatchedModeKeepsData(t *testing.T) {
 	t.Parallel()
-	b := newBodies(t)
-	list := items("a1", "b1", "c1")
-	list[0].Event.DataEncoded = []byte(odd)
+	b := newRecordingSink(t)
+	list := itemsNamed("a1", "b1", "c1")
+	list[0].Event.DataEncoded = []byte(unusualJSON)
 	list[1].Event.SetDataContentType("application/octet-stream")
 	list[1].Event.DataEncoded, list[1].Event.DataBase64 = []byte(`]]}`), true
-	delivery := to(b.URL)
+	delivery := deliveryTo(b.URL)
 	delivery.Mode = sink.Batched
 	sink.NewSender(sink.Options{}).SendOnce(t.Context(), delivery, list)
-	if len(b.list) != 1 || !strings.Contains(b.list[0], `"data":`+odd) || !strings.Contains(b.list[0], `"data_base64":"XV19"`) {
+	if len(b.list) != 1 || !strings.Contains(b.list[0], `"data":`+unusualJSON) || !strings.Contains(b.list[0], `"data_base64":"XV19"`) {
 		t.Errorf("sent %s", b.list)
 	}
 	if diff := cmp.Diff([]string{"a1", "b1", "c1"}, batchOf(t, b.list[0])); diff != "" {
@@ -196,22 +196,22 @@ func TestBatchedKeepsBytes(t *testing.T) {
 	}
 }
 
-// A request that is refused is a refusal of all its events, and those behind it in its message wait.
-func TestBatchedRefusals(t *testing.T) {
+// The outcome of a request is that of all its events. After a temporary failure later events of the message wait.
+func TestBatchedOutcomeIsThatOfAllEvents(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int][2]sink.State{503: {sink.Pending, sink.Pending}, 413: {sink.Refused, sink.Accepted}} {
 		requests := 0
-		sender := sink.NewSender(sink.Options{Poster: poster(func() error {
+		sender := sink.NewSender(sink.Options{Poster: posterFunc(func() error {
 			if requests++; requests == 1 {
 				return &sink.Error{Status: status}
 			}
 			return nil
 		})})
-		list := many(150)
+		list := unorderedItems(150)
 		for _, item := range list {
 			item.OrderKey = "one"
 		}
-		delivery := to("sink")
+		delivery := deliveryTo("sink")
 		delivery.Mode = sink.Batched
 		sender.SendOnce(t.Context(), delivery, list)
 		for i, item := range list {
@@ -225,32 +225,32 @@ func TestBatchedRefusals(t *testing.T) {
 	}
 }
 
-// poster is a sink that answers without looking.
-type poster func() error
+// posterFunc answers without looking at the request.
+type posterFunc func() error
 
-func (p poster) Post(context.Context, sink.Target, sink.Payload) error { return p() }
+func (p posterFunc) Post(context.Context, sink.Target, sink.Payload) error { return p() }
 
-// What a sink says is fit for a header, whatever it says.
-func TestAnswer(t *testing.T) {
+// The answer of a sink can be used in a header, whatever its bytes.
+func TestAnswerIsSanitized(t *testing.T) {
 	t.Parallel()
-	for said, want := range map[string]string{
+	for body, want := range map[string]string{
 		"": "", "no such order\r\n": "no such order", "a\x00b\tc\n\nd\u0085e": "a b c d e", "\xffé": "?é",
 		strings.Repeat("x", 5000): strings.Repeat("x", 1024), "x" + strings.Repeat("é", 600): "x" + strings.Repeat("é", 511),
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "7")
 			w.WriteHeader(http.StatusTooManyRequests)
-			_, _ = io.WriteString(w, said)
+			_, _ = io.WriteString(w, body)
 		}))
-		list := items("a1")
-		sink.NewSender(sink.Options{}).SendOnce(t.Context(), to(server.URL), list)
+		list := itemsNamed("a1")
+		sink.NewSender(sink.Options{}).SendOnce(t.Context(), deliveryTo(server.URL), list)
 		server.Close()
-		refusal, ok := list[0].Err.(*sink.Error) //nolint:errorlint // as it is
+		refusal, ok := list[0].Err.(*sink.Error) //nolint:errorlint // it must not be wrapped
 		if !ok || refusal.Answer != want || refusal.After != 7*time.Second || refusal.Status != http.StatusTooManyRequests {
-			t.Errorf("%.40q: got %+v, want %.40q", said, list[0].Err, want)
+			t.Errorf("%.40q: got %+v, want %.40q", body, list[0].Err, want)
 		}
 		if strings.Contains(refusal.Error(), "order") {
-			t.Errorf("the error has what the sink said: %v", refusal)
+			t.Errorf("the error contains the answer: %v", refusal)
 		}
 	}
 }

@@ -10,18 +10,17 @@ import (
 	"unicode/utf8"
 )
 
-// maxAnswer is how much of what a sink says is kept for a dead letter: as much as Knative keeps.
+// maxAnswer bounds the part of a sink's answer that a dead letter contains. Knative keeps as much.
 const maxAnswer = 1024
 
 // Error says why a sink did not accept an event.
 type Error struct {
-	Status int    // 0 when there was no answer
-	Err    error  // when there was no answer
-	Answer string // what the sink said, fit for an attribute, at most 1024 bytes: for dead letters, and not for logs
-	// After is how long nothing must be sent to the sink, because it said so, or because it does not work.
-	After time.Duration
+	Status int           // 0 without an answer
+	Err    error         // the cause, without an answer
+	Answer string        // the sanitized body of the answer, at most 1024 bytes: for dead letters, not for logs
+	After  time.Duration // how long to send nothing to the sink: its Retry-After, or until its circuit admits a probe
 
-	final bool // it cannot be otherwise later
+	permanent bool // without an answer: a later attempt would fail as well
 }
 
 func (e *Error) Error() string {
@@ -34,45 +33,46 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Temporary tells whether the same event may be accepted later. It follows Knative: 404, 408, 409, 429, 5xx and no answer
-// may pass; the rest is final.
+// Temporary reports whether the sink may accept the same event later. As in Knative these failures are temporary: 404, 408,
+// 409, 429, 5xx, and no answer at all.
 func (e *Error) Temporary() bool {
 	switch e.Status {
 	case 0:
-		return !e.final
+		return !e.permanent
 	case http.StatusNotFound, http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
 		return true
 	}
 	return e.Status >= http.StatusInternalServerError
 }
 
-// Temporary tells whether an error may pass. An error of another make may.
+// Temporary reports whether an attempt that failed with err may succeed later. It is true for errors that are not an
+// [*Error], and false for nil.
 func Temporary(err error) bool {
-	if refusal := new(Error); errors.As(err, &refusal) {
-		return refusal.Temporary()
+	if failure := new(Error); errors.As(err, &failure) {
+		return failure.Temporary()
 	}
 	return err != nil
 }
 
-// details returns the error as an [Error], empty when it is none.
+// asError returns the [Error] in err, or an empty one.
 func asError(err error) *Error {
-	refusal := new(Error)
-	errors.As(err, &refusal)
-	return refusal
+	failure := new(Error)
+	errors.As(err, &failure)
+	return failure
 }
 
-// timeout tells whether the answer did not come in time.
+// timeout reports whether the sink did not answer in time.
 func (e *Error) timeout() bool {
 	var timeout interface{ Timeout() bool }
 	return errors.As(e.Err, &timeout) && timeout.Timeout()
 }
 
-// overloaded tells whether a sink may have failed because too much was asked of it.
+// overloaded reports whether fewer concurrent requests may help the sink.
 func (e *Error) overloaded() bool {
 	return e.timeout() || e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable
 }
 
-// presentable makes a text fit for an attribute of a CloudEvent, and so for a header: valid, in one line, bounded.
+// sanitize makes a text usable as a CloudEvents attribute and as a header: valid UTF-8 on one line of bounded length.
 func sanitize(text []byte) string {
 	visible := strings.Map(func(c rune) rune {
 		if unicode.IsControl(c) || unicode.IsSpace(c) {

@@ -15,7 +15,7 @@ func (c *Client) Send(ctx context.Context, target Target, event *cloudevents.Eve
 	return c.Post(ctx, target, payload)
 }
 
-// RetryAfter reads the header of this name.
+// RetryAfter parses a Retry-After header.
 var RetryAfter = retryAfter
 
 // MaxAnswer is the longest answer in a dead letter.

@@ -15,16 +15,16 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// local is a sink on this machine that counts the connections to it.
-type local struct {
+// localSink is a sink on this machine that counts connections.
+type localSink struct {
 	port        string
 	connections atomic.Int32
-	targets     chan string // the request lines' targets
+	targets     chan string // of the request lines
 }
 
-func newLocal(t *testing.T) *local {
+func newLocalSink(t *testing.T) *localSink {
 	t.Helper()
-	l := &local{targets: make(chan string, 100)}
+	l := &localSink{targets: make(chan string, 100)}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { l.targets <- r.RequestURI }))
 	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
@@ -41,14 +41,14 @@ func newLocal(t *testing.T) *local {
 	return l
 }
 
-func (l *local) at(host string) sink.Target {
+func (l *localSink) at(host string) sink.Target {
 	return target("http://" + net.JoinHostPort(host, l.port) + "/events")
 }
 
-// onLoopback refuses what these tests can listen on.
+// onLoopback refuses the addresses that these tests can listen on.
 func onLoopback(ip netip.Addr) bool { return ip.Unmap().IsLoopback() || ip.IsUnspecified() }
 
-// noProxy does not depend on who runs the tests.
+// noProxy ignores the proxy variables of the environment.
 func noProxy(*http.Request) (*url.URL, error) { return nil, nil }
 
 var anyAddress = regexp.MustCompile(`[0-9]+\.[0-9]|:[0-9]|::|localhost`)
@@ -57,7 +57,7 @@ func assertRefused(t *testing.T, what string, err error) {
 	t.Helper()
 	switch {
 	case err == nil || sink.Temporary(err):
-		t.Errorf("%s: got %v, want a final error", what, err)
+		t.Errorf("%s: got %v, want a permanent error", what, err)
 	case !strings.Contains(err.Error(), "run the receiver with --allow-sink-hosts") || anyAddress.MatchString(err.Error()):
 		t.Errorf("%s: the error does not say what to do, or has an address: %v", what, err)
 	}
@@ -65,7 +65,7 @@ func assertRefused(t *testing.T, what string, err error) {
 
 func TestLocalAddressesAreRefused(t *testing.T) {
 	t.Parallel()
-	server := newLocal(t)
+	server := newLocalSink(t)
 	client := &sink.Client{Refuse: onLoopback, AllowHosts: []string{"other.example"}, Proxy: noProxy}
 	for _, host := range []string{"localhost", "LocalHost", "127.0.0.1", "::ffff:127.0.0.1", "0.0.0.0"} {
 		assertRefused(t, host, client.Send(t.Context(), server.at(host), newEvent()))
@@ -79,11 +79,10 @@ func TestLocalAddressesAreRefused(t *testing.T) {
 	}
 }
 
-// What is allowed is the host in the sink's URI. That it is, opens no connection to another, and that another is not,
-// closes none.
-func TestAllowedHosts(t *testing.T) {
+// A host is allowed as it is written in the sink's URI, not by its address. Allowed and refused hosts share no connections.
+func TestAllowedHostsAreExempt(t *testing.T) {
 	t.Parallel()
-	server := newLocal(t)
+	server := newLocalSink(t)
 	client := &sink.Client{Refuse: onLoopback, AllowHosts: []string{"localhost"}, Proxy: noProxy}
 	for range 3 {
 		for _, host := range []string{"localhost", "LOCALHOST"} {
@@ -106,11 +105,11 @@ func TestAllowedHosts(t *testing.T) {
 	assertRefused(t, "localhost", other.Send(t.Context(), server.at("localhost"), newEvent()))
 }
 
-// A proxy was chosen by whoever runs the receiver, and it is what resolves the sink's name. What goes past it is
-// checked, to the proxy's own address too.
-func TestProxiesAreAllowed(t *testing.T) {
+// The administrator chose the proxy, and the proxy resolves the sink's name. Requests that bypass it are checked, even if
+// they go to the proxy's own address.
+func TestProxyAddressIsNotChecked(t *testing.T) {
 	t.Parallel()
-	server := newLocal(t)
+	server := newLocalSink(t)
 	address := server.at("127.0.0.1").URI
 	client := &sink.Client{Refuse: onLoopback, Proxy: func(request *http.Request) (*url.URL, error) {
 		if strings.HasSuffix(request.URL.Hostname(), ".example") {
@@ -120,9 +119,9 @@ func TestProxiesAreAllowed(t *testing.T) {
 	}}
 	for range 3 {
 		if err := client.Send(t.Context(), target("http://sink.example/events"), newEvent()); err != nil {
-			t.Errorf("by way of the proxy: %v", err)
+			t.Errorf("through the proxy: %v", err)
 		}
-		assertRefused(t, "past the proxy", client.Send(t.Context(), server.at("127.0.0.1"), newEvent()))
+		assertRefused(t, "without the proxy", client.Send(t.Context(), server.at("127.0.0.1"), newEvent()))
 	}
 	close(server.targets)
 	for got := range server.targets {
@@ -132,7 +131,7 @@ func TestProxiesAreAllowed(t *testing.T) {
 	}
 }
 
-func TestProxyThatCannotBeFound(t *testing.T) {
+func TestInvalidProxyIsATemporaryErrorWithoutAddress(t *testing.T) {
 	t.Parallel()
 	client := &sink.Client{Proxy: func(*http.Request) (*url.URL, error) { return nil, errors.New("s3ntinel is no URL") }}
 	if err := client.Send(t.Context(), target("http://sink.example/"), newEvent()); !sink.Temporary(err) || strings.Contains(err.Error(), "s3ntinel") {

@@ -11,219 +11,239 @@ import (
 const (
 	// DefaultConcurrency bounds the requests to one sink at the same time.
 	DefaultConcurrency = 64
-	// halvingInterval is the least time between two reductions: requests that were under way together fail together.
+	// halvingInterval is the least time between two reductions of the limit: requests that were in flight together fail
+	// together and must count once.
 	halvingInterval = time.Second
-	// circuitThreshold is how many requests in a row must fail before the circuit opens. A few events that a sink
-	// cannot digest do not come to that, because others are accepted in between; a batch for a sink that is down does.
+	// circuitThreshold is how many requests in a row must fail to open the circuit. A few events that a sink cannot process
+	// do not add up to it, because others are accepted in between. A batch for a sink that is down does.
 	circuitThreshold = 10
-	// While the circuit is open nothing is sent, at first for minPause, and twice as long after each trial that fails. A
-	// batch that finds it open costs its webhook one of Mandrill's attempts, so the pause stays far below their interval.
-	minPause = time.Second
-	maxPause = 30 * time.Second
-	// trialInterval is how long one who may try has until another may.
+	// minOpenTime is how long an open circuit rejects everything. It doubles with each failed probe, up to maxOpenTime. In
+	// mode Direct a batch that meets an open circuit has used one of Mandrill's attempts, so it stays far below the
+	// interval between those.
+	minOpenTime = time.Second
+	maxOpenTime = 30 * time.Second
+	// probeInterval is how long a caller that claimed the probe has before another one may claim it.
 	probeInterval = time.Second
 )
 
 var (
-	errCircuitOpen = errors.New("it has failed too often, and is left alone for a while")
-	errRetryAfter  = errors.New("it has asked to be left alone for longer than the batch has")
+	errCircuitOpen = errors.New("the circuit is open after too many failed requests in a row")
+	errRetryAfter  = errors.New("the sink's Retry-After is longer than the time left")
 )
 
-// gate is what is known of one sink, and who may send to it. Those who have to wait have their turn.
+// sinkLimiter decides when requests to one sink may be sent. It combines a limit on requests in flight, which adapts by
+// additive increase and multiplicative decrease, with a circuit breaker. Requests that have to wait are admitted in the
+// order in which they came.
 type sinkLimiter struct {
-	max     float64
-	metrics *Metrics
+	maxLimit float64
+	metrics  *Metrics
 
-	mu        sync.Mutex // guards what follows
-	waiters   list.List  // of *waiter
-	timer     *time.Timer
-	inflight  int
-	limit     float64   // of inflight: halved when the sink is overloaded, grows with what it accepts
-	halved    time.Time // when it was last halved
-	notBefore time.Time // nothing is sent earlier, because the sink said so
-	used      time.Time
+	mu         sync.Mutex // guards what follows
+	waiters    list.List  // of *waiter
+	admitTimer *time.Timer
+	inflight   int
+	limit      float64   // of inflight: halved when the sink is overloaded, grows with each accepted request
+	lastHalved time.Time // of limit
+	notBefore  time.Time // the sink's Retry-After
+	lastUsed   time.Time
 
-	failures     int           // in a row
-	open         bool          // the circuit is open
-	until        time.Time     // when it may be tried
-	pause        time.Duration // the present one
-	probing      bool          // a trial is under way
-	probeOffered time.Time     // when somebody was last told to try
+	failures  int           // in a row
+	open      bool          // the circuit
+	openUntil time.Time     // a probe may be sent from then on
+	openTime  time.Duration // the current pause between probes
+	probing   bool          // a probe is in flight
+	lastClaim time.Time     // of the probe
 }
 
+// waiter is a request that waits to be admitted.
 type waiter struct {
-	deadline time.Time // zero: none, and no time to wait for what the sink asks
+	deadline time.Time // zero: none, and the request does not wait for Retry-After
 	ready    chan error
 	probe    bool
 }
 
 func newSinkLimiter(concurrency int, metrics *Metrics) *sinkLimiter {
-	return &sinkLimiter{max: float64(concurrency), limit: float64(concurrency), metrics: metrics, used: time.Now()}
+	return &sinkLimiter{maxLimit: float64(concurrency), limit: float64(concurrency), metrics: metrics, lastUsed: time.Now()}
 }
 
-// enter waits for its turn and tells whether the request is a trial. Each enter without an error is followed by a leave.
-func (g *sinkLimiter) Acquire(ctx context.Context) (trial bool, err error) {
+// Acquire waits until a request may be sent, and reports whether it is a probe. Unless it returns an error, the caller
+// must call Release.
+func (l *sinkLimiter) Acquire(ctx context.Context) (probe bool, err error) {
 	if ctx.Err() != nil {
 		return false, &Error{Err: ctx.Err()}
 	}
 	deadline, _ := ctx.Deadline()
 	w := &waiter{deadline: deadline, ready: make(chan error, 1)}
-	g.mu.Lock()
-	g.used = time.Now()
-	place := g.waiters.PushBack(w)
-	g.admit()
-	g.mu.Unlock()
+	l.mu.Lock()
+	l.lastUsed = time.Now()
+	element := l.waiters.PushBack(w)
+	l.admit()
+	l.mu.Unlock()
 	select {
 	case err := <-w.ready:
 		return w.probe, err
 	case <-ctx.Done():
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	select {
-	case err := <-w.ready: // at the same moment
+	case err := <-w.ready: // admitted at the same moment
 		return w.probe, err
 	default:
 	}
-	g.waiters.Remove(place)
+	l.waiters.Remove(element)
 	return false, &Error{Err: ctx.Err()}
 }
 
-// admit lets in those whose turn has come, and sends away those who would wait in vain.
-func (g *sinkLimiter) admit() {
+// admit lets the first waiters send as far as the limits allow, and rejects those that would time out. The caller
+// holds mu.
+func (l *sinkLimiter) admit() {
 	now := time.Now()
-	if g.open && now.Before(g.until) {
-		g.rejectWaiters(g.until, errCircuitOpen)
+	if l.open && now.Before(l.openUntil) {
+		l.rejectWaiters(l.openUntil, errCircuitOpen)
 		return
 	}
-	if now.Before(g.notBefore) {
-		g.rejectWaiters(g.notBefore, errRetryAfter)
-		g.admitAfter(g.notBefore.Sub(now))
+	if now.Before(l.notBefore) {
+		l.rejectWaiters(l.notBefore, errRetryAfter)
+		l.admitAfter(l.notBefore.Sub(now))
 		return
 	}
-	for g.waiters.Len() > 0 {
-		if g.open && g.probing || !g.open && g.inflight >= int(g.limit) {
+	for l.waiters.Len() > 0 {
+		if l.open && l.probing || !l.open && l.inflight >= int(l.limit) {
 			return
 		}
-		w := g.waiters.Remove(g.waiters.Front()).(*waiter)
-		g.inflight++
-		w.probe = g.open
-		g.probing = g.open
+		w := l.waiters.Remove(l.waiters.Front()).(*waiter)
+		l.inflight++
+		w.probe = l.open
+		l.probing = l.open
 		w.ready <- nil
 	}
 }
 
-// dismiss sends away whoever has no time until then, or, when the circuit is open, everybody.
-func (g *sinkLimiter) rejectWaiters(until time.Time, cause error) {
-	for place := g.waiters.Front(); place != nil; {
-		next, w := place.Next(), place.Value.(*waiter)
-		if g.open || w.deadline.Before(until) { // also without a deadline: who has time can come again
-			g.waiters.Remove(place)
+// rejectWaiters rejects the waiters whose deadline is before until. While the circuit is open it rejects all.
+func (l *sinkLimiter) rejectWaiters(until time.Time, cause error) {
+	for element := l.waiters.Front(); element != nil; {
+		next, w := element.Next(), element.Value.(*waiter)
+		if l.open || w.deadline.Before(until) { // no deadline counts as before: such a caller comes again
+			l.waiters.Remove(element)
 			w.ready <- &Error{Err: cause, After: time.Until(until)}
 		}
-		place = next
+		element = next
 	}
 }
 
-// closed is how long nothing can be sent. When the sink may be tried it is the caller who does, and others a little later.
-func (g *sinkLimiter) blockedFor() time.Duration {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := time.Now()
-	until := g.notBefore
-	if g.open {
-		until = g.until
-		if !now.Before(until) {
-			until = g.probeOffered.Add(probeInterval)
-		}
-	}
-	if pause := until.Sub(now); pause > 0 {
-		return pause
-	}
-	g.probeOffered = now
-	return 0
-}
-
-// wake admits again after a time.
-func (g *sinkLimiter) admitAfter(after time.Duration) {
-	if g.waiters.Len() == 0 {
+// admitAfter calls admit after a time, if a request waits.
+func (l *sinkLimiter) admitAfter(after time.Duration) {
+	if l.waiters.Len() == 0 {
 		return
 	}
-	if g.timer != nil {
-		g.timer.Stop()
+	if l.admitTimer != nil {
+		l.admitTimer.Stop()
 	}
-	g.timer = time.AfterFunc(after, func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.admit()
+	l.admitTimer = time.AfterFunc(after, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.admit()
 	})
 }
 
-// leave takes note of how a request went. One that was cut short says nothing of the sink.
-func (g *sinkLimiter) Release(trial bool, err error, cut bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.inflight--
-	g.used = time.Now()
-	if trial {
-		g.probing = false
-	}
-	switch {
-	case cut:
-	case Temporary(err):
-		g.recordFailure(trial, asError(err))
-	default:
-		g.recordAnswer(err == nil)
-	}
-	g.admit()
+// blockedFor returns for how long nothing can be sent.
+func (l *sinkLimiter) blockedFor() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.blockedAt(time.Now())
 }
 
-func (g *sinkLimiter) recordAnswer(accepted bool) {
-	g.failures, g.pause = 0, 0
-	g.closeCircuit()
-	if accepted {
-		g.limit = min(g.limit+1/g.limit, g.max)
-	}
-}
-
-// shut closes the circuit.
-func (g *sinkLimiter) closeCircuit() {
-	if g.open {
-		g.open = false
-		g.metrics.circuits.Dec()
-	}
-}
-
-func (g *sinkLimiter) recordFailure(trial bool, failure *Error) {
+// claimProbe reports whether the caller may send. If so, an open circuit is blocked for others until probeInterval has
+// passed.
+func (l *sinkLimiter) claimProbe() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	now := time.Now()
-	if failure.overloaded() && now.Sub(g.halved) >= halvingInterval {
-		g.limit, g.halved = max(g.limit/2, 1), now
-	}
-	if until := now.Add(failure.After); until.After(g.notBefore) {
-		g.notBefore = until
-	}
-	g.failures++
-	if g.open && !trial || !g.open && g.failures < circuitThreshold {
-		return
-	}
-	if !g.open {
-		g.open = true
-		g.metrics.circuits.Inc()
-	}
-	g.pause = min(max(2*g.pause, minPause), maxPause)
-	g.until = now.Add(g.pause)
-	if failure.After > 0 { // the sink knows better
-		g.until = now.Add(failure.After)
-	}
-}
-
-// forget tells whether nothing was sent for so long that what is known may be forgotten.
-func (g *sinkLimiter) forgettable(now time.Time) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.inflight > 0 || g.waiters.Len() > 0 || now.Sub(g.used) < idleLimiterTimeout || now.Before(g.notBefore) || now.Before(g.until) {
+	if l.blockedAt(now) > 0 {
 		return false
 	}
-	g.closeCircuit()
+	l.lastClaim = now
+	return true
+}
+
+func (l *sinkLimiter) blockedAt(now time.Time) time.Duration {
+	until := l.notBefore
+	if l.open {
+		until = l.openUntil
+		if !now.Before(until) {
+			until = l.lastClaim.Add(probeInterval)
+		}
+	}
+	return max(until.Sub(now), 0)
+}
+
+// Release ends a request that Acquire admitted, with its error. An aborted request tells nothing about the sink.
+func (l *sinkLimiter) Release(probe bool, err error, aborted bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inflight--
+	l.lastUsed = time.Now()
+	if probe {
+		l.probing = false
+	}
+	switch {
+	case aborted:
+	case Temporary(err):
+		l.recordFailure(probe, asError(err))
+	default:
+		l.recordAnswer(err == nil)
+	}
+	l.admit()
+}
+
+// recordAnswer notes that the sink works: it accepted or refused a request.
+func (l *sinkLimiter) recordAnswer(accepted bool) {
+	l.failures, l.openTime = 0, 0
+	l.closeCircuit()
+	if accepted {
+		l.limit = min(l.limit+1/l.limit, l.maxLimit)
+	}
+}
+
+func (l *sinkLimiter) closeCircuit() {
+	if l.open {
+		l.open = false
+		l.metrics.openCircuits.Dec()
+	}
+}
+
+// recordFailure notes a temporary failure, and opens the circuit when there were too many.
+func (l *sinkLimiter) recordFailure(probe bool, failure *Error) {
+	now := time.Now()
+	if failure.overloaded() && now.Sub(l.lastHalved) >= halvingInterval {
+		l.limit, l.lastHalved = max(l.limit/2, 1), now
+	}
+	if until := now.Add(failure.After); until.After(l.notBefore) {
+		l.notBefore = until
+	}
+	l.failures++
+	if l.open && !probe || !l.open && l.failures < circuitThreshold {
+		return
+	}
+	if !l.open {
+		l.open = true
+		l.metrics.openCircuits.Inc()
+	}
+	l.openTime = min(max(2*l.openTime, minOpenTime), maxOpenTime)
+	l.openUntil = now.Add(l.openTime)
+	if failure.After > 0 { // Retry-After replaces our guess
+		l.openUntil = now.Add(failure.After)
+	}
+}
+
+// expire reports whether the limiter has been idle for so long that it may be removed, and closes its circuit if so.
+func (l *sinkLimiter) expire(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.inflight > 0 || l.waiters.Len() > 0 || now.Sub(l.lastUsed) < idleLimiterTimeout || now.Before(l.notBefore) || now.Before(l.openUntil) {
+		return false
+	}
+	l.closeCircuit()
 	return true
 }

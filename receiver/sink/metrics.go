@@ -2,38 +2,38 @@ package sink
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Metrics of what is sent to sinks. Labels are from closed sets.
+// Metrics counts requests to sinks. All labels have closed sets of values.
 type Metrics struct {
-	attempts    *prometheus.CounterVec
-	duration    *prometheus.HistogramVec
-	deadLetters *prometheus.CounterVec
-	circuits    prometheus.Gauge
+	attempts     *prometheus.CounterVec
+	duration     *prometheus.HistogramVec
+	deadLetters  *prometheus.CounterVec
+	openCircuits prometheus.Gauge
 }
 
-// NewMetrics makes the metrics and registers them; with nil they are not registered.
+// NewMetrics returns the metrics, registered unless registerer is nil.
 func NewMetrics(registerer prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mandrill_receiver_sink_requests_total", Help: "Requests to sinks and dead letter sinks, by content mode and outcome.",
 		}, []string{"mode", "outcome"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "mandrill_receiver_sink_request_duration_seconds", Help: "Time from a request to a sink to its answer, or to giving up.",
+			Name: "mandrill_receiver_sink_request_duration_seconds", Help: "Time from a request to a sink to its answer or timeout.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
 		}, []string{"mode"}),
 		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mandrill_receiver_dead_letter_sink_events_total", Help: "Events for dead letter sinks, by whether they were accepted there.",
+			Name: "mandrill_receiver_dead_letter_sink_events_total", Help: "Events sent to dead letter sinks, by outcome.",
 		}, []string{"outcome"}),
-		circuits: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "mandrill_receiver_open_circuits", Help: "Sinks that failed so often that they are left alone for a while.",
+		openCircuits: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "mandrill_receiver_open_circuits", Help: "Sinks whose circuit is open: after repeated failures only probes are sent.",
 		}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.attempts, m.duration, m.deadLetters, m.circuits)
+		registerer.MustRegister(m.attempts, m.duration, m.deadLetters, m.openCircuits)
 	}
 	return m
 }
 
-// outcomeOf names how a request went.
+// outcomeOf returns the outcome of a request as the metrics name it.
 func outcomeOf(err error) string {
 	failure := asError(err)
 	switch {

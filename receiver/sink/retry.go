@@ -6,22 +6,22 @@ import (
 )
 
 const (
-	// defaultBackoff is the delay before the first retry when the route does not say.
+	// defaultBackoff is the delay before the first retry if the route has none.
 	defaultBackoff = time.Second
-	// maxBackoff is the longest pause between two attempts, so that what waits goes on soon after a sink works again.
+	// maxBackoff bounds the pause between two attempts, so that the backlog moves soon after a sink has recovered.
 	maxBackoff = 10 * time.Minute
-	// MaxPause is the longest that an item has to wait for its next attempt.
+	// MaxPause is the longest pause before the next attempt of an item.
 	MaxPause = max(maxBackoff, maxRetryAfter)
 )
 
-// Retry says how often and when an event that failed is sent again.
+// Retry says how often and when a failed event is sent again.
 type Retry struct {
-	Max     int           // retries, not counting the first attempt
-	Linear  bool          // default: exponential
+	Max     int           // retries after the first attempt
+	Linear  bool          // backoff; default: exponential
 	Backoff time.Duration // before the first retry; default 1 s
 }
 
-// delay is the pause after so many attempts.
+// delay returns the pause after some attempts.
 func (r Retry) delay(attempts int) time.Duration {
 	backoff := r.Backoff
 	if backoff == 0 {

@@ -20,20 +20,20 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// fake is a network of sinks. It notes what reaches them, and when.
-type fake struct {
-	answer func(host, id string) error // default: accepted
-	takes  time.Duration
+// fakePoster answers for all sinks. It records the requests and when they were made.
+type fakePoster struct {
+	answer  func(host, id string) error // default: accepted
+	latency time.Duration
 
-	mu      sync.Mutex
-	begin   time.Time
-	sent    []string // seconds since the beginning, host, event
-	headers []map[string]string
-	now     int // requests under way
-	most    int
+	mu       sync.Mutex
+	begin    time.Time
+	sent     []string // seconds since the first request, host, event
+	headers  []map[string]string
+	inflight int
+	most     int // in flight
 }
 
-func (f *fake) Post(ctx context.Context, target sink.Target, payload sink.Payload) error {
+func (f *fakePoster) Post(ctx context.Context, target sink.Target, payload sink.Payload) error {
 	f.mu.Lock()
 	if f.begin.IsZero() {
 		f.begin = time.Now()
@@ -45,19 +45,19 @@ func (f *fake) Post(ctx context.Context, target sink.Target, payload sink.Payloa
 		headers[name] = values[0]
 	}
 	f.headers = append(f.headers, headers)
-	f.now++
-	f.most = max(f.most, f.now)
+	f.inflight++
+	f.most = max(f.most, f.inflight)
 	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()
-		f.now--
+		f.inflight--
 		f.mu.Unlock()
 	}()
-	if f.takes > 0 {
+	if f.latency > 0 {
 		ctx, cancel := context.WithTimeout(ctx, target.Timeout)
 		defer cancel()
 		select {
-		case <-time.After(f.takes):
+		case <-time.After(f.latency):
 		case <-ctx.Done():
 			return &sink.Error{Err: ctx.Err()}
 		}
@@ -71,13 +71,13 @@ func (f *fake) Post(ctx context.Context, target sink.Target, payload sink.Payloa
 	return answer(target.URI, id)
 }
 
-func (f *fake) set(answer func(host, id string) error) {
+func (f *fakePoster) set(answer func(host, id string) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answer = answer
 }
 
-func (f *fake) take() []string {
+func (f *fakePoster) take() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	taken := f.sent
@@ -85,16 +85,16 @@ func (f *fake) take() []string {
 	return taken
 }
 
-func status(status int) func(string, string) error {
+func failWith(status int) func(string, string) error {
 	return func(string, string) error { return &sink.Error{Status: status} }
 }
 
-func to(uri string) sink.Delivery {
+func deliveryTo(uri string) sink.Delivery {
 	return sink.Delivery{Target: sink.Target{URI: uri, Timeout: 10 * time.Second}, Mode: sink.Binary}
 }
 
-// items are events by name; a name is an order and a number.
-func items(names ...string) []*sink.Item {
+// itemsNamed returns an item per name. A name is an order key and a number.
+func itemsNamed(names ...string) []*sink.Item {
 	list := make([]*sink.Item, len(names))
 	for i, name := range names {
 		event := newEvent()
@@ -104,7 +104,8 @@ func items(names ...string) []*sink.Item {
 	return list
 }
 
-func many(n int) []*sink.Item {
+// unorderedItems returns items without order keys.
+func unorderedItems(n int) []*sink.Item {
 	list := make([]*sink.Item, n)
 	for i := range list {
 		event := newEvent()
@@ -123,8 +124,8 @@ func states(list []*sink.Item) string {
 	return strings.Join(out, ", ")
 }
 
-// only fails some events.
-func only(err error, ids ...string) func(string, string) error {
+// failOnly fails some events.
+func failOnly(err error, ids ...string) func(string, string) error {
 	return func(_, id string) error {
 		if slices.Contains(ids, id) {
 			return err
@@ -133,7 +134,7 @@ func only(err error, ids ...string) func(string, string) error {
 	}
 }
 
-func TestPass(t *testing.T) {
+func TestSendOnceStates(t *testing.T) {
 	t.Parallel()
 	unavailable, gone := &sink.Error{Status: 500}, &sink.Error{Status: 410}
 	dead := &sink.Target{URI: "dead", Timeout: time.Second}
@@ -144,51 +145,51 @@ func TestPass(t *testing.T) {
 		want     string
 	}{
 		{"accepted", nil, nil, "a1 accepted 1, a2 accepted 1, b1 accepted 1"},
-		{"may pass", nil, only(unavailable, "a1"), "a1 pending 1, a2 pending 0, b1 accepted 1"},
-		{"no_answer", nil, only(errors.New("down"), "a1"), "a1 pending 1, a2 pending 0, b1 accepted 1"},
-		{"final", nil, only(gone, "a1"), "a1 refused 1, a2 accepted 1, b1 accepted 1"},
-		{"final, with a dead letter sink", func(d *sink.Delivery) { d.DeadLetter = dead }, func(host, id string) error {
+		{"temporary", nil, failOnly(unavailable, "a1"), "a1 pending 1, a2 pending 0, b1 accepted 1"},
+		{"no_answer", nil, failOnly(errors.New("down"), "a1"), "a1 pending 1, a2 pending 0, b1 accepted 1"},
+		{"permanent", nil, failOnly(gone, "a1"), "a1 refused 1, a2 accepted 1, b1 accepted 1"},
+		{"permanent, with a dead letter sink", func(d *sink.Delivery) { d.DeadLetter = dead }, func(host, id string) error {
 			if host == "dead" {
 				return nil
 			}
-			return only(gone, "a1")(host, id)
+			return failOnly(gone, "a1")(host, id)
 		}, "a1 dead 1, a2 accepted 1, b1 accepted 1"},
-		{"final, and the dead letter sink refuses too", func(d *sink.Delivery) { d.DeadLetter = dead }, only(gone, "a1"), "a1 refused 1, a2 accepted 1, b1 accepted 1"},
-		{"may pass, with a dead letter sink, no retries said", func(d *sink.Delivery) { d.DeadLetter = dead }, only(unavailable, "a1"), "a1 pending 1, a2 pending 0, b1 accepted 1"},
+		{"permanent, and the dead letter sink refuses too", func(d *sink.Delivery) { d.DeadLetter = dead }, failOnly(gone, "a1"), "a1 refused 1, a2 accepted 1, b1 accepted 1"},
+		{"temporary, with a dead letter sink, without Retry", func(d *sink.Delivery) { d.DeadLetter = dead }, failOnly(unavailable, "a1"), "a1 pending 1, a2 pending 0, b1 accepted 1"},
 		{"no retry left", func(d *sink.Delivery) { d.DeadLetter, d.Retry = dead, &sink.Retry{} }, func(host, id string) error {
 			if host == "dead" {
 				return nil
 			}
-			return only(unavailable, "a1")(host, id)
+			return failOnly(unavailable, "a1")(host, id)
 		}, "a1 dead 1, a2 accepted 1, b1 accepted 1"},
-		{"no retry left, and the dead letter sink fails", func(d *sink.Delivery) { d.DeadLetter, d.Retry = dead, &sink.Retry{} }, only(unavailable, "a1"), "a1 exhausted 1, a2 pending 0, b1 accepted 1"},
-		{"a retry left", func(d *sink.Delivery) { d.DeadLetter, d.Retry = dead, &sink.Retry{Max: 1} }, only(unavailable, "a1"), "a1 pending 1, a2 pending 0, b1 accepted 1"},
+		{"no retry left, and the dead letter sink fails", func(d *sink.Delivery) { d.DeadLetter, d.Retry = dead, &sink.Retry{} }, failOnly(unavailable, "a1"), "a1 exhausted 1, a2 pending 0, b1 accepted 1"},
+		{"a retry left", func(d *sink.Delivery) { d.DeadLetter, d.Retry = dead, &sink.Retry{Max: 1} }, failOnly(unavailable, "a1"), "a1 pending 1, a2 pending 0, b1 accepted 1"},
 	} {
-		delivery := to("sink")
+		delivery := deliveryTo("sink")
 		if test.delivery != nil {
 			test.delivery(&delivery)
 		}
-		list := items("a1", "a2", "b1")
-		sink.NewSender(sink.Options{Poster: &fake{answer: test.answer}}).SendOnce(t.Context(), delivery, list)
+		list := itemsNamed("a1", "a2", "b1")
+		sink.NewSender(sink.Options{Poster: &fakePoster{answer: test.answer}}).SendOnce(t.Context(), delivery, list)
 		if got := states(list); got != test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
 	}
 }
 
-// A pass that is cut short begins nothing more, and says what is over.
-func TestPassWhile(t *testing.T) {
+// After onDone has returned false no request is started. Each item is reported at most once.
+func TestSendUntilStops(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		network := &fake{takes: time.Second, answer: only(&sink.Error{Status: 500}, "b1")}
-		list := append(items("a1", "a2", "a3", "b1", "b2"), many(100)...)
+		network := &fakePoster{latency: time.Second, answer: failOnly(&sink.Error{Status: 500}, "b1")}
+		list := append(itemsNamed("a1", "a2", "a3", "b1", "b2"), unorderedItems(100)...)
 		var mu sync.Mutex
-		told := map[*sink.Item]int{}
-		sink.NewSender(sink.Options{Poster: network}).SendUntil(t.Context(), to("sink"), list, func(over []*sink.Item) bool {
+		reported := map[*sink.Item]int{}
+		sink.NewSender(sink.Options{Poster: network}).SendUntil(t.Context(), deliveryTo("sink"), list, func(done []*sink.Item) bool {
 			mu.Lock()
 			defer mu.Unlock()
-			for _, item := range over {
-				told[item]++
+			for _, item := range done {
+				reported[item]++
 			}
 			return time.Since(network.begin) < 2*time.Second
 		})
@@ -196,25 +197,26 @@ func TestPassWhile(t *testing.T) {
 			t.Errorf("it took %s", took)
 		}
 		for i, item := range list {
-			keptBack := item.Event.ID() == "b2"
-			if told[item] > 1 || (told[item] == 1) != (item.Attempts == 1 || keptBack) {
-				t.Errorf("item %d: told %d times, %d attempts", i, told[item], item.Attempts)
+			heldBack := item.Event.ID() == "b2"
+			if reported[item] > 1 || (reported[item] == 1) != (item.Attempts == 1 || heldBack) {
+				t.Errorf("item %d: reported %d times, %d attempts", i, reported[item], item.Attempts)
 			}
 		}
-		if sent := len(network.take()); sent != 2*32 || told[list[1]] != 1 || told[list[2]] != 0 || told[list[4]] != 1 {
-			t.Errorf("%d requests were made, and over are %d of a1, %d of a2, %d of a3, %d of b2", sent, told[list[0]], told[list[1]], told[list[2]], told[list[4]])
+		if sent := len(network.take()); sent != 2*32 || reported[list[1]] != 1 || reported[list[2]] != 0 || reported[list[4]] != 1 {
+			t.Errorf("%d requests were made, and a1, a2, a3, b2 were reported %d, %d, %d, %d times",
+				sent, reported[list[0]], reported[list[1]], reported[list[2]], reported[list[4]])
 		}
 	})
 }
 
-// What the sink will never get is not tried there again, but at the dead letter sink.
-func TestPassAgain(t *testing.T) {
+// A refused item is not sent to the sink again, only to the dead letter sink.
+func TestRefusedItemsGoOnlyToTheDeadLetterSink(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []sink.ContentMode{sink.Binary, sink.Batched} {
-		network := &fake{answer: status(410)}
-		delivery := to("sink")
+		network := &fakePoster{answer: failWith(410)}
+		delivery := deliveryTo("sink")
 		delivery.Mode, delivery.DeadLetter = mode, &sink.Target{URI: "dead", Timeout: time.Second}
-		list := items("a1", "b1")
+		list := itemsNamed("a1", "b1")
 		sender := sink.NewSender(sink.Options{Poster: network})
 		sender.SendOnce(t.Context(), delivery, list)
 		if list[0].DeadLetterErr == nil || list[0].Settled() {
@@ -234,37 +236,7 @@ func TestPassAgain(t *testing.T) {
 	}
 }
 
-func TestNext(t *testing.T) {
-	t.Parallel()
-	failed := func(attempts int, err error) *sink.Item { return &sink.Item{Attempts: attempts, Err: err} }
-	down := errors.New("down")
-	for name, test := range map[string]struct {
-		retry *sink.Retry
-		items []*sink.Item
-		pause time.Duration
-		again bool
-	}{
-		"no retries":       {nil, []*sink.Item{failed(1, down)}, 0, false},
-		"first":            {&sink.Retry{Max: 3}, []*sink.Item{failed(1, down)}, time.Second, true},
-		"exponential":      {&sink.Retry{Max: 9, Backoff: time.Second / 2}, []*sink.Item{failed(4, down)}, 4 * time.Second, true},
-		"linear":           {&sink.Retry{Max: 9, Backoff: time.Second / 2, Linear: true}, []*sink.Item{failed(4, down)}, 2 * time.Second, true},
-		"the hundredth":    {&sink.Retry{Max: 100, Backoff: 30 * time.Second}, []*sink.Item{failed(100, down)}, 10 * time.Minute, true},
-		"used up":          {&sink.Retry{Max: 3}, []*sink.Item{failed(4, down)}, 0, false},
-		"refused":          {&sink.Retry{Max: 3}, []*sink.Item{{State: sink.Refused, Attempts: 1, Err: down}}, 0, false},
-		"held back":        {&sink.Retry{Max: 3}, []*sink.Item{{}}, 0, false},
-		"not sent":         {&sink.Retry{Max: 3}, []*sink.Item{failed(0, &sink.Error{Err: down, After: 5 * time.Second})}, 5 * time.Second, true},
-		"Retry-After":      {&sink.Retry{Max: 3}, []*sink.Item{failed(1, &sink.Error{Status: 429, After: 7 * time.Second})}, 7 * time.Second, true},
-		"the longest":      {&sink.Retry{Max: 3}, []*sink.Item{failed(1, down), failed(2, down)}, 2 * time.Second, true},
-		"nothing is left":  {&sink.Retry{Max: 3}, nil, 0, false},
-		"accepted by then": {&sink.Retry{Max: 3}, []*sink.Item{{State: sink.Accepted, Attempts: 1}}, 0, false},
-	} {
-		if pause, again := (sink.Delivery{Retry: test.retry}).Next(test.items); pause != test.pause || again != test.again {
-			t.Errorf("%s: %s, %t, want %s, %t", name, pause, again, test.pause, test.again)
-		}
-	}
-}
-
-func TestDeadLetter(t *testing.T) {
+func TestDeadLetterExtensions(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("é", sink.MaxAnswer)
 	for name, test := range map[string]struct {
@@ -279,15 +251,15 @@ func TestDeadLetter(t *testing.T) {
 		"long":   {&sink.Error{Status: 400, Answer: long}, map[string]string{"Ce-Knativeerrorcode": "400", "Ce-Knativeerrordata": strings.Repeat("%C3%A9", sink.MaxAnswer)}},
 	} {
 		registry := prometheus.NewRegistry()
-		network := &fake{answer: func(host, _ string) error {
+		network := &fakePoster{answer: func(host, _ string) error {
 			if host == "dead" {
 				return nil
 			}
 			return test.err
 		}}
-		delivery := to("https://robot:s3ntinel@sink.example:8443/a/b?key=s3ntinel#s3ntinel")
+		delivery := deliveryTo("https://robot:s3ntinel@sink.example:8443/a/b?key=s3ntinel#s3ntinel")
 		delivery.Retry, delivery.DeadLetter = &sink.Retry{}, &sink.Target{URI: "dead", Timeout: time.Second}
-		list := items("a1")
+		list := itemsNamed("a1")
 		list[0].Event.SetExtension("knativeerrordest", "forged")
 		sink.NewSender(sink.Options{Poster: network, Metrics: sink.NewMetrics(registry)}).SendOnce(t.Context(), delivery, list)
 		if len(network.headers) != 2 {
@@ -302,22 +274,22 @@ func TestDeadLetter(t *testing.T) {
 		if list[0].Event.Extensions()["knativeerrorcode"] != nil {
 			t.Errorf("%s: the event itself was changed", name)
 		}
-		want := "# HELP mandrill_receiver_dead_letter_sink_events_total Events for dead letter sinks, by whether they were accepted there.\n# TYPE mandrill_receiver_dead_letter_sink_events_total counter\nmandrill_receiver_dead_letter_sink_events_total{outcome=\"accepted\"} 1\n"
+		want := "# HELP mandrill_receiver_dead_letter_sink_events_total Events sent to dead letter sinks, by outcome.\n# TYPE mandrill_receiver_dead_letter_sink_events_total counter\nmandrill_receiver_dead_letter_sink_events_total{outcome=\"accepted\"} 1\n"
 		if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "mandrill_receiver_dead_letter_sink_events_total"); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-func TestOutcomes(t *testing.T) {
+func TestRequestOutcomes(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
 		"accepted": nil, "refused": &sink.Error{Status: 400}, "failed": &sink.Error{Status: 500}, "overloaded": &sink.Error{Status: 429},
 		"timeout": &sink.Error{Err: context.DeadlineExceeded}, "no_answer": errors.New("down"),
 	} {
 		registry := prometheus.NewRegistry()
-		network := &fake{answer: func(string, string) error { return err }}
-		sink.NewSender(sink.Options{Poster: network, Metrics: sink.NewMetrics(registry)}).SendOnce(t.Context(), to("sink"), items("a1"))
+		network := &fakePoster{answer: func(string, string) error { return err }}
+		sink.NewSender(sink.Options{Poster: network, Metrics: sink.NewMetrics(registry)}).SendOnce(t.Context(), deliveryTo("sink"), itemsNamed("a1"))
 		text := fmt.Sprintf("# HELP mandrill_receiver_sink_requests_total Requests to sinks and dead letter sinks, by content mode and outcome.\n# TYPE mandrill_receiver_sink_requests_total counter\nmandrill_receiver_sink_requests_total{mode=\"Binary\",outcome=%q} 1\n", want)
 		if err := testutil.GatherAndCompare(registry, strings.NewReader(text), "mandrill_receiver_sink_requests_total"); err != nil {
 			t.Error(err)
@@ -328,24 +300,24 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// The context of a client that has gone stops a pass, and nothing is held against the sink.
-func TestCancelled(t *testing.T) {
+// When the client goes away the requests end, and they do not count as failures of the sink.
+func TestCanceledContextIsNoFailureOfTheSink(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		network := &fake{takes: 5 * time.Second}
+		network := &fakePoster{latency: 5 * time.Second}
 		sender := sink.NewSender(sink.Options{Poster: network})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		list := many(100)
-		sender.SendOnce(ctx, to("sink"), list)
+		list := unorderedItems(100)
+		sender.SendOnce(ctx, deliveryTo("sink"), list)
 		cancel()
 		if sent := len(network.take()); sent != 32 {
-			t.Errorf("%d were sent, want as many as one batch may send at once", sent)
+			t.Errorf("%d were sent, want the 32 that one call may send at once", sent)
 		}
-		network.takes = 0
-		sender.SendOnce(t.Context(), to("sink"), list)
+		network.latency = 0
+		sender.SendOnce(t.Context(), deliveryTo("sink"), list)
 		for _, item := range list {
 			if item.State != sink.Accepted {
-				t.Fatalf("got %s, want all accepted: the sink has done nothing wrong", states(list))
+				t.Fatalf("got %s, want all accepted", states(list))
 			}
 		}
 	})

@@ -3,63 +3,64 @@ package sink
 import "iter"
 
 const (
-	// maxBatchEvents and maxBatchBytes bound a request in Batched mode. One event that is larger goes alone.
+	// maxBatchEvents and maxBatchBytes bound a request in Batched mode. A larger event is sent alone.
 	maxBatchEvents = 100
 	maxBatchBytes  = 1 << 20
 )
 
-// request is some events that are sent together.
+// request is one or more events that are sent together.
 type request struct {
 	items   []*Item
 	payload Payload
 	err     error // the events cannot be encoded
 }
 
-// trains groups the items that are not settled into requests, and these into trains, each of which goes out in order: it
-// has all events of a message. Encoding happens as they are asked for, so that not all are in memory at once.
+// sequences groups the items that are not settled into requests, and these into sequences. The requests of a sequence are
+// sent one after the other. All items with an order key are in the same sequence. Items are encoded when their sequence is
+// asked for, so that not all encoded events are in memory at once.
 func sequences(mode ContentMode, items []*Item) iter.Seq[[]request] {
 	if mode == Batched {
 		return batchSequences(items)
 	}
 	return func(yield func([]request) bool) {
-		for _, lane := range groupByOrder(items) {
-			train := make([]request, len(lane))
-			for i, item := range lane {
-				train[i].items = []*Item{item}
-				train[i].payload, train[i].err = mode.encode(item.Event)
+		for _, group := range groupByOrder(items) {
+			sequence := make([]request, len(group))
+			for i, item := range group {
+				sequence[i].items = []*Item{item}
+				sequence[i].payload, sequence[i].err = mode.encode(item.Event)
 			}
-			if !yield(train) {
+			if !yield(sequence) {
 				return
 			}
 		}
 	}
 }
 
-// lanes groups what must go out in order.
+// groupByOrder groups the items that are not settled by order key. An item without one is a group of its own.
 func groupByOrder(items []*Item) [][]*Item {
-	byOrder := make(map[string]int, len(items))
-	var grouped [][]*Item
+	groupOf := make(map[string]int, len(items))
+	var groups [][]*Item
 	for _, item := range items {
 		if item.State.settled() {
 			continue
 		}
-		if at, known := byOrder[item.OrderKey]; known && item.OrderKey != "" {
-			grouped[at] = append(grouped[at], item)
+		if i, known := groupOf[item.OrderKey]; known && item.OrderKey != "" {
+			groups[i] = append(groups[i], item)
 			continue
 		}
-		byOrder[item.OrderKey] = len(grouped)
-		grouped = append(grouped, []*Item{item})
+		groupOf[item.OrderKey] = len(groups)
+		groups = append(groups, []*Item{item})
 	}
-	return grouped
+	return groups
 }
 
-// batches puts whole lanes together as long as they fit into one request. A lane that does not fit into one gets a
-// train of its own.
+// batchSequences packs groups into requests as long as they fit. A group that needs several requests is a sequence of its
+// own.
 func batchSequences(items []*Item) iter.Seq[[]request] {
 	return func(yield func([]request) bool) {
 		var open batchBuilder
-		for _, lane := range groupByOrder(items) {
-			parts := packGroup(lane)
+		for _, group := range groupByOrder(items) {
+			parts := packGroup(group)
 			if len(parts) == 1 && open.fits(parts[0]) {
 				open.add(parts[0])
 				continue
@@ -72,11 +73,11 @@ func batchSequences(items []*Item) iter.Seq[[]request] {
 				open = parts[0]
 				continue
 			}
-			train := make([]request, len(parts))
+			sequence := make([]request, len(parts))
 			for i, part := range parts {
-				train[i] = part.request()
+				sequence[i] = part.request()
 			}
-			if !yield(train) {
+			if !yield(sequence) {
 				return
 			}
 		}
@@ -86,31 +87,31 @@ func batchSequences(items []*Item) iter.Seq[[]request] {
 	}
 }
 
-// batch is a request in the making.
+// batchBuilder collects the events of a request in Batched mode.
 type batchBuilder struct {
 	items  []*Item
 	events []Payload
-	size   int // of the body, but for its first bracket
+	size   int // of the body, without its first bracket
 	err    error
 }
 
-// packed spreads a lane over as few requests as it needs.
-func packGroup(lane []*Item) []batchBuilder {
+// packGroup packs a group into as few requests as its order allows.
+func packGroup(group []*Item) []batchBuilder {
 	var parts []batchBuilder
-	for _, item := range lane {
-		next := batchBuilder{items: []*Item{item}}
+	for _, item := range group {
 		event, err := Batched.encode(item.Event)
-		next.events, next.size, next.err = []Payload{event}, len(event.Body)+1, err
-		if last := len(parts) - 1; last >= 0 && parts[last].fits(next) {
-			parts[last].add(next)
+		single := batchBuilder{items: []*Item{item}, events: []Payload{event}, size: len(event.Body) + 1, err: err}
+		if last := len(parts) - 1; last >= 0 && parts[last].fits(single) {
+			parts[last].add(single)
 		} else {
-			parts = append(parts, next)
+			parts = append(parts, single)
 		}
 	}
 	return parts
 }
 
-// takes tells whether both fit into one request. What is for the dead letter sink, or cannot be encoded, is alone.
+// fits reports whether both fit into one request. An event for the dead letter sink, or one that cannot be encoded, is
+// sent alone.
 func (b *batchBuilder) fits(other batchBuilder) bool {
 	return b.joinable() && other.joinable() && len(b.items)+len(other.items) <= maxBatchEvents && b.size+other.size < maxBatchBytes
 }
@@ -118,6 +119,7 @@ func (b *batchBuilder) fits(other batchBuilder) bool {
 func (b *batchBuilder) joinable() bool {
 	return b.err == nil && (len(b.items) == 0 || b.items[0].State == Pending)
 }
+
 func (b *batchBuilder) add(other batchBuilder) {
 	b.items = append(b.items, other.items...)
 	b.events = append(b.events, other.events...)

@@ -8,22 +8,21 @@ import (
 	"time"
 )
 
-// tokenMaxAge is how long a token is used before its file is read again. Kubelets renew projected tokens long before
-// they expire.
+// tokenMaxAge is how long a token is cached. Kubelets renew projected tokens long before they expire.
 const tokenMaxAge = 10 * time.Second
 
-// Tokens are OIDC tokens in files, as a projected volume of a pod has them. It is safe for concurrent use.
+// Tokens reads OIDC tokens from files, such as those of a projected volume. It is safe for concurrent use.
 type Tokens struct {
 	Files map[string]string // by audience
 	Now   func() time.Time  // default time.Now
 
-	mu     sync.Mutex
+	mu     sync.Mutex // guards tokens
 	tokens map[string]token
 }
 
 type token struct {
-	text string
-	read time.Time
+	text   string
+	readAt time.Time
 }
 
 // Token returns the token for an audience. Its errors name neither the audience nor the file.
@@ -38,10 +37,10 @@ func (t *Tokens) Token(audience string) (string, error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if cached, ok := t.tokens[audience]; ok && now().Sub(cached.read) < tokenMaxAge {
+	if cached, ok := t.tokens[audience]; ok && now().Sub(cached.readAt) < tokenMaxAge {
 		return cached.text, nil
 	}
-	data, err := os.ReadFile(path) //nolint:gosec // named by whoever runs the receiver
+	data, err := os.ReadFile(path) //nolint:gosec // named by the administrator
 	if err != nil {
 		return "", errors.New("the file with the token for the sink's audience cannot be read")
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-func TestTokens(t *testing.T) {
+func TestTokenIsReadAgain(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "token")
 	write := func(text string) {
@@ -32,7 +32,7 @@ func TestTokens(t *testing.T) {
 		err := client.Send(t.Context(), sink.Target{URI: server.URL, Timeout: time.Minute, Audience: audience}, newEvent())
 		if strings.HasPrefix(want, "error: ") {
 			if err == nil || !strings.Contains(err.Error(), want[7:]) || !sink.Temporary(err) || got != "" || strings.Contains(err.Error(), path) {
-				t.Errorf("got %v, temporary %t, want one that may pass with %q", err, sink.Temporary(err), want[7:])
+				t.Errorf("got %v, temporary %t, want a temporary one with %q", err, sink.Temporary(err), want[7:])
 			}
 			return
 		}

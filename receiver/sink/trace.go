@@ -9,8 +9,8 @@ import (
 
 var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
 
-// continueTrace sets the headers of the trace that an event is of, so that consumers that know nothing of CloudEvents'
-// extensions go on with it.
+// continueTrace copies the trace context of an event from its extensions to the headers, for consumers that do not read
+// the extensions.
 func continueTrace(header http.Header, event *cloudevents.Event) {
 	parent, _ := event.Extensions()["traceparent"].(string)
 	if !traceparent.MatchString(parent) {

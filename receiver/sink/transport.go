@@ -11,36 +11,36 @@ import (
 	"syscall"
 )
 
-// failure is the class of an error of the network.
-type failure struct {
+// networkError is the class of a network error.
+type networkError struct {
 	text    string
 	timeout bool
 }
 
-func (f *failure) Error() string { return f.text }
+func (e *networkError) Error() string { return e.text }
 
-// Timeout tells whether something was not there in time.
-func (f *failure) Timeout() bool { return f.timeout }
+// Timeout implements [net.Error] in part.
+func (e *networkError) Timeout() bool { return e.timeout }
 
-// WithoutAddress reduces an error of a request to its class, one of a closed set. Such errors have addresses, names of
-// hosts, URLs, and what the other side sent, none of which is for a log. An ended context stays what it is.
+// WithoutAddress reduces the error of a request to one of a closed set of texts. The original contains addresses, host
+// names, URLs, or bytes that the other side sent, none of which may be logged. A canceled context stays as it is.
 func WithoutAddress(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return context.Canceled
 	}
-	for _, class := range []func(error) string{ofName, ofCertificate, ofTLS, ofConnection} {
-		if text := class(err); text != "" {
-			return &failure{text: text}
+	for _, describe := range []func(error) string{describeDNS, describeCertificate, describeTLS, describeConnection} {
+		if text := describe(err); text != "" {
+			return &networkError{text: text}
 		}
 	}
 	var timeout net.Error
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
-		return &failure{"timeout", true}
+		return &networkError{"timeout", true}
 	}
-	return &failure{text: "no usable answer"}
+	return &networkError{text: "no usable answer"}
 }
 
-func ofName(err error) string {
+func describeDNS(err error) string {
 	unresolved := new(net.DNSError)
 	switch {
 	case !errors.As(err, &unresolved) || unresolved.IsTimeout:
@@ -51,7 +51,7 @@ func ofName(err error) string {
 	return "name not resolved"
 }
 
-func ofCertificate(err error) string {
+func describeCertificate(err error) string {
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(err, new(x509.UnknownAuthorityError)):
@@ -66,7 +66,7 @@ func ofCertificate(err error) string {
 	return ""
 }
 
-func ofTLS(err error) string {
+func describeTLS(err error) string {
 	switch {
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, new(tls.RecordHeaderError)):
 		return "TLS: not spoken there"
@@ -76,7 +76,7 @@ func ofTLS(err error) string {
 	return ""
 }
 
-func ofConnection(err error) string {
+func describeConnection(err error) string {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection refused"

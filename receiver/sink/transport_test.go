@@ -21,8 +21,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// answering is a server that does as told with each connection, and the URL of a sink there.
-func answering(t *testing.T, do func(net.Conn)) string {
+// serveRaw starts a server that calls do with each connection, and returns the URL of a sink there.
+func serveRaw(t *testing.T, do func(net.Conn)) string {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -42,8 +42,8 @@ func answering(t *testing.T, do func(net.Conn)) string {
 	return "http://robot:s3ntinel@" + listener.Addr().String() + "/s3ntinel?s3ntinel"
 }
 
-// What the network says has addresses, and what the other side said. The errors are made by real connections.
-func TestErrorsWithoutAddress(t *testing.T) {
+// Network errors contain addresses and bytes of the other side. These come from real connections.
+func TestNetworkErrorsHaveNoAddress(t *testing.T) {
 	t.Parallel()
 	down := httptest.NewServer(http.NotFoundHandler())
 	down.Close()
@@ -52,7 +52,7 @@ func TestErrorsWithoutAddress(t *testing.T) {
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	certificate := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}))
-	plain := answering(t, func(c net.Conn) {
+	plain := serveRaw(t, func(c net.Conn) {
 		_, _ = c.Read(make([]byte, 1))
 		_, _ = io.WriteString(c, "HTTP/1.1 400 s3ntinel\r\n\r\n")
 	})
@@ -61,15 +61,15 @@ func TestErrorsWithoutAddress(t *testing.T) {
 	for _, test := range []struct{ uri, want string }{
 		{down.URL + "/s3ntinel", "connection refused"},
 		{strings.Replace(plain, "http:", "https:", 1), "TLS: not spoken there"},
-		{answering(t, func(net.Conn) { <-hanging }), "timeout"},
-		{answering(t, func(c net.Conn) {
+		{serveRaw(t, func(net.Conn) { <-hanging }), "timeout"},
+		{serveRaw(t, func(c net.Conn) {
 			_, _ = c.Read(make([]byte, 1))
 			_ = c.(*net.TCPConn).SetLinger(0)
 		}), "connection reset"},
-		{answering(t, func(c net.Conn) {
+		{serveRaw(t, func(c net.Conn) {
 			_, _ = c.Read(make([]byte, 64<<10))
 		}), "connection closed"},
-		{answering(t, func(c net.Conn) {
+		{serveRaw(t, func(c net.Conn) {
 			_, _ = c.Read(make([]byte, 64<<10))
 			_, _ = io.WriteString(c, "s3ntinel\r\n\r\n")
 		}), "no usable answer"},
@@ -103,8 +103,8 @@ func assertClass(t *testing.T, err error, want string) {
 	}
 }
 
-// Errors that are hard to make.
-func TestRareErrorsWithoutAddress(t *testing.T) {
+// Errors that are hard to provoke.
+func TestRareNetworkErrorsHaveNoAddress(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
 		"name not found":                    &net.DNSError{Err: "s3ntinel", Name: "s3ntinel", IsNotFound: true},

@@ -210,7 +210,7 @@ func await(t *testing.T, webhook *v1alpha1.MandrillWebhook, name, status, reason
 	})
 }
 
-func (i *installation) hook(id int64) *mandrill.Webhook {
+func (i *installation) remote(id int64) *mandrill.Webhook {
 	for _, webhook := range i.account.Webhooks() {
 		if webhook.ID == id {
 			return &webhook
@@ -241,7 +241,7 @@ func TestLifecycle(t *testing.T) {
 	t.Run("from create to delete", func(t *testing.T) {
 		webhook := i.create(t, true, nil)
 		await(t, webhook, "Ready", "True", "Succeeded")
-		hook := i.hook(webhook.Status.WebhookID)
+		hook := i.remote(webhook.Status.WebhookID)
 		if hook == nil || !strings.HasSuffix(hook.URL, "/mandrill/"+webhook.Namespace+"/transactional") || webhook.Status.URL != hook.URL {
 			t.Fatalf("Mandrill has %+v", hook)
 		}
@@ -254,7 +254,7 @@ func TestLifecycle(t *testing.T) {
 
 		edit(t, webhook, func() { webhook.Spec.Events = []v1alpha1.EventName{"click"} })
 		await(t, webhook, "Ready", "True", "Succeeded")
-		if got := i.hook(webhook.Status.WebhookID); !slices.Equal(got.Events, []string{"click"}) {
+		if got := i.remote(webhook.Status.WebhookID); !slices.Equal(got.Events, []string{"click"}) {
 			t.Errorf("Mandrill has the events %v", got.Events)
 		}
 		i.deliver(t, "click")
@@ -274,7 +274,7 @@ func TestLifecycle(t *testing.T) {
 			}
 			return nil
 		})
-		if i.hook(hook.ID) != nil {
+		if i.remote(hook.ID) != nil {
 			t.Error("the webhook is still there at Mandrill")
 		}
 		routesNow := &corev1.Secret{}
@@ -323,7 +323,7 @@ func TestLifecycle(t *testing.T) {
 			t.Fatal(err)
 		}
 		await(t, webhook, "Ready", "True", "Succeeded")
-		if got := i.hook(webhook.Status.WebhookID).URL; !strings.HasSuffix(got, "/transactional?secret=first") || strings.Contains(webhook.Status.URL, "first") {
+		if got := i.remote(webhook.Status.WebhookID).URL; !strings.HasSuffix(got, "/transactional?secret=first") || strings.Contains(webhook.Status.URL, "first") {
 			t.Errorf("Mandrill has %s, the status %s", got, webhook.Status.URL)
 		}
 		i.deliver(t, "open")
@@ -332,7 +332,7 @@ func TestLifecycle(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "the URL changes", func() error {
-			if got := i.hook(webhook.Status.WebhookID).URL; !strings.HasSuffix(got, "?secret=second") {
+			if got := i.remote(webhook.Status.WebhookID).URL; !strings.HasSuffix(got, "?secret=second") {
 				return errors.New("not yet")
 			}
 			return nil
@@ -359,7 +359,7 @@ func TestLifecycle(t *testing.T) {
 		id := webhook.Status.WebhookID
 		i.account.Edit(id, func(spec *mandrill.WebhookSpec) { spec.Events, spec.Description = nil, "edited" })
 		eventually(t, "the events come back", func() error {
-			if got := i.hook(id); len(got.Events) != 2 || got.Description != "" {
+			if got := i.remote(id); len(got.Events) != 2 || got.Description != "" {
 				return fmt.Errorf("Mandrill has %+v", got)
 			}
 			return nil
@@ -383,7 +383,7 @@ func TestLifecycle(t *testing.T) {
 			if _, err := i.account.Emit("open"); err != nil {
 				return err
 			}
-			if got := i.hook(id); got.BatchesSent == 0 {
+			if got := i.remote(id); got.BatchesSent == 0 {
 				return fmt.Errorf("nothing was delivered: %s", got.LastError)
 			}
 			return nil
@@ -395,7 +395,7 @@ func TestLifecycle(t *testing.T) {
 			if err := admin.Get(t.Context(), client.ObjectKeyFromObject(webhook), webhook); err != nil {
 				return err
 			}
-			if webhook.Status.WebhookID == id || i.hook(webhook.Status.WebhookID) == nil {
+			if webhook.Status.WebhookID == id || i.remote(webhook.Status.WebhookID) == nil {
 				return errors.New("not yet")
 			}
 			return nil
@@ -439,7 +439,7 @@ func TestLifecycle(t *testing.T) {
 		edit(t, older, func() { older.Spec.URL = shared + "/moved" })
 		await(t, younger, "Ready", "True", "Succeeded")
 		await(t, older, "Ready", "True", "Succeeded")
-		if moved, kept := i.hook(older.Status.WebhookID), i.hook(younger.Status.WebhookID); moved.URL != shared+"/moved" || kept.URL != shared {
+		if moved, kept := i.remote(older.Status.WebhookID), i.remote(younger.Status.WebhookID); moved.URL != shared+"/moved" || kept.URL != shared {
 			t.Errorf("Mandrill has %s and %s", moved.URL, kept.URL)
 		}
 		third := i.create(t, true, func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = shared })
@@ -483,8 +483,8 @@ func assertEvents(t *testing.T, namespace string, reasons ...string) {
 	})
 }
 
-// The receiver may read its routes and nothing else; the operator no more than it needs.
-func TestRights(t *testing.T) {
+// The receiver's account may read its routes and nothing else, the operator's no more than it needs.
+func TestAccountsHaveOnlyTheRightsTheyNeed(t *testing.T) {
 	t.Parallel()
 	asReceiver, err := client.New(rightsOf(t, "mandrill-receiver"), client.Options{Scheme: scheme})
 	if err != nil {

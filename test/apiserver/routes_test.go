@@ -44,7 +44,7 @@ func (l *loader) last() string {
 	return l.documents[len(l.documents)-1]
 }
 
-// The Secret may come late, change, lose its document and go: what was loaded stays until there is something new.
+// The Secret may appear late, change, lose its document and be deleted: loaded routes stay until there are new ones.
 func TestWatchSecrets(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t)

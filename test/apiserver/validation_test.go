@@ -47,8 +47,8 @@ func object(t *testing.T, namespace string, fields ...string) *unstructured.Unst
 	return o
 }
 
-// Every rule of the CRD with what it accepts and what it refuses, and what the user is told.
-func TestValidation(t *testing.T) {
+// Every rule of the CRD, with input that it accepts and refuses, and the message for the user.
+func TestCRDAcceptsAndRefuses(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a", 64)
 	for _, test := range []struct {
@@ -147,9 +147,9 @@ func TestValidation(t *testing.T) {
 	}
 }
 
-// The CRD accepts the durations that the routes document does, and no others: what it let through would otherwise
-// make a document that the operator cannot write.
-func TestDurations(t *testing.T) {
+// The CRD accepts exactly the durations that the routes document accepts: with others the operator could not write the
+// document.
+func TestCRDAcceptsTheDurationsOfRoutes(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t)
 	for _, text := range []string{
@@ -171,7 +171,7 @@ func TestDurations(t *testing.T) {
 	}
 }
 
-func TestNameLength(t *testing.T) {
+func TestLongNamesAreRefused(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t)
 	named := object(t, namespace)
@@ -187,8 +187,8 @@ func TestNameLength(t *testing.T) {
 	}
 }
 
-// The two Secrets of a Sidecar's object must not be one.
-func TestSecretNames(t *testing.T) {
+// The two Secrets of an object with a Sidecar must have different names.
+func TestSecretsOfASidecarMustDiffer(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t)
 	for fields, refused := range map[string]bool{
@@ -211,7 +211,7 @@ func TestSecretNames(t *testing.T) {
 	}
 }
 
-func TestImmutableFields(t *testing.T) {
+func TestImmutableFieldsAreRefused(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t)
 	for _, test := range []struct {
@@ -242,7 +242,7 @@ func TestImmutableFields(t *testing.T) {
 	}
 }
 
-func TestDefaults(t *testing.T) {
+func TestDefaultsAreSet(t *testing.T) {
 	t.Parallel()
 	created := object(t, newNamespace(t))
 	if err := admin.Create(t.Context(), created); err != nil {
@@ -260,8 +260,8 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// The kind can be found as Knative's tools look for sources, and under its short name.
-func TestDiscovery(t *testing.T) {
+// Knative's tools find the kind as a source, and kubectl by its short name.
+func TestKindIsFoundAsAKnativeSource(t *testing.T) {
 	t.Parallel()
 	crds := &unstructured.UnstructuredList{}
 	crds.SetAPIVersion("apiextensions.k8s.io/v1")

@@ -4,22 +4,15 @@ package docs_test
 import (
 	"encoding/json"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/yaml"
 
-	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
-	"github.com/mandrill-operator/mandrill-operator/receiver"
-	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
-	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
-	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
-	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
-	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+	"github.com/mandrill-operator/mandrill-operator/api/eventtypes"
+	"github.com/mandrill-operator/mandrill-operator/test/metrics"
 )
 
 func read(t *testing.T, path string) string {
@@ -41,35 +34,20 @@ func TestReadmeManifest(t *testing.T) {
 	}
 }
 
-// collectors remembers what is registered.
-type collectors struct {
-	prometheus.Registerer
-	list []prometheus.Collector
-}
-
-func (c *collectors) MustRegister(list ...prometheus.Collector) { c.list = append(c.list, list...) }
-
-var metricName = regexp.MustCompile(`fqName: "([^"]+)"`)
-
-// metrics.md has every metric, and none that does not exist.
+// docs/metrics.md has every metric, and none that does not exist.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	registered := &collectors{}
-	events := receiver.NewMetrics(registered).Events
-	routing.NewMetrics(registered)
-	sink.NewMetrics(registered)
-	dispatch.NewMetrics(registered, events)
-	journal.NewMetrics(registered)
-	registered.MustRegister(dispatch.New(dispatch.Options{}))
-	mandrillwebhook.New(mandrillwebhook.Options{Metrics: mandrillwebhook.NewMetrics(registered)})
+	gatherer, err := metrics.Gatherer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	families, err := gatherer.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var want []string
-	for _, collector := range registered.list {
-		descriptions := make(chan *prometheus.Desc, 100)
-		collector.Describe(descriptions)
-		close(descriptions)
-		for description := range descriptions {
-			want = append(want, metricName.FindStringSubmatch(description.String())[1])
-		}
+	for _, family := range families {
+		want = append(want, family.GetName())
 	}
 	var got []string
 	for line := range strings.SplitSeq(read(t, "docs/metrics.md"), "\n") {
@@ -85,7 +63,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// What the CRD announces to Knative is what the receiver's table has.
+// What the CRD announces to Knative is what the table has.
 func TestAnnouncedEventTypes(t *testing.T) {
 	t.Parallel()
 	var crd struct {
@@ -99,12 +77,12 @@ func TestAnnouncedEventTypes(t *testing.T) {
 	if err := json.Unmarshal([]byte(crd.Metadata.Annotations["registry.knative.dev/eventTypes"]), &got); err != nil {
 		t.Fatal(err)
 	}
-	for _, row := range mapping.EventTypes {
+	for _, row := range eventtypes.Table {
 		if !strings.HasSuffix(row.Type, ".") { // rows for what Mandrill may add have no type of their own
 			want = append(want, eventType{row.Type, row.Description})
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("event types (-receiver +CRD):\n%s", diff)
+		t.Errorf("event types (-table +CRD):\n%s", diff)
 	}
 }

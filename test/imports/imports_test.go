@@ -16,23 +16,27 @@ const module = "github.com/mandrill-operator/mandrill-operator"
 // allowed says for each package, or folder of packages ending in /, which of our packages it may import.
 // Programs join the parts and may import anything.
 var allowed = map[string][]string{
-	"api/routes":             nil,
-	"api/v1alpha1":           nil,
-	"mandrill":               nil,
-	"mandrill/mandrilltest":  {"mandrill"},
-	"receiver/sink":          nil,
-	"receiver/journal":       nil,
-	"receiver/mapping":       {"mandrill"},
-	"receiver/telemetry":     {"receiver/sink"},
-	"receiver/routing":       {"api/routes", "receiver/sink"},
-	"receiver/dispatch":      {"mandrill", "receiver/journal", "receiver/mapping", "receiver/routing", "receiver/sink", "receiver/telemetry"},
-	"receiver/admin":         {"receiver/journal"},
-	"receiver":               {"api/routes", "mandrill", "receiver/journal", "receiver/mapping", "receiver/routing", "receiver/sink", "receiver/telemetry"},
-	"receiver/kube":          {"api/routes"},
-	"controllers":            {"api/v1alpha1"},
-	"controllers/account":    {"mandrill"},
-	"controllers/routestore": {"api/routes"},
-	"controllers/":           {"api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/routestore", "mandrill"},
+	"api/eventtypes":             nil,
+	"api/routes":                 nil,
+	"api/v1alpha1":               nil,
+	"mandrill":                   nil,
+	"mandrill/mandrilltest":      {"mandrill"},
+	"receiver/sink":              nil,
+	"receiver/journal":           {"receiver/journal/engine"},
+	"receiver/journal/engine":    {"receiver/journal/natsfiles"},
+	"receiver/journal/natsfiles": nil,
+	"receiver/mapping":           {"api/eventtypes", "mandrill"},
+	"receiver/telemetry":         {"receiver/sink"},
+	"receiver/routing":           {"api/routes", "receiver/sink"},
+	"receiver/dispatch":          {"mandrill", "receiver/journal", "receiver/mapping", "receiver/routing", "receiver/sink", "receiver/telemetry"},
+	"receiver/admin":             {"receiver/journal"},
+	"receiver":                   {"api/routes", "mandrill", "receiver/journal", "receiver/mapping", "receiver/routing", "receiver/sink", "receiver/telemetry"},
+	"receiver/kube":              {"api/routes"},
+	"controllers":                {"api/v1alpha1"},
+	"controllers/account":        {"mandrill"},
+	"controllers/routestore":     {"api/routes"},
+	"controllers/sinks":          {"api/routes", "api/v1alpha1", "controllers"},
+	"controllers/":               {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/routestore", "controllers/sinks", "mandrill"},
 }
 
 var programs = []string{"cmd/", "hack/", "test/"}
@@ -106,7 +110,7 @@ func TestFreeOf(t *testing.T) {
 				if strings.Contains(host, ".") && !hasPrefix(dependency, module+"/mandrill", "vendor/") {
 					t.Errorf("%s depends on %s", p.ImportPath, dependency)
 				}
-			case "receiver", "receiver/admin", "receiver/dispatch", "receiver/journal", "receiver/mapping", "receiver/routing", "receiver/sink", "receiver/telemetry", "api/routes":
+			case "receiver", "receiver/admin", "receiver/dispatch", "receiver/journal", "receiver/journal/engine", "receiver/journal/natsfiles", "receiver/mapping", "receiver/routing", "receiver/sink", "receiver/telemetry", "api/eventtypes", "api/routes":
 				checked++
 				if hasPrefix(dependency, "k8s.io/", "sigs.k8s.io/controller-runtime") {
 					t.Errorf("%s depends on %s", p.ImportPath, dependency)

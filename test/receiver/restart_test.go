@@ -1,4 +1,4 @@
-// Package receiver_test runs the receiver as it is deployed: as processes of the program.
+// Package receiver_test tests the receiver as it is deployed: as a program, in processes of its own.
 package receiver_test
 
 import (
@@ -27,12 +27,12 @@ import (
 const (
 	hookURL    = "https://hooks.example.com/hook"
 	signingKey = "signing-key"
-	// awaitTimeout is far above what any wait here takes on a busy machine.
-	awaitTimeout = 2 * time.Minute
+	// patience is how long a test waits, far longer than any step takes on a busy machine.
+	patience = 2 * time.Minute
 )
 
-// buildReceiver builds the program once.
-var buildReceiver = sync.OnceValues(func() (string, error) {
+// build builds the program once.
+var build = sync.OnceValues(func() (string, error) {
 	folder, err := os.MkdirTemp("", "receiver-")
 	if err != nil {
 		return "", err
@@ -47,14 +47,14 @@ var buildReceiver = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := buildReceiver(); err == nil {
+	if path, err := build(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(path))
 	}
 	os.Exit(code)
 }
 
-// receiverProcess is a receiver that is stopped and started again at the same addresses.
-type receiverProcess struct {
+// replica is a receiver that restarts at the same addresses.
+type replica struct {
 	t               *testing.T
 	args            []string
 	address, health string
@@ -72,18 +72,18 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-func newReceiverProcess(t *testing.T, args ...string) *receiverProcess {
+func newReplica(t *testing.T, args ...string) *replica {
 	t.Helper()
-	r := &receiverProcess{t: t, address: freeAddress(t), health: freeAddress(t)}
+	r := &replica{t: t, address: freeAddress(t), health: freeAddress(t)}
 	r.args = append([]string{"--listen", r.address, "--metrics-listen", r.health}, args...)
 	r.start()
 	t.Cleanup(r.stop)
 	return r
 }
 
-func (r *receiverProcess) start() {
+func (r *replica) start() {
 	r.t.Helper()
-	program, err := buildReceiver()
+	program, err := build()
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -96,20 +96,20 @@ func (r *receiverProcess) start() {
 	eventually(r.t, "the receiver is ready", r.ready)
 }
 
-// stop ends the process as a kubelet does, and asserts that it exits with 0.
-func (r *receiverProcess) stop() {
+// stop terminates the process as a kubelet does and asserts that it exits with 0.
+func (r *replica) stop() {
 	r.t.Helper()
 	if r.process == nil {
 		return
 	}
 	_ = r.process.Process.Signal(syscall.SIGTERM)
 	if err := r.process.Wait(); err != nil {
-		r.t.Errorf("the receiver ended with %v:\n%s", err, r.log)
+		r.t.Errorf("the receiver exited: %v\n%s", err, r.log)
 	}
 	r.process = nil
 }
 
-func (r *receiverProcess) ready() bool {
+func (r *replica) ready() bool {
 	response, err := http.Get("http://" + r.health + "/readyz")
 	if err != nil {
 		return false
@@ -122,16 +122,16 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
-	for deadline := time.After(awaitTimeout); !condition(); {
+	for deadline := time.After(patience); !condition(); {
 		select {
 		case <-deadline:
-			t.Fatalf("waited in vain: %s", what)
+			t.Fatalf("timed out waiting: %s", what)
 		case <-ticker.C:
 		}
 	}
 }
 
-// ledger records the events that the receivers accepted and the events that arrived at the sink.
+// ledger records every event that the receiver accepted and how often each event reached the consumer.
 type ledger struct {
 	mu       sync.Mutex
 	accepted map[string]bool
@@ -148,7 +148,7 @@ func (l *ledger) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	l.arrived[string(data)]++
 }
 
-// writeRoutes writes a document with one route to a sink.
+// writeRoutes writes a routes document with one route to a sink.
 func writeRoutes(t *testing.T, sink string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "routes.yaml")
@@ -159,10 +159,10 @@ func writeRoutes(t *testing.T, sink string) string {
 	return path
 }
 
-// balancer sends requests to the replicas whose readiness probe succeeded last time, as load balancers do.
+// balancer is a load balancer: it probes the readiness of the replicas and sends requests to those that are ready.
 type balancer struct {
-	replicas []*receiverProcess
-	turn     atomic.Int64
+	replicas []*replica
+	next     atomic.Int64
 	ready    []atomic.Bool
 }
 
@@ -181,9 +181,9 @@ func (b *balancer) watch(ctx context.Context) {
 }
 
 func (b *balancer) rewrite(request *httputil.ProxyRequest) {
-	first := int(b.turn.Add(1))
-	for offset := range b.replicas {
-		i := (first + offset) % len(b.replicas)
+	first := int(b.next.Add(1))
+	for k := range b.replicas {
+		i := (first + k) % len(b.replicas)
 		if b.ready[i].Load() {
 			request.SetURL(&url.URL{Scheme: "http", Host: b.replicas[i].address})
 			return
@@ -191,24 +191,24 @@ func (b *balancer) rewrite(request *httputil.ProxyRequest) {
 	}
 }
 
-// Two receivers behind a load balancer are restarted one after the other under constant load. No batch is refused, no event is lost.
+// During a rolling restart of two receivers behind a load balancer, under constant load, no batch is refused and no event is lost.
 func TestRollingRestartLosesNothing(t *testing.T) {
 	t.Parallel()
-	events := &ledger{accepted: map[string]bool{}, arrived: map[string]int{}}
-	consumer := httptest.NewServer(events)
+	ledger := &ledger{accepted: map[string]bool{}, arrived: map[string]int{}}
+	consumer := httptest.NewServer(ledger)
 	t.Cleanup(consumer.Close)
 	config := writeRoutes(t, consumer.URL)
-	lb := &balancer{ready: make([]atomic.Bool, 2)}
+	balance := &balancer{ready: make([]atomic.Bool, 2)}
 	for range 2 {
-		lb.replicas = append(lb.replicas, newReceiverProcess(t, "--config", config, "--shutdown-delay", (10*probeInterval).String(), "--log-level", "warn"))
+		balance.replicas = append(balance.replicas, newReplica(t, "--config", config, "--shutdown-delay", (10*probeInterval).String(), "--log-level", "warn"))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	watching := make(chan struct{})
-	go func() { defer close(watching); lb.watch(ctx) }()
+	go func() { defer close(watching); balance.watch(ctx) }()
 	t.Cleanup(func() { cancel(); <-watching })
-	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: lb.rewrite})
+	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: balance.rewrite})
 	t.Cleanup(proxy.Close)
-	eventually(t, "the load balancer uses both", func() bool { return lb.ready[0].Load() && lb.ready[1].Load() })
+	eventually(t, "both replicas are ready", func() bool { return balance.ready[0].Load() && balance.ready[1].Load() })
 
 	sending, stop := context.WithCancel(t.Context())
 	var senders sync.WaitGroup
@@ -216,7 +216,7 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 	for sender := range 4 {
 		senders.Go(func() {
 			for n := 0; sending.Err() == nil; n++ {
-				if err := events.sendBatch(ctx, proxy.URL, fmt.Sprint(sender, "-", n)); err != nil {
+				if err := ledger.send(ctx, proxy.URL, fmt.Sprint(sender, "-", n)); err != nil {
 					t.Errorf("a batch was refused: %v", err)
 				}
 				batches.Add(1)
@@ -224,27 +224,27 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 		})
 	}
 	for range 2 {
-		for i, process := range lb.replicas {
+		for i, replica := range balance.replicas {
 			before := batches.Load()
-			process.stop()
-			process.start()
-			eventually(t, "batches are accepted again", func() bool { return batches.Load() > before+50 && lb.ready[i].Load() })
+			replica.stop()
+			replica.start()
+			eventually(t, "batches are accepted again", func() bool { return batches.Load() > before+50 && balance.ready[i].Load() })
 		}
 	}
 	stop()
 	senders.Wait()
-	events.mu.Lock()
-	defer events.mu.Unlock()
-	for event := range events.accepted {
-		if events.arrived[event] == 0 {
-			t.Errorf("event lost: %s", event)
+	ledger.mu.Lock()
+	defer ledger.mu.Unlock()
+	for event := range ledger.accepted {
+		if ledger.arrived[event] == 0 {
+			t.Errorf("an event is lost: %s", event)
 		}
 	}
-	t.Logf("%d batches, %d events", batches.Load(), len(events.accepted))
+	t.Logf("%d batches, %d events", batches.Load(), len(ledger.accepted))
 }
 
-// sendBatch posts a batch as Mandrill does, and records its events when it gets 200.
-func (l *ledger) sendBatch(ctx context.Context, target, name string) error {
+// send posts a batch as Mandrill does and records its events if the receiver accepts it.
+func (l *ledger) send(ctx context.Context, target, name string) error {
 	var events []string
 	for i := range 5 {
 		events = append(events, fmt.Sprintf(`{"event":"open","_id":"%s-%d","ts":1767225600}`, name, i))

@@ -1,14 +1,14 @@
-// Command events writes docs/events.md from the receiver's mapping table.
+// Command events writes docs/events.md from the table of event types.
 package main
 
 import (
 	"fmt"
 
+	"github.com/mandrill-operator/mandrill-operator/api/eventtypes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
-	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
 )
 
-const head = `<!-- Generated from the table in receiver/cloudevent.go by make generate. -->
+const head = `<!-- Generated from the table in api/eventtypes by make generate. -->
 # CloudEvents
 
 Each event of a Mandrill batch becomes one CloudEvent (version 1.0, HTTP binary content mode).
@@ -35,20 +35,20 @@ spaces are sent as they are, because the Go SDK, and so Knative, does not decode
 |---|---|---|
 `
 
-var kinds = map[mandrill.Kind]string{mandrill.KindUnknown: "anything else", mandrill.KindInbound: "`event: inbound`"}
+var families = map[eventtypes.Family]string{eventtypes.Unknown: "anything else", eventtypes.Inbound: "`event: inbound`"}
 
 func main() {
 	fmt.Print(head)
-	for _, row := range mapping.EventTypes {
-		ceType, sent := row.Type, kinds[row.Kind]
+	for _, row := range eventtypes.Table {
+		ceType, sent := row.Type, families[row.Family]
 		switch {
-		case row.Kind == mandrill.KindMessage && row.Name == "":
+		case row.Family == eventtypes.Message && row.IsPrefix():
 			ceType, sent = row.Type+"<event>", "any other `event`"
-		case row.Kind == mandrill.KindMessage:
+		case row.Family == eventtypes.Message:
 			sent = "`event: " + row.Name + "`"
-		case row.Kind == mandrill.KindSync && row.Name == "":
+		case row.Family == eventtypes.Sync && row.IsPrefix():
 			ceType, sent = row.Type+"<list>.<action>", "any other `action` of a list"
-		case row.Kind == mandrill.KindSync:
+		case row.Family == eventtypes.Sync:
 			sent = "`type: " + row.Name + "` or `" + mandrill.WireName(row.Name) + "`, `action: " + row.Action + "`"
 		}
 		fmt.Printf("| `%s` | %s | %s |\n", ceType, sent, row.Description)

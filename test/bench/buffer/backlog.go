@@ -93,7 +93,7 @@ func measureDelivery(ctx context.Context, p *receiverProcess, config string, eve
 
 // fill keeps batches until a folder has so many bytes.
 func fillTo(ctx context.Context, folder string, bytes int64) (events int, err error) {
-	j, _, stop, err := openJournal(ctx, folder, bufferBytes)
+	j, stop, err := openJournal(ctx, folder, bufferBytes)
 	if err != nil {
 		return 0, err
 	}

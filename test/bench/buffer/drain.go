@@ -127,7 +127,7 @@ func measureBuffered(ctx context.Context, dir string, batches []journal.Batch) (
 	if err != nil {
 		return 0, err
 	}
-	j, _, stop, err := openJournal(ctx, dir, bufferBytes)
+	j, stop, err := openJournal(ctx, dir, bufferBytes)
 	if err != nil {
 		return 0, err
 	}

@@ -21,17 +21,17 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
 // opened runs a journal in a folder. The engine is for what goes past the journal.
-func openJournal(ctx context.Context, dir string, total int64) (j *journal.Journal, engine *journal.Embedded, stop func() error, err error) {
+func openJournal(ctx context.Context, dir string, total int64) (j *journal.Journal, stop func() error, err error) {
 	limits, err := journal.SplitLimits(total, 0)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	engine = &journal.Embedded{Dir: dir, Limits: limits, Logger: logger}
-	j = journal.New(journal.Options{Engine: engine, Limits: limits, Logger: logger})
+	j = journal.New(journal.Options{Engine: &engine.Embedded{Dir: dir, Reserve: limits.Reserve, Logger: logger}, Limits: limits, Logger: logger})
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
 	go func() { ended <- j.Run(running) }()
@@ -39,14 +39,14 @@ func openJournal(ctx context.Context, dir string, total int64) (j *journal.Journ
 	defer done()
 	if err := j.WaitAvailable(waiting); err != nil {
 		cancel()
-		return nil, nil, nil, errors.Join(err, <-ended)
+		return nil, nil, errors.Join(err, <-ended)
 	}
-	return j, engine, func() error { cancel(); return <-ended }, nil
+	return j, func() error { cancel(); return <-ended }, nil
 }
 
 // ack compares how long it takes until a batch is on disk with a bare write and fsync of the same bytes, in turns.
 func ack(ctx context.Context, o options) ([]row, error) {
-	j, _, stop, err := openJournal(ctx, filepath.Join(o.dir, "ack"), bufferBytes)
+	j, stop, err := openJournal(ctx, filepath.Join(o.dir, "ack"), bufferBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func ingest(ctx context.Context, o options) ([]row, error) {
 
 // appended gives batches to a journal.
 func viaJournal(ctx context.Context, dir string, _ []journal.Batch) (*storeMethod, error) {
-	j, _, stop, err := openJournal(ctx, dir, bufferBytes)
+	j, stop, err := openJournal(ctx, dir, bufferBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func viaReceiver(ctx context.Context, dir string, batches []journal.Batch) (*sto
 			return nil, err
 		}
 	}
-	j, _, stop, err := openJournal(ctx, dir, bufferBytes)
+	j, stop, err := openJournal(ctx, dir, bufferBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -201,11 +201,12 @@ func viaJetStream(ctx context.Context, dir string, _ []journal.Batch) (*storeMet
 	if err != nil {
 		return nil, err
 	}
-	conn, stop, err := (&journal.Embedded{Dir: dir, Limits: limits, Logger: slog.New(slog.DiscardHandler)}).Open(ctx)
+	connection, err := (&engine.Embedded{Dir: dir, Reserve: limits.Reserve, Logger: slog.New(slog.DiscardHandler)}).Open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	stream, err := jetstream.New(conn)
+	stop := connection.Close
+	stream, err := jetstream.New(connection.Conn)
 	if err == nil {
 		_, err = stream.CreateStream(ctx, jetstream.StreamConfig{Name: "raw", Subjects: []string{"raw"}, Storage: jetstream.FileStorage})
 	}

@@ -1,0 +1,91 @@
+// Package eventtypes is the table of the CloudEvents types that Mandrill's events become. The receiver maps events by
+// it, the operator announces the types in an object's status, and make generate writes docs/events.md and the
+// annotation of the CRD that Knative's event registry reads.
+package eventtypes
+
+// Family is the part of Mandrill that an event comes from.
+type Family string
+
+// The families of events.
+const (
+	Message Family = "message" // something happened to a message
+	Sync    Family = "sync"    // the allowlist or denylist changed
+	Inbound Family = "inbound" // mail arrived at an inbound route
+	Unknown Family = "unknown" // not recognised, delivered all the same
+)
+
+// EventType is one row of the table.
+type EventType struct {
+	Family       Family
+	Name, Action string // as in mandrill.Event; a row without a Name stands for all other events of its family
+	Type         string // of the CloudEvent; a row without a Name appends the event's name (and action)
+	Description  string
+}
+
+// IsPrefix reports whether Type is completed by the event's name, so that the row stands for any number of types.
+func (t EventType) IsPrefix() bool { return t.Name == "" && t.Family != Unknown }
+
+// Table has every event that Mandrill documents, and one row for each family that Mandrill may add events to.
+var Table = []EventType{
+	{Message, "send", "", "com.mandrill.message.send", "Mandrill accepted the message"},
+	{Message, "delivered", "", "com.mandrill.message.delivered", "the recipient's server accepted the message"},
+	{Message, "deferral", "", "com.mandrill.message.deferral", "the recipient's server asked to try later"},
+	{Message, "hard_bounce", "", "com.mandrill.message.hard_bounce", "the message cannot be delivered"},
+	{Message, "soft_bounce", "", "com.mandrill.message.soft_bounce", "the message was not delivered this time"},
+	{Message, "open", "", "com.mandrill.message.open", "the recipient opened the message"},
+	{Message, "click", "", "com.mandrill.message.click", "the recipient followed a link"},
+	{Message, "spam", "", "com.mandrill.message.spam", "the recipient reported spam"},
+	{Message, "unsub", "", "com.mandrill.message.unsub", "the recipient unsubscribed"},
+	{Message, "reject", "", "com.mandrill.message.reject", "Mandrill refused to send the message"},
+	{Message, "", "", "com.mandrill.message.", "any event that Mandrill may add, by its name"},
+	{Sync, "allowlist", "add", "com.mandrill.sync.allowlist.add", "an address was added to the allowlist"},
+	{Sync, "allowlist", "remove", "com.mandrill.sync.allowlist.remove", "an address was removed from the allowlist"},
+	{Sync, "denylist", "add", "com.mandrill.sync.denylist.add", "an address was added to the denylist"},
+	{Sync, "denylist", "change", "com.mandrill.sync.denylist.change", "an entry of the denylist changed"},
+	{Sync, "denylist", "remove", "com.mandrill.sync.denylist.remove", "an address was removed from the denylist"},
+	{Sync, "", "", "com.mandrill.sync.", "any change of a list that Mandrill may add, by its action"},
+	{Inbound, "inbound", "", "com.mandrill.inbound", "mail arrived at an inbound route"},
+	{Unknown, "", "", "com.mandrill.unknown", "Mandrill sent something that has no name"},
+}
+
+type key struct {
+	family       Family
+	name, action string
+}
+
+var index = func() map[key]string {
+	types := map[key]string{}
+	for _, row := range Table {
+		types[key{row.Family, row.Name, row.Action}] = row.Type
+	}
+	return types
+}()
+
+// Of returns the type of an event, and the same as a metric label: from a closed set, though events are not.
+func Of(family Family, name, action string) (ceType, label string) {
+	if known, ok := index[key{family, name, action}]; ok {
+		return known, known
+	}
+	prefix := index[key{family: family}]
+	ceType = prefix + name
+	if action != "" {
+		ceType += "." + action
+	}
+	return ceType, prefix + "*"
+}
+
+// Subscribed returns the types that a subscription to an event brings: several for a list, which changes in several
+// ways. A name that is not in the table is that of a message event, as any that Mandrill may add.
+func Subscribed(name string) []string {
+	var types []string
+	for _, row := range Table {
+		if row.Name == name {
+			types = append(types, row.Type)
+		}
+	}
+	if types == nil {
+		ceType, _ := Of(Message, name, "")
+		types = []string{ceType}
+	}
+	return types
+}

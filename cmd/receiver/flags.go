@@ -1,0 +1,139 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+// options are the flags of the receiver.
+type options struct {
+	config, routesSecret  string
+	environment           *environment // nil: routes do not come from variables
+	kubeconfig            string
+	operatorURL           string
+	sinkHosts             string
+	certFile, keyFile     string
+	shutdownDelay         time.Duration
+	tokens                map[string]string // files by audience
+	listen, metricsListen string
+	pprofListen           string
+	maxInflightBytes      int64
+	maxBodyBytes          int64
+	sinkConcurrency       int
+	buffer                bufferOptions
+	adminPath             string
+	admin                 *adminSocket // nil: none
+	logLevel              slog.Level
+}
+
+func parseFlags(args []string, getenv func(string) string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("receiver", flag.ContinueOnError)
+	o.add(flags)
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if err := o.chooseRoutes(getenv); err != nil {
+		return o, err
+	}
+	if err := o.check(); err != nil {
+		return o, err
+	}
+	if err := o.buffer.check(); err != nil {
+		return o, err
+	}
+	var err error
+	if o.admin, err = newAdminSocket(o.adminPath, o.buffer); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	return o, nil
+}
+
+func (o *options) add(flags *flag.FlagSet) {
+	flags.StringVar(&o.config, "config", "", "file with the routes document, reloaded when it changes")
+	flags.StringVar(&o.routesSecret, "routes-secret", "", "NAMESPACE/NAME of the first Secret with the routes that the operator writes")
+	flags.StringVar(&o.listen, "listen", ":8080", "address of the webhook endpoints")
+	flags.StringVar(&o.certFile, "tls-cert-file", "", "server certificate, PEM, reloaded when it is renewed; default: no TLS")
+	flags.StringVar(&o.keyFile, "tls-key-file", "", "key of the certificate")
+	flags.DurationVar(&o.shutdownDelay, "shutdown-delay", 0,
+		"how long to keep serving after SIGTERM while /readyz reports not ready, so that load balancers stop sending first")
+	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics, /healthz and /readyz")
+	flags.StringVar(&o.pprofListen, "pprof-listen", "",
+		"address of /debug/pprof/, such as :6060; without a host only this machine can reach it; default: off")
+	flags.StringVar(&o.operatorURL, "operator-url", "",
+		"URL of the operator to report bad signatures to, such as http://mandrill-operator.mandrill-operator-system:8082; default: no reports")
+	o.tokens = map[string]string{}
+	flags.Func("oidc-token",
+		"AUDIENCE=FILE with the OIDC token for sinks with this audience, reloaded when it is renewed; may be repeated", o.addToken)
+	flags.StringVar(&o.sinkHosts, "allow-sink-hosts", "",
+		"comma-separated hosts that may be sinks although they resolve to a loopback or link-local address or a metadata "+
+			"service; without --routes-secret all hosts may")
+	flags.IntVar(&o.sinkConcurrency, "sink-concurrency", sink.DefaultConcurrency,
+		"maximum of concurrent requests to one sink; fewer while it is overloaded")
+	flags.Int64Var(&o.maxBodyBytes, "max-body-bytes", receiver.DefaultMaxBodyBytes,
+		"maximum size of a request body; inbound mail with attachments is large")
+	flags.Int64Var(&o.maxInflightBytes, "max-inflight-bytes", receiver.DefaultMaxInflightBytes,
+		"memory for the bodies of all requests; a request that gets none within 5 s is answered with 503")
+	o.buffer.add(flags)
+	flags.StringVar(&o.adminPath, "admin-socket", "",
+		"path of the Unix socket for receiver dead-letters; default: "+adminSocketName+" in --buffer-dir, or none without it")
+	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; default: $KUBECONFIG, or the pod's service account")
+}
+
+func (o *options) check() error {
+	switch {
+	case (o.certFile == "") != (o.keyFile == ""):
+		return errors.New("give both --tls-cert-file and --tls-key-file, or neither")
+	case o.shutdownDelay < 0:
+		return errors.New("--shutdown-delay must not be negative")
+	case o.maxBodyBytes <= 0:
+		return errors.New("--max-body-bytes must be positive")
+	case o.maxInflightBytes < 2*o.maxBodyBytes:
+		return errors.New("--max-inflight-bytes must be at least twice --max-body-bytes, because a body is copied while its buffer grows")
+	case o.sinkConcurrency <= 0:
+		return errors.New("--sink-concurrency must be positive")
+	case o.operatorURL != "":
+		return checkOperatorURL(o.operatorURL)
+	}
+	return nil
+}
+
+func checkOperatorURL(text string) error {
+	parsed, err := url.Parse(text)
+	if err != nil || parsed.Hostname() == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+		return errors.New("--operator-url must be an absolute http or https URL")
+	}
+	if strings.ContainsAny(text, "?#") {
+		return errors.New("--operator-url must have neither query nor fragment")
+	}
+	return nil
+}
+
+// addToken parses AUDIENCE=FILE.
+func (o *options) addToken(text string) error {
+	audience, path, ok := strings.Cut(text, "=")
+	if !ok || audience == "" || path == "" {
+		return errors.New("it is not of the form AUDIENCE=FILE")
+	}
+	if _, repeated := o.tokens[audience]; repeated {
+		return errors.New("the audience has a file already")
+	}
+	if _, err := os.ReadFile(path); err != nil { //nolint:gosec // the user's file
+		return fmt.Errorf("reading the token: %w", err)
+	}
+	o.tokens[audience] = path
+	return nil
+}

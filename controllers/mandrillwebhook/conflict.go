@@ -1,0 +1,70 @@
+package mandrillwebhook
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers"
+)
+
+// urlOwner returns another object that has a better claim to the URL of this one, or nil.
+func (r *Reconciler) urlOwner(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (*v1alpha1.MandrillWebhook, error) {
+	others, err := r.sameURL(ctx, webhook)
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range others {
+		if r.precedes(&other, webhook) {
+			return &other, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // nobody
+}
+
+// yieldURL leaves the URL to its owner: the routes for it are withdrawn and, if both objects have recorded the same
+// webhook at Mandrill, this one forgets its number. A webhook at another URL, and its routes, stay as they are.
+func (r *Reconciler) yieldURL(ctx context.Context, run *state, owner *v1alpha1.MandrillWebhook) error {
+	if status := &run.webhook.Status; status.WebhookID == owner.Status.WebhookID {
+		status.WebhookID = 0
+	}
+	if err := r.publisher.withdrawFrom(ctx, run.webhook, run.url); err != nil {
+		return err
+	}
+	return controllers.Stalled(v1alpha1.ReasonURLConflict,
+		fmt.Errorf("the MandrillWebhook %s/%s has the same URL: change one of them", owner.Namespace, owner.Name))
+}
+
+// sameURL returns the other objects with the URL of this one.
+func (r *Reconciler) sameURL(ctx context.Context, webhook *v1alpha1.MandrillWebhook) ([]v1alpha1.MandrillWebhook, error) {
+	ours, err := r.urls.of(webhook)
+	if err != nil {
+		return nil, nil //nolint:nilerr // without a URL there is nothing to share
+	}
+	var list v1alpha1.MandrillWebhookList
+	if err := r.Client.List(ctx, &list, client.MatchingFields{byURL: redactURL(ours)}); err != nil {
+		return nil, fmt.Errorf("listing MandrillWebhooks: %w", err)
+	}
+	return slices.DeleteFunc(list.Items, func(other v1alpha1.MandrillWebhook) bool {
+		theirs, err := r.urls.of(&other)
+		return err != nil || theirs != ours || other.UID == webhook.UID
+	}), nil
+}
+
+// precedes reports whether object a has a better claim to a URL than b: the one that is registered there, else the
+// older one.
+func (r *Reconciler) precedes(a, b *v1alpha1.MandrillWebhook) bool {
+	registered := func(o *v1alpha1.MandrillWebhook) bool {
+		return o.Status.WebhookID != 0 && o.Status.URL == r.urls.shown(o)
+	}
+	if registered(a) != registered(b) {
+		return registered(a)
+	}
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return a.Namespace+"/"+a.Name < b.Namespace+"/"+b.Name
+}

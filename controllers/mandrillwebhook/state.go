@@ -1,0 +1,70 @@
+package mandrillwebhook
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+)
+
+// state is what one reconcile knows of its object. Each step adds what the steps after it need.
+type state struct {
+	webhook    *v1alpha1.MandrillWebhook
+	conditions *controllers.Conditions // of webhook; all that a reconcile sets are set here
+
+	secret  map[string][]byte // data of the signing key's Secret, nil if there is none
+	stored  identity          // that the Secret has as present
+	retired []retired         // that the Secret has as accepted for a while longer
+
+	sink       *sinks.Sink // nil while it has no address
+	deadLetter *sinks.Sink // nil without one
+
+	url       string // to register, secret parts included
+	urlSecret string // the part of url that comes from a Secret
+
+	account *account.Account
+	remote  mandrill.Webhook // as Mandrill has it
+}
+
+func newState(webhook *v1alpha1.MandrillWebhook) *state {
+	return &state{
+		webhook:    webhook,
+		conditions: &controllers.Conditions{List: &webhook.Status.Conditions, Generation: webhook.Generation},
+	}
+}
+
+func (s *state) key() types.NamespacedName { return client.ObjectKeyFromObject(s.webhook) }
+
+// accepted are the identities that batches may have, the present one first.
+func (s *state) accepted() []identity {
+	list := []identity{{s.url, s.remote.AuthKey}, {s.url, s.stored.Key}, s.stored}
+	for _, r := range s.retired {
+		list = append(list, r.identity)
+	}
+	return list
+}
+
+// recheck is how soon to look at the sinks again, zero if changes of them arrive by a watch.
+func (s *state) recheck() time.Duration {
+	var soonest time.Duration
+	for _, sink := range []*sinks.Sink{s.sink, s.deadLetter} {
+		if sink != nil {
+			soonest = earliest(soonest, sink.Recheck)
+		}
+	}
+	return soonest
+}
+
+// wasTrue reports whether a condition was True for the present generation.
+func wasTrue(webhook *v1alpha1.MandrillWebhook, name string) bool {
+	condition := meta.FindStatusCondition(webhook.Status.Conditions, name)
+	return condition != nil && condition.Status == metav1.ConditionTrue && condition.ObservedGeneration == webhook.Generation
+}

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Runs a command quietly. After two seconds it says what takes so long, and then for how long: each second on a terminal, once a
+# minute elsewhere. The command's output is shown only if it fails, without the lines of the Go command about downloads.
+#
+#   hack/progress.sh "Building the programs" go build ./...
+set -uo pipefail
+what=$1
+shift
+output=$(mktemp)
+
+report() {
+  local start=$SECONDS waited=0 said=
+  while sleep 1; do # no longer: what sleeps when the command ends keeps standard error open
+    waited=$((SECONDS - start))
+    if [ "$waited" -lt 2 ]; then
+      continue
+    elif [ -t 2 ]; then
+      printf '\r%s ... %d s' "$what" "$waited" >&2
+    elif [ -z "$said" ]; then
+      echo "$what ..." >&2
+    elif [ $((waited / 60)) -gt "$said" ]; then
+      echo "$what ... $((waited / 60)) min" >&2
+    fi
+    said=$((waited / 60))
+  done
+}
+
+report &
+reporter=$!
+trap 'kill "$reporter" 2>/dev/null; rm -f "$output"' EXIT
+"$@" >"$output" 2>&1
+status=$?
+kill "$reporter" 2>/dev/null
+wait "$reporter" 2>/dev/null
+if [ -t 2 ] && [ "$SECONDS" -ge 2 ]; then
+  printf '\r%s: %d s     \n' "$what" "$SECONDS" >&2
+elif [ "$SECONDS" -ge 60 ]; then
+  echo "$what: $SECONDS s" >&2
+fi
+if [ "$status" -ne 0 ]; then
+  echo "$what failed: $*" >&2
+  grep -v '^go: downloading ' "$output" >&2
+fi
+exit "$status"

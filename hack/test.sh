@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Runs all tests with the race detector, which needs a C compiler, and reports what failed and what was slow. The whole output of a
+# package is in bin/test afterwards. Expects KUBEBUILDER_ASSETS.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+hack/progress.sh "Downloading Go modules" go mod download
+hack/progress.sh "Downloading Go modules of test/conformance" go -C test/conformance mod download
+go build -o bin/testreport ./hack/testreport # not go run, which adds a line of its own to the summary
+export CGO_ENABLED=1
+{
+  status=0
+  go test -race -json -timeout 30m ./... || status=1
+  go -C test/conformance test -race -json ./... || status=1
+  exit "$status"
+} | bin/testreport -logs bin/test

@@ -1,0 +1,69 @@
+// The test report reads what go test -json prints and writes for people: a line per package, the output of what failed, the slowest
+// packages and tests, what failed, and as its last line how many tests passed, failed and were skipped. It exits with 1 if any failed.
+//
+//	go test -json ./... | go run ./hack/testreport -logs bin/test
+//
+// A failed test gets at most 200 lines; the whole output of each package is in the folder of logs.
+package main
+
+import (
+	"bufio"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+func main() {
+	logs := flag.String("logs", "bin/test", "folder for the whole output of each package; it is emptied first")
+	flag.Parse()
+	failed, err := run(os.Stdin, os.Stdout, *logs)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "testreport:", err)
+	}
+	if failed || err != nil {
+		os.Exit(1)
+	}
+}
+
+func run(in io.Reader, out io.Writer, logs string) (failed bool, err error) {
+	if err := emptyLogs(logs); err != nil {
+		return false, err
+	}
+	r := newReport(out, logs)
+	reader := bufio.NewReader(in)
+	for {
+		line, err := reader.ReadBytes('\n')
+		if len(line) > 0 {
+			if err := r.add(line); err != nil {
+				return false, err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return r.finish(), r.err
+}
+
+// emptyLogs removes the logs of the last run, and nothing else that may be in the folder.
+func emptyLogs(folder string) error {
+	if err := os.MkdirAll(folder, 0o750); err != nil {
+		return err
+	}
+	old, err := filepath.Glob(filepath.Join(folder, "*.log"))
+	if err != nil {
+		return err
+	}
+	for _, path := range old {
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// events is the output of go test -json for one package, whose name replaces PKG.
+func events(name string, lines ...string) string {
+	var b strings.Builder
+	for _, line := range lines {
+		b.WriteString(strings.ReplaceAll(line, "PKG", module+name) + "\n")
+	}
+	return b.String()
+}
+
+func reported(t *testing.T, in string) (out string, failed bool, logs string) {
+	t.Helper()
+	logs = t.TempDir()
+	var b strings.Builder
+	failed, err := run(strings.NewReader(in), &b, logs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String(), failed, logs
+}
+
+func TestPassed(t *testing.T) {
+	t.Parallel()
+	got, failed, logs := reported(t, events("receiver/sink",
+		`{"Action":"start","Package":"PKG"}`,
+		`{"Action":"run","Package":"PKG","Test":"TestA"}`,
+		`{"Action":"output","Package":"PKG","Test":"TestA","Output":"=== RUN   TestA\n"}`,
+		`{"Action":"output","Package":"PKG","Test":"TestA","Output":"    said\n"}`,
+		`{"Action":"pass","Package":"PKG","Test":"TestA/one","Elapsed":2.5}`,
+		`{"Action":"pass","Package":"PKG","Test":"TestA","Elapsed":2.5}`,
+		`{"Action":"skip","Package":"PKG","Test":"TestB","Elapsed":0}`,
+		`{"Action":"output","Package":"PKG","Output":"PASS\n"}`,
+		`{"Action":"output","Package":"PKG","Output":"ok  \tPKG\t2.6s\n"}`,
+		`{"Action":"pass","Package":"PKG","Elapsed":2.6}`,
+	))
+	want := "ok  \t" + module + `receiver/sink	2.6s
+
+Slowest packages:
+     2.6 s  receiver/sink
+
+Slowest tests:
+     2.5 s  receiver/sink TestA
+     0.0 s  receiver/sink TestB
+
+2 passed, 0 failed, 1 skipped
+`
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("report (-want +got):\n%s", diff)
+	}
+	if failed {
+		t.Error("it failed")
+	}
+	log, err := os.ReadFile(filepath.Join(logs, "receiver-sink.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(log), "    said\n") {
+		t.Errorf("the log of the package lacks what a test said: %s", log)
+	}
+}
+
+// The output of a failed test is shown, but not all of it when there is much.
+func TestFailedTest(t *testing.T) {
+	t.Parallel()
+	lines := []string{}
+	for i := range 1000 {
+		lines = append(lines, fmt.Sprintf(`{"Action":"output","Package":"PKG","Test":"TestA","Output":"line %d.\n"}`, i))
+	}
+	lines = append(lines, `{"Action":"fail","Package":"PKG","Test":"TestA","Elapsed":1}`, `{"Action":"fail","Package":"PKG","Elapsed":1}`)
+	got, failed, logs := reported(t, events("receiver", lines...))
+	for _, want := range []string{
+		"== receiver TestA failed:\nline 0.\n", "line 119.\n    ... 800 lines are left out: all are in " + filepath.Join(logs, "receiver.log") + "\nline 920.\n", "line 999.\n",
+		"\nFailed:\n  receiver TestA\n\n0 passed, 1 failed, 0 skipped\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the report lacks %q:\n%s", want, got)
+		}
+	}
+	if !failed {
+		t.Error("it did not fail")
+	}
+}
+
+// What fails without a failed test counts as one: a panic, a timeout, a TestMain, a build.
+func TestFailedPackage(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		in    string
+		wants []string
+	}{
+		"cut short": {
+			events("receiver",
+				`{"Action":"run","Package":"PKG","Test":"TestA"}`,
+				`{"Action":"output","Package":"PKG","Test":"TestA","Output":"panic: test timed out after 30m\n"}`,
+				`{"Action":"output","Package":"PKG","Output":"FAIL\tPKG\t1800s\n"}`,
+				`{"Action":"fail","Package":"PKG","Elapsed":1800}`),
+			[]string{"== receiver TestA did not end:\npanic: test timed out after 30m\n", "FAIL\t" + module + "receiver\t1800s\n", "Failed:\n  receiver TestA\n"},
+		},
+		"no test": {
+			events("receiver",
+				`{"Action":"output","Package":"PKG","Output":"no cluster\n"}`,
+				`{"Action":"fail","Package":"PKG","Elapsed":0.1}`),
+			[]string{"no cluster\n", "Failed:\n  receiver\n"},
+		},
+		"build": {
+			events("receiver",
+				`{"ImportPath":"PKG [PKG.test]","Action":"build-output","Output":"# PKG\n"}`,
+				`{"ImportPath":"PKG [PKG.test]","Action":"build-output","Output":"a.go:1:1: undefined: x\n"}`,
+				`{"ImportPath":"PKG [PKG.test]","Action":"build-fail"}`,
+				`{"Action":"output","Package":"PKG","Output":"FAIL\tPKG [build failed]\n"}`,
+				`{"Action":"fail","Package":"PKG","Elapsed":0,"FailedBuild":"PKG [PKG.test]"}`),
+			[]string{"a.go:1:1: undefined: x\n", "[build failed]\n", "Failed:\n  receiver\n"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, failed, _ := reported(t, c.in)
+			for _, want := range append(c.wants, "\n0 passed, 1 failed, 0 skipped\n") {
+				if !strings.Contains(got, want) {
+					t.Errorf("the report lacks %q:\n%s", want, got)
+				}
+			}
+			if !failed {
+				t.Error("it did not fail")
+			}
+		})
+	}
+}
+
+// A new run leaves nothing of the last one.
+func TestLogsAreOfOneRun(t *testing.T) {
+	t.Parallel()
+	logs := t.TempDir()
+	for _, name := range []string{"a", "b"} {
+		in := events(name, `{"Action":"output","Package":"PKG","Output":"ok\n"}`, `{"Action":"pass","Package":"PKG"}`)
+		if _, err := run(strings.NewReader(in), &strings.Builder{}, logs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(logs, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{filepath.Join(logs, "b.log")}, left); diff != "" {
+		t.Errorf("logs (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,200 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
+)
+
+// ClusterMembers is the number of receivers that keep a copy each. Two of them must be up.
+const ClusterMembers = 3
+
+const (
+	clusterName = "mandrill-receiver"
+	// The streams are in the buffer account. The members' own traffic is in the system account.
+	bufferAccount = "BUFFER"
+	systemAccount = "SYS"
+	routeUser     = "member"
+	// RoutePing is how often members ping each other; after RoutePings without an answer the route is closed.
+	RoutePing    = 5 * time.Second
+	RoutePings   = 2
+	routeTimeout = 5 * time.Second
+	// quietAttempts is how many attempts to reach a member, one or two seconds apart, are logged once.
+	quietAttempts = 60
+)
+
+// Cluster is a server in this process that is one of three members with the same streams.
+type Cluster struct {
+	Dir      string
+	Reserve  int64    // bytes of the volume to keep free, see [ReserveFor]; 0: none
+	Name     string   // of this member, the same after a restart
+	Listen   string   // host:port for the other members
+	Peers    []string // host:port of all members, this one included
+	Password string   // shared by all members
+	TLS      TLSFiles // all files, or none
+	Logger   *slog.Logger
+
+	partitioned atomic.Bool
+	mu          sync.Mutex
+	running     *member
+}
+
+// Open starts the server if it does not run, waits until it is in sync with its peers, and connects to it.
+func (c *Cluster) Open(ctx context.Context) (*Connection, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running == nil {
+		running, err := c.start(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c.running = running
+	}
+	m := c.running
+	conn, err := m.connect()
+	if err != nil {
+		c.shutDown(m)
+		return nil, err
+	}
+	m.waitInSync(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	var unhealthy atomic.Bool
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		if !m.watchHealth(ctx) {
+			unhealthy.Store(true)
+			conn.Close()
+		}
+	}()
+	closeConn := func() {
+		cancel()
+		<-watched
+		conn.Close()
+		if unhealthy.Load() {
+			c.Close()
+		}
+	}
+	return &Connection{Conn: conn, Close: closeConn, Partitioned: c.partitioned.Load, Reserve: m.reserve}, nil
+}
+
+// Close stops the server.
+func (c *Cluster) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running != nil {
+		c.shutDown(c.running)
+	}
+}
+
+// Kill stops the server without handing over what it leads, as far as that is possible in one process. It is for tests of
+// failover.
+func (c *Cluster) Kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running != nil {
+		c.running.server.Shutdown()
+	}
+}
+
+// shutDown hands over leadership and stops the server. c.mu is held.
+func (c *Cluster) shutDown(m *member) {
+	m.server.LameDuckShutdown()
+	m.stop()
+	c.running = nil
+}
+
+// start starts the server and its heartbeat.
+func (c *Cluster) start(ctx context.Context) (_ *member, err error) {
+	if err := checkUnused(c.Dir, embeddedDir, "--buffer=embedded"); err != nil {
+		return nil, err
+	}
+	unlock, err := lockDir(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			unlock()
+		}
+	}()
+	key, err := nkeys.CreateUser()
+	if err != nil {
+		return nil, fmt.Errorf("creating a key: %w", err)
+	}
+	options, err := c.options(key)
+	if err != nil {
+		return nil, err
+	}
+	reserve := NewDiskReserve(c.Dir, c.Reserve)
+	err = checkWritable(c.Dir)
+	if reserve.releaseOnFull(err) {
+		c.Logger.Warn(reserveReleased)
+		err = checkWritable(c.Dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	running, stop, err := launchServer(ctx, options, serverLog{logger: c.Logger})
+	if err != nil {
+		return nil, err
+	}
+	m := &member{server: running, options: options, key: key, reserve: reserve, tls: c.TLS, logger: c.Logger}
+	stopHeartbeat, err := c.runHeartbeat(m) //nolint:contextcheck // it runs as long as the member
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	m.stop = func() { stopHeartbeat(); stop(); unlock() }
+	return m, nil
+}
+
+// options are those of a member. It must listen for clients, or its routes never start; only this process has the key.
+func (c *Cluster) options(key nkeys.KeyPair) (*server.Options, error) {
+	public, err := key.PublicKey()
+	if err != nil {
+		return nil, fmt.Errorf("creating a key: %w", err)
+	}
+	options := serverOptions(filepath.Join(c.Dir, clusterDir))
+	accounts := fmt.Sprintf("accounts: {%s: {jetstream: enabled, users: [{nkey: %s}]}, %s: {}}, system_account: %s", bufferAccount, public, systemAccount, systemAccount)
+	if err := options.ProcessConfigString(accounts); err != nil {
+		return nil, fmt.Errorf("configuring the accounts: %w", err)
+	}
+	host, port, err := splitAddress(c.Listen)
+	if err != nil {
+		return nil, err
+	}
+	if host == "" {
+		host = anyHost()
+	}
+	options.ServerName = c.Name
+	options.Host, options.Port = "127.0.0.1", server.RANDOM_PORT
+	options.ReconnectErrorReports = quietAttempts
+	options.LameDuckDuration, options.LameDuckGracePeriod = time.Second, time.Millisecond
+	sum := sha256.Sum256([]byte(c.Password)) // in hex it needs no quoting in a URL
+	user := url.UserPassword(routeUser, hex.EncodeToString(sum[:]))
+	options.Cluster = server.ClusterOpts{
+		Name: clusterName, Host: host, Port: port, NoAdvertise: true, PingInterval: RoutePing, MaxPingsOut: RoutePings,
+		Username: routeUser, AuthTimeout: routeTimeout.Seconds(), TLSTimeout: routeTimeout.Seconds(),
+	}
+	options.Cluster.Password, _ = user.Password()
+	if !c.TLS.Empty() {
+		if options.Cluster.TLSConfig, err = c.TLS.Config(); err != nil {
+			return nil, err
+		}
+	}
+	for _, peer := range c.Peers {
+		options.Routes = append(options.Routes, &url.URL{Scheme: "nats-route", User: user, Host: peer})
+	}
+	return options, nil
+}

@@ -1,0 +1,86 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/natsfiles"
+)
+
+// Embedded is a server in this process that no other process can reach.
+type Embedded struct {
+	Dir     string
+	Reserve int64 // bytes of the volume to keep free, see [ReserveFor]; 0: none
+	Logger  *slog.Logger
+
+	repairs natsfiles.Report // since the last successful Open
+}
+
+// Open repairs the files, starts the server and connects to it. It fails if another process uses the directory.
+func (e *Embedded) Open(ctx context.Context) (*Connection, error) {
+	if err := checkUnused(e.Dir, clusterDir, "--buffer=cluster"); err != nil {
+		return nil, err
+	}
+	unlock, err := lockDir(e.Dir)
+	if err != nil {
+		return nil, err
+	}
+	reserve := NewDiskReserve(e.Dir, e.Reserve)
+	conn, err := e.open(ctx)
+	if reserve.releaseOnFull(err) {
+		e.Logger.Warn(reserveReleased)
+		conn, err = e.open(ctx)
+	}
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	stop := conn.Close
+	conn.Close = func() { stop(); unlock() }
+	conn.Reserve, conn.Repairs, e.repairs = reserve, e.repairs, natsfiles.Report{}
+	return conn, nil
+}
+
+// Close does nothing: the server runs as long as a connection.
+func (e *Embedded) Close() {}
+
+func (e *Embedded) open(ctx context.Context) (*Connection, error) {
+	if err := checkWritable(e.Dir); err != nil {
+		return nil, err
+	}
+	options := serverOptions(filepath.Join(e.Dir, embeddedDir))
+	options.ServerName, options.DontListen = "receiver", true
+	files := natsfiles.Store{Dir: options.StoreDir, Version: server.VERSION, Quarantine: filepath.Join(e.Dir, quarantineDir), Logger: e.Logger}
+	report, err := files.Repair()
+	e.repairs.Add(report)
+	if err != nil {
+		return nil, err
+	}
+	failed := make(chan struct{}, 1)
+	running, stop, err := launchServer(ctx, options, serverLog{e.Logger, func() {
+		select {
+		case failed <- struct{}{}:
+		default: // already reported
+		}
+	}})
+	if err != nil {
+		return nil, err
+	}
+	conn, err := connectInProcess(running)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	select {
+	case <-failed: // during the recovery, which has succeeded
+	default:
+	}
+	dirs := natsfiles.NewDirs(options.StoreDir)
+	return &Connection{
+		Conn: conn, Close: func() { conn.Close(); stop() }, Exclusive: true,
+		Failed: failed, SyncDirs: dirs.SyncAll, SyncDir: dirs.Sync,
+	}, nil
+}

@@ -1,0 +1,119 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+)
+
+const (
+	// JoinTimeout is how long a member that starts may take to get in sync before it is used all the same.
+	JoinTimeout = 2 * time.Minute
+	// UnhealthyTimeout is how long a member may then be out of sync before it is restarted.
+	UnhealthyTimeout = 10 * time.Minute
+	// HealthInterval is how often that is checked.
+	HealthInterval   = 5 * time.Second
+	joinPollInterval = 100 * time.Millisecond
+)
+
+const outOfSync = "Buffer member is not in sync with its peers"
+
+// member is the server of a cluster member while it runs. It outlives the connections to it: were it stopped whenever the
+// other members are down, they would not find each other again.
+type member struct {
+	server  *server.Server
+	options *server.Options
+	key     nkeys.KeyPair // of the user of this process
+	reserve *DiskReserve
+	tls     TLSFiles
+	logger  *slog.Logger
+	stop    func()
+}
+
+func (m *member) connect() (*nats.Conn, error) {
+	public, err := m.key.PublicKey()
+	if err != nil {
+		return nil, err
+	}
+	return connectInProcess(m.server, nats.IgnoreDiscoveredServers(), nats.Nkey(public, m.key.Sign))
+}
+
+// healthError says in which way the member is not in sync with its peers, "" if it is.
+func (m *member) healthError() string {
+	return redact(m.server.Healthz(&server.HealthzOptions{}).Error)
+}
+
+// waitInSync waits until the member has what its peers have, at most JoinTimeout. It is not ready before, so that in a
+// rolling restart two members always have everything.
+func (m *member) waitInSync(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, JoinTimeout)
+	defer cancel()
+	ticker := time.NewTicker(joinPollInterval)
+	defer ticker.Stop()
+	logged := ""
+	for reason := m.healthError(); reason != ""; reason = m.healthError() {
+		if reason != logged {
+			m.logger.Info("Waiting for the buffer member to be in sync with its peers", "reason", reason)
+			logged = reason
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			m.logger.Warn(outOfSync, "reason", m.healthError())
+			return
+		}
+	}
+}
+
+// watchHealth watches a member until ctx ends and then returns true. It returns false if the member stays unhealthy: its
+// copy is of no use then, though the buffer works with those of its peers.
+func (m *member) watchHealth(ctx context.Context) bool {
+	ticker := time.NewTicker(HealthInterval)
+	defer ticker.Stop()
+	for healthy := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return true
+		case <-ticker.C:
+		}
+		if err := m.reloadCA(); err != nil {
+			m.logger.Warn("Could not reload the cluster CA", "error", err.Error())
+		}
+		reason := m.healthError()
+		switch {
+		case !m.server.JetStreamEnabled():
+			m.logger.Error("Buffer member cannot use its directory, restarting it")
+			return false
+		case reason == "":
+			healthy = time.Now()
+		case time.Since(healthy) > UnhealthyTimeout:
+			m.logger.Error("Buffer member stayed out of sync with its peers, restarting it", "reason", reason)
+			return false
+		default:
+			m.logger.Debug(outOfSync, "reason", reason)
+		}
+	}
+}
+
+// reloadCA trusts another CA for new routes when the file has changed. Open routes stay.
+func (m *member) reloadCA() error {
+	if m.tls.CA == "" {
+		return nil
+	}
+	pool, err := m.tls.loadCA()
+	if err != nil || pool.Equal(m.options.Cluster.TLSConfig.RootCAs) {
+		return err
+	}
+	options := m.options.Clone()
+	options.Cluster.TLSConfig.RootCAs, options.Cluster.TLSConfig.ClientCAs = pool, pool
+	if err := m.server.ReloadOptions(options); err != nil {
+		return err
+	}
+	m.options = options
+	m.logger.Info("Reloaded the cluster CA")
+	return nil
+}
