@@ -15,21 +15,21 @@ import (
 
 const (
 	memberCount = 3
-	senderCount = 6 // of a webhook each; some of them may wait for a member that does not answer
+	senderCount = 6 // one for each webhook, so that some can wait for a member that does not answer
 )
 
-// cluster is three receivers with one buffer, behind a load balancer that asks nobody.
+// cluster is three receivers with one buffer, behind a load balancer without health checks.
 type cluster struct {
 	t         *testing.T
-	ledger      *ledger
-	monitor     *deliveryMonitor
+	ledger    *ledger
+	monitor   *deliveryMonitor
 	sinks     []*sinkServer
 	receivers []*receiver
 	sender    *sender
 }
 
-// newCluster starts one on loopback, or with a network each member in a namespace, where it has a consumer of its own. Both
-// are reached from here whatever becomes of the network.
+// newCluster starts a cluster on loopback. With a network, each member is in its own namespace, with its own sinks; the test reaches
+// both even while the member is partitioned.
 func newCluster(t *testing.T, network *network, change ...func(*receiver)) *cluster {
 	t.Helper()
 	c := &cluster{t: t, ledger: newLedger(), monitor: &deliveryMonitor{t: t, deliverer: -1}}
@@ -40,7 +40,7 @@ func newCluster(t *testing.T, network *network, change ...func(*receiver)) *clus
 	peers := make([]string, memberCount)
 	for i := range peers {
 		if peers[i] = freeAddress(t); network != nil {
-			peers[i] = fmt.Sprintf("%s:%d", network.host(i), 6222+i) // a member's name has the port
+			peers[i] = fmt.Sprintf("%s:%d", network.host(i), 6222+i) // the port is a part of a member's name
 		}
 	}
 	for i := range memberCount {
@@ -61,8 +61,8 @@ func newCluster(t *testing.T, network *network, change ...func(*receiver)) *clus
 			r.launcher, r.transport.DialContext = network.members[i].enter(), network.members[i].dial
 		}
 		c.receivers = append(c.receivers, r)
-		for _, each := range change {
-			each(r)
+		for _, configure := range change {
+			configure(r)
 		}
 		r.start()
 	}
@@ -74,9 +74,9 @@ func newCluster(t *testing.T, network *network, change ...func(*receiver)) *clus
 	return c
 }
 
-// unhurried gives two members that deliver at the same time the occasion to be seen.
-func delayBriefly(http.ResponseWriter, *http.Request) bool {
-	<-time.After(5 * time.Millisecond)
+// delayBriefly makes requests long enough for those of two members to overlap.
+func delayBriefly(_ http.ResponseWriter, r *http.Request) bool {
+	elapse(r.Context(), 5*time.Millisecond)
 	return false
 }
 
@@ -89,14 +89,14 @@ func (c *cluster) startSending() (stop func()) {
 	return func() { cancel(); sending.Wait() }
 }
 
-// goOn waits until some batches more are acknowledged.
+// awaitProgress waits until more batches are acknowledged.
 func (c *cluster) awaitProgress(what string) {
 	c.t.Helper()
 	before, _ := c.ledger.count()
 	c.receivers[0].await(what, func() bool { now, _ := c.ledger.count(); return now >= before+10*c.sender.events })
 }
 
-// finish waits for everything and says how it went.
+// checkAndReport waits for the delivery of everything, checks the run and adds its result.
 func (c *cluster) checkAndReport(format string, args ...any) {
 	c.t.Helper()
 	c.ledger.awaitDelivery(c.t)
@@ -108,17 +108,17 @@ func (c *cluster) checkAndReport(format string, args ...any) {
 	statuses, slowest := c.sender.answers()
 	for status := range statuses {
 		if status != http.StatusOK && status != http.StatusServiceUnavailable && status != 0 {
-			c.t.Errorf("batches got %v", statuses)
+			c.t.Errorf("batches got the statuses %v", statuses)
 		}
 	}
-	c.t.Logf("answers %v", statuses)
-	addResult("cluster of three: %s | %d events acknowledged, %d lost, %d delivered twice, order kept; the slowest answer took %s; acknowledgements paused for %s at most, delivery for %s",
+	c.t.Logf("statuses %v", statuses)
+	addResult("cluster: %s | %d events acknowledged, %d lost, %d repeated, in order; slowest answer %s; longest pause of acknowledgements %s, of delivery %s",
 		fmt.Sprintf(format, args...), acked, lost, c.ledger.duplicateCount(), seconds(slowest), seconds(c.sender.longestGap), seconds(pause))
 }
 
 func seconds(d time.Duration) time.Duration { return d.Round(time.Second / 10) }
 
-// Each of three is killed in turn. The other two go on.
+// Each of the three members is killed in turn. The other two continue.
 func TestClusterSurvivesKill(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
@@ -135,14 +135,14 @@ func TestClusterSurvivesKill(t *testing.T) {
 		}
 	}
 	stop()
-	c.checkAndReport("each killed in turn, %d times", rounds*len(killed))
+	c.checkAndReport("each member killed in turn, %d times", rounds*len(killed))
 }
 
-// Each of three is restarted in turn, as by a rollout.
+// Each of the three members is restarted in turn, as by a rollout.
 func TestClusterSurvivesRollingRestart(t *testing.T) {
 	t.Parallel()
 	if !*long {
-		t.Skip("for make chaos")
+		t.Skip("only with -long")
 	}
 	c := newCluster(t, nil)
 	stop := c.startSending()
@@ -156,13 +156,13 @@ func TestClusterSurvivesRollingRestart(t *testing.T) {
 		}
 	}
 	stop()
-	c.checkAndReport("each restarted in turn, %d times", rounds*memberCount)
+	c.checkAndReport("each member restarted in turn, %d times", rounds*memberCount)
 }
 
-// leader is the member that delivers.
+// leader returns the member that delivers.
 func (c *cluster) leader() (member int) {
 	c.t.Helper()
-	c.receivers[0].await("one delivers", func() bool {
+	c.receivers[0].await("one member delivers", func() bool {
 		member = slices.IndexFunc(c.receivers, func(r *receiver) bool { return r.metric("mandrill_receiver_buffer_leader") > 0 })
 		delivers, _ := c.monitor.current()
 		return member >= 0 && member == delivers
@@ -170,7 +170,7 @@ func (c *cluster) leader() (member int) {
 	return member
 }
 
-// Members are cut off from the others, at first the one that delivers, without anybody being told. The other two go on.
+// Members are partitioned without notice: packets are dropped, links stay up. The leader is first. The other two continue.
 func TestClusterSurvivesPartition(t *testing.T) {
 	t.Parallel()
 	network := newNetwork(t)
@@ -186,53 +186,53 @@ func TestClusterSurvivesPartition(t *testing.T) {
 		}
 		r := c.receivers[member]
 		network.setPartitioned(member, true)
-		cut := time.Now()
-		unready = max(unready, r.await("the one that is cut off says that it is not ready", func() bool { return !r.ready() }))
+		cutAt := time.Now()
+		unready = max(unready, r.await("the partitioned member is not ready", func() bool { return !r.ready() }))
 		c.awaitProgress("batches are acknowledged by the other two")
-		r.await("another delivers", func() bool { delivers, _ := c.monitor.current(); return delivers != member })
+		r.await("another member delivers", func() bool { delivers, _ := c.monitor.current(); return delivers != member })
 		if _, since := c.monitor.current(); member == leader {
-			handover = max(handover, since.Sub(cut))
+			handover = max(handover, since.Sub(cutAt))
 		}
-		for time.Since(cut) < time.Duration(shortOrLong(0, 30))*time.Second {
+		for time.Since(cutAt) < time.Duration(shortOrLong(0, 30))*time.Second {
 			c.awaitProgress("batches are acknowledged by the other two")
 		}
 		network.setPartitioned(member, false)
-		r.await("the one that was cut off is ready", r.ready)
+		r.await("the member is ready again", r.ready)
 	}
 	c.awaitProgress("batches are acknowledged by all")
 	stop()
-	c.checkAndReport("members cut off from the others without a word, %d times, not ready after %s; where it was the one that delivers another did after %s",
+	c.checkAndReport("a member partitioned without notice, %d times, not ready after %s, new leader after %s if it was the leader",
 		rounds, seconds(unready), seconds(handover))
 }
 
-// Two of three do not see each other, but the third. Batches are acknowledged.
+// Two of the three members do not see each other, but both see the third. Batches are still acknowledged.
 func TestClusterSurvivesSeparatedPair(t *testing.T) {
 	t.Parallel()
 	if !*long {
-		t.Skip("for make chaos")
+		t.Skip("only with -long")
 	}
 	network := newNetwork(t)
 	c := newCluster(t, network)
 	stop := c.startSending()
 	for third := range memberCount {
 		c.awaitProgress("batches are acknowledged")
-		one, other := (third+1)%memberCount, (third+2)%memberCount
-		network.setSeparated(one, other, true)
-		for parted := time.Now(); time.Since(parted) < 30*time.Second; {
+		first, second := (third+1)%memberCount, (third+2)%memberCount
+		network.setSeparated(first, second, true)
+		for separated := time.Now(); time.Since(separated) < 30*time.Second; {
 			c.awaitProgress("batches are acknowledged")
 		}
-		network.setSeparated(one, other, false)
+		network.setSeparated(first, second, false)
 		for _, r := range c.receivers {
-			r.await("all are ready", r.ready)
+			r.await("all members are ready", r.ready)
 		}
 	}
 	c.awaitProgress("batches are acknowledged")
 	stop()
-	c.checkAndReport("each two kept apart in turn for 30 s, of which the third sees both")
+	c.checkAndReport("each pair of members separated in turn for 30 s, the third sees both")
 }
 
-// Three whose volumes are too small for the buffer fill them while the sink is down. When it works again everything is
-// delivered and makes room, without anybody's help.
+// The volumes are smaller than the buffer's limit, and fill up while the sinks are down. When the sinks are up again, delivery frees
+// space without intervention.
 func TestClusterRecoversFromFullVolumes(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil, func(r *receiver) {
@@ -241,23 +241,23 @@ func TestClusterRecoversFromFullVolumes(t *testing.T) {
 		r.args = append(r.args, "--buffer-dir", r.dir)
 	})
 	c.sender.padding, c.sender.interval = incompressible(64<<10), 0
-	each := func(do func(*sinkServer)) {
+	forEachSink := func(do func(*sinkServer)) {
 		for _, sink := range c.sinks {
 			do(sink)
 		}
 	}
-	each((*sinkServer).down)
+	forEachSink((*sinkServer).down)
 	stop := c.startSending()
 	rounds := shortOrLong(1, 3)
 	for range rounds {
 		for _, r := range c.receivers {
-			r.await("none is ready", func() bool { return !r.ready() })
+			r.await("no member is ready", func() bool { return !r.ready() })
 		}
-		each((*sinkServer).up)
+		forEachSink((*sinkServer).up)
 		c.awaitProgress("batches are acknowledged again")
-		each((*sinkServer).down)
+		forEachSink((*sinkServer).down)
 	}
-	each((*sinkServer).up)
+	forEachSink((*sinkServer).up)
 	stop()
-	c.checkAndReport("volumes smaller than the buffer may be, filled %d times while the sink was down", rounds)
+	c.checkAndReport("volumes smaller than the buffer limit, full %d times while the sinks were down", rounds)
 }

@@ -6,55 +6,55 @@ import (
 	"time"
 )
 
-// turns takes note of which member of a cluster delivers, as the consumer sees it: one at a time.
+// deliveryMonitor observes at the sinks which member of a cluster delivers. Only one may at a time.
 type deliveryMonitor struct {
-	t       *testing.T
-	mu      sync.Mutex
-	deliverer  int // that has sent something last; -1: none
-	since   time.Time
-	last    time.Time
-	inFlight   [memberCount]int  // requests under way
-	longestPause   time.Duration // the longest in which nothing came
-	overlaps int           // requests that came while another member's was under way
+	t            *testing.T
+	mu           sync.Mutex
+	deliverer    int // the member that sent the last request; -1: none yet
+	since        time.Time
+	last         time.Time
+	inFlight     [memberCount]int // requests by member
+	longestPause time.Duration    // the longest time without a request
+	overlaps     int              // requests that came while another member's was in flight
 }
 
-// begin takes note of a request of a member.
-func (u *deliveryMonitor) begin(member int) (end func()) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
+// begin records a request of a member.
+func (m *deliveryMonitor) begin(member int) (end func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	now := time.Now()
-	for other, requests := range u.inFlight {
+	for other, requests := range m.inFlight {
 		if other != member && requests > 0 {
-			u.overlaps++
+			m.overlaps++
 		}
 	}
-	if u.deliverer < 0 {
-		u.deliverer, u.since, u.last = member, now, now
+	if m.deliverer < 0 {
+		m.deliverer, m.since, m.last = member, now, now
 	}
-	u.longestPause = max(u.longestPause, now.Sub(u.last))
-	if u.deliverer != member {
-		u.t.Logf("member %d delivers, %s after member %d did", member, now.Sub(u.last).Round(time.Millisecond), u.deliverer)
-		u.since = now
+	m.longestPause = max(m.longestPause, now.Sub(m.last))
+	if m.deliverer != member {
+		m.t.Logf("member %d delivers, %s after member %d did", member, now.Sub(m.last).Round(time.Millisecond), m.deliverer)
+		m.since = now
 	}
-	u.deliverer, u.last = member, now
-	u.inFlight[member]++
+	m.deliverer, m.last = member, now
+	m.inFlight[member]++
 	return func() {
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		u.inFlight[member]--
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.inFlight[member]--
 	}
 }
 
-// who delivers, and since when.
-func (u *deliveryMonitor) current() (member int, since time.Time) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.deliverer, u.since
+// current returns the member that delivers, and since when.
+func (m *deliveryMonitor) current() (member int, since time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.deliverer, m.since
 }
 
-// count returns how many requests came while another member's was under way, and the longest time in which none came.
-func (u *deliveryMonitor) stats() (clashes int, pause time.Duration) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.overlaps, u.longestPause
+// stats returns the number of overlapping requests of different members, and the longest time without a request.
+func (m *deliveryMonitor) stats() (clashes int, pause time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.overlaps, m.longestPause
 }

@@ -10,31 +10,31 @@ import (
 	"time"
 )
 
-// ledger is what is known outside of the receivers: which events were acknowledged, and which arrived.
+// ledger records, outside of the receivers, which events were acknowledged and which arrived.
 type ledger struct {
-	mu         sync.Mutex
-	events     []eventRecord // by serial
-	batches    []int    // serials of the first event of each
-	ordinals   map[string]int
-	arrived    map[string]int // the highest ordinal of each message that arrived
-	outOfOrder []string
-	undelivered    int // acknowledged, and did not arrive
-	acknowledged      int
-	duplicates int
-	changed    chan struct{}
+	mu           sync.Mutex
+	events       []eventRecord // by serial
+	batches      []int         // serial of each batch's first event
+	ordinals     map[string]int
+	arrived      map[string]int // highest ordinal by message
+	outOfOrder   []string
+	undelivered  int // acknowledged events that have not arrived
+	acknowledged int
+	duplicates   int
+	changed      chan struct{}
 }
 
-// record is what is known of an event.
+// eventRecord is the state of an event.
 type eventRecord struct {
-	batch    int32
-	sender   int16
-	acknowledged    bool
-	arrivals uint16
-	first    time.Time // when it arrived first
-	last     time.Time
+	batch        int32
+	sender       int16
+	acknowledged bool
+	arrivals     uint16
+	first        time.Time // arrival
+	last         time.Time
 }
 
-// event is what is sent.
+// event is the event that is sent.
 type event struct {
 	Event   string `json:"event"`
 	ID      string `json:"_id"`
@@ -44,7 +44,7 @@ type event struct {
 	Padding string `json:"padding,omitempty"`
 }
 
-// issued is a batch to be sent until it is acknowledged.
+// sentBatch is a batch that is sent until it is acknowledged.
 type sentBatch struct {
 	first, events int
 	raw           [][]byte
@@ -54,10 +54,10 @@ func newLedger() *ledger {
 	return &ledger{ordinals: map[string]int{}, arrived: map[string]int{}, changed: make(chan struct{})}
 }
 
-// messages is how many messages a sender's events are of, in turn.
+// messagesPerSender is how many messages a sender has. Its events belong to them in turn.
 const messagesPerSender = 40
 
-// issue makes a batch of a sender's next events. What is in padding makes each of them larger.
+// newBatch makes a batch of a sender's next events. Padding, if not nil, enlarges each of them.
 func (l *ledger) newBatch(sender, events int, padding func() string) *sentBatch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -65,15 +65,15 @@ func (l *ledger) newBatch(sender, events int, padding func() string) *sentBatch 
 	number := len(l.batches)
 	l.batches = append(l.batches, batch.first)
 	for i := range events {
-		next := event{Event: "open", ID: fmt.Sprintf("s%d-m%d", sender, i%messagesPerSender), Time: 1767225600, Serial: len(l.events)}
-		l.ordinals[next.ID]++
-		next.Ordinal = l.ordinals[next.ID]
+		event := event{Event: "open", ID: fmt.Sprintf("s%d-m%d", sender, i%messagesPerSender), Time: 1767225600, Serial: len(l.events)}
+		l.ordinals[event.ID]++
+		event.Ordinal = l.ordinals[event.ID]
 		if padding != nil {
-			next.Padding = padding()
+			event.Padding = padding()
 		}
-		raw, err := json.Marshal(next)
+		raw, err := json.Marshal(event)
 		if err != nil {
-			panic(err) // it is made of texts and numbers
+			panic(err) // strings and numbers can be encoded
 		}
 		batch.raw = append(batch.raw, raw)
 		l.events = append(l.events, eventRecord{batch: int32(number), sender: int16(sender)})
@@ -81,7 +81,7 @@ func (l *ledger) newBatch(sender, events int, padding func() string) *sentBatch 
 	return batch
 }
 
-// acknowledge takes note of a 200.
+// recordAck records that a batch got 200.
 func (l *ledger) recordAck(batch *sentBatch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,32 +96,32 @@ func (l *ledger) recordAck(batch *sentBatch) {
 	l.signal()
 }
 
-// arrive takes note of an event that a sink has accepted.
+// recordArrival records an event that a sink accepted.
 func (l *ledger) recordArrival(body []byte) error {
-	var came event
-	if err := json.Unmarshal(body, &came); err != nil {
+	var arrived event
+	if err := json.Unmarshal(body, &arrived); err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if came.Serial >= len(l.events) || came.ID == "" {
-		return fmt.Errorf("nobody has sent event %d", came.Serial)
+	if arrived.Serial >= len(l.events) || arrived.ID == "" {
+		return fmt.Errorf("event %d was not sent", arrived.Serial)
 	}
-	now, known := time.Now(), &l.events[came.Serial]
-	known.arrivals++
-	known.last = now
-	if known.arrivals > 1 {
+	now, record := time.Now(), &l.events[arrived.Serial]
+	record.arrivals++
+	record.last = now
+	if record.arrivals > 1 {
 		l.duplicates++
 		return nil
 	}
-	known.first = now
-	if known.acknowledged {
+	record.first = now
+	if record.acknowledged {
 		l.undelivered--
 	}
-	if came.Ordinal < l.arrived[came.ID] {
-		l.outOfOrder = append(l.outOfOrder, fmt.Sprintf("%s: event %d after %d", came.ID, came.Ordinal, l.arrived[came.ID]))
+	if arrived.Ordinal < l.arrived[arrived.ID] {
+		l.outOfOrder = append(l.outOfOrder, fmt.Sprintf("%s: event %d after %d", arrived.ID, arrived.Ordinal, l.arrived[arrived.ID]))
 	}
-	l.arrived[came.ID] = max(l.arrived[came.ID], came.Ordinal)
+	l.arrived[arrived.ID] = max(l.arrived[arrived.ID], arrived.Ordinal)
 	l.signal()
 	return nil
 }
@@ -131,10 +131,10 @@ func (l *ledger) signal() {
 	l.changed = make(chan struct{})
 }
 
-// stall is how long nothing may arrive before what is missing is called lost. It is longer than a sink's circuit is open.
+// stallTimeout is how long nothing may arrive before missing events count as lost. It is longer than a sink's circuit is open.
 const stallTimeout = 45 * time.Second
 
-// until waits for a condition, as long as something goes on.
+// waitFor waits for a condition as long as events are acknowledged or arrive.
 func (l *ledger) waitFor(t *testing.T, what string, condition func() bool) bool {
 	t.Helper()
 	timer := time.NewTimer(stallTimeout)
@@ -150,27 +150,27 @@ func (l *ledger) waitFor(t *testing.T, what string, condition func() bool) bool 
 		case <-changed:
 			timer.Reset(stallTimeout)
 		case <-timer.C:
-			t.Errorf("%s did not happen", what)
+			t.Errorf("waited in vain for %s", what)
 			return false
 		}
 	}
 }
 
-// settle waits until everything that was acknowledged has arrived and reports what has not.
+// awaitDelivery waits until all acknowledged events have arrived, and reports those that are lost or out of order.
 func (l *ledger) awaitDelivery(t *testing.T) {
 	t.Helper()
-	l.waitFor(t, "the arrival of everything that was acknowledged", func() bool { return l.undelivered == 0 })
+	l.waitFor(t, "the arrival of all acknowledged events", func() bool { return l.undelivered == 0 })
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if missing := l.missing(); len(missing) > 0 {
-		t.Errorf("%d of %d acknowledged events are lost, of the batches %v", len(missing), l.acknowledged, l.batchesOf(missing))
+		t.Errorf("%d of %d acknowledged events are lost, from the batches %v", len(missing), l.acknowledged, l.batchesOf(missing))
 	}
 	if len(l.outOfOrder) > 0 {
-		t.Errorf("%d events came out of order: %s", len(l.outOfOrder), strings.Join(l.outOfOrder[:min(len(l.outOfOrder), 5)], "; "))
+		t.Errorf("%d events arrived out of order: %s", len(l.outOfOrder), strings.Join(l.outOfOrder[:min(len(l.outOfOrder), 5)], "; "))
 	}
 }
 
-// missing are the serials of events that were acknowledged and did not arrive.
+// missing returns the serials of acknowledged events that have not arrived.
 func (l *ledger) missing() []int {
 	var missing []int
 	for serial, event := range l.events {
@@ -189,14 +189,14 @@ func (l *ledger) batchesOf(serials []int) []int {
 	return slices.Compact(batches)
 }
 
-// count returns how many events were acknowledged, and how many of these did not arrive.
+// count returns how many events were acknowledged, and how many of these have not arrived.
 func (l *ledger) count() (acked, waiting int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.acknowledged, l.undelivered
 }
 
-// repeated is how many events have arrived again, which some may do long after everything has.
+// duplicateCount returns how many events arrived again. More may do so long after everything arrived.
 func (l *ledger) duplicateCount() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/test/chaos/unsynced"
 )
 
-// The power fails again and again while batches come, at any change of a file, and what was not synced is gone, all or some of
-// it. What got a 200 arrives, in order, and only what was being delivered when the power failed arrives twice.
+// The power fails repeatedly under load, at any change of a file, and all or some of what was not synced is lost. Every acknowledged
+// event arrives, in order, and only events that were being delivered when the power failed arrive twice.
 func TestPowerLossLosesNothing(t *testing.T) {
 	t.Parallel()
 	for _, order := range []unsynced.Order{unsynced.Journal, unsynced.Strict} {
@@ -25,91 +25,91 @@ func TestPowerLossLosesNothing(t *testing.T) {
 	}
 }
 
-// What the batches and the sink of a webhook are like.
+// The webhooks, by their sinks and batches.
 const (
 	plainWebhook = iota
 	slowWebhook
-	refusedWebhook  // some events, at first: so that what is left of batches is written down
-	splitWebhook    // so large that they are taken apart
-	largeRemainderWebhook  // what is left of them is large enough to be taken apart
-	largeEventWebhook   // of one event that is so large that it is an object
-	webhookCount // how many there are
+	refusedWebhook        // its sink refuses some events, which makes remainders
+	splitWebhook          // batches so large that they are split
+	largeRemainderWebhook // remainders so large that they are split
+	largeEventWebhook     // single events so large that they are stored as objects
+	webhookCount
 )
 
 func testPowerLoss(t *testing.T, order unsynced.Order, rounds, failures int) {
 	t.Helper()
 	p := newPowerDisk(t, order)
-	book := newLedger()
-	sink := newSinkServer(t, book)
+	ledger := newLedger()
+	sink := newSinkServer(t, ledger)
 	sink.setBehaviour(slowWebhook, delayRandomly)
 	sink.setBehaviour(refusedWebhook, sometimes(answerWith(http.StatusInternalServerError, "")))
 	sink.setBehaviour(largeRemainderWebhook, sometimes(answerWith(http.StatusInternalServerError, "")))
 	r := newReceiverOnPowerDisk(p, sink)
-	senders := newSenders(book, r)[:shortOrLong(splitWebhook, webhookCount)] // large ones take long with the race detector
-	var moments []time.Time
+	senders := newSenders(ledger, r)[:shortOrLong(splitWebhook, webhookCount)] // large batches take long with the race detector
+	var failureTimes []time.Time
 	for round := range rounds {
 		sink.up()
-		var sending sync.WaitGroup
-		until, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		sending, stop := context.WithCancel(t.Context())
 		for webhook, s := range senders {
-			sending.Go(func() { s.run(until, t.Context(), webhook) })
+			running.Go(func() { s.run(sending, t.Context(), webhook) })
 		}
 		for n := range failures {
 			if n == failures/2 {
 				sink.down()
 			}
-			moments = append(moments, p.failPower(r, book, n%4 == 3))
+			failureTimes = append(failureTimes, p.failPower(r, ledger, n%4 == 3))
 		}
 		p.startReceiver(r)
 		stop()
-		sink.up() // the last batches may wait for room
-		sending.Wait()
-		book.awaitDelivery(t)
+		sink.up() // the last batches may wait for space
+		running.Wait()
+		ledger.awaitDelivery(t)
 		r.await("an empty backlog", func() bool { return r.metric("mandrill_receiver_backlog_events") == 0 })
 		if t.Failed() {
 			return
 		}
 		sink.down()
 		r.kill()
-		acked, _ := book.count()
+		acked, _ := ledger.count()
 		t.Logf("%d failures, %d events acknowledged", (round+1)*failures, acked)
 	}
 	for _, s := range senders {
 		statuses, _ := s.answers()
 		for status := range statuses {
 			if status != http.StatusOK && status != http.StatusServiceUnavailable && status != 0 {
-				t.Errorf("batches were answered with %v", statuses)
+				t.Errorf("batches got the statuses %v", statuses)
 			}
 		}
 	}
-	said := r.logCounts("WARN", "ERROR")
-	if said["Lost a message of the buffer"] > 0 {
-		t.Errorf("messages are damaged; the log: %v", said)
+	logged := r.logCounts("WARN", "ERROR")
+	if logged["Lost a message of the buffer"] > 0 {
+		t.Errorf("messages are damaged; log: %v", logged)
 	}
-	acked, lost := book.count()
-	t.Logf("%d failures, %d events, %d duplicates, the log: %v", len(moments), acked, book.duplicateCount(), said)
-	if strays := book.unexplainedDuplicates(moments); len(strays) > 0 {
-		t.Errorf("%d of %d duplicates were not being delivered when the power failed: %s", len(strays), book.duplicateCount(), strings.Join(strays[:min(len(strays), 5)], "; "))
+	acked, lost := ledger.count()
+	t.Logf("%d failures, %d events, %d duplicates, log: %v", len(failureTimes), acked, ledger.duplicateCount(), logged)
+	if unexplained := ledger.unexplainedDuplicates(failureTimes); len(unexplained) > 0 {
+		t.Errorf("%d of %d duplicates were not being delivered when the power failed: %s", len(unexplained), ledger.duplicateCount(), strings.Join(unexplained[:min(len(unexplained), 5)], "; "))
 	}
-	addResult("power lost, %d times, names as with %s | %d events acknowledged, %d lost, %d delivered twice, order kept", len(moments), order, acked, lost, book.duplicateCount())
+	addResult("power lost %d times under load, file names durable as with %s | %d events acknowledged, %d lost, %d repeated, in order", len(failureTimes), order, acked, lost, ledger.duplicateCount())
 }
 
-// The power fails when nothing is being done, and everything that was not synced is gone: that is nothing of what was
-// acknowledged, and what was delivered does not come back.
+// The power fails while the receiver is idle, and everything that was not synced is lost. That must be nothing that was acknowledged,
+// and delivered events must not be delivered again.
 func TestPowerLossAtRestRepeatsNothing(t *testing.T) {
 	t.Parallel()
 	for _, order := range []unsynced.Order{unsynced.Journal, unsynced.Strict} {
 		t.Run(string(order), func(t *testing.T) {
 			t.Parallel()
 			p := newPowerDisk(t, order)
-			book := newLedger()
-			sink := newSinkServer(t, book)
+			ledger := newLedger()
+			sink := newSinkServer(t, ledger)
 			r := newReceiverOnPowerDisk(p, sink)
 			rounds := shortOrLong(1, 4)
 			for round := range rounds + 1 {
 				p.startReceiver(r)
-				for webhook, s := range newSenders(book, r) {
-					if webhook < splitWebhook || round < rounds { // in the end one sees only what comes back
+				for webhook, s := range newSenders(ledger, r) {
+					if webhook < splitWebhook || round < rounds { // the last round only shows what is delivered again
 						s.send(t.Context(), webhook, 1)
 					}
 				}
@@ -118,21 +118,21 @@ func TestPowerLossAtRestRepeatsNothing(t *testing.T) {
 					p.startReceiver(r)
 				}
 				sink.up()
-				book.awaitDelivery(t)
+				ledger.awaitDelivery(t)
 				r.await("an empty backlog", func() bool { return r.metric("mandrill_receiver_backlog_events") == 0 })
 				sink.down()
 				p.failPowerAtRest(r)
 			}
-			acked, lost := book.count()
-			if book.duplicateCount() > 0 {
-				t.Errorf("%d of %d events were delivered twice", book.duplicateCount(), acked)
+			acked, lost := ledger.count()
+			if ledger.duplicateCount() > 0 {
+				t.Errorf("%d of %d events were delivered twice", ledger.duplicateCount(), acked)
 			}
-			addResult("power lost at rest, %d times, names as with %s | %d events acknowledged, %d lost, %d delivered twice", 2*rounds, order, acked, lost, book.duplicateCount())
+			addResult("power lost %d times at rest, file names durable as with %s | %d events acknowledged, %d lost, %d repeated", 2*rounds, order, acked, lost, ledger.duplicateCount())
 		})
 	}
 }
 
-// newPoweredReceiver prepares one with its buffer on the disk.
+// newReceiverOnPowerDisk prepares a receiver with its buffer on the disk.
 func newReceiverOnPowerDisk(p *powerDisk, sink *sinkServer) *receiver {
 	p.t.Helper()
 	const mebibytes256 = "268435456"
@@ -142,10 +142,10 @@ func newReceiverOnPowerDisk(p *powerDisk, sink *sinkServer) *receiver {
 	return r
 }
 
-// sendersOf returns one for each webhook.
-func newSenders(book *ledger, r *receiver) (senders []*sender) {
+// newSenders returns a sender for each webhook.
+func newSenders(ledger *ledger, r *receiver) (senders []*sender) {
 	for webhook := range webhookCount {
-		s := newSender(book, r)
+		s := newSender(ledger, r)
 		s.interval = 250 * time.Millisecond
 		switch webhook {
 		case splitWebhook:
@@ -163,15 +163,15 @@ func newSenders(book *ledger, r *receiver) (senders []*sender) {
 	return senders
 }
 
-// run has a receiver run where the disk is mounted now.
+// startReceiver starts a receiver in the namespace where the disk is mounted now.
 func (p *powerDisk) startReceiver(r *receiver) {
 	p.t.Helper()
 	r.launcher = p.enter()
 	r.startAndWait()
 }
 
-// fail has a receiver run, and the power fail and come back.
-func (p *powerDisk) failPower(r *receiver, book *ledger, starting bool) time.Time {
+// failPower runs a receiver, lets the power fail, during its start or under load, and restores it. It returns when the power failed.
+func (p *powerDisk) failPower(r *receiver, ledger *ledger, starting bool) time.Time {
 	p.t.Helper()
 	changes := 1 + p.random.IntN(1<<p.random.IntN(11))
 	if starting {
@@ -180,39 +180,41 @@ func (p *powerDisk) failPower(r *receiver, book *ledger, starting bool) time.Tim
 		r.start()
 	} else {
 		p.startReceiver(r)
-		acked, _ := book.count()
-		r.await("a batch is acknowledged", func() bool { now, _ := book.count(); return now > acked })
-		<-time.After(time.Duration(p.random.IntN(2)) * rand.N(4*time.Second)) // else it is still busy with what it has found
+		acked, _ := ledger.count()
+		r.await("a batch is acknowledged", func() bool { now, _ := ledger.count(); return now > acked })
+		if p.random.IntN(2) == 1 { // otherwise the receiver is still busy with its backlog
+			elapse(p.t.Context(), rand.N(4*time.Second))
+		}
 		p.disk.FailAfter(changes)
 	}
 	select {
 	case <-p.disk.Failed():
 	case <-time.After(awaitTimeout):
-		p.t.Fatal("nothing is written")
+		p.t.Fatal("the receiver does not write")
 	}
 	_ = r.process.Process.Kill()
 	p.disk.ReleaseWaiting()
 	<-r.exited
-	moment := time.Now()
-	luck := p.disk.Draw()
-	p.t.Logf("the power failed after %d changes, starting %t, %+v", changes, starting, luck)
-	p.restorePower(luck)
-	return moment
+	failedAt := time.Now()
+	survival := p.disk.Draw()
+	p.t.Logf("the power failed after %d changes, starting %t, %+v", changes, starting, survival)
+	p.restorePower(survival)
+	return failedAt
 }
 
-// rest has the power fail while nothing is written.
+// failPowerAtRest lets the power fail while nothing is written.
 func (p *powerDisk) failPowerAtRest(r *receiver) {
 	p.t.Helper()
 	r.kill()
 	p.restorePower(unsynced.Survival{PieceBytes: 512})
 }
 
-// sometimes has a sink behave badly once in five times.
+// sometimes applies a behaviour to one request in five.
 func sometimes(bad behaviour) behaviour {
 	return func(w http.ResponseWriter, r *http.Request) bool { return rand.IntN(5) == 0 && bad(w, r) }
 }
 
-// repeated makes padding that can be compressed.
+// compressible returns padding that compresses well.
 func compressible(bytes int) func() string {
 	text := strings.Repeat("a", bytes)
 	return func() string { return text }

@@ -13,7 +13,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/test/chaos/unsynced"
 )
 
-// powered is a disk whose power may fail, and where it is mounted now.
+// powerDisk is a disk whose power can fail, and its current mount.
 type powerDisk struct {
 	*namespace
 	t      *testing.T
@@ -23,7 +23,7 @@ type powerDisk struct {
 	served <-chan struct{}
 }
 
-// newPowered mounts an empty disk.
+// newPowerDisk mounts an empty disk.
 func newPowerDisk(t *testing.T, order unsynced.Order) *powerDisk {
 	t.Helper()
 	seed := rand.Uint64()
@@ -38,17 +38,17 @@ func (p *powerDisk) mount(path string) {
 	p.t.Helper()
 	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
 	if err != nil {
-		p.t.Skipf("SKIPPED, NOTHING IS KNOWN OF THE LOSS OF POWER: it needs FUSE, and root: %v", err)
+		p.t.Skipf("SKIPPED, LOSS OF POWER NOT TESTED: FUSE and root are needed: %v", err)
 	}
 	defer device.Close()
 	const mount = `mount -i -t fuse -o fd=3,rootmode=40000,user_id=$(id -u),group_id=$(id -g),default_permissions unsynced "$1"`
-	p.namespace, p.path = newNamespace(p.t, "-m", "THE LOSS OF POWER", []*os.File{device}, mount, path), path
+	p.namespace, p.path = newNamespace(p.t, "-m", "LOSS OF POWER", []*os.File{device}, mount, path), path
 	if p.served, err = p.disk.Serve(device); err != nil {
 		p.t.Fatal(err)
 	}
 }
 
-// unmount waits until nobody uses the disk.
+// unmount unmounts the disk and waits until no process uses it.
 func (p *powerDisk) unmount() {
 	p.t.Helper()
 	p.release()
@@ -59,117 +59,117 @@ func (p *powerDisk) unmount() {
 	}
 }
 
-// again has the power come back.
-func (p *powerDisk) restorePower(luck unsynced.Survival) {
+// restorePower brings the power back and mounts the disk again.
+func (p *powerDisk) restorePower(survival unsynced.Survival) {
 	p.t.Helper()
 	p.unmount()
-	p.disk.Restore(luck)
+	p.disk.Restore(survival)
 	p.mount(p.path)
 }
 
-// The disk forgets what it is to forget, and keeps what it is to keep.
+// The disk itself is tested: it keeps what was synced, and forgets everything else.
 func TestDiskForgetsWhatWasNotSynced(t *testing.T) {
 	t.Parallel()
 	type files = map[string]string
-	lucky := unsynced.Survival{Chance: 1, PieceBytes: 512}
+	everything := unsynced.Survival{Chance: 1, PieceBytes: 512}
 	for _, test := range []struct {
 		name            string
 		before          string // on disk
 		do              string
-		journal, strict files // what is left, without luck
-		seen            files // with luck everything is
+		journal, strict files // what survives, if nothing unsynced does
+		visible         files // what processes see, and what survives if everything does
 	}{
 		{
 			name: "a file that was written", do: "printf a >f",
-			journal: files{}, strict: files{}, seen: files{"f": "a"},
+			journal: files{}, strict: files{}, visible: files{"f": "a"},
 		},
 		{
 			name: "a file that was synced", do: "printf a >f; sync f",
-			journal: files{"f": "a"}, strict: files{}, seen: files{"f": "a"},
+			journal: files{"f": "a"}, strict: files{}, visible: files{"f": "a"},
 		},
 		{
-			name: "a file and its folder that were synced", do: "printf a >f; sync f; sync .",
-			journal: files{"f": "a"}, strict: files{"f": "a"}, seen: files{"f": "a"},
+			name: "a file and its directory that were synced", do: "printf a >f; sync f; sync .",
+			journal: files{"f": "a"}, strict: files{"f": "a"}, visible: files{"f": "a"},
 		},
 		{
-			name: "a folder that was synced, and not the file in it", do: "printf a >f; sync .",
-			journal: files{"f": ""}, strict: files{"f": ""}, seen: files{"f": "a"},
+			name: "a directory that was synced, and not the file in it", do: "printf a >f; sync .",
+			journal: files{"f": ""}, strict: files{"f": ""}, visible: files{"f": "a"},
 		},
 		{
 			name: "fdatasync", before: "touch f", do: "printf a | dd of=f conv=fdatasync",
-			journal: files{"f": "a"}, strict: files{"f": "a"}, seen: files{"f": "a"},
+			journal: files{"f": "a"}, strict: files{"f": "a"}, visible: files{"f": "a"},
 		},
 		{
 			name: "O_SYNC", before: "touch f", do: "printf a | dd of=f oflag=sync",
-			journal: files{"f": "a"}, strict: files{"f": "a"}, seen: files{"f": "a"},
+			journal: files{"f": "a"}, strict: files{"f": "a"}, visible: files{"f": "a"},
 		},
 		{
 			name: "O_DSYNC", before: "touch f", do: "printf a | dd of=f oflag=dsync",
-			journal: files{"f": "a"}, strict: files{"f": "a"}, seen: files{"f": "a"},
+			journal: files{"f": "a"}, strict: files{"f": "a"}, visible: files{"f": "a"},
 		},
 		{
 			name: "what was written after the sync", do: "touch f; sync .; printf a >>f; sync f; printf b >>f",
-			journal: files{"f": "a"}, strict: files{"f": "a"}, seen: files{"f": "ab"},
+			journal: files{"f": "a"}, strict: files{"f": "a"}, visible: files{"f": "ab"},
 		},
 		{
 			name: "what was overwritten and cut off", before: "printf abc >f", do: "printf x | dd of=f conv=notrunc; truncate -s 2 f",
-			journal: files{"f": "abc"}, strict: files{"f": "abc"}, seen: files{"f": "xb"},
+			journal: files{"f": "abc"}, strict: files{"f": "abc"}, visible: files{"f": "xb"},
 		},
 		{
 			name: "a name that was changed", before: "printf a >f", do: "mv f g",
-			journal: files{"f": "a"}, strict: files{"f": "a"}, seen: files{"g": "a"},
+			journal: files{"f": "a"}, strict: files{"f": "a"}, visible: files{"g": "a"},
 		},
 		{
 			name: "a name that was changed, of a file that was synced", before: "printf a >f", do: "mv f g; sync g",
-			journal: files{"g": "a"}, strict: files{"f": "a"}, seen: files{"g": "a"},
+			journal: files{"g": "a"}, strict: files{"f": "a"}, visible: files{"g": "a"},
 		},
 		{
-			name: "a name that was changed and its folder synced", before: "printf a >f", do: "mv f g; sync .",
-			journal: files{"g": "a"}, strict: files{"g": "a"}, seen: files{"g": "a"},
+			name: "a name that was changed and its directory synced", before: "printf a >f", do: "mv f g; sync .",
+			journal: files{"g": "a"}, strict: files{"g": "a"}, visible: files{"g": "a"},
 		},
 		{
 			name: "a file that took the place of another", before: "printf a >f", do: "printf b >g; sync g; mv g f",
-			journal: files{"f": "a", "g": "b"}, strict: files{"f": "a"}, seen: files{"f": "b"},
+			journal: files{"f": "a", "g": "b"}, strict: files{"f": "a"}, visible: files{"f": "b"},
 		},
 		{
 			name: "a file that was removed", before: "printf a >f", do: "rm f",
-			journal: files{"f": "a"}, strict: files{"f": "a"}, seen: files{},
+			journal: files{"f": "a"}, strict: files{"f": "a"}, visible: files{},
 		},
 		{
 			name: "a file that was removed before another was synced", before: "printf a >f; mkdir d", do: "rm f; touch d/g; sync d/g d",
-			journal: files{"d/": "", "d/g": ""}, strict: files{"d/": "", "d/g": "", "f": "a"}, seen: files{"d/": "", "d/g": ""},
+			journal: files{"d/": "", "d/g": ""}, strict: files{"d/": "", "d/g": "", "f": "a"}, visible: files{"d/": "", "d/g": ""},
 		},
 		{
 			name: "a file that was removed after another was synced", before: "printf a >f; mkdir d", do: "touch d/g; sync d/g d; rm f",
-			journal: files{"d/": "", "d/g": "", "f": "a"}, strict: files{"d/": "", "d/g": "", "f": "a"}, seen: files{"d/": "", "d/g": ""},
+			journal: files{"d/": "", "d/g": "", "f": "a"}, strict: files{"d/": "", "d/g": "", "f": "a"}, visible: files{"d/": "", "d/g": ""},
 		},
 		{
-			name: "folders", do: "mkdir -p a/b; printf c >a/b/c; sync a/b/c a/b",
-			journal: files{"a/": "", "a/b/": "", "a/b/c": "c"}, strict: files{}, seen: files{"a/": "", "a/b/": "", "a/b/c": "c"},
+			name: "directories", do: "mkdir -p a/b; printf c >a/b/c; sync a/b/c a/b",
+			journal: files{"a/": "", "a/b/": "", "a/b/c": "c"}, strict: files{}, visible: files{"a/": "", "a/b/": "", "a/b/c": "c"},
 		},
 		{
-			name: "folders that were all synced", do: "mkdir -p a/b; printf c >a/b/c; sync a/b/c a/b a .",
+			name: "directories that were all synced", do: "mkdir -p a/b; printf c >a/b/c; sync a/b/c a/b a .",
 			journal: files{"a/": "", "a/b/": "", "a/b/c": "c"}, strict: files{"a/": "", "a/b/": "", "a/b/c": "c"},
-			seen: files{"a/": "", "a/b/": "", "a/b/c": "c"},
+			visible: files{"a/": "", "a/b/": "", "a/b/c": "c"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			for order, left := range map[unsynced.Order]files{unsynced.Journal: test.journal, unsynced.Strict: test.strict} {
-				for _, each := range []struct {
-					luck unsynced.Survival
-					want files
-				}{{unsynced.Survival{PieceBytes: 512}, left}, {lucky, test.seen}} {
+			for order, survivors := range map[unsynced.Order]files{unsynced.Journal: test.journal, unsynced.Strict: test.strict} {
+				for _, survival := range []struct {
+					survives unsynced.Survival
+					want     files
+				}{{unsynced.Survival{PieceBytes: 512}, survivors}, {everything, test.visible}} {
 					p := newPowerDisk(t, order)
 					p.run("sh", "-ec", `cd "$0"; `+test.before, p.path)
-					p.restorePower(lucky)
+					p.restorePower(everything)
 					p.run("sh", "-ec", `cd "$0"; `+test.do, p.path)
-					if diff := cmp.Diff(test.seen, p.disk.Files()); diff != "" {
+					if diff := cmp.Diff(test.visible, p.disk.Files()); diff != "" {
 						t.Fatalf("%s: before the power failed (-want +got):\n%s", order, diff)
 					}
-					p.restorePower(each.luck)
-					if diff := cmp.Diff(each.want, p.disk.Files()); diff != "" {
-						t.Errorf("%s: after the power failed with a chance of %v (-want +got):\n%s", order, each.luck.Chance, diff)
+					p.restorePower(survival.survives)
+					if diff := cmp.Diff(survival.want, p.disk.Files()); diff != "" {
+						t.Errorf("%s: after the power failed with a chance of %v (-want +got):\n%s", order, survival.survives.Chance, diff)
 					}
 				}
 			}
@@ -177,7 +177,7 @@ func TestDiskForgetsWhatWasNotSynced(t *testing.T) {
 	}
 }
 
-// Of what was not synced some pieces are on disk: in some files none, or all, or the first, in others any.
+// Unsynced writes survive in pieces: of some files none, of some all, of some the first ones, of others any.
 func TestDiskTearsUnsyncedWrites(t *testing.T) {
 	t.Parallel()
 	const files, size, piece = 40, 32 << 10, 512
@@ -196,7 +196,7 @@ func TestDiskTearsUnsyncedWrites(t *testing.T) {
 			if data[at] != data[at-1] {
 				changes++
 				if at%piece != 0 {
-					t.Errorf("there is half a piece at %d", at)
+					t.Errorf("half of a piece survived at %d", at)
 				}
 			}
 		}
@@ -211,12 +211,12 @@ func TestDiskTearsUnsyncedWrites(t *testing.T) {
 	}
 	for _, what := range []string{"all a", "all b", "the first", "any"} {
 		if seen[what] == 0 {
-			t.Errorf("of %d files none has %s; %v", files, what, seen)
+			t.Errorf("none of %d files has %s: %v", files, what, seen)
 		}
 	}
 }
 
-// When the power fails between two changes, who makes the second one waits until he is dead.
+// The power fails between two changes. The process that makes the second one blocks until it is killed.
 func TestDiskBlocksChangesAfterPowerLoss(t *testing.T) {
 	t.Parallel()
 	p := newPowerDisk(t, unsynced.Strict)

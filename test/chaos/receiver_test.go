@@ -3,6 +3,7 @@ package chaos_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -22,30 +23,30 @@ import (
 	"time"
 )
 
-var long = flag.Bool("long", false, "do much more harm, which takes some 20 minutes")
+var long = flag.Bool("long", false, "inject many more faults, which takes some 20 minutes")
 
-var keepDir = flag.String("keep", "", "folder for the logs and buffers of receivers with which a test has failed")
+var keepDir = flag.String("keep", "", "directory for the logs and buffers of the receivers of failed tests")
 
-// choose returns one number for make test and another for make chaos.
-func shortOrLong(short, much int) int {
+// shortOrLong returns a number for make test, or the one for make chaos, which sets -long.
+func shortOrLong(shortRun, longRun int) int {
 	if *long {
-		return much
+		return longRun
 	}
-	return short
+	return shortRun
 }
 
-// patience is for machines that are slow: what is waited for here takes a second or so.
+// awaitTimeout is far above what waits take, about a second, for slow machines.
 const awaitTimeout = 2 * time.Minute
 
-var buildDir string // folder
+var buildDir string
 
 var buildReceiver = sync.OnceValues(func() (string, error) {
-	folder, err := os.MkdirTemp("", "receiver")
+	dir, err := os.MkdirTemp("", "receiver")
 	if err != nil {
 		return "", err
 	}
-	buildDir = folder
-	path := filepath.Join(folder, "receiver")
+	buildDir = dir
+	path := filepath.Join(dir, "receiver")
 	output, err := exec.Command("go", "build", "-o", path, "../../cmd/receiver").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, output)
@@ -56,18 +57,18 @@ var buildReceiver = sync.OnceValues(func() (string, error) {
 func TestMain(m *testing.M) {
 	flag.Parse()
 	code := m.Run()
-	_ = os.RemoveAll(buildDir) // nothing, if nothing was built
+	_ = os.RemoveAll(buildDir) // a no-op if nothing was built
 	printResults(os.Stdout)
 	os.Exit(code)
 }
 
-// results are the rows of the table at the end.
+// results are the rows of the table that is printed at the end.
 var results struct {
 	sync.Mutex
 	rows []string
 }
 
-// result adds a row: what was done, and what was seen.
+// addResult adds a row: the fault, and what was observed, separated by a bar.
 func addResult(format string, args ...any) {
 	results.Lock()
 	defer results.Unlock()
@@ -76,26 +77,26 @@ func addResult(format string, args ...any) {
 
 func printResults(out io.Writer) {
 	if len(results.rows) > 0 && (*long || testing.Verbose()) {
-		fmt.Fprintf(out, "| fault | seen |\n|---|---|\n| %s |\n", strings.Join(results.rows, " |\n| "))
+		fmt.Fprintf(out, "| fault | observed |\n|---|---|\n| %s |\n", strings.Join(results.rows, " |\n| "))
 	}
 }
 
-// receiver is a process that is ended and started again at the same addresses.
+// receiver is a process that is stopped and started again at the same addresses.
 type receiver struct {
 	t               *testing.T
 	address, health string
 	dir             string   // of the buffer
-	launcher            []string // a command that starts it
+	launcher        []string // command prefix
 	transport       *http.Transport
 	args            []string
 	process         *exec.Cmd
-	exited           chan struct{}
-	logFile             string // file
+	exited          chan struct{}
+	logFile         string // file
 }
 
 var addresses atomic.Uint32
 
-// freeAddress is one to listen at later. Its host is no other's, or the port could be taken by a connection meanwhile.
+// freeAddress returns an address to listen at later. Its host is unique, so that no connection takes the port meanwhile.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	n := addresses.Add(1)
@@ -107,12 +108,12 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// newReceiver prepares one with a buffer of its own. It is to be started.
+// newReceiver prepares a receiver with its own buffer, and does not start it.
 func newReceiver(t *testing.T, config string, args ...string) *receiver {
 	t.Helper()
-	folder := t.TempDir()
+	dir := t.TempDir()
 	r := &receiver{
-		t: t, address: freeAddress(t), health: freeAddress(t), dir: filepath.Join(folder, "buffer"), logFile: filepath.Join(folder, "log"),
+		t: t, address: freeAddress(t), health: freeAddress(t), dir: filepath.Join(dir, "buffer"), logFile: filepath.Join(dir, "log"),
 		transport: &http.Transport{MaxIdleConnsPerHost: 16},
 	}
 	r.args = append([]string{"--config", config, "--buffer", "embedded", "--buffer-dir", r.dir}, args...)
@@ -120,7 +121,7 @@ func newReceiver(t *testing.T, config string, args ...string) *receiver {
 	return r
 }
 
-// start begins the process. It may take some time until it is ready.
+// start starts the process, and does not wait until it is ready.
 func (r *receiver) start() {
 	r.t.Helper()
 	program, err := buildReceiver()
@@ -135,7 +136,7 @@ func (r *receiver) start() {
 	command := slices.Concat(r.launcher, []string{program, "--listen", r.address, "--metrics-listen", r.health}, r.args)
 	r.process = exec.Command(command[0], command[1:]...)
 	r.process.Stderr = log
-	r.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also when the test is killed
+	r.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // even if the test is killed
 	if err := r.process.Start(); err != nil {
 		r.t.Fatal(err)
 	}
@@ -143,27 +144,27 @@ func (r *receiver) start() {
 	go func(process *exec.Cmd, ended chan struct{}) { _ = process.Wait(); close(ended) }(r.process, r.exited)
 }
 
-// started begins the process and waits until it is ready.
+// startAndWait starts the process and waits until it is ready.
 func (r *receiver) startAndWait() {
 	r.t.Helper()
 	r.start()
 	r.await("the receiver is ready", r.ready)
 }
 
-// kill ends the process without any notice.
+// kill kills the process with SIGKILL.
 func (r *receiver) kill() {
 	_ = r.process.Process.Kill()
 	<-r.exited
 }
 
-// stop ends the process as a kubelet does.
+// stop terminates the process as a kubelet does.
 func (r *receiver) stop() {
 	r.t.Helper()
 	_ = r.process.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-r.exited:
 	case <-time.After(awaitTimeout):
-		r.t.Error("the receiver did not end")
+		r.t.Error("the receiver did not exit")
 		r.kill()
 	}
 }
@@ -186,28 +187,28 @@ func (r *receiver) cleanUp() {
 			lines = append(lines, line)
 		}
 	}
-	r.t.Logf("the end of the receiver's log, but for requests:\n%s", strings.Join(lines[max(0, len(lines)-40):], ""))
+	r.t.Logf("the end of the receiver's log, without requests:\n%s", strings.Join(lines[max(0, len(lines)-40):], ""))
 }
 
-// client has a time for each request.
+// client returns a client with a timeout for each request.
 func (r *receiver) client(limit time.Duration) *http.Client {
 	return &http.Client{Timeout: limit, Transport: r.transport}
 }
 
-// keep puts everything of the receiver into a folder. There may be a socket in it, which os.CopyFS refuses.
+// copyFiles copies the receiver's files to -keep. There may be a socket among them, which os.CopyFS refuses.
 func (r *receiver) copyFiles() {
-	folder := filepath.Join(*keepDir, r.t.Name(), r.address)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+	dir := filepath.Join(*keepDir, r.t.Name(), r.address)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		r.t.Error(err)
 	}
-	if output, err := exec.Command("cp", "-a", filepath.Dir(r.logFile)+"/.", folder).CombinedOutput(); err != nil {
-		r.t.Errorf("keeping a receiver's files: %v: %s", err, output)
+	if output, err := exec.Command("cp", "-a", filepath.Dir(r.logFile)+"/.", dir).CombinedOutput(); err != nil {
+		r.t.Errorf("copying a receiver's files: %v: %s", err, output)
 	}
 }
 
 func (r *receiver) ready() bool { return r.answersOK("/readyz") }
 
-// answers tells whether a question is answered with 200.
+// answersOK reports whether a path of the health port answers with 200.
 func (r *receiver) answersOK(path string) bool {
 	response, err := r.client(5 * time.Second).Get("http://" + r.health + path)
 	if err != nil {
@@ -217,7 +218,7 @@ func (r *receiver) answersOK(path string) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// metric sums a metric's values.
+// metric returns the sum of a metric's series.
 func (r *receiver) metric(name string) (sum float64) {
 	response, err := r.client(5 * time.Second).Get("http://" + r.health + "/metrics")
 	if err != nil {
@@ -234,21 +235,32 @@ func (r *receiver) metric(name string) (sum float64) {
 	return sum
 }
 
-// await waits until a condition holds that nothing tells of.
+// await polls a condition that nothing signals, and returns how long it took.
 func (r *receiver) await(what string, condition func() bool) time.Duration {
 	r.t.Helper()
 	begin := time.Now()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
 	for deadline := time.After(awaitTimeout); !condition(); {
 		select {
 		case <-deadline:
-			r.t.Fatalf("not in time: %s", what)
-		case <-time.After(10 * time.Millisecond):
+			r.t.Fatalf("timed out waiting: %s", what)
+		case <-ticker.C:
 		}
 	}
 	return time.Since(begin)
 }
 
-// said counts lines of the log of a level, by their message.
+// elapse lets time pass that is a part of a fault or of the load: the latency of a sink, a random moment, the interval of a sender.
+// It must not stand for a condition: use await.
+func elapse(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// logCounts counts the log lines of some levels, by message.
 func (r *receiver) logCounts(levels ...string) map[string]int {
 	r.t.Helper()
 	data, err := os.ReadFile(r.logFile)
@@ -259,7 +271,7 @@ func (r *receiver) logCounts(levels ...string) map[string]int {
 	for line := range bytes.Lines(data) {
 		var entry struct{ Level, Msg string }
 		if json.Unmarshal(line, &entry) != nil {
-			counts["no JSON"]++
+			counts["not JSON"]++
 			continue
 		}
 		for _, level := range levels {
@@ -271,7 +283,7 @@ func (r *receiver) logCounts(levels ...string) map[string]int {
 	return counts
 }
 
-// writeRoutes writes a document of webhooks, one for each sink.
+// writeRoutes writes a routes document with one webhook for each sink.
 func writeRoutes(t *testing.T, delivery string, sinks ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "routes.yaml")

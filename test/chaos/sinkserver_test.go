@@ -12,76 +12,76 @@ import (
 	"testing"
 )
 
-// behaviour answers instead of the consumer, or returns false for the consumer to accept the event.
+// behaviour answers a request, or returns false for the sink to accept the event.
 type behaviour func(w http.ResponseWriter, r *http.Request) bool
 
-// consumer is the sinks of all webhooks. What it accepts goes into the ledger.
+// sinkServer serves the sinks of all webhooks. It records accepted events in the ledger.
 type sinkServer struct {
-	t       *testing.T
-	ledger    *ledger
-	address string
-	listen  func(network, address string) (net.Listener, error)
-	onRequest   func() (end func()) // of each request; may be nil
-	server  *httptest.Server
-	behaviours     [16]atomic.Pointer[behaviour] // by webhook
+	t          *testing.T
+	ledger     *ledger
+	address    string
+	listen     func(network, address string) (net.Listener, error)
+	onRequest  func() (end func()) // if not nil, called for each request
+	server     *httptest.Server
+	behaviours [16]atomic.Pointer[behaviour] // by webhook
 }
 
-func newSinkServer(t *testing.T, book *ledger) *sinkServer {
-	c := &sinkServer{t: t, ledger: book, address: freeAddress(t), listen: net.Listen}
-	t.Cleanup(c.down)
-	return c
+func newSinkServer(t *testing.T, ledger *ledger) *sinkServer {
+	s := &sinkServer{t: t, ledger: ledger, address: freeAddress(t), listen: net.Listen}
+	t.Cleanup(s.down)
+	return s
 }
 
-func (c *sinkServer) uri(webhook int) string { return fmt.Sprintf("http://%s/w%d", c.address, webhook) }
+func (s *sinkServer) uri(webhook int) string { return fmt.Sprintf("http://%s/w%d", s.address, webhook) }
 
-// uris are the sinks of a number of webhooks.
-func (c *sinkServer) uris(webhooks int) (uris []string) {
+// uris returns the sinks of a number of webhooks.
+func (s *sinkServer) uris(webhooks int) (uris []string) {
 	for webhook := range webhooks {
-		uris = append(uris, c.uri(webhook))
+		uris = append(uris, s.uri(webhook))
 	}
 	return uris
 }
 
-// up begins to listen.
-func (c *sinkServer) up() {
-	listener, err := c.listen("tcp", c.address)
+// up starts to listen.
+func (s *sinkServer) up() {
+	listener, err := s.listen("tcp", s.address)
 	if err != nil {
-		c.t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	c.server = httptest.NewUnstartedServer(c)
-	_ = c.server.Listener.Close()
-	c.server.Listener = listener
-	c.server.Start()
+	s.server = httptest.NewUnstartedServer(s)
+	_ = s.server.Listener.Close()
+	s.server.Listener = listener
+	s.server.Start()
 }
 
-// down has connections refused.
-func (c *sinkServer) down() {
-	if c.server != nil {
-		c.server.CloseClientConnections()
-		c.server.Close()
-		c.server = nil
+// down stops listening, so that connections are refused.
+func (s *sinkServer) down() {
+	if s.server != nil {
+		s.server.CloseClientConnections()
+		s.server.Close()
+		s.server = nil
 	}
 }
 
-// behave has a webhook's sink behave badly; nil: well.
-func (c *sinkServer) setBehaviour(webhook int, bad behaviour) {
+// setBehaviour changes how a webhook's sink answers; nil: it accepts.
+func (s *sinkServer) setBehaviour(webhook int, bad behaviour) {
 	if bad == nil {
-		c.behaviours[webhook].Store(nil)
+		s.behaviours[webhook].Store(nil)
 		return
 	}
-	c.behaviours[webhook].Store(&bad)
+	s.behaviours[webhook].Store(&bad)
 }
 
-func (c *sinkServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *sinkServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	webhook, err := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/w"))
-	if err != nil || webhook >= len(c.behaviours) {
+	if err != nil || webhook >= len(s.behaviours) {
 		http.NotFound(w, r)
 		return
 	}
-	if c.onRequest != nil {
-		defer c.onRequest()()
+	if s.onRequest != nil {
+		defer s.onRequest()()
 	}
-	if bad := c.behaviours[webhook].Load(); bad != nil && (*bad)(w, r) {
+	if bad := s.behaviours[webhook].Load(); bad != nil && (*bad)(w, r) {
 		return
 	}
 	body, err := io.ReadAll(r.Body)
@@ -89,7 +89,7 @@ func (c *sinkServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	if err := c.ledger.recordArrival(body); err != nil {
-		c.t.Errorf("an event came with other bytes than were sent: %v", err)
+	if err := s.ledger.recordArrival(body); err != nil {
+		s.t.Errorf("an event arrived with changed bytes: %v", err)
 	}
 }

@@ -11,20 +11,20 @@ import (
 	"time"
 )
 
-// Besides the power that fails now and then, the system calls of every batch are looked at: it must have been written and
-// synced when the first byte of its 200 is.
+// TestPowerLossLosesNothing samples moments. Here strace shows for every batch that it was written and synced before the first byte of
+// its 200 was sent.
 
-// call is a line of strace: a system call, or its end when others came in between.
+// syscallLine is a line of strace with a system call, resumedLine the end of a call that others interrupted.
 var (
-	syscallLine    = regexp.MustCompile(`^(\d+) +(\w+)\((\d+)<([^>]*)>(.*)$`)
-	resumedLine = regexp.MustCompile(`^(\d+) +<\.\.\. (\w+) resumed>(.*)$`)
+	syscallLine  = regexp.MustCompile(`^(\d+) +(\w+)\((\d+)<([^>]*)>(.*)$`)
+	resumedLine  = regexp.MustCompile(`^(\d+) +<\.\.\. (\w+) resumed>(.*)$`)
 	returnedZero = regexp.MustCompile(`\) += 0( \(.*\))?$`)
 )
 
-// durable says why the batches of a trace were not on disk when they were acknowledged, or returns how many were.
+// checkSynced returns how many batches of a trace were synced before their 200, or an error for the first one that was not.
 func checkSynced(lines []string) (batches int, err error) {
-	dirty := map[string]bool{}     // files with messages
-	pending := map[string]string{} // by thread: the file that it syncs
+	dirty := map[string]bool{}     // unsynced message blocks
+	pending := map[string]string{} // files being synced, by thread
 	written := 0
 	for i, line := range lines {
 		if again := resumedLine.FindStringSubmatch(line); again != nil {
@@ -50,7 +50,7 @@ func checkSynced(lines []string) (batches int, err error) {
 				continue
 			}
 			if written == 0 {
-				return batches, fmt.Errorf("line %d: 200 before anything was written", i+1)
+				return batches, fmt.Errorf("line %d: 200 before the batch was written", i+1)
 			}
 			for path := range dirty {
 				return batches, fmt.Errorf("line %d: 200 before %s was synced", i+1, path)
@@ -74,7 +74,7 @@ const sampleTrace = `100 pwrite64(12</b/nats/jetstream/$G/streams/mandrill-batch
 100 <... fsync resumed>) = 0
 102 write(9<TCP:[127.0.0.1:8080->127.0.0.1:50000]>, "HTTP/1.1 200 OK\r\n"..., 99) = 99`
 
-// The check finds what it is for.
+// A check that finds nothing proves nothing: it must find each kind of missing sync.
 func TestCheckSyncedFindsFaults(t *testing.T) {
 	t.Parallel()
 	lines := strings.Split(sampleTrace, "\n")
@@ -106,32 +106,32 @@ func TestCheckSyncedFindsFaults(t *testing.T) {
 	}
 }
 
-// What is acknowledged was synced: power may fail afterwards.
+// A batch that got 200 must survive a loss of power, so it is synced before the answer.
 func TestBatchIsSyncedBeforeItsAnswer(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("strace"); err != nil {
-		t.Skip("SKIPPED, IT IS NOT KNOWN WHETHER BATCHES ARE SYNCED: there is no strace; make chaos installs it")
+		t.Skip("SKIPPED, SYNCING OF BATCHES NOT TESTED: strace is missing; make chaos installs it")
 	}
-	book := newLedger()
-	sink := newSinkServer(t, book)
-	sink.setBehaviour(0, hang) // else it would also be written what has become of batches
+	ledger := newLedger()
+	sink := newSinkServer(t, ledger)
+	sink.setBehaviour(0, hang) // otherwise the progress of delivery would be written too
 	sink.up()
 	r := newReceiver(t, writeRoutes(t, "timeout: PT30S", sink.uris(1)...))
 	log := filepath.Join(t.TempDir(), "trace")
-	// With -D it is the receiver that is our child.
+	// With -D the receiver, not strace, is the child process.
 	r.launcher = []string{"strace", "-D", "-f", "-y", "-yy", "-s", "40", "-e", "trace=write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync", "-o", log}
 	r.start()
 	until := time.After(10 * time.Second)
 	for !r.ready() {
 		select {
 		case <-r.exited:
-			t.Skip("SKIPPED, IT IS NOT KNOWN WHETHER BATCHES ARE SYNCED: strace may not trace here")
+			t.Skip("SKIPPED, SYNCING OF BATCHES NOT TESTED: strace may not trace here")
 		case <-until:
 			t.Fatal("the receiver is not ready")
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	s := newSender(book, r)
+	s := newSender(ledger, r)
 	s.padding = incompressible(200)
 	batches := shortOrLong(20, 200)
 	s.send(t.Context(), 0, batches)
@@ -145,24 +145,24 @@ func TestBatchIsSyncedBeforeItsAnswer(t *testing.T) {
 	if err != nil || synced != batches {
 		t.Errorf("%d of %d batches were synced, error %v", synced, batches, err)
 	}
-	var faulty []string
-	for _, line := range lines { // as without SyncAlways
+	var unsynced []string
+	for _, line := range lines { // the trace of a server without SyncAlways
 		if !strings.Contains(line, "sync") {
-			faulty = append(faulty, line)
+			unsynced = append(unsynced, line)
 		}
 	}
-	if _, err := checkSynced(faulty); err == nil {
-		t.Error("also without the syncs all is well")
+	if _, err := checkSynced(unsynced); err == nil {
+		t.Error("the check accepts the trace without its syncs")
 	}
-	addResult("200 before fsync, by strace | in none of %d batches", synced)
+	addResult("system calls of %d batches, by strace | all written and synced before the first byte of their 200", synced)
 }
 
-// webhooksOnly leaves out what was answered to others than the sender: probes, and metrics.
-func answersToSender(lines []string, address string) (kept []string) {
+// answersToSender leaves out the answers to probes and scrapes.
+func answersToSender(lines []string, address string) (filtered []string) {
 	for _, line := range lines {
 		if !strings.Contains(line, "HTTP/1.1 200") || strings.Contains(line, "TCP:["+address+"->") {
-			kept = append(kept, line)
+			filtered = append(filtered, line)
 		}
 	}
-	return kept
+	return filtered
 }

@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-// volume is a small file system that only some processes see: it is in a mount namespace.
+// volume is a small file system in a mount namespace.
 type volume struct {
 	*namespace
 	path string
 }
 
-// newVolume mounts one, with mount's options. Where that is not allowed the test is skipped.
+// newVolume mounts a volume with mount's options. Where that is not permitted it skips the test.
 func newVolume(t *testing.T, options string) *volume {
 	t.Helper()
 	path := t.TempDir()
@@ -29,12 +29,12 @@ func (v *volume) remount(options string) {
 	v.run("mount", "-o", "remount,"+options, v.path)
 }
 
-// outside is where a file of the volume is for this process.
+// hostPath returns the path of a file of the volume for this process.
 func (v *volume) hostPath(name string) string {
 	return filepath.Join(fmt.Sprintf("/proc/%d/root", v.pid), v.path, name)
 }
 
-// fill leaves a number of bytes free.
+// fill writes a ballast file that leaves a number of bytes free.
 func (v *volume) fill(leave int64) {
 	v.t.Helper()
 	file, err := os.OpenFile(v.hostPath("ballast"), os.O_CREATE|os.O_WRONLY, 0o600)
@@ -55,7 +55,7 @@ func (v *volume) fill(leave int64) {
 	}
 }
 
-// empty takes away what fill has put there.
+// removeBallast removes the file of fill.
 func (v *volume) removeBallast() {
 	v.t.Helper()
 	if err := os.Remove(v.hostPath("ballast")); err != nil {

@@ -71,13 +71,13 @@ func measureRestart(ctx context.Context, p *receiverProcess, begin time.Time, gb
 
 // deliver lets the backlog go, 100 events in a request.
 func measureDelivery(ctx context.Context, p *receiverProcess, config string, events int) ([]row, error) {
-	to, err := newSinkServer(ctx, -1)
+	sink, err := newSinkServer(ctx, -1)
 	if err != nil {
 		return nil, err
 	}
-	defer to.server.Close() //nolint:errcheck // nothing depends on it
+	defer sink.server.Close() //nolint:errcheck // nothing depends on it
 	begin := time.Now()
-	if err := writeRoutes(config, to.url()); err != nil {
+	if err := writeRoutes(config, sink.url()); err != nil {
 		return nil, err
 	}
 	if err := p.awaitBacklog(ctx, 0); err != nil {
@@ -98,12 +98,12 @@ func fillTo(ctx context.Context, folder string, bytes int64) (events int, err er
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	make := newBatchGenerator(4)
+	generator := newBatchGenerator(4)
 	stored, err := folderBytes(folder)
 	for ; err == nil && stored < bytes; stored, err = folderBytes(folder) {
 		batches := []journal.Batch{}
 		for range 50 {
-			batches = append(batches, journalBatch(make.events(batchEvents)))
+			batches = append(batches, journalBatch(generator.events(batchEvents)))
 		}
 		if _, err := forEachBatch(batches, func(batch journal.Batch) error { _, err := j.Append(ctx, batch); return err }); err != nil {
 			return 0, err

@@ -76,10 +76,10 @@ func newReceiverParts(uri string, delivery routes.Delivery) (*receiverParts, err
 
 // drain compares how fast a backlog is delivered with Direct mode, to the same consumer, one request for each event.
 func drain(ctx context.Context, o options) ([]row, error) {
-	make := newBatchGenerator(3)
+	generator := newBatchGenerator(3)
 	batches := []journal.Batch{}
 	for range o.batches / 4 {
-		batches = append(batches, journalBatch(make.events(batchEvents)))
+		batches = append(batches, journalBatch(generator.events(batchEvents)))
 	}
 	direct, err := measureDirect(ctx, batches)
 	if err != nil {
@@ -98,12 +98,12 @@ func drain(ctx context.Context, o options) ([]row, error) {
 }
 
 func measureDirect(ctx context.Context, batches []journal.Batch) (time.Duration, error) {
-	to, err := newSinkServer(ctx, len(batches)*batchEvents)
+	sink, err := newSinkServer(ctx, len(batches)*batchEvents)
 	if err != nil {
 		return 0, err
 	}
-	defer to.server.Close() //nolint:errcheck // nothing depends on it
-	r, err := newReceiverParts(to.url(), routes.Delivery{Mode: routes.ModeDirect})
+	defer sink.server.Close() //nolint:errcheck // nothing depends on it
+	r, err := newReceiverParts(sink.url(), routes.Delivery{Mode: routes.ModeDirect})
 	if err != nil {
 		return 0, err
 	}
@@ -118,12 +118,12 @@ func measureDirect(ctx context.Context, batches []journal.Batch) (time.Duration,
 }
 
 func measureBuffered(ctx context.Context, dir string, batches []journal.Batch) (time.Duration, error) {
-	to, err := newSinkServer(ctx, len(batches)*batchEvents)
+	sink, err := newSinkServer(ctx, len(batches)*batchEvents)
 	if err != nil {
 		return 0, err
 	}
-	defer to.server.Close() //nolint:errcheck // nothing depends on it
-	r, err := newReceiverParts(to.url(), routes.Delivery{})
+	defer sink.server.Close() //nolint:errcheck // nothing depends on it
+	r, err := newReceiverParts(sink.url(), routes.Delivery{})
 	if err != nil {
 		return 0, err
 	}
@@ -141,10 +141,10 @@ func measureBuffered(ctx context.Context, dir string, batches []journal.Batch) (
 	begin := time.Now()
 	worked := make(chan error, 1)
 	go func() {
-		worked <- j.Lead(working, func(ctx context.Context, work *journal.Consumer) error { return dispatcher.Run(ctx, work) })
+		worked <- j.Lead(working, func(ctx context.Context, consumer *journal.Consumer) error { return dispatcher.Run(ctx, consumer) })
 	}()
 	select {
-	case <-to.done:
+	case <-sink.done:
 	case <-ctx.Done():
 	}
 	took := time.Since(begin)

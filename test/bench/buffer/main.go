@@ -65,19 +65,19 @@ func run(ctx context.Context, o options) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	o.dir = folder
 	fmt.Printf("%d CPUs, %s %s/%s\n\n| measure | value |\n|---|---|\n", runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	for _, each := range sections {
-		if o.only != "" && !strings.Contains(","+o.only+",", ","+each.name+",") {
+	for _, section := range sections {
+		if o.only != "" && !strings.Contains(","+o.only+",", ","+section.name+",") {
 			continue
 		}
 		begin := time.Now()
-		rows, err := each.measure(ctx, o)
+		rows, err := section.measure(ctx, o)
 		if err != nil {
-			return fmt.Errorf("%s: %w", each.name, err)
+			return fmt.Errorf("%s: %w", section.name, err)
 		}
 		for _, r := range rows {
 			fmt.Printf("| %s | %s |\n", r.measure, r.value)
 		}
-		fmt.Fprintf(os.Stderr, "bench: %s took %s\n", each.name, time.Since(begin).Round(time.Millisecond))
+		fmt.Fprintf(os.Stderr, "bench: %s took %s\n", section.name, time.Since(begin).Round(time.Millisecond))
 	}
 	return nil
 }

@@ -56,17 +56,17 @@ func ack(ctx context.Context, o options) ([]row, error) {
 		return nil, err
 	}
 	defer file.Close() //nolint:errcheck // not read any more
-	make := newBatchGenerator(1)
-	var ours, raw latencies
+	generator := newBatchGenerator(1)
+	var journalTimes, rawTimes latencies
 	size := 0
 	for range o.samples {
-		batch := journalBatch(make.events(batchEvents))
+		batch := journalBatch(generator.events(batchEvents))
 		size += len(batch.Value)
 		begin := time.Now()
 		if _, err := j.Append(ctx, batch); err != nil {
 			return nil, err
 		}
-		ours = append(ours, time.Since(begin))
+		journalTimes = append(journalTimes, time.Since(begin))
 		begin = time.Now()
 		if _, err := file.Write(batch.Value); err != nil {
 			return nil, err
@@ -74,12 +74,12 @@ func ack(ctx context.Context, o options) ([]row, error) {
 		if err := file.Sync(); err != nil {
 			return nil, err
 		}
-		raw = append(raw, time.Since(begin))
+		rawTimes = append(rawTimes, time.Since(begin))
 	}
 	return []row{
-		{fmt.Sprintf("A batch of 1000 events, %d KB, on disk", size/o.samples/1000), ours.String()},
-		{"Write and fsync of the same bytes", raw.String()},
-		{"Ratio (aim: at most 3)", fmt.Sprintf("p50 %s, p99 %s", ratio(ours.quantile(0.5).Seconds(), raw.quantile(0.5).Seconds()), ratio(ours.quantile(0.99).Seconds(), raw.quantile(0.99).Seconds()))},
+		{fmt.Sprintf("A batch of 1000 events, %d KB, on disk", size/o.samples/1000), journalTimes.String()},
+		{"Write and fsync of the same bytes", rawTimes.String()},
+		{"Ratio (aim: at most 3)", fmt.Sprintf("p50 %s, p99 %s", ratio(journalTimes.quantile(0.5).Seconds(), rawTimes.quantile(0.5).Seconds()), ratio(journalTimes.quantile(0.99).Seconds(), rawTimes.quantile(0.99).Seconds()))},
 	}, nil
 }
 
@@ -115,38 +115,38 @@ type storeMethod struct {
 // ingest compares how many events a second are kept with what the engine stores of the same batches when it is given
 // them as they are, with the same settings.
 func ingest(ctx context.Context, o options) ([]row, error) {
-	maker := newBatchGenerator(2)
+	generator := newBatchGenerator(2)
 	batches := []journal.Batch{}
 	for range o.batches {
-		batches = append(batches, journalBatch(maker.events(batchEvents)))
+		batches = append(batches, journalBatch(generator.events(batchEvents)))
 	}
 	opens := [...]func(context.Context, string, []journal.Batch) (*storeMethod, error){viaJournal, viaReceiver, viaJetStream}
-	var ways [len(opens)]*storeMethod
+	var methods [len(opens)]*storeMethod
 	for i, open := range opens {
 		var err error
-		if ways[i], err = open(ctx, filepath.Join(o.dir, strconv.Itoa(i)), batches); err != nil {
+		if methods[i], err = open(ctx, filepath.Join(o.dir, strconv.Itoa(i)), batches); err != nil {
 			return nil, err
 		}
-		defer ways[i].stop()
+		defer methods[i].stop()
 	}
-	var took [len(ways)]time.Duration
+	var took [len(methods)]time.Duration
 	for part := range slices.Chunk(batches, max(1, len(batches)/rounds)) {
-		for i, way := range ways {
-			once, err := forEachBatch(part, way.store)
+		for i, method := range methods {
+			elapsed, err := forEachBatch(part, method.store)
 			if err != nil {
 				return nil, err
 			}
-			took[i] += once
+			took[i] += elapsed
 		}
 	}
 	events := len(batches) * batchEvents
-	ours, whole, theirs := rate(events, took[0]), rate(events, took[1]), rate(events, took[2])
+	journalRate, receiverRate, jetstreamRate := rate(events, took[0]), rate(events, took[1]), rate(events, took[2])
 	return []row{
-		{fmt.Sprintf("Kept, %d batches at a time", inflight), fmt.Sprintf("%.0f events/s", ours)},
-		{"The engine's own limit with the same batches", fmt.Sprintf("%.0f events/s", theirs)},
-		{"Ratio", ratio(ours, theirs)},
-		{"The same as requests: with forms, signatures and splitting", fmt.Sprintf("%.0f events/s", whole)},
-		{"Ratio (aim: at least 0.6)", ratio(whole, theirs)},
+		{fmt.Sprintf("Kept, %d batches at a time", inflight), fmt.Sprintf("%.0f events/s", journalRate)},
+		{"The engine's own limit with the same batches", fmt.Sprintf("%.0f events/s", jetstreamRate)},
+		{"Ratio", ratio(journalRate, jetstreamRate)},
+		{"The same as requests: with forms, signatures and splitting", fmt.Sprintf("%.0f events/s", receiverRate)},
+		{"Ratio (aim: at least 0.6)", ratio(receiverRate, jetstreamRate)},
 	}, nil
 }
 
