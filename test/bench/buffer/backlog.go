@@ -12,45 +12,44 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// bufferBytes is more than any of the backlogs.
+// bufferBytes is more than any backlog here.
 const bufferBytes = 32 << 30
 
-// waiting measures what a backlog costs: memory with nothing and with much of it, the time to open it, and what it takes
-// to deliver it.
+// backlog measures a large backlog: the memory with and without it, the time to open it, and the rate of its delivery.
 func backlog(ctx context.Context, o options) ([]row, error) {
 	ctx, died := context.WithCancelCause(ctx)
 	defer died(nil)
-	folder, config := filepath.Join(o.dir, "waiting"), filepath.Join(o.dir, "routes.yaml")
-	if err := writeRoutes(config, "http://127.0.0.1:1"); err != nil { // nobody listens there
+	dir, config := filepath.Join(o.dir, "waiting"), filepath.Join(o.dir, "routes.yaml")
+	if err := writeRoutes(config, "http://127.0.0.1:1"); err != nil { // nothing listens there
 		return nil, err
 	}
-	p, err := startReceiver(ctx, died, folder, config)
+	p, err := startReceiver(ctx, died, dir, config)
 	if err != nil {
 		return nil, err
 	}
 	err = p.awaitBacklog(ctx, 0)
-	idle, memoryErr := p.Memory()
-	if err := errors.Join(err, memoryErr, p.Stop()); err != nil {
+	idle, memoryErr := p.program.Memory()
+	if err := errors.Join(err, memoryErr, p.program.Stop()); err != nil {
 		return nil, err
 	}
-	events, err := fillTo(ctx, folder, int64(o.backlogGB)<<30)
+	events, err := fillTo(ctx, dir, int64(o.backlogGB)<<30)
 	if err != nil {
 		return nil, err
 	}
 	begin := time.Now()
-	if p, err = startReceiver(ctx, died, folder, config); err != nil {
+	if p, err = startReceiver(ctx, died, dir, config); err != nil {
 		return nil, err
 	}
 	rows, err := measureRestart(ctx, p, begin, o.backlogGB, events)
 	if err != nil {
-		return nil, errors.Join(err, p.Stop())
+		return nil, errors.Join(err, p.program.Stop())
 	}
 	delivered, err := measureDelivery(ctx, p, config, events)
 	rows = append([]row{{"Memory, idle", mib(idle)}}, rows...)
-	return append(rows, delivered...), errors.Join(err, p.Stop())
+	return append(rows, delivered...), errors.Join(err, p.program.Stop())
 }
 
-// reopened measures a receiver that was started with a backlog.
+// measureRestart measures a receiver that was started with a backlog.
 func measureRestart(ctx context.Context, p *receiverProcess, begin time.Time, gb, events int) ([]row, error) {
 	if err := p.awaitReady(ctx); err != nil {
 		return nil, err
@@ -60,16 +59,16 @@ func measureRestart(ctx context.Context, p *receiverProcess, begin time.Time, gb
 		return nil, err
 	}
 	known := time.Since(begin)
-	now, err := p.Memory()
-	peak, peakErr := p.PeakMemory()
+	now, err := p.program.Memory()
+	peak, peakErr := p.program.PeakMemory()
 	return []row{
-		{fmt.Sprintf("Memory with %d GB waiting, %d events, for a sink that is down", gb, events), fmt.Sprintf("%s, peak %s", mib(now), mib(peak))},
+		{fmt.Sprintf("Memory with a backlog of %d GB, %d events, sink down", gb, events), fmt.Sprintf("%s, peak %s", mib(now), mib(peak))},
 		{"Restart: ready, per GB", ms(ready / time.Duration(gb))},
-		{"Restart: all of the backlog known, per GB", ms(known / time.Duration(gb))},
+		{"Restart: backlog listed, per GB", ms(known / time.Duration(gb))},
 	}, errors.Join(err, peakErr)
 }
 
-// deliver lets the backlog go, 100 events in a request.
+// measureDelivery routes the backlog to a sink that works, 100 events in a request.
 func measureDelivery(ctx context.Context, p *receiverProcess, config string, events int) ([]row, error) {
 	sink, err := newSinkServer(ctx, -1)
 	if err != nil {
@@ -84,23 +83,23 @@ func measureDelivery(ctx context.Context, p *receiverProcess, config string, eve
 		return nil, err
 	}
 	took := time.Since(begin)
-	peak, err := p.PeakMemory()
+	peak, err := p.program.PeakMemory()
 	return []row{
-		{"Delivery of it, 100 events in a request", fmt.Sprintf("%.0f events/s", rate(events, took))},
-		{"Peak memory until it was delivered", mib(peak)},
+		{"Delivery of the backlog, 100 events per request", fmt.Sprintf("%.0f events/s", rate(events, took))},
+		{"Peak memory until the backlog was delivered", mib(peak)},
 	}, err
 }
 
-// fill keeps batches until a folder has so many bytes.
-func fillTo(ctx context.Context, folder string, bytes int64) (events int, err error) {
-	j, stop, err := openJournal(ctx, folder, bufferBytes)
+// fillTo stores batches until a directory has a number of bytes.
+func fillTo(ctx context.Context, dir string, bytes int64) (events int, err error) {
+	j, stop, err := openJournal(ctx, dir, bufferBytes)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	generator := newBatchGenerator(4)
-	stored, err := folderBytes(folder)
-	for ; err == nil && stored < bytes; stored, err = folderBytes(folder) {
+	stored, err := folderBytes(dir)
+	for ; err == nil && stored < bytes; stored, err = folderBytes(dir) {
 		batches := []journal.Batch{}
 		for range 50 {
 			batches = append(batches, journalBatch(generator.events(batchEvents)))
@@ -113,8 +112,8 @@ func fillTo(ctx context.Context, folder string, bytes int64) (events int, err er
 	return events, err
 }
 
-func folderBytes(folder string) (total int64, err error) {
-	err = filepath.WalkDir(folder, func(_ string, entry os.DirEntry, err error) error {
+func folderBytes(dir string) (total int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, entry os.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}

@@ -15,12 +15,12 @@ import (
 )
 
 const (
-	batchEvents = 1000 // as many as Mandrill sends at most
+	batchEvents = 1000 // Mandrill's maximum
 	hookURL     = "https://hooks.example.com/bench"
 	hookKey     = "bench-signing-key"
 )
 
-// maker makes batches that differ as real ones do: in ids, addresses, times and subjects.
+// batchGenerator generates events that differ like real ones, in ids, addresses and times, so that compression is realistic.
 type batchGenerator struct {
 	random  *rand.Rand
 	samples [][]byte
@@ -35,11 +35,11 @@ func newBatchGenerator(seed uint64) *batchGenerator {
 	return m
 }
 
-// compact writes a sample as Mandrill sends it, but for the last brace, so that members can be added.
+// compact returns a sample as Mandrill sends it, without the closing brace, so that members can be added.
 func compact(sample []byte) []byte {
 	var out bytes.Buffer
 	if err := json.Compact(&out, sample); err != nil {
-		panic(err) // they are tested
+		panic(err) // the samples are tested
 	}
 	return bytes.TrimSuffix(out.Bytes(), []byte("}"))
 }
@@ -52,7 +52,7 @@ func (m *batchGenerator) randomHex(n int) string {
 	return hex.EncodeToString(raw)
 }
 
-// event is some 1.1 KB. Of a repeated member the last one counts.
+// event returns an event of some 1.1 KB. Repeated members are fine: the last one counts.
 func (m *batchGenerator) event() []byte {
 	sample := m.samples[m.random.IntN(len(m.samples))]
 	event := slices.Clone(sample)

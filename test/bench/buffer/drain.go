@@ -22,13 +22,13 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// consumer accepts everything at once and counts requests.
+// sinkServer accepts everything at once and counts requests.
 type sinkServer struct {
 	listener net.Listener
 	server   *http.Server
 	requests atomic.Int64
 	want     int64
-	done      chan struct{} // closed when as many came as are wanted
+	done     chan struct{} // closed after the wanted number of requests
 }
 
 func newSinkServer(ctx context.Context, want int) (*sinkServer, error) {
@@ -36,23 +36,23 @@ func newSinkServer(ctx context.Context, want int) (*sinkServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &sinkServer{listener: listener, want: int64(want), done: make(chan struct{})}
-	c.server = &http.Server{Handler: c, ReadHeaderTimeout: time.Minute}
-	go func() { _ = c.server.Serve(listener) }() // ends with Close
-	return c, nil
+	s := &sinkServer{listener: listener, want: int64(want), done: make(chan struct{})}
+	s.server = &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
+	go func() { _ = s.server.Serve(listener) }() // ends with Close
+	return s, nil
 }
 
-func (c *sinkServer) url() string { return "http://" + c.listener.Addr().String() }
+func (s *sinkServer) url() string { return "http://" + s.listener.Addr().String() }
 
-func (c *sinkServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *sinkServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	w.WriteHeader(http.StatusAccepted)
-	if c.requests.Add(1) == c.want {
-		close(c.done)
+	if s.requests.Add(1) == s.want {
+		close(s.done)
 	}
 }
 
-// receiving is what both modes have in common.
+// receiverParts is what Direct mode and the buffer share.
 type receiverParts struct {
 	metrics *receiver.Metrics
 	routes  *routing.Routes
@@ -74,7 +74,7 @@ func newReceiverParts(uri string, delivery routes.Delivery) (*receiverParts, err
 	return r, r.routes.Load("bench", data)
 }
 
-// drain compares how fast a backlog is delivered with Direct mode, to the same consumer, one request for each event.
+// drain compares the rate at which a backlog is delivered with that of Direct mode: the same sink, one request for each event.
 func drain(ctx context.Context, o options) ([]row, error) {
 	generator := newBatchGenerator(3)
 	batches := []journal.Batch{}
@@ -92,7 +92,7 @@ func drain(ctx context.Context, o options) ([]row, error) {
 	events := len(batches) * batchEvents
 	return []row{
 		{fmt.Sprintf("Direct, %d batches at a time", inflight), fmt.Sprintf("%.0f events/s", rate(events, direct))},
-		{"From the backlog", fmt.Sprintf("%.0f events/s", rate(events, buffered))},
+		{"From the buffer", fmt.Sprintf("%.0f events/s", rate(events, buffered))},
 		{"Ratio (aim: at least 0.9)", ratio(rate(events, buffered), rate(events, direct))},
 	}, nil
 }

@@ -24,7 +24,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
-// opened runs a journal in a folder. The engine is for what goes past the journal.
+// openJournal runs a journal in a directory and waits until it is available.
 func openJournal(ctx context.Context, dir string, total int64) (j *journal.Journal, stop func() error, err error) {
 	limits, err := journal.SplitLimits(total, 0)
 	if err != nil {
@@ -44,18 +44,18 @@ func openJournal(ctx context.Context, dir string, total int64) (j *journal.Journ
 	return j, func() error { cancel(); return <-ended }, nil
 }
 
-// ack compares how long it takes until a batch is on disk with a bare write and fsync of the same bytes, in turns.
+// ack compares the latency of storing a batch with a bare write and fsync of the same bytes. The two alternate.
 func ack(ctx context.Context, o options) ([]row, error) {
 	j, stop, err := openJournal(ctx, filepath.Join(o.dir, "ack"), bufferBytes)
 	if err != nil {
 		return nil, err
 	}
-	defer stop() //nolint:errcheck // only read from
+	defer stop() //nolint:errcheck // nothing depends on it
 	file, err := os.Create(filepath.Join(o.dir, "raw"))
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close() //nolint:errcheck // not read any more
+	defer file.Close() //nolint:errcheck // the file is not used again
 	generator := newBatchGenerator(1)
 	var journalTimes, rawTimes latencies
 	size := 0
@@ -83,9 +83,9 @@ func ack(ctx context.Context, o options) ([]row, error) {
 	}, nil
 }
 
-const inflight = 8 // batches at the same time
+const inflight = 8 // concurrent batches
 
-// each does something with every batch, so many at a time, and returns how long it took.
+// forEachBatch calls do for each batch, inflight at a time, and returns how long it took.
 func forEachBatch(batches []journal.Batch, do func(journal.Batch) error) (time.Duration, error) {
 	var group sync.WaitGroup
 	var next atomic.Int64
@@ -102,18 +102,16 @@ func forEachBatch(batches []journal.Batch, do func(journal.Batch) error) (time.D
 	return time.Since(begin), errors.Join(errs...)
 }
 
-// turns is into how many parts the batches are divided. What is compared has a part in turn, so that what else the machine
-// does at the time hinders all of it.
+// rounds is how often the compared methods alternate, so that other load on the machine affects all of them.
 const rounds = 8
 
-// way is one to keep batches.
+// storeMethod is a way to store batches.
 type storeMethod struct {
 	store func(journal.Batch) error
-	stop func()
+	stop  func()
 }
 
-// ingest compares how many events a second are kept with what the engine stores of the same batches when it is given
-// them as they are, with the same settings.
+// ingest compares the rate of storing batches with that of JetStream alone, which gets the same bytes with the same settings.
 func ingest(ctx context.Context, o options) ([]row, error) {
 	generator := newBatchGenerator(2)
 	batches := []journal.Batch{}
@@ -142,15 +140,15 @@ func ingest(ctx context.Context, o options) ([]row, error) {
 	events := len(batches) * batchEvents
 	journalRate, receiverRate, jetstreamRate := rate(events, took[0]), rate(events, took[1]), rate(events, took[2])
 	return []row{
-		{fmt.Sprintf("Kept, %d batches at a time", inflight), fmt.Sprintf("%.0f events/s", journalRate)},
-		{"The engine's own limit with the same batches", fmt.Sprintf("%.0f events/s", jetstreamRate)},
+		{fmt.Sprintf("Stored, %d batches at a time", inflight), fmt.Sprintf("%.0f events/s", journalRate)},
+		{"JetStream alone, the same batches", fmt.Sprintf("%.0f events/s", jetstreamRate)},
 		{"Ratio", ratio(journalRate, jetstreamRate)},
-		{"The same as requests: with forms, signatures and splitting", fmt.Sprintf("%.0f events/s", receiverRate)},
+		{"As requests, including form, signature and splitting", fmt.Sprintf("%.0f events/s", receiverRate)},
 		{"Ratio (aim: at least 0.6)", ratio(receiverRate, jetstreamRate)},
 	}, nil
 }
 
-// appended gives batches to a journal.
+// viaJournal stores batches in a journal.
 func viaJournal(ctx context.Context, dir string, _ []journal.Batch) (*storeMethod, error) {
 	j, stop, err := openJournal(ctx, dir, bufferBytes)
 	if err != nil {
@@ -158,11 +156,11 @@ func viaJournal(ctx context.Context, dir string, _ []journal.Batch) (*storeMetho
 	}
 	return &storeMethod{
 		store: func(batch journal.Batch) error { _, err := j.Append(ctx, batch); return err },
-		stop: func() { _ = stop() }, // nothing depends on it
+		stop:  func() { _ = stop() }, // nothing depends on it
 	}, nil
 }
 
-// received gives batches to a receiver as Mandrill does, but for the network.
+// viaReceiver passes batches to a receiver as Mandrill does, without the network.
 func viaReceiver(ctx context.Context, dir string, batches []journal.Batch) (*storeMethod, error) {
 	r, err := newReceiverParts("http://127.0.0.1:1", routes.Delivery{})
 	if err != nil {
@@ -181,21 +179,21 @@ func viaReceiver(ctx context.Context, dir string, batches []journal.Batch) (*sto
 	handler := receiver.NewHandler(receiver.Options{Routes: r.routes, Sender: r.sender, Metrics: r.metrics, Logger: r.logger, Buffer: j})
 	return &storeMethod{
 		store: func(batch journal.Batch) error { return wantOK(handler, requests[&batch.Value[0]]) },
-		stop: func() { _ = stop() }, // nothing depends on it
+		stop:  func() { _ = stop() }, // nothing depends on it
 	}, nil
 }
 
-// answered gives a request to a receiver, which must answer 200.
+// wantOK passes a request to a receiver, which must answer 200.
 func wantOK(handler http.Handler, request *http.Request) error {
 	response := httptest.NewRecorder()
 	handler.ServeHTTP(response, request)
 	if response.Code != http.StatusOK {
-		return fmt.Errorf("a batch was answered with %d", response.Code)
+		return fmt.Errorf("a batch got status %d", response.Code)
 	}
 	return nil
 }
 
-// stored gives batches to the engine as they are.
+// viaJetStream publishes batches to JetStream as they are.
 func viaJetStream(ctx context.Context, dir string, _ []journal.Batch) (*storeMethod, error) {
 	limits, err := journal.SplitLimits(bufferBytes, 0)
 	if err != nil {

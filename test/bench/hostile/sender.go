@@ -16,20 +16,20 @@ import (
 )
 
 const (
-	// streams send good batches at the same time.
+	// senders is how many valid batches are sent at the same time.
 	senders = 8
-	// batchEvents is how many events a good batch has.
+	// batchEvents is how many events a valid batch has.
 	batchEvents = 10
-	// resendPause is how long it takes until a refused batch is sent again; Mandrill takes longer.
+	// resendPause is the pause before a refused batch is sent again. Mandrill's is longer.
 	resendPause = 100 * time.Millisecond
 )
 
-// mandrill sends good batches at a steady rate, and sends those again that were refused with 503.
+// batchSender sends valid batches at a steady rate, and repeats those that got 503.
 type batchSender struct {
 	target   string
-	ledger     *ledger
+	ledger   *ledger
 	client   *http.Client
-	interval    time.Duration // of one stream
+	interval time.Duration // of one sender
 	deadline time.Duration
 	sent     atomic.Int64
 	accepted atomic.Int64
@@ -38,14 +38,14 @@ type batchSender struct {
 func newBatchSender(address string, book *ledger, o options) *batchSender {
 	return &batchSender{
 		target: "http://" + address + hookPath, ledger: book,
-		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: senders}, Timeout: o.deadline},
-		interval:  senders * time.Second / time.Duration(o.rate), deadline: o.deadline,
+		client:   &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: senders}, Timeout: o.deadline},
+		interval: senders * time.Second / time.Duration(o.rate), deadline: o.deadline,
 	}
 }
 
-// stream is what became of the batches of a while.
+// batchStats are the measurements of the batches of a phase.
 type batchStats struct {
-	took    []time.Duration // from the first attempt until a batch was accepted, ascending
+	took    []time.Duration // from the first attempt to acceptance of a batch, ascending
 	refused int             // attempts
 	elapsed time.Duration
 }
@@ -59,7 +59,7 @@ func (s batchStats) quantile(q float64) time.Duration {
 	return s.took[int(q*float64(len(s.took)-1))]
 }
 
-// send sends batches for a while, and returns when the last one is accepted.
+// send sends batches for a time, and returns when the last one was accepted.
 func (m *batchSender) send(ctx context.Context, window time.Duration) (batchStats, error) {
 	var mu sync.Mutex
 	var all batchStats
@@ -79,7 +79,7 @@ func (m *batchSender) send(ctx context.Context, window time.Duration) (batchStat
 				mu.Lock()
 				all.took, all.refused = append(all.took, took), all.refused+refused
 				mu.Unlock()
-				if late := time.Since(next); late > m.interval { // it does not catch up
+				if late := time.Since(next); late > m.interval { // lost time is not made up for
 					next = next.Add(late)
 				}
 			}
@@ -92,7 +92,7 @@ func (m *batchSender) send(ctx context.Context, window time.Duration) (batchStat
 	return all, err
 }
 
-// batch sends a batch until it is accepted.
+// batch sends a batch until it is accepted. It returns how long that took and how often it was refused.
 func (m *batchSender) batch(ctx context.Context) (took time.Duration, refused int, err error) {
 	number := m.sent.Add(1)
 	var ids []string
@@ -108,9 +108,9 @@ func (m *batchSender) batch(ctx context.Context) (took time.Duration, refused in
 		}
 		response, err := m.client.Do(request)
 		if err != nil {
-			return 0, 0, fmt.Errorf("sending a good batch: %w", err)
+			return 0, 0, fmt.Errorf("sending a valid batch: %w", err)
 		}
-		_, _ = io.Copy(io.Discard, response.Body) // it is short
+		_, _ = io.Copy(io.Discard, response.Body) // a short body
 		_ = response.Body.Close()
 		took = time.Since(began)
 		switch {
@@ -119,9 +119,9 @@ func (m *batchSender) batch(ctx context.Context) (took time.Duration, refused in
 			m.ledger.recordAccepted(ids)
 			return took, refused, nil
 		case response.StatusCode != http.StatusServiceUnavailable:
-			return 0, 0, fmt.Errorf("a good batch is answered with %d", response.StatusCode)
+			return 0, 0, fmt.Errorf("a valid batch got status %d", response.StatusCode)
 		case took > m.deadline:
-			return 0, 0, fmt.Errorf("a good batch was not accepted in %s", m.deadline)
+			return 0, 0, fmt.Errorf("a valid batch was not accepted within %s", m.deadline)
 		}
 		if !pause(ctx, resendPause) {
 			return 0, 0, context.Cause(ctx)
