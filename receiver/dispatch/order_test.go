@@ -164,7 +164,7 @@ func TestRemainderAwaitsUnreadOlderBatches(t *testing.T) {
 func TestOrderIndexAgainstAModel(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(200) {
-		random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test
+		random := rand.New(rand.NewPCG(seed, 0))
 		order := orderOf()
 		pending := map[*pendingBatch][]orderedEvent{}
 		sent, want := map[uint64][]uint64{}, map[uint64][]uint64{}

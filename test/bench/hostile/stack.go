@@ -80,7 +80,7 @@ func (s *stack) stop() error {
 	if s.consumer != nil {
 		errs = append(errs, s.consumer.Close())
 	}
-	return errors.Join(append(errs, os.RemoveAll(s.dir))...) //nolint:gosec // our own directory
+	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
 }
 
 // check compares the accepted batches with the arrived events and with the receiver's metrics.
