@@ -21,7 +21,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 )
 
-// keyPair is a self-signed certificate for localhost with a serial number, and its key, as PEM.
+// keyPair returns a self-signed certificate for localhost and its key, as PEM.
 func keyPair(t *testing.T, serial int64) (cert, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -40,8 +40,8 @@ func keyPair(t *testing.T, serial int64) (cert, key []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
 }
 
-// A certificate that is renewed is used without a restart, and files that cannot be used keep the last good one.
-func TestCertificate(t *testing.T) {
+// A renewal must not need a restart. Files that cannot be loaded, such as half of a renewal, leave the last good certificate in use.
+func TestRenewedCertificateIsUsedWithoutRestart(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	certFile, keyFile := filepath.Join(folder, "tls.crt"), filepath.Join(folder, "tls.key")
@@ -62,7 +62,7 @@ func TestCertificate(t *testing.T) {
 	}
 	write([]byte("nonsense"), nil)
 	if _, err := receiver.NewCertificate(certFile, keyFile, logger, now); err == nil {
-		t.Error("files that hold no certificate were accepted")
+		t.Error("files without a certificate were accepted")
 	}
 	first, firstKey := keyPair(t, 1)
 	second, secondKey := keyPair(t, 2)
@@ -87,21 +87,21 @@ func TestCertificate(t *testing.T) {
 	}
 	serial(1)
 	write(second, secondKey)
-	serial(1) // a moment ago
+	serial(1) // files are checked at intervals, and the last check was a moment ago
 	elapsed.Add(11)
 	serial(2)
 	write(first, secondKey) // half of a renewal
 	elapsed.Add(11)
 	serial(2)
 	if !bytes.Contains([]byte(log.String()), []byte("Could not reload the certificate, the last good one stays")) {
-		t.Error("nobody is told of the files that cannot be used")
+		t.Error("the unusable files were not logged")
 	}
 	write(first, firstKey)
 	elapsed.Add(11)
 	serial(1)
 }
 
-// serve runs a server until the test ends and returns its address.
+// serve runs a server until the test ends, and returns its address.
 func serve(t *testing.T, server *receiver.Server) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -119,8 +119,8 @@ func serve(t *testing.T, server *receiver.Server) string {
 	return listener.Addr().String()
 }
 
-// HTTP/2 without TLS is what some ingresses speak to their backends.
-func TestProtocols(t *testing.T) {
+// Some ingresses speak HTTP/2 without TLS to their backends.
+func TestHTTP1AndCleartextHTTP2AreServed(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	address := serve(t, &receiver.Server{Handler: f.Config.Handler, Logger: slog.New(slog.DiscardHandler)})
@@ -138,7 +138,7 @@ func TestProtocols(t *testing.T) {
 		}
 		_ = response.Body.Close()
 		if response.StatusCode != http.StatusOK || response.ProtoMajor != version {
-			t.Errorf("answered with %d over %s, want 200 over HTTP/%d", response.StatusCode, response.Proto, version)
+			t.Errorf("got %d over %s, want 200 over HTTP/%d", response.StatusCode, response.Proto, version)
 		}
 		transport.CloseIdleConnections()
 	}

@@ -24,16 +24,16 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// Every sample and the attributes of its CloudEvent.
-func TestGoldenCloudEvents(t *testing.T) {
+// The golden files hold the attributes of the CloudEvent of every sample. Run with -update to rewrite them.
+func TestSamplesBecomeGoldenCloudEvents(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	document := f.document()
 	document.Routes[0].CEOverrides.Extensions = map[string]string{"env": "prod"}
-	f.load(t, document)
+	f.loadRoutes(t, document)
 	for name, sample := range mandrilltest.Samples() {
 		f.do(t, f.request(t, string(mandrilltest.Batch(sample))))
-		events := f.consumer.take()
+		events := f.sink.takeEvents()
 		if len(events) != 1 {
 			t.Errorf("%s: %d events", name, len(events))
 			continue
@@ -77,13 +77,13 @@ func attributesOf(event cloudevents.Event) map[string]any {
 	return attributes
 }
 
-func TestIDsAreStable(t *testing.T) {
+func TestEventIDsAreStable(t *testing.T) {
 	t.Parallel()
 	ids := func(batch string) []string {
-		f := newFixture(t) // another replica
+		f := newFixture(t) // a new one each time, as another replica
 		f.do(t, f.request(t, batch))
 		var list []string
-		for _, event := range f.consumer.take() {
+		for _, event := range f.sink.takeEvents() {
 			list = append(list, event.ID()+" "+string(event.Data()))
 		}
 		return list
@@ -102,8 +102,8 @@ func TestIDsAreStable(t *testing.T) {
 	}
 }
 
-// What cannot be an attribute is left out, and the event goes out all the same.
-func TestUnusableAttributes(t *testing.T) {
+// A value that CloudEvents forbid as an attribute must not keep the event from being delivered.
+func TestUnusableAttributesAreLeftOut(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a", 1025)
 	for name, test := range map[string]struct {
@@ -116,12 +116,12 @@ func TestUnusableAttributes(t *testing.T) {
 		"lone surrogate": {`{"event":"open","_id":"\ud800","msg":{"tags":["\ud800"]}}`, "", nil},
 		"blank":          {`{"event":"open","_id":" ","msg":{"tags":[""]}}`, "", nil},
 		"spaces":         {`{"event":"open","_id":"a","msg":{"tags":["welcome mail"]}}`, "a", "welcome mail"},
-		// the SDK's reader does not decode what the CloudEvents HTTP binding demands of writers
+		// The HTTP binding demands percent encoding, which the SDK does not decode.
 		"percent and beyond ASCII": {`{"event":"open","_id":"100%","msg":{"tags":["caf\u00e9 \"x\""]}}`, "100%25", "caf%C3%A9 %22x%22"},
 	} {
 		f := newFixture(t)
 		f.do(t, f.request(t, "["+test.event+"]"))
-		events := f.consumer.take()
+		events := f.sink.takeEvents()
 		if len(events) != 1 || string(events[0].Data()) != test.event {
 			t.Errorf("%s: delivered %v", name, events)
 			continue
@@ -135,18 +135,17 @@ func TestUnusableAttributes(t *testing.T) {
 	}
 }
 
-// collected remembers the events that were sent.
-type collected struct{ events []cloudevents.Event }
+// eventRecorder is a sender that records events and accepts them.
+type eventRecorder struct{ events []cloudevents.Event }
 
-func (c *collected) SendOnce(_ context.Context, _ sink.Delivery, items []*sink.Item) {
+func (c *eventRecorder) SendOnce(_ context.Context, _ sink.Delivery, items []*sink.Item) {
 	for _, item := range items {
 		item.State = sink.Accepted
 		c.events = append(c.events, *item.Event)
 	}
 }
 
-// Whatever is signed becomes valid CloudEvents with the bytes as they came, or is refused as a whole; and the same
-// batch becomes the same events.
+// A signed batch becomes valid CloudEvents with unchanged bytes, or is refused as a whole. The same batch becomes the same events.
 func FuzzMapping(f *testing.F) {
 	for _, sample := range mandrilltest.Samples() {
 		f.Add(string(sample))
@@ -159,14 +158,14 @@ func FuzzMapping(f *testing.F) {
 	}
 	metrics := receiver.NewMetrics(prometheus.NewRegistry())
 	logger := slog.New(slog.DiscardHandler)
-	loaded := &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
-	if err := loaded.Load("routes", []byte("routes: [{name: x, url: 'https://h.example/x', keys: [k], source: s, sink: {uri: 'http://x.example'}}]")); err != nil {
+	table := &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
+	if err := table.Load("routes", []byte("routes: [{name: x, url: 'https://h.example/x', keys: [k], source: s, sink: {uri: 'http://x.example'}}]")); err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, elements string) {
 		send := func() (int, []cloudevents.Event) {
-			sent := &collected{}
-			handler := receiver.NewHandler(receiver.Options{Routes: loaded, Sender: sent, Metrics: metrics, Logger: logger})
+			sent := &eventRecorder{}
+			handler := receiver.NewHandler(receiver.Options{Routes: table, Sender: sent, Metrics: metrics, Logger: logger})
 			request, err := mandrilltest.NewRequest(t.Context(), "http://h.example/x", "https://h.example/x", "k", []byte("["+elements+"]"))
 			if err != nil {
 				t.Fatal(err)
@@ -182,10 +181,10 @@ func FuzzMapping(f *testing.F) {
 		ids := map[string]string{}
 		for _, event := range events {
 			if err := event.Validate(); err != nil {
-				t.Errorf("not valid: %v", err)
+				t.Errorf("invalid event: %v", err)
 			}
 			if !strings.Contains(elements, string(event.Data())) {
-				t.Errorf("the data are not as they came: %q", event.Data())
+				t.Errorf("the data were changed: %q", event.Data())
 			}
 			ids[event.ID()] = string(event.Data())
 		}
@@ -195,14 +194,14 @@ func FuzzMapping(f *testing.F) {
 		_, again := send()
 		for _, event := range again {
 			if data, ok := ids[event.ID()]; !ok || data != string(event.Data()) {
-				t.Errorf("the same batch has another event with the id %s", event.ID())
+				t.Errorf("the same batch got another event with id %s", event.ID())
 			}
 		}
 	})
 }
 
-// An odd element becomes a defined event with its bytes as they came, and the others of its batch go out.
-func TestHostileElements(t *testing.T) {
+// A hostile element becomes a defined event with unchanged bytes, and the other events of its batch are delivered.
+func TestHostileElementsBecomeValidEvents(t *testing.T) {
 	t.Parallel()
 	const good = `{"event":"open","_id":"good","ts":1767225600}`
 	deep := strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000)
@@ -223,7 +222,7 @@ func TestHostileElements(t *testing.T) {
 		"a name of another type":  {`{"event":{"a":1}}`, "com.mandrill.unknown"},
 	} {
 		f := newFixture(t)
-		sent := &collected{}
+		sent := &eventRecorder{}
 		handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Sender: sent, Metrics: f.metrics, Logger: f.routes.Logger})
 		response := httptest.NewRecorder()
 		handler.ServeHTTP(response, f.request(t, "["+good+","+test.raw+","+good+"]"))
@@ -239,12 +238,12 @@ func TestHostileElements(t *testing.T) {
 			if string(event.Data()) == test.raw {
 				odd++
 				if event.Type() != test.want {
-					t.Errorf("%s: the type is %.100s, want %s", name, event.Type(), test.want)
+					t.Errorf("%s: type %.100s, want %s", name, event.Type(), test.want)
 				}
 			}
 		}
 		if odd != 1 {
-			t.Errorf("%s: %d events have the bytes as they came", name, odd)
+			t.Errorf("%s: %d events have the element's bytes, want 1", name, odd)
 		}
 	}
 }

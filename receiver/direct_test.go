@@ -31,29 +31,29 @@ const (
 	deadURI = "http://dead.example/s3ntinel"
 )
 
-// network is all sinks there are. It is given what an event's type ends in, and answers as it is told.
-type network struct {
+// fakeSinks is a Poster for all hosts. It records each request as "SECONDS HOST EVENT"; answer sees the last part of the event's type.
+type fakeSinks struct {
 	mu     sync.Mutex
-	begin  time.Time
+	began  time.Time
 	sent   []string
 	answer func(host, event string) error
 }
 
-func (n *network) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
+func (s *fakeSinks) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
 	host, _, _ := strings.Cut(strings.TrimPrefix(target.URI[strings.LastIndex(target.URI, "//")+2:], "robot:s3ntinel@"), ".")
 	event := strings.TrimPrefix(payload.Header.Get("Ce-Type"), "com.mandrill.message.")
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.sent = append(n.sent, fmt.Sprintf("%gs %s %s", time.Since(n.begin).Seconds(), host, event))
-	if n.answer == nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent = append(s.sent, fmt.Sprintf("%gs %s %s", time.Since(s.began).Seconds(), host, event))
+	if s.answer == nil {
 		return nil
 	}
-	return n.answer(host, event)
+	return s.answer(host, event)
 }
 
-// direct is a receiver in a bubble, where time passes at once.
-type direct struct {
-	*network
+// directFixture is a receiver in Direct mode with fake sinks, for synctest bubbles.
+type directFixture struct {
+	*fakeSinks
 	t        *testing.T
 	handler  http.Handler
 	registry *prometheus.Registry
@@ -62,19 +62,19 @@ type direct struct {
 	routes   *routing.Routes
 }
 
-func newDirect(t *testing.T, delivery routes.Delivery) *direct {
+func newDirectFixture(t *testing.T, delivery routes.Delivery) *directFixture {
 	t.Helper()
-	d := &direct{network: &network{begin: time.Now()}, t: t, registry: prometheus.NewRegistry(), log: &lockedBuffer{}}
+	d := &directFixture{fakeSinks: &fakeSinks{began: time.Now()}, t: t, registry: prometheus.NewRegistry(), log: &lockedBuffer{}}
 	d.metrics = receiver.NewMetrics(d.registry)
 	logger := slog.New(slog.NewJSONHandler(d.log, nil))
 	d.routes = &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
-	d.load(routes.Route{Name: "shop/a", URL: plainURL, Keys: []string{signingKey}, Source: "/s", Sink: routes.Sink{URI: sinkURI}, Delivery: delivery})
-	sender := sink.NewSender(sink.Options{Poster: d.network, Metrics: sink.NewMetrics(d.registry)})
+	d.loadRoutes(routes.Route{Name: "shop/a", URL: plainURL, Keys: []string{signingKey}, Source: "/s", Sink: routes.Sink{URI: sinkURI}, Delivery: delivery})
+	sender := sink.NewSender(sink.Options{Poster: d.fakeSinks, Metrics: sink.NewMetrics(d.registry)})
 	d.handler = receiver.NewHandler(receiver.Options{Routes: d.routes, Sender: sender, Metrics: d.metrics, Logger: logger})
 	return d
 }
 
-func (d *direct) load(list ...routes.Route) {
+func (d *directFixture) loadRoutes(list ...routes.Route) {
 	d.t.Helper()
 	data, err := (&routes.Document{Routes: list}).Encode()
 	if err == nil {
@@ -86,9 +86,9 @@ func (d *direct) load(list ...routes.Route) {
 	d.routes.Complete()
 }
 
-// post posts a batch as Mandrill does, of events like "open a": a name and the message. It returns the status, what was
-// sent meanwhile, and how long it took.
-func (d *direct) post(events ...string) (status int, sent []string, took time.Duration) {
+// post posts a batch as Mandrill does. Events are like "open a": a name and the message. It returns the status, what was sent
+// to sinks, and how long the request took.
+func (d *directFixture) post(events ...string) (status int, sent []string, took time.Duration) {
 	d.t.Helper()
 	var batch [][]byte
 	for _, event := range events {
@@ -99,16 +99,16 @@ func (d *direct) post(events ...string) (status int, sent []string, took time.Du
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	d.begin, d.sent = time.Now(), nil
+	d.began, d.sent = time.Now(), nil
 	response := httptest.NewRecorder()
 	d.handler.ServeHTTP(response, request)
 	if log := d.log.String(); strings.Contains(log, "s3ntinel") {
 		d.t.Errorf("the log holds a secret, a payload or an address:\n%s", log)
 	}
-	return response.Code, d.sent, time.Since(d.begin)
+	return response.Code, d.sent, time.Since(d.began)
 }
 
-func (d *direct) want(name string, status int, sent []string, events ...string) {
+func (d *directFixture) wantPost(name string, status int, sent []string, events ...string) {
 	d.t.Helper()
 	gotStatus, gotSent, _ := d.post(events...)
 	slices.Sort(gotSent)
@@ -118,26 +118,13 @@ func (d *direct) want(name string, status int, sent []string, events ...string) 
 	}
 }
 
-func (d *direct) wantEvents(want map[string]float64) {
+func (d *directFixture) wantEvents(want map[string]float64) {
 	d.t.Helper()
 	families, err := d.registry.Gather()
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	got := map[string]float64{}
-	for _, family := range families {
-		if family.GetName() != "mandrill_receiver_events_total" {
-			continue
-		}
-		for _, metric := range family.GetMetric() {
-			for _, label := range metric.GetLabel() {
-				if label.GetName() == "outcome" {
-					got[label.GetValue()] += metric.GetCounter().GetValue()
-				}
-			}
-		}
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, counterByLabel(d.t, d.registry, "mandrill_receiver_events_total", "outcome")); diff != "" {
 		d.t.Errorf("events (-want +got):\n%s", diff)
 	}
 	if text := fmt.Sprint(families); strings.Contains(text, "s3ntinel") {
@@ -145,7 +132,7 @@ func (d *direct) wantEvents(want map[string]float64) {
 	}
 }
 
-func failing(err error, events ...string) func(string, string) error {
+func failEvents(err error, events ...string) func(string, string) error {
 	return func(host, event string) error {
 		if host == "sink" && slices.Contains(events, event) {
 			return err
@@ -154,51 +141,51 @@ func failing(err error, events ...string) func(string, string) error {
 	}
 }
 
-func (n *network) set(answer func(host, event string) error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.answer = answer
+func (s *fakeSinks) setAnswer(answer func(host, event string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = answer
 }
 
-// A batch that comes again sends only what was not delivered.
-func TestOnlyTheRestIsSentAgain(t *testing.T) {
+// Mandrill repeats the whole batch when an event failed. Delivered events are known for some hours and are not sent again.
+func TestRepeatedBatchSendsOnlyUndeliveredEvents(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := newDirect(t, routes.Delivery{})
+		d := newDirectFixture(t, routes.Delivery{})
 		batch := []string{"send a", "open a", "click a", "send b", "open b"}
-		d.set(failing(&sink.Error{Status: 500}, "open"))
-		d.want("first", http.StatusBadGateway, []string{"0s sink send", "0s sink open", "0s sink send", "0s sink open"}, batch...)
+		d.setAnswer(failEvents(&sink.Error{Status: 500}, "open"))
+		d.wantPost("first", http.StatusBadGateway, []string{"0s sink send", "0s sink open", "0s sink send", "0s sink open"}, batch...)
 		time.Sleep(25 * time.Minute)
-		d.want("second", http.StatusBadGateway, []string{"0s sink open", "0s sink open"}, batch...)
-		d.set(nil)
-		d.want("third", http.StatusOK, []string{"0s sink open", "0s sink open", "0s sink click"}, batch...)
-		d.want("fourth", http.StatusOK, nil, batch...)
-		d.want("another", http.StatusOK, []string{"0s sink spam"}, "spam a", "open a")
+		d.wantPost("second", http.StatusBadGateway, []string{"0s sink open", "0s sink open"}, batch...)
+		d.setAnswer(nil)
+		d.wantPost("third", http.StatusOK, []string{"0s sink open", "0s sink open", "0s sink click"}, batch...)
+		d.wantPost("fourth", http.StatusOK, nil, batch...)
+		d.wantPost("another", http.StatusOK, []string{"0s sink spam"}, "spam a", "open a")
 		d.wantEvents(map[string]float64{"accepted": 6, "failed": 6, "duplicate": 2 + 2 + 5 + 1})
 		time.Sleep(9*time.Hour - time.Minute)
-		d.want("after nearly nine hours", http.StatusOK, nil, "spam a")
+		d.wantPost("after nearly nine hours", http.StatusOK, nil, "spam a")
 		time.Sleep(18 * time.Hour)
-		d.want("after a day", http.StatusOK, []string{"0s sink spam"}, "spam a")
+		d.wantPost("after a day", http.StatusOK, []string{"0s sink spam"}, "spam a")
 	})
 }
 
-// The memory is the webhook's: of its route for an earlier URL, and not of another one.
-func TestMemoryIsTheWebhooks(t *testing.T) {
+// The cache belongs to the webhook: a route for its earlier URL shares it, another webhook does not.
+func TestDeliveredCacheIsPerWebhook(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := newDirect(t, routes.Delivery{})
+		d := newDirectFixture(t, routes.Delivery{})
 		route := func(name, url string) routes.Route {
 			return routes.Route{Name: name, URL: url, Keys: []string{signingKey}, Source: "/s", Sink: routes.Sink{URI: sinkURI}}
 		}
-		d.want("first", http.StatusOK, []string{"0s sink open"}, "open a")
-		d.load(route("shop/a", "https://new.example/"), route("shop/a~1", plainURL))
-		d.want("its earlier URL", http.StatusOK, nil, "open a")
-		d.load(route("shop/b", plainURL))
-		d.want("another webhook", http.StatusOK, []string{"0s sink open"}, "open a")
+		d.wantPost("first", http.StatusOK, []string{"0s sink open"}, "open a")
+		d.loadRoutes(route("shop/a", "https://new.example/"), route("shop/a~1", plainURL))
+		d.wantPost("its earlier URL", http.StatusOK, nil, "open a")
+		d.loadRoutes(route("shop/b", plainURL))
+		d.wantPost("another webhook", http.StatusOK, []string{"0s sink open"}, "open a")
 	})
 }
 
-func TestRetries(t *testing.T) {
+func TestDirectModeRetriesWithinTheTimeOfTheBatch(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		delivery routes.Delivery
@@ -213,20 +200,20 @@ func TestRetries(t *testing.T) {
 			[]string{"0s sink open", "1s sink open", "3s sink open", "7s sink open", "7s sink click"}, 7 * time.Second},
 		"linear": {routes.Delivery{Retry: new(3), BackoffPolicy: "linear", BackoffDelay: "PT0.5S"}, errors.New("down"), 3, 200,
 			[]string{"0s sink open", "0.5s sink open", "1.5s sink open", "3s sink open", "3s sink click"}, 3 * time.Second},
-		"used up": {routes.Delivery{Retry: new(1)}, &sink.Error{Status: 500}, 9, 502, []string{"0s sink open", "1s sink open"}, time.Second},
-		"final":   {routes.Delivery{Retry: new(3)}, &sink.Error{Status: 400}, 9, 502, []string{"0s sink open", "0s sink click"}, 0},
-		"as long as the batch has": {routes.Delivery{Retry: new(100)}, &sink.Error{Status: 500}, 99, 502,
+		"retries used up":   {routes.Delivery{Retry: new(1)}, &sink.Error{Status: 500}, 9, 502, []string{"0s sink open", "1s sink open"}, time.Second},
+		"permanent failure": {routes.Delivery{Retry: new(3)}, &sink.Error{Status: 400}, 9, 502, []string{"0s sink open", "0s sink click"}, 0},
+		"until the time of the batch is over": {routes.Delivery{Retry: new(100)}, &sink.Error{Status: 500}, 99, 502,
 			[]string{"0s sink open", "1s sink open", "3s sink open", "7s sink open", "15s sink open"}, 15 * time.Second},
 		"Retry-After": {routes.Delivery{Retry: new(1)}, &sink.Error{Status: 429, After: 5 * time.Second}, 1, 200,
 			[]string{"0s sink open", "5s sink open", "5s sink click"}, 5 * time.Second},
-		"Retry-After beyond the batch's time": {routes.Delivery{Retry: new(1)}, &sink.Error{Status: 429, After: time.Minute}, 1, 502,
+		"Retry-After longer than the time of the batch": {routes.Delivery{Retry: new(1)}, &sink.Error{Status: 429, After: time.Minute}, 1, 502,
 			[]string{"0s sink open"}, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			d := newDirect(t, test.delivery)
-			left := test.times
-			d.set(func(_, event string) error {
-				if left--; left >= 0 && event == "open" {
+			d := newDirectFixture(t, test.delivery)
+			failures := test.times
+			d.setAnswer(func(_, event string) error {
+				if failures--; failures >= 0 && event == "open" {
 					return test.fails
 				}
 				return nil
@@ -239,7 +226,7 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-func TestDeadLetters(t *testing.T) {
+func TestEventsThatFailGoToTheDeadLetterSink(t *testing.T) {
 	t.Parallel()
 	dead := &routes.Sink{URI: deadURI}
 	for name, test := range map[string]struct {
@@ -249,11 +236,11 @@ func TestDeadLetters(t *testing.T) {
 		sent     []string
 		outcomes map[string]float64
 	}{
-		"refused for good": {routes.Delivery{DeadLetterSink: dead}, failing(&sink.Error{Status: 422}, "open"), 200,
+		"refused for good": {routes.Delivery{DeadLetterSink: dead}, failEvents(&sink.Error{Status: 422}, "open"), 200,
 			[]string{"0s sink open", "0s dead open", "0s sink click"}, map[string]float64{"accepted": 1, "dead_letter_sink": 1}},
-		"may pass, and no retries were said": {routes.Delivery{DeadLetterSink: dead}, failing(&sink.Error{Status: 500}, "open"), 502,
+		"may pass, and no retries are set": {routes.Delivery{DeadLetterSink: dead}, failEvents(&sink.Error{Status: 500}, "open"), 502,
 			[]string{"0s sink open"}, map[string]float64{"failed": 2}},
-		"kept failing": {routes.Delivery{DeadLetterSink: dead, Retry: new(1)}, failing(&sink.Error{Status: 500}, "open"), 200,
+		"kept failing": {routes.Delivery{DeadLetterSink: dead, Retry: new(1)}, failEvents(&sink.Error{Status: 500}, "open"), 200,
 			[]string{"0s sink open", "1s sink open", "1s dead open", "1s sink click"}, map[string]float64{"accepted": 1, "dead_letter_sink": 1}},
 		"the dead letter sink fails": {routes.Delivery{DeadLetterSink: dead}, func(host, event string) error {
 			if event == "open" {
@@ -263,45 +250,45 @@ func TestDeadLetters(t *testing.T) {
 		}, 502, []string{"0s sink open", "0s dead open", "0s sink click"}, map[string]float64{"accepted": 1, "failed": 1}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			d := newDirect(t, test.delivery)
-			d.set(test.answer)
-			d.want(name, test.status, test.sent, "open a", "click a")
+			d := newDirectFixture(t, test.delivery)
+			d.setAnswer(test.answer)
+			d.wantPost(name, test.status, test.sent, "open a", "click a")
 			d.wantEvents(test.outcomes)
 			if test.status == http.StatusOK {
-				d.want(name+", again", http.StatusOK, nil, "open a", "click a")
+				d.wantPost(name+", again", http.StatusOK, nil, "open a", "click a")
 			} else if log := d.log.String(); strings.Contains(strings.Join(test.sent, " "), "dead") && !strings.Contains(log, "422; and the dead letter sink: the sink answered with status 500") {
-				t.Errorf("%s: the log does not say why: %s", name, log)
+				t.Errorf("%s: the log does not tell the reason: %s", name, log)
 			}
 		})
 	}
 }
 
-// A sink that is down costs a batch no time once that is known, and what arrives after the pause is delivered.
-func TestOpenCircuit(t *testing.T) {
+// Once a sink is known to be down, batches are refused at once. After the pause they are delivered.
+func TestOpenCircuitRefusesBatchesAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := newDirect(t, routes.Delivery{Retry: new(5)})
+		d := newDirectFixture(t, routes.Delivery{Retry: new(5)})
 		var batch []string
 		for i := range 20 {
 			batch = append(batch, fmt.Sprint("open ", i))
 		}
-		d.set(func(string, string) error { return errors.New("down") })
+		d.setAnswer(func(string, string) error { return errors.New("down") })
 		if status, sent, took := d.post(batch...); status != http.StatusBadGateway || took > 30*time.Second || len(sent) > 40 {
 			t.Errorf("status %d after %s with %d requests", status, took, len(sent))
 		}
 		if status, sent, took := d.post(batch...); status != http.StatusBadGateway || took != 0 || len(sent) != 0 {
-			t.Errorf("while it is open: status %d after %s with %d requests, want 502 at once with none", status, took, len(sent))
+			t.Errorf("while the circuit is open: status %d after %s with %d requests, want 502 at once with none", status, took, len(sent))
 		}
 		time.Sleep(30 * time.Second)
-		d.set(nil)
+		d.setAnswer(nil)
 		if status, sent, took := d.post(batch...); status != http.StatusOK || took != 0 || len(sent) != 20 {
 			t.Errorf("after the pause: status %d after %s with %d requests", status, took, len(sent))
 		}
 	})
 }
 
-// Retries keep the order within a message, and do not hold up others.
-func TestOrderWithRetries(t *testing.T) {
+// Retried events stay before the later events of their message.
+func TestRetriesKeepTheOrderWithinAMessage(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"Binary", "Batched"} {
 		f := newFixture(t)
@@ -334,7 +321,7 @@ func TestOrderWithRetries(t *testing.T) {
 		}))
 		t.Cleanup(server.Close)
 		document.Routes[0].Sink.URI = server.URL
-		f.load(t, document)
+		f.loadRoutes(t, document)
 		var batch [][]byte
 		for n := range 60 {
 			for _, id := range []string{"a", "b", "c"} {
@@ -347,7 +334,7 @@ func TestOrderWithRetries(t *testing.T) {
 				break
 			}
 			if try == 20 {
-				t.Fatalf("%s: the batch did not come to its end: %v", mode, last)
+				t.Fatalf("%s: the batch was not delivered in 20 attempts: %v", mode, last)
 			}
 		}
 		if last["a"] != 60 || last["b"] != 60 || last["c"] != 60 {
@@ -356,17 +343,17 @@ func TestOrderWithRetries(t *testing.T) {
 	}
 }
 
-// What is remembered is bounded by number.
-func TestMemoryIsBounded(t *testing.T) {
+// The cache holds two generations of the given size at most, the newest events among them.
+func TestDeliveredCacheIsBounded(t *testing.T) {
 	t.Parallel()
-	remembered, count := receiver.Remember(10, 100)
-	if count > 20 || remembered(99) != true || remembered(90) != true || remembered(0) {
-		t.Errorf("%d are remembered, of 100 in halves of 10", count)
+	has, count := receiver.FillDeliveredCache(10, 100)
+	if count > 20 || has(99) != true || has(90) != true || has(0) {
+		t.Errorf("the cache holds %d events of 100, want the last ones, 20 at most", count)
 	}
 }
 
-// A sink's certificate, its content modes and its answers, over the wire.
-func TestBatchedOverTheWire(t *testing.T) {
+// One HTTP request carries the whole batch, and its JSON holds the events' bytes unchanged.
+func TestBatchedModeSendsOneRequest(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	var bodies []string
@@ -380,7 +367,7 @@ func TestBatchedOverTheWire(t *testing.T) {
 	t.Cleanup(server.Close)
 	document := f.document()
 	document.Routes[0].Sink.URI, document.Routes[0].Delivery.ContentMode = server.URL, "Batched"
-	f.load(t, document)
+	f.loadRoutes(t, document)
 	elements := []string{`{"event":"open", "n":1e400,"s":"\/\u00e9"}`, `{"event":}`, `null`}
 	if response, _ := f.do(t, f.request(t, "["+strings.Join(elements, ",")+"]")); response.StatusCode != http.StatusOK {
 		t.Errorf("status %d", response.StatusCode)

@@ -8,17 +8,17 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
-// Remember fills a memory of a size with n events. It returns whether one is remembered, and how many are.
-func Remember(size, n int) (has func(int) bool, count int) {
-	m := newDeliveredCache(size)
+// FillDeliveredCache adds n events to a cache of the size. It returns the lookup by number, and how many the cache holds.
+func FillDeliveredCache(size, n int) (has func(int) bool, count int) {
+	cache := newDeliveredCache(size)
 	key := func(i int) deliveredKey { return deliveredKeyOf(&routing.Route{}, strconv.Itoa(i)) }
 	for i := range n {
-		m.add(key(i))
+		cache.add(key(i))
 	}
-	return func(i int) bool { return m.has(key(i)) }, len(m.current) + len(m.previous)
+	return func(i int) bool { return cache.has(key(i)) }, len(cache.current) + len(cache.previous)
 }
 
-// Bounds for tests that must see them kept.
+// Bounds that tests check.
 const (
 	FirstBuffer = firstBuffer
 	HTTP2Buffer = http2Buffer
@@ -27,23 +27,23 @@ const (
 	ScarceRate  = scarceRate
 )
 
-// InflightBytes is what the bodies of all requests have taken.
+// InflightBytes returns how many bytes the bodies of all requests have reserved.
 func (h *Handler) InflightBytes() int64 {
 	h.inflight.mu.Lock()
 	defer h.inflight.mu.Unlock()
 	return h.inflight.size - h.inflight.free
 }
 
-// Shares is the memory for bodies of a largest size: take takes some for a body by its number, give gives some back.
-func Shares(size, largest int64) (take func(ctx context.Context, body, bytes int64) error, give func(int64)) {
-	b := newByteLimiter(size, largest)
-	return b.acquire, b.release
+// ByteLimiter limits the memory for bodies. A body is named by its number: lower numbers are older.
+func ByteLimiter(size, largest int64) (acquire func(ctx context.Context, body, bytes int64) error, release func(bytes int64)) {
+	limiter := newByteLimiter(size, largest)
+	return limiter.acquire, limiter.release
 }
 
-// ParseLimit is the semaphore for large bodies: acquire returns what releases it.
+// ParseLimit is the semaphore for parsing large bodies.
 func ParseLimit() (acquire func(size int) (release func())) { return newParseLimit().acquire }
 
-// Outcomes are all that a request can have, for tests that must see every one.
+// Outcomes returns every outcome of a request, for the test that must produce all of them.
 func Outcomes() []string {
 	outcomes := []string{outcomeAccepted, outcomeProbe}
 	for _, answer := range answers {
@@ -52,8 +52,8 @@ func Outcomes() []string {
 	return outcomes
 }
 
-// Fail answers a request with an error, because nothing is known to lead to a fault of ours.
-func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
+// AnswerError answers a request with an error. No request is known to cause an internal error, so a test injects one.
+func (h *Handler) AnswerError(w http.ResponseWriter, r *http.Request, err error) {
 	r = h.tracer.StartBatch(r)
 	h.answer(r.Context(), w, h.now(), summary{}, err)
 }

@@ -5,180 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
-	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
-	"github.com/mandrill-operator/mandrill-operator/receiver"
-	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
-	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
-
-const (
-	signingKey  = "s3ntinel-signing-key"
-	plainURL    = "https://hooks.example.com/mandrill/shop"
-	guardedURL  = "https://robot:s3ntinel%21pass@hooks.example.com/guarded?secret=s3ntinel-token&v=2"
-	keylessURL  = "https://hooks.example.com/keyless"
-	suspendedRL = "https://hooks.example.com/suspended"
-)
-
-// consumer is an HTTP sink that decodes CloudEvents with the SDK.
-type consumer struct {
-	*httptest.Server
-	mu     sync.Mutex
-	events []cloudevents.Event
-	status func(cloudevents.Event) int // default: 202
-}
-
-func newConsumer(t *testing.T) *consumer {
-	t.Helper()
-	c := &consumer{status: func(cloudevents.Event) int { return http.StatusAccepted }}
-	c.Server = httptest.NewServer(c)
-	t.Cleanup(c.Close)
-	return c
-}
-
-func (c *consumer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	event, err := cehttp.NewEventFromHTTPRequest(r)
-	if err == nil {
-		err = event.Validate()
-	}
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusTeapot)
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	status := c.status(*event)
-	if status < 300 {
-		c.events = append(c.events, *event)
-	}
-	w.WriteHeader(status)
-}
-
-func (c *consumer) take() []cloudevents.Event {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	taken := c.events
-	c.events = nil
-	return taken
-}
-
-// fixture is a receiver with a route of each sort and one consumer behind all.
-type fixture struct {
-	*httptest.Server
-	consumer *consumer
-	routes   *routing.Routes
-	registry *prometheus.Registry
-	metrics  *receiver.Metrics
-	log      *lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.String()
-}
-
-const maxBody = 1 << 20
-
-func newFixture(t *testing.T) *fixture {
-	t.Helper()
-	f := &fixture{consumer: newConsumer(t), registry: prometheus.NewRegistry(), log: &lockedBuffer{}}
-	logger := slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	f.metrics = receiver.NewMetrics(f.registry)
-	f.routes = &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(f.registry)}
-	f.load(t, f.document())
-	handler := receiver.NewHandler(receiver.Options{
-		Routes: f.routes, Sender: sink.NewSender(sink.Options{Metrics: sink.NewMetrics(f.registry)}), Metrics: f.metrics, Logger: logger, MaxBodyBytes: maxBody,
-	})
-	f.Server = httptest.NewServer(handler)
-	t.Cleanup(f.Close)
-	return f
-}
-
-func (f *fixture) document() *routes.Document {
-	route := func(name, url string, keys ...string) routes.Route {
-		return routes.Route{
-			Name: "shop/" + name, URL: url, Keys: keys,
-			Source: "/apis/mandrill-operator.io/namespaces/shop/mandrillwebhooks/" + name,
-			Sink:   routes.Sink{URI: f.consumer.URL + "/s3ntinel-sink?k=v"},
-		}
-	}
-	suspended := route("suspended", suspendedRL, signingKey)
-	suspended.Suspend = true
-	return &routes.Document{Routes: []routes.Route{
-		route("plain", plainURL, "previous", signingKey), route("guarded", guardedURL, signingKey), route("keyless", keylessURL), suspended,
-	}}
-}
-
-func (f *fixture) load(t *testing.T, document *routes.Document) {
-	t.Helper()
-	data, err := document.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := f.routes.Load("routes", data); err != nil {
-		t.Fatal(err)
-	}
-	f.routes.Complete()
-}
-
-// request is a signed batch for the plain route; a test changes what it is about.
-func (f *fixture) request(t *testing.T, batch string) *http.Request {
-	t.Helper()
-	return f.requestTo(t, "/mandrill/shop", plainURL, signingKey, batch)
-}
-
-func (f *fixture) requestTo(t *testing.T, path, registered, key, batch string) *http.Request {
-	t.Helper()
-	request, err := mandrilltest.NewRequest(t.Context(), f.URL+path, registered, key, []byte(batch))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return request
-}
-
-func (f *fixture) do(t *testing.T, request *http.Request) (*http.Response, string) {
-	t.Helper()
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response, string(body)
-}
 
 func TestBatchBecomesCloudEvents(t *testing.T) {
 	t.Parallel()
@@ -191,16 +32,16 @@ func TestBatchBecomesCloudEvents(t *testing.T) {
 	}
 	response, body := f.do(t, f.request(t, string(mandrilltest.Batch(events...))))
 	if response.StatusCode != http.StatusOK || body != "" {
-		t.Fatalf("got %d %q, want 200 and nothing", response.StatusCode, body)
+		t.Fatalf("got %d %q, want 200 and an empty body", response.StatusCode, body)
 	}
 	got := map[string]cloudevents.Event{}
-	for _, event := range f.consumer.take() {
+	for _, event := range f.sink.takeEvents() {
 		got[string(event.Data())] = event
 	}
 	for i, name := range names {
 		event, ok := got[string(events[i])]
 		if !ok {
-			t.Errorf("%s did not arrive with its bytes as they were", name)
+			t.Errorf("%s did not arrive byte for byte", name)
 			continue
 		}
 		if event.DataContentType() != "application/json" || event.Source() != "/apis/mandrill-operator.io/namespaces/shop/mandrillwebhooks/plain" {
@@ -216,7 +57,7 @@ func TestOddElementsAreDelivered(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	elements := []string{`null`, `42`, `"x"`, `[]`, `{}`, `{"event":`, `{"event":"tomorrow"}`, `{"event":"open"}`, `{"event":"open"}`, `{"event":"open"}`}
-	// an element that is cut would swallow the rest: make it a fault that ends within the element
+	// A truncated element would swallow the others: use an error that ends within the element.
 	elements[5] = `{"event":}`
 	response, _ := f.do(t, f.request(t, "["+strings.Join(elements, " , ")+"]"))
 	if response.StatusCode != http.StatusOK {
@@ -224,7 +65,7 @@ func TestOddElementsAreDelivered(t *testing.T) {
 	}
 	var got []string
 	ids := map[string]bool{}
-	for _, event := range f.consumer.take() {
+	for _, event := range f.sink.takeEvents() {
 		got = append(got, event.Type()+" "+event.DataContentType()+" "+string(event.Data()))
 		ids[event.ID()] = true
 	}
@@ -243,191 +84,6 @@ func TestOddElementsAreDelivered(t *testing.T) {
 	}
 }
 
-// unreadable fails the test when the body is read.
-type unreadable struct{ t *testing.T }
-
-func (u unreadable) Read([]byte) (int, error) {
-	u.t.Error("the body was read")
-	return 0, io.EOF
-}
-
-func TestRefusals(t *testing.T) {
-	t.Parallel()
-	const batch = `[{"event":"open","_id":"s3ntinel-payload","msg":{"email":"s3ntinel@shop.example"}}]`
-	big := `["` + strings.Repeat("a", maxBody) + `"]`
-	for _, test := range []struct {
-		name    string
-		status  int
-		body    string
-		request func(*testing.T, *fixture) *http.Request
-	}{
-		{"unknown path", 404, "no_route", func(t *testing.T, f *fixture) *http.Request {
-			return f.requestTo(t, "/mandrill/other", plainURL, signingKey, batch)
-		}},
-		{"path with a slash more", 404, "no_route", func(t *testing.T, f *fixture) *http.Request {
-			return f.requestTo(t, "/mandrill/shop/", plainURL, signingKey, batch)
-		}},
-		{"path with an escape", 404, "no_route", func(t *testing.T, f *fixture) *http.Request {
-			return f.requestTo(t, "/mandrill/sho%70", plainURL, signingKey, batch)
-		}},
-		{"path in capitals", 404, "no_route", func(t *testing.T, f *fixture) *http.Request {
-			return f.requestTo(t, "/Mandrill/shop", plainURL, signingKey, batch)
-		}},
-		{"PUT", 405, "method", func(t *testing.T, f *fixture) *http.Request {
-			request := f.request(t, batch)
-			request.Method = http.MethodPut
-			return request
-		}},
-		{"too large", 413, "too_large", func(t *testing.T, f *fixture) *http.Request { return f.request(t, big) }},
-		{"too large, chunked", 413, "too_large", func(t *testing.T, f *fixture) *http.Request {
-			request := f.request(t, big)
-			request.ContentLength = -1
-			request.Body = io.NopCloser(io.MultiReader(request.Body)) // hides the length
-			request.GetBody = nil
-			return request
-		}},
-		{"no form", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request {
-			request := f.request(t, batch)
-			request.Header.Set("Content-Type", "application/json")
-			return request
-		}},
-		{"no content type", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request {
-			request := f.request(t, batch)
-			request.Header.Del("Content-Type")
-			return request
-		}},
-		{"content encoding", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request {
-			request := f.request(t, batch)
-			request.Header.Set("Content-Encoding", "gzip")
-			return request
-		}},
-		{"bad escape", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.withBody(t, "mandrill_events=%5") }},
-		{"repeated field", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request {
-			return f.withBody(t, "mandrill_events=[]&mandrill_events=[]")
-		}},
-		{"no field", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.withBody(t, "events=[]") }},
-		{"empty body", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.withBody(t, "") }},
-		{"no array", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.request(t, `{"event":"open"}`) }},
-		{"array cut short", 400, "unreadable", func(t *testing.T, f *fixture) *http.Request { return f.request(t, batch[:len(batch)-1]) }},
-		{"unsigned", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
-			request := f.request(t, batch)
-			request.Header.Del(mandrill.SignatureHeader)
-			return request
-		}},
-		{"wrong key", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
-			return f.requestTo(t, "/mandrill/shop", plainURL, "forged", batch)
-		}},
-		{"signed for another URL", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
-			return f.requestTo(t, "/mandrill/shop", plainURL+"/", signingKey, batch)
-		}},
-		{"another batch", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
-			request := f.withBody(t, "mandrill_events=[1]")
-			request.Header.Set(mandrill.SignatureHeader, mandrill.Sign(signingKey, plainURL, mandrill.Form{{Name: mandrill.EventsField, Value: []byte("[2]")}}))
-			return request
-		}},
-		{"an added field", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
-			request := f.withBody(t, "mandrill_events=[1]&x=1")
-			request.Header.Set(mandrill.SignatureHeader, mandrill.Sign(signingKey, plainURL, mandrill.Form{{Name: mandrill.EventsField, Value: []byte("[1]")}}))
-			return request
-		}},
-		{"a batch with the test key", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
-			return f.requestTo(t, "/mandrill/shop", plainURL, mandrill.TestKey, batch)
-		}},
-		{"a batch with the test key and no key yet", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
-			return f.requestTo(t, "/keyless", keylessURL, mandrill.TestKey, batch)
-		}},
-		{"no array with the test key", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
-			return f.requestTo(t, "/mandrill/shop", plainURL, mandrill.TestKey, "")
-		}},
-		{"without the secret parts", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
-			return f.requestTo(t, "/guarded", guardedURL, signingKey, batch)
-		}},
-		{"without the password", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
-			request := f.requestTo(t, "/guarded?secret=s3ntinel-token&v=2", guardedURL, signingKey, batch)
-			request.SetBasicAuth("robot", "other")
-			return request
-		}},
-		{"without the parameter", 403, "signature", func(t *testing.T, f *fixture) *http.Request {
-			request := f.requestTo(t, "/guarded?secret=other&v=2", guardedURL, signingKey, batch)
-			request.SetBasicAuth("robot", "s3ntinel!pass")
-			return request
-		}},
-		{"no key yet", 503, "not_ready", func(t *testing.T, f *fixture) *http.Request {
-			return f.requestTo(t, "/keyless", keylessURL, signingKey, batch)
-		}},
-		{"suspended", 503, "not_ready", func(t *testing.T, f *fixture) *http.Request {
-			return f.requestTo(t, "/suspended", suspendedRL, signingKey, batch)
-		}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			f := newFixture(t)
-			response, body := f.do(t, test.request(t, f))
-			if response.StatusCode != test.status || body != test.body+"\n" {
-				t.Errorf("got %d %q, want %d %q", response.StatusCode, body, test.status, test.body)
-			}
-			if test.status == http.StatusMethodNotAllowed && response.Header.Get("Allow") != "GET, HEAD, POST" {
-				t.Errorf("Allow is %q", response.Header.Get("Allow"))
-			}
-			if got := f.consumer.take(); len(got) != 0 {
-				t.Errorf("%d events were delivered", len(got))
-			}
-			f.assertCounted(t, test.body)
-			f.assertNoSecrets(t)
-		})
-	}
-}
-
-// withBody is a request of any body, signed for what its form holds, if it is one.
-func (f *fixture) withBody(t *testing.T, body string) *http.Request {
-	t.Helper()
-	request := f.request(t, "[]")
-	form, err := mandrill.ParseForm([]byte(body))
-	if err != nil {
-		form = nil
-	}
-	request.Header.Set(mandrill.SignatureHeader, mandrill.Sign(signingKey, plainURL, form))
-	request.Body, request.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
-	return request
-}
-
-func (f *fixture) assertCounted(t *testing.T, outcome string) {
-	t.Helper()
-	want := fmt.Sprintf("# HELP mandrill_receiver_requests_total Requests by outcome; all except accepted and probe were refused.\n# TYPE mandrill_receiver_requests_total counter\nmandrill_receiver_requests_total{outcome=%q} 1\n", outcome)
-	if err := testutil.GatherAndCompare(f.registry, strings.NewReader(want), "mandrill_receiver_requests_total"); err != nil {
-		t.Error(err)
-	}
-}
-
-// assertNoSecrets looks for what must not be there: every key, secret, payload and address has a sentinel.
-func (f *fixture) assertNoSecrets(t *testing.T) {
-	t.Helper()
-	if log := f.log.String(); strings.Contains(log, "s3ntinel") {
-		t.Errorf("the log holds a secret, a payload or an address:\n%s", log)
-	}
-	families, err := f.registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if text := fmt.Sprint(families); strings.Contains(text, "s3ntinel") {
-		t.Errorf("the metrics hold a secret, a payload or an address:\n%s", text)
-	}
-}
-
-func TestUnknownPathIsAnsweredBeforeTheBody(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	for path, want := range map[string]int{"/nowhere": http.StatusNotFound, "/suspended": http.StatusServiceUnavailable} {
-		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, unreadable{t})
-		request.Header.Set(mandrill.SignatureHeader, "x")
-		response := httptest.NewRecorder()
-		f.Config.Handler.ServeHTTP(response, request)
-		if response.Code != want {
-			t.Errorf("%s: status %d, want %d", path, response.Code, want)
-		}
-	}
-}
-
 func TestProbesAreAnswered(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -435,10 +91,10 @@ func TestProbesAreAnswered(t *testing.T) {
 		name    string
 		request *http.Request
 	}{
-		{"HEAD", f.method(t, http.MethodHead, "/keyless")},
-		{"GET", f.method(t, http.MethodGet, "/keyless")},
-		{"HEAD without the secret part", f.method(t, http.MethodHead, "/guarded")},
-		{"HEAD of a suspended route", f.method(t, http.MethodHead, "/suspended")},
+		{"HEAD", f.bareRequest(t, http.MethodHead, "/keyless")},
+		{"GET", f.bareRequest(t, http.MethodGet, "/keyless")},
+		{"HEAD without the secret part", f.bareRequest(t, http.MethodHead, "/guarded")},
+		{"HEAD of a suspended route", f.bareRequest(t, http.MethodHead, "/suspended")},
 		{"test key, no key yet", f.requestTo(t, "/keyless", keylessURL, mandrill.TestKey, "[]")},
 		{"test key", f.requestTo(t, "/mandrill/shop", plainURL, mandrill.TestKey, " [ ] ")},
 		{"own key, empty", f.request(t, "[]")},
@@ -448,21 +104,12 @@ func TestProbesAreAnswered(t *testing.T) {
 			t.Errorf("%s: got %d %q, want 200", test.name, response.StatusCode, body)
 		}
 	}
-	if got := f.consumer.take(); len(got) != 0 {
+	if got := f.sink.takeEvents(); len(got) != 0 {
 		t.Errorf("%d events were delivered", len(got))
 	}
 }
 
-func (f *fixture) method(t *testing.T, method, path string) *http.Request {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, f.URL+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return request
-}
-
-func TestSecretPartsAreAccepted(t *testing.T) {
+func TestSecretPartsOfTheURLAreAccepted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	request := f.requestTo(t, "/guarded?v=2&added=1&secret=s3ntinel-token", guardedURL, signingKey, `[{"event":"open"}]`)
@@ -470,7 +117,7 @@ func TestSecretPartsAreAccepted(t *testing.T) {
 	if response, body := f.do(t, request); response.StatusCode != http.StatusOK {
 		t.Errorf("got %d %q, want 200", response.StatusCode, body)
 	}
-	if got := f.consumer.take(); len(got) != 1 {
+	if got := f.sink.takeEvents(); len(got) != 1 {
 		t.Errorf("%d events were delivered, want 1", len(got))
 	}
 	f.assertNoSecrets(t)
@@ -491,12 +138,12 @@ func TestMultipartIsAccepted(t *testing.T) {
 	if response, text := f.do(t, request); response.StatusCode != http.StatusOK {
 		t.Fatalf("got %d %q, want 200", response.StatusCode, text)
 	}
-	if got := f.consumer.take(); len(got) != 1 || string(got[0].Data()) != batch[1:len(batch)-1] {
+	if got := f.sink.takeEvents(); len(got) != 1 || string(got[0].Data()) != batch[1:len(batch)-1] {
 		t.Errorf("delivered %v", got)
 	}
 }
 
-func TestSinkRefusals(t *testing.T) {
+func TestSinkRefusalIsAnsweredWith502(t *testing.T) {
 	t.Parallel()
 	const batch = `[{"event":"send","_id":"a"},{"event":"open","_id":"b"},{"event":"click","_id":"c"}]`
 	for _, test := range []struct {
@@ -507,34 +154,34 @@ func TestSinkRefusals(t *testing.T) {
 	}{
 		{"500", 500, 502, 0},
 		{"429", 429, 502, 0},
-		{"400 does not keep the others back", 400, 502, 2},
+		{"400 holds up no other event", 400, 502, 2},
 		{"redirect", 302, 502, 2},
 		{"200", 200, 200, 3},
 		{"204", 204, 200, 3},
 	} {
 		f := newFixture(t)
-		f.consumer.status = func(event cloudevents.Event) int {
+		f.sink.status = func(event cloudevents.Event) int {
 			if event.Type() == "com.mandrill.message.open" {
 				return test.status
 			}
 			return http.StatusAccepted
 		}
 		response, _ := f.do(t, f.request(t, batch))
-		if got := len(f.consumer.take()); response.StatusCode != test.want || got < test.delivered {
+		if got := len(f.sink.takeEvents()); response.StatusCode != test.want || got < test.delivered {
 			t.Errorf("%s: status %d with %d delivered, want %d with %d", test.name, response.StatusCode, got, test.want, test.delivered)
 		}
 		f.assertNoSecrets(t)
 	}
 	f := newFixture(t)
-	f.consumer.Close()
+	f.sink.Close()
 	if response, body := f.do(t, f.request(t, batch)); response.StatusCode != http.StatusBadGateway || body != "sink_refused\n" {
-		t.Errorf("no sink: got %d %q, want 502", response.StatusCode, body)
+		t.Errorf("sink down: got %d %q, want 502", response.StatusCode, body)
 	}
 	f.assertNoSecrets(t)
 }
 
-// Events of one message go out in order, and one that may be accepted later keeps those after it back.
-func TestOrderWithinAMessage(t *testing.T) {
+// An event that may be accepted later holds up the later events of its message, and no others.
+func TestEventsOfAMessageAreSentInOrder(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	var batch [][]byte
@@ -546,33 +193,33 @@ func TestOrderWithinAMessage(t *testing.T) {
 	if response, _ := f.do(t, f.request(t, string(mandrilltest.Batch(batch...)))); response.StatusCode != http.StatusOK {
 		t.Fatalf("status %d", response.StatusCode)
 	}
-	next := map[string]int{}
-	for _, event := range f.consumer.take() {
-		if want := fmt.Sprintf("com.mandrill.message.e%d", next[event.Subject()]); event.Type() != want {
+	arrived := map[string]int{}
+	for _, event := range f.sink.takeEvents() {
+		if want := fmt.Sprintf("com.mandrill.message.e%d", arrived[event.Subject()]); event.Type() != want {
 			t.Fatalf("message %s: got %s, want %s", event.Subject(), event.Type(), want)
 		}
-		next[event.Subject()]++
+		arrived[event.Subject()]++
 	}
-	f.consumer.status = func(event cloudevents.Event) int {
+	f.sink.status = func(event cloudevents.Event) int {
 		if event.Type() == "com.mandrill.message.e5" {
 			return http.StatusServiceUnavailable
 		}
 		return http.StatusOK
 	}
-	for i := range batch { // another batch: what was delivered is not sent again
+	for i := range batch { // change the bytes, because delivered events are not sent again
 		batch[i] = bytes.Replace(batch[i], []byte("}"), []byte(`,"more":1}`), 1)
 	}
 	if response, _ := f.do(t, f.request(t, string(mandrilltest.Batch(batch...)))); response.StatusCode != http.StatusBadGateway {
 		t.Fatalf("status %d, want 502", response.StatusCode)
 	}
-	for _, event := range f.consumer.take() {
+	for _, event := range f.sink.takeEvents() {
 		if number := strings.TrimPrefix(event.Type(), "com.mandrill.message.e"); len(number) > 1 || number > "5" {
-			t.Errorf("event %s went out after one of its message that failed", number)
+			t.Errorf("event %s was sent after an earlier event of its message failed", number)
 		}
 	}
 }
 
-func TestTimeoutOfASinkThatHangs(t *testing.T) {
+func TestHangingSinkTimesOut(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	release := make(chan struct{})
@@ -582,13 +229,13 @@ func TestTimeoutOfASinkThatHangs(t *testing.T) {
 	document := f.document()
 	document.Routes[0].Sink.URI = hanging.URL
 	document.Routes[0].Delivery.Timeout = "PT0.05S"
-	f.load(t, document)
+	f.loadRoutes(t, document)
 	start := time.Now()
 	if response, _ := f.do(t, f.request(t, `[{"event":"open"}]`)); response.StatusCode != http.StatusBadGateway {
 		t.Errorf("status %d, want 502", response.StatusCode)
 	}
 	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("took %s, the route's timeout is 50 ms", took)
+		t.Errorf("took %s with a timeout of 50 ms", took)
 	}
 }
 
@@ -607,27 +254,4 @@ func TestOneLogLinePerRequest(t *testing.T) {
 		}
 	}
 	f.assertNoSecrets(t)
-}
-
-// A receiver that has just started does not know yet which paths there are.
-func TestNoRoutesYet(t *testing.T) {
-	t.Parallel()
-	metrics := receiver.NewMetrics(prometheus.NewRegistry())
-	loaded := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
-	handler := receiver.NewHandler(receiver.Options{Routes: loaded, Metrics: metrics, Logger: slog.New(slog.DiscardHandler)})
-	status := func() int {
-		response := httptest.NewRecorder()
-		handler.ServeHTTP(response, httptest.NewRequest(http.MethodPost, "/mandrill/shop", strings.NewReader("")))
-		return response.Code
-	}
-	if got := status(); got != http.StatusServiceUnavailable {
-		t.Errorf("without routes the status is %d, want 503", got)
-	}
-	if err := loaded.Load("routes", []byte("routes: []")); err != nil {
-		t.Fatal(err)
-	}
-	loaded.Complete()
-	if got := status(); got != http.StatusNotFound {
-		t.Errorf("with routes the status is %d, want 404", got)
-	}
 }

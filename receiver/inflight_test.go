@@ -24,18 +24,18 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// Bodies take their share of the memory as they arrive. One that finds no room waits, and is refused after a while.
-func TestInflightBytes(t *testing.T) {
+// A body reserves memory as it arrives, not what it announces. Without free memory it waits, and is refused after a while.
+func TestBodyWaitsForMemoryAndIsRefusedAfterAWhile(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const unit = receiver.FirstBuffer // what a body is given first
+		const firstBuffer = receiver.FirstBuffer
 		metrics := receiver.NewMetrics(prometheus.NewRegistry())
-		loaded := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
-		if err := loaded.Load("routes", []byte("routes: [{name: x, url: 'https://h.example/x', keys: [k], source: s, sink: {uri: 'http://x.example'}}]")); err != nil {
+		table := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
+		if err := table.Load("routes", []byte("routes: [{name: x, url: 'https://h.example/x', keys: [k], source: s, sink: {uri: 'http://x.example'}}]")); err != nil {
 			t.Fatal(err)
 		}
 		handler := receiver.NewHandler(receiver.Options{
-			Routes: loaded, Metrics: metrics, Logger: slog.New(slog.DiscardHandler), MaxBodyBytes: 2 * unit, MaxInflightBytes: 4 * unit,
+			Routes: table, Metrics: metrics, Logger: slog.New(slog.DiscardHandler), MaxBodyBytes: 2 * firstBuffer, MaxInflightBytes: 4 * firstBuffer,
 		})
 		type running struct {
 			body   *io.PipeWriter
@@ -64,71 +64,71 @@ func TestInflightBytes(t *testing.T) {
 			select {
 			case response := <-r.status:
 				if response.Code == http.StatusServiceUnavailable && response.Header().Get("Retry-After") == "" {
-					t.Error("a busy receiver does not say when to come again")
+					t.Error("503 without Retry-After")
 				}
 				return response.Code
 			default:
 				return 0
 			}
 		}
-		var held []running
+		var requests []running
 		for range 4 {
-			held = append(held, begin(2*unit)) // what is announced is not what is held
+			requests = append(requests, begin(2*firstBuffer)) // they announce two buffers each and hold one
 		}
 		late := begin(100)
 		time.Sleep(4 * time.Second)
 		synctest.Wait()
 		if got := status(late); got != 0 {
-			t.Errorf("a body that could wait was answered with %d", got)
+			t.Errorf("a body that may still wait got %d", got)
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if got := status(late); got != http.StatusServiceUnavailable {
-			t.Errorf("a body that found no room was answered with %d", got)
+			t.Errorf("a body without memory got %d, want 503", got)
 		}
-		// one that waits goes on when another is done
+		// A body that waits continues when another one ends.
 		late = begin(100)
-		_ = held[0].body.Close()
+		_ = requests[0].body.Close()
 		write(late, 100)
 		_ = late.body.Close()
 		synctest.Wait()
-		if first, second := status(held[0]), status(late); first != http.StatusForbidden || second != http.StatusForbidden {
-			t.Errorf("answered with %d and %d, want 403 for both", first, second)
+		if first, second := status(requests[0]), status(late); first != http.StatusForbidden || second != http.StatusForbidden {
+			t.Errorf("got %d and %d, want 403 for both", first, second)
 		}
-		// growth waits too, and what was held is free again afterwards
-		write(held[1], unit+1)
+		// A body that has to grow waits too, and releases what it held.
+		write(requests[1], firstBuffer+1)
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
-		if got := status(held[1]); got != http.StatusServiceUnavailable {
-			t.Errorf("a body that could not grow was answered with %d", got)
+		if got := status(requests[1]); got != http.StatusServiceUnavailable {
+			t.Errorf("a body that could not grow got %d, want 503", got)
 		}
-		for _, r := range held {
+		for _, r := range requests {
 			_ = r.body.Close()
 		}
 		synctest.Wait()
 		for range 2 {
-			large := begin(2*unit - 1)
-			write(large, 2*unit-1)
+			large := begin(2*firstBuffer - 1)
+			write(large, 2*firstBuffer-1)
 			_ = large.body.Close()
 			synctest.Wait()
 			if got := status(large); got != http.StatusForbidden {
-				t.Errorf("a body that has the room for itself was answered with %d", got)
+				t.Errorf("a body with all memory free got %d, want 403", got)
 			}
 		}
 	})
 }
 
-// Who wants little has a reserve, and goes first. Of the others the eldest does, whoever came to wait first.
-func TestOrderOfShares(t *testing.T) {
+// Small requests have a reserve and go first. Among the others the oldest body goes first, not the one that has waited longest.
+func TestByteLimiterServesSmallThenOldestBodies(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const kib = 1 << 10
-		take, give := receiver.Shares(1024*kib, 384*kib) // so that 256 KiB are reserved
+		acquire, release := receiver.ByteLimiter(1024*kib, 384*kib) // which reserves 256 KiB for small requests
 		var mu sync.Mutex
 		var granted []int64
 		begin := func(body, bytes int64) {
 			go func() {
-				if take(t.Context(), body, bytes) == nil {
+				if acquire(t.Context(), body, bytes) == nil {
 					mu.Lock()
 					defer mu.Unlock()
 					granted = append(granted, body)
@@ -143,7 +143,7 @@ func TestOrderOfShares(t *testing.T) {
 			defer mu.Unlock()
 			slices.Sort(granted)
 			if diff := cmp.Diff(bodies, granted); diff != "" {
-				t.Errorf("shares were granted to (-want +got):\n%s", diff)
+				t.Errorf("granted to bodies (-want +got):\n%s", diff)
 			}
 			granted = nil
 		}
@@ -158,22 +158,22 @@ func TestOrderOfShares(t *testing.T) {
 		want(10, 11, 12, 13)
 		begin(31, 100*kib)
 		begin(30, 100*kib)
-		give(76 * kib)
+		release(76 * kib)
 		want(20, 21)
-		give((65 + 256 - 64) * kib)
+		release((65 + 256 - 64) * kib)
 		want(2)
-		give(100 * kib)
+		release(100 * kib)
 		want(30)
 		time.Sleep(4 * time.Second)
 		begin(40, 100*kib)
-		time.Sleep(2 * time.Second) // for which the last one did not wait
-		give(100 * kib)
+		time.Sleep(2 * time.Second) // body 31 gives up, body 40 still waits
+		release(100 * kib)
 		want(40)
 	})
 }
 
-// A large inbound mail is held once: the body, decoded in place, of which the event is a part.
-func TestMemoryOfLargeBatch(t *testing.T) { // not parallel: nothing else may allocate meanwhile
+// The body is decoded in place and the event is a part of it, so that a large inbound mail is in memory once.
+func TestLargeBatchIsHeldInMemoryOnce(t *testing.T) { // not parallel: it measures allocations
 	f := newFixture(t)
 	const size = 60 << 20
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -182,7 +182,7 @@ func TestMemoryOfLargeBatch(t *testing.T) { // not parallel: nothing else may al
 	}
 	t.Cleanup(func() { _ = listener.Close() })
 	got := make(chan int64, 1)
-	go func() { // a sink that allocates nothing to speak of
+	go func() { // a sink that allocates next to nothing
 		connection, err := listener.Accept()
 		if err != nil {
 			return
@@ -198,12 +198,12 @@ func TestMemoryOfLargeBatch(t *testing.T) { // not parallel: nothing else may al
 	}()
 	document := f.document()
 	document.Routes[0].Sink.URI = "http://" + listener.Addr().String()
-	f.load(t, document)
+	f.loadRoutes(t, document)
 	handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Sender: sink.NewSender(sink.Options{}), Metrics: f.metrics, Logger: f.routes.Logger})
 	batch := `[{"event":"inbound","ts":1767258002,"msg":{"raw_msg":"` + strings.Repeat("a line of mail that is not escaped =\\n", size/40) + `"}}]`
 	request := f.requestTo(t, "/mandrill/shop", plainURL, signingKey, batch)
 	if request.ContentLength < size {
-		t.Fatalf("the body has %d bytes only", request.ContentLength)
+		t.Fatalf("the body has only %d bytes", request.ContentLength)
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -217,8 +217,8 @@ func TestMemoryOfLargeBatch(t *testing.T) { // not parallel: nothing else may al
 		t.Errorf("the sink got %d bytes of %d", n, len(batch)-2)
 	}
 	grown := float64(after.TotalAlloc-before.TotalAlloc) / float64(request.ContentLength)
-	t.Logf("%.2f times the body was allocated", grown)
-	if grown > 2.2 { // what was allocated in all is more than what was held at any time
-		t.Errorf("%.2f times the body was allocated, want 2.2 at most", grown)
+	t.Logf("allocated %.2f times the body", grown)
+	if grown > 2.2 { // all allocations, which is more than what was held at any time
+		t.Errorf("allocated %.2f times the body, want 2.2 at most", grown)
 	}
 }

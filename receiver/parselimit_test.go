@@ -33,7 +33,7 @@ func TestParseLimitBoundsLargeBodiesOnly(t *testing.T) {
 		end <- struct{}{}
 		synctest.Wait()
 		if got := len(begun); got != slots+2 {
-			t.Errorf("%d bodies were parsed, want %d: a small one and, when one was done, the next", got, slots+2)
+			t.Errorf("%d bodies were parsed, want %d: a small one, and another large one after one ended", got, slots+2)
 		}
 		close(end)
 	})

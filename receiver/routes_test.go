@@ -25,9 +25,9 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// Routes may share a path and more. Each gets the batches that are signed for its URL with its key, and no other
-// keeps them from it, whatever their order.
-func TestRoutesThatShareAPath(t *testing.T) {
+// Routes may share a path and more. Each gets the batches that are signed for its URL with its key, in whatever order the routes
+// are listed.
+func TestRoutesMayShareAPath(t *testing.T) {
 	t.Parallel()
 	for _, pair := range [][2]string{
 		{"https://h.example/p", "https://h.example:443/p"}, {"https://h.example/p", "https://H.example/p"}, {"https://h.example/p", "http://h.example/p"},
@@ -39,10 +39,10 @@ func TestRoutesThatShareAPath(t *testing.T) {
 			document := &routes.Document{}
 			for i, at := range order {
 				document.Routes = append(document.Routes, routes.Route{
-					Name: []string{"first", "second"}[i], URL: pair[at], Keys: []string{"key of " + pair[at]}, Source: "/" + []string{"zero", "one"}[at], Sink: routes.Sink{URI: f.consumer.URL},
+					Name: []string{"first", "second"}[i], URL: pair[at], Keys: []string{"key of " + pair[at]}, Source: "/" + []string{"zero", "one"}[at], Sink: routes.Sink{URI: f.sink.URL},
 				})
 			}
-			f.load(t, document)
+			f.loadRoutes(t, document)
 			for at, registered := range pair {
 				parsed, err := url.Parse(registered)
 				if err != nil {
@@ -53,22 +53,22 @@ func TestRoutesThatShareAPath(t *testing.T) {
 					request.SetBasicAuth(parsed.User.Username(), "")
 				}
 				response, body := f.do(t, request)
-				events := f.consumer.take()
+				events := f.sink.takeEvents()
 				if response.StatusCode != http.StatusOK || len(events) != 1 || events[0].Source() != "/"+[]string{"zero", "one"}[at] {
 					t.Errorf("%v in order %v, batch for %s: %d %q, events %v", pair, order, registered, response.StatusCode, body, events)
 				}
 			}
 			forged := f.requestTo(t, "/p?secret=x", pair[0], "key of "+pair[1], `[{"event":"open"}]`)
 			if response, _ := f.do(t, forged); response.StatusCode != http.StatusForbidden {
-				t.Errorf("%v: one route's key vouched for another's URL: %d", pair, response.StatusCode)
+				t.Errorf("%v: the key of one route was accepted for the URL of another: %d", pair, response.StatusCode)
 			}
 		}
 	}
-	// of two routes with a path the suspended one is refused after the body, the other is not
+	// A suspended route does not suspend another one with the same path.
 	f := newFixture(t)
 	document := f.document()
 	document.Routes[3].URL = plainURL + "?s=1"
-	f.load(t, document)
+	f.loadRoutes(t, document)
 	if response, _ := f.do(t, f.requestTo(t, "/mandrill/shop?s=1", plainURL+"?s=1", signingKey, `[{"event":"open"}]`)); response.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("the suspended route answered %d", response.StatusCode)
 	}
@@ -77,8 +77,8 @@ func TestRoutesThatShareAPath(t *testing.T) {
 	}
 }
 
-// An announced length, or a forged batch of nothing but commas, costs no memory to speak of.
-func TestCheapRefusals(t *testing.T) { // not parallel: nothing else may allocate meanwhile
+// Neither an announced length nor a forged batch of a hundred thousand elements costs memory beyond the body.
+func TestRefusalsAllocateLittle(t *testing.T) { // not parallel: it measures allocations
 	f := newFixture(t)
 	forged := f.requestTo(t, "/mandrill/shop", plainURL, mandrill.TestKey, "["+strings.Repeat("1,", maxBody/8)+"1]")
 	var before, after runtime.MemStats
@@ -109,16 +109,17 @@ func TestBadDocumentKeepsTheLastGoodOne(t *testing.T) {
 		t.Errorf("status %d after bad documents, want 200", response.StatusCode)
 	}
 	if !f.routes.Ready() || !strings.Contains(f.log.String(), "the last good one stays") {
-		t.Error("the refusals were not logged")
+		t.Error("the receiver is not ready, or the refusals were not logged")
 	}
 	f.assertNoSecrets(t)
 }
 
-// The routes may come in several documents, which may have routes with the same path.
-func TestSeveralDocuments(t *testing.T) {
+// Routes may come in several documents, whose routes may share a path. A receiver that lacks one would answer 404 for its routes,
+// so it is not ready before all were loaded once.
+func TestReceiverIsReadyOnceAllDocumentsAreLoaded(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.load(t, &routes.Document{Routes: f.document().Routes[:1]})
+	f.loadRoutes(t, &routes.Document{Routes: f.document().Routes[:1]})
 	f.routes = &routing.Routes{Logger: f.routes.Logger, Metrics: f.routes.Metrics}
 	handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Metrics: f.metrics, Logger: f.routes.Logger})
 	answer := func(path string) int {
@@ -135,30 +136,30 @@ func TestSeveralDocuments(t *testing.T) {
 		return []byte("routes: [{name: x, url: '" + url + "', keys: [" + signingKey + "], source: s, sink: {uri: 'http://x.example'}}]")
 	}
 	if answer("/a") != http.StatusNotFound || f.routes.Ready() {
-		t.Error("something is served without routes")
+		t.Error("a path is served, or the receiver is ready, without routes")
 	}
 	if err := f.routes.Load("first", document("https://one.example/a")); err != nil || f.routes.Ready() {
-		t.Errorf("ready before all documents were loaded, error %v", err)
+		t.Errorf("ready before all documents were loaded; error %v", err)
 	}
 	if err := f.routes.Load("second", []byte("nonsense")); err == nil {
 		t.Error("nonsense was loaded")
 	}
 	if f.routes.Complete(); f.routes.Ready() {
-		t.Error("ready with a document that was never good")
+		t.Error("ready though one document was never good")
 	}
 	if err := f.routes.Load("second", document("https://two.example/a")); err != nil || !f.routes.Ready() {
-		t.Errorf("not ready though all documents are good, error %v", err)
+		t.Errorf("not ready though all documents are good; error %v", err)
 	}
 	if err := f.routes.Load("second", []byte("nonsense")); err == nil || !f.routes.Ready() {
-		t.Errorf("not ready though all documents were good once, error %v", err)
+		t.Errorf("not ready though all documents were good once; error %v", err)
 	}
 	for _, url := range []string{"https://one.example/a", "https://two.example/a"} {
 		if got := signed(url); got != http.StatusOK {
-			t.Errorf("%s is answered with %d", url, got)
+			t.Errorf("%s: status %d", url, got)
 		}
 	}
 	if err := f.routes.Load("first", []byte("routes: []")); err != nil || answer("/a") != http.StatusOK || signed("https://one.example/a") != http.StatusForbidden {
-		t.Errorf("a route that went is still served, or others are not, error %v", err)
+		t.Errorf("a removed route is still served, or another one is not; error %v", err)
 	}
 }
 
@@ -180,8 +181,8 @@ func TestNotReadyWithoutRoutes(t *testing.T) {
 	}
 }
 
-// A request that comes while the routes are loaded is never told that there is none for it.
-func TestRoutesThatAreBeingLoaded(t *testing.T) {
+// A request that comes while the routes are loaded may get 503, but never 404: its route exists.
+func TestNoRouteIsMissingWhileRoutesAreLoaded(t *testing.T) {
 	t.Parallel()
 	for range 300 {
 		metrics, logger := receiver.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler)
@@ -197,13 +198,13 @@ func TestRoutesThatAreBeingLoaded(t *testing.T) {
 			response := httptest.NewRecorder()
 			handler.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://a.example/a", nil))
 			if status = response.Code; status == http.StatusNotFound {
-				t.Fatal("there is a route, and it was not found")
+				t.Fatal("got 404 for an existing route")
 			}
 		}
 	}
 }
 
-func TestWatchFile(t *testing.T) {
+func TestWatchFileLoadsChanges(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	path := filepath.Join(t.TempDir(), "routes.yaml")
@@ -229,26 +230,20 @@ func TestWatchFile(t *testing.T) {
 	go func() { done <- f.routes.WatchFile(ctx, path) }()
 	served := func(path string) {
 		t.Helper()
-		deadline := time.After(30 * time.Second)
-		for {
-			response, _ := f.do(t, f.method(t, http.MethodHead, path))
-			if response.StatusCode == http.StatusOK {
-				return
-			}
-			select {
-			case <-deadline:
-				t.Fatalf("%s is not served", path)
-			case <-time.After(time.Millisecond):
-			}
+		if !eventually(func() bool {
+			response, _ := f.do(t, f.bareRequest(t, http.MethodHead, path))
+			return response.StatusCode == http.StatusOK
+		}) {
+			t.Fatalf("%s is not served", path)
 		}
 	}
 	served("/first")
 	write(path, route("/second"))
 	served("/second")
-	write(path, "routes: [") // stays
+	write(path, "routes: [") // refused, the last good document stays
 	replacement := path + ".new"
 	write(replacement, route("/third"))
-	if err := os.Rename(replacement, path); err != nil { // as editors and mounted Secrets do
+	if err := os.Rename(replacement, path); err != nil { // editors and mounted Secrets replace files like this
 		t.Fatal(err)
 	}
 	served("/third")
@@ -258,24 +253,24 @@ func TestWatchFile(t *testing.T) {
 	}
 }
 
-// deliveries remembers how events were to be sent.
-type deliveries chan sink.Delivery
+// deliveryRecorder is a sender that records the delivery settings and accepts all events.
+type deliveryRecorder chan sink.Delivery
 
-func (d deliveries) SendOnce(_ context.Context, delivery sink.Delivery, items []*sink.Item) {
+func (d deliveryRecorder) SendOnce(_ context.Context, delivery sink.Delivery, items []*sink.Item) {
 	for _, item := range items {
 		item.State = sink.Accepted
 	}
 	d <- delivery
 }
 
-// What the document says of a sink reaches whoever sends.
-func TestDelivery(t *testing.T) {
+// The sink and delivery settings of a route, and the defaults for those it lacks, reach the sender.
+func TestDeliverySettingsReachTheSender(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for name, test := range map[string]struct {
-		sink routes.Sink
-		said routes.Delivery
-		want sink.Delivery
+		sink     routes.Sink
+		delivery routes.Delivery
+		want     sink.Delivery
 	}{
 		"nothing": {routes.Sink{URI: "https://sink.example/x"}, routes.Delivery{}, sink.Delivery{
 			Target: sink.Target{URI: "https://sink.example/x", Timeout: 10 * time.Second, Webhook: "shop/plain"}, Mode: sink.Binary,
@@ -293,9 +288,9 @@ func TestDelivery(t *testing.T) {
 		}},
 	} {
 		document := f.document()
-		document.Routes[0].Sink, document.Routes[0].Delivery = test.sink, test.said
-		f.load(t, document)
-		sent := make(deliveries, 1)
+		document.Routes[0].Sink, document.Routes[0].Delivery = test.sink, test.delivery
+		f.loadRoutes(t, document)
+		sent := make(deliveryRecorder, 1)
 		handler := receiver.NewHandler(receiver.Options{Routes: f.routes, Metrics: f.metrics, Logger: f.routes.Logger, Sender: sent})
 		response := httptest.NewRecorder()
 		if handler.ServeHTTP(response, f.requestTo(t, "/mandrill/shop", plainURL, signingKey, `[{"event":"open"}]`)); response.Code != http.StatusOK {

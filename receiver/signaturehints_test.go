@@ -24,27 +24,27 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 )
 
-// observer records of which routes it is told.
-type observer struct {
-	mu   sync.Mutex
-	told []string
+// signatureRecorder records the routes of bad signatures.
+type signatureRecorder struct {
+	mu     sync.Mutex
+	routes []string
 }
 
-func (o *observer) BadSignature(route string) {
+func (o *signatureRecorder) BadSignature(route string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.told = append(o.told, route)
+	o.routes = append(o.routes, route)
 }
 
-// handler serves the fixture's routes and tells of bad signatures.
-func (f *fixture) handler(signatures receiver.SignatureObserver) http.Handler {
+// handlerReporting returns a handler for the fixture's routes that reports bad signatures.
+func (f *fixture) handlerReporting(signatures receiver.SignatureObserver) http.Handler {
 	logger := slog.New(slog.NewJSONHandler(f.log, nil))
 	return receiver.NewHandler(receiver.Options{
 		Routes: f.routes, Metrics: receiver.NewMetrics(prometheus.NewRegistry()), Logger: logger, MaxBodyBytes: maxBody, Signatures: signatures,
 	})
 }
 
-func TestWhatIsABadSignature(t *testing.T) {
+func TestOnlySignaturesOfAnotherKeyAreReported(t *testing.T) {
 	t.Parallel()
 	const batch = `[{"event":"open"}]`
 	f := newFixture(t)
@@ -52,7 +52,7 @@ func TestWhatIsABadSignature(t *testing.T) {
 	shared := document.Routes[0]
 	shared.Name, shared.URL = "shop/plain~1", "https://other.example.com/mandrill/shop"
 	document.Routes = append(document.Routes, shared)
-	f.load(t, document)
+	f.loadRoutes(t, document)
 	unsigned := f.request(t, batch)
 	unsigned.Header.Del(mandrill.SignatureHeader)
 	encoded := f.requestTo(t, "/mandrill/shop", plainURL, "s3ntinel-new-key", batch)
@@ -74,39 +74,39 @@ func TestWhatIsABadSignature(t *testing.T) {
 		{"an empty batch with the test key", f.requestTo(t, "/mandrill/shop", plainURL, mandrill.TestKey, "[]"), 200, nil},
 		{"good", f.request(t, "[]"), 200, nil},
 		{"no key yet", f.requestTo(t, "/keyless", keylessURL, signingKey, batch), 503, nil},
-		{"suspended", f.requestTo(t, "/suspended", suspendedRL, "s3ntinel-new-key", batch), 503, nil},
+		{"suspended", f.requestTo(t, "/suspended", suspendedURL, "s3ntinel-new-key", batch), 503, nil},
 		{"no route", f.requestTo(t, "/nowhere", plainURL, "s3ntinel-new-key", batch), 404, nil},
 		{"unreadable", encoded, 400, nil},
 	} {
-		signatures, response := &observer{}, httptest.NewRecorder()
-		f.handler(signatures).ServeHTTP(response, test.request)
-		if diff := cmp.Diff(test.want, signatures.told); diff != "" || response.Code != test.status {
+		signatures, response := &signatureRecorder{}, httptest.NewRecorder()
+		f.handlerReporting(signatures).ServeHTTP(response, test.request)
+		if diff := cmp.Diff(test.want, signatures.routes); diff != "" || response.Code != test.status {
 			t.Errorf("%s: status %d, want %d; routes (-want +got):\n%s", test.name, response.Code, test.status, diff)
 		}
 	}
 	response := httptest.NewRecorder()
-	if f.handler(nil).ServeHTTP(response, f.requestTo(t, "/mandrill/shop", plainURL, "s3ntinel-new-key", batch)); response.Code != http.StatusForbidden {
-		t.Errorf("with nobody to tell: status %d, want 403", response.Code)
+	if f.handlerReporting(nil).ServeHTTP(response, f.requestTo(t, "/mandrill/shop", plainURL, "s3ntinel-new-key", batch)); response.Code != http.StatusForbidden {
+		t.Errorf("without an observer: status %d, want 403", response.Code)
 	}
 	f.assertNoSecrets(t)
 }
 
-// operator records the hints that it gets and a hinter that sends them, whose intervals end when the test says so.
-type operator struct {
+// fakeOperator is a hint reporter, whose intervals end when the test says so, and the operator that it reports to.
+type fakeOperator struct {
 	*receiver.HintReporter
-	registry *prometheus.Registry
-	log      *lockedBuffer
-	got      chan []string      // the names of each request
-	status   chan int           // the answers
-	waiting  chan time.Duration // the hinter waits for the interval to end
-	over     chan time.Time
+	registry    *prometheus.Registry
+	log         *lockedBuffer
+	requests    chan []string      // the webhooks of each request
+	statuses    chan int           // how each request is answered
+	intervals   chan time.Duration // sent to when the reporter waits for the end of an interval
+	intervalEnd chan time.Time
 }
 
-func newOperator(t *testing.T) *operator {
+func newFakeOperator(t *testing.T) *fakeOperator {
 	t.Helper()
-	o := &operator{
+	o := &fakeOperator{
 		registry: prometheus.NewRegistry(), log: &lockedBuffer{},
-		got: make(chan []string), status: make(chan int, 1), waiting: make(chan time.Duration), over: make(chan time.Time),
+		requests: make(chan []string), statuses: make(chan int, 1), intervals: make(chan time.Duration), intervalEnd: make(chan time.Time),
 	}
 	server := httptest.NewServer(o)
 	t.Cleanup(server.Close)
@@ -114,10 +114,10 @@ func newOperator(t *testing.T) *operator {
 		URL: server.URL + "/s3ntinel/", Metrics: receiver.NewMetrics(o.registry), Logger: slog.New(slog.NewJSONHandler(o.log, nil)),
 		After: func(interval time.Duration) <-chan time.Time {
 			select {
-			case o.waiting <- interval:
+			case o.intervals <- interval:
 			case <-t.Context().Done():
 			}
-			return o.over
+			return o.intervalEnd
 		},
 	})
 	var running sync.WaitGroup
@@ -128,7 +128,7 @@ func newOperator(t *testing.T) *operator {
 	return o
 }
 
-func (o *operator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (o *fakeOperator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var hints struct{ Routes []string }
 	body, err := io.ReadAll(r.Body)
 	if err == nil {
@@ -138,32 +138,32 @@ func (o *operator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		hints.Routes = []string{fmt.Sprint("not expected: ", r.Method, r.URL, r.Header, err)}
 	}
 	w.Header().Set("Location", "/elsewhere")
-	w.WriteHeader(<-o.status)
+	w.WriteHeader(<-o.statuses)
 	select {
-	case o.got <- hints.Routes:
+	case o.requests <- hints.Routes:
 	case <-r.Context().Done():
 	}
 }
 
-// expect lets the next request be answered and compares the names in it. It returns when the hinter waits again.
-func (o *operator) expect(t *testing.T, status int, want ...string) {
+// expectHints answers the next request and compares the names in it. It returns when the reporter waits for the next interval.
+func (o *fakeOperator) expectHints(t *testing.T, status int, want ...string) {
 	t.Helper()
-	o.status <- status
-	if diff := cmp.Diff(want, receive(t, o.got)); diff != "" {
+	o.statuses <- status
+	if diff := cmp.Diff(want, receive(t, o.requests)); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
-	if interval := receive(t, o.waiting); interval != time.Minute {
+	if interval := receive(t, o.intervals); interval != time.Minute {
 		t.Errorf("the interval is %s, want a minute", interval)
 	}
 }
 
-// end ends the interval.
-func (o *operator) end(t *testing.T) {
+// endInterval ends the interval that the reporter waits for.
+func (o *fakeOperator) endInterval(t *testing.T) {
 	t.Helper()
 	select {
-	case o.over <- time.Time{}:
+	case o.intervalEnd <- time.Time{}:
 	case <-time.After(30 * time.Second):
-		t.Fatal("the hinter does not wait for the end of the interval")
+		t.Fatal("the reporter does not wait for the end of the interval")
 	}
 }
 
@@ -173,12 +173,12 @@ func receive[T any](t *testing.T, from <-chan T) T {
 	case value := <-from:
 		return value
 	case <-time.After(30 * time.Second):
-		t.Fatal("nothing came")
+		t.Fatal("nothing was received")
 	}
 	panic("not reached")
 }
 
-func (o *operator) assertCounted(t *testing.T, failed, sent int) {
+func (o *fakeOperator) assertHintsCounted(t *testing.T, failed, sent int) {
 	t.Helper()
 	var want strings.Builder
 	want.WriteString("# HELP mandrill_receiver_signature_hints_total Reports of bad signatures to the operator, by outcome.\n# TYPE mandrill_receiver_signature_hints_total counter\n")
@@ -200,13 +200,13 @@ func (o *operator) assertCounted(t *testing.T, failed, sent int) {
 
 func TestHundredBadSignaturesAreTwoRequests(t *testing.T) {
 	t.Parallel()
-	f, o := newFixture(t), newOperator(t)
+	f, o := newFixture(t), newFakeOperator(t)
 	document := &routes.Document{}
 	for _, name := range []string{"shop/a", "shop/b", "shop/b~1", "shop/c", "shop/d"} {
 		document.Routes = append(document.Routes, routes.Route{Name: name, URL: "https://a.example/" + name, Keys: []string{signingKey}, Source: "/s", Sink: routes.Sink{URI: "http://x.example"}})
 	}
-	f.load(t, document)
-	handler := f.handler(o.HintReporter)
+	f.loadRoutes(t, document)
+	handler := f.handlerReporting(o.HintReporter)
 	send := func(name string) {
 		t.Helper()
 		response := httptest.NewRecorder()
@@ -215,77 +215,77 @@ func TestHundredBadSignaturesAreTwoRequests(t *testing.T) {
 		}
 	}
 	send("shop/d")
-	o.expect(t, http.StatusAccepted, "shop/d")
+	o.expectHints(t, http.StatusAccepted, "shop/d")
 	for range 25 {
 		for _, name := range []string{"shop/c", "shop/b~1", "shop/a", "shop/b"} {
 			send(name)
 		}
 	}
-	o.end(t)
-	o.expect(t, http.StatusNoContent, "shop/a", "shop/b", "shop/c")
-	o.end(t)
-	send("shop/d") // a quiet interval later the first goes at once again
-	o.expect(t, http.StatusOK, "shop/d")
-	o.assertCounted(t, 0, 3)
+	o.endInterval(t)
+	o.expectHints(t, http.StatusNoContent, "shop/a", "shop/b", "shop/c")
+	o.endInterval(t)
+	send("shop/d") // after a quiet interval the first one is reported at once again
+	o.expectHints(t, http.StatusOK, "shop/d")
+	o.assertHintsCounted(t, 0, 3)
 	f.assertNoSecrets(t)
 }
 
-// What fails is kept. Only 2xx is success, and a redirect leads nowhere.
+// Hints whose report failed are reported again. Only 2xx counts as success; redirects are not followed.
 func TestHintsAreKeptWhileTheOperatorIsDown(t *testing.T) {
 	t.Parallel()
-	o := newOperator(t)
+	o := newFakeOperator(t)
 	o.BadSignature("shop/b")
-	o.expect(t, http.StatusServiceUnavailable, "shop/b")
+	o.expectHints(t, http.StatusServiceUnavailable, "shop/b")
 	for _, status := range []int{http.StatusTemporaryRedirect, http.StatusFound, http.StatusNotFound} {
 		o.BadSignature("shop/a")
-		o.end(t)
-		o.expect(t, status, "shop/a", "shop/b")
+		o.endInterval(t)
+		o.expectHints(t, status, "shop/a", "shop/b")
 	}
-	o.end(t)
-	o.expect(t, http.StatusOK, "shop/a", "shop/b")
-	o.assertCounted(t, 4, 1)
+	o.endInterval(t)
+	o.expectHints(t, http.StatusOK, "shop/a", "shop/b")
+	o.assertHintsCounted(t, 4, 1)
 	if log := o.log.String(); strings.Count(log, `"level":"WARN"`) != 4 || !strings.Contains(log, "the operator answered with status 503") {
-		t.Errorf("the log does not say what failed:\n%s", log)
+		t.Errorf("the log does not tell the failure:\n%s", log)
 	}
 }
 
-func TestHintsAreBounded(t *testing.T) {
+func TestPendingHintsAreBounded(t *testing.T) {
 	t.Parallel()
-	o := newOperator(t)
+	o := newFakeOperator(t)
 	o.BadSignature("first")
-	o.status <- http.StatusServiceUnavailable
-	receive(t, o.got)
-	receive(t, o.waiting)
+	o.statuses <- http.StatusServiceUnavailable
+	receive(t, o.requests)
+	receive(t, o.intervals)
 	for i := range 10_500 {
 		o.BadSignature(fmt.Sprintf("shop/%05d", i))
 	}
 	seen := map[string]bool{}
 	for range 10 {
-		o.end(t)
-		o.status <- http.StatusOK
-		names := receive(t, o.got)
+		o.endInterval(t)
+		o.statuses <- http.StatusOK
+		names := receive(t, o.requests)
 		if len(names) != 1000 || !slices.IsSorted(names) {
 			t.Errorf("%d names, want 1000 in order", len(names))
 		}
 		for _, name := range names {
 			seen[name] = true
 		}
-		receive(t, o.waiting)
+		receive(t, o.intervals)
 	}
 	if len(seen) != 10_000 || !seen["first"] {
-		t.Errorf("%d names in all, want 10000 and the one that failed among them", len(seen))
+		t.Errorf("%d names in all, want 10000, the one whose report failed among them", len(seen))
 	}
 	o.BadSignature("last")
-	o.end(t)
-	o.expect(t, http.StatusOK, "last")
-	o.assertCounted(t, 1, 11)
+	o.endInterval(t)
+	o.expectHints(t, http.StatusOK, "last")
+	o.assertHintsCounted(t, 1, 11)
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
 
-// Nothing that the operator does holds up a request of Mandrill: neither one that hangs nor none at all.
+// An operator that hangs, or a reporter that does not run, must not hold up Mandrill's requests.
 func TestHintsNeverBlock(t *testing.T) {
 	t.Parallel()
 	idle := receiver.NewHintReporter(receiver.HintReporterOptions{}) // does not run
@@ -294,7 +294,7 @@ func TestHintsNeverBlock(t *testing.T) {
 	}
 	log := &lockedBuffer{}
 	asked, answers := make(chan time.Duration), make(chan error)
-	h := receiver.NewHintReporter(receiver.HintReporterOptions{
+	reporter := receiver.NewHintReporter(receiver.HintReporterOptions{
 		URL: "http://s3ntinel.example", Metrics: receiver.NewMetrics(prometheus.NewRegistry()), Logger: slog.New(slog.NewJSONHandler(log, nil)),
 		HTTPClient: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 			deadline, _ := r.Context().Deadline()
@@ -309,14 +309,14 @@ func TestHintsNeverBlock(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { h.Run(ctx); close(done) }()
-	h.BadSignature("shop/a")
+	go func() { reporter.Run(ctx); close(done) }()
+	reporter.BadSignature("shop/a")
 	for range 2 {
-		if left := receive(t, asked); left <= 0 || left > 5*time.Second {
-			t.Errorf("the request may take %s, want up to 5 seconds", left)
+		if timeout := receive(t, asked); timeout <= 0 || timeout > 5*time.Second {
+			t.Errorf("the request may take %s, want up to 5 seconds", timeout)
 		}
 		for range 100 {
-			h.BadSignature("shop/b")
+			reporter.BadSignature("shop/b")
 		}
 		answers <- context.DeadlineExceeded
 	}
@@ -325,27 +325,27 @@ func TestHintsNeverBlock(t *testing.T) {
 	answers <- context.Canceled
 	receive(t, done)
 	if text := log.String(); strings.Count(text, "the operator did not answer in time") != 2 || strings.Count(text, "\n") != 2 || strings.Contains(text, "s3ntinel") {
-		t.Errorf("the log does not have two timeouts and nothing else:\n%s", text)
+		t.Errorf("want two timeouts and nothing else in the log:\n%s", text)
 	}
 }
 
-func TestNobodyListens(t *testing.T) {
+func TestUnreachableOperatorIsLoggedWithoutItsAddress(t *testing.T) {
 	t.Parallel()
 	log, asked := &lockedBuffer{}, make(chan struct{})
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
-	h := receiver.NewHintReporter(receiver.HintReporterOptions{
+	reporter := receiver.NewHintReporter(receiver.HintReporterOptions{
 		URL: server.URL, Metrics: receiver.NewMetrics(prometheus.NewRegistry()), Logger: slog.New(slog.NewJSONHandler(log, nil)),
 		After: func(time.Duration) <-chan time.Time { close(asked); return nil },
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { h.Run(ctx); close(done) }()
-	h.BadSignature("shop/a")
+	go func() { reporter.Run(ctx); close(done) }()
+	reporter.BadSignature("shop/a")
 	receive(t, asked)
 	cancel()
 	receive(t, done)
 	if text := log.String(); !strings.Contains(text, "the operator's address refused the connection") || strings.Contains(text, "127.0.0.1") {
-		t.Errorf("the log does not say that nobody listens:\n%s", text)
+		t.Errorf("the log does not say that the connection was refused:\n%s", text)
 	}
 }

@@ -23,92 +23,92 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// slowBodies are ways to be slow: the length is announced, or the body comes in chunks, and it stops or trickles.
+// slowBodies are the ways to send a body slowly: with a length or in chunks, stopping or trickling.
 var slowBodies = []struct{ request, trickle string }{
-	{slowHead + "Content-Length: 52428800\r\n\r\n", ""},
-	{slowHead + "Content-Length: 52428800\r\n\r\nmandrill_events=", "x"},
-	{slowHead + "Transfer-Encoding: chunked\r\n\r\n10\r\nmandrill_events=\r\n", ""},
-	{slowHead + "Transfer-Encoding: chunked\r\n\r\n10\r\nmandrill_events=\r\n", "1\r\nx\r\n"},
-	{slowHead + "Transfer-Encoding: chunked\r\n\r\n3200000\r\n", "x"},
+	{forgedHead + "Content-Length: 52428800\r\n\r\n", ""},
+	{forgedHead + "Content-Length: 52428800\r\n\r\nmandrill_events=", "x"},
+	{forgedHead + "Transfer-Encoding: chunked\r\n\r\n10\r\nmandrill_events=\r\n", ""},
+	{forgedHead + "Transfer-Encoding: chunked\r\n\r\n10\r\nmandrill_events=\r\n", "1\r\nx\r\n"},
+	{forgedHead + "Transfer-Encoding: chunked\r\n\r\n3200000\r\n", "x"},
 }
 
-// Who sends a body by the byte, or stops, holds what a body is given to begin with and no more, is cut off at the read
-// deadline, and keeps nobody from being served.
-func TestSlowBodies(t *testing.T) { // not parallel: it measures memory
+// A client that stops, or sends byte by byte, holds the first buffer and no more, is cut off at the read deadline, and keeps nobody
+// from being served.
+func TestSlowBodiesAreCutOffAtTheReadDeadline(t *testing.T) { // not parallel: it measures memory
 	synctest.Test(t, func(t *testing.T) {
 		const senders = 500
-		b := newBesieged(t, 2*(senders+1)*receiver.FirstBuffer)
+		clients := newSlowClients(t, 2*(senders+1)*receiver.FirstBuffer)
 		var before, during runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		for i := range senders {
-			b.senders.Go(func() {
-				way := slowBodies[i%len(slowBodies)]
-				status, took := b.slow(way.request, way.trickle)
+			clients.running.Go(func() {
+				sender := slowBodies[i%len(slowBodies)]
+				status, took := clients.sendSlowly(sender.request, sender.trickle)
 				if status != http.StatusBadRequest || took < receiver.ReadTimeout || took > receiver.ReadTimeout+time.Second {
-					t.Errorf("way %d: answered with %d, and the connection was closed after %s", i%len(slowBodies), status, took)
+					t.Errorf("slow body %d: status %d, closed after %s", i%len(slowBodies), status, took)
 				}
 			})
 		}
 		for range 11 {
 			time.Sleep(10 * time.Second)
-			if response, took := b.good(100, 0); response.StatusCode != http.StatusOK || took > 0 {
-				t.Errorf("a good batch is answered with %d after %s meanwhile", response.StatusCode, took)
+			if response, took := clients.postGood(100, 0); response.StatusCode != http.StatusOK || took > 0 {
+				t.Errorf("a good batch got %d after %s meanwhile", response.StatusCode, took)
 			}
 		}
-		if held := b.handler.InflightBytes(); held != senders*receiver.FirstBuffer {
-			t.Errorf("they hold %d bytes, want %d", held, senders*receiver.FirstBuffer)
+		if inflight := clients.handler.InflightBytes(); inflight != senders*receiver.FirstBuffer {
+			t.Errorf("slow clients hold %d bytes, want %d", inflight, senders*receiver.FirstBuffer)
 		}
 		runtime.GC()
 		runtime.ReadMemStats(&during)
-		if grown := int64(during.HeapAlloc) - int64(before.HeapAlloc); grown > senders*(receiver.FirstBuffer+64<<10) { // of both sides, connections included
-			t.Errorf("the heap grew by %d KiB for each of them", grown/senders>>10)
+		if grown := int64(during.HeapAlloc) - int64(before.HeapAlloc); grown > senders*(receiver.FirstBuffer+64<<10) { // client and server, connections included
+			t.Errorf("the heap grew by %d KiB for each client", grown/senders>>10)
 		}
-		b.senders.Wait()
-		if held := b.handler.InflightBytes(); held != 0 {
-			t.Errorf("afterwards %d bytes are held", held)
+		clients.running.Wait()
+		if inflight := clients.handler.InflightBytes(); inflight != 0 {
+			t.Errorf("%d bytes are still held afterwards", inflight)
 		}
-		if diff := cmp.Diff(map[string]float64{"accepted": 11, "aborted": senders}, b.outcomes()); diff != "" {
+		if diff := cmp.Diff(map[string]float64{"accepted": 11, "aborted": senders}, clients.outcomes()); diff != "" {
 			t.Errorf("outcomes (-want +got):\n%s", diff)
 		}
 	})
 }
 
-// Slow senders that would take all memory, and come again as soon as they are cut off, get half of it for long. Good
-// batches find room in the other half, at worst when the slow ones there are cut off.
-func TestSlowBodiesThatFillTheMemory(t *testing.T) {
+// Slow clients that would fill the memory, and come again as soon as they are cut off, hold half of it for long. Good batches use
+// the other half, at the latest when slow ones there are cut off.
+func TestSlowBodiesGetHalfOfTheMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const each, units, senders = 64 << 10, 64, 200
-		b := newBesieged(t, units*each)
+		const bodyBytes, bodies, senders = 64 << 10, 64, 200
+		clients := newSlowClients(t, bodies*bodyBytes)
 		var stopped atomic.Bool
 		for range senders {
-			b.senders.Go(func() {
+			clients.running.Go(func() {
 				for !stopped.Load() {
-					b.slow(quarter(each), "")
+					clients.sendSlowly(quarterOfBody(bodyBytes), "")
 				}
 			})
 		}
 		for range 110 {
 			time.Sleep(time.Second)
-			if response, took := b.good(100, 0); response.StatusCode != http.StatusOK || took > 5*time.Second {
-				t.Errorf("a good batch is answered with %d after %s meanwhile", response.StatusCode, took)
+			if response, took := clients.postGood(100, 0); response.StatusCode != http.StatusOK || took > 5*time.Second {
+				t.Errorf("a good batch got %d after %s meanwhile", response.StatusCode, took)
 			}
 		}
 		stopped.Store(true)
 		time.Sleep(30 * time.Second)
-		if held := b.handler.InflightBytes(); held > units*each/2 {
-			t.Errorf("%d of %d bytes are still held by slow senders", held, units*each)
+		if inflight := clients.handler.InflightBytes(); inflight > bodies*bodyBytes/2 {
+			t.Errorf("slow clients still hold %d of %d bytes", inflight, bodies*bodyBytes)
 		}
-		b.senders.Wait()
-		if response, took := b.good(100, 0); response.StatusCode != http.StatusOK || took > 0 {
-			t.Errorf("afterwards a good batch is answered with %d after %s", response.StatusCode, took)
+		clients.running.Wait()
+		if response, took := clients.postGood(100, 0); response.StatusCode != http.StatusOK || took > 0 {
+			t.Errorf("afterwards a good batch got %d after %s", response.StatusCode, took)
 		}
 	})
 }
 
-// While memory is scarce a body has to come at a pace, which is no matter otherwise.
-func TestPaceWhileMemoryIsScarce(t *testing.T) {
+// A body must arrive at a minimal rate while memory is scarce. Otherwise only the read deadline counts.
+func TestSlowBodiesAreCutOffWhileMemoryIsScarce(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		scarce     bool
@@ -125,65 +125,64 @@ func TestPaceWhileMemoryIsScarce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				const each, units = 64 << 10, 256
-				b := newBesieged(t, units*each)
-				holders := units / 2
+				const bodyBytes, bodies = 64 << 10, 256
+				clients := newSlowClients(t, bodies*bodyBytes)
+				holders := bodies / 2
 				if !test.scarce {
 					holders /= 2
 				}
 				for range holders {
-					b.senders.Go(func() { b.slow(quarter(each), "") })
-					synctest.Wait() // while it grows it has more, for which another would be hurried
+					clients.running.Go(func() { clients.sendSlowly(quarterOfBody(bodyBytes), "") })
+					synctest.Wait() // while a buffer grows both copies count, which would make memory scarce for the next
 				}
-				if held := b.handler.InflightBytes(); held != int64(holders*each) {
-					t.Fatalf("%d bytes are held, want %d", held, holders*each)
+				if inflight := clients.handler.InflightBytes(); inflight != int64(holders*bodyBytes) {
+					t.Fatalf("%d bytes are held, want %d", inflight, holders*bodyBytes)
 				}
-				response, took := b.good(test.size, test.rate)
+				response, took := clients.postGood(test.size, test.rate)
 				if response.StatusCode != test.status {
-					t.Errorf("answered with %d after %s, want %d", response.StatusCode, took, test.status)
+					t.Errorf("got %d after %s, want %d", response.StatusCode, took, test.status)
 				}
-				b.senders.Wait()
+				clients.running.Wait()
 			})
 		})
 	}
 }
 
-// Memory that is full of bodies that keep the pace is no slow sender's doing: others are told when to come again, and
-// find room when these are done.
-func TestFullMemory(t *testing.T) {
+// When memory is full of bodies that arrive fast enough, others get 503 with Retry-After, and memory is free when these end.
+func TestFullMemoryIsAnsweredWithRetryAfter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const each, units = 4 << 20, 4
-		b := newBesieged(t, (units+1)*each-each/2) // with room for one to grow
-		for range units {
-			b.senders.Go(func() { b.post("forged", each-4096, receiver.ScarceRate*11/20) })
+		const bodyBytes, bodies = 4 << 20, 4
+		clients := newSlowClients(t, (bodies+1)*bodyBytes-bodyBytes/2) // with memory for one body to grow
+		for range bodies {
+			clients.running.Go(func() { clients.post("forged", bodyBytes-4096, receiver.ScarceRate*11/20) })
 			synctest.Wait()
 		}
 		time.Sleep(2 * time.Second)
-		response, took := b.good(each/2, 0)
+		response, took := clients.postGood(bodyBytes/2, 0)
 		if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" || took != 5*time.Second {
-			t.Errorf("answered with %d after %s, Retry-After %q", response.StatusCode, took, response.Header.Get("Retry-After"))
+			t.Errorf("got %d after %s, Retry-After %q", response.StatusCode, took, response.Header.Get("Retry-After"))
 		}
-		b.senders.Wait()
-		if response, took := b.good(each/2, 0); response.StatusCode != http.StatusOK || took > 0 {
-			t.Errorf("afterwards answered with %d after %s", response.StatusCode, took)
+		clients.running.Wait()
+		if response, took := clients.postGood(bodyBytes/2, 0); response.StatusCode != http.StatusOK || took > 0 {
+			t.Errorf("afterwards got %d after %s", response.StatusCode, took)
 		}
-		if diff := cmp.Diff(map[string]float64{"accepted": 1, "busy": 1, "signature": units}, b.outcomes()); diff != "" {
+		if diff := cmp.Diff(map[string]float64{"accepted": 1, "busy": 1, "signature": bodies}, clients.outcomes()); diff != "" {
 			t.Errorf("outcomes (-want +got):\n%s", diff)
 		}
 	})
 }
 
-// Who wants little is served before those who wait for much, and of these one is served when another gives up.
-func TestLittleBodiesGoFirst(t *testing.T) {
+// Small bodies are served before those that wait for much memory. Of these one is served when another gives up.
+func TestSmallBodiesAreServedFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBesieged(t, 1<<20)
+		clients := newSlowClients(t, 1<<20)
 		begin := func(announced, sent, status int) {
-			b.senders.Go(func() {
-				request := fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", slowHead, announced-1, strings.Repeat("x", sent))
-				if got, took := b.slow(request, ""); got != status {
-					t.Errorf("of %d bytes %d were sent: answered with %d after %s, want %d", announced, sent, got, took, status)
+			clients.running.Go(func() {
+				request := fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", forgedHead, announced-1, strings.Repeat("x", sent))
+				if got, took := clients.sendSlowly(request, ""); got != status {
+					t.Errorf("%d of %d bytes sent: got %d after %s, want %d", sent, announced, got, took, status)
 				}
 			})
 			synctest.Wait()
@@ -192,17 +191,17 @@ func TestLittleBodiesGoFirst(t *testing.T) {
 		begin(600<<10, 256<<10, http.StatusServiceUnavailable) // has 256, and waits for 600
 		time.Sleep(time.Second)
 		begin(380<<10, 128<<10, http.StatusBadRequest) // has 128, and waits for 380
-		if response, took := b.good(100, 0); response.StatusCode != http.StatusOK || took > 0 {
-			t.Errorf("a small batch is answered with %d after %s", response.StatusCode, took)
+		if response, took := clients.postGood(100, 0); response.StatusCode != http.StatusOK || took > 0 {
+			t.Errorf("a small batch got %d after %s", response.StatusCode, took)
 		}
-		b.senders.Wait()
+		clients.running.Wait()
 	})
 }
 
-// What is refused is not waited for: neither its answer nor its connection.
-func TestSlowBodiesThatAreRefused(t *testing.T) {
+// A refused request is answered, and its connection closed, without waiting for the body.
+func TestRefusedBodiesAreNotWaitedFor(t *testing.T) {
 	t.Parallel()
-	unsigned := strings.Replace(slowHead, "X-Mandrill-Signature: forged\r\n", "", 1)
+	unsigned := strings.Replace(forgedHead, "X-Mandrill-Signature: forged\r\n", "", 1)
 	for name, test := range map[string]struct {
 		request string
 		status  int
@@ -211,58 +210,57 @@ func TestSlowBodiesThatAreRefused(t *testing.T) {
 		"unsigned, large":         {unsigned + "Content-Length: 52428800\r\n\r\n", http.StatusForbidden, time.Second},
 		"unsigned, small":         {unsigned + "Content-Length: 1000\r\n\r\n", http.StatusForbidden, 5 * time.Second},
 		"unsigned, chunked":       {unsigned + "Transfer-Encoding: chunked\r\n\r\n", http.StatusForbidden, 5 * time.Second},
-		"no route":                {strings.Replace(slowHead, "shop", "none", 1) + "Content-Length: 1000\r\n\r\n", http.StatusNotFound, 5 * time.Second},
-		"another method":          {strings.Replace(slowHead, "POST", "PUT", 1) + "Content-Length: 1000\r\n\r\n", http.StatusMethodNotAllowed, 5 * time.Second},
-		"too large":               {slowHead + "Content-Length: 1000000000\r\n\r\n", http.StatusRequestEntityTooLarge, time.Second},
-		"with a content encoding": {slowHead + "Content-Encoding: gzip\r\nContent-Length: 1000\r\n\r\n", http.StatusBadRequest, 5 * time.Second},
+		"no route":                {strings.Replace(forgedHead, "shop", "none", 1) + "Content-Length: 1000\r\n\r\n", http.StatusNotFound, 5 * time.Second},
+		"another method":          {strings.Replace(forgedHead, "POST", "PUT", 1) + "Content-Length: 1000\r\n\r\n", http.StatusMethodNotAllowed, 5 * time.Second},
+		"too large":               {forgedHead + "Content-Length: 1000000000\r\n\r\n", http.StatusRequestEntityTooLarge, time.Second},
+		"with a content encoding": {forgedHead + "Content-Encoding: gzip\r\nContent-Length: 1000\r\n\r\n", http.StatusBadRequest, 5 * time.Second},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBesieged(t, 1<<20)
-			if status, took := b.slow(test.request, "x"); status != test.status || took > test.within {
-				t.Errorf("%s: answered with %d after %s, want %d within %s", name, status, took, test.status, test.within)
+			clients := newSlowClients(t, 1<<20)
+			if status, took := clients.sendSlowly(test.request, "x"); status != test.status || took > test.within {
+				t.Errorf("%s: got %d after %s, want %d within %s", name, status, took, test.status, test.within)
 			}
 		})
 	}
 }
 
-// endless is a body without end.
-type endless struct{}
+// endlessBody never ends.
+type endlessBody struct{}
 
-func (endless) Read(p []byte) (int, error) { return len(p), nil }
+func (endlessBody) Read(p []byte) (int, error) { return len(p), nil }
 
-// counted counts what is sent over a connection.
-type counted struct {
+// countingConn counts the bytes sent over a connection.
+type countingConn struct {
 	net.Conn
 	sent *atomic.Int64
 }
 
-func (c counted) Write(p []byte) (int, error) {
+func (c countingConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.sent.Add(int64(n))
 	return n, err
 }
 
-// http2 returns what posts a forged body over one connection and returns the status, and what counts the bytes that are
-// sent over it.
-func (b *besieged) http2() (post func(io.Reader) int, sent *atomic.Int64) {
+// http2Poster returns a function that posts a forged body over one HTTP/2 connection, and the count of bytes sent over it.
+func (c *slowClients) http2Poster() (post func(io.Reader) int, sent *atomic.Int64) {
 	sent = &atomic.Int64{}
 	transport := &http.Transport{Protocols: new(http.Protocols), DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		connection, err := b.pipes.dial(ctx, network, address)
-		return counted{connection, sent}, err
+		connection, err := c.listener.dial(ctx, network, address)
+		return countingConn{connection, sent}, err
 	}}
 	transport.Protocols.SetUnencryptedHTTP2(true)
-	b.t.Cleanup(transport.CloseIdleConnections)
+	c.t.Cleanup(transport.CloseIdleConnections)
 	return func(body io.Reader) int {
-		request, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, "http://h/mandrill/shop", body)
+		request, err := http.NewRequestWithContext(c.t.Context(), http.MethodPost, "http://h/mandrill/shop", body)
 		if err != nil {
-			b.t.Error(err)
+			c.t.Error(err)
 			return 0
 		}
 		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		request.Header.Set(mandrill.SignatureHeader, "forged")
 		response, err := transport.RoundTrip(request)
 		if err != nil {
-			b.t.Error(err)
+			c.t.Error(err)
 			return 0
 		}
 		_ = response.Body.Close()
@@ -270,68 +268,67 @@ func (b *besieged) http2() (post func(io.Reader) int, sent *atomic.Int64) {
 	}, sent
 }
 
-// Over HTTP/2 many bodies share a connection. What they send before there is room for it is bounded, and who is slow is
-// cut off as well.
-func TestSlowBodiesOverHTTP2(t *testing.T) {
+// Over HTTP/2 many bodies share a connection. What they send before memory is free is bounded, and slow bodies are cut off as well.
+func TestSlowBodiesOverHTTP2AreBoundedAndCutOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBesieged(t, receiver.FirstBuffer)
-		post, sent := b.http2()
+		clients := newSlowClients(t, receiver.FirstBuffer)
+		post, sent := clients.http2Poster()
 		begin := time.Now()
-		b.senders.Go(func() { // takes all memory there is
+		clients.running.Go(func() { // takes all memory
 			reader, writer := io.Pipe()
 			defer writer.Close()
 			if status := post(reader); status != http.StatusBadRequest || time.Since(begin) > receiver.ScarceGrace+time.Second {
-				t.Errorf("a body that stops is answered with %d after %s", status, time.Since(begin))
+				t.Errorf("a body that stops got %d after %s", status, time.Since(begin))
 			}
 		})
 		synctest.Wait()
 		for range 20 {
-			b.senders.Go(func() {
-				if status := post(endless{}); status != http.StatusServiceUnavailable {
-					t.Errorf("a body without end is answered with %d", status)
+			clients.running.Go(func() {
+				if status := post(endlessBody{}); status != http.StatusServiceUnavailable {
+					t.Errorf("an endless body got %d", status)
 				}
 			})
 		}
 		synctest.Wait()
-		if got, most := sent.Load(), int64(receiver.HTTP2Buffer+64<<10); got > most { // with the heads
-			t.Errorf("%d bytes were sent that nobody read, want %d at most", got, most)
+		if got, limit := sent.Load(), int64(receiver.HTTP2Buffer+64<<10); got > limit { // including the headers
+			t.Errorf("%d unread bytes were sent, want %d at most", got, limit)
 		}
-		b.senders.Wait()
+		clients.running.Wait()
 	})
 }
 
-// While a body waits for memory itself, its time does not run. Over HTTP/2 it would, though nobody reads.
-func TestPaceWhileWaitingForMemory(t *testing.T) {
+// A body's deadline must not run while the receiver does not read it for lack of memory. Over HTTP/2 the deadline would run.
+func TestBodyDeadlineIsSuspendedWhileWaitingForMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBesieged(t, 3*receiver.FirstBuffer)
-		post, _ := b.http2()
+		clients := newSlowClients(t, 3*receiver.FirstBuffer)
+		post, _ := clients.http2Poster()
 		begin := func() *io.PipeWriter {
 			reader, writer := io.Pipe()
-			b.senders.Go(func() {
+			clients.running.Go(func() {
 				if status := post(reader); status != http.StatusForbidden {
-					t.Errorf("answered with %d, want 403", status)
+					t.Errorf("got %d, want 403", status)
 				}
 			})
 			synctest.Wait()
 			return writer
 		}
-		holder, waiter := begin(), begin() // the second is hurried
+		holder, waiter := begin(), begin() // memory is scarce for the second
 		time.Sleep(receiver.ScarceGrace - time.Second)
-		if _, err := waiter.Write(make([]byte, receiver.FirstBuffer)); err != nil { // there is no room for more
+		if _, err := waiter.Write(make([]byte, receiver.FirstBuffer)); err != nil { // there is no memory for more
 			t.Error(err)
 		}
 		time.Sleep(2 * time.Second)
 		_ = holder.Close()
 		time.Sleep(time.Second)
 		_ = waiter.Close()
-		b.senders.Wait()
+		clients.running.Wait()
 	})
 }
 
-// A real connection is cut off too, with and without TLS.
-func TestSlowBodiesOverTCP(t *testing.T) {
+// The bubbles above use pipes: real connections, with and without TLS, must be cut off too.
+func TestSlowBodiesOverTCPAreCutOff(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	certificate, key := keyPair(t, 1)
@@ -342,7 +339,7 @@ func TestSlowBodiesOverTCP(t *testing.T) {
 	for name, config := range map[string]*tls.Config{"plain": nil, "TLS": {Certificates: []tls.Certificate{pair}}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			handler := receiver.NewHandler(receiver.Options{ // one body is more than half of the memory
+			handler := receiver.NewHandler(receiver.Options{ // one body is more than half of the memory, which is scarce then
 				Routes: f.routes, Sender: sink.NewSender(sink.Options{}), Metrics: f.metrics, Logger: f.routes.Logger, MaxInflightBytes: receiver.FirstBuffer,
 			})
 			address := serve(t, &receiver.Server{Handler: handler, Logger: slog.New(slog.DiscardHandler), TLS: config})
@@ -354,8 +351,8 @@ func TestSlowBodiesOverTCP(t *testing.T) {
 			if config != nil {
 				connection = tls.Client(connection, &tls.Config{InsecureSkipVerify: true})
 			}
-			_ = connection.SetDeadline(time.Now().Add(time.Minute)) // half of what it has otherwise
-			if _, err := io.WriteString(connection, slowHead+"Content-Length: 1000000\r\n\r\nmandrill_events="); err != nil {
+			_ = connection.SetDeadline(time.Now().Add(time.Minute)) // half of the read deadline when memory is plenty
+			if _, err := io.WriteString(connection, forgedHead+"Content-Length: 1000000\r\n\r\nmandrill_events="); err != nil {
 				t.Fatal(err)
 			}
 			if answer, err := io.ReadAll(connection); err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 400 ")) {

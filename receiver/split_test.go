@@ -16,9 +16,9 @@ func TestBatchWithTooManyEventsIsRefused(t *testing.T) {
 	if response, body := f.do(t, f.request(t, batch)); response.StatusCode != http.StatusRequestEntityTooLarge || body != "too_large\n" {
 		t.Errorf("got %d %q, want 413", response.StatusCode, body)
 	}
-	if events := f.consumer.take(); len(events) > 0 {
+	if events := f.sink.takeEvents(); len(events) > 0 {
 		t.Errorf("%d events were delivered", len(events))
 	}
-	f.assertCounted(t, "too_large")
+	f.assertOutcome(t, "too_large")
 	f.assertNoSecrets(t)
 }

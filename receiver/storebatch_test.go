@@ -19,31 +19,31 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
-// batches is a buffer that keeps them in memory.
-type batches struct{ kept []journal.Batch }
+// fakeBuffer records the batches that it is given.
+type fakeBuffer struct{ stored []journal.Batch }
 
-func (b *batches) Append(_ context.Context, batch journal.Batch) (bool, error) {
-	b.kept = append(b.kept, batch)
+func (b *fakeBuffer) Append(_ context.Context, batch journal.Batch) (bool, error) {
+	b.stored = append(b.stored, batch)
 	return false, nil
 }
 
-// A batch is kept with what it takes to deliver it, and to know it again.
-func TestKeep(t *testing.T) {
+// The buffer gets everything that delivery needs: the webhook (not its route for a URL), the time, the bytes and the events.
+func TestBatchIsStoredWithItsEvents(t *testing.T) {
 	t.Parallel()
 	metrics, logger := receiver.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler)
-	loaded := &routing.Routes{Metrics: routing.NewMetrics(prometheus.NewRegistry()), Logger: logger}
+	table := &routing.Routes{Metrics: routing.NewMetrics(prometheus.NewRegistry()), Logger: logger}
 	data, err := (&routes.Document{Routes: []routes.Route{{
 		Name: "shop/a~1", URL: "https://hooks.example.com/a", Keys: []string{"another key", signingKey}, Source: "/s", Sink: routes.Sink{URI: "http://a.example/"},
 	}}}).Encode()
 	if err == nil {
-		err = loaded.Load("routes", data)
+		err = table.Load("routes", data)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	buffer, now := &batches{}, time.UnixMilli(1795227543123)
+	buffer, now := &fakeBuffer{}, time.UnixMilli(1795227543123)
 	handler := receiver.NewHandler(receiver.Options{
-		Routes: loaded, Metrics: metrics, Buffer: buffer, Logger: logger, Now: func() time.Time { return now },
+		Routes: table, Metrics: metrics, Buffer: buffer, Logger: logger, Now: func() time.Time { return now },
 	})
 	value := `[ {"a":"é+%"} ,2]`
 	request, err := mandrilltest.NewRequest(t.Context(), "https://hooks.example.com/a", "https://hooks.example.com/a", signingKey, []byte(value))
@@ -55,7 +55,7 @@ func TestKeep(t *testing.T) {
 	want := []journal.Batch{{
 		Webhook: "shop/a", Received: now, Value: []byte(value), Events: [][]byte{[]byte(`{"a":"é+%"}`), []byte("2")},
 	}}
-	if diff := cmp.Diff(want, buffer.kept, cmpopts.IgnoreFields(journal.Batch{}, "ID")); diff != "" || response.Code != http.StatusOK {
-		t.Errorf("answered with %d, kept (-want +got):\n%s", response.Code, diff)
+	if diff := cmp.Diff(want, buffer.stored, cmpopts.IgnoreFields(journal.Batch{}, "ID")); diff != "" || response.Code != http.StatusOK {
+		t.Errorf("status %d; stored (-want +got):\n%s", response.Code, diff)
 	}
 }

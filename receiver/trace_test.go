@@ -15,8 +15,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// traced is a receiver whose spans can be looked at.
-func traced(t *testing.T, f *fixture, options ...sdktrace.TracerProviderOption) (*httptest.Server, *tracetest.InMemoryExporter) {
+// newTracedServer starts a receiver for the fixture's routes and returns the recorder of its spans.
+func newTracedServer(t *testing.T, f *fixture, options ...sdktrace.TracerProviderOption) (*httptest.Server, *tracetest.InMemoryExporter) {
 	t.Helper()
 	spans := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(append(options, sdktrace.WithSyncer(spans))...)
@@ -28,8 +28,8 @@ func traced(t *testing.T, f *fixture, options ...sdktrace.TracerProviderOption) 
 }
 
 const (
-	foreignTrace = "4bf92f3577b34da6a3ce929d0e0e4736"
-	foreign      = "00-" + foreignTrace + "-00f067aa0ba902b7-01"
+	foreignTrace  = "4bf92f3577b34da6a3ce929d0e0e4736"
+	foreignParent = "00-" + foreignTrace + "-00f067aa0ba902b7-01"
 )
 
 func attributesOfSpan(span tracetest.SpanStub) map[string]string {
@@ -40,20 +40,20 @@ func attributesOfSpan(span tracetest.SpanStub) map[string]string {
 	return attributes
 }
 
-// A batch is a new trace, whatever the request says, and goes on in the consumer.
-func TestTraces(t *testing.T) {
+// Anybody may send a traceparent, so a batch starts a new trace and only links to the sender's. The trace continues in the sink.
+func TestBatchStartsANewTrace(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	headers := make(chan http.Header, 10)
-	consume := f.consumer.Config.Handler
-	f.consumer.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	consume := f.sink.Config.Handler
+	f.sink.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		headers <- r.Header.Clone()
 		consume.ServeHTTP(w, r)
 	})
-	server, spans := traced(t, f)
+	server, spans := newTracedServer(t, f)
 	f.URL = server.URL
 	request := f.request(t, `[{"event":"open","_id":"1"},{"event":"tomorrow","_id":"2"}]`)
-	request.Header.Set("Traceparent", foreign)
+	request.Header.Set("Traceparent", foreignParent)
 	request.Header.Set("Tracestate", "vendor=s3ntinel")
 	request.Header.Set("Baggage", "user=s3ntinel")
 	if response, body := f.do(t, request); response.StatusCode != http.StatusOK {
@@ -70,10 +70,10 @@ func TestTraces(t *testing.T) {
 	}
 	batch := stubs[0]
 	if batch.Parent.IsValid() || batch.SpanContext.TraceID().String() == foreignTrace {
-		t.Errorf("the batch continues the trace of whoever sent it: %v", batch.Parent)
+		t.Errorf("the batch continues the trace of its sender: %v", batch.Parent)
 	}
 	if len(batch.Links) != 1 || batch.Links[0].SpanContext.TraceID().String() != foreignTrace || batch.Links[0].SpanContext.TraceState().Len() != 0 {
-		t.Errorf("links are %v, want one to the sender's span and nothing else of it", batch.Links)
+		t.Errorf("links are %v, want one to the sender's span, without its tracestate", batch.Links)
 	}
 	want := map[string]string{"mandrill.webhook": "shop/plain", "mandrill.outcome": "accepted", "mandrill.events": "2", "http.response.status_code": "200"}
 	got := attributesOfSpan(batch)
@@ -89,7 +89,7 @@ func TestTraces(t *testing.T) {
 	for _, span := range stubs[1:] {
 		attributes := attributesOfSpan(span)
 		if span.Parent.SpanID() != batch.SpanContext.SpanID() {
-			t.Errorf("%s is not part of the batch", span.Name)
+			t.Errorf("%s is not a child of the batch", span.Name)
 		}
 		want := "00-" + span.SpanContext.TraceID().String() + "-" + span.SpanContext.SpanID().String() + "-01"
 		header := arrived[attributes["cloudevents.event_id"]]
@@ -103,35 +103,35 @@ func TestTraces(t *testing.T) {
 	}
 }
 
-// What is not sampled says so to consumers, and probes have no span.
-func TestUnsampledTraces(t *testing.T) {
+// Sinks are told when a trace is not sampled, whatever the request says. Probes have no span.
+func TestUnsampledTraceIsPropagated(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	server, spans := traced(t, f, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())))
+	server, spans := newTracedServer(t, f, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())))
 	f.URL = server.URL
 	request := f.request(t, `[{"event":"open"}]`)
-	request.Header.Set("Traceparent", foreign) // a parent would have it sampled
+	request.Header.Set("Traceparent", foreignParent) // is sampled
 	f.do(t, request)
-	f.do(t, f.method(t, http.MethodHead, "/mandrill/shop"))
+	f.do(t, f.bareRequest(t, http.MethodHead, "/mandrill/shop"))
 	if got := spans.GetSpans(); len(got) != 0 {
 		t.Errorf("%d spans", len(got))
 	}
-	for _, event := range f.consumer.take() {
+	for _, event := range f.sink.takeEvents() {
 		if parent, _ := event.Extensions()["traceparent"].(string); !strings.HasSuffix(parent, "-00") {
-			t.Errorf("traceparent is %q, want one that is not sampled", parent)
+			t.Errorf("traceparent is %q, want the sampled flag off", parent)
 		}
 	}
 }
 
-// Without a tracer events have no traceparent, whatever the request has, and nothing is spent on it.
-func TestNoTraces(t *testing.T) {
+// Without a tracer a traceparent of the request is not passed on.
+func TestEventsHaveNoTraceparentWithoutATracer(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	request := f.request(t, `[{"event":"open"}]`)
-	request.Header.Set("Traceparent", foreign)
+	request.Header.Set("Traceparent", foreignParent)
 	f.do(t, request)
-	events := f.consumer.take()
+	events := f.sink.takeEvents()
 	if len(events) != 1 || events[0].Extensions()["traceparent"] != nil {
-		t.Errorf("got %v, want an event without traceparent", events)
+		t.Errorf("got %v, want one event without traceparent", events)
 	}
 }

@@ -18,11 +18,10 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
-	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// ask asks for dead letters as those do who administer the receiver, and returns the status.
-func (b *buffered) ask(method, path, body string, into any) int {
+// askAdmin sends a request to the admin API and returns the status.
+func (b *bufferedReceiver) askAdmin(method, path, body string, into any) int {
 	b.t.Helper()
 	handler := admin.DeadLettersHandler(b.journal, slog.New(slog.NewJSONHandler(b.log, nil)))
 	response := httptest.NewRecorder()
@@ -35,47 +34,43 @@ func (b *buffered) ask(method, path, body string, into any) int {
 	return response.Code
 }
 
-// letters are the dead letters that there are.
-func (b *buffered) letters() []journal.DeadLetterInfo {
+// deadLetters lists all dead letters.
+func (b *bufferedReceiver) deadLetters() []journal.DeadLetterInfo {
 	b.t.Helper()
 	var page admin.DeadLetterPage
-	if status := b.ask(http.MethodGet, "/dead-letters", "", &page); status != http.StatusOK || page.Next != 0 {
+	if status := b.askAdmin(http.MethodGet, "/dead-letters", "", &page); status != http.StatusOK || page.Next != 0 {
 		b.t.Fatalf("status %d, next %d", status, page.Next)
 	}
 	return page.DeadLetters
 }
 
-// buried waits until there are so many dead letters.
-func (b *buffered) buried(count int) (letters []journal.DeadLetterInfo) {
+// waitDeadLetters waits until there are as many dead letters, and returns them.
+func (b *bufferedReceiver) waitDeadLetters(count int) (letters []journal.DeadLetterInfo) {
 	b.t.Helper()
-	eventually(b.t, fmt.Sprintf("burial of %d events", count), func() bool {
-		letters = b.letters()
+	eventually(b.t, fmt.Sprintf("%d dead letters", count), func() bool {
+		letters = b.deadLetters()
 		return len(letters) == count
 	})
 	return letters
 }
 
-// redrive has dead letters delivered anew, and returns how many.
-func (b *buffered) redrive(body string) int {
+// redrive has dead letters delivered again, and returns how many.
+func (b *bufferedReceiver) redrive(body string) int {
 	b.t.Helper()
 	var answer admin.DeadLetterAnswer
-	if status := b.ask(http.MethodPost, "/dead-letters/redrive", body, &answer); status != http.StatusOK {
+	if status := b.askAdmin(http.MethodPost, "/dead-letters/redrive", body, &answer); status != http.StatusOK {
 		b.t.Fatalf("status %d: %s", status, answer.Error)
 	}
 	return answer.Count
 }
 
-func refuse(string, string, int) error {
-	return &sink.Error{Status: http.StatusUnprocessableEntity, Answer: "s3ntinel"}
-}
-
-// A dead letter is delivered anew as the same CloudEvent, and is a dead letter again as often as it is refused.
-func TestDeadLettersRoundTrip(t *testing.T) {
+// A redriven dead letter is the same CloudEvent with the same id. It becomes a dead letter again as often as it is refused.
+func TestRedrivenDeadLetterIsTheSameEvent(t *testing.T) {
 	t.Parallel()
-	b := newBuffered(t)
-	b.sinks.set(refuse)
+	b := newBufferedReceiver(t)
+	b.sinks.setAnswer(refuseAll)
 	b.post("a", "send 1", "open 2")
-	before := b.buried(2)
+	before := b.waitDeadLetters(2)
 	slices.SortFunc(before, func(x, y journal.DeadLetterInfo) int { return strings.Compare(x.Type, y.Type) })
 	want := journal.DeadLetterInfo{
 		Seq: before[0].Seq, Webhook: "shop/a", Type: "com.mandrill.message.open", ID: b.sinks.ids["a open 2"][0], Reason: journal.ReasonRefused, Status: 422, Attempts: 1,
@@ -88,28 +83,28 @@ func TestDeadLettersRoundTrip(t *testing.T) {
 		if n := b.redrive(`{"webhook":"shop/a"}`); n != 2 {
 			t.Fatalf("%d were redriven, want 2", n)
 		}
-		b.sinks.until(t, "another attempt", func(_ []string, attempts map[string]int) bool {
+		b.sinks.waitFor(t, "another attempt", func(_ []string, attempts map[string]int) bool {
 			return attempts["a send 1"] == i+2 && attempts["a open 2"] == i+2
 		})
-		for _, letter := range b.buried(2) {
+		for _, letter := range b.waitDeadLetters(2) {
 			if letter.Seq <= before[1].Seq || letter.Attempts != 1 || letter.Redriven.IsZero() || !letter.Received.Equal(before[0].Received) {
-				t.Errorf("buried again: %+v", letter)
+				t.Errorf("dead letter after a redrive: %+v", letter)
 			}
 		}
 	}
 	b.stop()
 	b.start()
-	b.buried(2)
-	b.sinks.set(nil)
+	b.waitDeadLetters(2)
+	b.sinks.setAnswer(nil)
 	if n := b.redrive(`{"all":true,"reason":"expired"}`); n != 0 {
-		t.Errorf("%d were redriven, and none had this reason", n)
+		t.Errorf("%d were redriven, want 0: none has this reason", n)
 	}
 	if n := b.redrive(`{"all":true}`); n != 2 {
 		t.Errorf("%d were redriven, want 2", n)
 	}
-	b.sinks.expect(t, "a send 1", "a open 2")
-	b.empty()
-	if letters := b.letters(); len(letters) > 0 {
+	b.sinks.expectAccepted(t, "a send 1", "a open 2")
+	b.waitEmpty()
+	if letters := b.deadLetters(); len(letters) > 0 {
 		t.Errorf("%+v are still there", letters)
 	}
 	for event, ids := range b.sinks.ids {
@@ -119,12 +114,12 @@ func TestDeadLettersRoundTrip(t *testing.T) {
 	}
 }
 
-// An event that was received long ago is given as much time as a new one.
+// A redriven event was received long ago, but gets as much time as a new one.
 func TestRedrivenEventIsNotExpired(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	ahead := time.Duration(0)
-	b := newBuffered(t, func(b *buffered) {
+	b := newBufferedReceiver(t, func(b *bufferedReceiver) {
 		b.options.Now = func() time.Time {
 			mu.Lock()
 			defer mu.Unlock()
@@ -132,93 +127,93 @@ func TestRedrivenEventIsNotExpired(t *testing.T) {
 		}
 		b.now = b.options.Now
 	})
-	b.sinks.set(refuse)
+	b.sinks.setAnswer(refuseAll)
 	b.post("a", "send 1")
-	b.buried(1)
+	b.waitDeadLetters(1)
 	mu.Lock()
 	ahead = 73 * time.Hour
 	mu.Unlock()
-	b.sinks.set(down("a"))
+	b.sinks.setAnswer(failHosts("a"))
 	b.redrive(`{"seqs":[1]}`)
-	b.sinks.until(t, "three attempts more", func(_ []string, attempts map[string]int) bool { return attempts["a send 1"] >= 4 })
-	if age := b.value("mandrill_receiver_backlog_oldest_age_seconds"); age > 3600 {
-		t.Errorf("it counts as %v s old", age)
+	b.sinks.waitFor(t, "three more attempts", func(_ []string, attempts map[string]int) bool { return attempts["a send 1"] >= 4 })
+	if age := b.metric("mandrill_receiver_backlog_oldest_age_seconds"); age > 3600 {
+		t.Errorf("the redriven event counts as %v s old", age)
 	}
 	mu.Lock()
 	ahead = 146 * time.Hour
 	mu.Unlock()
-	if letter := b.buried(1)[0]; letter.Reason != journal.ReasonExpired {
-		t.Errorf("its time is over: %+v", letter)
+	if letter := b.waitDeadLetters(1)[0]; letter.Reason != journal.ReasonExpired {
+		t.Errorf("got %+v, want an expired dead letter", letter)
 	}
 }
 
-// The events of a webhook that is gone wait for it, or are dead letters again.
-func TestRedriveOfWebhookThatIsGone(t *testing.T) {
+// Redriven events of a deleted webhook wait for it to come back, and become dead letters again after its retention.
+func TestRedriveWaitsForADeletedWebhook(t *testing.T) {
 	t.Parallel()
-	b := newBuffered(t, func(b *buffered) { b.options.DeletedWebhookRetention = time.Millisecond })
-	b.sinks.set(refuse)
+	b := newBufferedReceiver(t, func(b *bufferedReceiver) { b.options.DeletedWebhookRetention = time.Millisecond })
+	b.sinks.setAnswer(refuseAll)
 	b.post("a", "send 1")
-	b.buried(1)
+	b.waitDeadLetters(1)
 	delivery := b.webhooks["a"]
 	delete(b.webhooks, "a")
-	b.load()
+	b.loadRoutes()
 	b.redrive(`{"all":true}`)
-	eventually(t, "burial", func() bool {
-		return b.value("mandrill_receiver_dead_lettered_total", journal.ReasonWebhookDeleted) == 1
+	eventually(t, "a dead letter", func() bool {
+		return b.metric("mandrill_receiver_dead_lettered_total", journal.ReasonWebhookDeleted) == 1
 	})
-	if letter := b.buried(1)[0]; letter.Reason != journal.ReasonWebhookDeleted || letter.Webhook != "shop/a" || letter.Type != "com.mandrill.message.send" {
+	if letter := b.waitDeadLetters(1)[0]; letter.Reason != journal.ReasonWebhookDeleted || letter.Webhook != "shop/a" || letter.Type != "com.mandrill.message.send" {
 		t.Errorf("got %+v", letter)
 	}
 	b.webhooks["a"] = delivery
-	b.load()
-	b.sinks.set(nil)
+	b.loadRoutes()
+	b.sinks.setAnswer(nil)
 	b.redrive(`{"all":true}`)
-	b.sinks.expect(t, "a send 1")
-	b.empty()
+	b.sinks.expectAccepted(t, "a send 1")
+	b.waitEmpty()
 }
 
-// Two who redrive the same at the same time are both answered, and the event is delivered.
-func TestRedriveByTwo(t *testing.T) {
+// Two concurrent redrives of one dead letter both succeed, and the event is delivered.
+func TestConcurrentRedrivesDeliverTheEvent(t *testing.T) {
 	t.Parallel()
-	b := newBuffered(t)
-	b.sinks.set(refuse)
+	b := newBufferedReceiver(t)
+	b.sinks.setAnswer(refuseAll)
 	b.post("a", "send 1")
-	b.buried(1)
-	b.sinks.set(nil)
+	b.waitDeadLetters(1)
+	b.sinks.setAnswer(nil)
 	var group sync.WaitGroup
 	for range 2 {
 		group.Go(func() {
 			var answer admin.DeadLetterAnswer
-			status := b.ask(http.MethodPost, "/dead-letters/redrive", `{"seqs":[1]}`, &answer)
+			status := b.askAdmin(http.MethodPost, "/dead-letters/redrive", `{"seqs":[1]}`, &answer)
 			if status != http.StatusOK || answer.Error != "" || answer.Count+len(answer.Missing) != 1 {
 				t.Errorf("status %d, %+v", status, answer)
 			}
 		})
 	}
 	group.Wait()
-	b.sinks.until(t, "delivery", func(accepted []string, _ map[string]int) bool { return slices.Contains(accepted, "a send 1") })
-	b.empty()
-	if letters := b.letters(); len(letters) > 0 {
+	b.sinks.waitFor(t, "delivery", func(accepted []string, _ map[string]int) bool { return slices.Contains(accepted, "a send 1") })
+	b.waitEmpty()
+	if letters := b.deadLetters(); len(letters) > 0 {
 		t.Errorf("%+v are still there", letters)
 	}
 }
 
-// When there are too many, the oldest go and are counted, and the newest stay.
-func TestDeadLettersEviction(t *testing.T) {
+// When dead letters need too much space the oldest are evicted and counted.
+func TestOldestDeadLettersAreEvicted(t *testing.T) {
 	t.Parallel()
-	b := newBuffered(t)
-	b.sinks.set(refuse)
+	b := newBufferedReceiver(t)
+	b.sinks.setAnswer(refuseAll)
 	const events = 40
 	for i := range events {
-		b.raw("a", fmt.Appendf(nil, `{"event":"send","_id":"%d","s3ntinel":%q}`, i, noise(i, 256<<10)))
-		eventually(t, "burial", func() bool { return b.value("mandrill_receiver_dead_lettered_total") == float64(i+1) })
+		b.postRaw("a", fmt.Appendf(nil, `{"event":"send","_id":"%d","s3ntinel":%q}`, i, incompressible(i, 256<<10)))
+		eventually(t, "a dead letter", func() bool { return b.metric("mandrill_receiver_dead_lettered_total") == float64(i+1) })
 	}
-	letters := b.letters()
-	evicted := int(b.value("mandrill_receiver_dead_letters_evicted_total"))
+	letters := b.deadLetters()
+	evicted := int(b.metric("mandrill_receiver_dead_letters_evicted_total"))
 	if evicted == 0 || len(letters)+evicted != events || letters[0].Seq != uint64(evicted+1) || letters[len(letters)-1].Seq != events {
-		t.Fatalf("%d were evicted, and %d are left", evicted, len(letters))
+		t.Fatalf("%d of %d were evicted, %d remain: %v", evicted, events, len(letters), letters)
 	}
-	b.sinks.set(nil)
+	b.sinks.setAnswer(nil)
 	if n := b.redrive(`{"all":true}`); n != len(letters) {
 		t.Errorf("%d were redriven, want %d", n, len(letters))
 	}
@@ -226,11 +221,11 @@ func TestDeadLettersEviction(t *testing.T) {
 	for i := evicted; i < events; i++ {
 		want = append(want, fmt.Sprintf("a send %d", i))
 	}
-	b.sinks.expect(t, want...)
+	b.sinks.expectAccepted(t, want...)
 }
 
-// noise does not compress.
-func noise(seed, size int) string {
+// incompressible returns random text, so that compression does not make it fit.
+func incompressible(seed, size int) string {
 	out := make([]byte, size)
 	state := uint64(seed + 7)
 	for i := range out {
@@ -240,63 +235,57 @@ func noise(seed, size int) string {
 	return string(out)
 }
 
-// A large event is shown and delivered anew byte for byte.
-func TestLargeDeadLetter(t *testing.T) {
+// An event of 20 MiB is stored in parts, and still is shown and redriven byte for byte.
+func TestLargeDeadLetterIsRedrivenByteForByte(t *testing.T) {
 	t.Parallel()
-	b := newBuffered(t, func(b *buffered) { b.total = 512 << 20 })
-	b.sinks.set(refuse)
-	event := fmt.Appendf(nil, `{"event":"send", "_id":"1", "s3ntinel":"<%s>"}`, noise(1, 20<<20))
-	if status := b.raw("a", event); status != http.StatusOK {
+	b := newBufferedReceiver(t, func(b *bufferedReceiver) { b.maxBytes = 512 << 20 })
+	b.sinks.setAnswer(refuseAll)
+	event := fmt.Appendf(nil, `{"event":"send", "_id":"1", "s3ntinel":"<%s>"}`, incompressible(1, 20<<20))
+	if status := b.postRaw("a", event); status != http.StatusOK {
 		t.Fatalf("status %d, want 200", status)
 	}
 	for range 2 {
-		letter := b.buried(1)[0]
+		letter := b.waitDeadLetters(1)[0]
 		var shown struct {
 			journal.DeadLetterInfo
 			Answer string
 			Size   int
 			Data   json.RawMessage
 		}
-		if status := b.ask(http.MethodGet, fmt.Sprintf("/dead-letters/%d", letter.Seq), "", &shown); status != http.StatusOK {
+		if status := b.askAdmin(http.MethodGet, fmt.Sprintf("/dead-letters/%d", letter.Seq), "", &shown); status != http.StatusOK {
 			t.Fatalf("status %d, want 200", status)
 		}
 		if !bytes.Equal(shown.Data, event) || shown.Size != len(event) || shown.Answer != "s3ntinel" {
-			t.Errorf("it is shown as %d bytes of %d, with the answer %q", len(shown.Data), shown.Size, shown.Answer)
+			t.Errorf("shown are %d bytes of %d, with the answer %q", len(shown.Data), shown.Size, shown.Answer)
 		}
 		if diff := cmp.Diff(letter, shown.DeadLetterInfo); diff != "" {
-			t.Errorf("list and show do not say the same:\n%s", diff)
+			t.Errorf("list and show differ:\n%s", diff)
 		}
-		sent := b.sinks.attempt("a send 1")
+		sent := b.sinks.attemptsOf("a send 1")
 		b.redrive(fmt.Sprintf(`{"seqs":[%d]}`, letter.Seq))
-		b.sinks.until(t, "another attempt", func(_ []string, attempts map[string]int) bool { return attempts["a send 1"] == sent+1 })
+		b.sinks.waitFor(t, "another attempt", func(_ []string, attempts map[string]int) bool { return attempts["a send 1"] == sent+1 })
 	}
-	b.sinks.set(nil)
-	b.buried(1)
+	b.sinks.setAnswer(nil)
+	b.waitDeadLetters(1)
 	b.redrive(`{"all":true}`)
-	b.sinks.expect(t, "a send 1")
-	b.empty()
+	b.sinks.expectAccepted(t, "a send 1")
+	b.waitEmpty()
 	if !bytes.Equal(b.sinks.last.Body, event) {
-		t.Errorf("%d bytes were delivered, want %d as they came", len(b.sinks.last.Body), len(event))
+		t.Errorf("%d bytes were delivered, want the %d that were received", len(b.sinks.last.Body), len(event))
 	}
 }
 
-func (s *sinks) attempt(event string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.attempts[event]
-}
-
-// What is not JSON, or is no text, is shown in Base64.
-func TestWriteLetter(t *testing.T) {
+// An event that is not JSON, or not UTF-8, is shown in Base64.
+func TestDeadLetterIsShownAsJSONOrBase64(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		raw  string
 		want string
 	}{
-		"JSON":     {`{ "a": 1e5, "b": "<\u00e9>" }`, `"data": { "a": 1e5, "b": "<\u00e9>" }`},
-		"not JSON": {`{`, `"data_base64": "ew=="`},
-		"no text":  {"\"\xff\"", `"data_base64": "Iv8i"`},
-		"nothing":  {"", `"data_base64": ""`},
+		"JSON":      {`{ "a": 1e5, "b": "<\u00e9>" }`, `"data": { "a": 1e5, "b": "<\u00e9>" }`},
+		"not JSON":  {`{`, `"data_base64": "ew=="`},
+		"not UTF-8": {"\"\xff\"", `"data_base64": "Iv8i"`},
+		"nothing":   {"", `"data_base64": ""`},
 	} {
 		var out bytes.Buffer
 		if err := admin.WriteDeadLetter(&out, journal.DeadLetterInfo{Seq: 7, Webhook: "shop/a"}, journal.PendingEvent{Raw: []byte(test.raw), Answer: "no"}); err != nil {
@@ -308,10 +297,10 @@ func TestWriteLetter(t *testing.T) {
 	}
 }
 
-// Every request that cannot be answered says why.
-func TestDeadLettersRefuse(t *testing.T) {
+// The error of every refused request says what to do.
+func TestDeadLettersAPIRefusesBadRequests(t *testing.T) {
 	t.Parallel()
-	b := newBuffered(t)
+	b := newBufferedReceiver(t)
 	many := strings.Repeat("1,", journal.MaxDeadLetters) + "1"
 	for _, test := range []struct {
 		method, path, body string
@@ -339,23 +328,23 @@ func TestDeadLettersRefuse(t *testing.T) {
 		{"GET", "/metrics", "", 404, ""},
 	} {
 		var answer admin.DeadLetterAnswer
-		if status := b.ask(test.method, test.path, test.body, &answer); status != test.status || !strings.Contains(answer.Error, test.want) {
+		if status := b.askAdmin(test.method, test.path, test.body, &answer); status != test.status || !strings.Contains(answer.Error, test.want) {
 			t.Errorf("%s %s %s: status %d, %q; want %d with %q", test.method, test.path, test.body, status, answer.Error, test.status, test.want)
 		}
 	}
 	var answer admin.DeadLetterAnswer
-	if status := b.ask(http.MethodPost, "/dead-letters/purge", `{"seqs":[7,8]}`, &answer); status != http.StatusOK || answer.Count != 0 || len(answer.Missing) != 2 {
+	if status := b.askAdmin(http.MethodPost, "/dead-letters/purge", `{"seqs":[7,8]}`, &answer); status != http.StatusOK || answer.Count != 0 || len(answer.Missing) != 2 {
 		t.Errorf("status %d, %+v", status, answer)
 	}
 	b.stop()
 	for path, body := range map[string]string{"/dead-letters/redrive": `{"all":true}`, "/dead-letters/purge": `{"seqs":[1]}`} {
-		if status := b.ask(http.MethodPost, path, body, &answer); status != http.StatusServiceUnavailable || !strings.Contains(answer.Error, journal.ErrUnavailable.Error()) {
-			t.Errorf("%s without a journal: status %d, %+v", path, status, answer)
+		if status := b.askAdmin(http.MethodPost, path, body, &answer); status != http.StatusServiceUnavailable || !strings.Contains(answer.Error, journal.ErrUnavailable.Error()) {
+			t.Errorf("%s with a stopped journal: status %d, %+v", path, status, answer)
 		}
 	}
 	for _, path := range []string{"/dead-letters", "/dead-letters/1"} {
-		if status := b.ask(http.MethodGet, path, "", &answer); status != http.StatusServiceUnavailable {
-			t.Errorf("%s without a journal: status %d", path, status)
+		if status := b.askAdmin(http.MethodGet, path, "", &answer); status != http.StatusServiceUnavailable {
+			t.Errorf("%s with a stopped journal: status %d", path, status)
 		}
 	}
 	if err := error(admin.DeadLettersNotFoundError{Seqs: []uint64{7, 8}}); !strings.HasPrefix(err.Error(), "there is no dead letter 7, 8;") || !errors.As(err, new(admin.DeadLettersNotFoundError)) {

@@ -4,187 +4,40 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/mandrill-operator/mandrill-operator/api/routes"
-	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
-	"github.com/mandrill-operator/mandrill-operator/receiver"
-	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
-	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
-	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// shelf is work without a journal, which can fail.
-type fakeConsumer struct {
-	mu       sync.Mutex
-	units    []*journal.StoredBatch
-	finished []journal.Position
-	buried   []journal.DeadLetter
-	left     []journal.PendingEvent // of what was put back, which is not handed out again
-	putBack  error
-	slow     chan struct{} // before the batches are known
-	follow   error         // after they are
-	finish   func(context.Context)
-}
-
-func (s *fakeConsumer) LeaseContext() context.Context { return context.Background() }
-
-func (s *fakeConsumer) Remainders(_ context.Context, take func(*journal.StoredBatch)) error {
-	for _, unit := range s.units {
-		if unit.Position.Remainder {
-			take(unit)
-		}
-	}
-	return nil
-}
-
-func (s *fakeConsumer) Watch(ctx context.Context, tell func(journal.BatchInfo), known func()) error {
-	if s.slow != nil {
-		<-s.slow
-	}
-	for _, unit := range s.units {
-		if !unit.Position.Remainder {
-			tell(journal.BatchInfo{Seq: unit.Position.Seq, Webhook: unit.Webhook, Received: unit.Received, Events: unit.EventCount})
-		}
-	}
-	known()
-	if s.follow != nil {
-		return s.follow
-	}
-	<-ctx.Done()
-	return nil
-}
-
-func (s *fakeConsumer) Next(_ context.Context, webhook string, from uint64) (*journal.StoredBatch, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, unit := range s.units {
-		if !unit.Position.Remainder && unit.Webhook == webhook && unit.Position.Seq >= from && !slices.Contains(s.finished, unit.Position) {
-			return unit, nil
-		}
-	}
-	return nil, journal.ErrNotFound
-}
-
-func (s *fakeConsumer) Get(_ context.Context, place journal.Position) (*journal.StoredBatch, error) {
-	for _, unit := range s.units {
-		if unit.Position == place {
-			return unit, nil
-		}
-	}
-	return nil, journal.ErrNotFound
-}
-
-func (s *fakeConsumer) Ack(ctx context.Context, unit *journal.StoredBatch) error {
-	if s.finish != nil {
-		s.finish(ctx)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.finished = append(s.finished, unit.Position)
-	return nil
-}
-
-func (s *fakeConsumer) Requeue(_ context.Context, _ *journal.StoredBatch, left []journal.PendingEvent) ([]*journal.StoredBatch, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.left = append(s.left, left...)
-	return nil, s.putBack
-}
-
-func (s *fakeConsumer) DeadLetter(_ context.Context, _ *journal.StoredBatch, dead []journal.DeadLetter) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.buried = append(s.buried, dead...)
-	return nil
-}
-
-func (s *fakeConsumer) DeletedWebhooks(context.Context) (map[string]time.Time, error) {
-	return map[string]time.Time{}, nil
-}
-func (s *fakeConsumer) MarkDeleted(context.Context, string, time.Time) error { return nil }
-
-func event(text string) []byte {
-	name, id, _ := strings.Cut(text, " ")
-	return fmt.Appendf(nil, `{"event":%q,"_id":%q}`, name, id)
-}
-
-func batchAt(seq uint64, events ...string) *journal.StoredBatch {
-	unit := &journal.StoredBatch{Position: journal.Position{Seq: seq}, Origin: seq, Webhook: "shop/a", Received: time.Now(), EventCount: len(events)}
-	var raw [][]byte
-	for _, text := range events {
-		raw = append(raw, event(text))
-	}
-	unit.Value = mandrilltest.Batch(raw...)
-	return unit
-}
-
-func restAt(seq, origin uint64, events ...string) *journal.StoredBatch {
-	unit := &journal.StoredBatch{Position: journal.Position{Remainder: true, Seq: seq}, Origin: origin, Webhook: "shop/a", Received: time.Now(), EventCount: len(events)}
-	for _, text := range events {
-		unit.Events = append(unit.Events, journal.PendingEvent{ID: text, Raw: event(text), Attempts: 1})
-	}
-	return unit
-}
-
-// dispatch works off a shelf, until it ends by itself or the test does.
-func startDispatcher(t *testing.T, work dispatch.Consumer, to *sinks) <-chan error {
-	t.Helper()
-	metrics := receiver.NewMetrics(prometheus.NewRegistry())
-	loaded := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
-	data, err := (&routes.Document{Routes: []routes.Route{{Name: "shop/a", URL: hookURL("a"), Source: "/s", Sink: routes.Sink{URI: "http://a.example/"}}}}).Encode()
-	if err == nil {
-		err = loaded.Load("routes", data)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	loaded.Complete()
-	dispatcher := dispatch.New(dispatch.Options{
-		Routes: loaded, Sender: sink.NewSender(sink.Options{Poster: to}), Metrics: dispatch.NewMetrics(prometheus.NewRegistry(), metrics.Events), Logger: slog.New(slog.DiscardHandler),
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended, gone := make(chan error, 1), make(chan struct{})
-	go func() {
-		defer close(gone)
-		ended <- dispatcher.Run(ctx, work)
-	}()
-	t.Cleanup(func() { cancel(); <-gone })
-	return ended
-}
-
-// After a restart remainders are known before the batches. What is left of a later batch still comes after an earlier one
-// that nobody had begun.
-func TestOrderOfRemaindersAndBatches(t *testing.T) {
+// After a restart remainders are listed before the batches. A remainder of a later batch must still wait for an earlier batch that
+// was not begun.
+func TestRemaindersAndBatchesKeepTheirOrderAfterRestart(t *testing.T) {
 	t.Parallel()
-	for name, slow := range map[string]chan struct{}{"at once": nil, "slowly": make(chan struct{})} {
+	for name, slow := range map[string]chan struct{}{"batches listed at once": nil, "batches listed late": make(chan struct{})} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
-			work := &fakeConsumer{slow: slow, units: []*journal.StoredBatch{
-				restAt(1, 7, "click 1", "click 2"), restAt(2, 3, "send 2"), batchAt(5, "open 1", "open 3"), batchAt(9, "spam 1", "spam 2"),
+			sinks := newFakeSinks()
+			consumer := &fakeConsumer{watchGate: slow, batches: []*journal.StoredBatch{
+				remainderAt(1, 7, "click 1", "click 2"), remainderAt(2, 3, "send 2"), batchAt(5, "open 1", "open 3"), batchAt(9, "spam 1", "spam 2"),
 			}}
-			ended := startDispatcher(t, work, to)
+			ended := startDispatcher(t, consumer, sinks)
 			if slow != nil {
 				close(slow)
 			}
-			to.expect(t, "a open 1", "a click 1", "a spam 1", "a send 2", "a click 2", "a spam 2", "a open 3")
-			eventually(t, "the end of all", func() bool {
-				work.mu.Lock()
-				defer work.mu.Unlock()
-				return len(work.finished) == 4
+			sinks.expectAccepted(t, "a open 1", "a click 1", "a spam 1", "a send 2", "a click 2", "a spam 2", "a open 3")
+			eventually(t, "the acknowledgement of all batches", func() bool {
+				consumer.mu.Lock()
+				defer consumer.mu.Unlock()
+				return len(consumer.acked) == 4
 			})
 			for id, want := range map[string][]string{"1": {"a open 1", "a click 1", "a spam 1"}, "2": {"a send 2", "a click 2", "a spam 2"}} {
 				var got []string
-				for _, event := range to.accepted {
+				for _, event := range sinks.accepted {
 					if strings.HasSuffix(event, " "+id) {
 						got = append(got, event)
 					}
@@ -195,158 +48,157 @@ func TestOrderOfRemaindersAndBatches(t *testing.T) {
 			}
 			select {
 			case err := <-ended:
-				t.Errorf("it ended: %v", err)
+				t.Errorf("the dispatcher ended: %v", err)
 			default:
 			}
 		})
 	}
 }
 
-// A journal that does not work ends the work, which begins anew when it does.
-func TestJournalThatFails(t *testing.T) {
+// An error of the journal ends the dispatcher, which is started again when the journal works.
+func TestDispatcherEndsWhenTheJournalFails(t *testing.T) {
 	t.Parallel()
-	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
-	to.set(func(_, event string, _ int) error {
+	sinks := newFakeSinks()
+	sinks.setAnswer(func(_, event string, _ int) error {
 		if event == "a open 1" {
-			return errDown
+			return errSinkDown
 		}
 		return nil
 	})
-	failure := errors.New("it does not work")
-	ended := startDispatcher(t, &fakeConsumer{putBack: failure, units: []*journal.StoredBatch{batchAt(1, "open 1", "send 2")}}, to)
+	failure := errors.New("journal failed")
+	ended := startDispatcher(t, &fakeConsumer{requeueErr: failure, batches: []*journal.StoredBatch{batchAt(1, "open 1", "send 2")}}, sinks)
 	select {
 	case err := <-ended:
 		if !errors.Is(err, failure) {
 			t.Errorf("got %v, want %v", err, failure)
 		}
 	case <-time.After(30 * time.Second):
-		t.Error("it goes on")
+		t.Error("the dispatcher did not end")
 	}
 }
 
-// When it is not told of batches any more the work ends too, whatever waits, so that it is begun anew.
-func TestFollowingThatFails(t *testing.T) {
+// Without the watch the dispatcher would miss new batches, so it ends, whatever waits, and is started again.
+func TestDispatcherEndsWhenTheWatchFails(t *testing.T) {
 	t.Parallel()
-	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
-	failure, waits := errors.New("it does not work"), batchAt(1, "open 1")
-	waits.Webhook = "shop/gone"
-	ended := startDispatcher(t, &fakeConsumer{follow: failure, units: []*journal.StoredBatch{waits}}, to)
+	sinks := newFakeSinks()
+	failure, waiting := errors.New("watch failed"), batchAt(1, "open 1")
+	waiting.Webhook = "shop/gone"
+	ended := startDispatcher(t, &fakeConsumer{watchErr: failure, batches: []*journal.StoredBatch{waiting}}, sinks)
 	select {
 	case err := <-ended:
 		if !errors.Is(err, failure) {
 			t.Errorf("got %v, want %v", err, failure)
 		}
 	case <-time.After(10 * time.Second):
-		t.Error("it goes on")
+		t.Error("the dispatcher did not end")
 	}
 }
 
-// The time to write down how a round went is each unit's own: a slow disk and a round of many small batches must not have
-// it end half way, and what was delivered sent again.
-func TestTimeToSettle(t *testing.T) {
+// Each batch has its own time to be settled. With a shared one, a slow disk and a cycle of many small batches would run out of time
+// half way, and delivered events would be sent again.
+func TestEachBatchHasItsOwnTimeToSettle(t *testing.T) {
 	t.Parallel()
-	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	sinks := newFakeSinks()
 	var mu sync.Mutex
 	var deadlines []time.Time
-	work := &fakeConsumer{finish: func(ctx context.Context) {
+	consumer := &fakeConsumer{onAck: func(ctx context.Context) {
 		deadline, ok := ctx.Deadline()
 		mu.Lock()
 		defer mu.Unlock()
 		if deadlines = append(deadlines, deadline); !ok {
-			t.Error("it may take for ever")
+			t.Error("settling has no deadline")
 		}
 	}}
 	for seq := range uint64(5) {
-		work.units = append(work.units, batchAt(seq+1, fmt.Sprintf("open %d", seq)))
+		consumer.batches = append(consumer.batches, batchAt(seq+1, fmt.Sprintf("open %d", seq)))
 	}
-	startDispatcher(t, work, to)
-	eventually(t, "the end of all", func() bool {
+	startDispatcher(t, consumer, sinks)
+	eventually(t, "the acknowledgement of all batches", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return len(deadlines) == len(work.units)
+		return len(deadlines) == len(consumer.batches)
 	})
 	mu.Lock()
 	defer mu.Unlock()
 	for i, deadline := range deadlines[1:] {
 		if !deadline.After(deadlines[i]) {
-			t.Errorf("units %d and %d have to share their time", i, i+1)
+			t.Errorf("batches %d and %d share their deadline", i, i+1)
 		}
 	}
 }
 
-// What is left of a batch may be several remainders, of which the first is put back again and so is stored last.
-func TestOrderOfRemaindersOfOneBatch(t *testing.T) {
+// A batch may have several remainders. The first one may be requeued again and so be stored last.
+func TestRemaindersOfOneBatchKeepTheirOrder(t *testing.T) {
 	t.Parallel()
-	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
-	second, first := restAt(2, 7, "click 1"), restAt(3, 7, "send 1", "open 1")
+	sinks := newFakeSinks()
+	second, first := remainderAt(2, 7, "click 1"), remainderAt(3, 7, "send 1", "open 1")
 	second.Events[0].Index, first.Events[1].Index = 2, 1
-	startDispatcher(t, &fakeConsumer{units: []*journal.StoredBatch{second, first}}, to)
-	to.expect(t, "a send 1", "a open 1", "a click 1")
-	if want := []string{"a send 1", "a open 1", "a click 1"}; !slices.Equal(to.accepted, want) {
-		t.Errorf("got %q, want %q", to.accepted, want)
+	startDispatcher(t, &fakeConsumer{batches: []*journal.StoredBatch{second, first}}, sinks)
+	sinks.expectAccepted(t, "a send 1", "a open 1", "a click 1")
+	if want := []string{"a send 1", "a open 1", "a click 1"}; !slices.Equal(sinks.accepted, want) {
+		t.Errorf("got %q, want %q", sinks.accepted, want)
 	}
 }
 
-// What is delivered of a round is written down while the rest of it is under way: it is not delivered again if the
-// receiver dies.
-func TestUnitsAreSettledAsTheyEnd(t *testing.T) {
+// A delivered batch is settled while the others of its cycle are in flight, so that it is not delivered again if the receiver dies.
+func TestBatchesAreSettledAsTheyEnd(t *testing.T) {
 	t.Parallel()
-	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
+	sinks := newFakeSinks()
 	hang := make(chan struct{})
-	to.set(func(_, event string, _ int) error {
+	sinks.setAnswer(func(_, event string, _ int) error {
 		if event == "a send 3" {
 			<-hang
 		}
 		return nil
 	})
-	work := &fakeConsumer{units: []*journal.StoredBatch{batchAt(1, "open 1", "open 2"), batchAt(2, "open 3", "send 3"), batchAt(3, "open 4")}}
-	startDispatcher(t, work, to)
+	consumer := &fakeConsumer{batches: []*journal.StoredBatch{batchAt(1, "open 1", "open 2"), batchAt(2, "open 3", "send 3"), batchAt(3, "open 4")}}
+	startDispatcher(t, consumer, sinks)
 	finished := func(want ...uint64) func() bool {
 		return func() bool {
-			work.mu.Lock()
-			defer work.mu.Unlock()
-			return len(work.finished) == len(want) && !slices.ContainsFunc(want, func(seq uint64) bool { return !slices.Contains(work.finished, journal.Position{Seq: seq}) })
+			consumer.mu.Lock()
+			defer consumer.mu.Unlock()
+			return len(consumer.acked) == len(want) && !slices.ContainsFunc(want, func(seq uint64) bool { return !slices.Contains(consumer.acked, journal.Position{Seq: seq}) })
 		}
 	}
-	eventually(t, "the end of two", finished(1, 3))
+	eventually(t, "the acknowledgement of two batches", finished(1, 3))
 	close(hang)
-	eventually(t, "the end of all", finished(1, 2, 3))
+	eventually(t, "the acknowledgement of all batches", finished(1, 2, 3))
 }
 
-// A sink so slow that a batch takes long gets a part of it, which is written down, and then the next. When the receiver is
-// told to stop it begins nothing more.
-func TestRoundThatIsCutShort(t *testing.T) {
+// A batch for a slow sink is delivered in parts: the cycle ends after its time, the remaining events are requeued, and the next cycle
+// begins. A dispatcher that is stopped begins no more events.
+func TestCycleIsCutShortAfterItsTime(t *testing.T) {
 	t.Parallel()
-	for name, stop := range map[string]bool{"after some time": false, "at the end": true} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+	for name, stop := range map[string]bool{"after its time": false, "when the dispatcher stops": true} {
+		synctest.Test(t, func(t *testing.T) {
 			const events = 60
-			to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
-			to.set(func(string, string, int) error { <-time.After(50 * time.Millisecond); return nil })
+			sinks := newFakeSinks()
+			sinks.setAnswer(func(string, string, int) error { time.Sleep(50 * time.Millisecond); return nil })
 			var batch []string
 			for i := range events { // of one message, so that they are sent one after the other
 				batch = append(batch, fmt.Sprintf("e%d 1", i))
 			}
-			work := &fakeConsumer{units: []*journal.StoredBatch{batchAt(1, batch...)}}
-			t.Run("", func(t *testing.T) {
-				startDispatcher(t, work, to)
-				if stop {
-					to.until(t, "delivery of something", func(accepted []string, _ map[string]int) bool { return len(accepted) > 0 })
-					return
-				}
+			consumer := &fakeConsumer{batches: []*journal.StoredBatch{batchAt(1, batch...)}}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := runDispatcher(ctx, t, consumer, sinks)
+			if stop {
+				sinks.waitFor(t, "delivery of an event", func(accepted []string, _ map[string]int) bool { return len(accepted) > 0 })
+			} else {
 				eventually(t, "a remainder", func() bool {
-					work.mu.Lock()
-					defer work.mu.Unlock()
-					return len(work.left) > 0
+					consumer.mu.Lock()
+					defer consumer.mu.Unlock()
+					return len(consumer.requeued) > 0
 				})
-			})
-			sent := len(to.accepted)
-			if sent == 0 || stop && sent > 10 || sent+len(work.left) != events {
-				t.Fatalf("%d events were sent, %d put back, of %d", sent, len(work.left), events)
 			}
-			for i, entry := range work.left {
-				if entry.Index != sent+i || entry.Attempts != 0 || !entry.Due.IsZero() {
-					t.Fatalf("put back as %d of what is left: %+v", i, entry)
+			cancel()
+			<-ended
+			sent := len(sinks.accepted)
+			if sent == 0 || stop && sent > 10 || sent+len(consumer.requeued) != events {
+				t.Fatalf("%s: %d events were sent, %d requeued, of %d", name, sent, len(consumer.requeued), events)
+			}
+			for i, event := range consumer.requeued {
+				if event.Index != sent+i || event.Attempts != 0 || !event.Due.IsZero() {
+					t.Fatalf("%s: requeued event %d: %+v", name, i, event)
 				}
 			}
 		})

@@ -11,15 +11,15 @@ func TestReservationIsServedInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limit := newMemoryLimit(10)
 		all := reservation{limit: limit}
-		if ok, err := all.grow(t.Context(), 100); !ok || err != nil { // more than there is gets all
+		if ok, err := all.grow(t.Context(), 100); !ok || err != nil { // more than the limit gets all of it
 			t.Fatalf("got %v, %v", ok, err)
 		}
 		if (&reservation{limit: limit}).tryGrow(1) {
-			t.Error("nothing is free, and 1 was granted")
+			t.Error("granted 1 though nothing is free")
 		}
 		served := make(chan int64, 3)
 		waiting := map[int64]*reservation{}
-		for _, bytes := range []int64{8, 2, 5} { // the last one does not fit beside the others
+		for _, bytes := range []int64{8, 2, 5} { // the last one does not fit with the others
 			waiting[bytes] = &reservation{limit: limit}
 			go func() {
 				if ok, err := waiting[bytes].grow(t.Context(), bytes); ok && err == nil {
@@ -50,12 +50,12 @@ func TestReservationIsServedInOrder(t *testing.T) {
 			t.Error("want the last request served")
 		}
 		if !waiting[2].tryGrow(3) || waiting[2].tryGrow(1) {
-			t.Error("3 are free, and then none")
+			t.Error("want 3 granted, then nothing")
 		}
 	})
 }
 
-// A later batch of a cycle does not wait: what is loaded is sent first.
+// Later batches of a cycle do not wait for memory: the loaded ones are sent first, which releases it.
 func TestReservationOfALaterBatchDoesNotWait(t *testing.T) {
 	t.Parallel()
 	r := reservation{limit: newMemoryLimit(10)}

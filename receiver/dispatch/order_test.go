@@ -83,13 +83,13 @@ func TestEventWaitsForEarlierBatchesOfItsMessage(t *testing.T) {
 	}
 }
 
-func TestSendableEvents(t *testing.T) {
+func TestOnlyDueFirstEventsAreSendable(t *testing.T) {
 	t.Parallel()
 	first, second := pendingAt(1, 1, 2), pendingAt(2, 2, 3)
 	order := orderOf(first, second)
 	both := map[*pendingBatch]bool{first: true, second: true}
 	blocked := map[uint64]bool{}
-	// Of message 2 the first event is not due: the others of it wait, in this batch and in the next.
+	// The first event of message 2 is not due, so its other events wait, in this batch and in the next.
 	events := []orderedEvent{{1, noon}, {2, noon.Add(time.Second)}, {2, noon}, {0, noon}, {0, noon.Add(time.Second)}}
 	if diff := cmp.Diff([]int{0, 3}, order.sendable(first, events, both, blocked, noon)); diff != "" {
 		t.Errorf("first batch (-want +got):\n%s", diff)
@@ -99,7 +99,7 @@ func TestSendableEvents(t *testing.T) {
 	}
 }
 
-func TestNextDue(t *testing.T) {
+func TestNextDueIsThatOfTheFirstSendableEvent(t *testing.T) {
 	t.Parallel()
 	first, second := pendingAt(1, 1), pendingAt(2, 1, 2)
 	order := orderOf(first, second)
@@ -111,7 +111,7 @@ func TestNextDue(t *testing.T) {
 		"earliest event": {first, []orderedEvent{{1, noon.Add(2 * time.Second)}, {0, noon.Add(time.Second)}}, time.Second},
 		"a later event of the message does not count": {first, []orderedEvent{{1, noon.Add(2 * time.Second)}, {1, noon}}, 2 * time.Second},
 		"an event that waits for an earlier batch":    {second, []orderedEvent{{1, noon}, {2, noon.Add(3 * time.Second)}}, 3 * time.Second},
-		"nothing but such events":                     {second, dueAt(noon, 1), noWait},
+		"only such events":                            {second, dueAt(noon, 1), noWait},
 	} {
 		if got := order.nextDue(test.batch, test.events, noon).Sub(noon); got != test.want {
 			t.Errorf("%s: due after %s, want %s", name, got, test.want)
@@ -127,7 +127,7 @@ func TestReplacedBatchLetsTheNextOneGo(t *testing.T) {
 	part := remainderAt(1, 2)
 	order.replace(first, first.keys, noon, part)
 	if !order.isFirst(second, 1, nil) || order.isFirst(second, 2, nil) || !order.isFirst(part, 2, nil) {
-		t.Error("the second batch is to be the first of message 1, and the part of message 2")
+		t.Error("want the second batch first of message 1, and the remainder first of message 2")
 	}
 	if !second.due.Equal(noon) {
 		t.Errorf("the second batch is due at %s, want now", second.due)
@@ -148,11 +148,11 @@ func TestRemainderAwaitsUnreadOlderBatches(t *testing.T) {
 		unread bool
 		want   bool
 	}{
-		"a remainder of a later batch":      {remainderAt(7), true, true},
-		"a remainder of the next batch":     {remainderAt(5), true, true},
-		"a remainder of an earlier batch":   {remainderAt(4), true, false},
-		"nothing is unread":                 {remainderAt(7), false, false},
-		"a batch that was read, not a rest": {pendingAt(7), true, false},
+		"a remainder of a later batch":    {remainderAt(7), true, true},
+		"a remainder of the next batch":   {remainderAt(5), true, true},
+		"a remainder of an earlier batch": {remainderAt(4), true, false},
+		"nothing is unread":               {remainderAt(7), false, false},
+		"a batch, not a remainder":        {pendingAt(7), true, false},
 	} {
 		if got := order.awaitsOlder(test.batch, test.unread); got != test.want {
 			t.Errorf("%s: got %v", name, got)
@@ -160,13 +160,13 @@ func TestRemainderAwaitsUnreadOlderBatches(t *testing.T) {
 	}
 }
 
-// Whatever fails in between, the events of each message are sent in the order of their batches.
+// Events fail at random. Those of each message must still be sent in the order of their batches.
 func TestOrderIndexAgainstAModel(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(200) {
-		random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test
+		random := rand.New(rand.NewPCG(seed, 0))
 		order := orderOf()
-		left := map[*pendingBatch][]orderedEvent{}
+		pending := map[*pendingBatch][]orderedEvent{}
 		sent, want := map[uint64][]uint64{}, map[uint64][]uint64{}
 		for origin := uint64(1); origin <= 10; origin++ {
 			var keys []uint64
@@ -177,15 +177,15 @@ func TestOrderIndexAgainstAModel(t *testing.T) {
 			}
 			batch := pendingAt(origin, slices.DeleteFunc(slices.Clone(keys), func(key uint64) bool { return key == 0 })...)
 			order.add(batch)
-			left[batch] = dueAt(noon, keys...)
+			pending[batch] = dueAt(noon, keys...)
 		}
 		for range 10_000 {
 			if len(order.batches) == 0 {
 				break
 			}
 			batch := order.batches[random.IntN(len(order.batches))]
-			events := left[batch]
-			failed := map[uint64]bool{} // as the sender keeps back later events of a message that failed
+			events := pending[batch]
+			failed := map[uint64]bool{} // as the sender holds back later events of a failed message
 			var remaining []orderedEvent
 			sendable := order.sendable(batch, events, nil, map[uint64]bool{}, noon)
 			for i, event := range events {
@@ -196,7 +196,7 @@ func TestOrderIndexAgainstAModel(t *testing.T) {
 				}
 				sent[event.key] = append(sent[event.key], batch.origin)
 			}
-			delete(left, batch)
+			delete(pending, batch)
 			if len(remaining) == 0 {
 				order.replace(batch, batch.keys, noon)
 				continue
@@ -208,7 +208,7 @@ func TestOrderIndexAgainstAModel(t *testing.T) {
 				}
 			}
 			order.replace(batch, batch.keys, noon, part)
-			left[part] = remaining
+			pending[part] = remaining
 		}
 		delete(sent, 0)
 		delete(want, 0)

@@ -1,136 +1,90 @@
 package dispatch_test
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-	"weak"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// crammed is a shelf without room for what is left of a unit, until there is some.
-type fullConsumer struct {
-	*fakeConsumer
-	mu    sync.Mutex
-	room  bool
-	taken []weak.Pointer[byte] // where each batch was in memory
-	tried map[journal.Position]int
-}
-
-func (c *fullConsumer) Next(ctx context.Context, webhook string, from uint64) (*journal.StoredBatch, error) {
-	unit, err := c.fakeConsumer.Next(ctx, webhook, from)
-	if err != nil {
-		return nil, err
-	}
-	read := *unit
-	read.Value = bytes.Clone(unit.Value)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.taken = append(c.taken, weak.Make(&read.Value[0]))
-	return &read, nil
-}
-
-func (c *fullConsumer) Get(ctx context.Context, place journal.Position) (*journal.StoredBatch, error) {
-	c.fakeConsumer.mu.Lock()
-	defer c.fakeConsumer.mu.Unlock()
-	return c.fakeConsumer.Get(ctx, place)
-}
-
-func (c *fullConsumer) Requeue(_ context.Context, unit *journal.StoredBatch, left []journal.PendingEvent) ([]*journal.StoredBatch, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.tried[unit.Position]++
-	if !c.room {
-		return nil, journal.ErrFull
-	}
-	rest := &journal.StoredBatch{Position: journal.Position{Remainder: true, Seq: unit.Position.Seq}, Origin: unit.Origin, Webhook: unit.Webhook, Received: unit.Received, Events: left, EventCount: len(left)}
-	c.fakeConsumer.mu.Lock()
-	defer c.fakeConsumer.mu.Unlock()
-	c.units = append(c.units, rest)
-	return []*journal.StoredBatch{rest}, nil
-}
-
-// What finds no room does not take it in memory: of a batch of which something is left there is only where its delivery
-// stands, and there are few of them. Nothing is delivered twice or out of order.
-func TestNoRoomForRemainders(t *testing.T) {
+// When remainders cannot be saved, only their progress may stay in memory, not their batches, and only of a few batches. Nothing is
+// delivered twice or out of order.
+func TestUnsavedRemaindersAreFewAndNotInMemory(t *testing.T) {
 	t.Parallel()
 	const batches, events = 40, 1000
-	work := &fullConsumer{fakeConsumer: &fakeConsumer{}, tried: map[journal.Position]int{}}
+	consumer := &fullConsumer{requeues: map[journal.Position]int{}}
 	var want []string
 	for seq := range uint64(batches) {
 		names := []string{fmt.Sprintf("fail f%d", seq), fmt.Sprintf("open f%d", seq)}
 		for i := range events - len(names) {
 			names = append(names, fmt.Sprintf("open %d-%d", seq, i))
 		}
-		work.units = append(work.units, batchAt(seq+1, names...))
+		consumer.batches = append(consumer.batches, batchAt(seq+1, names...))
 		for _, name := range names {
 			want = append(want, "a "+name)
 		}
 	}
-	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
-	to.set(func(_, event string, _ int) error {
+	sinks := newFakeSinks()
+	sinks.setAnswer(func(_, event string, _ int) error {
 		if strings.HasPrefix(event, "a fail ") {
-			return errDown
+			return errSinkDown
 		}
 		return nil
 	})
-	startDispatcher(t, work, to)
-	eventually(t, "that some are tried again", func() bool {
-		work.mu.Lock()
-		defer work.mu.Unlock()
-		again := 0
-		for _, times := range work.tried {
-			again += min(times-1, 1)
+	startDispatcher(t, consumer, sinks)
+	eventually(t, "retries of some batches", func() bool {
+		consumer.mu.Lock()
+		defer consumer.mu.Unlock()
+		retried := 0
+		for _, times := range consumer.requeues {
+			retried += min(times-1, 1)
 		}
-		return again >= 8
+		return retried >= 8
 	})
-	eventually(t, "that they are not in memory", func() bool {
+	eventually(t, "release of the batches from memory", func() bool {
 		runtime.GC()
-		work.mu.Lock()
-		defer work.mu.Unlock()
+		consumer.mu.Lock()
+		defer consumer.mu.Unlock()
 		inMemory := 0
-		for _, taken := range work.taken {
-			if taken.Value() != nil {
+		for _, loaded := range consumer.loaded {
+			if loaded.Value() != nil {
 				inMemory++
 			}
 		}
-		return inMemory <= 1 // the sinks have an event of the last
+		return inMemory <= 1 // the fake sinks hold an event of the last one
 	})
-	work.mu.Lock()
-	if taken := len(work.taken); taken > batches/2 {
-		t.Errorf("of %d batches there was no room for what is left", taken)
+	consumer.mu.Lock()
+	if loaded := len(consumer.loaded); loaded > batches/2 {
+		t.Errorf("%d batches were begun though their remainders cannot be saved, want %d at most", loaded, batches/2)
 	}
-	work.room = true
-	work.mu.Unlock()
-	to.set(nil)
-	to.expect(t, want...)
+	consumer.hasSpace = true
+	consumer.mu.Unlock()
+	sinks.setAnswer(nil)
+	sinks.expectAccepted(t, want...)
 	for i := range batches {
-		to.mu.Lock()
-		if open := fmt.Sprintf("a open f%d", i); to.attempts[open] != 1 {
-			t.Errorf("%q was sent %d times", open, to.attempts[open])
+		sinks.mu.Lock()
+		if open := fmt.Sprintf("a open f%d", i); sinks.attempts[open] != 1 {
+			t.Errorf("%q was sent %d times", open, sinks.attempts[open])
 		}
-		to.mu.Unlock()
+		sinks.mu.Unlock()
 	}
 }
 
-// What was written when the clock was a year ahead does not wait for a year, and the rest waits for its time.
-func TestClockThatWasAhead(t *testing.T) {
+// A due time that was saved while the clock was a year ahead must not delay an event for a year. Other due times count.
+func TestDueTimeFarInTheFutureIsIgnored(t *testing.T) {
 	t.Parallel()
-	to := &sinks{attempts: map[string]int{}, changed: make(chan struct{})}
-	ahead, due, before := restAt(1, 1, "open 1"), restAt(2, 2, "open 2"), restAt(3, 3, "open 3")
-	ahead.Events[0].Due = time.Now().Add(365 * 24 * time.Hour)
-	due.Events[0].Due = time.Now().Add(9 * time.Minute)
-	before.Events[0].Due = time.Now().Add(-time.Minute)
-	startDispatcher(t, &fakeConsumer{units: []*journal.StoredBatch{ahead, due, before}}, to)
-	to.expect(t, "a open 1", "a open 3")
-	if to.mu.Lock(); to.attempts["a open 2"] > 0 {
-		t.Error("one was sent before its time")
+	sinks := newFakeSinks()
+	farAhead, dueLater, overdue := remainderAt(1, 1, "open 1"), remainderAt(2, 2, "open 2"), remainderAt(3, 3, "open 3")
+	farAhead.Events[0].Due = time.Now().Add(365 * 24 * time.Hour)
+	dueLater.Events[0].Due = time.Now().Add(9 * time.Minute)
+	overdue.Events[0].Due = time.Now().Add(-time.Minute)
+	startDispatcher(t, &fakeConsumer{batches: []*journal.StoredBatch{farAhead, dueLater, overdue}}, sinks)
+	sinks.expectAccepted(t, "a open 1", "a open 3")
+	if sinks.mu.Lock(); sinks.attempts["a open 2"] > 0 {
+		t.Error("an event was sent before it was due")
 	}
-	to.mu.Unlock()
+	sinks.mu.Unlock()
 }

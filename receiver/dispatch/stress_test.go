@@ -22,112 +22,114 @@ import (
 )
 
 var (
-	stressSeed  = flag.Uint64("stress-seed", 0, "seed of TestStress; default: another one each time")
-	stressSteps = flag.Int("stress-steps", 120, "steps of TestStress")
+	stressSeed  = flag.Uint64("stress-seed", 0, "seed of the stress test; default: random")
+	stressSteps = flag.Int("stress-steps", 120, "steps of the stress test")
 )
 
-// moody sinks answer as chance has it. What they accept is kept in order.
-type moody struct {
-	mu       sync.Mutex
-	random   *rand.Rand
-	healed   bool
-	down     map[string]bool
-	accepted map[string][]int // events by host
+// flakySinks answer at random until they have recovered. They record accepted events in order.
+type flakySinks struct {
+	mu        sync.Mutex
+	random    *rand.Rand
+	recovered bool
+	down      map[string]bool
+	accepted  map[string][]int // event numbers by host
 }
 
-// number is in each event, and so in each request, whatever the content mode. What is no JSON is encoded in some.
+// Each event has a number, which is in the request in every content mode. In some, events that are not JSON are in Base64.
 var (
-	number  = regexp.MustCompile(`"n":(\d+)`)
-	encoded = regexp.MustCompile(`"data_base64":"([^"]*)"`)
+	eventNumber = regexp.MustCompile(`"n":(\d+)`)
+	base64Data  = regexp.MustCompile(`"data_base64":"([^"]*)"`)
 )
 
-func numbers(data []byte) (list []int) {
-	data = encoded.ReplaceAllFunc(data, func(field []byte) []byte {
-		text, _ := base64.StdEncoding.DecodeString(string(encoded.FindSubmatch(field)[1]))
+func eventNumbers(data []byte) (list []int) {
+	data = base64Data.ReplaceAllFunc(data, func(field []byte) []byte {
+		text, _ := base64.StdEncoding.DecodeString(string(base64Data.FindSubmatch(field)[1]))
 		return text
 	})
-	for _, found := range number.FindAllSubmatch(data, -1) {
+	for _, found := range eventNumber.FindAllSubmatch(data, -1) {
 		n, _ := strconv.Atoi(string(found[1]))
 		list = append(list, n)
 	}
 	return list
 }
 
-func (m *moody) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
+func (m *flakySinks) Post(ctx context.Context, target sink.Target, payload sink.Payload) error {
 	host, _, _ := strings.Cut(strings.TrimPrefix(target.URI, "http://"), ".")
-	pause, err := m.mood(host)
-	if pause > 0 {
-		<-time.After(pause)
+	latency, err := m.draw(host)
+	select {
+	case <-time.After(latency):
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	if err != nil {
 		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.accepted[host] = append(m.accepted[host], numbers(payload.Body)...)
+	m.accepted[host] = append(m.accepted[host], eventNumbers(payload.Body)...)
 	return nil
 }
 
-func (m *moody) mood(host string) (pause time.Duration, err error) {
+func (m *flakySinks) draw(host string) (latency time.Duration, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.random.IntN(10) == 0 {
-		pause = time.Duration(m.random.IntN(30)) * time.Millisecond
+		latency = time.Duration(m.random.IntN(30)) * time.Millisecond
 	}
-	if m.healed {
-		return pause, nil
+	if m.recovered {
+		return latency, nil
 	}
 	if m.down[host] {
-		return pause, errDown
+		return latency, errSinkDown
 	}
-	switch dice := m.random.IntN(100); {
-	case dice < 15:
-		return pause, errDown
-	case dice < 18:
-		return pause, &sink.Error{Status: http.StatusBadRequest, Answer: "no"}
-	case dice < 21:
-		return pause, &sink.Error{Status: http.StatusTooManyRequests, After: 20 * time.Millisecond}
-	case dice < 22: // longer than the first round is waited for
+	switch chance := m.random.IntN(100); {
+	case chance < 15:
+		return latency, errSinkDown
+	case chance < 18:
+		return latency, &sink.Error{Status: http.StatusBadRequest, Answer: "no"}
+	case chance < 21:
+		return latency, &sink.Error{Status: http.StatusTooManyRequests, After: 20 * time.Millisecond}
+	case chance < 22: // longer than a cycle
 		return 1200 * time.Millisecond, nil
 	}
-	return pause, nil
+	return latency, nil
 }
 
-// model is what was posted, against which is held what became of it.
-type model struct {
-	*buffered
-	random   *rand.Rand
-	sinks    *moody
-	all      map[string]routes.Delivery
-	messages []string            // of each event, with its webhook; without one it has no order
-	batches  map[string][][]byte // the last one of each webhook
+// stressTest is a receiver under load, with the model of what must become of the posted events.
+type stressTest struct {
+	*bufferedReceiver
+	random      *rand.Rand
+	flaky       *flakySinks
+	allWebhooks map[string]routes.Delivery
+	messages    []string            // webhook and message of each event number; empty: no order
+	batches     map[string][][]byte // the last batch of each webhook
 }
 
-func newModel(t *testing.T, seed uint64) *model {
+func newStressTest(t *testing.T, seed uint64) *stressTest {
 	t.Helper()
-	two := 2
-	m := &model{random: rand.New(rand.NewPCG(seed, 1)), batches: map[string][][]byte{}}
-	m.sinks = &moody{random: rand.New(rand.NewPCG(seed, 2)), down: map[string]bool{}, accepted: map[string][]int{}}
-	dead := &routes.Sink{URI: "http://dead.example/"}
-	m.all = map[string]routes.Delivery{
+	retries := 2
+	m := &stressTest{random: rand.New(rand.NewPCG(seed, 1)), batches: map[string][][]byte{}}
+	m.flaky = &flakySinks{random: rand.New(rand.NewPCG(seed, 2)), down: map[string]bool{}, accepted: map[string][]int{}}
+	deadLetterSink := &routes.Sink{URI: "http://dead.example/"}
+	m.allWebhooks = map[string]routes.Delivery{
 		"a": {BackoffDelay: "PT0.01S"},
-		"b": {BackoffDelay: "PT0.01S", Retry: &two, ContentMode: string(sink.Batched)},
-		"c": {BackoffDelay: "PT0.01S", Retry: &two, DeadLetterSink: dead, ContentMode: string(sink.Structured)},
-		"d": {BackoffDelay: "PT0.01S", Retry: new(int), DeadLetterSink: dead},
+		"b": {BackoffDelay: "PT0.01S", Retry: &retries, ContentMode: string(sink.Batched)},
+		"c": {BackoffDelay: "PT0.01S", Retry: &retries, DeadLetterSink: deadLetterSink, ContentMode: string(sink.Structured)},
+		"d": {BackoffDelay: "PT0.01S", Retry: new(int), DeadLetterSink: deadLetterSink},
 	}
-	m.buffered = newBuffered(t, func(b *buffered) {
-		b.webhooks, b.poster, b.options.Memory = maps.Clone(m.all), m.sinks, 256<<10
+	m.bufferedReceiver = newBufferedReceiver(t, func(b *bufferedReceiver) {
+		b.webhooks, b.poster, b.options.Memory = maps.Clone(m.allWebhooks), m.flaky, 256<<10
 		b.sinks = nil
 	})
 	return m
 }
 
-// batch posts events of a few messages, and what is no JSON, and now and then the last batch of a webhook again.
-func (m *model) batch() {
+// postBatch posts events of a few messages, some that are not JSON, and now and then the webhook's last batch again.
+func (m *stressTest) postBatch() {
 	m.t.Helper()
-	webhook := slices.Sorted(maps.Keys(m.all))[m.random.IntN(len(m.all))]
+	webhook := slices.Sorted(maps.Keys(m.allWebhooks))[m.random.IntN(len(m.allWebhooks))]
 	if last := m.batches[webhook]; last != nil && m.random.IntN(8) == 0 {
-		m.raw(webhook, last...)
+		m.postRaw(webhook, last...)
 		return
 	}
 	var batch [][]byte
@@ -146,15 +148,15 @@ func (m *model) batch() {
 		}
 		messages = append(messages, message)
 	}
-	if m.raw(webhook, batch...) == http.StatusOK {
+	if m.postRaw(webhook, batch...) == http.StatusOK {
 		m.messages = append(m.messages, messages...)
 		m.batches[webhook] = batch
 	}
 }
 
-func (m *model) step() {
+func (m *stressTest) step() {
 	m.t.Helper()
-	names := slices.Sorted(maps.Keys(m.all))
+	names := slices.Sorted(maps.Keys(m.allWebhooks))
 	webhook := names[m.random.IntN(len(names))]
 	switch m.random.IntN(24) {
 	case 0:
@@ -164,30 +166,30 @@ func (m *model) step() {
 		}
 	case 1:
 		delete(m.webhooks, webhook)
-		m.load()
+		m.loadRoutes()
 	case 2, 3:
-		m.webhooks = maps.Clone(m.all)
-		m.load()
+		m.webhooks = maps.Clone(m.allWebhooks)
+		m.loadRoutes()
 	case 4:
 		m.suspended = map[string]bool{webhook: true}
-		m.load()
+		m.loadRoutes()
 	case 5, 6:
 		m.suspended = nil
-		m.load()
+		m.loadRoutes()
 	case 7:
-		m.sinks.mu.Lock()
-		m.sinks.down[webhook] = !m.sinks.down[webhook]
-		m.sinks.mu.Unlock()
+		m.flaky.mu.Lock()
+		m.flaky.down[webhook] = !m.flaky.down[webhook]
+		m.flaky.mu.Unlock()
 	default:
-		m.batch()
+		m.postBatch()
 	}
 }
 
-// check finds what was lost, what came twice, and what overtook another event of its message.
-func (m *model) check() {
+// check reports events that were lost, were delivered twice, or overtook another one of their message.
+func (m *stressTest) check() {
 	m.t.Helper()
 	count := make([]int, len(m.messages))
-	for host, list := range m.sinks.accepted {
+	for host, list := range m.flaky.accepted {
 		last := map[string]int{}
 		for _, n := range list {
 			count[n]++
@@ -199,20 +201,20 @@ func (m *model) check() {
 			}
 		}
 	}
-	buried := m.buried()
-	for _, n := range buried {
+	deadLettered := m.deadLetteredEvents()
+	for _, n := range deadLettered {
 		count[n]++
 	}
 	for n, times := range count {
 		if times != 1 {
-			m.t.Errorf("event %d, of %q, was delivered or given up %d times", n, m.messages[n], times)
+			m.t.Errorf("event %d of %q was delivered or dead-lettered %d times, want once", n, m.messages[n], times)
 		}
 	}
-	m.t.Logf("%d events, %d by dead letter sink, %d buried", len(count), len(m.sinks.accepted["dead"]), len(buried))
+	m.t.Logf("%d events, %d accepted by the dead letter sink, %d dead letters", len(count), len(m.flaky.accepted["dead"]), len(deadLettered))
 }
 
-// buried are the events that are dead letters.
-func (m *model) buried() (list []int) {
+// deadLetteredEvents returns the numbers of the events that are dead letters.
+func (m *stressTest) deadLetteredEvents() (list []int) {
 	m.t.Helper()
 	for after := uint64(0); ; {
 		page, next, err := m.journal.DeadLetters(m.t.Context(), journal.DeadLetterFilter{}, after, journal.MaxDeadLetters)
@@ -224,7 +226,7 @@ func (m *model) buried() (list []int) {
 			if err != nil {
 				m.t.Fatal(err)
 			}
-			list = append(list, numbers(entry.Raw)...)
+			list = append(list, eventNumbers(entry.Raw)...)
 		}
 		if after = next; next == 0 {
 			return list
@@ -232,47 +234,47 @@ func (m *model) buried() (list []int) {
 	}
 }
 
-// settle waits until nothing is left to be done. Something new is known after all that was there before.
-func (m *model) settle() {
+// waitSettled waits until the backlog is empty. It posts an event to each webhook first, which is listed after all earlier ones.
+func (m *stressTest) waitSettled() {
 	m.t.Helper()
-	for webhook := range m.all {
+	for webhook := range m.allWebhooks {
 		n := len(m.messages)
 		m.messages = append(m.messages, "")
-		if status := m.raw(webhook, fmt.Appendf(nil, `{"event":"spam","n":%d}`, n)); status != http.StatusOK {
+		if status := m.postRaw(webhook, fmt.Appendf(nil, `{"event":"spam","n":%d}`, n)); status != http.StatusOK {
 			m.t.Fatalf("status %d, want 200", status)
 		}
 		eventually(m.t, "delivery of the last event", func() bool {
-			m.sinks.mu.Lock()
-			defer m.sinks.mu.Unlock()
-			return slices.Contains(m.sinks.accepted[webhook], n)
+			m.flaky.mu.Lock()
+			defer m.flaky.mu.Unlock()
+			return slices.Contains(m.flaky.accepted[webhook], n)
 		})
 	}
-	m.empty()
-	eventually(m.t, "the memory given back", func() bool { return m.dispatcher.MemoryReleased() })
+	m.waitEmpty()
+	eventually(m.t, "release of all memory", func() bool { return m.dispatcher.MemoryReleased() })
 }
 
-// Whatever sinks, routes and restarts do, each event is delivered or given up, once, and in order.
-func TestStress(t *testing.T) {
+// Sinks fail, routes change and the receiver restarts at random. Each event is still delivered or dead-lettered once, and in order.
+func TestStressDeliversEachEventOnceInOrder(t *testing.T) {
 	t.Parallel()
 	seed := *stressSeed
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
 	t.Logf("-stress-seed=%d", seed)
-	m := newModel(t, seed)
+	m := newStressTest(t, seed)
 	for range *stressSteps {
 		m.step()
 	}
-	m.sinks.mu.Lock()
-	m.sinks.healed = true
-	m.sinks.mu.Unlock()
-	m.webhooks, m.suspended = maps.Clone(m.all), nil
-	m.load()
-	m.settle()
+	m.flaky.mu.Lock()
+	m.flaky.recovered = true
+	m.flaky.mu.Unlock()
+	m.webhooks, m.suspended = maps.Clone(m.allWebhooks), nil
+	m.loadRoutes()
+	m.waitSettled()
 	m.stop()
-	m.start() // what was finished stays so
-	m.settle()
-	m.sinks.mu.Lock()
-	defer m.sinks.mu.Unlock()
+	m.start() // delivered events stay delivered
+	m.waitSettled()
+	m.flaky.mu.Lock()
+	defer m.flaky.mu.Unlock()
 	m.check()
 }

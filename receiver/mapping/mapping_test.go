@@ -53,7 +53,7 @@ func TestTypesOfUnknownNames(t *testing.T) {
 
 func FuzzCloudEvent(f *testing.F) {
 	for _, sample := range mandrilltest.Samples() {
-		f.Add([]byte(sample))
+		f.Add(sample)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		ce := mapping.CloudEvent("/s", map[string]string{"env": "prod"}, mandrill.ParseEvent(raw), mapping.EventIDs([][]byte{raw})[0])

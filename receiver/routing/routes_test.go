@@ -10,7 +10,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
-func TestMatch(t *testing.T) {
+func TestTableMatchesRequestsByPath(t *testing.T) {
 	t.Parallel()
 	document := &routes.Document{Routes: []routes.Route{
 		{Name: "alone", URL: "https://a.example/alone"}, {Name: "root", URL: "http://a.example"}, {Name: "escaped", URL: "https://a.example/x%2Fy"},

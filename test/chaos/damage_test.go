@@ -13,20 +13,20 @@ import (
 	"time"
 )
 
-const stillBatches = 60
+const waitingBatches = 60
 
-// damage does something to the files of a stream, which are in a folder.
+// damage is a way to damage the files of a stream.
 type damage struct {
-	name   string
-	stream string
-	do     func(t *testing.T, folder string)
-	lost   int    // how many batches may be lost at most
-	silent bool   // nothing is lost, so nothing need be said
-	quick  string // how the receiver ends before it, in make test; empty: not there
+	name       string
+	stream     string
+	apply      func(t *testing.T, dir string)
+	maxLost    int    // batches that may be lost at most
+	unreported bool   // nothing is lost, so it need not be logged or counted
+	shortRun   string // without -long, the case runs only after this end of the receiver; empty: never
 }
 
-// change overwrites a file, but for its times: what rots does so unnoticed.
-func change(t *testing.T, path string, change func(data []byte) []byte) {
+// overwrite changes a file but keeps its times, as bit rot does.
+func overwrite(t *testing.T, path string, change func(data []byte) []byte) {
 	t.Helper()
 	before, err := os.Stat(path)
 	if err != nil {
@@ -44,12 +44,12 @@ func change(t *testing.T, path string, change func(data []byte) []byte) {
 	}
 }
 
-// block is a file of a stream with messages: the first, or from behind with negative numbers.
-func block(t *testing.T, folder string, number int) string {
+// blockFile returns a message block of a stream. Negative numbers count from the last one.
+func blockFile(t *testing.T, dir string, number int) string {
 	t.Helper()
-	blocks, err := filepath.Glob(filepath.Join(folder, "msgs", "*.blk"))
+	blocks, err := filepath.Glob(filepath.Join(dir, "msgs", "*.blk"))
 	if err != nil || len(blocks) == 0 {
-		t.Fatalf("no blocks in %s", folder)
+		t.Fatalf("no blocks in %s", dir)
 	}
 	slices.SortFunc(blocks, func(a, b string) int { return len(a) - len(b) })
 	if number < 0 {
@@ -58,20 +58,20 @@ func block(t *testing.T, folder string, number int) string {
 	return blocks[number]
 }
 
-// flip changes a bit at a part of a block.
-func flip(number int, part float64) func(*testing.T, string) {
-	return func(t *testing.T, folder string) {
-		change(t, block(t, folder, number), func(data []byte) []byte {
+// flipBit changes a bit at a relative position of a block.
+func flipBit(number int, part float64) func(*testing.T, string) {
+	return func(t *testing.T, dir string) {
+		overwrite(t, blockFile(t, dir, number), func(data []byte) []byte {
 			data[int(float64(len(data))*part)] ^= 1 << rand.IntN(8)
 			return data
 		})
 	}
 }
 
-// flipHeader changes a bit of a record's header: at 0 is its length, at 20 that of its subject, and at 4 its number.
+// flipHeader changes a bit of a record's header. The length is at offset 0, the sequence at 4, the length of the subject at 20.
 func flipHeader(offset int) func(*testing.T, string) {
-	return func(t *testing.T, folder string) {
-		change(t, block(t, folder, 0), func(data []byte) []byte {
+	return func(t *testing.T, dir string) {
+		overwrite(t, blockFile(t, dir, 0), func(data []byte) []byte {
 			subject := bytes.Index(data[len(data)/2:], []byte("mandrill.batch.")) + len(data)/2
 			data[subject-22+offset] ^= 4
 			return data
@@ -79,23 +79,23 @@ func flipHeader(offset int) func(*testing.T, string) {
 	}
 }
 
-// flipLength changes the length of a message's headers, which the server has no checksum of.
-func flipLength(t *testing.T, folder string) {
-	change(t, block(t, folder, 0), func(data []byte) []byte {
+// flipLength changes the length of a message's headers, which no checksum of the server covers.
+func flipLength(t *testing.T, dir string) {
+	overwrite(t, blockFile(t, dir, 0), func(data []byte) []byte {
 		data[bytes.Index(data, []byte("NATS/1.0\r\n"))-4] ^= 4
 		return data
 	})
 }
 
 func truncate(number int, part float64) func(*testing.T, string) {
-	return func(t *testing.T, folder string) {
-		change(t, block(t, folder, number), func(data []byte) []byte { return data[:int(float64(len(data))*part)] })
+	return func(t *testing.T, dir string) {
+		overwrite(t, blockFile(t, dir, number), func(data []byte) []byte { return data[:int(float64(len(data))*part)] })
 	}
 }
 
 func flipFile(name string) func(*testing.T, string) {
-	return func(t *testing.T, folder string) {
-		change(t, filepath.Join(folder, name), func(data []byte) []byte {
+	return func(t *testing.T, dir string) {
+		overwrite(t, filepath.Join(dir, name), func(data []byte) []byte {
 			data[len(data)/2] ^= 1
 			return data
 		})
@@ -103,30 +103,30 @@ func flipFile(name string) func(*testing.T, string) {
 }
 
 func emptyFile(name string) func(*testing.T, string) {
-	return func(t *testing.T, folder string) {
-		change(t, filepath.Join(folder, name), func([]byte) []byte { return nil })
+	return func(t *testing.T, dir string) {
+		overwrite(t, filepath.Join(dir, name), func([]byte) []byte { return nil })
 	}
 }
 
 func removeFile(name string) func(*testing.T, string) {
-	return func(t *testing.T, folder string) {
-		if err := os.Remove(filepath.Join(folder, name)); err != nil {
+	return func(t *testing.T, dir string) {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
 var damages = []damage{
-	{"a bit in the middle of a block", "mandrill-batch", flip(0, 0.5), 1, false, "killed"},
-	{"a bit at the begin of a block", "mandrill-batch", flip(0, 0.001), 1, false, ""},
-	{"a bit in the last block", "mandrill-batch", flip(-1, 0.5), 1, false, ""},
+	{"a bit in the middle of a block", "mandrill-batch", flipBit(0, 0.5), 1, false, "killed"},
+	{"a bit at the beginning of a block", "mandrill-batch", flipBit(0, 0.001), 1, false, ""},
+	{"a bit in the last block", "mandrill-batch", flipBit(-1, 0.5), 1, false, ""},
 	{"the length of a message", "mandrill-batch", flipHeader(0), 1, false, "stopped"},
 	{"the high bits of the length of a message", "mandrill-batch", flipHeader(2), 1, false, ""},
 	{"the number of a message", "mandrill-batch", flipHeader(4), 1, false, ""},
 	{"the length of a message's subject", "mandrill-batch", flipHeader(20), 1, false, ""},
 	{"the length of a message's headers", "mandrill-batch", flipLength, 1, false, ""},
-	{"the first block cut short", "mandrill-batch", truncate(0, 0.8), stillBatches / 2, false, ""},
-	{"the last block cut short", "mandrill-batch", truncate(-1, 0.5), stillBatches / 2, false, "killed"},
+	{"the first block cut short", "mandrill-batch", truncate(0, 0.8), waitingBatches / 2, false, ""},
+	{"the last block cut short", "mandrill-batch", truncate(-1, 0.5), waitingBatches / 2, false, "killed"},
 	{"index.db changed", "mandrill-batch", flipFile("msgs/index.db"), 0, true, "stopped"},
 	{"index.db empty", "mandrill-batch", emptyFile("msgs/index.db"), 0, true, ""},
 	{"index.db removed", "mandrill-batch", removeFile("msgs/index.db"), 0, true, ""},
@@ -134,105 +134,105 @@ var damages = []damage{
 	{"meta.inf empty", "mandrill-batch", emptyFile("meta.inf"), 0, false, ""},
 	{"meta.inf removed", "mandrill-batch", removeFile("meta.inf"), 0, false, ""},
 	{"meta.sum changed", "mandrill-batch", flipFile("meta.sum"), 0, false, ""},
-	{"a bit of the remainders", "mandrill-rest", flip(0, 0.5), 1, false, "killed"},
+	{"a bit of the remainders", "mandrill-rest", flipBit(0, 0.5), 1, false, "killed"},
 	{"settings of the remainders", "mandrill-rest", flipFile("meta.inf"), 0, false, ""},
-	{"a bit of what was finished", "mandrill-seen", flip(0, 0.5), 0, true, ""},
-	{"a bit of the state", "KV_mandrill-state", flip(0, 0.5), 0, true, ""},
+	{"a bit of the finished ids", "mandrill-seen", flipBit(0, 0.5), 0, true, ""},
+	{"a bit of the state", "KV_mandrill-state", flipBit(0, 0.5), 0, true, ""},
 	{"settings of the state", "KV_mandrill-state", emptyFile("meta.inf"), 0, false, ""},
 	{"settings of the large events", "OBJ_mandrill-large", flipFile("meta.inf"), 0, false, ""},
 }
 
-// damageNames are by how many batches may be lost.
-var damageNames = map[int]string{
-	0: "indexes, settings, and what is only for comparison damaged", 1: "one bit of the messages changed", stillBatches / 2: "files with messages cut to half or less than that",
+// damageKinds names the kinds of damage in the results, by how many batches may be lost.
+var damageKinds = map[int]string{
+	0: "indexes, settings and deduplication data damaged", 1: "one bit of the messages flipped", waitingBatches / 2: "message files truncated",
 }
 
-// When files of the buffer are damaged while the receiver does not run it says so, and delivers what is not damaged.
-func TestDamage(t *testing.T) {
+// Files of the buffer are damaged while the receiver is stopped. It logs and counts the damage, and delivers what is not damaged.
+func TestDamagedFilesLoseOnlyWhatIsDamaged(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
-	cases, most := map[int]int{}, map[int]int{} // by how much may be lost
+	cases, maxLost := map[int]int{}, map[int]int{} // by damage.maxLost
 	t.Cleanup(func() {
-		for _, may := range slices.Sorted(maps.Keys(cases)) {
-			result("%s, in %d ways, then started | at most %d of %d batches lost, the others delivered, in order", damageNames[may], cases[may], most[may], stillBatches+7)
+		for _, allowed := range slices.Sorted(maps.Keys(cases)) {
+			addResult("%s in %d ways, while the receiver was down | at most %d of %d batches lost, the others delivered in order", damageKinds[allowed], cases[allowed], maxLost[allowed], waitingBatches+7)
 		}
 	})
 	for _, fault := range damages {
 		for _, how := range []string{"stopped", "killed"} {
-			if !*long && how != fault.quick {
+			if !*long && how != fault.shortRun {
 				continue
 			}
 			if how == "killed" && fault.name[:5] == "index" {
-				continue // there is none yet
+				continue // the index is written at a regular stop only
 			}
 			t.Run(fault.name+", "+how, func(t *testing.T) {
 				t.Parallel()
-				fault.test(t, how, func(lost int) {
+				fault.run(t, how, func(lost int) {
 					mu.Lock()
 					defer mu.Unlock()
-					cases[fault.lost]++
-					most[fault.lost] = max(most[fault.lost], lost)
+					cases[fault.maxLost]++
+					maxLost[fault.maxLost] = max(maxLost[fault.maxLost], lost)
 				})
 			})
 		}
 	}
 }
 
-func (d damage) test(t *testing.T, how string, seen func(lost int)) {
-	book := newLedger()
-	sink := newConsumer(t, book)
+func (d damage) run(t *testing.T, how string, record func(lost int)) {
+	ledger := newLedger()
+	sink := newSinkServer(t, ledger)
 	sink.up()
-	sink.behave(1, answering(http.StatusInternalServerError, ""))
+	sink.setBehaviour(1, answerWith(http.StatusInternalServerError, ""))
 	r := newReceiver(t, writeRoutes(t, "retry: 100, backoffDelay: PT0.1S", sink.uris(2)...))
-	r.started()
-	s := newSender(book, r)
-	s.events, s.padding = 20, noise(4<<10)
-	s.send(t.Context(), 0, 3) // some are finished
-	r.await("remainders", func() bool { return s.remainder(t, r) })
+	r.startAndWait()
+	s := newSender(ledger, r)
+	s.events, s.padding = 20, incompressible(4<<10)
+	s.send(t.Context(), 0, 3) // delivered and acknowledged
+	r.await("remainders", func() bool { return s.makeRemainder(t, r) })
 	sink.down()
-	s.send(t.Context(), 0, stillBatches)
+	s.send(t.Context(), 0, waitingBatches)
 	if how == "killed" {
 		r.kill()
 	} else {
 		r.stop()
 	}
-	d.do(t, filepath.Join(r.dir, "nats", "jetstream", "$G", "streams", d.stream))
-	sink.behave(1, nil)
+	d.apply(t, filepath.Join(r.dir, "nats", "jetstream", "$G", "streams", d.stream))
+	sink.setBehaviour(1, nil)
 	sink.up()
-	r.started()
+	r.startAndWait()
 	s.send(t.Context(), 0, 3)
-	lost := d.settle(t, book)
-	if len(lost) > d.lost {
-		t.Errorf("the batches %v are lost, want at most %d", lost, d.lost)
+	lost := d.awaitUndamaged(t, ledger)
+	if len(lost) > d.maxLost {
+		t.Errorf("the batches %v are lost, want at most %d of them", lost, d.maxLost)
 	}
-	said, counted := r.said("WARN", "ERROR"), r.metric("mandrill_receiver_buffer_damaged_total")
-	if !d.silent && (counted == 0 || len(said) == 0) {
-		t.Errorf("%v places were counted and %v was said", counted, said)
+	logged, counted := r.logCounts("WARN", "ERROR"), r.metric("mandrill_receiver_buffer_damaged_total")
+	if !d.unreported && (counted == 0 || len(logged) == 0) {
+		t.Errorf("%v damaged places were counted, and the log has %v", counted, logged)
 	}
-	if len(book.disordered) > 0 {
-		t.Errorf("out of order: %v", book.disordered)
+	if len(ledger.outOfOrder) > 0 {
+		t.Errorf("out of order: %v", ledger.outOfOrder)
 	}
-	t.Logf("%d of %d batches lost, %v places counted, said %v", len(lost), stillBatches+7, counted, said)
-	seen(len(lost))
+	t.Logf("%d of %d batches lost, %v damaged places counted, log: %v", len(lost), waitingBatches+7, counted, logged)
+	record(len(lost))
 }
 
-// remainder has a batch of which something was delivered and something was not.
-func (s *sender) remainder(t *testing.T, r *receiver) bool {
-	if acked, _ := s.book.count(); acked <= 3*s.events {
+// makeRemainder sends a batch to the failing sink, once, and reports whether its events were retried.
+func (s *sender) makeRemainder(t *testing.T, r *receiver) bool {
+	if acked, _ := s.ledger.count(); acked <= 3*s.events {
 		s.send(t.Context(), 1, 1)
 	}
 	return r.metric("mandrill_receiver_redeliveries_total") > 0
 }
 
-// settle waits until what is not damaged has arrived, which is when nothing arrives any more, and returns what was lost.
-func (d damage) settle(t *testing.T, book *ledger) []int {
+// awaitUndamaged waits until no more events arrive, and returns the batches that are missing.
+func (d damage) awaitUndamaged(t *testing.T, ledger *ledger) []int {
 	t.Helper()
 	quiet := time.NewTimer(3 * time.Second)
-	limit := time.After(patience)
+	limit := time.After(awaitTimeout)
 	for {
-		book.mu.Lock()
-		missing, changed := book.batchesOf(book.missing()), book.changed
-		book.mu.Unlock()
+		ledger.mu.Lock()
+		missing, changed := ledger.batchesOf(ledger.missing()), ledger.changed
+		ledger.mu.Unlock()
 		if len(missing) == 0 {
 			return nil
 		}
@@ -240,7 +240,7 @@ func (d damage) settle(t *testing.T, book *ledger) []int {
 		case <-changed:
 			quiet.Reset(3 * time.Second)
 		case <-quiet.C:
-			if len(missing) <= d.lost {
+			if len(missing) <= d.maxLost {
 				return missing
 			}
 		case <-limit:

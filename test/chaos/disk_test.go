@@ -10,212 +10,212 @@ import (
 	"time"
 )
 
-// disk is a receiver whose buffer is on a volume, while batches come.
-type disk struct {
+// bufferOnVolume is a receiver under load whose buffer is on a volume.
+type bufferOnVolume struct {
 	*volume
-	book     *ledger
-	sink     *consumer
+	ledger   *ledger
+	sink     *sinkServer
 	receiver *receiver
 	sender   *sender
 }
 
 const mebibyte = 1 << 20
 
-// newDisk prepares a receiver on a volume with mount's options, whose buffer may take a number of bytes.
-func newDisk(t *testing.T, options string, bytes int) *disk {
+// newBufferOnVolume prepares a receiver with a buffer limit, on a volume with mount's options.
+func newBufferOnVolume(t *testing.T, options string, bytes int) *bufferOnVolume {
 	t.Helper()
-	d := &disk{volume: newVolume(t, options), book: newLedger()}
-	d.sink = newConsumer(t, d.book)
-	d.sink.up()
-	d.receiver = newReceiver(t, writeRoutes(t, "backoffDelay: PT0.2S", d.sink.uris(2)...), "--buffer-max-bytes", strconv.Itoa(bytes))
-	d.receiver.wrap, d.receiver.dir = d.wrap(), filepath.Join(d.path, "buffer")
-	d.receiver.args = append(d.receiver.args, "--buffer-dir", d.receiver.dir)
-	d.sender = newSender(d.book, d.receiver)
-	d.sender.events, d.sender.padding, d.sender.pace, d.sender.pause = 10, noise(8<<10), 20*time.Millisecond, 50*time.Millisecond
-	return d
+	b := &bufferOnVolume{volume: newVolume(t, options), ledger: newLedger()}
+	b.sink = newSinkServer(t, b.ledger)
+	b.sink.up()
+	b.receiver = newReceiver(t, writeRoutes(t, "backoffDelay: PT0.2S", b.sink.uris(2)...), "--buffer-max-bytes", strconv.Itoa(bytes))
+	b.receiver.launcher, b.receiver.dir = b.enter(), filepath.Join(b.path, "buffer")
+	b.receiver.args = append(b.receiver.args, "--buffer-dir", b.receiver.dir)
+	b.sender = newSender(b.ledger, b.receiver)
+	b.sender.events, b.sender.padding, b.sender.interval, b.sender.retryDelay = 10, incompressible(8<<10), 20*time.Millisecond, 50*time.Millisecond
+	return b
 }
 
-// send has batches come until the returned function is called.
-func (d *disk) send() (stop func()) {
-	ctx, cancel := context.WithCancel(d.t.Context())
+// startSending sends batches until the returned function is called.
+func (b *bufferOnVolume) startSending() (stop func()) {
+	ctx, cancel := context.WithCancel(b.t.Context())
 	var senders sync.WaitGroup
 	for webhook := range 2 {
-		senders.Go(func() { d.sender.run(ctx, d.t.Context(), webhook) })
+		senders.Go(func() { b.sender.run(ctx, b.t.Context(), webhook) })
 	}
 	return func() { cancel(); senders.Wait() }
 }
 
-// refusing waits until batches get 503 and the receiver says that it is not ready.
-func (d *disk) refusing() {
-	d.t.Helper()
-	before, _ := d.sender.answers()
-	d.receiver.await("batches get 503", func() bool {
-		statuses, _ := d.sender.answers()
+// awaitRefusal waits until batches get 503 and the receiver is not ready.
+func (b *bufferOnVolume) awaitRefusal() {
+	b.t.Helper()
+	before, _ := b.sender.answers()
+	b.receiver.await("batches get 503", func() bool {
+		statuses, _ := b.sender.answers()
 		return statuses[http.StatusServiceUnavailable] > before[http.StatusServiceUnavailable]
 	})
-	d.receiver.await("the receiver is not ready", func() bool { return !d.receiver.ready() })
+	b.receiver.await("the receiver is not ready", func() bool { return !b.receiver.ready() })
 }
 
-// accepting waits until batches get 200 again, and returns how long it took.
-func (d *disk) accepting() time.Duration {
-	d.t.Helper()
+// awaitAcceptance waits until batches get 200 again and the receiver is ready. It returns how long the first 200 took.
+func (b *bufferOnVolume) awaitAcceptance() time.Duration {
+	b.t.Helper()
 	begin := time.Now()
-	d.receiver.await("batches get 200", func() bool {
-		d.sender.mu.Lock()
-		defer d.sender.mu.Unlock()
-		return d.sender.last.After(begin)
+	b.receiver.await("batches get 200", func() bool {
+		b.sender.mu.Lock()
+		defer b.sender.mu.Unlock()
+		return b.sender.lastAck.After(begin)
 	})
 	took := time.Since(begin)
-	d.receiver.await("the receiver is ready", d.receiver.ready)
+	b.receiver.await("the receiver is ready", b.receiver.ready)
 	return took
 }
 
-// finish waits for everything, and returns what the sender saw.
-func (d *disk) finish() (statuses map[int]int, slowest time.Duration) {
-	d.t.Helper()
-	d.book.settle(d.t)
-	statuses, slowest = d.sender.answers()
+// checkAnswers waits for the delivery of everything, and returns the statuses that the sender got and the slowest answer.
+func (b *bufferOnVolume) checkAnswers() (statuses map[int]int, slowest time.Duration) {
+	b.t.Helper()
+	b.ledger.awaitDelivery(b.t)
+	statuses, slowest = b.sender.answers()
 	for status := range statuses {
 		if status != http.StatusOK && status != http.StatusServiceUnavailable {
-			d.t.Errorf("batches got %v", statuses)
+			b.t.Errorf("batches got the statuses %v", statuses)
 		}
 	}
 	return statuses, slowest
 }
 
 const (
-	// recovery is how long it may take until batches are accepted after the fault is over.
-	recovery = 15 * time.Second
-	// leftAlone is how long a sink that did not work is at most.
-	leftAlone = 30 * time.Second
+	// maxRecovery is how long it may take after a fault until batches are accepted again.
+	maxRecovery = 15 * time.Second
+	// maxCircuitOpen is how long the circuit of a failed sink stays open at most.
+	maxCircuitOpen = 30 * time.Second
 )
 
-// While the disk is full batches get 503. When there is room again the receiver goes on by itself.
-func TestDiskFull(t *testing.T) {
+// While the disk is full batches get 503. When space is free again the receiver continues without intervention.
+func TestFullDiskRefusesBatches(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, "size=128m", 96*mebibyte)
-	d.receiver.started()
-	stop := d.send()
-	d.accepting()
+	b := newBufferOnVolume(t, "size=128m", 96*mebibyte)
+	b.receiver.startAndWait()
+	stop := b.startSending()
+	b.awaitAcceptance()
 	var longest time.Duration
-	rounds := choose(2, 12)
+	rounds := shortOrLong(2, 12)
 	for round := range rounds {
-		if round%2 == 0 { // else it becomes full while events are delivered
-			d.sink.down()
+		if round%2 == 0 { // otherwise the disk fills up while events are delivered
+			b.sink.down()
 		}
-		d.fill(1 << 20)
-		d.refusing()
-		lines := d.lines()
+		b.fill(1 << 20)
+		b.awaitRefusal()
+		lines := b.logLines()
 		full := time.Now()
-		d.receiver.await("some time", func() bool { d.fill(0); return time.Since(full) > 3*time.Second }) // files of the server that it has made smaller
-		if grown := d.lines() - lines; grown > 200 {
-			t.Errorf("in %s of a full disk the log grew by %d lines besides those of requests", time.Since(full), grown)
+		b.receiver.await("some time", func() bool { b.fill(0); return time.Since(full) > 3*time.Second }) // again and again: the server frees some space by truncating files
+		if grown := b.logLines() - lines; grown > 200 {
+			t.Errorf("in %s with a full disk the log grew by %d lines besides those of requests", time.Since(full), grown)
 		}
-		d.empty()
-		longest = max(longest, d.accepting())
+		b.removeBallast()
+		longest = max(longest, b.awaitAcceptance())
 		if round%2 == 0 {
-			d.sink.up()
+			b.sink.up()
 		}
 	}
 	stop()
-	statuses, slowest := d.finish()
-	if longest > recovery {
-		t.Errorf("it took %s until a batch was accepted again", longest)
+	statuses, slowest := b.checkAnswers()
+	if longest > maxRecovery {
+		t.Errorf("recovery took %s", longest)
 	}
-	acked, lost := d.book.count()
-	t.Logf("answers %v; the log: %v", statuses, d.receiver.said("WARN", "ERROR"))
-	result("disk full, %d times, half of them with the sink down | %d events acknowledged, %d lost, %d delivered twice; 503 and not ready while it was full, the slowest answer after %s, 200 again at most %s after there was room",
-		rounds, acked, lost, d.book.repeated(), slowest.Round(time.Millisecond), longest.Round(10*time.Millisecond))
+	acked, lost := b.ledger.count()
+	t.Logf("statuses %v; log: %v", statuses, b.receiver.logCounts("WARN", "ERROR"))
+	addResult("disk full %d times, half of them with the sink down | %d events acknowledged, %d lost, %d repeated; 503 and not ready while full, slowest answer %s, 200 again within %s of free space",
+		rounds, acked, lost, b.ledger.duplicateCount(), slowest.Round(time.Millisecond), longest.Round(10*time.Millisecond))
 }
 
-// A buffer that may take more than its volume has fills it while the sink is down. When the sink works again what was
-// acknowledged is delivered and makes room, without anybody's help.
-func TestDiskTooSmall(t *testing.T) {
+// The volume is smaller than the buffer's limit, and fills up while the sink is down. When the sink is up again, delivery frees space
+// without intervention.
+func TestVolumeSmallerThanBufferRecovers(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, "size=64m", 512*mebibyte)
-	d.sender.padding, d.sender.pace = noise(32<<10), 0
-	d.sink.down()
-	d.receiver.started()
-	stop := d.send()
+	b := newBufferOnVolume(t, "size=64m", 512*mebibyte)
+	b.sender.padding, b.sender.interval = incompressible(32<<10), 0
+	b.sink.down()
+	b.receiver.startAndWait()
+	stop := b.startSending()
 	var longest time.Duration
-	rounds := choose(1, 5)
+	rounds := shortOrLong(1, 5)
 	for round := range rounds {
-		d.refusing()
-		d.stays("it is not ready", time.Second, func() bool { return !d.receiver.ready() })
-		if round%2 == 1 { // half of what fills it waits for somewhat longer, and makes remainders
-			d.sink.behave(1, answering(http.StatusInternalServerError, ""))
+		b.awaitRefusal()
+		b.holdsFor("the receiver is not ready", time.Second, func() bool { return !b.receiver.ready() })
+		if round%2 == 1 { // one of the two sinks fails for some time, so that half of the backlog becomes remainders
+			b.sink.setBehaviour(1, answerWith(http.StatusInternalServerError, ""))
 		}
-		d.sink.up()
+		b.sink.up()
 		if round%2 == 1 {
-			d.stays("the receiver lives", 10*time.Second, func() bool { return d.receiver.answers("/healthz") })
-			d.sink.behave(1, nil)
+			b.holdsFor("the receiver is alive", 10*time.Second, func() bool { return b.receiver.answersOK("/healthz") })
+			b.sink.setBehaviour(1, nil)
 		}
-		longest = max(longest, d.accepting())
-		d.sink.down()
+		longest = max(longest, b.awaitAcceptance())
+		b.sink.down()
 	}
-	d.sink.up()
+	b.sink.up()
 	stop()
-	statuses, slowest := d.finish()
-	if longest > leftAlone+recovery {
-		t.Errorf("it took %s until a batch was accepted again", longest)
+	statuses, slowest := b.checkAnswers()
+	if longest > maxCircuitOpen+maxRecovery {
+		t.Errorf("recovery took %s", longest)
 	}
-	acked, lost := d.book.count()
-	t.Logf("answers %v; the log: %v", statuses, d.receiver.said("WARN", "ERROR"))
-	result("volume smaller than the buffer may be, filled %d times while the sink was down | %d events acknowledged, %d lost, %d delivered twice; 503 and not ready while it was full, the slowest answer after %s, 200 again at most %s after the sink worked",
-		rounds, acked, lost, d.book.repeated(), slowest.Round(time.Millisecond), longest.Round(10*time.Millisecond))
+	acked, lost := b.ledger.count()
+	t.Logf("statuses %v; log: %v", statuses, b.receiver.logCounts("WARN", "ERROR"))
+	addResult("volume smaller than the buffer limit, full %d times while the sink was down | %d events acknowledged, %d lost, %d repeated; 503 and not ready while full, slowest answer %s, 200 again within %s of the sink being up",
+		rounds, acked, lost, b.ledger.duplicateCount(), slowest.Round(time.Millisecond), longest.Round(10*time.Millisecond))
 }
 
-// When somebody else fills the disk to the last byte, what was acknowledged is delivered all the same.
-func TestDiskFilledByOthers(t *testing.T) {
+// Another process fills the disk to the last byte. The backlog is still delivered.
+func TestBacklogIsDeliveredFromFullDisk(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, "size=128m", 96*mebibyte)
-	d.sink.down()
-	d.receiver.started()
+	b := newBufferOnVolume(t, "size=128m", 96*mebibyte)
+	b.sink.down()
+	b.receiver.startAndWait()
 	var longest time.Duration
-	rounds := choose(1, 5)
+	rounds := shortOrLong(1, 5)
 	for range rounds {
-		stop := d.send()
-		d.accepting()
-		before, _ := d.book.count()
-		d.receiver.await("some wait", func() bool { acked, _ := d.book.count(); return acked > before+1000 })
-		d.fill(0)
-		d.refusing()
-		d.sink.up()
-		d.book.settle(t)
-		if d.receiver.ready() {
+		stop := b.startSending()
+		b.awaitAcceptance()
+		before, _ := b.ledger.count()
+		b.receiver.await("a backlog", func() bool { acked, _ := b.ledger.count(); return acked > before+1000 })
+		b.fill(0)
+		b.awaitRefusal()
+		b.sink.up()
+		b.ledger.awaitDelivery(t)
+		if b.receiver.ready() {
 			t.Error("the receiver is ready though the disk is full")
 		}
-		d.empty()
-		longest = max(longest, d.accepting())
+		b.removeBallast()
+		longest = max(longest, b.awaitAcceptance())
 		stop()
-		d.sink.down()
+		b.sink.down()
 	}
-	d.sink.up()
-	statuses, _ := d.finish()
-	if longest > recovery {
-		t.Errorf("it took %s until a batch was accepted again", longest)
+	b.sink.up()
+	statuses, _ := b.checkAnswers()
+	if longest > maxRecovery {
+		t.Errorf("recovery took %s", longest)
 	}
-	acked, lost := d.book.count()
-	t.Logf("answers %v; the log: %v", statuses, d.receiver.said("WARN", "ERROR"))
-	result("disk filled to the last byte by others, %d times, with batches waiting | %d events acknowledged, %d lost, %d delivered twice; all were delivered while it was full, 200 again at most %s after there was room",
-		rounds, acked, lost, d.book.repeated(), longest.Round(10*time.Millisecond))
+	acked, lost := b.ledger.count()
+	t.Logf("statuses %v; log: %v", statuses, b.receiver.logCounts("WARN", "ERROR"))
+	addResult("disk filled to the last byte by another process %d times, with a backlog | %d events acknowledged, %d lost, %d repeated; all delivered while full, 200 again within %s of free space",
+		rounds, acked, lost, b.ledger.duplicateCount(), longest.Round(10*time.Millisecond))
 }
 
-// stays looks for some time whether a condition holds.
-func (d *disk) stays(what string, span time.Duration, condition func() bool) {
-	d.t.Helper()
+// holdsFor checks that a condition holds for some time.
+func (b *bufferOnVolume) holdsFor(what string, span time.Duration, condition func() bool) {
+	b.t.Helper()
 	begin := time.Now()
-	d.receiver.await("some time", func() bool {
+	b.receiver.await("some time", func() bool {
 		if !condition() {
-			d.t.Fatalf("not any more: %s", what)
+			b.t.Fatalf("no longer true: %s", what)
 		}
 		return time.Since(begin) > span
 	})
 }
 
-// lines is how many lines the log has that are not of requests.
-func (d *disk) lines() (lines int) {
-	for message, count := range d.receiver.said("INFO", "WARN", "ERROR") {
+// logLines returns the number of log lines that are not about requests or deliveries.
+func (b *bufferOnVolume) logLines() (lines int) {
+	for message, count := range b.receiver.logCounts("INFO", "WARN", "ERROR") {
 		if message != "Answered a request" && message != "Delivered a batch" {
 			lines += count
 		}
@@ -223,58 +223,58 @@ func (d *disk) lines() (lines int) {
 	return lines
 }
 
-// A receiver that starts while its volume is read-only gets ready when it can be written.
-func TestReadOnlyAtStart(t *testing.T) {
+// A receiver starts on a read-only volume, and becomes ready when the volume is writable.
+func TestReceiverStartsOnReadOnlyVolume(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, "size=128m", 96*mebibyte)
-	d.sink.down()
-	d.receiver.started()
-	d.sender.send(t.Context(), 0, 20)
-	d.receiver.kill()
-	d.remount("ro")
-	d.receiver.start()
-	d.receiver.await("the receiver listens", func() bool { return d.receiver.answers("/healthz") })
-	stop := d.send()
-	d.refusing()
-	d.sink.up()
-	d.remount("rw")
-	took := d.accepting()
+	b := newBufferOnVolume(t, "size=128m", 96*mebibyte)
+	b.sink.down()
+	b.receiver.startAndWait()
+	b.sender.send(t.Context(), 0, 20)
+	b.receiver.kill()
+	b.remount("ro")
+	b.receiver.start()
+	b.receiver.await("the receiver listens", func() bool { return b.receiver.answersOK("/healthz") })
+	stop := b.startSending()
+	b.awaitRefusal()
+	b.sink.up()
+	b.remount("rw")
+	took := b.awaitAcceptance()
 	stop()
-	d.finish()
-	if took > recovery {
-		t.Errorf("it took %s until a batch was accepted", took)
+	b.checkAnswers()
+	if took > maxRecovery {
+		t.Errorf("recovery took %s", took)
 	}
-	acked, lost := d.book.count()
-	result("volume read-only at the start | 503 and not ready, 200 after %s when it can be written; %d events acknowledged, %d lost", took.Round(10*time.Millisecond), acked, lost)
+	acked, lost := b.ledger.count()
+	addResult("volume read-only at the start | 503 and not ready, 200 within %s of the volume being writable; %d events acknowledged, %d lost", took.Round(10*time.Millisecond), acked, lost)
 }
 
-// When the volume becomes read-only, 503 begins at the latest when a new file is needed, and ends by itself.
-func TestReadOnly(t *testing.T) {
+// When the volume becomes read-only, batches get 503 as soon as a new file is needed, and 200 again once it is writable.
+func TestReadOnlyVolumeRefusesBatches(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, "size=256m", 192*mebibyte)
-	d.receiver.started()
-	d.sink.down() // what is delivered would make room in files that are open
-	stop := d.send()
+	b := newBufferOnVolume(t, "size=256m", 192*mebibyte)
+	b.receiver.startAndWait()
+	b.sink.down() // deliveries would free space in open files
+	stop := b.startSending()
 	var longest time.Duration
-	rounds, elsewhere := choose(1, 5), t.TempDir()
+	rounds, staging := shortOrLong(1, 5), t.TempDir()
 	for range rounds {
-		d.accepting()
-		// Files that are open cannot be made read-only: those that are opened from now on are.
-		// It is done elsewhere, because it is refused where one was opened meanwhile.
-		d.do("mount", "--bind", d.path, elsewhere)
-		d.do("mount", "-o", "remount,bind,ro", elsewhere)
-		d.do("mount", "--move", elsewhere, d.path)
-		d.refusing()
-		d.do("umount", d.path)
-		longest = max(longest, d.accepting())
+		b.awaitAcceptance()
+		// Open files stay writable, files that are opened from now on are read-only. The remount is done at a second mount point,
+		// because it is refused where files are open for writing.
+		b.run("mount", "--bind", b.path, staging)
+		b.run("mount", "-o", "remount,bind,ro", staging)
+		b.run("mount", "--move", staging, b.path)
+		b.awaitRefusal()
+		b.run("umount", b.path)
+		longest = max(longest, b.awaitAcceptance())
 	}
 	stop()
-	d.sink.up()
-	d.finish()
-	if longest > recovery {
-		t.Errorf("it took %s until a batch was accepted again", longest)
+	b.sink.up()
+	b.checkAnswers()
+	if longest > maxRecovery {
+		t.Errorf("recovery took %s", longest)
 	}
-	acked, lost := d.book.count()
-	result("volume read-only, %d times | %d events acknowledged, %d lost; 503 and not ready meanwhile, 200 again at most %s after it could be written",
+	acked, lost := b.ledger.count()
+	addResult("volume read-only %d times | %d events acknowledged, %d lost; 503 and not ready meanwhile, 200 again within %s of the volume being writable",
 		rounds, acked, lost, longest.Round(10*time.Millisecond))
 }

@@ -1,2 +1,2 @@
-// Package chaos has no code of its own: its tests do harm to receivers with a buffer and look whether events were lost.
+// Package chaos has only tests. They inject faults into receivers with a buffer, and check from outside that no event is lost.
 package chaos

@@ -11,89 +11,90 @@ import (
 	"time"
 )
 
-// lossy is how long before a kill what was delivered may not have been written down: a round begins events for a second,
-// waits for those that are under way, and writes, on a machine that has other things to do.
-const lossy = 5 * time.Second
+// unsavedWindow is how long before a kill a delivery may not have been saved: a cycle begins events for a second, waits for those in
+// flight and then saves, on a busy machine.
+const unsavedWindow = 5 * time.Second
 
-// unread is how long after a kill the consumer may read what had been sent before.
-const unread = 2 * time.Second
+// unreadWindow is how long after a kill the sink may still read events that were sent before it.
+const unreadWindow = 2 * time.Second
 
-// The receiver is killed again and again while batches come. What got a 200 arrives, in order, and only what was being
-// delivered at a kill arrives twice.
-func TestKill(t *testing.T) {
+// The receiver is killed repeatedly under load. Every acknowledged event arrives, in order, and only events that were being delivered
+// at a kill arrive twice.
+func TestKillLosesNothing(t *testing.T) {
 	t.Parallel()
 	const webhooks = 4
-	kills, least := choose(6, 110), choose(10_000, 220_000)
-	book := newLedger()
-	sink := newConsumer(t, book)
-	for webhook := range webhooks / 2 { // so that there is always something being delivered
-		sink.behave(webhook, sluggish)
+	kills, minEvents := shortOrLong(6, 110), shortOrLong(10_000, 220_000)
+	ledger := newLedger()
+	sink := newSinkServer(t, ledger)
+	for webhook := range webhooks / 2 { // so that deliveries are always in flight
+		sink.setBehaviour(webhook, delayRandomly)
 	}
 	sink.up()
 	r := newReceiver(t, writeRoutes(t, "backoffDelay: PT0.1S", sink.uris(webhooks)...))
-	s := newSender(book, r)
-	s.pace = 250 * time.Millisecond // 1600 events a second
+	s := newSender(ledger, r)
+	s.interval = 250 * time.Millisecond // 1600 events a second
 	var senders sync.WaitGroup
 	sending, stop := context.WithCancel(t.Context())
 	for webhook := range webhooks {
 		senders.Go(func() { s.run(sending, t.Context(), webhook) })
 	}
-	moments := killAtRandom(r, s, kills)
-	book.until(t, "enough events", func() bool { return book.acked >= least })
+	killTimes := killRepeatedly(r, s, kills)
+	ledger.waitFor(t, "enough events", func() bool { return ledger.acknowledged >= minEvents })
 	stop()
 	senders.Wait()
-	book.settle(t)
+	ledger.awaitDelivery(t)
 	r.await("an empty backlog", func() bool { return r.metric("mandrill_receiver_backlog_events") == 0 })
 	statuses, _ := s.answers()
 	for status := range statuses {
 		if status != http.StatusOK && status != http.StatusServiceUnavailable && status != 0 {
-			t.Errorf("batches were answered with %v", statuses)
+			t.Errorf("batches got the statuses %v", statuses)
 		}
 	}
-	strays := book.strays(moments)
-	acked, lost := book.count()
-	t.Logf("%d kills, %d events, %d duplicates, answers %v", kills, acked, book.repeated(), statuses)
-	if len(strays) > 0 {
-		t.Errorf("%d of %d duplicates were not being delivered at a kill: %s", len(strays), book.repeated(), strings.Join(strays[:min(len(strays), 5)], "; "))
+	unexplained := ledger.unexplainedDuplicates(killTimes)
+	acked, lost := ledger.count()
+	t.Logf("%d kills, %d events, %d duplicates, statuses %v", kills, acked, ledger.duplicateCount(), statuses)
+	if len(unexplained) > 0 {
+		t.Errorf("%d of %d duplicates were not being delivered at a kill: %s", len(unexplained), ledger.duplicateCount(), strings.Join(unexplained[:min(len(unexplained), 5)], "; "))
 	}
-	if most := kills * webhooks * inFlight; book.repeated() > most {
-		t.Errorf("%d duplicates, want at most %d", book.repeated(), most)
+	if maxRepeated := kills * webhooks * maxRepeatedPerKill; ledger.duplicateCount() > maxRepeated {
+		t.Errorf("%d duplicates, want at most %d", ledger.duplicateCount(), maxRepeated)
 	}
-	result("kill -9, %d times | %d events acknowledged, %d lost, %d delivered twice (%.1f at each kill), order kept",
-		kills, acked, lost, book.repeated(), float64(book.repeated())/float64(kills))
+	addResult("kill -9 %d times | %d events acknowledged, %d lost, %d repeated (%.1f per kill), in order",
+		kills, acked, lost, ledger.duplicateCount(), float64(ledger.duplicateCount())/float64(kills))
 }
 
-func sluggish(http.ResponseWriter, *http.Request) bool {
-	<-time.After(rand.N(150 * time.Millisecond))
+func delayRandomly(_ http.ResponseWriter, r *http.Request) bool {
+	elapse(r.Context(), rand.N(150*time.Millisecond))
 	return false
 }
 
-// inFlight is how many events of a webhook may be delivered in a round and not written down, at most, on average over all kills.
-const inFlight = 1000
+// maxRepeatedPerKill is how many events of a webhook may be delivered but not saved at a kill, on average over all kills.
+const maxRepeatedPerKill = 1000
 
-// killAtRandom starts a receiver, kills it, and so on, and returns when it was killed. It runs in the end.
-func killAtRandom(r *receiver, s *sender, kills int) (moments []time.Time) {
+// killRepeatedly starts and kills a receiver at random moments, and returns the times of the kills. In the end the receiver runs.
+func killRepeatedly(r *receiver, s *sender, kills int) (killTimes []time.Time) {
 	for n := range kills {
 		r.start()
-		if n%5 != 4 { // else at some time while it starts
+		if n%5 != 4 { // every fifth kill is at some moment of the start
 			r.await("the receiver is ready", r.ready)
-			acked, _ := s.book.count()
-			r.await("a batch is acknowledged", func() bool { now, _ := s.book.count(); return now > acked })
+			acked, _ := s.ledger.count()
+			r.await("a batch is acknowledged", func() bool { now, _ := s.ledger.count(); return now > acked })
 		}
-		<-time.After(rand.N(1500 * time.Millisecond))
+		elapse(r.t.Context(), rand.N(1500*time.Millisecond))
 		r.kill()
-		moments = append(moments, time.Now())
+		killTimes = append(killTimes, time.Now())
 		if n%10 == 9 {
-			acked, waiting := s.book.count()
-			r.t.Logf("%d kills, %d events acknowledged, %d of them under way", n+1, acked, waiting)
+			acked, waiting := s.ledger.count()
+			r.t.Logf("%d kills, %d events acknowledged, %d of them not delivered yet", n+1, acked, waiting)
 		}
 	}
-	r.started()
-	return moments
+	r.startAndWait()
+	return killTimes
 }
 
-// strays are the duplicates of events that arrived first when no kill was near, or again before it.
-func (l *ledger) strays(moments []time.Time) (strays []string) {
+// unexplainedDuplicates describes the duplicates that no kill explains: a kill explains an event that arrived shortly before it and
+// again after it.
+func (l *ledger) unexplainedDuplicates(kills []time.Time) (unexplained []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for serial, event := range l.events {
@@ -101,18 +102,18 @@ func (l *ledger) strays(moments []time.Time) (strays []string) {
 			continue
 		}
 		explained := false
-		var next time.Time // kill after it arrived first
-		for _, moment := range moments {
-			near := event.first.After(moment.Add(-lossy)) && event.first.Before(moment.Add(unread))
+		var nextKill time.Time // the first kill after the event's first arrival
+		for _, moment := range kills {
+			near := event.first.After(moment.Add(-unsavedWindow)) && event.first.Before(moment.Add(unreadWindow))
 			explained = explained || near && event.last.After(moment)
-			if next.IsZero() && moment.After(event.first) {
-				next = moment
+			if nextKill.IsZero() && moment.After(event.first) {
+				nextKill = moment
 			}
 		}
 		if !explained {
-			strays = append(strays, fmt.Sprintf("event %d of sender %d, %s before a kill, and again %s after that",
-				serial, event.sender, next.Sub(event.first).Round(time.Millisecond), event.last.Sub(next).Round(time.Millisecond)))
+			unexplained = append(unexplained, fmt.Sprintf("event %d of sender %d arrived %s before a kill, and again %s after it",
+				serial, event.sender, nextKill.Sub(event.first).Round(time.Millisecond), event.last.Sub(nextKill).Round(time.Millisecond)))
 		}
 	}
-	return strays
+	return unexplained
 }

@@ -10,31 +10,31 @@ import (
 	"time"
 )
 
-// ledger is what is known outside of the receivers: which events were acknowledged, and which arrived.
+// ledger records, outside of the receivers, which events were acknowledged and which arrived.
 type ledger struct {
-	mu         sync.Mutex
-	events     []record // by serial
-	batches    []int    // serials of the first event of each
-	ordinals   map[string]int
-	arrived    map[string]int // the highest ordinal of each message that arrived
-	disordered []string
-	waiting    int // acknowledged, and did not arrive
-	acked      int
-	duplicates int
-	changed    chan struct{}
+	mu           sync.Mutex
+	events       []eventRecord // by serial
+	batches      []int         // serial of each batch's first event
+	ordinals     map[string]int
+	arrived      map[string]int // highest ordinal by message
+	outOfOrder   []string
+	undelivered  int // acknowledged events that have not arrived
+	acknowledged int
+	duplicates   int
+	changed      chan struct{}
 }
 
-// record is what is known of an event.
-type record struct {
-	batch    int32
-	sender   int16
-	acked    bool
-	arrivals uint16
-	first    time.Time // when it arrived first
-	last     time.Time
+// eventRecord is the state of an event.
+type eventRecord struct {
+	batch        int32
+	sender       int16
+	acknowledged bool
+	arrivals     uint16
+	first        time.Time // arrival
+	last         time.Time
 }
 
-// event is what is sent.
+// event is the event that is sent.
 type event struct {
 	Event   string `json:"event"`
 	ID      string `json:"_id"`
@@ -44,8 +44,8 @@ type event struct {
 	Padding string `json:"padding,omitempty"`
 }
 
-// issued is a batch to be sent until it is acknowledged.
-type issued struct {
+// sentBatch is a batch that is sent until it is acknowledged.
+type sentBatch struct {
 	first, events int
 	raw           [][]byte
 }
@@ -54,90 +54,90 @@ func newLedger() *ledger {
 	return &ledger{ordinals: map[string]int{}, arrived: map[string]int{}, changed: make(chan struct{})}
 }
 
-// messages is how many messages a sender's events are of, in turn.
-const messages = 40
+// messagesPerSender is how many messages a sender has. Its events belong to them in turn.
+const messagesPerSender = 40
 
-// issue makes a batch of a sender's next events. What is in padding makes each of them larger.
-func (l *ledger) issue(sender, events int, padding func() string) *issued {
+// newBatch makes a batch of a sender's next events. Padding, if not nil, enlarges each of them.
+func (l *ledger) newBatch(sender, events int, padding func() string) *sentBatch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	batch := &issued{first: len(l.events), events: events}
+	batch := &sentBatch{first: len(l.events), events: events}
 	number := len(l.batches)
 	l.batches = append(l.batches, batch.first)
 	for i := range events {
-		next := event{Event: "open", ID: fmt.Sprintf("s%d-m%d", sender, i%messages), Time: 1767225600, Serial: len(l.events)}
-		l.ordinals[next.ID]++
-		next.Ordinal = l.ordinals[next.ID]
+		event := event{Event: "open", ID: fmt.Sprintf("s%d-m%d", sender, i%messagesPerSender), Time: 1767225600, Serial: len(l.events)}
+		l.ordinals[event.ID]++
+		event.Ordinal = l.ordinals[event.ID]
 		if padding != nil {
-			next.Padding = padding()
+			event.Padding = padding()
 		}
-		raw, err := json.Marshal(next)
+		raw, err := json.Marshal(event)
 		if err != nil {
-			panic(err) // it is made of texts and numbers
+			panic(err) // strings and numbers can be encoded
 		}
 		batch.raw = append(batch.raw, raw)
-		l.events = append(l.events, record{batch: int32(number), sender: int16(sender)})
+		l.events = append(l.events, eventRecord{batch: int32(number), sender: int16(sender)})
 	}
 	return batch
 }
 
-// acknowledge takes note of a 200.
-func (l *ledger) acknowledge(batch *issued) {
+// recordAck records that a batch got 200.
+func (l *ledger) recordAck(batch *sentBatch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range batch.events {
 		event := &l.events[batch.first+i]
-		event.acked = true
-		l.acked++
+		event.acknowledged = true
+		l.acknowledged++
 		if event.arrivals == 0 {
-			l.waiting++
+			l.undelivered++
 		}
 	}
-	l.tell()
+	l.signal()
 }
 
-// arrive takes note of an event that a sink has accepted.
-func (l *ledger) arrive(body []byte) error {
-	var came event
-	if err := json.Unmarshal(body, &came); err != nil {
+// recordArrival records an event that a sink accepted.
+func (l *ledger) recordArrival(body []byte) error {
+	var arrived event
+	if err := json.Unmarshal(body, &arrived); err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if came.Serial >= len(l.events) || came.ID == "" {
-		return fmt.Errorf("nobody has sent event %d", came.Serial)
+	if arrived.Serial >= len(l.events) || arrived.ID == "" {
+		return fmt.Errorf("event %d was not sent", arrived.Serial)
 	}
-	now, known := time.Now(), &l.events[came.Serial]
-	known.arrivals++
-	known.last = now
-	if known.arrivals > 1 {
+	now, record := time.Now(), &l.events[arrived.Serial]
+	record.arrivals++
+	record.last = now
+	if record.arrivals > 1 {
 		l.duplicates++
 		return nil
 	}
-	known.first = now
-	if known.acked {
-		l.waiting--
+	record.first = now
+	if record.acknowledged {
+		l.undelivered--
 	}
-	if came.Ordinal < l.arrived[came.ID] {
-		l.disordered = append(l.disordered, fmt.Sprintf("%s: event %d after %d", came.ID, came.Ordinal, l.arrived[came.ID]))
+	if arrived.Ordinal < l.arrived[arrived.ID] {
+		l.outOfOrder = append(l.outOfOrder, fmt.Sprintf("%s: event %d after %d", arrived.ID, arrived.Ordinal, l.arrived[arrived.ID]))
 	}
-	l.arrived[came.ID] = max(l.arrived[came.ID], came.Ordinal)
-	l.tell()
+	l.arrived[arrived.ID] = max(l.arrived[arrived.ID], arrived.Ordinal)
+	l.signal()
 	return nil
 }
 
-func (l *ledger) tell() {
+func (l *ledger) signal() {
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
 
-// stall is how long nothing may arrive before what is missing is called lost. It is longer than a sink's circuit is open.
-const stall = 45 * time.Second
+// stallTimeout is how long nothing may arrive before missing events count as lost. It is longer than a sink's circuit is open.
+const stallTimeout = 45 * time.Second
 
-// until waits for a condition, as long as something goes on.
-func (l *ledger) until(t *testing.T, what string, condition func() bool) bool {
+// waitFor waits for a condition as long as events are acknowledged or arrive.
+func (l *ledger) waitFor(t *testing.T, what string, condition func() bool) bool {
 	t.Helper()
-	timer := time.NewTimer(stall)
+	timer := time.NewTimer(stallTimeout)
 	defer timer.Stop()
 	for {
 		l.mu.Lock()
@@ -148,33 +148,33 @@ func (l *ledger) until(t *testing.T, what string, condition func() bool) bool {
 		}
 		select {
 		case <-changed:
-			timer.Reset(stall)
+			timer.Reset(stallTimeout)
 		case <-timer.C:
-			t.Errorf("%s did not happen", what)
+			t.Errorf("waited in vain for %s", what)
 			return false
 		}
 	}
 }
 
-// settle waits until everything that was acknowledged has arrived and reports what has not.
-func (l *ledger) settle(t *testing.T) {
+// awaitDelivery waits until all acknowledged events have arrived, and reports those that are lost or out of order.
+func (l *ledger) awaitDelivery(t *testing.T) {
 	t.Helper()
-	l.until(t, "the arrival of everything that was acknowledged", func() bool { return l.waiting == 0 })
+	l.waitFor(t, "the arrival of all acknowledged events", func() bool { return l.undelivered == 0 })
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if missing := l.missing(); len(missing) > 0 {
-		t.Errorf("%d of %d acknowledged events are lost, of the batches %v", len(missing), l.acked, l.batchesOf(missing))
+		t.Errorf("%d of %d acknowledged events are lost, from the batches %v", len(missing), l.acknowledged, l.batchesOf(missing))
 	}
-	if len(l.disordered) > 0 {
-		t.Errorf("%d events came out of order: %s", len(l.disordered), strings.Join(l.disordered[:min(len(l.disordered), 5)], "; "))
+	if len(l.outOfOrder) > 0 {
+		t.Errorf("%d events arrived out of order: %s", len(l.outOfOrder), strings.Join(l.outOfOrder[:min(len(l.outOfOrder), 5)], "; "))
 	}
 }
 
-// missing are the serials of events that were acknowledged and did not arrive.
+// missing returns the serials of acknowledged events that have not arrived.
 func (l *ledger) missing() []int {
 	var missing []int
 	for serial, event := range l.events {
-		if event.acked && event.arrivals == 0 {
+		if event.acknowledged && event.arrivals == 0 {
 			missing = append(missing, serial)
 		}
 	}
@@ -189,15 +189,15 @@ func (l *ledger) batchesOf(serials []int) []int {
 	return slices.Compact(batches)
 }
 
-// count returns how many events were acknowledged, and how many of these did not arrive.
+// count returns how many events were acknowledged, and how many of these have not arrived.
 func (l *ledger) count() (acked, waiting int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.acked, l.waiting
+	return l.acknowledged, l.undelivered
 }
 
-// repeated is how many events have arrived again, which some may do long after everything has.
-func (l *ledger) repeated() int {
+// duplicateCount returns how many events arrived again. More may do so long after everything arrived.
+func (l *ledger) duplicateCount() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.duplicates

@@ -13,207 +13,209 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/test/chaos/unsynced"
 )
 
-// The power fails again and again while batches come, at any change of a file, and what was not synced is gone, all or some of
-// it. What got a 200 arrives, in order, and only what was being delivered when the power failed arrives twice.
-func TestPowerLoss(t *testing.T) {
+// The power fails repeatedly under load, at any change of a file, and all or some of what was not synced is lost. Every acknowledged
+// event arrives, in order, and only events that were being delivered when the power failed arrive twice.
+func TestPowerLossLosesNothing(t *testing.T) {
 	t.Parallel()
 	for _, order := range []unsynced.Order{unsynced.Journal, unsynced.Strict} {
 		t.Run(string(order), func(t *testing.T) {
 			t.Parallel()
-			losePower(t, order, choose(1, 5), choose(4, 6))
+			testPowerLoss(t, order, shortOrLong(1, 5), shortOrLong(4, 6))
 		})
 	}
 }
 
-// What the batches and the sink of a webhook are like.
+// The webhooks, by their sinks and batches.
 const (
-	plainly = iota
-	sluggishly
-	refused  // some events, at first: so that what is left of batches is written down
-	apart    // so large that they are taken apart
-	loosely  // what is left of them is large enough to be taken apart
-	singly   // of one event that is so large that it is an object
-	webhooks // how many there are
+	plainWebhook = iota
+	slowWebhook
+	refusedWebhook        // its sink refuses some events, which makes remainders
+	splitWebhook          // batches so large that they are split
+	largeRemainderWebhook // remainders so large that they are split
+	largeEventWebhook     // single events so large that they are stored as objects
+	webhookCount
 )
 
-func losePower(t *testing.T, order unsynced.Order, rounds, failures int) {
+func testPowerLoss(t *testing.T, order unsynced.Order, rounds, failures int) {
 	t.Helper()
-	p := newPowered(t, order)
-	book := newLedger()
-	sink := newConsumer(t, book)
-	sink.behave(sluggishly, sluggish)
-	sink.behave(refused, sometimes(answering(http.StatusInternalServerError, "")))
-	sink.behave(loosely, sometimes(answering(http.StatusInternalServerError, "")))
-	r := newPoweredReceiver(p, sink)
-	senders := sendersOf(book, r)[:choose(apart, webhooks)] // large ones take long with the race detector
-	var moments []time.Time
+	p := newPowerDisk(t, order)
+	ledger := newLedger()
+	sink := newSinkServer(t, ledger)
+	sink.setBehaviour(slowWebhook, delayRandomly)
+	sink.setBehaviour(refusedWebhook, sometimes(answerWith(http.StatusInternalServerError, "")))
+	sink.setBehaviour(largeRemainderWebhook, sometimes(answerWith(http.StatusInternalServerError, "")))
+	r := newReceiverOnPowerDisk(p, sink)
+	senders := newSenders(ledger, r)[:shortOrLong(splitWebhook, webhookCount)] // large batches take long with the race detector
+	var failureTimes []time.Time
 	for round := range rounds {
 		sink.up()
-		var sending sync.WaitGroup
-		until, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		sending, stop := context.WithCancel(t.Context())
 		for webhook, s := range senders {
-			sending.Go(func() { s.run(until, t.Context(), webhook) })
+			running.Go(func() { s.run(sending, t.Context(), webhook) })
 		}
 		for n := range failures {
 			if n == failures/2 {
 				sink.down()
 			}
-			moments = append(moments, p.fail(r, book, n%4 == 3))
+			failureTimes = append(failureTimes, p.failPower(r, ledger, n%4 == 3))
 		}
-		p.run(r)
+		p.startReceiver(r)
 		stop()
-		sink.up() // the last batches may wait for room
-		sending.Wait()
-		book.settle(t)
+		sink.up() // the last batches may wait for space
+		running.Wait()
+		ledger.awaitDelivery(t)
 		r.await("an empty backlog", func() bool { return r.metric("mandrill_receiver_backlog_events") == 0 })
 		if t.Failed() {
 			return
 		}
 		sink.down()
 		r.kill()
-		acked, _ := book.count()
+		acked, _ := ledger.count()
 		t.Logf("%d failures, %d events acknowledged", (round+1)*failures, acked)
 	}
 	for _, s := range senders {
 		statuses, _ := s.answers()
 		for status := range statuses {
 			if status != http.StatusOK && status != http.StatusServiceUnavailable && status != 0 {
-				t.Errorf("batches were answered with %v", statuses)
+				t.Errorf("batches got the statuses %v", statuses)
 			}
 		}
 	}
-	said := r.said("WARN", "ERROR")
-	if said["Lost a message of the buffer"] > 0 {
-		t.Errorf("messages are damaged; the log: %v", said)
+	logged := r.logCounts("WARN", "ERROR")
+	if logged["Lost a message of the buffer"] > 0 {
+		t.Errorf("messages are damaged; log: %v", logged)
 	}
-	acked, lost := book.count()
-	t.Logf("%d failures, %d events, %d duplicates, the log: %v", len(moments), acked, book.repeated(), said)
-	if strays := book.strays(moments); len(strays) > 0 {
-		t.Errorf("%d of %d duplicates were not being delivered when the power failed: %s", len(strays), book.repeated(), strings.Join(strays[:min(len(strays), 5)], "; "))
+	acked, lost := ledger.count()
+	t.Logf("%d failures, %d events, %d duplicates, log: %v", len(failureTimes), acked, ledger.duplicateCount(), logged)
+	if unexplained := ledger.unexplainedDuplicates(failureTimes); len(unexplained) > 0 {
+		t.Errorf("%d of %d duplicates were not being delivered when the power failed: %s", len(unexplained), ledger.duplicateCount(), strings.Join(unexplained[:min(len(unexplained), 5)], "; "))
 	}
-	result("power lost, %d times, names as with %s | %d events acknowledged, %d lost, %d delivered twice, order kept", len(moments), order, acked, lost, book.repeated())
+	addResult("power lost %d times under load, file names durable as with %s | %d events acknowledged, %d lost, %d repeated, in order", len(failureTimes), order, acked, lost, ledger.duplicateCount())
 }
 
-// The power fails when nothing is being done, and everything that was not synced is gone: that is nothing of what was
-// acknowledged, and what was delivered does not come back.
-func TestPowerLossAtRest(t *testing.T) {
+// The power fails while the receiver is idle, and everything that was not synced is lost. That must be nothing that was acknowledged,
+// and delivered events must not be delivered again.
+func TestPowerLossAtRestRepeatsNothing(t *testing.T) {
 	t.Parallel()
 	for _, order := range []unsynced.Order{unsynced.Journal, unsynced.Strict} {
 		t.Run(string(order), func(t *testing.T) {
 			t.Parallel()
-			p := newPowered(t, order)
-			book := newLedger()
-			sink := newConsumer(t, book)
-			r := newPoweredReceiver(p, sink)
-			rounds := choose(1, 4)
+			p := newPowerDisk(t, order)
+			ledger := newLedger()
+			sink := newSinkServer(t, ledger)
+			r := newReceiverOnPowerDisk(p, sink)
+			rounds := shortOrLong(1, 4)
 			for round := range rounds + 1 {
-				p.run(r)
-				for webhook, s := range sendersOf(book, r) {
-					if webhook < apart || round < rounds { // in the end one sees only what comes back
+				p.startReceiver(r)
+				for webhook, s := range newSenders(ledger, r) {
+					if webhook < splitWebhook || round < rounds { // the last round only shows what is delivered again
 						s.send(t.Context(), webhook, 1)
 					}
 				}
 				if round < rounds {
-					p.rest(r)
-					p.run(r)
+					p.failPowerAtRest(r)
+					p.startReceiver(r)
 				}
 				sink.up()
-				book.settle(t)
+				ledger.awaitDelivery(t)
 				r.await("an empty backlog", func() bool { return r.metric("mandrill_receiver_backlog_events") == 0 })
 				sink.down()
-				p.rest(r)
+				p.failPowerAtRest(r)
 			}
-			acked, lost := book.count()
-			if book.repeated() > 0 {
-				t.Errorf("%d of %d events were delivered twice", book.repeated(), acked)
+			acked, lost := ledger.count()
+			if ledger.duplicateCount() > 0 {
+				t.Errorf("%d of %d events were delivered twice", ledger.duplicateCount(), acked)
 			}
-			result("power lost at rest, %d times, names as with %s | %d events acknowledged, %d lost, %d delivered twice", 2*rounds, order, acked, lost, book.repeated())
+			addResult("power lost %d times at rest, file names durable as with %s | %d events acknowledged, %d lost, %d repeated", 2*rounds, order, acked, lost, ledger.duplicateCount())
 		})
 	}
 }
 
-// newPoweredReceiver prepares one with its buffer on the disk.
-func newPoweredReceiver(p *powered, sink *consumer) *receiver {
+// newReceiverOnPowerDisk prepares a receiver with its buffer on the disk.
+func newReceiverOnPowerDisk(p *powerDisk, sink *sinkServer) *receiver {
 	p.t.Helper()
 	const mebibytes256 = "268435456"
-	r := newReceiver(p.t, writeRoutes(p.t, "backoffDelay: PT0.1S, retry: 100", sink.uris(webhooks)...), "--buffer-max-bytes", mebibytes256)
+	r := newReceiver(p.t, writeRoutes(p.t, "backoffDelay: PT0.1S, retry: 100", sink.uris(webhookCount)...), "--buffer-max-bytes", mebibytes256)
 	r.dir = filepath.Join(p.path, "buffer")
 	r.args = append(r.args, "--buffer-dir", r.dir)
 	return r
 }
 
-// sendersOf returns one for each webhook.
-func sendersOf(book *ledger, r *receiver) (senders []*sender) {
-	for webhook := range webhooks {
-		s := newSender(book, r)
-		s.pace = 250 * time.Millisecond
+// newSenders returns a sender for each webhook.
+func newSenders(ledger *ledger, r *receiver) (senders []*sender) {
+	for webhook := range webhookCount {
+		s := newSender(ledger, r)
+		s.interval = 250 * time.Millisecond
 		switch webhook {
-		case apart:
-			s.events, s.padding = 300, noise(32<<10)
-		case loosely:
-			s.events, s.padding = 20, repeated(512<<10)
-		case singly:
-			s.events, s.padding = 1, noise(9<<20)
+		case splitWebhook:
+			s.events, s.padding = 300, incompressible(32<<10)
+		case largeRemainderWebhook:
+			s.events, s.padding = 20, compressible(512<<10)
+		case largeEventWebhook:
+			s.events, s.padding = 1, incompressible(9<<20)
 		}
-		if webhook >= apart {
-			s.pace, s.pause = 2*time.Second, time.Second
+		if webhook >= splitWebhook {
+			s.interval, s.retryDelay = 2*time.Second, time.Second
 		}
 		senders = append(senders, s)
 	}
 	return senders
 }
 
-// run has a receiver run where the disk is mounted now.
-func (p *powered) run(r *receiver) {
+// startReceiver starts a receiver in the namespace where the disk is mounted now.
+func (p *powerDisk) startReceiver(r *receiver) {
 	p.t.Helper()
-	r.wrap = p.wrap()
-	r.started()
+	r.launcher = p.enter()
+	r.startAndWait()
 }
 
-// fail has a receiver run, and the power fail and come back.
-func (p *powered) fail(r *receiver, book *ledger, starting bool) time.Time {
+// failPower runs a receiver, lets the power fail, during its start or under load, and restores it. It returns when the power failed.
+func (p *powerDisk) failPower(r *receiver, ledger *ledger, starting bool) time.Time {
 	p.t.Helper()
 	changes := 1 + p.random.IntN(1<<p.random.IntN(11))
 	if starting {
 		p.disk.FailAfter(changes)
-		r.wrap = p.wrap()
+		r.launcher = p.enter()
 		r.start()
 	} else {
-		p.run(r)
-		acked, _ := book.count()
-		r.await("a batch is acknowledged", func() bool { now, _ := book.count(); return now > acked })
-		<-time.After(time.Duration(p.random.IntN(2)) * rand.N(4*time.Second)) // else it is still busy with what it has found
+		p.startReceiver(r)
+		acked, _ := ledger.count()
+		r.await("a batch is acknowledged", func() bool { now, _ := ledger.count(); return now > acked })
+		if p.random.IntN(2) == 1 { // otherwise the receiver is still busy with its backlog
+			elapse(p.t.Context(), rand.N(4*time.Second))
+		}
 		p.disk.FailAfter(changes)
 	}
 	select {
 	case <-p.disk.Failed():
-	case <-time.After(patience):
-		p.t.Fatal("nothing is written")
+	case <-time.After(awaitTimeout):
+		p.t.Fatal("the receiver does not write")
 	}
 	_ = r.process.Process.Kill()
-	p.disk.Abandon()
-	<-r.ended
-	moment := time.Now()
-	luck := p.disk.Draw()
-	p.t.Logf("the power failed after %d changes, starting %t, %+v", changes, starting, luck)
-	p.again(luck)
-	return moment
+	p.disk.ReleaseWaiting()
+	<-r.exited
+	failedAt := time.Now()
+	survival := p.disk.Draw()
+	p.t.Logf("the power failed after %d changes, starting %t, %+v", changes, starting, survival)
+	p.restorePower(survival)
+	return failedAt
 }
 
-// rest has the power fail while nothing is written.
-func (p *powered) rest(r *receiver) {
+// failPowerAtRest lets the power fail while nothing is written.
+func (p *powerDisk) failPowerAtRest(r *receiver) {
 	p.t.Helper()
 	r.kill()
-	p.again(unsynced.Luck{Piece: 512})
+	p.restorePower(unsynced.Survival{PieceBytes: 512})
 }
 
-// sometimes has a sink behave badly once in five times.
+// sometimes applies a behaviour to one request in five.
 func sometimes(bad behaviour) behaviour {
 	return func(w http.ResponseWriter, r *http.Request) bool { return rand.IntN(5) == 0 && bad(w, r) }
 }
 
-// repeated makes padding that can be compressed.
-func repeated(bytes int) func() string {
+// compressible returns padding that compresses well.
+func compressible(bytes int) func() string {
 	text := strings.Repeat("a", bytes)
 	return func() string { return text }
 }

@@ -3,6 +3,7 @@ package chaos_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -22,30 +23,30 @@ import (
 	"time"
 )
 
-var long = flag.Bool("long", false, "do much more harm, which takes some 20 minutes")
+var long = flag.Bool("long", false, "inject many more faults, which takes some 20 minutes")
 
-var keep = flag.String("keep", "", "folder for the logs and buffers of receivers with which a test has failed")
+var keepDir = flag.String("keep", "", "directory for the logs and buffers of the receivers of failed tests")
 
-// choose returns one number for make test and another for make chaos.
-func choose(short, much int) int {
+// shortOrLong returns a number for make test, or the one for make chaos, which sets -long.
+func shortOrLong(shortRun, longRun int) int {
 	if *long {
-		return much
+		return longRun
 	}
-	return short
+	return shortRun
 }
 
-// patience is for machines that are slow: what is waited for here takes a second or so.
-const patience = 2 * time.Minute
+// awaitTimeout is far above what waits take, about a second, for slow machines.
+const awaitTimeout = 2 * time.Minute
 
-var built string // folder
+var buildDir string
 
-var build = sync.OnceValues(func() (string, error) {
-	folder, err := os.MkdirTemp("", "receiver")
+var buildReceiver = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "receiver")
 	if err != nil {
 		return "", err
 	}
-	built = folder
-	path := filepath.Join(folder, "receiver")
+	buildDir = dir
+	path := filepath.Join(dir, "receiver")
 	output, err := exec.Command("go", "build", "-o", path, "../../cmd/receiver").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, output)
@@ -56,19 +57,19 @@ var build = sync.OnceValues(func() (string, error) {
 func TestMain(m *testing.M) {
 	flag.Parse()
 	code := m.Run()
-	_ = os.RemoveAll(built) // nothing, if nothing was built
+	_ = os.RemoveAll(buildDir) // a no-op if nothing was built
 	printResults(os.Stdout)
 	os.Exit(code)
 }
 
-// results are the rows of the table at the end.
+// results are the rows of the table that is printed at the end.
 var results struct {
 	sync.Mutex
 	rows []string
 }
 
-// result adds a row: what was done, and what was seen.
-func result(format string, args ...any) {
+// addResult adds a row: the fault, and what was observed, separated by a bar.
+func addResult(format string, args ...any) {
 	results.Lock()
 	defer results.Unlock()
 	results.rows = append(results.rows, fmt.Sprintf(format, args...))
@@ -76,26 +77,26 @@ func result(format string, args ...any) {
 
 func printResults(out io.Writer) {
 	if len(results.rows) > 0 && (*long || testing.Verbose()) {
-		fmt.Fprintf(out, "| fault | seen |\n|---|---|\n| %s |\n", strings.Join(results.rows, " |\n| "))
+		fmt.Fprintf(out, "| fault | observed |\n|---|---|\n| %s |\n", strings.Join(results.rows, " |\n| "))
 	}
 }
 
-// receiver is a process that is ended and started again at the same addresses.
+// receiver is a process that is stopped and started again at the same addresses.
 type receiver struct {
 	t               *testing.T
 	address, health string
 	dir             string   // of the buffer
-	wrap            []string // a command that starts it
+	launcher        []string // command prefix
 	transport       *http.Transport
 	args            []string
 	process         *exec.Cmd
-	ended           chan struct{}
-	log             string // file
+	exited          chan struct{}
+	logFile         string // file
 }
 
 var addresses atomic.Uint32
 
-// freeAddress is one to listen at later. Its host is no other's, or the port could be taken by a connection meanwhile.
+// freeAddress returns an address to listen at later. Its host is unique, so that no connection takes the port meanwhile.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	n := addresses.Add(1)
@@ -107,68 +108,68 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// newReceiver prepares one with a buffer of its own. It is to be started.
+// newReceiver prepares a receiver with its own buffer, and does not start it.
 func newReceiver(t *testing.T, config string, args ...string) *receiver {
 	t.Helper()
-	folder := t.TempDir()
+	dir := t.TempDir()
 	r := &receiver{
-		t: t, address: freeAddress(t), health: freeAddress(t), dir: filepath.Join(folder, "buffer"), log: filepath.Join(folder, "log"),
+		t: t, address: freeAddress(t), health: freeAddress(t), dir: filepath.Join(dir, "buffer"), logFile: filepath.Join(dir, "log"),
 		transport: &http.Transport{MaxIdleConnsPerHost: 16},
 	}
 	r.args = append([]string{"--config", config, "--buffer", "embedded", "--buffer-dir", r.dir}, args...)
-	t.Cleanup(r.finish)
+	t.Cleanup(r.cleanUp)
 	return r
 }
 
-// start begins the process. It may take some time until it is ready.
+// start starts the process, and does not wait until it is ready.
 func (r *receiver) start() {
 	r.t.Helper()
-	program, err := build()
+	program, err := buildReceiver()
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	log, err := os.OpenFile(r.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(r.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer log.Close()
-	command := slices.Concat(r.wrap, []string{program, "--listen", r.address, "--metrics-listen", r.health}, r.args)
+	command := slices.Concat(r.launcher, []string{program, "--listen", r.address, "--metrics-listen", r.health}, r.args)
 	r.process = exec.Command(command[0], command[1:]...)
 	r.process.Stderr = log
-	r.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also when the test is killed
+	r.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // even if the test is killed
 	if err := r.process.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.ended = make(chan struct{})
-	go func(process *exec.Cmd, ended chan struct{}) { _ = process.Wait(); close(ended) }(r.process, r.ended)
+	r.exited = make(chan struct{})
+	go func(process *exec.Cmd, ended chan struct{}) { _ = process.Wait(); close(ended) }(r.process, r.exited)
 }
 
-// started begins the process and waits until it is ready.
-func (r *receiver) started() {
+// startAndWait starts the process and waits until it is ready.
+func (r *receiver) startAndWait() {
 	r.t.Helper()
 	r.start()
 	r.await("the receiver is ready", r.ready)
 }
 
-// kill ends the process without any notice.
+// kill kills the process with SIGKILL.
 func (r *receiver) kill() {
 	_ = r.process.Process.Kill()
-	<-r.ended
+	<-r.exited
 }
 
-// stop ends the process as a kubelet does.
+// stop terminates the process as a kubelet does.
 func (r *receiver) stop() {
 	r.t.Helper()
 	_ = r.process.Process.Signal(syscall.SIGTERM)
 	select {
-	case <-r.ended:
-	case <-time.After(patience):
-		r.t.Error("the receiver did not end")
+	case <-r.exited:
+	case <-time.After(awaitTimeout):
+		r.t.Error("the receiver did not exit")
 		r.kill()
 	}
 }
 
-func (r *receiver) finish() {
+func (r *receiver) cleanUp() {
 	if r.process != nil {
 		r.kill()
 	}
@@ -176,39 +177,39 @@ func (r *receiver) finish() {
 	if !r.t.Failed() {
 		return
 	}
-	if *keep != "" {
-		r.keep()
+	if *keepDir != "" {
+		r.copyFiles()
 	}
-	log, _ := os.ReadFile(r.log)
+	log, _ := os.ReadFile(r.logFile)
 	var lines []string
 	for line := range strings.Lines(string(log)) {
 		if !strings.Contains(line, `"Answered a request"`) && !strings.Contains(line, `"Delivered a batch"`) {
 			lines = append(lines, line)
 		}
 	}
-	r.t.Logf("the end of the receiver's log, but for requests:\n%s", strings.Join(lines[max(0, len(lines)-40):], ""))
+	r.t.Logf("the end of the receiver's log, without requests:\n%s", strings.Join(lines[max(0, len(lines)-40):], ""))
 }
 
-// client has a time for each request.
+// client returns a client with a timeout for each request.
 func (r *receiver) client(limit time.Duration) *http.Client {
 	return &http.Client{Timeout: limit, Transport: r.transport}
 }
 
-// keep puts everything of the receiver into a folder. There may be a socket in it, which os.CopyFS refuses.
-func (r *receiver) keep() {
-	folder := filepath.Join(*keep, r.t.Name(), r.address)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+// copyFiles copies the receiver's files to -keep. There may be a socket among them, which os.CopyFS refuses.
+func (r *receiver) copyFiles() {
+	dir := filepath.Join(*keepDir, r.t.Name(), r.address)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		r.t.Error(err)
 	}
-	if output, err := exec.Command("cp", "-a", filepath.Dir(r.log)+"/.", folder).CombinedOutput(); err != nil {
-		r.t.Errorf("keeping a receiver's files: %v: %s", err, output)
+	if output, err := exec.Command("cp", "-a", filepath.Dir(r.logFile)+"/.", dir).CombinedOutput(); err != nil {
+		r.t.Errorf("copying a receiver's files: %v: %s", err, output)
 	}
 }
 
-func (r *receiver) ready() bool { return r.answers("/readyz") }
+func (r *receiver) ready() bool { return r.answersOK("/readyz") }
 
-// answers tells whether a question is answered with 200.
-func (r *receiver) answers(path string) bool {
+// answersOK reports whether a path of the health port answers with 200.
+func (r *receiver) answersOK(path string) bool {
 	response, err := r.client(5 * time.Second).Get("http://" + r.health + path)
 	if err != nil {
 		return false
@@ -217,7 +218,7 @@ func (r *receiver) answers(path string) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// metric sums a metric's values.
+// metric returns the sum of a metric's series.
 func (r *receiver) metric(name string) (sum float64) {
 	response, err := r.client(5 * time.Second).Get("http://" + r.health + "/metrics")
 	if err != nil {
@@ -234,24 +235,35 @@ func (r *receiver) metric(name string) (sum float64) {
 	return sum
 }
 
-// await waits until a condition holds that nothing tells of.
+// await polls a condition that nothing signals, and returns how long it took.
 func (r *receiver) await(what string, condition func() bool) time.Duration {
 	r.t.Helper()
 	begin := time.Now()
-	for deadline := time.After(patience); !condition(); {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.After(awaitTimeout); !condition(); {
 		select {
 		case <-deadline:
-			r.t.Fatalf("not in time: %s", what)
-		case <-time.After(10 * time.Millisecond):
+			r.t.Fatalf("timed out waiting: %s", what)
+		case <-ticker.C:
 		}
 	}
 	return time.Since(begin)
 }
 
-// said counts lines of the log of a level, by their message.
-func (r *receiver) said(levels ...string) map[string]int {
+// elapse lets time pass that is a part of a fault or of the load: the latency of a sink, a random moment, the interval of a sender.
+// It must not stand for a condition: use await.
+func elapse(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// logCounts counts the log lines of some levels, by message.
+func (r *receiver) logCounts(levels ...string) map[string]int {
 	r.t.Helper()
-	data, err := os.ReadFile(r.log)
+	data, err := os.ReadFile(r.logFile)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -259,7 +271,7 @@ func (r *receiver) said(levels ...string) map[string]int {
 	for line := range bytes.Lines(data) {
 		var entry struct{ Level, Msg string }
 		if json.Unmarshal(line, &entry) != nil {
-			counts["no JSON"]++
+			counts["not JSON"]++
 			continue
 		}
 		for _, level := range levels {
@@ -271,7 +283,7 @@ func (r *receiver) said(levels ...string) map[string]int {
 	return counts
 }
 
-// writeRoutes writes a document of webhooks, one for each sink.
+// writeRoutes writes a routes document with one webhook for each sink.
 func writeRoutes(t *testing.T, delivery string, sinks ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "routes.yaml")

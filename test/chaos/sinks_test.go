@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// answering refuses events with a status.
-func answering(status int, retryAfter string) behaviour {
+// answerWith answers with a status.
+func answerWith(status int, retryAfter string) behaviour {
 	return func(w http.ResponseWriter, _ *http.Request) bool {
 		if retryAfter != "" {
 			w.Header().Set("Retry-After", retryAfter)
@@ -19,8 +19,8 @@ func answering(status int, retryAfter string) behaviour {
 	}
 }
 
-// slow takes its time and accepts.
-func slow(_ http.ResponseWriter, r *http.Request) bool {
+// delayLong accepts after some time.
+func delayLong(_ http.ResponseWriter, r *http.Request) bool {
 	select {
 	case <-time.After(300 * time.Millisecond):
 	case <-r.Context().Done():
@@ -29,7 +29,7 @@ func slow(_ http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-func flapping(w http.ResponseWriter, _ *http.Request) bool {
+func failEveryOther(w http.ResponseWriter, _ *http.Request) bool {
 	if time.Now().UnixMilli()/300%2 == 0 {
 		return false
 	}
@@ -37,14 +37,14 @@ func flapping(w http.ResponseWriter, _ *http.Request) bool {
 	return true
 }
 
-func hanging(_ http.ResponseWriter, r *http.Request) bool {
-	_, _ = io.Copy(io.Discard, r.Body) // else the end of the request is not noticed
+func hang(_ http.ResponseWriter, r *http.Request) bool {
+	_, _ = io.Copy(io.Discard, r.Body) // otherwise the end of the request goes unnoticed
 	<-r.Context().Done()
 	return true
 }
 
-// cutting ends the connection after some bytes of the event and some of an answer.
-func cutting(answer string) behaviour {
+// cutConnection closes the connection after some bytes of the event and some of an answer.
+func cutConnection(answer string) behaviour {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		_, _ = io.ReadFull(r.Body, make([]byte, 10))
 		conn, _, err := http.NewResponseController(w).Hijack()
@@ -57,59 +57,59 @@ func cutting(answer string) behaviour {
 	}
 }
 
-// While sinks fail in every way Mandrill sees 200 alone, and when they work again everything arrives.
-func TestSinks(t *testing.T) {
+// Sinks fail in every way. Mandrill gets nothing but 200, and when the sinks work again everything arrives.
+func TestFailingSinksLoseNothing(t *testing.T) {
 	t.Parallel()
 	faults := []struct {
 		name string
 		bad  behaviour
 	}{
-		{"slow", slow}, {"flapping", flapping}, {"500", answering(500, "")}, {"404", answering(404, "")},
-		{"429 and Retry-After", answering(429, "2")}, {"503 and Retry-After", answering(503, "1")}, {"hanging", hanging},
-		{"cut in the event", cutting("")}, {"cut in the status", cutting("HTTP/1.1 20")}, {"cut in the header", cutting("HTTP/1.1 200 OK\r\nContent-Le")},
+		{"slow", delayLong}, {"flapping", failEveryOther}, {"500", answerWith(500, "")}, {"404", answerWith(404, "")},
+		{"429 and Retry-After", answerWith(429, "2")}, {"503 and Retry-After", answerWith(503, "1")}, {"hanging", hang},
+		{"cut during the event", cutConnection("")}, {"cut during the status", cutConnection("HTTP/1.1 20")}, {"cut during the headers", cutConnection("HTTP/1.1 200 OK\r\nContent-Le")},
 	}
-	book := newLedger()
-	sink, gone := newConsumer(t, book), newConsumer(t, book)
+	ledger := newLedger()
+	sink, downSink := newSinkServer(t, ledger), newSinkServer(t, ledger)
 	sink.up()
 	for webhook, fault := range faults {
-		sink.behave(webhook, fault.bad)
+		sink.setBehaviour(webhook, fault.bad)
 	}
-	down := len(faults)
-	r := newReceiver(t, writeRoutes(t, "timeout: PT1S, backoffDelay: PT0.2S", append(sink.uris(down), gone.uri(down))...))
-	r.started()
-	s := newSender(book, r)
-	s.events, s.pace = 20, 100*time.Millisecond
-	bad := time.Now()
+	downWebhook := len(faults)
+	r := newReceiver(t, writeRoutes(t, "timeout: PT1S, backoffDelay: PT0.2S", append(sink.uris(downWebhook), downSink.uri(downWebhook))...))
+	r.startAndWait()
+	s := newSender(ledger, r)
+	s.events, s.interval = 20, 100*time.Millisecond
+	began := time.Now()
 	var senders sync.WaitGroup
-	for webhook := range down + 1 {
+	for webhook := range downWebhook + 1 {
 		senders.Go(func() {
-			for range choose(25, 600) {
+			for range shortOrLong(25, 600) {
 				s.send(t.Context(), webhook, 1)
-				<-time.After(s.pace)
+				elapse(t.Context(), s.interval)
 			}
 		})
 	}
 	senders.Wait()
-	phase := time.Since(bad)
-	_, backlog := book.count()
+	phase := time.Since(began)
+	_, backlog := ledger.count()
 	for webhook := range faults {
-		sink.behave(webhook, nil)
+		sink.setBehaviour(webhook, nil)
 	}
-	gone.up()
+	downSink.up()
 	recovered := time.Now()
-	book.settle(t)
+	ledger.awaitDelivery(t)
 	took := time.Since(recovered)
 	statuses, slowest := s.answers()
 	if len(statuses) != 1 || statuses[http.StatusOK] == 0 {
-		t.Errorf("Mandrill got the answers %v, want 200 alone", statuses)
+		t.Errorf("Mandrill got the statuses %v, want nothing but 200", statuses)
 	}
 	if backlog == 0 {
 		t.Error("the sinks did not fail")
 	}
-	if buried := r.metric("mandrill_receiver_dead_lettered_total"); buried > 0 {
-		t.Errorf("%v events were given up", buried)
+	if deadLettered := r.metric("mandrill_receiver_dead_lettered_total"); deadLettered > 0 {
+		t.Errorf("%v events became dead letters", deadLettered)
 	}
-	acked, lost := book.count()
-	result("sinks: down, slow, flapping, 404, 429, 500, 503, hanging, cutting, for %s | %d events acknowledged, 200 alone, the slowest after %s; %d waited at the end of it, all arrived %s later; %d lost, %d twice",
-		phase.Round(time.Second), acked, slowest.Round(time.Millisecond), backlog, took.Round(time.Second), lost, book.repeated())
+	acked, lost := ledger.count()
+	addResult("sinks down, slow, flapping, hanging, answering 404, 429, 500 or 503, or cutting the connection, for %s | %d events acknowledged, nothing but 200, slowest answer %s; backlog of %d events delivered within %s; %d lost, %d repeated",
+		phase.Round(time.Second), acked, slowest.Round(time.Millisecond), backlog, took.Round(time.Second), lost, ledger.duplicateCount())
 }

@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-// volume is a small file system that only some processes see: it is in a mount namespace.
+// volume is a small file system in a mount namespace.
 type volume struct {
 	*namespace
 	path string
 }
 
-// newVolume mounts one, with mount's options. Where that is not allowed the test is skipped.
+// newVolume mounts a volume with mount's options. Where that is not permitted it skips the test.
 func newVolume(t *testing.T, options string) *volume {
 	t.Helper()
 	path := t.TempDir()
@@ -26,18 +26,18 @@ func newVolume(t *testing.T, options string) *volume {
 
 func (v *volume) remount(options string) {
 	v.t.Helper()
-	v.do("mount", "-o", "remount,"+options, v.path)
+	v.run("mount", "-o", "remount,"+options, v.path)
 }
 
-// outside is where a file of the volume is for this process.
-func (v *volume) outside(name string) string {
+// hostPath returns the path of a file of the volume for this process.
+func (v *volume) hostPath(name string) string {
 	return filepath.Join(fmt.Sprintf("/proc/%d/root", v.pid), v.path, name)
 }
 
-// fill leaves a number of bytes free.
+// fill writes a ballast file that leaves a number of bytes free.
 func (v *volume) fill(leave int64) {
 	v.t.Helper()
-	file, err := os.OpenFile(v.outside("ballast"), os.O_CREATE|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(v.hostPath("ballast"), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		v.t.Fatal(err)
 	}
@@ -55,17 +55,17 @@ func (v *volume) fill(leave int64) {
 	}
 }
 
-// empty takes away what fill has put there.
-func (v *volume) empty() {
+// removeBallast removes the file of fill.
+func (v *volume) removeBallast() {
 	v.t.Helper()
-	if err := os.Remove(v.outside("ballast")); err != nil {
+	if err := os.Remove(v.hostPath("ballast")); err != nil {
 		v.t.Fatal(err)
 	}
 }
 
 func (v *volume) free() int64 {
 	var stat syscall.Statfs_t
-	if err := syscall.Statfs(v.outside(""), &stat); err != nil {
+	if err := syscall.Statfs(v.hostPath(""), &stat); err != nil {
 		v.t.Fatal(err)
 	}
 	return int64(stat.Bavail) * stat.Bsize

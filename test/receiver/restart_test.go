@@ -120,11 +120,13 @@ func (r *replica) ready() bool {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
 	for deadline := time.After(patience); !condition(); {
 		select {
 		case <-deadline:
 			t.Fatalf("timed out waiting: %s", what)
-		case <-time.After(10 * time.Millisecond):
+		case <-ticker.C:
 		}
 	}
 }
@@ -190,10 +192,10 @@ func (b *balancer) rewrite(request *httputil.ProxyRequest) {
 }
 
 // During a rolling restart of two receivers behind a load balancer, under constant load, no batch is refused and no event is lost.
-func TestRollingRestart(t *testing.T) {
+func TestRollingRestartLosesNothing(t *testing.T) {
 	t.Parallel()
-	book := &ledger{accepted: map[string]bool{}, arrived: map[string]int{}}
-	consumer := httptest.NewServer(book)
+	ledger := &ledger{accepted: map[string]bool{}, arrived: map[string]int{}}
+	consumer := httptest.NewServer(ledger)
 	t.Cleanup(consumer.Close)
 	config := writeRoutes(t, consumer.URL)
 	balance := &balancer{ready: make([]atomic.Bool, 2)}
@@ -214,7 +216,7 @@ func TestRollingRestart(t *testing.T) {
 	for sender := range 4 {
 		senders.Go(func() {
 			for n := 0; sending.Err() == nil; n++ {
-				if err := book.send(ctx, proxy.URL, fmt.Sprint(sender, "-", n)); err != nil {
+				if err := ledger.send(ctx, proxy.URL, fmt.Sprint(sender, "-", n)); err != nil {
 					t.Errorf("a batch was refused: %v", err)
 				}
 				batches.Add(1)
@@ -231,14 +233,14 @@ func TestRollingRestart(t *testing.T) {
 	}
 	stop()
 	senders.Wait()
-	book.mu.Lock()
-	defer book.mu.Unlock()
-	for event := range book.accepted {
-		if book.arrived[event] == 0 {
+	ledger.mu.Lock()
+	defer ledger.mu.Unlock()
+	for event := range ledger.accepted {
+		if ledger.arrived[event] == 0 {
 			t.Errorf("an event is lost: %s", event)
 		}
 	}
-	t.Logf("%d batches, %d events", batches.Load(), len(book.accepted))
+	t.Logf("%d batches, %d events", batches.Load(), len(ledger.accepted))
 }
 
 // send posts a batch as Mandrill does and records its events if the receiver accepts it.

@@ -15,19 +15,19 @@ import (
 )
 
 const (
-	batchEvents = 1000 // as many as Mandrill sends at most
+	batchEvents = 1000 // Mandrill's maximum
 	hookURL     = "https://hooks.example.com/bench"
 	hookKey     = "bench-signing-key"
 )
 
-// maker makes batches that differ as real ones do: in ids, addresses, times and subjects.
-type maker struct {
+// batchGenerator generates events that differ like real ones, in ids, addresses and times, so that compression is realistic.
+type batchGenerator struct {
 	random  *rand.Rand
 	samples [][]byte
 }
 
-func newMaker(seed uint64) *maker {
-	m := &maker{random: rand.New(rand.NewPCG(seed, 1))} //nolint:gosec // not for secrets
+func newBatchGenerator(seed uint64) *batchGenerator {
+	m := &batchGenerator{random: rand.New(rand.NewPCG(seed, 1))} //nolint:gosec // not for secrets
 	samples := mandrilltest.Samples()
 	for _, kind := range []string{"send", "delivered", "open", "click", "hard_bounce", "soft_bounce"} {
 		m.samples = append(m.samples, compact(samples[kind]))
@@ -35,16 +35,16 @@ func newMaker(seed uint64) *maker {
 	return m
 }
 
-// compact writes a sample as Mandrill sends it, but for the last brace, so that members can be added.
+// compact returns a sample as Mandrill sends it, without the closing brace, so that members can be added.
 func compact(sample []byte) []byte {
 	var out bytes.Buffer
 	if err := json.Compact(&out, sample); err != nil {
-		panic(err) // they are tested
+		panic(err) // the samples are tested
 	}
 	return bytes.TrimSuffix(out.Bytes(), []byte("}"))
 }
 
-func (m *maker) text(n int) string {
+func (m *batchGenerator) randomHex(n int) string {
 	raw := make([]byte, n)
 	for i := range raw {
 		raw[i] = byte(m.random.Uint32()) //nolint:gosec // the lower bits
@@ -52,21 +52,21 @@ func (m *maker) text(n int) string {
 	return hex.EncodeToString(raw)
 }
 
-// event is some 1.1 KB. Of a repeated member the last one counts.
-func (m *maker) event() []byte {
+// event returns an event of some 1.1 KB. Repeated members are fine: the last one counts.
+func (m *batchGenerator) event() []byte {
 	sample := m.samples[m.random.IntN(len(m.samples))]
 	event := slices.Clone(sample)
-	id := m.text(16)
+	id := m.randomHex(16)
 	return fmt.Appendf(event, `,"state":"sent","metadata":{"order":%q,"cart":%q},"user_agent_parsed":null,"sender":"orders+%s@shop.example","_version":%q`+
 		`,"_id":%q,"ts":%d,"ip":"198.51.100.%d","location":{"latitude":%s,"longitude":%s},"trace":%q}`,
-		m.text(8), m.text(16), m.text(4), m.text(11), id, 1795227543+m.random.IntN(1e6), m.random.IntN(256), m.degrees(), m.degrees(), m.text(48))
+		m.randomHex(8), m.randomHex(16), m.randomHex(4), m.randomHex(11), id, 1795227543+m.random.IntN(1e6), m.random.IntN(256), m.randomDegrees(), m.randomDegrees(), m.randomHex(48))
 }
 
-func (m *maker) degrees() string {
+func (m *batchGenerator) randomDegrees() string {
 	return strconv.FormatFloat(m.random.Float64()*90, 'f', 6, 64)
 }
 
-func (m *maker) events(n int) [][]byte {
+func (m *batchGenerator) events(n int) [][]byte {
 	events := make([][]byte, n)
 	for i := range events {
 		events[i] = m.event()
@@ -74,6 +74,6 @@ func (m *maker) events(n int) [][]byte {
 	return events
 }
 
-func kept(events [][]byte) journal.Batch {
+func journalBatch(events [][]byte) journal.Batch {
 	return journal.Batch{Webhook: "bench", Received: time.Now(), Value: mandrilltest.Batch(events...), Events: events, ID: strconv.Itoa}
 }

@@ -22,46 +22,46 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-// consumer accepts everything at once and counts requests.
-type consumer struct {
+// sinkServer accepts everything at once and counts requests.
+type sinkServer struct {
 	listener net.Listener
 	server   *http.Server
 	requests atomic.Int64
 	want     int64
-	all      chan struct{} // closed when as many came as are wanted
+	done     chan struct{} // closed after the wanted number of requests
 }
 
-func newConsumer(ctx context.Context, want int) (*consumer, error) {
+func newSinkServer(ctx context.Context, want int) (*sinkServer, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	c := &consumer{listener: listener, want: int64(want), all: make(chan struct{})}
-	c.server = &http.Server{Handler: c, ReadHeaderTimeout: time.Minute}
-	go func() { _ = c.server.Serve(listener) }() // ends with Close
-	return c, nil
+	s := &sinkServer{listener: listener, want: int64(want), done: make(chan struct{})}
+	s.server = &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
+	go func() { _ = s.server.Serve(listener) }() // ends with Close
+	return s, nil
 }
 
-func (c *consumer) url() string { return "http://" + c.listener.Addr().String() }
+func (s *sinkServer) url() string { return "http://" + s.listener.Addr().String() }
 
-func (c *consumer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *sinkServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	w.WriteHeader(http.StatusAccepted)
-	if c.requests.Add(1) == c.want {
-		close(c.all)
+	if s.requests.Add(1) == s.want {
+		close(s.done)
 	}
 }
 
-// receiving is what both modes have in common.
-type receiving struct {
+// receiverParts is what Direct mode and the buffer share.
+type receiverParts struct {
 	metrics *receiver.Metrics
 	routes  *routing.Routes
 	sender  *sink.Sender
 	logger  *slog.Logger
 }
 
-func newReceiving(uri string, delivery routes.Delivery) (*receiving, error) {
-	r := &receiving{metrics: receiver.NewMetrics(prometheus.NewRegistry()), logger: slog.New(slog.DiscardHandler)}
+func newReceiverParts(uri string, delivery routes.Delivery) (*receiverParts, error) {
+	r := &receiverParts{metrics: receiver.NewMetrics(prometheus.NewRegistry()), logger: slog.New(slog.DiscardHandler)}
 	r.routes = &routing.Routes{Logger: r.logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 	r.sender = sink.NewSender(sink.Options{Metrics: sink.NewMetrics(nil)})
 	data, err := (&routes.Document{Routes: []routes.Route{{
@@ -74,65 +74,65 @@ func newReceiving(uri string, delivery routes.Delivery) (*receiving, error) {
 	return r, r.routes.Load("bench", data)
 }
 
-// drain compares how fast a backlog is delivered with Direct mode, to the same consumer, one request for each event.
+// drain compares the rate at which a backlog is delivered with that of Direct mode: the same sink, one request for each event.
 func drain(ctx context.Context, o options) ([]row, error) {
-	make := newMaker(3)
+	generator := newBatchGenerator(3)
 	batches := []journal.Batch{}
 	for range o.batches / 4 {
-		batches = append(batches, kept(make.events(batchEvents)))
+		batches = append(batches, journalBatch(generator.events(batchEvents)))
 	}
-	direct, err := directly(ctx, batches)
+	direct, err := measureDirect(ctx, batches)
 	if err != nil {
 		return nil, err
 	}
-	buffered, err := fromBacklog(ctx, filepath.Join(o.dir, "drain"), batches)
+	buffered, err := measureBuffered(ctx, filepath.Join(o.dir, "drain"), batches)
 	if err != nil {
 		return nil, err
 	}
 	events := len(batches) * batchEvents
 	return []row{
 		{fmt.Sprintf("Direct, %d batches at a time", inflight), fmt.Sprintf("%.0f events/s", rate(events, direct))},
-		{"From the backlog", fmt.Sprintf("%.0f events/s", rate(events, buffered))},
+		{"From the buffer", fmt.Sprintf("%.0f events/s", rate(events, buffered))},
 		{"Ratio (aim: at least 0.9)", ratio(rate(events, buffered), rate(events, direct))},
 	}, nil
 }
 
-func directly(ctx context.Context, batches []journal.Batch) (time.Duration, error) {
-	to, err := newConsumer(ctx, len(batches)*batchEvents)
+func measureDirect(ctx context.Context, batches []journal.Batch) (time.Duration, error) {
+	sink, err := newSinkServer(ctx, len(batches)*batchEvents)
 	if err != nil {
 		return 0, err
 	}
-	defer to.server.Close() //nolint:errcheck // nothing depends on it
-	r, err := newReceiving(to.url(), routes.Delivery{Mode: routes.ModeDirect})
+	defer sink.server.Close() //nolint:errcheck // nothing depends on it
+	r, err := newReceiverParts(sink.url(), routes.Delivery{Mode: routes.ModeDirect})
 	if err != nil {
 		return 0, err
 	}
 	handler := receiver.NewHandler(receiver.Options{Routes: r.routes, Sender: r.sender, Metrics: r.metrics, Logger: r.logger})
-	return each(batches, func(batch journal.Batch) error {
+	return forEachBatch(batches, func(batch journal.Batch) error {
 		request, err := mandrilltest.NewRequest(ctx, hookURL, hookURL, hookKey, batch.Value)
 		if err != nil {
 			return err
 		}
-		return answered(handler, request)
+		return wantOK(handler, request)
 	})
 }
 
-func fromBacklog(ctx context.Context, dir string, batches []journal.Batch) (time.Duration, error) {
-	to, err := newConsumer(ctx, len(batches)*batchEvents)
+func measureBuffered(ctx context.Context, dir string, batches []journal.Batch) (time.Duration, error) {
+	sink, err := newSinkServer(ctx, len(batches)*batchEvents)
 	if err != nil {
 		return 0, err
 	}
-	defer to.server.Close() //nolint:errcheck // nothing depends on it
-	r, err := newReceiving(to.url(), routes.Delivery{})
+	defer sink.server.Close() //nolint:errcheck // nothing depends on it
+	r, err := newReceiverParts(sink.url(), routes.Delivery{})
 	if err != nil {
 		return 0, err
 	}
-	j, stop, err := opened(ctx, dir, bufferBytes)
+	j, stop, err := openJournal(ctx, dir, bufferBytes)
 	if err != nil {
 		return 0, err
 	}
 	defer stop() //nolint:errcheck // nothing depends on it
-	if _, err := each(batches, func(batch journal.Batch) error { _, err := j.Append(ctx, batch); return err }); err != nil {
+	if _, err := forEachBatch(batches, func(batch journal.Batch) error { _, err := j.Append(ctx, batch); return err }); err != nil {
 		return 0, err
 	}
 	dispatcher := dispatch.New(dispatch.Options{Routes: r.routes, Sender: r.sender, Metrics: dispatch.NewMetrics(prometheus.NewRegistry(), r.metrics.Events), Logger: r.logger})
@@ -141,10 +141,10 @@ func fromBacklog(ctx context.Context, dir string, batches []journal.Batch) (time
 	begin := time.Now()
 	worked := make(chan error, 1)
 	go func() {
-		worked <- j.Lead(working, func(ctx context.Context, work *journal.Consumer) error { return dispatcher.Run(ctx, work) })
+		worked <- j.Lead(working, func(ctx context.Context, consumer *journal.Consumer) error { return dispatcher.Run(ctx, consumer) })
 	}()
 	select {
-	case <-to.all:
+	case <-sink.done:
 	case <-ctx.Done():
 	}
 	took := time.Since(begin)

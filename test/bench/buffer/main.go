@@ -1,12 +1,11 @@
-// The buffer benchmark measures the durable buffer as ratios, each in one run against its ceiling or its peer: what it
-// takes to have a batch on disk against a bare write and fsync of the same bytes, how many events a second are kept
-// against what JetStream itself stores, how fast the backlog is delivered against Direct mode, and what waiting costs in
-// memory and at a restart. It prints a table on standard output and everything else on standard error. It fails only when
-// events are lost.
+// The buffer benchmark measures the durable buffer. Each measurement is compared in the same run: the latency of storing a batch with a
+// bare write and fsync of the same bytes, the rate of storing with that of JetStream alone, and the rate of delivery with Direct mode.
+// It also measures the memory and restart times of a large backlog. It prints a table on standard output and everything else on standard
+// error. It fails only when events are lost.
 //
 //	go run ./test/bench/buffer [-waiting 1] [-only ack,ingest]
 //
-// It expects bin/receiver, runs from the project's root, and on Linux, whose /proc it reads.
+// It needs bin/receiver and Linux, whose /proc it reads. Run it from the project's root.
 package main
 
 import (
@@ -15,22 +14,21 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"runtime"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
 )
 
 type options struct {
-	dir     string
-	waiting int // GB in the backlog
-	samples int
-	batches int
-	only    string
+	dir       string
+	backlogGB int // of messages in the backlog
+	samples   int
+	batches   int
+	only      string
 }
 
-// section measures something and returns rows of the table.
+// section is a part of the benchmark. It returns rows of the table.
 type section struct {
 	name    string
 	measure func(ctx context.Context, o options) ([]row, error)
@@ -38,46 +36,43 @@ type section struct {
 
 type row struct{ measure, value string }
 
-var sections = []section{{"ack", ack}, {"ingest", ingest}, {"drain", drain}, {"waiting", waiting}}
+var sections = []section{{"ack", ack}, {"ingest", ingest}, {"drain", drain}, {"waiting", backlog}}
 
-func main() {
+func main() { harness.Main(parseFlags, run) }
+
+func parseFlags(args []string) (options, error) {
 	var o options
-	flag.StringVar(&o.dir, "dir", "", "folder for the stores, on the disk to be measured; default: a temporary one")
-	flag.IntVar(&o.waiting, "waiting", 1, "GB to be waiting")
-	flag.IntVar(&o.samples, "samples", 1500, "batches whose latency is taken")
-	flag.IntVar(&o.batches, "batches", 400, "batches of 1000 events to be kept, and to be delivered")
-	flag.StringVar(&o.only, "only", "", "comma-separated sections: ack, ingest, drain, waiting; default: all")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, o); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		stop()
-		os.Exit(1) //nolint:gocritic // stop was called
-	}
+	flags := flag.NewFlagSet("buffer", flag.ContinueOnError)
+	flags.StringVar(&o.dir, "dir", "", "directory for the buffers, on the disk to be measured; default: a temporary one")
+	flags.IntVar(&o.backlogGB, "waiting", 1, "size of the backlog in GB")
+	flags.IntVar(&o.samples, "samples", 1500, "batches whose latency is measured")
+	flags.IntVar(&o.batches, "batches", 400, "batches of 1000 events to store; a quarter of them is delivered")
+	flags.StringVar(&o.only, "only", "", "comma-separated sections: ack, ingest, drain, waiting; default: all")
+	err := flags.Parse(args)
+	return o, err
 }
 
 func run(ctx context.Context, o options) (err error) {
-	folder, err := os.MkdirTemp(o.dir, "mandrill-buffer-bench-")
+	dir, err := os.MkdirTemp(o.dir, "mandrill-buffer-bench-")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	o.dir = folder
-	fmt.Printf("%d CPUs, %s %s/%s\n\n| measure | value |\n|---|---|\n", runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	for _, each := range sections {
-		if o.only != "" && !strings.Contains(","+o.only+",", ","+each.name+",") {
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	o.dir = dir
+	fmt.Printf("%s\n\n| measure | value |\n|---|---|\n", harness.Machine())
+	for _, section := range sections {
+		if o.only != "" && !strings.Contains(","+o.only+",", ","+section.name+",") {
 			continue
 		}
 		begin := time.Now()
-		rows, err := each.measure(ctx, o)
+		rows, err := section.measure(ctx, o)
 		if err != nil {
-			return fmt.Errorf("%s: %w", each.name, err)
+			return fmt.Errorf("%s: %w", section.name, err)
 		}
 		for _, r := range rows {
 			fmt.Printf("| %s | %s |\n", r.measure, r.value)
 		}
-		fmt.Fprintf(os.Stderr, "bench: %s took %s\n", each.name, time.Since(begin).Round(time.Millisecond))
+		harness.Logf("%s took %s", section.name, time.Since(begin).Round(time.Millisecond))
 	}
 	return nil
 }

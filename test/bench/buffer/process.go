@@ -11,39 +11,39 @@ import (
 )
 
 const (
-	// patience is for what takes long with a large backlog.
-	patience     = 20 * time.Minute
-	readyPause   = 10 * time.Millisecond
-	backlogTotal = "mandrill_receiver_backlog_events"
-	available    = "mandrill_receiver_buffer_available"
+	// backlogTimeout is for what takes long with a large backlog.
+	backlogTimeout = 20 * time.Minute
+	readyInterval  = 10 * time.Millisecond
+	backlogTotal   = "mandrill_receiver_backlog_events"
+	available      = "mandrill_receiver_buffer_available"
 )
 
-// process is a receiver with a buffer.
-type process struct {
-	*harness.Program
-	admin string
+// receiverProcess is a receiver with a buffer, in a process of its own.
+type receiverProcess struct {
+	program *harness.Program
+	admin   string
 }
 
-func startReceiver(ctx context.Context, died context.CancelCauseFunc, folder, config string) (*process, error) {
+func startReceiver(ctx context.Context, died context.CancelCauseFunc, dir, config string) (*receiverProcess, error) {
 	admin, err := harness.FreeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
 	program, err := harness.Start(died, "receiver", "--config", config, "--listen=127.0.0.1:0", "--metrics-listen", admin,
-		"--buffer=embedded", "--buffer-dir", folder, "--buffer-max-bytes", strconv.Itoa(bufferBytes), "--log-level=warn")
-	return &process{program, admin}, err
+		"--buffer=embedded", "--buffer-dir", dir, "--buffer-max-bytes", strconv.Itoa(bufferBytes), "--log-level=warn")
+	return &receiverProcess{program, admin}, err
 }
 
-// backlog waits until so many events are known to wait.
-func (p *process) backlog(ctx context.Context, events int) error {
-	return harness.AwaitMetrics(ctx, p.admin, fmt.Sprintf("a backlog of %d events", events), patience, func(metrics harness.Metrics) bool {
+// awaitBacklog waits until the receiver reports a backlog of a number of events.
+func (p *receiverProcess) awaitBacklog(ctx context.Context, events int) error {
+	return harness.AwaitMetrics(ctx, p.admin, fmt.Sprintf("a backlog of %d events", events), backlogTimeout, func(metrics harness.Metrics) bool {
 		return metrics.Sum(available) == 1 && int(metrics.Sum(backlogTotal)) == events
 	})
 }
 
-// ready waits until batches are accepted.
-func (p *process) ready(ctx context.Context) error {
-	ticker := time.NewTicker(readyPause)
+// awaitReady waits until the receiver is ready.
+func (p *receiverProcess) awaitReady(ctx context.Context) error {
+	ticker := time.NewTicker(readyInterval)
 	defer ticker.Stop()
 	for {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+"/readyz", nil)
@@ -51,7 +51,7 @@ func (p *process) ready(ctx context.Context) error {
 			return err
 		}
 		if response, err := http.DefaultClient.Do(request); err == nil {
-			_ = response.Body.Close() // its status is enough
+			_ = response.Body.Close() // only the status matters
 			if response.StatusCode == http.StatusOK {
 				return nil
 			}

@@ -7,15 +7,15 @@ import (
 )
 
 // times are latencies.
-type times []time.Duration
+type latencies []time.Duration
 
-func (t times) at(part float64) time.Duration {
+func (t latencies) quantile(part float64) time.Duration {
 	sorted := slices.Sorted(slices.Values(t))
 	return sorted[min(int(part*float64(len(sorted))), len(sorted)-1)]
 }
 
-func (t times) String() string {
-	return fmt.Sprintf("p50 %s, p99 %s", ms(t.at(0.5)), ms(t.at(0.99)))
+func (t latencies) String() string {
+	return fmt.Sprintf("p50 %s, p99 %s", ms(t.quantile(0.5)), ms(t.quantile(0.99)))
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.2f ms", d.Seconds()*1000) }

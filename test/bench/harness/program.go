@@ -1,5 +1,5 @@
-// Package harness is what the benchmarks have in common: the project's programs while they run, what the kernel and their
-// metrics say of them, and a word to whoever waits.
+// Package harness has what the benchmarks share: running the project's programs, reading their CPU time, memory and metrics, and
+// reporting progress.
 package harness
 
 import (
@@ -18,13 +18,13 @@ import (
 )
 
 const (
-	// stopPatience is how long a program may take to stop.
-	stopPatience = 30 * time.Second
+	// stopTimeout is how long a program may take to stop.
+	stopTimeout = 30 * time.Second
 	// ticksPerSecond is the unit of CPU time in /proc, the same on every Linux that Go runs on.
 	ticksPerSecond = 100
 )
 
-// Program is one of the project's programs while it runs.
+// Program is a running program of the project.
 type Program struct {
 	Name     string
 	command  *exec.Cmd
@@ -32,56 +32,56 @@ type Program struct {
 	exited   chan error
 }
 
-// Start runs a program until it is stopped. When it ends before, died is told.
+// Start starts a program of bin/. If it exits before Stop, died is called with the reason.
 func Start(died context.CancelCauseFunc, name string, args ...string) (*Program, error) {
 	p := &Program{Name: name, exited: make(chan error, 1)}
 	p.command = exec.Command(filepath.Join("bin", name), args...) //nolint:gosec,noctx // ours; stopped by Stop
 	p.command.Stdout, p.command.Stderr = os.Stderr, os.Stderr
 	if err := p.command.Start(); err != nil {
-		return nil, fmt.Errorf("starting %s (make build makes it): %w", name, err)
+		return nil, fmt.Errorf("starting %s (run make build first): %w", name, err)
 	}
 	go func() {
 		err := p.command.Wait()
 		if !p.stopping.Load() {
-			died(fmt.Errorf("%s ended by itself: %s", name, p.command.ProcessState))
+			died(fmt.Errorf("%s exited: %s", name, p.command.ProcessState))
 		}
 		p.exited <- err
 	}()
 	return p, nil
 }
 
-// Stop ends the program. One that never started, or was stopped, is left alone.
+// Stop stops the program. It does nothing for a program that was not started, or was stopped before.
 func (p *Program) Stop() error {
 	if p == nil || p.stopping.Swap(true) {
 		return nil
 	}
-	_ = p.command.Process.Signal(syscall.SIGTERM) // it may have ended by itself, which Wait tells
+	_ = p.command.Process.Signal(syscall.SIGTERM) // fails if the program exited, which Wait reports
 	select {
 	case err := <-p.exited:
 		if err != nil {
 			return fmt.Errorf("stopping %s: %w", p.Name, err)
 		}
 		return nil
-	case <-time.After(stopPatience):
-		return errors.Join(fmt.Errorf("%s did not stop in %s", p.Name, stopPatience), p.command.Process.Kill(), <-p.exited)
+	case <-time.After(stopTimeout):
+		return errors.Join(fmt.Errorf("%s did not stop in %s", p.Name, stopTimeout), p.command.Process.Kill(), <-p.exited)
 	}
 }
 
 func (p *Program) proc(file string) (string, error) {
-	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.command.Process.Pid), file)) //nolint:gosec // of a process of ours
+	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.command.Process.Pid), file)) //nolint:gosec // our own process
 	if err != nil {
-		return "", fmt.Errorf("reading what the kernel knows of %s: %w", p.Name, err)
+		return "", fmt.Errorf("reading /proc of %s: %w", p.Name, err)
 	}
 	return string(data), nil
 }
 
-// CPU is the CPU time that the program has used.
+// CPU returns the CPU time that the program has used.
 func (p *Program) CPU() (time.Duration, error) {
 	stat, err := p.proc("stat")
 	if err != nil {
 		return 0, err
 	}
-	// The second field is the name in parentheses, which may hold anything; what follows it starts with the third.
+	// The second field is the name in parentheses, which may contain spaces: count from its end.
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	const user, system = 14 - 3, 15 - 3
 	if len(fields) <= system {
@@ -98,10 +98,10 @@ func (p *Program) CPU() (time.Duration, error) {
 	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
 }
 
-// PeakMemory is the most memory that the program has had resident so far, in bytes.
+// PeakMemory returns the highest resident memory so far, in bytes.
 func (p *Program) PeakMemory() (int64, error) { return p.status("VmHWM") }
 
-// Memory is what it has resident now, in bytes.
+// Memory returns the resident memory, in bytes.
 func (p *Program) Memory() (int64, error) { return p.status("VmRSS") }
 
 func (p *Program) status(field string) (int64, error) {
@@ -118,13 +118,13 @@ func (p *Program) status(field string) (int64, error) {
 			return kibibytes << 10, nil
 		}
 	}
-	return 0, fmt.Errorf("reading the memory of %s: the kernel does not say", p.Name)
+	return 0, fmt.Errorf("reading the memory of %s: the kernel does not report it", p.Name)
 }
 
-// Say tells whoever waits for the table how far it is.
-func Say(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
+// Logf reports progress on standard error: standard output has the table only.
+func Logf(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
 
-// FreeAddress is one on this machine that nobody listens on.
+// FreeAddress returns a loopback address with a free port.
 func FreeAddress(ctx context.Context) (string, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

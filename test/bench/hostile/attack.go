@@ -21,26 +21,26 @@ import (
 )
 
 const (
-	// unsignedBytes, forgedBytes and slowBytes are what the bodies of attacks have, or announce.
+	// unsignedBytes, forgedBytes and slowBytes are the sizes that the bodies of attacks have or announce.
 	unsignedBytes = 50 << 20
 	forgedBytes   = 1 << 20
 	slowBytes     = 1 << 20
-	// trickle is how often a slow sender sends a byte.
-	trickle = time.Second
-	// sendBuffer keeps what the kernel holds of bodies that nobody reads small.
+	// dripInterval is how often a slow sender sends a byte.
+	dripInterval = time.Second
+	// sendBuffer limits what the kernel buffers of unread bodies.
 	sendBuffer = 64 << 10
-	// attackTimeout ends a request of an attack that nobody ends.
+	// attackTimeout ends requests that the receiver does not end.
 	attackTimeout = time.Minute
 )
 
-// closed stands for a status where a connection ended without an answer, as slow ones may, and any on a busy machine.
-const closed = 0
+// noAnswer stands for the status of a connection that was closed without an answer: slow ones may be, and any on a busy machine.
+const noAnswer = 0
 
-// attack is a way in which senders are up to no good.
+// attack is a kind of hostile request.
 type attack struct {
 	name  string
-	wants []int // the statuses that docs/troubleshooting.md has for it
-	// send sends a request, or the beginning of one.
+	wants []int // the statuses that docs/troubleshooting.md documents for it
+	// send sends the request, or its beginning.
 	send func(ctx context.Context, w io.Writer) error
 }
 
@@ -48,7 +48,7 @@ func attacks() []attack {
 	head := "POST " + hookPath + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n"
 	unsigned := fmt.Sprintf(head+"\r\nmandrill_events=", unsignedBytes)
 	slow := fmt.Sprintf(head+"X-Mandrill-Signature: forged\r\n\r\n", slowBytes-1)
-	begun := slow + strings.Repeat("x", slowBytes/4) // for which there is memory for the whole
+	begun := slow + strings.Repeat("x", slowBytes/4) // enough for the receiver to reserve memory for all of it
 	block := bytes.Repeat([]byte("x"), sendBuffer)
 	return []attack{
 		{"unsigned, 50 MB", []int{http.StatusForbidden}, func(_ context.Context, w io.Writer) error {
@@ -58,8 +58,8 @@ func attacks() []attack {
 			}
 			return err
 		}},
-		{"wrongly signed, 1 MB", []int{http.StatusForbidden, http.StatusServiceUnavailable}, func(_ context.Context, w io.Writer) error {
-			_, err := w.Write(forged())
+		{"forged signature, 1 MB", []int{http.StatusForbidden, http.StatusServiceUnavailable}, func(_ context.Context, w io.Writer) error {
+			_, err := w.Write(forgedRequest())
 			return err
 		}},
 		{"slow headers", []int{http.StatusBadRequest}, func(ctx context.Context, w io.Writer) error {
@@ -74,8 +74,8 @@ func attacks() []attack {
 	}
 }
 
-// forged is a request with a batch that is signed with another key.
-var forged = sync.OnceValue(func() []byte {
+// forgedRequest is a request with a batch that is signed with another key.
+var forgedRequest = sync.OnceValue(func() []byte {
 	size := forgedBytes - len(mandrilltest.Body(nil)) - len(url.QueryEscape(`[{"event":"open","x":""}]`))
 	batch := fmt.Appendf(nil, `[{"event":"open","x":%q}]`, strings.Repeat("x", size))
 	request, err := mandrilltest.NewRequest(context.Background(), hookURL, hookURL, "another key", batch)
@@ -87,32 +87,32 @@ var forged = sync.OnceValue(func() []byte {
 	return text.Bytes()
 })
 
-// drip sends a byte now and then.
+// drip sends a text byte by byte.
 func drip(ctx context.Context, w io.Writer, text string) error {
 	for i := range text {
 		if _, err := io.WriteString(w, text[i:i+1]); err != nil {
 			return err
 		}
-		if !pause(ctx, trickle) {
+		if !pause(ctx, dripInterval) {
 			return ctx.Err()
 		}
 	}
 	return nil
 }
 
-// answers are how often each status was seen, and how many requests there were.
-type answers struct {
+// statusCounts counts requests, and answers by status.
+type statusCounts struct {
 	mu       sync.Mutex
 	requests int
 	statuses map[int]int
 }
 
-// String is such as "403: 1000, closed: 3".
-func (a *answers) String() string {
+// String formats the counts like "403: 1000, closed: 3".
+func (a *statusCounts) String() string {
 	var parts []string
 	for _, status := range slices.Sorted(maps.Keys(a.statuses)) {
 		name := strconv.Itoa(status)
-		if status == closed {
+		if status == noAnswer {
 			name = "closed"
 		}
 		parts = append(parts, fmt.Sprintf("%s: %d", name, a.statuses[status]))
@@ -123,35 +123,35 @@ func (a *answers) String() string {
 	return strings.Join(parts, ", ")
 }
 
-func (a *answers) add(status int) {
+func (a *statusCounts) add(status int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.statuses[status]++
 }
 
-func (a *answers) begun() {
+func (a *statusCounts) countRequest() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.requests++
 }
 
-// begin begins an attack with senders that come again as soon as they are answered. What it returns ends it, and waits
-// until all are gone.
-func (a attack) begin(ctx context.Context, address string, senders int) (seen *answers, end func()) {
+// start starts an attack by senders that repeat their request as soon as it is answered. The returned function ends the attack and
+// waits for all senders.
+func (a attack) start(ctx context.Context, address string, senders int) (seen *statusCounts, end func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	seen = &answers{statuses: map[int]int{}}
+	seen = &statusCounts{statuses: map[int]int{}}
 	var running sync.WaitGroup
 	for range senders {
 		running.Go(func() {
 			for ctx.Err() == nil {
 				connection, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-				if err != nil { // the machine cannot keep up
+				if err != nil { // the machine is overloaded
 					pause(ctx, resendPause)
 					continue
 				}
-				seen.begun()
+				seen.countRequest()
 				status := a.request(ctx, connection.(*net.TCPConn))
-				if ctx.Err() == nil { // otherwise it was ours to end
+				if ctx.Err() == nil { // otherwise end has closed the connection
 					seen.add(status)
 				}
 			}
@@ -163,35 +163,35 @@ func (a attack) begin(ctx context.Context, address string, senders int) (seen *a
 	}
 }
 
-// request makes one request and returns the status that it is answered with, or closed.
+// request makes one request and returns its status, or noAnswer.
 func (a attack) request(ctx context.Context, connection *net.TCPConn) int {
 	defer context.AfterFunc(ctx, func() { _ = connection.Close() })()
-	_ = connection.SetLinger(0) // or ports run out
+	_ = connection.SetLinger(0) // without TIME_WAIT, or ports run out
 	_ = connection.SetWriteBuffer(sendBuffer)
 	_ = connection.SetDeadline(time.Now().Add(attackTimeout))
 	sending, answered := context.WithCancel(ctx)
 	var writer sync.WaitGroup
 	defer writer.Wait()
-	defer connection.Close() //nolint:errcheck // nothing is lost, and it ends the writer
+	defer connection.Close() //nolint:errcheck // it ends the writer, nothing else depends on it
 	defer answered()
-	writer.Go(func() { _ = a.send(sending, connection) }) // until it is answered
+	writer.Go(func() { _ = a.send(sending, connection) }) // until the answer
 	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
 	if err != nil {
-		return closed
+		return noAnswer
 	}
 	_ = response.Body.Close()
 	return response.StatusCode
 }
 
-// unexpected tells of statuses that should not have been seen, and of an attack that was none.
-func (a attack) unexpected(seen *answers) error {
+// unexpected returns an error for undocumented statuses, and for an attack that never connected.
+func (a attack) unexpected(seen *statusCounts) error {
 	for status := range seen.statuses {
-		if status != closed && !slices.Contains(a.wants, status) {
-			return fmt.Errorf("senders saw %s, want %v", seen, a.wants)
+		if status != noAnswer && !slices.Contains(a.wants, status) {
+			return fmt.Errorf("attackers got %s, want only %v", seen, a.wants)
 		}
 	}
 	if seen.requests == 0 {
-		return errors.New("no sender got a connection")
+		return errors.New("no attacker could connect")
 	}
 	return nil
 }

@@ -1,12 +1,11 @@
-// The hostile benchmark measures what good batches experience while the receiver is under attack: the program as it is
-// built, in a process of its own for each attack, a consumer, a steady stream of batches as Mandrill sends them, and a
-// thousand senders that are up to no good, all on loopback. It prints a table on standard output and everything else on
-// standard error. It judges no time: it fails only when an event is lost, or when anybody is answered otherwise than
-// docs/troubleshooting.md says.
+// The hostile benchmark measures how valid batches fare while the receiver is under attack. For each attack it runs the receiver in a
+// process of its own, a sink, a steady stream of batches as Mandrill sends them, and a thousand attackers, all on loopback. It prints a
+// table on standard output and everything else on standard error. It judges no time: it fails only when an event is lost, or when a
+// request gets another status than docs/troubleshooting.md documents.
 //
 //	go run ./test/bench/hostile [-senders 1000] [-window 15s]
 //
-// It expects the receiver in bin/ and runs from the project's root, on Linux, whose /proc it reads.
+// It needs bin/receiver and Linux, whose /proc it reads. Run it from the project's root.
 package main
 
 import (
@@ -14,54 +13,34 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
-	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
 )
 
 type options struct {
-	senders  int           // of an attack, at the same time
-	window   time.Duration // of an attack
-	quiet    time.Duration // before and after it
-	rate     int           // good batches a second
-	deadline time.Duration // for anything that is waited for
+	senders  int           // concurrent attackers
+	window   time.Duration // how long an attack lasts
+	quiet    time.Duration // how long valid batches are measured before and after it
+	rate     int           // valid batches per second
+	deadline time.Duration // of any wait
 	only     string
 	logLevel string
 }
 
-func main() {
-	o, err := parseFlags(os.Args[1:])
-	if err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return
-		}
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(2)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, o); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		stop()
-		os.Exit(1) //nolint:gocritic // stop was called
-	}
-}
+func main() { harness.Main(parseFlags, run) }
 
 func parseFlags(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("hostile", flag.ContinueOnError)
-	flags.IntVar(&o.senders, "senders", 1000, "senders that attack at the same time")
+	flags.IntVar(&o.senders, "senders", 1000, "concurrent attackers")
 	flags.DurationVar(&o.window, "window", 15*time.Second, "how long an attack lasts; slow headers are cut off after 10 s")
-	flags.DurationVar(&o.quiet, "quiet", 5*time.Second, "how long good batches are measured before an attack, and after it")
-	flags.IntVar(&o.rate, "rate", 40, "good batches a second, of 10 events each")
-	flags.DurationVar(&o.deadline, "deadline", time.Minute, "how long anything that is waited for may take, such as a good batch until it is accepted")
-	flags.StringVar(&o.only, "only", "", "leave out attacks whose name does not have this")
-	flags.StringVar(&o.logLevel, "log-level", "error", "of the receiver")
+	flags.DurationVar(&o.quiet, "quiet", 5*time.Second, "how long valid batches are measured before and after an attack")
+	flags.IntVar(&o.rate, "rate", 40, "valid batches per second, of 10 events each")
+	flags.DurationVar(&o.deadline, "deadline", time.Minute, "timeout of any wait, such as for the acceptance of a valid batch")
+	flags.StringVar(&o.only, "only", "", "run only attacks whose name contains this")
+	flags.StringVar(&o.logLevel, "log-level", "error", "log level of the receiver")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -74,7 +53,7 @@ func parseFlags(args []string) (options, error) {
 	return o, nil
 }
 
-// run prints what was measured also when something failed after it.
+// run also prints what was measured before a failure.
 func run(ctx context.Context, o options) error {
 	var rows []row
 	var faults []error
@@ -91,22 +70,21 @@ func run(ctx context.Context, o options) error {
 			break
 		}
 	}
-	fmt.Printf("%d senders at the same time, for %s each; %d CPUs, %s %s/%s\n\n%s", o.senders, o.window,
-		runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH, table(rows))
+	fmt.Printf("%d concurrent attackers, for %s each; %s\n\n%s", o.senders, o.window, harness.Machine(), table(rows))
 	return errors.Join(faults...)
 }
 
-// row is what was measured of one attack.
+// row is the measurement of one attack.
 type row struct {
 	name                  string
-	before, during, after stream
-	answers               *answers
+	before, during, after batchStats
+	answers               *statusCounts
 	idle, peak            int64 // resident memory of the receiver
 }
 
-// measure runs an attack against a receiver of its own.
+// measure starts a receiver and attacks it.
 func (a attack) measure(ctx context.Context, o options) (r row, err error) {
-	r.name, r.answers = a.name, &answers{}
+	r.name, r.answers = a.name, &statusCounts{}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s, err := start(ctx, cancel, o)
@@ -118,15 +96,15 @@ func (a attack) measure(ctx context.Context, o options) (r row, err error) {
 		return r, err
 	}
 	for _, phase := range []struct {
-		into   *stream
+		into   *batchStats
 		window time.Duration
 	}{{&r.before, o.quiet}, {&r.during, o.window}, {&r.after, o.quiet}} {
 		ended := func() {}
 		if phase.into == &r.during {
-			harness.Say("%s", a.name)
-			r.answers, ended = a.begin(ctx, s.address, o.senders)
+			harness.Logf("%s", a.name)
+			r.answers, ended = a.start(ctx, s.address, o.senders)
 		}
-		*phase.into, err = s.mandrill.send(ctx, phase.window)
+		*phase.into, err = s.sender.send(ctx, phase.window)
 		ended()
 		if err != nil {
 			return r, err
@@ -140,7 +118,7 @@ func (a attack) measure(ctx context.Context, o options) (r row, err error) {
 
 func table(rows []row) string {
 	var text strings.Builder
-	text.WriteString("| attack | good batches a second | p50, ms | p99, ms | afterwards, p99 | 503 | answers to the attack | memory |\n|---|---|---|---|---|---|---|---|\n")
+	text.WriteString("| attack | valid batches per second | p50, ms | p99, ms | afterwards: per second, p99 | 503 | answers to attackers | memory |\n|---|---|---|---|---|---|---|---|\n")
 	for _, r := range rows {
 		b, d, a := r.before, r.during, r.after
 		fmt.Fprintf(&text, "| %s | %.1f (%s %.1f) | %s (%s %s) | %s (%s %s) | %.1f, %s ms | %d | %s | %d MiB, idle %d |\n", r.name,
@@ -154,7 +132,7 @@ func table(rows []row) string {
 
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()*1000) }
 
-// ratio is such as "0.98 ×".
+// ratio formats a ratio like "0.98 ×".
 func ratio(now, before float64) string {
 	if before == 0 {
 		return "–"

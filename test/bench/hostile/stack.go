@@ -23,28 +23,28 @@ const (
 	signingKey = "signing-key"
 )
 
-// stack is what an attack is measured with.
+// stack is what runs during a measurement: the receiver, its sink and the sender of valid batches.
 type stack struct {
-	folder           string
-	book             *ledger
+	dir              string
+	ledger           *ledger
 	consumer         *http.Server
 	receiver         *harness.Program
 	address, metrics string // of the receiver
-	mandrill         *mandrill
+	sender           *batchSender
 }
 
-// start brings up a receiver with one route to a consumer. The stack must be stopped, also after an error.
+// start starts a receiver with one route to a sink. The stack must be stopped, even after an error.
 func start(ctx context.Context, died context.CancelCauseFunc, o options) (*stack, error) {
-	s := &stack{book: &ledger{accepted: map[string]bool{}, arrived: map[string]bool{}}}
+	s := &stack{ledger: &ledger{accepted: map[string]bool{}, arrived: map[string]bool{}}}
 	var err error
-	if s.folder, err = os.MkdirTemp("", "mandrill-operator-bench-"); err != nil {
-		return s, fmt.Errorf("making a temporary folder: %w", err)
+	if s.dir, err = os.MkdirTemp("", "mandrill-operator-bench-"); err != nil {
+		return s, fmt.Errorf("creating a temporary directory: %w", err)
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return s, fmt.Errorf("listening for CloudEvents: %w", err)
 	}
-	s.consumer = &http.Server{Handler: s.book, ReadHeaderTimeout: o.deadline}
+	s.consumer = &http.Server{Handler: s.ledger, ReadHeaderTimeout: o.deadline}
 	go func() { _ = s.consumer.Serve(listener) }() // ends with Close
 	document, err := (&routes.Document{Routes: []routes.Route{{
 		Name: "bench/hook", URL: hookURL, Keys: []string{signingKey}, Source: "/bench", Sink: routes.Sink{URI: "http://" + listener.Addr().String()},
@@ -52,7 +52,7 @@ func start(ctx context.Context, died context.CancelCauseFunc, o options) (*stack
 	if err != nil {
 		return s, fmt.Errorf("writing the routes: %w", err)
 	}
-	config := filepath.Join(s.folder, "routes.yaml")
+	config := filepath.Join(s.dir, "routes.yaml")
 	if err := os.WriteFile(config, document, 0o600); err != nil {
 		return s, fmt.Errorf("writing the routes: %w", err)
 	}
@@ -65,42 +65,42 @@ func start(ctx context.Context, died context.CancelCauseFunc, o options) (*stack
 	if err != nil {
 		return s, err
 	}
-	s.mandrill = newMandrill(s.address, s.book, o)
+	s.sender = newBatchSender(s.address, s.ledger, o)
 	return s, harness.AwaitMetrics(ctx, s.metrics, "the receiver's start", o.deadline, func(m harness.Metrics) bool {
 		return m.Sum("mandrill_receiver_routes") == 1
 	})
 }
 
-// stop ends what was started, last first.
+// stop stops everything in reverse order.
 func (s *stack) stop() error {
 	errs := []error{s.receiver.Stop()}
-	if s.mandrill != nil {
-		s.mandrill.client.CloseIdleConnections()
+	if s.sender != nil {
+		s.sender.client.CloseIdleConnections()
 	}
 	if s.consumer != nil {
 		errs = append(errs, s.consumer.Close())
 	}
-	return errors.Join(append(errs, os.RemoveAll(s.folder))...) //nolint:gosec // a folder of ours
+	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
 }
 
-// check compares what was accepted with what arrived and with what the receiver says.
+// check compares the accepted batches with the arrived events and with the receiver's metrics.
 func (s *stack) check(ctx context.Context) error {
-	errs := []error{s.book.check()}
+	errs := []error{s.ledger.check()}
 	counted, err := harness.Scrape(ctx, s.metrics)
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
 	accepted, faults := counted.Sum("mandrill_receiver_requests_total", `outcome="accepted"`), counted.Sum("mandrill_receiver_requests_total", `outcome="internal_error"`)
-	if int64(accepted) != s.mandrill.accepted.Load() {
-		errs = append(errs, fmt.Errorf("the receiver accepted %.0f batches, Mandrill sent %d that were", accepted, s.mandrill.accepted.Load()))
+	if int64(accepted) != s.sender.accepted.Load() {
+		errs = append(errs, fmt.Errorf("the receiver counted %.0f accepted batches, %d got 200", accepted, s.sender.accepted.Load()))
 	}
 	if faults > 0 {
-		errs = append(errs, fmt.Errorf("the receiver counts %.0f internal errors", faults))
+		errs = append(errs, fmt.Errorf("the receiver counted %.0f internal errors", faults))
 	}
 	return errors.Join(errs...)
 }
 
-// ledger is the consumer. It knows the events that were accepted, and those that arrived.
+// ledger is the sink. It records the events that were accepted and those that arrived.
 type ledger struct {
 	mu                sync.Mutex
 	accepted, arrived map[string]bool
@@ -123,8 +123,8 @@ func (l *ledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.arrived[event.ID] = true
 }
 
-// accept takes note of the events of a batch that was answered with 200.
-func (l *ledger) accept(ids []string) {
+// recordAccepted records the events of a batch that got 200.
+func (l *ledger) recordAccepted(ids []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, id := range ids {
@@ -147,13 +147,13 @@ func (l *ledger) check() error {
 		}
 	}
 	if lost > 0 || foreign > 0 {
-		return fmt.Errorf("of %d accepted events %d are lost, and %d arrived that were not accepted", len(l.accepted), lost, foreign)
+		return fmt.Errorf("%d events were accepted, %d of them are lost, and %d others arrived", len(l.accepted), lost, foreign)
 	}
-	harness.Say("%d events were accepted, and all arrived", len(l.accepted))
+	harness.Logf("%d events were accepted and arrived", len(l.accepted))
 	return nil
 }
 
-// pause waits, and tells whether it did to the end.
+// pause waits, and reports whether it was not interrupted.
 func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-time.After(d):

@@ -17,7 +17,7 @@ const (
 	callList  = "webhooks/list"
 )
 
-// call is a kind of API call to one account.
+// call is an API call of one account.
 type call struct{ key, name string }
 
 type calls map[call]int
@@ -36,7 +36,7 @@ func (c *callCounter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var request struct{ Key string }
-	_ = json.Unmarshal(body, &request) // what is no JSON, the emulator refuses
+	_ = json.Unmarshal(body, &request) // the emulator refuses a body that is not JSON
 	name := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, apiPrefix+"/"), ".json")
 	c.mu.Lock()
 	c.calls[call{request.Key, name}]++
@@ -51,7 +51,7 @@ func (c *callCounter) snapshot() calls {
 	return maps.Clone(c.calls)
 }
 
-// since are the calls made after an earlier snapshot.
+// since returns the calls made after a snapshot.
 func (c *callCounter) since(before calls) calls {
 	made := c.snapshot()
 	for kind, count := range before {
@@ -62,7 +62,7 @@ func (c *callCounter) since(before calls) calls {
 	return made
 }
 
-// byName sums up over the accounts.
+// byName sums the calls of all accounts.
 func (c calls) byName() map[string]int {
 	sums := map[string]int{}
 	for kind, count := range c {
@@ -71,14 +71,14 @@ func (c calls) byName() map[string]int {
 	return sums
 }
 
-// others are the names of calls that were made though only the named one should have been.
-func (c calls) others(expected string) []string {
+// except returns the names of all other calls.
+func (c calls) except(expected string) []string {
 	sums := c.byName()
 	delete(sums, expected)
 	return slices.Sorted(maps.Keys(sums))
 }
 
-// String is such as "5 webhooks/list".
+// String formats the calls like "5 webhooks/list".
 func (c calls) String() string {
 	sums := c.byName()
 	var parts []string

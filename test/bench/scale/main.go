@@ -1,11 +1,11 @@
-// The scale benchmark measures how the operator and the receiver do with many MandrillWebhooks: a real API server
-// and etcd, the two programs with the rights that config/rbac gives them, and an emulated Mandrill whose calls are
-// counted. It prints a table on standard output and everything else on standard error. It judges no time: it fails
-// only when objects do not become Ready, or when Mandrill does not have exactly the webhooks that it should.
+// The scale benchmark measures the operator and the receiver with many MandrillWebhooks. It runs a real API server and etcd, both programs
+// with the permissions of config/rbac, and an emulated Mandrill that counts API calls. It prints a table on standard output and everything
+// else on standard error. It judges no time: it fails only when objects do not become Ready, when Mandrill does not have exactly one
+// webhook for each object, or when it gets calls other than lists although nothing changed.
 //
-//	KUBEBUILDER_ASSETS=<folder of etcd and kube-apiserver> go run ./test/bench/scale [-objects 5000] [-accounts 5]
+//	KUBEBUILDER_ASSETS=<directory of etcd and kube-apiserver> go run ./test/bench/scale [-objects 5000] [-accounts 5]
 //
-// It expects the programs in bin/ and runs from the project's root, on Linux, whose /proc it reads.
+// It needs the programs in bin/ and Linux, whose /proc it reads. Run it from the project's root.
 package main
 
 import (
@@ -14,58 +14,43 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
 )
 
 type options struct {
 	objects, accounts int
-	phases            []int         // numbers of objects, ascending, the last of them all
-	samples           int           // objects to change, and to add, one after the other
-	resync            time.Duration // while nothing happens
+	phases            []int         // numbers of objects, ascending; the last one is all of them
+	samples           int           // objects to change and to add, one at a time
+	resync            time.Duration // while idle
 	deadline          time.Duration
 	logLevel          string
 }
 
 func main() {
-	o, err := parseFlags(os.Args[1:])
-	if err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return
-		}
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(2)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	klog.SetLogger(logr.Discard()) // a watch that is set up again is nobody's concern here
+	klog.SetLogger(logr.Discard()) // client-go logs every watch that it restarts
 	ctrl.SetLogger(logr.Discard())
-	if err := run(ctx, o); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		stop()
-		os.Exit(1) //nolint:gocritic // stop was called
-	}
+	harness.Main(parseFlags, run)
 }
 
 func parseFlags(args []string) (options, error) {
 	var o options
-	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags := flag.NewFlagSet("scale", flag.ContinueOnError)
 	flags.IntVar(&o.objects, "objects", 5000, "MandrillWebhooks to create")
-	flags.IntVar(&o.accounts, "accounts", 5, "Mandrill accounts to spread them over, each with a namespace of its own")
-	phases := flags.String("phases", "1000,2500", "numbers of objects at which creating stops until all are Ready, to look at the routes; empty creates all at once")
-	flags.IntVar(&o.samples, "samples", 20, "objects to change, and to add, one after the other")
-	flags.DurationVar(&o.resync, "resync-interval", 15*time.Second, "how often accounts are listed while nothing happens; everything else runs with the operator's default")
-	flags.DurationVar(&o.deadline, "deadline", 30*time.Minute, "how long anything that is waited for may take, such as all objects becoming Ready")
-	flags.StringVar(&o.logLevel, "log-level", "error", "of the operator and the receiver")
+	flags.IntVar(&o.accounts, "accounts", 5, "Mandrill accounts to distribute them over, each with its own namespace")
+	phases := flags.String("phases", "1000,2500", "numbers of objects at which creation pauses until all are Ready, to measure the routes; empty: no pause")
+	flags.IntVar(&o.samples, "samples", 20, "objects to change and to add, one at a time")
+	flags.DurationVar(&o.resync, "resync-interval", 15*time.Second, "resync interval while idle; all other steps use the operator's default")
+	flags.DurationVar(&o.deadline, "deadline", 30*time.Minute, "timeout of any wait, such as for all objects to become Ready")
+	flags.StringVar(&o.logLevel, "log-level", "error", "log level of the operator and the receiver")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -89,19 +74,19 @@ func parseFlags(args []string) (options, error) {
 	return o, nil
 }
 
-// run prints what was measured also when something failed after it.
+// run also prints what was measured before a failure.
 func run(ctx context.Context, o options) (err error) {
-	folder, err := os.MkdirTemp("", "mandrill-operator-bench-")
+	dir, err := os.MkdirTemp("", "mandrill-operator-bench-")
 	if err != nil {
-		return fmt.Errorf("making a temporary folder: %w", err)
+		return fmt.Errorf("creating a temporary directory: %w", err)
 	}
-	defer os.RemoveAll(folder)                          //nolint:errcheck // a temporary folder
-	if err := os.Setenv("TMPDIR", folder); err != nil { // what the control plane leaves behind goes with it
-		return fmt.Errorf("setting the temporary folder: %w", err)
+	defer os.RemoveAll(dir)                          //nolint:errcheck // a temporary directory
+	if err := os.Setenv("TMPDIR", dir); err != nil { // removed with what the control plane leaves there
+		return fmt.Errorf("setting TMPDIR: %w", err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s, err := start(ctx, cancel, folder, o)
+	s, err := start(ctx, cancel, dir, o)
 	defer func() { err = errors.Join(err, s.stop()) }()
 	if err != nil {
 		return err
@@ -109,11 +94,10 @@ func run(ctx context.Context, o options) (err error) {
 	b := &bench{options: o, stack: s}
 	err = errors.Join(b.measure(ctx), errors.Join(b.faults...))
 	if len(b.table.rows) > 0 {
-		fmt.Printf("%d objects in %d accounts; %d CPUs, %s %s/%s\n\n%s", o.objects, o.accounts,
-			runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH, b.table.String())
+		fmt.Printf("%d objects in %d accounts; %s\n\n%s", o.objects, o.accounts, harness.Machine(), b.table.String())
 	}
 	if cause := context.Cause(ctx); cause != nil && err != nil {
-		return cause // a program that died explains the rest
+		return cause // a program that exited is the cause of everything else
 	}
 	return err
 }

@@ -19,23 +19,23 @@ import (
 )
 
 const (
-	// creators create objects at the same time: more than the operator can keep up with.
+	// creators is how many objects are created at the same time: faster than the operator reconciles them.
 	creators = 8
-	// idleIntervals are the intervals for which nothing happens.
+	// idleIntervals is how many resync intervals the operator is measured while idle.
 	idleIntervals = 4
 )
 
-// bench measures one thing after the other and keeps the results.
+// bench runs the measurements one after the other and collects their results.
 type bench struct {
 	options
-	*stack
+	stack   *stack
 	table   table
 	created int
-	faults  []error // what is not as it must be, though measuring can go on
+	faults  []error // failed checks that do not keep it from measuring
 }
 
 func (b *bench) measure(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{b.create, b.restart, b.change, b.add, b.rest} {
+	for _, step := range []func(context.Context) error{b.create, b.restart, b.change, b.add, b.idle} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -44,11 +44,11 @@ func (b *bench) measure(ctx context.Context) error {
 	return nil
 }
 
-// check compares what Mandrill has with what there should be: one webhook, at a URL of its own, for each object.
+// check checks that Mandrill has exactly one webhook, at its own URL, for each object.
 func (b *bench) check() {
 	count, urls := 0, map[string]bool{}
 	for i := range b.accounts {
-		for _, webhook := range b.emulator.Account(keyOf(i)).Webhooks() {
+		for _, webhook := range b.stack.emulator.Account(keyOf(i)).Webhooks() {
 			count++
 			urls[webhook.URL] = true
 		}
@@ -58,24 +58,24 @@ func (b *bench) check() {
 	}
 }
 
-// unexpected takes note of calls other than lists when nothing has changed.
-func (b *bench) unexpected(when string, made calls) {
-	if others := made.others(callList); len(others) > 0 {
+// wantOnlyLists records calls other than lists, which must not happen while nothing changes.
+func (b *bench) wantOnlyLists(when string, made calls) {
+	if others := made.except(callList); len(others) > 0 {
 		b.faults = append(b.faults, fmt.Errorf("%s, the operator called %s", when, strings.Join(others, ", ")))
 	}
 }
 
 // create creates the objects, phase after phase.
 func (b *bench) create(ctx context.Context) error {
-	if err := b.startReceiver(); err != nil {
+	if err := b.stack.startReceiver(); err != nil {
 		return err
 	}
-	if err := b.startOperator(); err != nil {
+	if err := b.stack.startOperator(); err != nil {
 		return err
 	}
-	// With the workers' first idle moment the start is over and does not count.
-	err := harness.AwaitMetrics(ctx, b.operatorMetrics, "the operator's start", b.deadline, func(m harness.Metrics) bool {
-		return strings.Contains(string(m), "controller_runtime_active_workers") && idle(m)
+	// The operator's start does not count: wait until its workers are idle.
+	err := harness.AwaitMetrics(ctx, b.stack.operatorMetrics, "the operator's start", b.deadline, func(m harness.Metrics) bool {
+		return strings.Contains(string(m), "controller_runtime_active_workers") && isIdle(m)
 	})
 	if err != nil {
 		return err
@@ -96,21 +96,21 @@ func (b *bench) create(ctx context.Context) error {
 	if len(b.phases) > 1 {
 		b.table.add(fmt.Sprintf("Create: all %d objects Ready", b.objects), "%s", rate(b.objects, all))
 	}
-	b.table.add("Create: calls to Mandrill", "%s", b.calls.snapshot())
+	b.table.add("Create: calls to Mandrill", "%s", b.stack.calls.snapshot())
 	return b.usage(ctx, "Create")
 }
 
-// createUpTo creates objects as fast as the API server takes them, and returns how long it took until all were Ready.
+// createUpTo creates objects as fast as the API server accepts them, and returns how long it took until all were Ready.
 func (b *bench) createUpTo(ctx context.Context, count int) (time.Duration, error) {
-	harness.Say("creating objects, up to %d", count)
+	harness.Logf("creating objects, up to %d", count)
 	started := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(creators + 1)
-	group.Go(func() error { return b.watcher.awaitCount(ctx, count, b.deadline) })
+	group.Go(func() error { return b.stack.watcher.awaitCount(ctx, count, b.deadline) })
 	for ; b.created < count; b.created++ {
 		object := b.object(b.created)
 		group.Go(func() error {
-			if err := b.admin.Create(ctx, object); err != nil {
+			if err := b.stack.admin.Create(ctx, object); err != nil {
 				return fmt.Errorf("creating an object: %w", err)
 			}
 			return nil
@@ -120,7 +120,7 @@ func (b *bench) createUpTo(ctx context.Context, count int) (time.Duration, error
 	return time.Since(started), err
 }
 
-// object is the MandrillWebhook of a number; the accounts take turns.
+// object returns the MandrillWebhook with a number. Numbers are distributed over the accounts.
 func (b *bench) object(number int) *v1alpha1.MandrillWebhook {
 	return &v1alpha1.MandrillWebhook{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespaceOf(number % b.accounts), Name: fmt.Sprintf("webhook-%05d", number)},
@@ -133,10 +133,10 @@ func (b *bench) object(number int) *v1alpha1.MandrillWebhook {
 	}
 }
 
-// routes measures what the receiver reads. Each route has one source, by which it is counted however it is written.
+// routes measures the Secrets with routes. It counts routes by their source, of which each has one, to be independent of the format.
 func (b *bench) routes(ctx context.Context) error {
 	var list corev1.SecretList
-	if err := b.admin.List(ctx, &list, client.InNamespace(systemNamespace)); err != nil {
+	if err := b.stack.admin.List(ctx, &list, client.InNamespace(systemNamespace)); err != nil {
 		return fmt.Errorf("listing the routes: %w", err)
 	}
 	secrets, routes, size := 0, 0, 0
@@ -155,16 +155,16 @@ func (b *bench) routes(ctx context.Context) error {
 	return nil
 }
 
-// usage reports what the programs have done and used since they were started.
+// usage reports reconciles, requests, CPU time and memory of the programs since their start.
 func (b *bench) usage(ctx context.Context, step string) error {
-	done, err := harness.Scrape(ctx, b.operatorMetrics)
+	done, err := harness.Scrape(ctx, b.stack.operatorMetrics)
 	if err != nil {
 		return err
 	}
 	requests := int(done.Sum("rest_client_requests_total"))
 	b.table.add(step+": reconciles, and requests to the API server", "%d, %d", reconciled(done), requests)
 	var cpu, memory []string
-	for _, p := range []*harness.Program{b.operator, b.receiver} {
+	for _, p := range []*harness.Program{b.stack.operator, b.stack.receiver} {
 		used, err := p.CPU()
 		if err != nil {
 			return err
@@ -181,123 +181,123 @@ func (b *bench) usage(ctx context.Context, step string) error {
 	return nil
 }
 
-// restart starts both programs anew: the receiver, until it has all routes; then the operator, until it has looked at
-// all objects again. All are Ready as they were, so that it is the metrics that tell.
+// restart restarts the receiver, until it has all routes, and the operator, until it has reconciled all objects. The objects stay Ready,
+// so progress is read from metrics.
 func (b *bench) restart(ctx context.Context) error {
-	harness.Say("restarting")
-	if err := b.operator.Stop(); err != nil {
+	harness.Logf("restarting")
+	if err := b.stack.operator.Stop(); err != nil {
 		return err
 	}
-	if err := b.receiver.Stop(); err != nil {
+	if err := b.stack.receiver.Stop(); err != nil {
 		return err
 	}
 	started := time.Now()
-	if err := b.startReceiver(); err != nil {
+	if err := b.stack.startReceiver(); err != nil {
 		return err
 	}
-	err := harness.AwaitMetrics(ctx, b.receiverMetrics, "the receiver having all routes", b.deadline, func(m harness.Metrics) bool {
+	err := harness.AwaitMetrics(ctx, b.stack.receiverMetrics, "the routes in the receiver", b.deadline, func(m harness.Metrics) bool {
 		return int(m.Sum("mandrill_receiver_routes")) >= b.created
 	})
 	if err != nil {
 		return err
 	}
 	b.table.add("Restart: the receiver has all routes", "%s", seconds(time.Since(started)))
-	before := b.calls.snapshot()
+	before := b.stack.calls.snapshot()
 	started = time.Now()
-	if err := b.startOperatorAnew(ctx); err != nil {
+	if err := b.startOperatorAndWait(ctx); err != nil {
 		return err
 	}
 	b.table.add("Restart: the operator has reconciled all objects", "%s", seconds(time.Since(started)))
-	made := b.calls.since(before)
+	made := b.stack.calls.since(before)
 	b.table.add("Restart: calls to Mandrill", "%s", made)
-	b.unexpected("after a restart", made)
+	b.wantOnlyLists("after a restart", made)
 	return b.usage(ctx, "Restart")
 }
 
-// startOperatorAnew starts the operator and waits until it has reconciled all objects.
-func (b *bench) startOperatorAnew(ctx context.Context, args ...string) error {
-	if err := b.startOperator(args...); err != nil {
+// startOperatorAndWait starts the operator and waits until it has reconciled all objects.
+func (b *bench) startOperatorAndWait(ctx context.Context, args ...string) error {
+	if err := b.stack.startOperator(args...); err != nil {
 		return err
 	}
-	return harness.AwaitMetrics(ctx, b.operatorMetrics, "reconciling all objects", b.deadline, func(m harness.Metrics) bool {
-		return reconciled(m) >= b.created && idle(m)
+	return harness.AwaitMetrics(ctx, b.stack.operatorMetrics, "reconciling all objects", b.deadline, func(m harness.Metrics) bool {
+		return reconciled(m) >= b.created && isIdle(m)
 	})
 }
 
 // change changes some objects, which changes their webhooks at Mandrill.
 func (b *bench) change(ctx context.Context) error {
-	harness.Say("changing %d objects", b.samples)
+	harness.Logf("changing %d objects", b.samples)
 	var took []time.Duration
 	for i := range b.samples {
-		object := b.object(i * b.objects / b.samples) // from all over them
+		object := b.object(i * b.objects / b.samples) // spread over all of them
 		patch := fmt.Appendf(nil, `{"spec":{"description":"Change %d"}}`, i)
 		started := time.Now()
-		if err := b.admin.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch)); err != nil {
+		if err := b.stack.admin.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch)); err != nil {
 			return fmt.Errorf("changing an object: %w", err)
 		}
-		if err := b.watcher.awaitObject(ctx, object, b.deadline); err != nil {
+		if err := b.stack.watcher.awaitObject(ctx, object, b.deadline); err != nil {
 			return err
 		}
 		took = append(took, time.Since(started))
 	}
-	b.table.add(fmt.Sprintf("One object changed: Ready, %d times", b.samples), "%s", spread(took))
+	b.table.add(fmt.Sprintf("One object changed: Ready, %d times", b.samples), "%s", medianAndMax(took))
 	return nil
 }
 
 // add adds some objects.
 func (b *bench) add(ctx context.Context) error {
-	harness.Say("adding %d objects", b.samples)
+	harness.Logf("adding %d objects", b.samples)
 	var took []time.Duration
 	for range b.samples {
 		object := b.object(b.created)
 		started := time.Now()
-		if err := b.admin.Create(ctx, object); err != nil {
+		if err := b.stack.admin.Create(ctx, object); err != nil {
 			return fmt.Errorf("adding an object: %w", err)
 		}
 		b.created++
-		if err := b.watcher.awaitObject(ctx, object, b.deadline); err != nil {
+		if err := b.stack.watcher.awaitObject(ctx, object, b.deadline); err != nil {
 			return err
 		}
 		took = append(took, time.Since(started))
 	}
-	b.table.add(fmt.Sprintf("One object added: Ready, %d times", b.samples), "%s", spread(took))
+	b.table.add(fmt.Sprintf("One object added: Ready, %d times", b.samples), "%s", medianAndMax(took))
 	return nil
 }
 
-// rest lets the operator rest, with a short interval so that there is something to see.
-func (b *bench) rest(ctx context.Context) error {
-	if err := b.operator.Stop(); err != nil {
+// idle measures the operator while nothing happens, with a short resync interval.
+func (b *bench) idle(ctx context.Context) error {
+	if err := b.stack.operator.Stop(); err != nil {
 		return err
 	}
-	before := b.calls.snapshot()
-	if err := b.startOperatorAnew(ctx, "--resync-interval", b.resync.String()); err != nil {
+	before := b.stack.calls.snapshot()
+	if err := b.startOperatorAndWait(ctx, "--resync-interval", b.resync.String()); err != nil {
 		return err
 	}
 	window := idleIntervals * b.resync
-	harness.Say("letting the operator rest for %s", window)
-	began, quiet := b.calls.snapshot(), time.Now()
-	cpu, err := b.operator.CPU()
+	harness.Logf("measuring the idle operator for %s", window)
+	began, quiet := b.stack.calls.snapshot(), time.Now()
+	cpu, err := b.stack.operator.CPU()
 	if err != nil {
 		return err
 	}
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-time.After(window): // what is measured, not waited for
+	case <-time.After(window): // the measured time, not a wait for a condition
 	}
-	used, err := b.operator.CPU()
+	used, err := b.stack.operator.CPU()
 	if err != nil {
 		return err
 	}
-	elapsed, made := time.Since(quiet), b.calls.since(began)
+	elapsed, made := time.Since(quiet), b.stack.calls.since(began)
 	lists := make([]float64, b.accounts)
 	for i := range lists {
 		lists[i] = float64(made[call{keyOf(i), callList}]) / (elapsed.Seconds() / b.resync.Seconds())
 	}
 	mean := float64(made.byName()[callList]) / float64(b.accounts) / (elapsed.Seconds() / b.resync.Seconds())
-	b.table.add(fmt.Sprintf("Rest: lists per account and interval of %s", b.resync), "mean %.2f, from %.2f to %.2f", mean, slices.Min(lists), slices.Max(lists))
-	b.table.add(fmt.Sprintf("Rest: calls to Mandrill in %s", window), "%s", made)
-	b.table.add(fmt.Sprintf("Rest: CPU of the operator in %s", window), "%.2f %% of one core", 100*(used-cpu).Seconds()/elapsed.Seconds())
-	b.unexpected("at rest", b.calls.since(before))
+	b.table.add(fmt.Sprintf("Idle: lists per account and interval of %s", b.resync), "mean %.2f, from %.2f to %.2f", mean, slices.Min(lists), slices.Max(lists))
+	b.table.add(fmt.Sprintf("Idle: calls to Mandrill in %s", window), "%s", made)
+	b.table.add(fmt.Sprintf("Idle: CPU of the operator in %s", window), "%.2f %% of one core", 100*(used-cpu).Seconds()/elapsed.Seconds())
+	b.wantOnlyLists("while idle", b.stack.calls.since(before))
 	return nil
 }

@@ -32,11 +32,11 @@ const (
 	apiKeySecret    = "mandrill"
 )
 
-// stack is what the benchmark runs.
+// stack is everything that the benchmark runs.
 type stack struct {
-	folder                           string
+	dir                              string
 	logLevel                         string
-	died                             context.CancelCauseFunc // told when a program ends by itself
+	died                             context.CancelCauseFunc // called when a program exits by itself
 	environment                      *envtest.Environment
 	admin                            client.Client
 	watcher                          *watcher
@@ -49,10 +49,10 @@ type stack struct {
 	receiver, operator               *harness.Program
 }
 
-// start brings up everything but the operator and the receiver. The stack must be stopped, also after an error.
-func start(ctx context.Context, died context.CancelCauseFunc, folder string, o options) (*stack, error) {
-	s := &stack{folder: folder, logLevel: o.logLevel, died: died}
-	harness.Say("starting an API server and etcd")
+// start starts everything except the operator and the receiver. The stack must be stopped, even after an error.
+func start(ctx context.Context, died context.CancelCauseFunc, dir string, o options) (*stack, error) {
+	s := &stack{dir: dir, logLevel: o.logLevel, died: died}
+	harness.Logf("starting an API server and etcd")
 	s.environment = &envtest.Environment{CRDDirectoryPaths: []string{"config/crd"}, ErrorIfCRDPathMissing: true}
 	config, err := s.environment.Start()
 	if err != nil {
@@ -91,7 +91,7 @@ func start(ctx context.Context, died context.CancelCauseFunc, folder string, o o
 	return s, nil
 }
 
-// stop ends what was started, last first.
+// stop stops everything in reverse order.
 func (s *stack) stop() error {
 	errs := []error{s.operator.Stop(), s.receiver.Stop()}
 	if s.watcher != nil {
@@ -101,25 +101,25 @@ func (s *stack) stop() error {
 		errs = append(errs, s.mandrill.Close())
 		s.emulator.Close()
 	}
-	return errors.Join(append(errs, s.environment.Stop())...) // also after a start that failed half-way
+	return errors.Join(append(errs, s.environment.Stop())...) // even after a start that failed half-way
 }
 
-// connect makes the administrator's client, and watches MandrillWebhooks.
+// connect creates the administrator's client and watches MandrillWebhooks.
 func (s *stack) connect(ctx context.Context, config *rest.Config) error {
-	config.QPS = -1 // the benchmark must not be what is slow
+	config.QPS = -1 // no client-side limit: the benchmark must not be the bottleneck
 	scheme := runtime.NewScheme()
 	err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
 	if err != nil {
 		return fmt.Errorf("building the scheme: %w", err)
 	}
 	if s.admin, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
-		return fmt.Errorf("making a client: %w", err)
+		return fmt.Errorf("creating a client: %w", err)
 	}
 	s.watcher, err = watch(ctx, config, scheme)
 	return err
 }
 
-// addUser writes a kubeconfig with the rights of one of the project's service accounts.
+// addUser writes a kubeconfig with the permissions of one of the project's service accounts.
 func (s *stack) addUser(account string) error {
 	user, err := s.environment.AddUser(envtest.User{Name: "system:serviceaccount:" + systemNamespace + ":" + account}, nil)
 	if err != nil {
@@ -129,12 +129,12 @@ func (s *stack) addUser(account string) error {
 	if err != nil {
 		return fmt.Errorf("writing the kubeconfig of %s: %w", account, err)
 	}
-	return os.WriteFile(filepath.Join(s.folder, account), kubeconfig, 0o600)
+	return os.WriteFile(filepath.Join(s.dir, account), kubeconfig, 0o600)
 }
 
 // apply creates every object of a manifest.
 func (s *stack) apply(ctx context.Context, path string) error {
-	data, err := os.ReadFile(path) //nolint:gosec // ours
+	data, err := os.ReadFile(path) //nolint:gosec // our own manifest
 	if err != nil {
 		return fmt.Errorf("reading a manifest: %w", err)
 	}
@@ -143,11 +143,11 @@ func (s *stack) apply(ctx context.Context, path string) error {
 		if err := yaml.Unmarshal([]byte(document), &object.Object); err != nil {
 			return fmt.Errorf("decoding %s: %w", path, err)
 		}
-		if len(object.Object) == 0 { // nothing but comments
+		if len(object.Object) == 0 { // only comments
 			continue
 		}
 		if err := s.admin.Create(ctx, object); err != nil {
-			return fmt.Errorf("creating what is in %s: %w", path, err)
+			return fmt.Errorf("creating the objects of %s: %w", path, err)
 		}
 	}
 	return nil
@@ -191,15 +191,15 @@ func (s *stack) startMandrill(ctx context.Context, accounts int) error {
 
 func (s *stack) startReceiver() (err error) {
 	s.receiver, err = harness.Start(s.died, "receiver", "--listen", s.receiverAddress, "--metrics-listen", s.receiverMetrics,
-		"--routes-secret", systemNamespace+"/"+routesSecret, "--kubeconfig", filepath.Join(s.folder, "mandrill-receiver"), "--log-level", s.logLevel)
+		"--routes-secret", systemNamespace+"/"+routesSecret, "--kubeconfig", filepath.Join(s.dir, "mandrill-receiver"), "--log-level", s.logLevel)
 	return err
 }
 
-// startOperator starts the operator with its defaults, but for what the arguments say.
+// startOperator starts the operator with additional flags.
 func (s *stack) startOperator(args ...string) (err error) {
 	s.operator, err = harness.Start(s.died, "operator", append([]string{
 		"--public-url", "http://" + s.receiverAddress + "/mandrill", "--mandrill-api-url", s.mandrillURL,
-		"--kubeconfig", filepath.Join(s.folder, "mandrill-operator"), "--metrics-listen", s.operatorMetrics, "--health-listen", "0",
+		"--kubeconfig", filepath.Join(s.dir, "mandrill-operator"), "--metrics-listen", s.operatorMetrics, "--health-listen", "0",
 		"--log-level", s.logLevel,
 	}, args...)...)
 	return err

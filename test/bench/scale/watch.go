@@ -18,10 +18,10 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
 )
 
-// progressInterval is how often a long wait says how far it is.
+// progressInterval is how often a long wait logs its progress.
 const progressInterval = 10 * time.Second
 
-// watcher knows which MandrillWebhooks are Ready, as soon as the API server says so.
+// watcher watches which MandrillWebhooks are Ready.
 type watcher struct {
 	stop context.CancelFunc
 
@@ -36,15 +36,15 @@ func watch(ctx context.Context, config *rest.Config, scheme *runtime.Scheme) (*w
 	w := &watcher{stop: stop, ready: map[client.ObjectKey]int64{}, waiting: map[client.ObjectKey]string{}, changed: make(chan struct{})}
 	objects, err := cache.New(config, cache.Options{Scheme: scheme, DefaultTransform: cache.TransformStripManagedFields()})
 	if err != nil {
-		return w, fmt.Errorf("making a cache: %w", err)
+		return w, fmt.Errorf("creating a cache: %w", err)
 	}
 	informer, err := objects.GetInformer(ctx, &v1alpha1.MandrillWebhook{})
 	if err != nil {
 		return w, fmt.Errorf("watching MandrillWebhooks: %w", err)
 	}
 	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    w.see,
-		UpdateFunc: func(_, object any) { w.see(object) },
+		AddFunc:    w.record,
+		UpdateFunc: func(_, object any) { w.record(object) },
 	})
 	if err != nil {
 		return w, fmt.Errorf("watching MandrillWebhooks: %w", err)
@@ -56,8 +56,8 @@ func watch(ctx context.Context, config *rest.Config, scheme *runtime.Scheme) (*w
 	return w, nil
 }
 
-// see takes note of an object. Nothing is deleted in a benchmark.
-func (w *watcher) see(object any) {
+// record records the state of an object. The benchmark deletes none.
+func (w *watcher) record(object any) {
 	webhook, ok := object.(*v1alpha1.MandrillWebhook)
 	if !ok {
 		return
@@ -70,7 +70,7 @@ func (w *watcher) see(object any) {
 	condition := meta.FindStatusCondition(webhook.Status.Conditions, v1alpha1.ConditionReady)
 	switch {
 	case condition == nil:
-		w.waiting[key] = "not looked at yet"
+		w.waiting[key] = "not reconciled yet"
 	case condition.Status == metav1.ConditionTrue && webhook.Status.ObservedGeneration == webhook.Generation:
 		w.ready[key] = webhook.Generation
 	default:
@@ -80,7 +80,7 @@ func (w *watcher) see(object any) {
 	w.changed = make(chan struct{})
 }
 
-// awaitCount waits until as many objects are Ready.
+// awaitCount waits until a number of objects are Ready.
 func (w *watcher) awaitCount(ctx context.Context, count int, limit time.Duration) error {
 	return w.await(ctx, limit, func() bool { return len(w.ready) >= count })
 }
@@ -107,15 +107,15 @@ func (w *watcher) await(ctx context.Context, limit time.Duration, holds func() b
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-timeout:
-			return fmt.Errorf("not everything became Ready in %s: %s", limit, w.summary())
+			return fmt.Errorf("not all objects became Ready within %s: %s", limit, w.summary())
 		case <-progress.C:
-			harness.Say("%s", w.summary())
+			harness.Logf("%s", w.summary())
 		case <-changed:
 		}
 	}
 }
 
-// summary says how many objects are Ready, and why one of the others is not.
+// summary returns how many objects are Ready, and why one of the others is not.
 func (w *watcher) summary() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,5 +1,4 @@
-// Package unsynced is a file system for tests that forgets, when its power fails, what was not synced. It is in memory, and
-// a process sees it by FUSE.
+// Package unsynced is a FUSE file system in memory, for tests. When its power fails it forgets what was not synced.
 package unsynced
 
 import (
@@ -11,256 +10,256 @@ import (
 	"time"
 )
 
-// Order says when the name of a file is durable, which its data is after fsync, or a write with O_SYNC or O_DSYNC.
+// Order defines when the name of a file is durable. Its data are durable after fsync, or after a write with O_SYNC or O_DSYNC.
 type Order string
 
 const (
-	// Journal is how ext4 and XFS are with their defaults: names change on disk in the order in which they were changed. To
-	// sync a file, or a folder, makes its own changes durable, and with them all that were made before.
+	// Journal is the order of ext4 and XFS with their defaults: names change on disk in the order in which they were changed.
+	// Syncing a file or directory makes its changes durable, and all earlier ones.
 	Journal Order = "journal"
-	// Strict is what POSIX promises: to sync a file says nothing of its name, for which its folder has to be synced. What
-	// was not may change on disk in any order.
+	// Strict is what POSIX promises: syncing a file does not make its name durable, only syncing its directory does. Other
+	// changes of names reach the disk in any order.
 	Strict Order = "strict"
 )
 
-// Disk keeps what it is told to sync.
+// Disk is the file system. Only what was synced survives a loss of power.
 type Disk struct {
 	order  Order
 	random *rand.Rand
 
-	mu    sync.Mutex
-	root  *node
-	nodes map[uint64]*node // those that the kernel knows
-	last  uint64           // the highest number of a node
-	log   []change         // those of names that need not be on disk, in order
-	lists map[uint64][]*entry
+	mu          sync.Mutex
+	root        *node
+	nodes       map[uint64]*node // that the kernel knows
+	lastNumber  uint64           // the highest node number
+	nameChanges []change         // changes of names that are not synced yet, in order
+	lists       map[uint64][]*nameEntry
 
-	left   int           // how many changes there may be until the power fails; negative: any number
-	failed chan struct{} // closed when it has
-	ended  chan struct{} // closed when nobody is to wait any more
+	changesLeft int           // changes until the power fails; negative: it does not
+	failed      chan struct{} // closed when the power has failed
+	released    chan struct{} // closed when blocked changes return an error
 }
 
-// node is a file or folder.
+// node is a file or directory.
 type node struct {
 	number   uint64
-	lookups  uint64 // how often the kernel has found it and not forgotten it
+	lookups  uint64 // lookups by the kernel that it has not forgotten
 	mode     uint32
 	modified time.Time
-	// Of a file: what a process sees, and how that became of what is on disk.
+	// Of a file: what processes see, and the writes that are not synced.
 	data   []byte
 	writes []write
-	// Of a folder: what a process sees, and what is on disk.
+	// Of a directory: what processes see, and what is on disk.
 	names, durableNames map[string]*node
 }
 
-// write is some bytes at a place, or without bytes the end of the file.
+// write writes data at an offset. Without data it truncates or extends the file to the offset.
 type write struct {
-	at     int
-	data   []byte
-	before []byte // what it has overwritten or cut off
-	size   int    // of the file before
+	offset      int
+	data        []byte
+	overwritten []byte // the bytes that it replaced or cut off
+	fileSize    int    // before the write
 }
 
-// entry is a name in a folder, of nothing if it was removed.
-type entry struct {
-	folder *node
-	name   string
-	node   *node
+// nameEntry is a name in a directory; node is nil if the name was removed.
+type nameEntry struct {
+	dir  *node
+	name string
+	node *node
 }
 
-// change is of names that change together.
-type change []entry
+// change is a set of names that change atomically.
+type change []nameEntry
 
-// New returns one that is empty.
+// New returns an empty disk.
 func New(order Order, random *rand.Rand) *Disk {
-	d := &Disk{order: order, random: random, last: 1}
+	d := &Disk{order: order, random: random, lastNumber: 1}
 	d.root = &node{number: 1, mode: syscall.S_IFDIR | 0o700, modified: time.Now(), names: map[string]*node{}, durableNames: map[string]*node{}}
 	d.restart()
 	return d
 }
 
 func (d *Disk) restart() {
-	d.nodes, d.lists, d.log = map[uint64]*node{1: d.root}, map[uint64][]*entry{}, nil
-	d.left, d.failed, d.ended = -1, make(chan struct{}), make(chan struct{})
+	d.nodes, d.lists, d.nameChanges = map[uint64]*node{1: d.root}, map[uint64][]*nameEntry{}, nil
+	d.changesLeft, d.failed, d.released = -1, make(chan struct{}), make(chan struct{})
 }
 
-// FailAfter has the power fail after some more changes, at least one; each write, sync and change of a name is one. From
-// then on who changes something has to wait.
+// FailAfter makes the power fail after a number of changes, at least one. Each write, sync and change of a name counts. Later
+// changes block.
 func (d *Disk) FailAfter(changes int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.left = changes
+	d.changesLeft = changes
 }
 
-// Failed tells when the power has failed.
+// Failed returns a channel that is closed when the power fails.
 func (d *Disk) Failed() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.failed
 }
 
-// Abandon ends the waiting of those who are to be dead by now, with an error.
-func (d *Disk) Abandon() {
+// ReleaseWaiting makes blocked changes return an error. Call it when the processes that made them were killed.
+func (d *Disk) ReleaseWaiting() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.left = 0
-	close(d.ended)
+	d.changesLeft = 0
+	close(d.released)
 }
 
-// change begins one, with the lock held, but when there is no power: then it returns false, and only when that is over.
-func (d *Disk) change() bool {
+// beginChange takes the lock for a change. Without power it blocks until ReleaseWaiting, and returns false without the lock.
+func (d *Disk) beginChange() bool {
 	d.mu.Lock()
-	if d.left == 0 {
-		ended := d.ended
+	if d.changesLeft == 0 {
+		ended := d.released
 		d.mu.Unlock()
 		<-ended
 		return false
 	}
-	if d.left--; d.left == 0 {
+	if d.changesLeft--; d.changesLeft == 0 {
 		close(d.failed)
 	}
-	d.left = max(d.left, -1)
+	d.changesLeft = max(d.changesLeft, -1)
 	return true
 }
 
-// rename changes names: what a process sees, and later what is on disk.
-func (d *Disk) rename(names ...entry) {
-	change(names).apply(func(folder *node) map[string]*node { return folder.names })
-	for _, each := range names {
-		each.folder.modified = time.Now()
+// changeNames changes names for processes at once, and on disk when they are synced.
+func (d *Disk) changeNames(names ...nameEntry) {
+	change(names).apply(func(dir *node) map[string]*node { return dir.names })
+	for _, entry := range names {
+		entry.dir.modified = time.Now()
 	}
-	d.log = append(d.log, names)
+	d.nameChanges = append(d.nameChanges, names)
 }
 
-func (c change) apply(names func(folder *node) map[string]*node) {
-	for _, each := range c {
-		if each.node == nil {
-			delete(names(each.folder), each.name)
+func (c change) apply(names func(dir *node) map[string]*node) {
+	for _, entry := range c {
+		if entry.node == nil {
+			delete(names(entry.dir), entry.name)
 		} else {
-			names(each.folder)[each.name] = each.node
+			names(entry.dir)[entry.name] = entry.node
 		}
 	}
 }
 
-func onDisk(folder *node) map[string]*node { return folder.durableNames }
+func durableNames(dir *node) map[string]*node { return dir.durableNames }
 
-// concerns tells whether to sync a node makes a change durable.
-func (d *Disk) concerns(c change, n *node) bool {
-	for _, each := range c {
-		if each.folder == n || each.node == n && d.order == Journal {
+// isSyncedBy reports whether syncing a node makes a change durable.
+func (d *Disk) isSyncedBy(c change, n *node) bool {
+	for _, entry := range c {
+		if entry.dir == n || entry.node == n && d.order == Journal {
 			return true
 		}
 	}
 	return false
 }
 
-// sync makes a file or folder durable.
+// sync makes a file or directory durable.
 func (d *Disk) sync(n *node) {
 	n.writes = nil
-	needed := make([]bool, len(d.log))
-	before := map[entry]bool{} // names whose earlier changes come first
+	syncNow := make([]bool, len(d.nameChanges))
+	later := map[nameEntry]bool{} // names changed by what is synced now: their earlier changes must be synced too
 	all := false
-	for i := len(d.log) - 1; i >= 0; i-- {
-		needed[i] = all || d.concerns(d.log[i], n) || d.log[i].any(before)
-		all = all || needed[i] && d.order == Journal
-		if needed[i] {
-			d.log[i].mark(before)
+	for i := len(d.nameChanges) - 1; i >= 0; i-- {
+		syncNow[i] = all || d.isSyncedBy(d.nameChanges[i], n) || d.nameChanges[i].touches(later)
+		all = all || syncNow[i] && d.order == Journal
+		if syncNow[i] {
+			d.nameChanges[i].addNames(later)
 		}
 	}
-	var rest []change
-	for i, each := range d.log {
-		if needed[i] {
-			each.apply(onDisk)
+	var remaining []change
+	for i, nameChange := range d.nameChanges {
+		if syncNow[i] {
+			nameChange.apply(durableNames)
 		} else {
-			rest = append(rest, each)
+			remaining = append(remaining, nameChange)
 		}
 	}
-	d.log = rest
+	d.nameChanges = remaining
 }
 
-// any tells whether one of the names is among others, whatever it is of.
-func (c change) any(names map[entry]bool) bool {
-	for _, each := range c {
-		if names[entry{each.folder, each.name, nil}] {
+// touches reports whether the change is of one of the names.
+func (c change) touches(names map[nameEntry]bool) bool {
+	for _, entry := range c {
+		if names[nameEntry{entry.dir, entry.name, nil}] {
 			return true
 		}
 	}
 	return false
 }
 
-func (c change) mark(names map[entry]bool) {
-	for _, each := range c {
-		names[entry{each.folder, each.name, nil}] = true
+func (c change) addNames(names map[nameEntry]bool) {
+	for _, entry := range c {
+		names[nameEntry{entry.dir, entry.name, nil}] = true
 	}
 }
 
 func (n *node) write(w write) {
-	w.size = len(n.data)
-	end := w.size
+	w.fileSize = len(n.data)
+	end := w.fileSize
 	if w.data != nil {
-		end = min(w.at+len(w.data), w.size)
+		end = min(w.offset+len(w.data), w.fileSize)
 	}
-	w.before = slices.Clone(n.data[min(w.at, end):end])
+	w.overwritten = slices.Clone(n.data[min(w.offset, end):end])
 	n.data = w.apply(n.data)
 	n.writes = append(n.writes, w)
 	n.modified = time.Now()
 }
 
-// undo makes what is on disk of what a process sees.
-func (n *node) undo() {
+// revertToDisk undoes the writes that are not synced.
+func (n *node) revertToDisk() {
 	for _, w := range slices.Backward(n.writes) {
-		n.data = write{at: w.size}.apply(n.data)
-		copy(n.data[min(w.at, w.size):], w.before)
+		n.data = write{offset: w.fileSize}.apply(n.data)
+		copy(n.data[min(w.offset, w.fileSize):], w.overwritten)
 	}
 	n.writes = nil
 }
 
 func (w write) apply(data []byte) []byte {
 	if w.data == nil {
-		return append(data[:min(w.at, len(data))], make([]byte, max(w.at-len(data), 0))...)
+		return append(data[:min(w.offset, len(data))], make([]byte, max(w.offset-len(data), 0))...)
 	}
-	if missing := w.at + len(w.data) - len(data); missing > 0 {
+	if missing := w.offset + len(w.data) - len(data); missing > 0 {
 		data = append(data, make([]byte, missing)...)
 	}
-	copy(data[w.at:], w.data)
+	copy(data[w.offset:], w.data)
 	return data
 }
 
-// Luck is what becomes of what was not synced. Without any all of it is lost.
-type Luck struct {
-	Chance float64 // of a change to be on disk all the same
-	Piece  int     // so many bytes of a write are there or not
+// Survival is what becomes of unsynced changes when the power fails. With a chance of 0 all are lost.
+type Survival struct {
+	Chance     float64 // that an unsynced change is on disk
+	PieceBytes int     // a write survives in pieces of this size
 }
 
-// Draw returns one at random.
-func (d *Disk) Draw() Luck {
+// Draw returns a random Survival.
+func (d *Disk) Draw() Survival {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return Luck{Chance: []float64{0, 0.1, 0.5, 0.9}[d.random.IntN(4)], Piece: []int{512, 4096}[d.random.IntN(2)]}
+	return Survival{Chance: []float64{0, 0.1, 0.5, 0.9}[d.random.IntN(4)], PieceBytes: []int{512, 4096}[d.random.IntN(2)]}
 }
 
-// Restore has the power come back when nobody uses the disk. What was not synced is as luck has it.
-func (d *Disk) Restore(luck Luck) {
+// Restore brings the power back. Nobody may use the disk meanwhile.
+func (d *Disk) Restore(survival Survival) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	lost := map[entry]bool{}
-	for _, each := range d.log {
-		if len(lost) > 0 && d.order == Journal || each.any(lost) || d.random.Float64() >= luck.Chance {
-			each.mark(lost)
+	lostNames := map[nameEntry]bool{}
+	for _, nameChange := range d.nameChanges {
+		if len(lostNames) > 0 && d.order == Journal || nameChange.touches(lostNames) || d.random.Float64() >= survival.Chance {
+			nameChange.addNames(lostNames)
 		} else {
-			each.apply(onDisk)
+			nameChange.apply(durableNames)
 		}
 	}
 	d.restart()
-	d.restore(d.root, luck)
+	d.restore(d.root, survival)
 }
 
-// restore makes what a process sees of what is on disk.
-func (d *Disk) restore(n *node, luck Luck) {
+// restore makes processes see what is on disk, with the unsynced writes that survive.
+func (d *Disk) restore(n *node, survival Survival) {
 	n.lookups = 0
-	pieces := n.pieces(luck.Piece)
-	written := d.fate(luck, len(pieces))
-	n.undo()
+	pieces := n.pieces(survival.PieceBytes)
+	written := d.survivors(survival, len(pieces))
+	n.revertToDisk()
 	for i, piece := range pieces {
 		if written(i) {
 			n.data = piece.apply(n.data)
@@ -268,14 +267,14 @@ func (d *Disk) restore(n *node, luck Luck) {
 	}
 	n.names = maps.Clone(n.durableNames)
 	for _, child := range n.names {
-		d.restore(child, luck)
+		d.restore(child, survival)
 	}
 }
 
-// fate tells of each change of a file that was not synced whether it is on disk: all are, or none, or the first ones, or any.
-func (d *Disk) fate(luck Luck, changes int) func(i int) bool {
-	any := func(int) bool { return d.random.Float64() < luck.Chance }
-	if luck.Chance == 0 || luck.Chance == 1 {
+// survivors returns which unsynced writes of a file survive: none, all, the first ones, or any.
+func (d *Disk) survivors(survival Survival, changes int) func(i int) bool {
+	any := func(int) bool { return d.random.Float64() < survival.Chance }
+	if survival.Chance == 0 || survival.Chance == 1 {
 		return any
 	}
 	first := []int{0, changes, d.random.IntN(changes + 1)}
@@ -285,22 +284,22 @@ func (d *Disk) fate(luck Luck, changes int) func(i int) bool {
 	return any
 }
 
-// pieces are a file's writes since it was synced, in pieces of a size.
+// pieces returns a file's unsynced writes, divided at multiples of size.
 func (n *node) pieces(size int) (pieces []write) {
 	for _, w := range n.writes {
 		if w.data == nil {
 			pieces = append(pieces, w)
 		}
 		for len(w.data) > 0 {
-			length := min(size-w.at%size, len(w.data))
-			pieces = append(pieces, write{at: w.at, data: w.data[:length]})
-			w = write{at: w.at + length, data: w.data[length:]}
+			length := min(size-w.offset%size, len(w.data))
+			pieces = append(pieces, write{offset: w.offset, data: w.data[:length]})
+			w = write{offset: w.offset + length, data: w.data[length:]}
 		}
 	}
 	return pieces
 }
 
-// Files returns what a process sees: data by path, and of folders, whose path ends in a slash, nothing.
+// Files returns what processes see: the data by path. Paths of directories end in a slash and have no data.
 func (d *Disk) Files() map[string]string {
 	d.mu.Lock()
 	defer d.mu.Unlock()

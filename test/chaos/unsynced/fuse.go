@@ -9,8 +9,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// Serve answers for the disk what is asked at /dev/fuse, whose file was given to mount. What it returns is closed when it
-// is not mounted any more.
+// Serve answers the kernel's requests at /dev/fuse; the same open file must be passed to mount. The returned channel is closed
+// after the unmount.
 func (d *Disk) Serve(device *os.File) (<-chan struct{}, error) {
 	descriptor, err := syscall.Dup(int(device.Fd()))
 	if err != nil {
@@ -27,16 +27,16 @@ func (d *Disk) Serve(device *os.File) (<-chan struct{}, error) {
 	return served, nil
 }
 
-// fileSystem is what the kernel asks of a disk. Nodes are known to it by their numbers.
+// fileSystem answers the kernel's requests for a disk. The kernel knows nodes by their numbers.
 type fileSystem struct {
 	fuse.RawFileSystem
-	*Disk
+	disk *Disk
 }
 
-// valid is how long the kernel may remember what it was told: nobody else changes anything.
-const valid = time.Hour
+// cacheTimeout is how long the kernel may cache answers. It is long because all changes go through the kernel.
+const cacheTimeout = time.Hour
 
-// size of the disk, of which nothing is ever used.
+// The size of the disk. All of it is always free.
 const (
 	blockSize = 4096
 	blocks    = 4 << 30 / blockSize
@@ -50,13 +50,13 @@ func (n *node) attributes(out *fuse.Attr) {
 	out.SetTimes(&n.modified, &n.modified, &n.modified)
 }
 
-// found tells the kernel of a node, which it knows from now on.
-func (f *fileSystem) found(n *node, out *fuse.EntryOut) {
+// reply tells the kernel about a node, which it knows from now on.
+func (f *fileSystem) reply(n *node, out *fuse.EntryOut) {
 	n.lookups++
-	f.nodes[n.number] = n
+	f.disk.nodes[n.number] = n
 	out.NodeId = n.number
-	out.SetEntryTimeout(valid)
-	out.SetAttrTimeout(valid)
+	out.SetEntryTimeout(cacheTimeout)
+	out.SetAttrTimeout(cacheTimeout)
 	n.attributes(&out.Attr)
 }
 
@@ -68,42 +68,42 @@ func (f *fileSystem) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.Statf
 }
 
 func (f *fileSystem) Lookup(_ <-chan struct{}, header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	child := f.nodes[header.NodeId].names[name]
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	child := f.disk.nodes[header.NodeId].names[name]
 	if child == nil {
 		return fuse.ENOENT
 	}
-	f.found(child, out)
+	f.reply(child, out)
 	return fuse.OK
 }
 
 func (f *fileSystem) Forget(number, lookups uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if n := f.nodes[number]; n != nil {
-		if n.lookups -= lookups; n.lookups == 0 && n != f.root {
-			delete(f.nodes, number)
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	if n := f.disk.nodes[number]; n != nil {
+		if n.lookups -= lookups; n.lookups == 0 && n != f.disk.root {
+			delete(f.disk.nodes, number)
 		}
 	}
 }
 
 func (f *fileSystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	out.SetTimeout(valid)
-	f.nodes[in.NodeId].attributes(&out.Attr)
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	out.SetTimeout(cacheTimeout)
+	f.disk.nodes[in.NodeId].attributes(&out.Attr)
 	return fuse.OK
 }
 
 func (f *fileSystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
-	if !f.change() {
+	if !f.disk.beginChange() {
 		return fuse.EIO
 	}
-	defer f.mu.Unlock()
-	n := f.nodes[in.NodeId]
+	defer f.disk.mu.Unlock()
+	n := f.disk.nodes[in.NodeId]
 	if size, ok := in.GetSize(); ok {
-		n.write(write{at: int(size)}) //nolint:gosec // nobody has that much memory
+		n.write(write{offset: int(size)}) //nolint:gosec // nobody has that much memory
 	}
 	if mode, ok := in.GetMode(); ok {
 		n.mode = n.mode&syscall.S_IFMT | mode
@@ -111,28 +111,28 @@ func (f *fileSystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.At
 	if modified, ok := in.GetMTime(); ok {
 		n.modified = modified
 	}
-	out.SetTimeout(valid)
+	out.SetTimeout(cacheTimeout)
 	n.attributes(&out.Attr)
 	return fuse.OK
 }
 
-// add makes a file or folder.
-func (f *fileSystem) add(folder uint64, name string, mode uint32, out *fuse.EntryOut) fuse.Status {
-	if !f.change() {
+// add creates a file or directory.
+func (f *fileSystem) add(dir uint64, name string, mode uint32, out *fuse.EntryOut) fuse.Status {
+	if !f.disk.beginChange() {
 		return fuse.EIO
 	}
-	defer f.mu.Unlock()
-	parent := f.nodes[folder]
+	defer f.disk.mu.Unlock()
+	parent := f.disk.nodes[dir]
 	if parent.names[name] != nil {
 		return fuse.Status(syscall.EEXIST)
 	}
-	f.last++
-	child := &node{number: f.last, mode: mode, modified: time.Now()}
+	f.disk.lastNumber++
+	child := &node{number: f.disk.lastNumber, mode: mode, modified: time.Now()}
 	if mode&syscall.S_IFMT == syscall.S_IFDIR {
 		child.names, child.durableNames = map[string]*node{}, map[string]*node{}
 	}
-	f.rename(entry{parent, name, child})
-	f.found(child, out)
+	f.disk.changeNames(nameEntry{parent, name, child})
+	f.reply(child, out)
 	return fuse.OK
 }
 
@@ -148,13 +148,13 @@ func (f *fileSystem) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, o
 	return f.add(in.NodeId, name, syscall.S_IFREG|in.Mode, &out.EntryOut)
 }
 
-// remove takes a name away.
-func (f *fileSystem) remove(folder uint64, name string) fuse.Status {
-	if !f.change() {
+// remove removes a name.
+func (f *fileSystem) remove(dir uint64, name string) fuse.Status {
+	if !f.disk.beginChange() {
 		return fuse.EIO
 	}
-	defer f.mu.Unlock()
-	parent := f.nodes[folder]
+	defer f.disk.mu.Unlock()
+	parent := f.disk.nodes[dir]
 	child := parent.names[name]
 	if child == nil {
 		return fuse.ENOENT
@@ -162,7 +162,7 @@ func (f *fileSystem) remove(folder uint64, name string) fuse.Status {
 	if len(child.names) > 0 {
 		return fuse.Status(syscall.ENOTEMPTY)
 	}
-	f.rename(entry{parent, name, nil})
+	f.disk.changeNames(nameEntry{parent, name, nil})
 	return fuse.OK
 }
 
@@ -176,13 +176,13 @@ func (f *fileSystem) Rmdir(_ <-chan struct{}, header *fuse.InHeader, name string
 
 func (f *fileSystem) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) fuse.Status {
 	if in.Flags != 0 {
-		return fuse.EINVAL // as where it is not known
+		return fuse.EINVAL // as file systems that do not know the flags
 	}
-	if !f.change() {
+	if !f.disk.beginChange() {
 		return fuse.EIO
 	}
-	defer f.mu.Unlock()
-	source, target := f.nodes[in.NodeId], f.nodes[in.Newdir]
+	defer f.disk.mu.Unlock()
+	source, target := f.disk.nodes[in.NodeId], f.disk.nodes[in.Newdir]
 	child, replaced := source.names[from], target.names[to]
 	if child == nil {
 		return fuse.ENOENT
@@ -190,32 +190,32 @@ func (f *fileSystem) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to strin
 	if replaced != nil && len(replaced.names) > 0 {
 		return fuse.Status(syscall.ENOTEMPTY)
 	}
-	f.rename(entry{source, from, nil}, entry{target, to, child})
+	f.disk.changeNames(nameEntry{source, from, nil}, nameEntry{target, to, child})
 	return fuse.OK
 }
 
 func (f *fileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buffer []byte) (fuse.ReadResult, fuse.Status) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	data := f.nodes[in.NodeId].data
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	data := f.disk.nodes[in.NodeId].data
 	return fuse.ReadResultData(buffer[:copy(buffer, data[min(in.Offset, uint64(len(data))):])]), fuse.OK
 }
 
 func (f *fileSystem) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
-	if !f.change() {
+	if !f.disk.beginChange() {
 		return 0, fuse.EIO
 	}
-	defer f.mu.Unlock()
-	f.nodes[in.NodeId].write(write{at: int(in.Offset), data: append([]byte{}, data...)}) //nolint:gosec // nobody has that much memory
-	return uint32(len(data)), fuse.OK                                                    //nolint:gosec // it is at most MaxWrite
+	defer f.disk.mu.Unlock()
+	f.disk.nodes[in.NodeId].write(write{offset: int(in.Offset), data: append([]byte{}, data...)}) //nolint:gosec // nobody has that much memory
+	return uint32(len(data)), fuse.OK                                                             //nolint:gosec // it is at most MaxWrite
 }
 
 func (f *fileSystem) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	if !f.change() {
+	if !f.disk.beginChange() {
 		return fuse.EIO
 	}
-	defer f.mu.Unlock()
-	f.sync(f.nodes[in.NodeId])
+	defer f.disk.mu.Unlock()
+	f.disk.sync(f.disk.nodes[in.NodeId])
 	return fuse.OK
 }
 
@@ -223,26 +223,26 @@ func (f *fileSystem) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Sta
 	return f.Fsync(cancel, in)
 }
 
-// OpenDir makes the list that is read: what is removed meanwhile does not move what comes after it.
+// OpenDir takes a snapshot of the list, so that removals do not move the entries that ReadDir has still to return.
 func (f *fileSystem) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var list []*entry
-	for name, child := range f.nodes[in.NodeId].names {
-		list = append(list, &entry{nil, name, child})
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	var list []*nameEntry
+	for name, child := range f.disk.nodes[in.NodeId].names {
+		list = append(list, &nameEntry{nil, name, child})
 	}
-	f.last++ // no node has the number
-	out.Fh = f.last
-	f.lists[out.Fh] = list
+	f.disk.lastNumber++ // not a node's number
+	out.Fh = f.disk.lastNumber
+	f.disk.lists[out.Fh] = list
 	return fuse.OK
 }
 
 func (f *fileSystem) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	list := f.lists[in.Fh]
-	for _, each := range list[min(in.Offset, uint64(len(list))):] {
-		if !out.AddDirEntry(fuse.DirEntry{Name: each.name, Ino: each.node.number, Mode: each.node.mode}) {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	list := f.disk.lists[in.Fh]
+	for _, item := range list[min(in.Offset, uint64(len(list))):] {
+		if !out.AddDirEntry(fuse.DirEntry{Name: item.name, Ino: item.node.number, Mode: item.node.mode}) {
 			break
 		}
 	}
@@ -250,7 +250,7 @@ func (f *fileSystem) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEn
 }
 
 func (f *fileSystem) ReleaseDir(in *fuse.ReleaseIn) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.lists, in.Fh)
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	delete(f.disk.lists, in.Fh)
 }
