@@ -16,12 +16,12 @@ func TestRouteWithTheHostIsFoundAmongManyWithThePath(t *testing.T) {
 	document := &routes.Document{}
 	for i := range 1000 {
 		document.Routes = append(document.Routes, routes.Route{
-			Name: fmt.Sprint("other/", i), URL: fmt.Sprintf("https://c%d.example.com/mandrill/shop", i), Keys: []string{fmt.Sprint("key", i)}, Source: "/s", Sink: routes.Sink{URI: f.consumer.URL},
+			Name: fmt.Sprint("other/", i), URL: fmt.Sprintf("https://c%d.example.com/mandrill/shop", i), Keys: []string{fmt.Sprint("key", i)}, Source: "/s", Sink: routes.Sink{URI: f.sink.URL},
 		})
 	}
 	own := f.document().Routes[0]
 	document.Routes = append(document.Routes, own)
-	f.load(t, document)
+	f.loadRoutes(t, document)
 	request := f.requestTo(t, "/mandrill/shop", own.URL, signingKey, `[{"event":"open","_id":"a"}]`)
 	request.Host = "HOOKS.example.com:443"
 	if response, body := f.do(t, request); response.StatusCode != http.StatusOK {

@@ -15,14 +15,14 @@ func TestHangingSinksDoNotDelayOthers(t *testing.T) {
 	t.Parallel()
 	const hanging, events = 60, 100
 	hang := make(chan struct{})
-	b := newBuffered(t, func(b *buffered) {
+	b := newBufferedReceiver(t, func(b *bufferedReceiver) {
 		b.webhooks = map[string]routes.Delivery{"known": {}, "new": {}}
 		for i := range hanging {
 			b.webhooks[fmt.Sprint("hang", i)] = routes.Delivery{}
 		}
 	})
 	defer close(hang)
-	b.sinks.set(func(host, _ string, _ int) error {
+	b.sinks.setAnswer(func(host, _ string, _ int) error {
 		if host != "known" && host != "new" {
 			<-hang
 		}
@@ -30,7 +30,7 @@ func TestHangingSinksDoNotDelayOthers(t *testing.T) {
 	})
 	b.post("known", "send 0")
 	want := []string{"known send 0"}
-	b.sinks.expect(t, want...)
+	b.sinks.expectAccepted(t, want...)
 	for i := range hanging {
 		batch := make([]string, events)
 		for j := range batch {
@@ -38,32 +38,32 @@ func TestHangingSinksDoNotDelayOthers(t *testing.T) {
 		}
 		b.post(fmt.Sprint("hang", i), batch...)
 	}
-	b.sinks.until(t, "a request to every sink that hangs", func(_ []string, attempts map[string]int) bool { return len(attempts) >= hanging })
+	b.sinks.waitFor(t, "a request to every sink that hangs", func(_ []string, attempts map[string]int) bool { return len(attempts) >= hanging })
 	for i := 1; i <= 50; i++ {
 		for _, webhook := range []string{"known", "new"} {
 			b.post(webhook, fmt.Sprint("send ", i), fmt.Sprint("open ", i))
 			want = append(want, fmt.Sprintf("%s send %d", webhook, i), fmt.Sprintf("%s open %d", webhook, i))
 		}
 	}
-	b.sinks.expect(t, want...)
+	b.sinks.expectAccepted(t, want...)
 }
 
 // A small cycle sends a part of a batch and reads the rest again when it saves the progress.
 func TestNewWebhookDeliversALargeBatch(t *testing.T) {
 	t.Parallel()
-	b := newBuffered(t)
+	b := newBufferedReceiver(t)
 	var batch, want []string
 	for i := range 1000 {
 		batch = append(batch, fmt.Sprintf("send %d", i%100), fmt.Sprintf("open %d", i))
 		want = append(want, fmt.Sprintf("a send %d", i%100), fmt.Sprintf("a open %d", i))
 	}
-	b.sinks.set(func(_, event string, attempt int) error {
+	b.sinks.setAnswer(func(_, event string, attempt int) error {
 		if attempt == 1 && slices.Contains(batch[:5], strings.TrimPrefix(event, "a ")) { // in the first cycle
-			return errDown
+			return errSinkDown
 		}
 		return nil
 	})
 	b.post("a", batch...)
-	b.sinks.expect(t, want...)
-	b.empty()
+	b.sinks.expectAccepted(t, want...)
+	b.waitEmpty()
 }
