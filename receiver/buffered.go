@@ -13,10 +13,9 @@ func (h *Handler) storeBatch(ctx context.Context, route *Route, value []byte, el
 	if len(elements) == 0 {
 		return nil
 	}
-	seen := map[string]int{}
 	duplicate, err := h.buffer.Append(ctx, journal.Batch{
 		Webhook: routes.Webhook(route.Name), Received: h.now(), Value: value, Events: elements,
-		ID: func(i int) string { return eventID(elements[i], seen) }, Trace: h.tracer.mark(ctx),
+		IDs: func() []string { return eventIDs(elements) }, Trace: h.tracer.mark(ctx),
 	})
 	switch {
 	case errors.Is(err, journal.ErrFull):
@@ -31,4 +30,13 @@ func (h *Handler) storeBatch(ctx context.Context, route *Route, value []byte, el
 		h.metrics.buffered.WithLabelValues("stored").Add(float64(len(elements)))
 	}
 	return nil
+}
+
+// eventIDs returns the ids of a batch's events.
+func eventIDs(elements [][]byte) []string {
+	seen, ids := map[string]int{}, make([]string, len(elements))
+	for i, raw := range elements {
+		ids[i] = eventID(raw, seen)
+	}
+	return ids
 }

@@ -149,7 +149,7 @@ func TestRedriveIsNoDuplicate(t *testing.T) {
 			o.stop()
 			o = open(t, dir, journal.MinBytes)
 		}
-		unit := o.take("shop/a", 0)
+		unit := o.next("shop/a", 0)
 		if unit == nil || len(unit.Events) != 1 || string(unit.Events[0].Raw) != `[{"a":1}]` || unit.Redriven.IsZero() || !unit.AgeStart().Equal(unit.Redriven) {
 			t.Fatalf("round %d: got %+v", round, unit)
 		}
@@ -197,7 +197,7 @@ func TestRedriveTogether(t *testing.T) {
 		t.Errorf("%v are still there", seqs)
 	}
 	got := map[string]int{}
-	for unit := o.take("shop/a", 0); unit != nil; unit = o.take("shop/a", unit.Position.Seq+1) {
+	for unit := o.next("shop/a", 0); unit != nil; unit = o.next("shop/a", unit.Position.Seq+1) {
 		got[string(unit.Events[0].Raw)]++
 	}
 	for i := range events {
@@ -216,7 +216,7 @@ func TestRedriveAgainAfterCrash(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), journal.MinBytes)
 	o.bury("shop/a", `1`, journal.ReasonRefused)
-	journal.WithoutRemoval(o.Journal, func() {
+	o.withoutDeletion("mandrill-dead-letter", func() {
 		if _, err := o.Redrive(t.Context(), journal.Selection{Seqs: []uint64{1}}); err == nil {
 			t.Fatal("the crash did not happen")
 		}
@@ -224,17 +224,17 @@ func TestRedriveAgainAfterCrash(t *testing.T) {
 	if seqs, _ := o.seqs(journal.DeadLetterFilter{}, 10); len(seqs) != 1 {
 		t.Fatalf("dead letters %v, want the one", seqs)
 	}
-	if unit := o.take("shop/a", 0); unit == nil {
+	if unit := o.next("shop/a", 0); unit == nil {
 		t.Fatal("the event is not kept")
 	}
 	if done := o.redrive(journal.Selection{Seqs: []uint64{1}}); done.Count != 1 {
 		t.Errorf("got %+v", done)
 	}
-	unit := o.take("shop/a", 0)
+	unit := o.next("shop/a", 0)
 	if unit == nil {
 		t.Fatal("the event is lost")
 	}
-	if again := o.take("shop/a", unit.Position.Seq+1); again != nil {
+	if again := o.next("shop/a", unit.Position.Seq+1); again != nil {
 		t.Errorf("it is there twice: %+v", again)
 	}
 }
@@ -271,7 +271,7 @@ func TestRedriveWithoutRoom(t *testing.T) {
 	if done := o.redrive(journal.Selection{}); done.Count != 1 {
 		t.Errorf("got %+v", done)
 	}
-	if unit := o.take("shop/a", 0); unit == nil {
+	if unit := o.next("shop/a", 0); unit == nil {
 		t.Error("the event is lost")
 	}
 }
@@ -342,7 +342,7 @@ func TestLargeDeadLetter(t *testing.T) {
 			t.Fatalf("round %d: %d bytes, %v", round, len(entry.Raw), err)
 		}
 		o.redrive(journal.Selection{Filter: journal.DeadLetterFilter{Webhook: "shop/a"}})
-		if unit := o.take("shop/a", 0); unit == nil || string(unit.Events[0].Raw) != large || unit.Size < 20<<20 {
+		if unit := o.next("shop/a", 0); unit == nil || string(unit.Events[0].Raw) != large || unit.Size < 20<<20 {
 			t.Fatalf("round %d: it is not the same", round)
 		}
 		o.giveUp("shop/a", journal.ReasonExhausted)
@@ -350,7 +350,7 @@ func TestLargeDeadLetter(t *testing.T) {
 	if _, err := o.Purge(t.Context(), journal.Selection{}); err != nil {
 		t.Fatal(err)
 	}
-	if objects := journal.Objects(t, o.Journal); len(objects) > 0 {
+	if objects := o.objects(); len(objects) > 0 {
 		t.Errorf("left are %q", objects)
 	}
 }
@@ -361,11 +361,11 @@ func TestLargeEventThatComesAgain(t *testing.T) {
 	o := open(t, t.TempDir(), 1<<30)
 	large := batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 17<<20), 1)))
 	o.append(large)
-	before := journal.Objects(t, o.Journal)
+	before := o.objects()
 	if !o.append(large) {
 		t.Error("it is a duplicate")
 	}
-	if diff := cmp.Diff(before, journal.Objects(t, o.Journal)); diff != "" || len(before) != 1 {
+	if diff := cmp.Diff(before, o.objects()); diff != "" || len(before) != 1 {
 		t.Errorf("objects (-before +after):\n%s", diff)
 	}
 }
@@ -376,7 +376,7 @@ func TestEventThatCompresses(t *testing.T) {
 	o := open(t, t.TempDir(), journal.MinBytes)
 	event := strconv.Quote(strings.Repeat("x", 14<<20))
 	o.append(batch("shop/a", event))
-	unit := o.take("shop/a", 0)
+	unit := o.next("shop/a", 0)
 	o.work(func(ctx context.Context, w *journal.Consumer) {
 		left, err := w.Requeue(ctx, unit, []journal.PendingEvent{{ID: "1", Raw: []byte(event)}})
 		if err != nil {
@@ -389,11 +389,11 @@ func TestEventThatCompresses(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if objects := journal.Objects(t, o.Journal); len(objects) > 0 {
+	if objects := o.objects(); len(objects) > 0 {
 		t.Errorf("there are objects: %q", objects)
 	}
 	o.redrive(journal.Selection{})
-	if unit := o.take("shop/a", 0); unit == nil || string(unit.Events[0].Raw) != event {
+	if unit := o.next("shop/a", 0); unit == nil || string(unit.Events[0].Raw) != event {
 		t.Error("it is not the same")
 	}
 }

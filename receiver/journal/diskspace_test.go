@@ -54,7 +54,7 @@ func TestLittleRoom(t *testing.T) {
 	}
 	end()
 	o.append(batch("shop/a", "3"))
-	if unit := o.take("shop/a", 0); unit == nil || string(unit.Value) != "[3]" {
+	if unit := o.next("shop/a", 0); unit == nil || string(unit.Value) != "[3]" {
 		t.Errorf("got %+v", unit)
 	}
 }

@@ -158,7 +158,7 @@ func TestExternal(t *testing.T) {
 	}
 	o.stop()
 	same := run(t, journal.New(options))
-	unit := same.take("shop/a", 0)
+	unit := same.next("shop/a", 0)
 	if unit == nil || string(unit.Value) != "[1,2]" {
 		t.Fatalf("got %+v", unit)
 	}
@@ -167,7 +167,7 @@ func TestExternal(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if another.take("shop/a", 0) == nil {
+	if another.next("shop/a", 0) == nil {
 		t.Error("that of the other is still there")
 	}
 }
@@ -187,7 +187,7 @@ func TestSmallPayload(t *testing.T) {
 	}
 	var got []string
 	for from := uint64(0); len(got) < len(events); {
-		unit := o.take("shop/a", from)
+		unit := o.next("shop/a", from)
 		if unit == nil {
 			t.Fatalf("there are %d events, want %d", len(got), len(events))
 		}
@@ -214,11 +214,11 @@ func TestSmallPayload(t *testing.T) {
 			t.Errorf("event %d is not as it was", i)
 		}
 	}
-	objects, err := e.client().Stream(t.Context(), "OBJ_mandrill-large")
+	objects, err := e.client().Stream(t.Context(), "OBJ_mandrill-objects")
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := objects.Info(t.Context(), jetstream.WithSubjectFilter("$O.mandrill-large.C.>"))
+	info, err := objects.Info(t.Context(), jetstream.WithSubjectFilter("$O.mandrill-objects.C.>"))
 	if err != nil || len(info.State.Subjects) > 0 {
 		t.Errorf("of what was finished there is left %v, error %v", info.State.Subjects, err)
 	}
@@ -344,28 +344,28 @@ func TestFaultsOfStreams(t *testing.T) {
 		change       func(*jetstream.StreamConfig)
 	}{
 		{"mandrill-batch", "", func(*jetstream.StreamConfig) {}},
-		{"mandrill-rest", "", func(*jetstream.StreamConfig) {}},
-		{"mandrill-dead", "", func(*jetstream.StreamConfig) {}},
-		{"mandrill-seen", "", func(*jetstream.StreamConfig) {}},
-		{"OBJ_mandrill-large", "", func(*jetstream.StreamConfig) {}},
+		{"mandrill-remainder", "", func(*jetstream.StreamConfig) {}},
+		{"mandrill-dead-letter", "", func(*jetstream.StreamConfig) {}},
+		{"mandrill-finished", "", func(*jetstream.StreamConfig) {}},
+		{"OBJ_mandrill-objects", "", func(*jetstream.StreamConfig) {}},
 		{"KV_mandrill-state", "", func(*jetstream.StreamConfig) {}},
 		{"mandrill-batch", "", func(c *jetstream.StreamConfig) { c.Replicas, c.AllowDirect = 5, false }},
 		{"mandrill-batch", "", func(c *jetstream.StreamConfig) { c.MaxBytes, c.MaxMsgs, c.MaxMsgSize = -1, -1, -1 }},
-		{"mandrill-seen", "", func(c *jetstream.StreamConfig) { c.MaxAge = 0 }},
+		{"mandrill-finished", "", func(c *jetstream.StreamConfig) { c.MaxAge = 0 }},
 		{"mandrill-batch", "storage must be file", func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }},
 		{"mandrill-batch", "retention must be limits", func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy }},
-		{"mandrill-rest", "discard must be new", func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld }},
-		{"mandrill-dead", "max_age must be unlimited", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }},
-		{"mandrill-seen", "max_age must be at least 12h", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }},
+		{"mandrill-remainder", "discard must be new", func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld }},
+		{"mandrill-dead-letter", "max_age must be unlimited", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }},
+		{"mandrill-finished", "max_age must be at least 12h", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }},
 		{"mandrill-batch", "max_msgs must be unlimited", func(c *jetstream.StreamConfig) { c.MaxMsgs = 1000 }},
 		{"mandrill-batch", "max_msgs_per_subject must be unlimited", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 10 }},
-		{"mandrill-seen", "max_msgs_per_subject must be 1", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = -1 }},
+		{"mandrill-finished", "max_msgs_per_subject must be 1", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = -1 }},
 		{"mandrill-batch", "max_msg_size must be unlimited", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 20 }},
 		{"mandrill-batch", "max_consumers must be unlimited", func(c *jetstream.StreamConfig) { c.MaxConsumers = 1 }},
 		{"mandrill-batch", "no_ack must be off", func(c *jetstream.StreamConfig) { c.NoAck = true }},
 		{"mandrill-batch", "deletion must be allowed", func(c *jetstream.StreamConfig) { c.Sealed = true }},
-		{"mandrill-rest", "deletion must be allowed", func(c *jetstream.StreamConfig) { c.DenyDelete = true }},
-		{"OBJ_mandrill-large", "deletion must be allowed", func(c *jetstream.StreamConfig) { c.DenyPurge = true }},
+		{"mandrill-remainder", "deletion must be allowed", func(c *jetstream.StreamConfig) { c.DenyDelete = true }},
+		{"OBJ_mandrill-objects", "deletion must be allowed", func(c *jetstream.StreamConfig) { c.DenyPurge = true }},
 		{"mandrill-batch", "it must be no mirror", func(c *jetstream.StreamConfig) { c.Mirror = &jetstream.StreamSource{Name: "x"} }},
 		{"mandrill-batch", "have no sources", func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "x"}} }},
 		{"mandrill-batch", "no subject transform", func(c *jetstream.StreamConfig) { c.SubjectTransform = &jetstream.SubjectTransformConfig{} }},
@@ -374,9 +374,9 @@ func TestFaultsOfStreams(t *testing.T) {
 		{"KV_mandrill-state", "allow_rollup_hdrs must be on", func(c *jetstream.StreamConfig) { c.AllowRollup = false }},
 		{"mandrill-batch", "persist_mode must be default", func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode }},
 		{"mandrill-batch", "num_replicas must be at least 1", func(c *jetstream.StreamConfig) { c.Replicas = 0 }},
-		{"OBJ_mandrill-large", "allow_direct must be off", func(c *jetstream.StreamConfig) { c.Replicas = 3 }},
+		{"OBJ_mandrill-objects", "allow_direct must be off", func(c *jetstream.StreamConfig) { c.Replicas = 3 }},
 		{"mandrill-batch", "its subjects must be mandrill.batch.>", func(c *jetstream.StreamConfig) { c.Subjects = []string{"mandrill.batch.shop"} }},
-		{"OBJ_mandrill-large", "its subjects must be", func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[:1] }},
+		{"OBJ_mandrill-objects", "its subjects must be", func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[:1] }},
 	} {
 		stream, err := client.Stream(t.Context(), test.stream)
 		if err != nil {

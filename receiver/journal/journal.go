@@ -14,43 +14,23 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// The reasons why a batch cannot be kept. Mandrill sends it again.
+// The reasons why a batch cannot be stored. Mandrill sends it again.
 var (
 	ErrFull        = errors.New("the buffer is full")
 	ErrUnavailable = errors.New("the buffer is not available")
-)
-
-const (
-	// appendTimeout is for a disk that is slow. It is below what Mandrill and proxies wait.
-	appendTimeout = 10 * time.Second
-	// requestTimeout is for everything else that is asked of JetStream, which may have to read.
-	requestTimeout = 20 * time.Second
-	// clusterTimeout is that of a cluster, in which a request to a leader that is gone is never answered.
-	clusterTimeout = 6 * time.Second
-	// electionTime is how long what is not answered there is asked again, until another leader is elected, which takes 4 to 9
-	// seconds, or again as long when nobody has won.
-	electionTimeout = 12 * time.Second
-	// clusterPatience is how long a cluster may take to answer again before the connection is made anew. It elects a
-	// leader in some 10 seconds.
-	clusterRecoveryTimeout = 30 * time.Second
-	// While the buffer does not work it is tried again, at first after minPause, then twice as long up to maxPause.
-	minPause = 250 * time.Millisecond
-	maxPause = 5 * time.Second
-	// checkInterval is how often an idle journal looks whether it works, for metrics and readiness.
-	checkInterval = 10 * time.Second
 )
 
 // Options configures a [Journal]. Engine is required.
 type Options struct {
 	Engine Engine
 	Limits Limits
-	// KeepLimits leaves the limits of streams that are there as they are; default: they follow Limits.
+	// KeepLimits leaves the limits of existing streams as they are; default: they follow Limits.
 	KeepLimits bool
-	// Existing makes no streams: without them there is an error.
+	// Existing creates no streams: without them Run returns an error.
 	Existing bool
 	Replicas int    // of each stream; default 1
 	Name     string // begins the names of streams and subjects; default "mandrill"
-	// LeaseTime is how long the one who delivers may be silent before another takes over; default DefaultLeaseTime.
+	// LeaseTime is how long the leader may be silent before another process takes over; default DefaultLeaseTime.
 	LeaseTime time.Duration
 	Metrics   *Metrics
 	Logger    *slog.Logger     // default: slog.Default()
@@ -90,56 +70,57 @@ func (j *Journal) partitioned() bool {
 // errReported says that the engine does not work any more by its own account, which is in the log.
 var errEngineFailed = errors.New("the buffer's server has reported an error")
 
-// Journal keeps batches. It is safe for concurrent use.
+// Journal stores batches until they are delivered. It is safe for concurrent use.
 type Journal struct {
 	engine               Engine
 	limits               Limits
 	keepLimits, existing bool
 	replicas             int
 	name                 string
-	holder               string // of the right to deliver
+	holder               string // of the lease: this process
 	leaseTime            time.Duration
-	sweepInterval        time.Duration
+	gcInterval           time.Duration
 	metrics              *Metrics
 	logger               *slog.Logger
 	now                  func() time.Time
+	intercept            func(jetstream.JetStream) jetstream.JetStream // set by tests
 
 	current    atomic.Pointer[session] // nil: not available
-	failed     chan *session           // those that failed
-	recovering atomic.Bool             // it is not known whether it works
+	failed     chan *session           // sessions with an error, to be checked
+	recovering atomic.Bool             // it does not answer, and may do so again
 	mu         sync.Mutex
-	available  chan struct{} // closed while it is available
+	available  chan struct{} // closed while the journal is available
 }
 
 // session is the journal as long as its connection lasts.
 type session struct {
+	name        string // of the buffer
 	conn        *nats.Conn
 	stream      jetstream.JetStream
 	batches     jetstream.Stream
 	remainders  jetstream.Stream
 	finished    jetstream.Stream
 	dead        jetstream.Stream
-	objects     jetstream.Stream // that large is made of
+	objects     jetstream.Stream // under objectStore
 	objectStore jetstream.ObjectStore
-	stateStream jetstream.Stream // that state is made of
+	stateStream jetstream.Stream // under state
 	state       jetstream.KeyValue
 	secretKey   []byte // of identities
 	maxMessage  int
-	disk        *diskReserve  // of the volume; nil: somebody else's
-	diskLow     bool          // there is none for batches
-	timeout     time.Duration // of a request
+	disk        *diskReserve // nil: the volume is not ours
+	diskLow     bool         // the volume has no space for batches
+	requests    requests
 	leaseTime   time.Duration
-	alone       bool                      // nobody else uses the streams
-	syncDir     func(stream string) error // of a stream to which something was written
-	unreadable  *atomic.Bool              // there is something that could not be read
+	syncDir     func(stream string) error // after something was written to a stream
+	unreadable  atomic.Bool               // a message could not be read
 	lifetime    context.Context           //nolint:containedctx // it is how others learn of the end
 }
 
-// New returns a journal, which works when Run runs.
+// New returns a journal, which works while Run runs.
 func New(options Options) *Journal {
 	j := &Journal{
 		engine: options.Engine, limits: options.Limits, keepLimits: options.KeepLimits, existing: options.Existing, replicas: max(options.Replicas, 1), name: options.Name,
-		holder: nuid.Next(), leaseTime: options.LeaseTime, sweepInterval: gcInterval,
+		holder: nuid.Next(), leaseTime: options.LeaseTime, gcInterval: gcInterval,
 		metrics: options.Metrics, logger: options.Logger, now: options.Now, failed: make(chan *session, 1), available: make(chan struct{}),
 	}
 	if j.name == "" {
@@ -161,14 +142,14 @@ func New(options Options) *Journal {
 }
 
 // Run keeps the journal available until the context ends: it opens the engine, and opens it again when it does not work.
-// It returns an error only for what cannot pass: streams that would lose data.
+// It returns an error only for what does not pass by itself: a [ConfigError].
 func (j *Journal) Run(ctx context.Context) error {
 	if engine, ok := j.engine.(interface{ Close() }); ok {
 		defer engine.Close()
 	}
-	pause := minPause
+	retry := newBackoff(j.now)
 	for ctx.Err() == nil {
-		begun := j.now()
+		retry.begin()
 		err := j.runSession(ctx)
 		if fatal := new(ConfigError); errors.As(err, &fatal) {
 			return err
@@ -176,21 +157,16 @@ func (j *Journal) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		j.logger.Error("The buffer does not work, opening it again", "error", err.Error())
+		j.logger.Error("The buffer failed and is opened again", "error", err.Error())
 		j.metrics.failures.Inc()
-		if j.now().Sub(begun) > maxPause {
-			pause = minPause
+		if retry.wait(ctx) != nil {
+			break
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
-		pause = min(2*pause, maxPause)
 	}
 	return nil
 }
 
-// session opens the engine and returns when it does not work any more.
+// runSession opens the engine and returns when it does not work any more.
 func (j *Journal) runSession(ctx context.Context) error {
 	conn, closeEngine, err := j.engine.Open(ctx)
 	if engine, ok := j.engine.(failureReporter); ok {
@@ -225,9 +201,9 @@ func (j *Journal) runSession(ctx context.Context) error {
 
 // watch returns when a session does not work any more.
 func (j *Journal) watch(ctx context.Context, s *session) error {
-	ticker, room := time.NewTicker(checkInterval), time.NewTicker(diskCheckInterval)
+	ticker, disk := time.NewTicker(checkInterval), time.NewTicker(diskCheckInterval)
 	defer ticker.Stop()
-	defer room.Stop()
+	defer disk.Stop()
 	var reported <-chan struct{}
 	if engine, ok := j.engine.(failureReporter); ok {
 		reported = engine.Failed()
@@ -248,7 +224,7 @@ func (j *Journal) watch(ctx context.Context, s *session) error {
 			if err := j.waitForRecovery(ctx, s); err != nil {
 				return fmt.Errorf("writing to the buffer: %w", err)
 			}
-		case <-room.C:
+		case <-disk.C:
 			j.checkDisk(s)
 		case <-ticker.C:
 			if err := j.measure(ctx, s); err != nil {
@@ -258,8 +234,8 @@ func (j *Journal) watch(ctx context.Context, s *session) error {
 	}
 }
 
-// revive finds out whether a session works. A cluster has some time to do so again: it may be electing a leader, or the
-// client be connecting to another server.
+// waitForRecovery checks whether a session works. A shared buffer may take clusterRecoveryTimeout to do so again: it may be
+// electing a leader, or the client may be connecting to another server.
 func (j *Journal) waitForRecovery(ctx context.Context, s *session) error {
 	err := s.probe(ctx)
 	if err == nil || j.engine.Alone() {
@@ -267,38 +243,36 @@ func (j *Journal) waitForRecovery(ctx context.Context, s *session) error {
 	}
 	j.recovering.Store(true)
 	defer j.recovering.Store(false)
-	j.logger.Warn("The buffer does not answer, waiting for it", "error", err.Error())
+	j.logger.Warn("The buffer did not answer, waiting for it", "error", err.Error())
 	j.metrics.available.Set(0)
 	for begun := time.Now(); err != nil && !s.conn.IsClosed() && time.Since(begun) < clusterRecoveryTimeout; {
-		select {
-		case <-time.After(minPause):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := sleep(ctx, minPause); err != nil {
+			return err
 		}
 		err = s.probe(ctx)
 	}
 	if err == nil {
 		j.metrics.available.Set(1)
-		j.logger.Info("The buffer answers again")
+		j.logger.Info("The buffer answered again")
 	}
 	return err
 }
 
-// fail has a session looked at that has failed.
+// fail has a session checked after an error.
 func (j *Journal) fail(s *session) {
 	select {
 	case j.failed <- s:
-	default: // it is about to be
+	default: // one is about to be
 	}
 }
 
-// condemn has a session ended in which something cannot be read.
+// reportUnreadable ends a session in which a message cannot be read. Opening the buffer again finds the damage.
 func (j *Journal) reportUnreadable(s *session) {
 	s.unreadable.Store(true)
 	j.fail(s)
 }
 
-// measure takes note of how much is stored.
+// measure sets the metrics of the streams.
 func (j *Journal) measure(ctx context.Context, s *session) error {
 	for name, stream := range map[string]jetstream.Stream{"batches": s.batches, "remainders": s.remainders, "dead_letters": s.dead} {
 		bounded, cancel := s.withTimeout(ctx)
@@ -318,10 +292,10 @@ func (j *Journal) measure(ctx context.Context, s *session) error {
 	return nil
 }
 
-// Available tells whether a batch can be kept.
+// Available reports whether a batch can be stored.
 func (j *Journal) Available(ctx context.Context) bool {
 	s := j.current.Load()
-	if s == nil || j.recovering.Load() || j.partitioned() { // one that is cut off may still tell its state
+	if s == nil || j.recovering.Load() || j.partitioned() { // a partitioned member still answers with its own state
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -335,10 +309,7 @@ func (j *Journal) Available(ctx context.Context) bool {
 	return s.disk.hasSlack() && (limit <= 0 || int64(info.State.Bytes) < limit-limit/freeFraction) //nolint:gosec // far below
 }
 
-// full is the part of the limit, one in so many, that must be free for the buffer to be called available.
-const freeFraction = 50
-
-// announce wakes those who wait for the journal. What it returns makes others wait again.
+// setAvailable wakes callers of WaitAvailable. After end they wait again.
 func (j *Journal) setAvailable() (end func()) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -350,13 +321,13 @@ func (j *Journal) setAvailable() (end func()) {
 	}
 }
 
-// Opened waits until the journal is available.
+// WaitAvailable waits until the journal is available.
 func (j *Journal) WaitAvailable(ctx context.Context) error {
 	j.mu.Lock()
-	opened := j.available
+	available := j.available
 	j.mu.Unlock()
 	select {
-	case <-opened:
+	case <-available:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"reflect"
 	"runtime"
 	"strconv"
@@ -17,89 +15,6 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
-
-// opened is a journal of a server in this process.
-type opened struct {
-	*journal.Journal
-	t    *testing.T
-	stop func()
-}
-
-func open(t *testing.T, dir string, total int64) *opened {
-	t.Helper()
-	limits, err := journal.SplitLimits(total, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
-	return run(t, journal.New(journal.Options{Engine: &journal.Embedded{Dir: dir, Limits: limits, Logger: logger}, Limits: limits, Logger: logger}))
-}
-
-func run(t *testing.T, j *journal.Journal) *opened {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- j.Run(ctx) }()
-	o := &opened{Journal: j, t: t, stop: func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		ended <- nil
-	}}
-	t.Cleanup(o.stop)
-	waiting, done := context.WithTimeout(t.Context(), time.Minute)
-	defer done()
-	if err := j.WaitAvailable(waiting); err != nil {
-		t.Fatal(err)
-	}
-	return o
-}
-
-// batch is one of some events.
-func batch(webhook string, events ...string) journal.Batch {
-	raw := make([][]byte, len(events))
-	for i, event := range events {
-		raw[i] = []byte(event)
-	}
-	return journal.Batch{
-		Webhook: webhook, Received: time.UnixMilli(1795227543123), Value: []byte("[" + strings.Join(events, ",") + "]"), Events: raw,
-		ID: strconv.Itoa,
-	}
-}
-
-func (o *opened) append(b journal.Batch) (duplicate bool) {
-	o.t.Helper()
-	duplicate, err := o.Append(o.t.Context(), b)
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	return duplicate
-}
-
-// work does something with the right to deliver.
-func (o *opened) work(do func(context.Context, *journal.Consumer)) {
-	o.t.Helper()
-	ctx, cancel := context.WithTimeout(o.t.Context(), 2*time.Minute)
-	defer cancel()
-	_ = o.Lead(ctx, func(ctx context.Context, w *journal.Consumer) error {
-		defer cancel()
-		do(ctx, w)
-		return nil
-	})
-}
-
-// take is the first batch of a webhook at a place.
-func (o *opened) take(webhook string, from uint64) (unit *journal.StoredBatch) {
-	o.t.Helper()
-	o.work(func(ctx context.Context, w *journal.Consumer) {
-		var err error
-		if unit, err = w.Next(ctx, webhook, from); err != nil && !errors.Is(err, journal.ErrNotFound) {
-			o.t.Error(err)
-		}
-	})
-	return unit
-}
 
 func TestAppendAndTake(t *testing.T) {
 	t.Parallel()
@@ -119,11 +34,11 @@ func TestAppendAndTake(t *testing.T) {
 	if !o.append(batch("shop/a", `{"event":"send"}`, `{"event":"open"}`)) {
 		t.Error("also after a restart it is a duplicate")
 	}
-	unit := o.take("shop/a", 0)
+	unit := o.next("shop/a", 0)
 	if unit == nil || string(unit.Value) != `[{"event":"send"},{"event":"open"}]` || unit.Webhook != "shop/a" || unit.EventCount != 2 || !unit.Received.Equal(time.UnixMilli(1795227543123)) {
 		t.Fatalf("got %+v", unit)
 	}
-	if next := o.take("shop/a", unit.Position.Seq+1); next != nil {
+	if next := o.next("shop/a", unit.Position.Seq+1); next != nil {
 		t.Errorf("there is nothing more, got %+v", next)
 	}
 	o.work(func(ctx context.Context, w *journal.Consumer) {
@@ -131,7 +46,7 @@ func TestAppendAndTake(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if unit := o.take("shop/a", 0); unit != nil {
+	if unit := o.next("shop/a", 0); unit != nil {
 		t.Errorf("it is finished, got %+v", unit)
 	}
 	o.stop()
@@ -139,7 +54,7 @@ func TestAppendAndTake(t *testing.T) {
 	if !o.append(batch("shop/a", `{"event":"send"}`, `{"event":"open"}`)) {
 		t.Error("also finished, and after a restart, it is a duplicate")
 	}
-	if unit := o.take("shop/b", 0); unit == nil {
+	if unit := o.next("shop/b", 0); unit == nil {
 		t.Error("that of the other webhook is still there")
 	}
 }
@@ -149,7 +64,7 @@ func TestPutBack(t *testing.T) {
 	dir := t.TempDir()
 	o := open(t, dir, journal.MinBytes)
 	o.append(batch("shop/a", "1", "2", "3"))
-	unit := o.take("shop/a", 0)
+	unit := o.next("shop/a", 0)
 	left := []journal.PendingEvent{
 		{ID: "2", Raw: []byte("2"), Attempts: 3, Due: time.UnixMilli(1795227549000).UTC(), Status: 503, Answer: "später"},
 		{ID: "3", Raw: []byte("3"), Refused: true, DeadLetterAttempts: 1},
@@ -159,7 +74,7 @@ func TestPutBack(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if again := o.take("shop/a", 0); again != nil {
+	if again := o.next("shop/a", 0); again != nil {
 		t.Errorf("the batch is still there: %+v", again)
 	}
 	o.stop()
@@ -170,7 +85,7 @@ func TestPutBack(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if len(rest) != 1 || rest[0].Origin != unit.Position.Seq || !rest[0].Position.Remainder || rest[0].Batch != unit.Batch {
+	if len(rest) != 1 || rest[0].Origin != unit.Position.Seq || !rest[0].Position.Remainder || rest[0].ID != unit.ID {
 		t.Fatalf("got %+v", rest)
 	}
 	if diff := cmp.Diff(left, rest[0].Events); diff != "" {
@@ -256,7 +171,7 @@ func TestLargeBatches(t *testing.T) { //nolint:tparallel // they share what is n
 			}
 			var got, ids []string
 			for from := uint64(0); ; {
-				unit := o.take(name, from)
+				unit := o.next(name, from)
 				if unit == nil {
 					break
 				}
@@ -301,15 +216,15 @@ func TestLargeEventThatIsCutShort(t *testing.T) {
 		_, err := o.Append(ctx, batch("shop/a", event))
 		ended <- err
 	}()
-	for journal.ObjectBytes(t, o.Journal) == 0 {
+	for o.messages(objectStream) == 0 {
 		runtime.Gosched()
 	}
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v, want %v", err, context.Canceled)
 	}
-	if left := journal.ObjectBytes(t, o.Journal); left > 0 {
-		t.Errorf("%d bytes are left", left)
+	if left := o.messages(objectStream); left > 0 {
+		t.Errorf("%d messages are left", left)
 	}
 }
 
@@ -332,7 +247,7 @@ func TestFull(t *testing.T) {
 	if o.Available(t.Context()) {
 		t.Error("what is full is not available")
 	}
-	unit := o.take("shop/a", 0)
+	unit := o.next("shop/a", 0)
 	o.work(func(ctx context.Context, w *journal.Consumer) {
 		if _, err := w.Requeue(ctx, unit, []journal.PendingEvent{{ID: "0", Raw: []byte("0")}}); err != nil {
 			t.Errorf("there is room for what is left of a batch: %v", err)
@@ -343,16 +258,6 @@ func TestFull(t *testing.T) {
 	if o.append(b) {
 		t.Error("it is no duplicate")
 	}
-}
-
-func incompressible(text string, seed int) string {
-	out := []byte(text)
-	state := uint64(seed + 7)
-	for i := range out {
-		state = state*6364136223846793005 + 1442695040888963407
-		out[i] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"[state>>58]
-	}
-	return string(out)
 }
 
 func TestDivide(t *testing.T) {

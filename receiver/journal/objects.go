@@ -8,17 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/klauspost/compress/s2"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 )
 
-// putLarge keeps an event as an object of its own, of which never more than a part is in memory, and returns its name.
-func (s *session) putLargeEvent(ctx context.Context, unit *StoredBatch, raw []byte) (string, error) {
-	name := unit.Batch + "-" + nuid.Next()
+// An event that is too large for a message is an object, to which its message refers. An object is stored before its message,
+// and removed after it, so a crash in between leaves garbage (gc.go) and loses nothing.
+
+// putLargeEvent stores an event as a new object and returns the object's name. Only a chunk is in memory twice.
+func (s *session) putLargeEvent(ctx context.Context, id string, raw []byte) (string, error) {
+	name := id + "-" + nuid.Next()
 	reader, writer := io.Pipe()
 	defer reader.Close() //nolint:errcheck // ends the writer
 	go func() {
@@ -26,19 +27,20 @@ func (s *session) putLargeEvent(ctx context.Context, unit *StoredBatch, raw []by
 		_, err := compressor.Write(raw)
 		_ = writer.CloseWithError(errors.Join(err, compressor.Close()))
 	}()
-	// The end of the time is an error of what is read, after which the client takes away what it has stored of it. With a
-	// context that has ended it could not.
+	// When ctx ends, reading fails, and the client removes the chunks that it has stored. It could not if its own context had ended.
 	defer context.AfterFunc(ctx, func() { _ = writer.CloseWithError(ctx.Err()) })()
 	putting, cancel := context.WithTimeout(context.WithoutCancel(ctx), putTimeout)
 	defer cancel()
-	if err := s.putObject(putting, name, reader); err != nil {
+	err := s.putObject(putting, name, reader)
+	if err == nil {
+		err = ctx.Err() // its message will not be stored
+	}
+	if err != nil {
+		_ = s.removeLargeEvent(putting, name) // the client leaves the metadata when only chunks did not fit
 		return "", fmt.Errorf("storing a large event: %w", err)
 	}
 	return name, s.syncDir(nameOf(s.objects))
 }
-
-// maxChunk is the size of an object's parts, of which each is synced.
-const maxChunk = 1 << 20
 
 func (s *session) putObject(ctx context.Context, name string, reader io.Reader) error {
 	chunk := uint32(min(maxChunk, s.maxMessage)) //nolint:gosec // it is small
@@ -46,30 +48,22 @@ func (s *session) putObject(ctx context.Context, name string, reader io.Reader) 
 	return err
 }
 
-// whole fills what it is given: of a pipe as much is read as was written at once, and the client makes a part of that.
+// fullReader fills the buffer of each read: the client makes a chunk of what a read returns, and a pipe returns what was written
+// at once.
 type fullReader struct{ io.Reader }
 
-func (w fullReader) Read(p []byte) (int, error) {
-	n, err := io.ReadFull(w.Reader, p)
+func (r fullReader) Read(p []byte) (int, error) {
+	n, err := io.ReadFull(r.Reader, p)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = io.EOF
 	}
 	return n, err
 }
 
-// discard takes away the objects of messages that were not stored, but for one that was there before. If that is not
-// possible they are swept.
-func (s *session) discardObjects(ctx context.Context, parts []*nats.Msg, but string) {
-	for _, msg := range parts {
-		if name := msg.Header.Get(headerLarge); name != "" && name != but {
-			_ = s.removeLargeEvent(context.WithoutCancel(ctx), name)
-		}
-	}
-}
-
-// removeLarge takes an object away, which may be gone. The client's own way leaves a message for ever.
+// removeLargeEvent removes an object, which may be gone. It purges the subjects, because the client's Delete leaves a marker
+// forever.
 func (s *session) removeLargeEvent(ctx context.Context, name string) error {
-	info, err := s.info(ctx, name)
+	info, err := s.objectInfo(ctx, name)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return nil
 	}
@@ -88,16 +82,13 @@ func (s *session) purgeObject(ctx context.Context, subject string) error {
 	})
 }
 
-// The subjects of an object, as the client has them: of its parts, and of what is known of it.
+// The subjects of an object's chunks, and of its metadata, as the client has them.
 func chunksOf(info *jetstream.ObjectInfo) string { return "$O." + info.Bucket + ".C." + info.NUID }
 func metaOf(bucket, name string) string {
 	return "$O." + bucket + ".M." + base64.URLEncoding.EncodeToString([]byte(name))
 }
 
-// putTime bounds storing a large event for those who wait for longer, and taking away what was stored of it.
-const putTimeout = time.Minute
-
-func (s *session) info(ctx context.Context, name string) (info *jetstream.ObjectInfo, err error) {
+func (s *session) objectInfo(ctx context.Context, name string) (info *jetstream.ObjectInfo, err error) {
 	err = s.retryWhileNoLeader(ctx, func(ctx context.Context) error {
 		info, err = s.objectStore.GetInfo(ctx, name)
 		return err
@@ -105,10 +96,10 @@ func (s *session) info(ctx context.Context, name string) (info *jetstream.Object
 	return info, err
 }
 
-// getLarge reads it. It asks for each part, because the client's own way reads from a replica, and takes one that lags
-// behind for an object that is damaged.
+// getLargeEvent reads an event that is an object. It asks the stream leader for each chunk: the client's Get reads from any
+// replica, and takes one that lags behind for a damaged object.
 func (s *session) getLargeEvent(ctx context.Context, name string) ([]byte, error) {
-	info, err := s.info(ctx, name)
+	info, err := s.objectInfo(ctx, name)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return nil, fmt.Errorf("%w: a large event is gone", errDamaged)
 	}
@@ -117,24 +108,42 @@ func (s *session) getLargeEvent(ctx context.Context, name string) ([]byte, error
 	}
 	compressed := make([]byte, 0, info.Size)
 	for next := uint64(1); uint64(len(compressed)) < info.Size; {
-		part, err := s.get(ctx, s.objects, next, jetstream.WithGetMsgSubject(chunksOf(info)))
+		chunk, err := s.get(ctx, s.objects, next, jetstream.WithGetMsgSubject(chunksOf(info)))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return nil, fmt.Errorf("%w: a part of a large event is gone", errDamaged)
+			return nil, fmt.Errorf("%w: a chunk of a large event is gone", errDamaged)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading a large event: %w", err)
 		}
-		compressed = append(compressed, part.Data...)
-		next = part.Sequence + 1
+		compressed = append(compressed, chunk.Data...)
+		next = chunk.Sequence + 1
 	}
 	sum := sha256.New()
 	sum.Write(compressed)
 	if info.Digest != jetstream.GetObjectDigestValue(sum) {
-		return nil, fmt.Errorf("%w: a large event has changed", errDamaged)
+		return nil, fmt.Errorf("%w: digest mismatch of a large event", errDamaged)
 	}
 	raw, err := io.ReadAll(s2.NewReader(bytes.NewReader(compressed)))
 	if err != nil {
 		return nil, fmt.Errorf("%w: a large event cannot be decompressed", errDamaged)
 	}
 	return raw, nil
+}
+
+// copyObject copies an object, of which never more than a chunk is in memory.
+func (s *session) copyObject(ctx context.Context, to, from string) error {
+	ctx, cancel := context.WithTimeout(ctx, copyTimeout)
+	defer cancel()
+	object, err := s.objectStore.Get(ctx, from)
+	if err == nil {
+		defer object.Close() //nolint:errcheck // read to its end
+		err = s.putObject(ctx, to, object)
+	}
+	if errors.Is(err, jetstream.ErrObjectNotFound) || errors.Is(err, jetstream.ErrDigestMismatch) {
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	if err != nil {
+		return fmt.Errorf("copying a large event: %w", err)
+	}
+	return s.syncDir(nameOf(s.objects))
 }

@@ -49,12 +49,12 @@ func TestPartsOfLargeEvents(t *testing.T) {
 	o.bury("shop/a", raw, journal.ReasonRefused)
 	for _, what := range []string{"stored", "copied"} {
 		// It compresses a little, because it has only letters and digits.
-		if parts := journal.ObjectMessages(t, o.Journal); parts < 12 || parts > 22 {
+		if parts := o.messages(objectStream); parts < 12 || parts > 22 {
 			t.Errorf("%s it is of %d messages", what, parts)
 		}
 		o.redrive(journal.Selection{})
 	}
-	if unit := o.take("shop/a", 0); unit == nil || string(unit.Events[0].Raw) != raw {
+	if unit := o.next("shop/a", 0); unit == nil || string(unit.Events[0].Raw) != raw {
 		t.Error("it is not the same")
 	}
 }

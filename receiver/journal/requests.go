@@ -9,39 +9,83 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// within bounds a request, also where there is time for several: in a cluster some are lost.
-func (s *session) withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, s.timeout)
+// requests says how a session asks its server. A server that nobody else uses answers, or is broken: it is asked once. Where
+// streams are shared, a request is lost when the leader that it went to is gone, so it is sent again until there is another
+// leader; and a message may be announced by a replica that is ahead of the leader.
+type requests struct {
+	exclusive  bool          // nobody else uses the streams
+	timeout    time.Duration // of one request
+	attempt    time.Duration // of the first attempt; each later one may take twice as long, up to timeout
+	retryFor   time.Duration // how long a request without an answer is sent again
+	replicaLag time.Duration // how long a message that was announced may be missing
 }
 
-// attemptLimit is how long one request may take where another is made after it.
-func (s *session) attemptLimit() time.Duration {
-	if s.alone {
-		return s.timeout
+// requestsFor returns the policy for streams that are used exclusively or shared.
+func requestsFor(exclusive bool) requests {
+	if exclusive {
+		return requests{exclusive: true, timeout: requestTimeout, attempt: requestTimeout}
 	}
-	return attemptTimeout
+	return requests{timeout: clusterTimeout, attempt: attemptTimeout, retryFor: electionTimeout, replicaLag: replicaLagTimeout}
 }
 
-// insist asks again while nobody answers: in a cluster a request is lost when the leader that it went to is gone. So it is
-// for what does no harm when it is done twice.
+// sleep waits, and returns the context's error if that ends first.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// backoff is the pause between attempts: minPause, then twice as long each time, up to maxPause. An attempt that lasted
+// longer than maxPause worked for a while: the next pause is short again.
+type backoff struct {
+	now   func() time.Time
+	begun time.Time
+	pause time.Duration
+}
+
+func newBackoff(now func() time.Time) *backoff { return &backoff{now: now, pause: minPause} }
+
+// begin notes the beginning of an attempt.
+func (b *backoff) begin() { b.begun = b.now() }
+
+// wait waits after an attempt.
+func (b *backoff) wait(ctx context.Context) error {
+	if b.now().Sub(b.begun) > maxPause {
+		b.pause = minPause
+	}
+	pause := b.pause
+	b.pause = min(2*pause, maxPause)
+	return sleep(ctx, pause)
+}
+
+// withTimeout bounds one request, also where there is time for several: in a cluster some are lost.
+func (s *session) withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.requests.timeout)
+}
+
+// retryWhileNoLeader repeats a request that nobody answers, as the policy says. The request must be harmless when it is
+// executed twice.
 func (s *session) retryWhileNoLeader(ctx context.Context, ask func(context.Context) error) error {
-	limit := s.attemptLimit()
-	for begun := time.Now(); ; limit = min(2*limit, s.timeout) {
+	limit := s.requests.attempt
+	for begun := time.Now(); ; limit = min(2*limit, s.requests.timeout) {
 		attempt, cancel := context.WithTimeout(ctx, limit)
 		err := ask(attempt)
 		cancel()
-		if err == nil || s.alone || !isNoLeader(err) || s.conn.IsClosed() || time.Since(begun) > electionTimeout {
+		if err == nil || !isNoLeader(err) || s.conn.IsClosed() || time.Since(begun) >= s.requests.retryFor {
 			return err
 		}
-		select {
-		case <-time.After(minPause):
-		case <-ctx.Done():
+		if sleep(ctx, minPause) != nil {
 			return err
 		}
 	}
 }
 
-// remove takes a message away, which may be gone.
+// deleteMessage deletes a message, which may be gone already.
 func (s *session) deleteMessage(ctx context.Context, stream jetstream.Stream, seq uint64) error {
 	return s.retryWhileNoLeader(ctx, func(ctx context.Context) error {
 		if err := stream.DeleteMsg(ctx, seq); err != nil && !isGone(err) {
@@ -51,7 +95,7 @@ func (s *session) deleteMessage(ctx context.Context, stream jetstream.Stream, se
 	})
 }
 
-// get reads the message at a place, or with a subject the first one that has it from there on.
+// get reads the message at a sequence, or with a subject the first one with it from there on.
 func (s *session) get(ctx context.Context, stream jetstream.Stream, seq uint64, options ...jetstream.GetMsgOpt) (msg *jetstream.RawStreamMsg, err error) {
 	err = s.retryWhileNoLeader(ctx, func(ctx context.Context) error {
 		msg, err = stream.GetMsg(ctx, seq, options...)
@@ -60,29 +104,20 @@ func (s *session) get(ctx context.Context, stream jetstream.Stream, seq uint64, 
 	return msg, err
 }
 
-const (
-	// lagTime is how long what was told of may not be there yet, for one who looks every lagPause.
-	replicaLagTimeout  = 2 * time.Second
-	replicaLagInterval = 20 * time.Millisecond
-)
-
-// await is get for what was told of, or was there: another replica than the leader has told, which may do everything a
-// little later.
+// getEventually is get for a message that was announced: the replica that announced it may be ahead of the leader.
 func (s *session) getEventually(ctx context.Context, stream jetstream.Stream, seq uint64, options ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
 	for begun := time.Now(); ; {
 		msg, err := s.get(ctx, stream, seq, options...)
-		if s.alone || !errors.Is(err, jetstream.ErrMsgNotFound) || time.Since(begun) > replicaLagTimeout {
+		if !errors.Is(err, jetstream.ErrMsgNotFound) || time.Since(begun) >= s.requests.replicaLag {
 			return msg, err
 		}
-		select {
-		case <-time.After(replicaLagInterval):
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := sleep(ctx, replicaLagInterval); err != nil {
+			return nil, err
 		}
 	}
 }
 
-// stateOf asks for the state of a stream, with what is asked for besides.
+// stateOf asks for the state of a stream.
 func (s *session) stateOf(ctx context.Context, stream jetstream.Stream, options ...jetstream.StreamInfoOpt) (state jetstream.StreamState, err error) {
 	err = s.retryWhileNoLeader(ctx, func(ctx context.Context) error {
 		info, err := stream.Info(ctx, options...)
@@ -97,10 +132,30 @@ func (s *session) stateOf(ctx context.Context, stream jetstream.Stream, options 
 	return state, nil
 }
 
-// probe writes something, to see whether that is possible.
+// scan reads what a stream has now of some subjects, one message after the other. It does not use a consumer, which may be
+// at a replica that lags behind, and end too early.
+func (s *session) scan(ctx context.Context, stream jetstream.Stream, subjects string, each func(msg *jetstream.RawStreamMsg) error) error {
+	for next := uint64(1); ; {
+		msg, err := s.get(ctx, stream, next, jetstream.WithGetMsgSubject(subjects))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading a stream: %w", err)
+		}
+		if err := each(msg); err != nil {
+			return err
+		}
+		next = msg.Sequence + 1
+	}
+}
+
+// probe writes a key, to find out whether the buffer can be written.
 func (s *session) probe(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, min(s.timeout, appendTimeout))
+	ctx, cancel := context.WithTimeout(ctx, min(s.requests.timeout, appendTimeout))
 	defer cancel()
 	_, err := s.state.Put(ctx, "probe", nil)
 	return err
 }
+
+func nameOf(stream jetstream.Stream) string { return stream.CachedInfo().Config.Name }

@@ -45,11 +45,11 @@ func TestCompress(t *testing.T) {
 
 func TestEntries(t *testing.T) {
 	t.Parallel()
-	data, err := journal.EncodeEntries(entries)
+	data, err := journal.EncodeEvents(entries)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := journal.DecodeEntries(data)
+	got, err := journal.DecodeEvents(data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestEntries(t *testing.T) {
 		"no index":        append([]byte{3}, "{}x"...),
 		"negative length": append([]byte{22}, `[{"id":"","length":-1}]`[:22]...),
 	} {
-		if entries, err := journal.DecodeEntries(damaged); err == nil || strings.Contains(err.Error(), "send") {
+		if entries, err := journal.DecodeEvents(damaged); err == nil || strings.Contains(err.Error(), "send") {
 			t.Errorf("%s: got %+v, error %v", name, entries, err)
 		}
 	}
@@ -73,22 +73,22 @@ func TestEntries(t *testing.T) {
 
 // Whatever is on a disk that fails, reading it is an error or entries that are the same when they are written again.
 func FuzzEntries(f *testing.F) {
-	data, err := journal.EncodeEntries(entries)
+	data, err := journal.EncodeEvents(entries)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(data)
 	f.Add([]byte{2, '[', ']'})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		first, err := journal.DecodeEntries(data)
+		first, err := journal.DecodeEvents(data)
 		if err != nil {
 			return
 		}
-		again, err := journal.EncodeEntries(first)
+		again, err := journal.EncodeEvents(first)
 		if err != nil {
 			t.Skip() // a date that cannot be written
 		}
-		second, err := journal.DecodeEntries(again)
+		second, err := journal.DecodeEvents(again)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,89 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// This is the only file that knows error codes and error texts of nats-server. jserrors_test.go provokes each of them with the
+// linked server.
+
+// Error codes of the JetStream API.
+const (
+	codeNoPeers         jetstream.ErrorCode = 10005 // not enough servers for the replicas
+	codeUnavailable     jetstream.ErrorCode = 10008 // no meta leader
+	codeNotLeader       jetstream.ErrorCode = 10009
+	codeInsufficient    jetstream.ErrorCode = 10023 // the server's storage is full
+	codeNoStorage       jetstream.ErrorCode = 10047 // a stream's limit does not fit into the server's storage
+	codeMessageTooLarge jetstream.ErrorCode = 10054
+	codeNotClustered    jetstream.ErrorCode = 10074 // replicas on a single server
+	codeStoreFailed     jetstream.ErrorCode = 10077 // one code for every error of the store; the text tells them apart
+)
+
+const (
+	textMaxBytes   = "maximum bytes"    // in codeStoreFailed: the stream's limit is reached
+	textNoMessage  = "no message found" // in a failed deletion: the message is gone
+	textStoreEnd   = "stream store EOF" // in a failed deletion: the stream ends before the message
+	textErrorCode  = "err_code="        // before the code, where the client keeps only the text of an API error
+	textNotFoundIn = "not found"        // in a failed deletion: older servers, and streams of several replicas
+)
+
+// isFull reports whether there is no space, as opposed to a fault.
+func isFull(err error) bool {
+	api := new(jetstream.APIError)
+	if !errors.As(err, &api) {
+		return false
+	}
+	if api.ErrorCode == codeStoreFailed {
+		return strings.Contains(api.Description, textMaxBytes)
+	}
+	return slices.Contains([]jetstream.ErrorCode{codeNoStorage, codeInsufficient, codeMessageTooLarge}, api.ErrorCode)
+}
+
+// isNoLeader reports whether nobody could answer, which passes when a leader is elected.
+func isNoLeader(err error) bool {
+	api := new(jetstream.APIError)
+	if errors.As(err, &api) {
+		return slices.Contains([]jetstream.ErrorCode{codeUnavailable, codeNoPeers, codeNotLeader}, api.ErrorCode)
+	}
+	if errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) { // the client keeps only the text
+		return strings.Contains(err.Error(), textErrorCode+strconv.Itoa(int(codeUnavailable)))
+	}
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) ||
+		errors.Is(err, jetstream.ErrNoStreamResponse)
+}
+
+// isGone reports whether a message that was to be deleted was not there.
+func isGone(err error) bool {
+	if !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) { // the client keeps only the text
+		return errors.Is(err, jetstream.ErrMsgNotFound)
+	}
+	return slices.ContainsFunc([]string{textNotFoundIn, textNoMessage, textStoreEnd}, func(text string) bool { return strings.Contains(err.Error(), text) })
+}
+
+// isTaken reports whether another process has written a key since it was read. Streams with several replicas have an error of
+// their own for that.
+func isTaken(err error) bool {
+	return errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch)
+}
+
+// withRemedy adds what to do about an error of creating a stream.
+func (j *Journal) withRemedy(err error) error {
+	api := new(jetstream.APIError)
+	switch {
+	case !errors.As(err, &api):
+		return err
+	case api.ErrorCode == codeNotClustered:
+		return &ConfigError{fmt.Errorf("%w: a single server cannot keep %d replicas; lower --buffer-replicas to 1, or use a cluster", err, j.replicas)}
+	case api.ErrorCode == codeNoPeers:
+		return fmt.Errorf("%w: %d servers of the cluster must have JetStream and %d bytes of storage", err, j.replicas, j.limits.total())
+	}
+	return err
+}
