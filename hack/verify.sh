@@ -9,6 +9,6 @@ if ! diff <(echo "$before") <(sha256sum "${generated[@]}") >&2; then
   echo "these generated files were out of date and have been made again; commit them" >&2
   exit 1
 fi
-for module in . hack/cluster/kube hack/cluster/etcd test/conformance; do
+for module in . hack/cluster/kube hack/cluster/etcd hack/nats/oldest test/conformance; do
   (cd "$module" && go mod tidy -diff)
 done

@@ -16,18 +16,19 @@ const module = "github.com/mandrill-operator/mandrill-operator"
 // allowed says for each package, or folder of packages ending in /, which of our packages it may import.
 // Programs join the parts and may import anything.
 var allowed = map[string][]string{
-	"api/routes":             nil,
-	"api/v1alpha1":           nil,
-	"mandrill":               nil,
-	"mandrill/mandrilltest":  {"mandrill"},
-	"receiver/sink":          nil,
-	"receiver/journal":       nil,
-	"receiver":               {"api/routes", "mandrill", "receiver/journal", "receiver/sink"},
-	"receiver/kube":          {"api/routes", "receiver"},
-	"controllers":            {"api/v1alpha1"},
-	"controllers/account":    {"mandrill"},
-	"controllers/routestore": {"api/routes"},
-	"controllers/":           {"api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/routestore", "mandrill"},
+	"api/routes":                   nil,
+	"api/v1alpha1":                 nil,
+	"mandrill":                     nil,
+	"mandrill/mandrilltest":        {"mandrill"},
+	"receiver/sink":                nil,
+	"receiver/journal":             nil,
+	"receiver/journal/journaltest": {"receiver/journal"},
+	"receiver":                     {"api/routes", "mandrill", "receiver/journal", "receiver/sink"},
+	"receiver/kube":                {"api/routes", "receiver"},
+	"controllers":                  {"api/v1alpha1"},
+	"controllers/account":          {"mandrill"},
+	"controllers/routestore":       {"api/routes"},
+	"controllers/":                 {"api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/routestore", "mandrill"},
 }
 
 var programs = []string{"cmd/", "hack/", "test/"}
