@@ -172,12 +172,15 @@ func TestExternal(t *testing.T) {
 	}
 }
 
-// A server with the payload that servers have by default takes batches and events of any size.
+// A server with the default max_payload stores batches and events of any size.
 func TestSmallPayload(t *testing.T) {
 	t.Parallel()
-	e := newExternal(t)
-	options, _ := shared(t, e.url())
-	o := run(t, journal.New(options))
+	options, _ := shared(t, newExternal(t).url())
+	testSmallPayload(t, run(t, journal.New(options)))
+}
+
+func testSmallPayload(t *testing.T, o *opened) {
+	t.Helper()
 	events := []string{"1", strconv.Quote(incompressible(strings.Repeat("x", 3<<20), 1)), "3"}
 	for i := range 8 {
 		events = append(events, strconv.Quote(incompressible(strings.Repeat("x", 400<<10), i+2)))
@@ -187,24 +190,24 @@ func TestSmallPayload(t *testing.T) {
 	}
 	var got []string
 	for from := uint64(0); len(got) < len(events); {
-		unit := o.next("shop/a", from)
-		if unit == nil {
+		part := o.next("shop/a", from)
+		if part == nil {
 			t.Fatalf("there are %d events, want %d", len(got), len(events))
 		}
-		for _, entry := range unit.Events {
-			got = append(got, string(entry.Raw))
+		for _, event := range part.Events {
+			got = append(got, string(event.Raw))
 		}
-		from = unit.Position.Seq + 1
-		o.work(func(ctx context.Context, w *journal.Consumer) {
-			left, err := w.Requeue(ctx, unit, unit.Events)
+		from = part.Position.Seq + 1
+		o.work(func(ctx context.Context, c *journal.Consumer) {
+			remainder, err := c.Requeue(ctx, part, part.Events)
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := w.Get(ctx, left[0].Position)
-			if err != nil || len(again.Events) != len(unit.Events) {
-				t.Errorf("put back, it is not the same: %v", err)
+			again, err := c.Get(ctx, remainder[0].Position)
+			if err != nil || len(again.Events) != len(part.Events) {
+				t.Errorf("requeued, it is not the same: %v", err)
 			}
-			if err := w.Ack(ctx, again); err != nil {
+			if err := c.Ack(ctx, again); err != nil {
 				t.Error(err)
 			}
 		})
@@ -214,13 +217,17 @@ func TestSmallPayload(t *testing.T) {
 			t.Errorf("event %d is not as it was", i)
 		}
 	}
-	objects, err := e.client().Stream(t.Context(), "OBJ_mandrill-objects")
-	if err != nil {
-		t.Fatal(err)
+	o.bury("shop/b", events[1], journal.ReasonRefused)
+	if progress := o.redrive(journal.Selection{}); progress.Count != 1 {
+		t.Errorf("redriven: %+v", progress)
 	}
-	info, err := objects.Info(t.Context(), jetstream.WithSubjectFilter("$O.mandrill-objects.C.>"))
-	if err != nil || len(info.State.Subjects) > 0 {
-		t.Errorf("of what was finished there is left %v, error %v", info.State.Subjects, err)
+	redriven := o.next("shop/b", 0)
+	if redriven == nil || string(redriven.Events[0].Raw) != events[1] {
+		t.Fatal("the redriven event is not as it was")
+	}
+	o.ack(redriven)
+	if messages := o.messages(objectStream); messages > 0 {
+		t.Errorf("%d messages are left of what is finished", messages)
 	}
 }
 
@@ -283,7 +290,7 @@ func TestBadStreams(t *testing.T) {
 	}
 	options, _ := shared(t, e.url())
 	err := refused(t, options)
-	for _, want := range []string{"mandrill-batch would lose data", "discard must be new", "max_age must be unlimited", "duplicate_window must be at least 12h0m0s", "allow_atomic must be on"} {
+	for _, want := range []string{"mandrill-batch would lose data", "discard must be new", "max_age must be unlimited", "duplicate_window must be at least 12h0m0s"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want an error with %q", err, want)
 		}
@@ -370,7 +377,6 @@ func TestFaultsOfStreams(t *testing.T) {
 		{"mandrill-batch", "have no sources", func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "x"}} }},
 		{"mandrill-batch", "no subject transform", func(c *jetstream.StreamConfig) { c.SubjectTransform = &jetstream.SubjectTransformConfig{} }},
 		{"mandrill-batch", "duplicate_window must be at least 12h", func(c *jetstream.StreamConfig) { c.Duplicates = 2 * time.Minute }},
-		{"mandrill-batch", "allow_atomic must be on", func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false }},
 		{"KV_mandrill-state", "allow_rollup_hdrs must be on", func(c *jetstream.StreamConfig) { c.AllowRollup = false }},
 		{"mandrill-batch", "persist_mode must be default", func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode }},
 		{"mandrill-batch", "num_replicas must be at least 1", func(c *jetstream.StreamConfig) { c.Replicas = 0 }},

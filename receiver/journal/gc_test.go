@@ -26,12 +26,12 @@ func TestSweep(t *testing.T) {
 			t.Parallel()
 			options, _ := shared(t)
 			engine(t, &options)
-			testSweep(t, journal.New(options))
+			testGC(t, journal.New(options))
 		})
 	}
 }
 
-func testSweep(t *testing.T, j *journal.Journal) {
+func testGC(t *testing.T, j *journal.Journal) {
 	t.Helper()
 	journal.CollectEvery(j, 50*time.Millisecond)
 	o := run(t, j)

@@ -228,9 +228,14 @@ func TestLargeEventThatIsCutShort(t *testing.T) {
 	}
 }
 
-func TestFull(t *testing.T) {
+// A full buffer refuses batches, has space for remainders, and accepts batches again when some are delivered.
+func TestFullBuffer(t *testing.T) {
 	t.Parallel()
-	o := open(t, t.TempDir(), journal.MinBytes)
+	testFull(t, open(t, t.TempDir(), journal.MinBytes))
+}
+
+func testFull(t *testing.T, o *opened) {
+	t.Helper()
 	filler := strings.Repeat("x", 256<<10)
 	kept := 0
 	var err error

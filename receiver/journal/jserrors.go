@@ -28,11 +28,11 @@ const (
 )
 
 const (
-	textMaxBytes   = "maximum bytes"    // in codeStoreFailed: the stream's limit is reached
-	textNoMessage  = "no message found" // in a failed deletion: the message is gone
-	textStoreEnd   = "stream store EOF" // in a failed deletion: the stream ends before the message
-	textErrorCode  = "err_code="        // before the code, where the client keeps only the text of an API error
-	textNotFoundIn = "not found"        // in a failed deletion: older servers, and streams of several replicas
+	textMaxBytes  = "maximum bytes"    // in codeStoreFailed: the stream's limit is reached
+	textNotFound  = "not found"        // in a failed deletion: the message was deleted before
+	textNoMessage = "no message found" // in a failed deletion: the stream begins after the message
+	textStreamEnd = "stream store EOF" // in a failed deletion: the stream ends before the message
+	textErrorCode = "err_code="        // before the code, where the client keeps only the text of an API error
 )
 
 // isFull reports whether there is no space, as opposed to a fault.
@@ -65,7 +65,7 @@ func isGone(err error) bool {
 	if !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) { // the client keeps only the text
 		return errors.Is(err, jetstream.ErrMsgNotFound)
 	}
-	return slices.ContainsFunc([]string{textNotFoundIn, textNoMessage, textStoreEnd}, func(text string) bool { return strings.Contains(err.Error(), text) })
+	return slices.ContainsFunc([]string{textNotFound, textNoMessage, textStreamEnd}, func(text string) bool { return strings.Contains(err.Error(), text) })
 }
 
 // isTaken reports whether another process has written a key since it was read. Streams with several replicas have an error of
