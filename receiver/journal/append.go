@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 // Append stores a batch and returns when it is on disk. It reports whether all of the batch was stored before; it may have been
@@ -38,7 +40,7 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 	case err == nil && duplicate:
 		j.metrics.duplicates.Inc()
 	case err == nil:
-	case isFull(err):
+	case store.IsFull(err):
 		return false, fmt.Errorf("%w: %w", ErrFull, err)
 	default:
 		if !errors.Is(err, context.Canceled) {
@@ -52,10 +54,10 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 // appendWithRetries tries again as long as there is time where streams are shared: while a leader is elected nobody answers,
 // and a request that was sent meanwhile is lost.
 func (j *Journal) appendWithRetries(ctx context.Context, s *session, batch Batch) (bool, error) {
-	if s.requests.retryFor == 0 {
+	if s.store.RetryFor == 0 {
 		return j.appendOnce(ctx, s, batch)
 	}
-	limit := s.requests.attempt + time.Duration(len(batch.Value)/attemptBytes)*time.Second
+	limit := s.store.Attempt + time.Duration(len(batch.Value)/attemptBytes)*time.Second
 	for retry := false; ; retry = true {
 		attempt, cancel := context.WithTimeout(ctx, limit)
 		duplicate, err := j.appendOnce(attempt, s, batch)
@@ -63,13 +65,13 @@ func (j *Journal) appendWithRetries(ctx context.Context, s *session, batch Batch
 		if err == nil {
 			return duplicate && !retry, nil // an earlier attempt may have stored it, and its answer was lost
 		}
-		if isFull(err) || !s.conn.IsConnected() {
+		if store.IsFull(err) || !s.store.Conn.IsConnected() {
 			return false, err
 		}
 		if j.partitioned() {
 			return false, errors.Join(errPartitioned, err)
 		}
-		if sleep(ctx, minPause) != nil {
+		if store.Sleep(ctx, store.MinPause) != nil {
 			return false, err
 		}
 	}
@@ -142,21 +144,11 @@ func (s *session) isFinished(ctx context.Context, id string) (bool, error) {
 // message is not stored.
 func (s *session) publishOnce(ctx context.Context, msg *nats.Msg, id string) (duplicate bool, err error) {
 	msg.Header.Set(nats.MsgIdHdr, id)
-	_, duplicate, err = s.publish(ctx, msg)
-	if duplicate || isFull(err) { // after another error it may be stored
+	_, duplicate, err = s.store.Publish(ctx, msg)
+	if duplicate || store.IsFull(err) { // after another error it may be stored
 		s.discardObject(ctx, msg, "")
 	}
 	return duplicate, err
-}
-
-func (s *session) publish(ctx context.Context, msg *nats.Msg) (seq uint64, duplicate bool, err error) {
-	ctx, cancel := s.withTimeout(ctx)
-	defer cancel()
-	ack, err := s.stream.PublishMsg(ctx, msg)
-	if err != nil {
-		return 0, false, fmt.Errorf("storing: %w", err)
-	}
-	return ack.Sequence, ack.Duplicate, s.syncDir(ack.Stream)
 }
 
 // encode makes a message of events that groupBySize has found to fit into one, or of a single larger event. That becomes an
@@ -176,11 +168,10 @@ func (s *session) encode(ctx context.Context, subject string, batch *StoredBatch
 	}
 	event := events[0]
 	if part.object = batch.object; part.object == "" {
-		name, err := s.putLargeEvent(ctx, batch.ID, event.Raw)
-		if err != nil {
+		part.object = store.NewName(batch.ID)
+		if err := s.objects.Put(ctx, part.object, event.Raw); err != nil {
 			return nil, err
 		}
-		part.object = name
 	}
 	part.Size = int64(len(event.Raw))
 	event.Raw = nil

@@ -13,6 +13,8 @@ import (
 
 	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 // The headers of a message. Those without "of a ..." are in every message.
@@ -213,13 +215,10 @@ func parseHeaders(position Position, header nats.Header, stored int) (*StoredBat
 		r.err = errors.New("no webhook")
 	}
 	if r.err != nil {
-		return nil, fmt.Errorf("%w: %w", errDamaged, r.err)
+		return nil, fmt.Errorf("%w: %w", store.ErrDamaged, r.err)
 	}
 	return batch, nil
 }
-
-// errDamaged is of a message that is not as it was written.
-var errDamaged = errors.New("a message of the buffer is damaged")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -230,21 +229,21 @@ func checksum(data []byte) string {
 // decode reads the data of a message.
 func (b *StoredBatch) decode(header nats.Header, data []byte) error {
 	if header.Get(headerChecksum) != checksum(data) {
-		return fmt.Errorf("%w: checksum mismatch", errDamaged)
+		return fmt.Errorf("%w: checksum mismatch", store.ErrDamaged)
 	}
 	data, err := s2.Decode(nil, data)
 	if err != nil {
-		return fmt.Errorf("%w: the data cannot be decompressed", errDamaged)
+		return fmt.Errorf("%w: the data cannot be decompressed", store.ErrDamaged)
 	}
 	switch header.Get(headerFormat) {
 	case formatBatch:
 		b.Value = data
 	case formatEvents:
 		if b.Events, err = decodeEvents(data); err != nil {
-			return fmt.Errorf("%w: %w", errDamaged, err)
+			return fmt.Errorf("%w: %w", store.ErrDamaged, err)
 		}
 	default:
-		return fmt.Errorf("%w: unknown format", errDamaged)
+		return fmt.Errorf("%w: unknown format", store.ErrDamaged)
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 // ErrNotFound is returned for a batch or a dead letter that is not in the buffer.
@@ -31,7 +33,7 @@ func (c *Consumer) LeaseContext() context.Context { return c.lease }
 var errBacklogChanged = errors.New("the backlog changed while it was read; delivery restarts")
 
 func (c *Consumer) errMissing() error {
-	if c.session.requests.exclusive {
+	if c.session.store.Exclusive {
 		return ErrNotFound
 	}
 	return errBacklogChanged
@@ -41,7 +43,7 @@ func (c *Consumer) errMissing() error {
 func (c *Consumer) Next(ctx context.Context, webhook string, from uint64) (*StoredBatch, error) {
 	subject := c.journal.subject(kindBatch, token(webhook))
 	for missing := c.errMissing(); ; missing = ErrNotFound {
-		msg, err := c.session.getEventually(ctx, c.session.batches, max(from, 1), jetstream.WithGetMsgSubject(subject))
+		msg, err := c.session.store.GetEventually(ctx, c.session.batches, max(from, 1), jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil, errors.Join(missing, c.checkUnreadable(ctx, subject, from))
 		}
@@ -50,7 +52,7 @@ func (c *Consumer) Next(ctx context.Context, webhook string, from uint64) (*Stor
 		}
 		position := Position{Seq: msg.Sequence}
 		batch, err := c.session.decodeMessage(ctx, position, msg.Header, msg.Data)
-		if errors.Is(err, errDamaged) {
+		if errors.Is(err, store.ErrDamaged) {
 			if err := c.dropDamaged(ctx, position, err); err != nil {
 				return nil, err
 			}
@@ -67,7 +69,7 @@ var errUnreadable = errors.New("the buffer's server does not find a message that
 // checkUnreadable returns [errUnreadable] if the stream still has a message that the server claims not to find: nats-server
 // answers "not found" for messages that it cannot read. An exclusive buffer is then opened again, which finds the damage.
 func (c *Consumer) checkUnreadable(ctx context.Context, subject string, from uint64) error {
-	if !c.session.requests.exclusive {
+	if !c.session.store.Exclusive {
 		return nil
 	}
 	last, err := c.session.batches.GetLastMsgForSubject(ctx, subject)
@@ -75,7 +77,7 @@ func (c *Consumer) checkUnreadable(ctx context.Context, subject string, from uin
 		return nil
 	}
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		state, err := c.session.stateOf(ctx, c.session.batches, jetstream.WithSubjectFilter(subject))
+		state, err := c.session.store.State(ctx, c.session.batches, jetstream.WithSubjectFilter(subject))
 		if err != nil {
 			return err
 		}
@@ -89,7 +91,7 @@ func (c *Consumer) checkUnreadable(ctx context.Context, subject string, from uin
 
 // Get reads a batch or a remainder again, [ErrNotFound] when it is not there.
 func (c *Consumer) Get(ctx context.Context, position Position) (*StoredBatch, error) {
-	msg, err := c.session.getEventually(ctx, c.session.streamOf(position), position.Seq)
+	msg, err := c.session.store.GetEventually(ctx, c.session.streamOf(position), position.Seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, c.errMissing()
 	}
@@ -97,7 +99,7 @@ func (c *Consumer) Get(ctx context.Context, position Position) (*StoredBatch, er
 		return nil, fmt.Errorf("reading a batch: %w", err)
 	}
 	batch, err := c.session.decodeMessage(ctx, position, msg.Header, msg.Data)
-	if errors.Is(err, errDamaged) {
+	if errors.Is(err, store.ErrDamaged) {
 		return nil, errors.Join(ErrNotFound, c.dropDamaged(ctx, position, err))
 	}
 	return batch, err
@@ -115,19 +117,19 @@ func (c *Consumer) markFinishedAndDelete(ctx context.Context, position Position,
 		return err
 	}
 	if !position.Remainder {
-		err := c.session.retryWhileNoLeader(ctx, func(ctx context.Context) error {
-			_, _, err := c.session.publish(ctx, nats.NewMsg(c.session.finishedSubject(id)))
+		err := c.session.store.RetryWhileNoLeader(ctx, func(ctx context.Context) error {
+			_, _, err := c.session.store.Publish(ctx, nats.NewMsg(c.session.finishedSubject(id)))
 			return err
 		})
 		if err != nil {
 			return fmt.Errorf("marking a batch as finished: %w", err)
 		}
 	}
-	if err := c.session.deleteMessage(ctx, c.session.streamOf(position), position.Seq); err != nil {
+	if err := c.session.store.Delete(ctx, c.session.streamOf(position), position.Seq); err != nil {
 		return fmt.Errorf("deleting a batch: %w", err)
 	}
 	if object != "" {
-		return c.session.removeLargeEvent(ctx, object)
+		return c.session.objects.Remove(ctx, object)
 	}
 	return nil
 }
@@ -136,7 +138,7 @@ func (c *Consumer) markFinishedAndDelete(ctx context.Context, position Position,
 func (c *Consumer) dropDamaged(ctx context.Context, position Position, cause error) error {
 	c.journal.metrics.damaged.Inc()
 	c.journal.logger.Error("Lost a damaged message of the buffer", "position", position.String(), "error", cause.Error())
-	if err := c.session.deleteMessage(ctx, c.session.streamOf(position), position.Seq); err != nil {
+	if err := c.session.store.Delete(ctx, c.session.streamOf(position), position.Seq); err != nil {
 		return fmt.Errorf("deleting a damaged message: %w", err)
 	}
 	return nil
@@ -162,8 +164,8 @@ func (s *session) decodeMessage(ctx context.Context, position Position, header n
 		return batch, nil
 	}
 	if len(batch.Events) != 1 {
-		return nil, fmt.Errorf("%w: a large event is not alone", errDamaged)
+		return nil, fmt.Errorf("%w: a large event is not alone", store.ErrDamaged)
 	}
-	batch.Events[0].Raw, err = s.getLargeEvent(ctx, batch.object)
+	batch.Events[0].Raw, err = s.objects.Get(ctx, batch.object)
 	return batch, err
 }

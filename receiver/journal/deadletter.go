@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 // The reasons why an event is a dead letter.
@@ -46,7 +48,7 @@ func (c *Consumer) DeadLetter(ctx context.Context, batch *StoredBatch, letters [
 		msg.Header.Set(headerStatus, strconv.Itoa(letter.Status))
 		msg.Header.Set(headerAttempts, strconv.Itoa(letter.Attempts))
 		duplicate := false
-		err = c.evictUntilStored(ctx, func() (err error) { _, duplicate, err = c.session.publish(ctx, msg); return err })
+		err = c.evictUntilStored(ctx, func() (err error) { _, duplicate, err = c.session.store.Publish(ctx, msg); return err })
 		if err != nil {
 			return fmt.Errorf("storing a dead letter: %w", err)
 		}
@@ -62,16 +64,16 @@ func (c *Consumer) DeadLetter(ctx context.Context, batch *StoredBatch, letters [
 
 // evictUntilStored stores a dead letter, and removes the oldest ones as long as there is no space. While the volume is nearly full,
 // one is removed for each that is stored, so that they do not grow.
-func (c *Consumer) evictUntilStored(ctx context.Context, store func() error) error {
+func (c *Consumer) evictUntilStored(ctx context.Context, put func() error) error {
 	for nearlyFull := !c.session.disk.fits(0, forRemainders); ; nearlyFull = false {
 		err := errDiskFull
 		if !nearlyFull {
-			err = store()
+			err = put()
 		}
-		if !nearlyFull && !isFull(err) {
+		if !nearlyFull && !store.IsFull(err) {
 			return err
 		}
-		oldest, getErr := c.session.get(ctx, c.session.dead, 1, jetstream.WithGetMsgSubject(c.journal.subject(kindDeadLetter, ">")))
+		oldest, getErr := c.session.store.Get(ctx, c.session.dead, 1, jetstream.WithGetMsgSubject(c.journal.subject(kindDeadLetter, ">")))
 		if errors.Is(getErr, jetstream.ErrMsgNotFound) && nearlyFull {
 			continue
 		}
@@ -93,15 +95,15 @@ func (c *Consumer) evictUntilStored(ctx context.Context, store func() error) err
 
 // removeDeadLetter removes a dead letter and its object, and reports whether it was still there.
 func (s *session) removeDeadLetter(ctx context.Context, seq uint64, header nats.Header) (removed bool, err error) {
-	bounded, cancel := s.withTimeout(ctx)
+	bounded, cancel := s.store.WithTimeout(ctx)
 	defer cancel()
 	err = s.dead.DeleteMsg(bounded, seq)
-	if err != nil && !isGone(err) {
+	if err != nil && !store.IsGone(err) {
 		return false, fmt.Errorf("removing a dead letter: %w", err)
 	}
 	removed = err == nil
 	if object := header.Get(headerObject); object != "" {
-		return removed, s.removeLargeEvent(ctx, object)
+		return removed, s.objects.Remove(ctx, object)
 	}
 	return removed, nil
 }

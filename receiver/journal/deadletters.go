@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 // DeadLetterInfo describes a dead letter without its event and without the sink's answer: it has no payload and no addresses.
@@ -40,7 +41,7 @@ func (j *Journal) DeadLetters(ctx context.Context, filter DeadLetterFilter, afte
 		return nil, 0, ErrUnavailable
 	}
 	limit = min(max(limit, 1), MaxDeadLetters)
-	next, err = scanHeaders(ctx, s.dead, j.subject(kindDeadLetter, filter.token()), after, func(seq uint64, header nats.Header) bool {
+	next, err = store.ScanHeaders(ctx, s.dead, j.subject(kindDeadLetter, filter.token()), after, func(seq uint64, header nats.Header) bool {
 		if letter := deadLetterInfo(seq, header); filter.Reason == "" || filter.Reason == letter.Reason {
 			page = append(page, letter)
 		}
@@ -61,7 +62,7 @@ func (j *Journal) DeadLetter(ctx context.Context, seq uint64) (DeadLetterInfo, P
 	}
 	batch, err := s.decodeMessage(ctx, Position{Seq: seq}, msg.Header, msg.Data)
 	if err == nil && len(batch.Events) != 1 {
-		err = errDamaged
+		err = store.ErrDamaged
 	}
 	if err != nil {
 		return DeadLetterInfo{}, PendingEvent{}, s.deadLetterError(ctx, seq, err)
@@ -71,7 +72,7 @@ func (j *Journal) DeadLetter(ctx context.Context, seq uint64) (DeadLetterInfo, P
 
 // deadLetterError finds out why a dead letter could not be read: it is damaged, or another process has removed it meanwhile.
 func (s *session) deadLetterError(ctx context.Context, seq uint64, err error) error {
-	if !errors.Is(err, errDamaged) {
+	if !errors.Is(err, store.ErrDamaged) {
 		return err
 	}
 	if _, err := s.getDeadLetter(ctx, seq); err != nil {
@@ -116,67 +117,4 @@ func deadLetterInfo(seq uint64, header nats.Header) DeadLetterInfo {
 		}
 	}
 	return letter
-}
-
-// scanHeaders hands over the headers of messages, beginning after a number, until yield returns false or maxScanned are read. It
-// returns the number to continue after, 0 at the end. The server does not send the data.
-func scanHeaders(ctx context.Context, stream jetstream.Stream, subject string, after uint64, yield func(seq uint64, header nats.Header) bool) (next uint64, err error) {
-	if after == math.MaxUint64 {
-		return 0, nil
-	}
-	consumer, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, FilterSubject: subject, HeadersOnly: true,
-		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: pageConsumerTime,
-	})
-	if err != nil {
-		return 0, fmt.Errorf("reading headers: %w", err)
-	}
-	info := consumer.CachedInfo()
-	defer stream.DeleteConsumer(context.WithoutCancel(ctx), info.Name) //nolint:errcheck // after a while the server does so itself
-	pending := info.NumPending
-	for scanned, idle := 0, 0; pending > 0; {
-		batch, err := consumer.FetchNoWait(min(MaxDeadLetters, int(min(pending, MaxDeadLetters))))
-		if err != nil {
-			return 0, fmt.Errorf("reading headers: %w", err)
-		}
-		before := scanned
-		for msg := range batch.Messages() {
-			metadata, err := msg.Metadata()
-			if err != nil {
-				return 0, fmt.Errorf("reading headers: %w", err)
-			}
-			scanned, pending = scanned+1, metadata.NumPending
-			next = metadata.Sequence.Stream
-			if !yield(next, msg.Headers()) {
-				return nextSequence(next, pending), nil
-			}
-		}
-		if err := batch.Error(); err != nil {
-			return 0, fmt.Errorf("reading headers: %w", err)
-		}
-		if scanned >= maxScanned {
-			return nextSequence(next, pending), nil
-		}
-		if scanned > before {
-			continue
-		}
-		// The pending ones were removed meanwhile, or the server is slow.
-		if idle++; idle == maxIdle {
-			return 0, errors.New("reading headers: the server does not send them")
-		}
-		info, err := consumer.Info(ctx)
-		if err != nil {
-			return 0, fmt.Errorf("reading headers: %w", err)
-		}
-		pending = info.NumPending
-	}
-	return 0, nil
-}
-
-// nextSequence is where to continue after a number: 0 if nothing is pending.
-func nextSequence(seq, pending uint64) uint64 {
-	if pending == 0 {
-		return 0
-	}
-	return seq
 }

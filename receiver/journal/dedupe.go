@@ -30,7 +30,7 @@ func (b *Batch) identity(key []byte) (string, error) {
 // identitySecret returns the key of identities. The first process that opens the buffer makes it. Without it, batches that
 // Mandrill sends again would be delivered again.
 func (s *session) identitySecret(ctx context.Context) (key []byte, err error) {
-	err = s.retryWhileNoLeader(ctx, func(ctx context.Context) error {
+	err = s.store.RetryWhileNoLeader(ctx, func(ctx context.Context) error {
 		entry, err := s.state.Get(ctx, identityKey)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
 			fresh := make([]byte, highwayhash.Size)

@@ -22,7 +22,7 @@ func deletedKey(webhook string) string {
 // DeletedWebhooks returns the webhooks that were deleted while the buffer has events of them, and since when.
 func (c *Consumer) DeletedWebhooks(ctx context.Context) (map[string]time.Time, error) {
 	deleted := map[string]time.Time{}
-	err := c.session.scan(ctx, c.session.stateStream, c.session.stateSubject(deletedPrefix+">"), func(msg *jetstream.RawStreamMsg) error {
+	err := c.session.store.Scan(ctx, c.session.stateStream, c.session.stateSubject(deletedPrefix+">"), func(msg *jetstream.RawStreamMsg) error {
 		millis, webhook, _ := strings.Cut(string(msg.Data), " ")
 		if since, err := parseMillis(millis); err == nil && webhook != "" { // else it is a deletion marker
 			deleted[webhook] = since
@@ -39,11 +39,11 @@ func (c *Consumer) DeletedWebhooks(ctx context.Context) (map[string]time.Time, e
 func (c *Consumer) MarkDeleted(ctx context.Context, webhook string, since time.Time) error {
 	s, key := c.session, deletedKey(webhook)
 	if since.IsZero() { // the client's Delete leaves a marker forever
-		return s.retryWhileNoLeader(ctx, func(ctx context.Context) error {
+		return s.store.RetryWhileNoLeader(ctx, func(ctx context.Context) error {
 			return s.stateStream.Purge(ctx, jetstream.WithPurgeSubject(s.stateSubject(key)))
 		})
 	}
-	ctx, cancel := s.withTimeout(ctx)
+	ctx, cancel := s.store.WithTimeout(ctx)
 	defer cancel()
 	status, err := s.state.Status(ctx)
 	if err != nil {

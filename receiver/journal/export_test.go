@@ -13,21 +13,8 @@ var (
 	Compress     = compress
 )
 
-// FaultsOf is what is wrong with a stream.
-var FaultsOf = faultsOf
-
 // OlderThan compares versions.
 var OlderThan = olderThan
-
-// The classification of errors, with the constants behind it.
-var (
-	IsFull, IsNoLeader, IsGone, IsTaken = isFull, isNoLeader, isGone, isTaken
-
-	Codes = map[string]jetstream.ErrorCode{
-		"no peers": codeNoPeers, "unavailable": codeUnavailable, "not leader": codeNotLeader, "insufficient": codeInsufficient, "no storage": codeNoStorage,
-		"message too large": codeMessageTooLarge, "not clustered": codeNotClustered, "store failed": codeStoreFailed,
-	}
-)
 
 // Redact takes addresses out of a text.
 var Redact = redact

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 // external is a server that somebody else runs.
@@ -394,7 +395,7 @@ func TestFaultsOfStreams(t *testing.T) {
 		}
 		have := want
 		test.change(&have)
-		got := strings.Join(journal.FaultsOf(have, want), "; ")
+		got := strings.Join(store.Faults(have, want), "; ")
 		if (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
 			t.Errorf("%s: got %q, want %q", test.stream, got, test.want)
 		}

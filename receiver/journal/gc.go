@@ -2,13 +2,14 @@ package journal
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 // Objects to which no message refers are garbage: an Append or a process ended after an object was stored and before its message
@@ -18,13 +19,13 @@ import (
 // gcAtStart removes what an earlier process has left when it takes up much of the space, before anybody stores an object. In a
 // shared buffer others may be storing one.
 func (j *Journal) gcAtStart(ctx context.Context, s *session) {
-	if !s.requests.exclusive {
+	if !s.store.Exclusive {
 		return
 	}
 	bounded, cancel := context.WithTimeout(ctx, gcAtStartTimeout)
 	defer cancel()
 	c := j.newConsumer(s, ctx)
-	state, err := s.stateOf(bounded, s.objects)
+	state, err := s.store.State(bounded, s.objects.Stream)
 	if err == nil && state.Bytes < uint64(j.limits.Objects/2) { //nolint:gosec // it is positive
 		return
 	}
@@ -64,7 +65,7 @@ func (c *Consumer) runGC(ctx context.Context) {
 // collect deletes the candidates of the last time that are still unreferenced, and returns those of the next time: the
 // subjects of the others that are unreferenced.
 func (c *Consumer) collect(ctx context.Context, before map[string]bool) (map[string]bool, error) {
-	exclusive := c.session.requests.exclusive
+	exclusive := c.session.store.Exclusive
 	candidates, err := c.unreferenced(ctx, c.session.headers, exclusive)
 	if err != nil {
 		return nil, err
@@ -84,7 +85,7 @@ func (c *Consumer) collect(ctx context.Context, before map[string]bool) (map[str
 
 func (c *Consumer) deleteObjects(ctx context.Context, subjects map[string]bool) error {
 	for subject := range subjects {
-		if err := c.session.purgeObject(ctx, subject); err != nil {
+		if err := c.session.objects.Purge(ctx, subject); err != nil {
 			return fmt.Errorf("removing a large event: %w", err)
 		}
 	}
@@ -99,7 +100,7 @@ func (c *Consumer) deleteObjects(ctx context.Context, subjects map[string]bool) 
 // skipped messages, as it may when one is damaged.
 func (c *Consumer) unreferenced(ctx context.Context, read headerReading, strict bool) (map[string]bool, error) {
 	s := c.session
-	state, err := s.stateOf(ctx, s.objects, jetstream.WithSubjectFilter(">"))
+	state, err := s.store.State(ctx, s.objects.Stream, jetstream.WithSubjectFilter(">"))
 	if err != nil {
 		return nil, err
 	}
@@ -116,15 +117,13 @@ func (c *Consumer) unreferenced(ctx context.Context, read headerReading, strict 
 			return nil, err
 		}
 		for _, name := range names {
-			object, err := s.objectInfo(ctx, name)
-			if errors.Is(err, jetstream.ErrObjectNotFound) {
-				continue
-			}
+			referenced, err := s.objects.Subjects(ctx, name)
 			if err != nil {
-				return nil, fmt.Errorf("looking for a large event: %w", err)
+				return nil, err
 			}
-			delete(subjects, metaOf(object.Bucket, name))
-			delete(subjects, chunksOf(object))
+			for _, subject := range referenced {
+				delete(subjects, subject)
+			}
 		}
 	}
 	return subjects, nil
@@ -132,7 +131,7 @@ func (c *Consumer) unreferenced(ctx context.Context, read headerReading, strict 
 
 // references returns the names of the objects that a stream's messages refer to.
 func (s *session) references(ctx context.Context, stream jetstream.Stream, read headerReading, strict bool) (names []string, err error) {
-	before, err := s.stateOf(ctx, stream)
+	before, err := s.store.State(ctx, stream)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +147,7 @@ func (s *session) references(ctx context.Context, stream jetstream.Stream, read 
 	if err != nil {
 		return nil, err
 	}
-	after, err := s.stateOf(ctx, stream)
+	after, err := s.store.State(ctx, stream)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +167,7 @@ type headerReading func(ctx context.Context, stream jetstream.Stream, each func(
 func (s *session) headers(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
 	for next := uint64(0); ; {
 		var err error
-		next, err = scanHeaders(ctx, stream, ">", next, func(seq uint64, header nats.Header) bool { each(seq, header); return true })
+		next, err = store.ScanHeaders(ctx, stream, ">", next, func(seq uint64, header nats.Header) bool { each(seq, header); return true })
 		if err != nil || next == 0 {
 			return err
 		}
@@ -177,5 +176,5 @@ func (s *session) headers(ctx context.Context, stream jetstream.Stream, each fun
 
 // messages reads whole messages, from the stream leader.
 func (s *session) messages(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
-	return s.scan(ctx, stream, ">", func(msg *jetstream.RawStreamMsg) error { each(msg.Sequence, msg.Header); return nil })
+	return s.store.Scan(ctx, stream, ">", func(msg *jetstream.RawStreamMsg) error { each(msg.Sequence, msg.Header); return nil })
 }

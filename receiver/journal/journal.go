@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 // The reasons why a batch cannot be stored. Mandrill sends it again.
@@ -95,25 +97,21 @@ type Journal struct {
 // session is the journal as long as its connection lasts.
 type session struct {
 	name        string // of the buffer
-	conn        *nats.Conn
-	stream      jetstream.JetStream
+	store       *store.Store
 	batches     jetstream.Stream
 	remainders  jetstream.Stream
 	finished    jetstream.Stream
 	dead        jetstream.Stream
-	objects     jetstream.Stream // under objectStore
-	objectStore jetstream.ObjectStore
+	objects     *store.Objects
 	stateStream jetstream.Stream // under state
 	state       jetstream.KeyValue
 	secretKey   []byte // of identities
 	maxMessage  int
 	disk        *diskReserve // nil: the volume is not ours
 	diskLow     bool         // the volume has no space for batches
-	requests    requests
 	leaseTime   time.Duration
-	syncDir     func(stream string) error // after something was written to a stream
-	unreadable  atomic.Bool               // a message could not be read
-	lifetime    context.Context           //nolint:containedctx // it is how others learn of the end
+	unreadable  atomic.Bool     // a message could not be read
+	lifetime    context.Context //nolint:containedctx // it is how others learn of the end
 }
 
 // New returns a journal, which works while Run runs.
@@ -147,9 +145,9 @@ func (j *Journal) Run(ctx context.Context) error {
 	if engine, ok := j.engine.(interface{ Close() }); ok {
 		defer engine.Close()
 	}
-	retry := newBackoff(j.now)
+	retry := store.NewBackoff(j.now)
 	for ctx.Err() == nil {
-		retry.begin()
+		retry.Begin()
 		err := j.runSession(ctx)
 		if fatal := new(ConfigError); errors.As(err, &fatal) {
 			return err
@@ -159,7 +157,7 @@ func (j *Journal) Run(ctx context.Context) error {
 		}
 		j.logger.Error("The buffer failed and is opened again", "error", err.Error())
 		j.metrics.failures.Inc()
-		if retry.wait(ctx) != nil {
+		if retry.Wait(ctx) != nil {
 			break
 		}
 	}
@@ -245,8 +243,8 @@ func (j *Journal) waitForRecovery(ctx context.Context, s *session) error {
 	defer j.recovering.Store(false)
 	j.logger.Warn("The buffer did not answer, waiting for it", "error", err.Error())
 	j.metrics.available.Set(0)
-	for begun := time.Now(); err != nil && !s.conn.IsClosed() && time.Since(begun) < clusterRecoveryTimeout; {
-		if err := sleep(ctx, minPause); err != nil {
+	for begun := time.Now(); err != nil && !s.store.Conn.IsClosed() && time.Since(begun) < clusterRecoveryTimeout; {
+		if err := store.Sleep(ctx, store.MinPause); err != nil {
 			return err
 		}
 		err = s.probe(ctx)
@@ -255,6 +253,14 @@ func (j *Journal) waitForRecovery(ctx context.Context, s *session) error {
 		j.metrics.available.Set(1)
 		j.logger.Info("The buffer answered again")
 	}
+	return err
+}
+
+// probe writes a key, to find out whether the buffer can be written.
+func (s *session) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, min(s.store.Timeout, appendTimeout))
+	defer cancel()
+	_, err := s.state.Put(ctx, "probe", nil)
 	return err
 }
 
@@ -275,7 +281,7 @@ func (j *Journal) reportUnreadable(s *session) {
 // measure sets the metrics of the streams.
 func (j *Journal) measure(ctx context.Context, s *session) error {
 	for name, stream := range map[string]jetstream.Stream{"batches": s.batches, "remainders": s.remainders, "dead_letters": s.dead} {
-		bounded, cancel := s.withTimeout(ctx)
+		bounded, cancel := s.store.WithTimeout(ctx)
 		info, err := stream.Info(bounded)
 		cancel()
 		if err != nil {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 // The lease is a key of the state bucket with the name of its holder, who writes it again and again. Others see by its revision
@@ -19,20 +21,20 @@ func (s *session) yieldAfter() time.Duration    { return s.leaseTime * yieldQuar
 
 // withLeaseTimeout bounds a request of the lease.
 func (s *session) withLeaseTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, min(s.leaseTime/leaseRequests, s.requests.timeout))
+	return context.WithTimeout(ctx, min(s.leaseTime/leaseRequests, s.store.Timeout))
 }
 
 // Lead runs do whenever this process holds the lease, until ctx ends. The context of do is cancelled when the lease is lost, or the
 // buffer does not work any more; work in flight finishes under [Consumer.LeaseContext]. Only one process holds the lease,
 // which keeps the order of events. A buffer that nobody else uses needs no lease. Lead must not be called twice at a time.
 func (j *Journal) Lead(ctx context.Context, do func(context.Context, *Consumer) error) error {
-	retry := newBackoff(j.now)
+	retry := store.NewBackoff(j.now)
 	for j.WaitAvailable(ctx) == nil {
-		retry.begin()
+		retry.Begin()
 		if err := j.lead(ctx, do); err != nil && ctx.Err() == nil {
 			j.logger.Error("Delivery from the buffer was interrupted and starts again", "error", err.Error())
 		}
-		if retry.wait(ctx) != nil {
+		if retry.Wait(ctx) != nil {
 			break
 		}
 	}
@@ -51,7 +53,7 @@ func (j *Journal) lead(ctx context.Context, do func(context.Context, *Consumer) 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(leaseCtx, cancel)()
-	if !s.requests.exclusive {
+	if !s.store.Exclusive {
 		held, err := s.acquire(ctx, j.holder)
 		if err != nil {
 			return err
@@ -102,7 +104,7 @@ func (s *session) acquire(ctx context.Context, holder string) (*lease, error) {
 				return &lease{session: s, holder: holder, revision: revision, renewed: begun}, nil
 			} // else another process was faster, or there is no answer
 		}
-		if err := sleep(ctx, leasePollInterval); err != nil {
+		if err := store.Sleep(ctx, leasePollInterval); err != nil {
 			return nil, err
 		}
 	}
@@ -160,7 +162,7 @@ func (l *lease) renew(ctx context.Context) bool {
 		l.revision, l.renewed = revision, begun
 		return true
 	}
-	if !isTaken(err) {
+	if !store.IsTaken(err) {
 		return true
 	}
 	entry, err := l.session.readLease(ctx)

@@ -6,31 +6,17 @@ import "time"
 const (
 	// appendTimeout is for a disk that is slow. Mandrill and proxies wait longer.
 	appendTimeout = 10 * time.Second
-	// attemptTimeout is for one attempt where another follows, and for storing a batch a second more for every attemptBytes.
-	attemptTimeout = 2 * time.Second
-	attemptBytes   = 4 << 20
-	// requestTimeout is for everything else that is asked of a server that nobody else uses. It may have to read.
-	requestTimeout = 20 * time.Second
-	// clusterTimeout is the same where streams are shared: a request to a leader that is gone is never answered.
-	clusterTimeout = 6 * time.Second
-	// electionTimeout is how long such a request is sent again. An election takes longestElection, and again as long when
-	// nobody has won.
-	electionTimeout = 12 * time.Second
+	// attemptBytes is for how many bytes of a batch one attempt to store it has a second more, where another follows.
+	attemptBytes = 4 << 20
+	// longestElection is how long a cluster may take to elect a leader.
 	longestElection = 9 * time.Second
 	// clusterRecoveryTimeout is how long a shared buffer may take to answer again before the connection is opened again.
 	clusterRecoveryTimeout = 30 * time.Second
 	// openTimeout is for finding or creating all streams. A cluster that starts has no leader for some seconds.
 	openTimeout = time.Minute
 
-	// minPause is the pause before the first of several attempts, maxPause that after many (see backoff).
-	minPause = 250 * time.Millisecond
-	maxPause = 5 * time.Second
 	// checkInterval is how often an idle journal checks whether the buffer works, for metrics and readiness.
 	checkInterval = 10 * time.Second
-
-	// replicaLagTimeout is how long a message that a replica has announced may be missing at the leader.
-	replicaLagTimeout  = 2 * time.Second
-	replicaLagInterval = 20 * time.Millisecond
 )
 
 const (
@@ -60,18 +46,12 @@ const (
 )
 
 const (
-	// putTimeout bounds storing a large event, and removing what was stored of it.
-	putTimeout = time.Minute
-	// copyTimeout bounds copying one.
-	copyTimeout = 5 * time.Minute
 	// gcInterval is how often unreferenced objects are looked for. It is longer than it takes to store a reference to an object.
 	gcInterval = 15 * time.Minute
 	// gcAtStartTimeout bounds how long batches wait for that at the start.
 	gcAtStartTimeout = 10 * time.Second
 	// progressInterval is how long Redrive and Purge go on before they report their progress.
 	progressInterval = 10 * time.Second
-	// pageConsumerTime is when the server forgets a consumer that has read a page, if its reader is gone.
-	pageConsumerTime = time.Minute
 	// duplicateWindow covers Mandrill's retries and some hours in which we do not answer.
 	duplicateWindow = 12 * time.Hour
 	// mandrillRetries is how long Mandrill retries a batch: 20 times, up to 25 minutes apart.
@@ -83,8 +63,6 @@ const (
 	maxMessage = 8 << 20
 	// messageReserve is for the headers of a message.
 	messageReserve = 16 << 10
-	// maxChunk is the size of an object's chunks. Each chunk is synced.
-	maxChunk = 1 << 20
 	// eventOverhead is the most that the index of a message has for an event besides the sink's answer: numbers, a time, its id.
 	eventOverhead = 512
 	// maxPooledBuffer is enough for a batch of usual size.
@@ -94,10 +72,6 @@ const (
 
 	// MaxDeadLetters is the most dead letters that are read, or worked on, at once.
 	MaxDeadLetters = 500
-	// maxScanned bounds how many are scanned for those that a filter selects, so that a page does not take long.
-	maxScanned = 20 * MaxDeadLetters
-	// maxIdle is how often the server may hand over nothing although there is something.
-	maxIdle = 10
 	// maxDeletedWebhooks with the longest names take three quarters of the state bucket. The lease needs the rest.
 	maxDeletedWebhooks = 5000
 )

@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nuid"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 // Selection selects dead letters: by number, or by a filter.
@@ -115,7 +116,7 @@ func (j *Journal) selected(ctx context.Context, s *session, selection Selection,
 		progress.UpTo = info.State.LastSeq
 	}
 	beyond := false
-	progress.Next, err = scanHeaders(ctx, s.dead, j.subject(kindDeadLetter, selection.Filter.token()), selection.After, func(seq uint64, header nats.Header) bool {
+	progress.Next, err = store.ScanHeaders(ctx, s.dead, j.subject(kindDeadLetter, selection.Filter.token()), selection.After, func(seq uint64, header nats.Header) bool {
 		if seq > progress.UpTo {
 			beyond = true
 			return false
@@ -142,7 +143,7 @@ func (j *Journal) redrive(ctx context.Context, s *session, seq uint64) error {
 		err = letter.decode(msg.Header, msg.Data)
 	}
 	if err == nil && len(letter.Events) != 1 {
-		err = errDamaged
+		err = store.ErrDamaged
 	}
 	if err != nil {
 		return s.deadLetterError(ctx, seq, err)
@@ -158,7 +159,7 @@ func (j *Journal) redrive(ctx context.Context, s *session, seq uint64) error {
 	}
 	defer done()
 	if err := s.appendRedriven(ctx, j.subject(kindBatch, token(letter.Webhook)), batch, event, letter.object); err != nil {
-		if isFull(err) {
+		if store.IsFull(err) {
 			return fmt.Errorf("%w: %w", ErrFull, err)
 		}
 		return s.deadLetterError(ctx, seq, err)
@@ -189,8 +190,8 @@ func (s *session) appendRedriven(ctx context.Context, subject string, batch *Sto
 	if object == "" {
 		msg, err = s.encode(ctx, subject, batch, events)
 	} else {
-		batch.object = batch.ID + "-" + nuid.Next()
-		if err = s.copyObject(ctx, batch.object, object); err == nil {
+		batch.object = store.NewName(batch.ID)
+		if err = s.objects.Copy(ctx, batch.object, object); err == nil {
 			msg, err = newEventsMessage(subject, batch, events)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 // A remainder replaces its parent: a batch, or an earlier remainder, of which some events are delivered. It is stored before
@@ -58,7 +60,7 @@ func (c *Consumer) Requeue(ctx context.Context, batch *StoredBatch, remaining []
 func (c *Consumer) storeRemainder(ctx context.Context, remainder *StoredBatch, events []PendingEvent) (*StoredBatch, error) {
 	subject := c.journal.subject(kindRemainder, token(remainder.Webhook))
 	msg, err := c.session.encode(ctx, subject, remainder, events)
-	if isFull(err) {
+	if store.IsFull(err) {
 		return nil, fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	if err != nil {
@@ -75,8 +77,8 @@ func (c *Consumer) storeRemainder(ctx context.Context, remainder *StoredBatch, e
 		return nil, err
 	}
 	defer done()
-	seq, _, err := c.session.publish(ctx, msg)
-	if isFull(err) {
+	seq, _, err := c.session.store.Publish(ctx, msg)
+	if store.IsFull(err) {
 		c.session.discardObject(ctx, msg, remainder.object)
 		return nil, fmt.Errorf("%w: %w", ErrFull, err)
 	}
@@ -94,11 +96,11 @@ func (c *Consumer) storeRemainder(ctx context.Context, remainder *StoredBatch, e
 // parent's.
 func (c *Consumer) removeStored(ctx context.Context, stored []*StoredBatch, parentObject string) error {
 	for _, part := range stored {
-		if err := c.session.deleteMessage(ctx, c.session.remainders, part.Position.Seq); err != nil {
+		if err := c.session.store.Delete(ctx, c.session.remainders, part.Position.Seq); err != nil {
 			return fmt.Errorf("removing a part of a remainder: %w", err)
 		}
 		if part.object != "" && part.object != parentObject {
-			_ = c.session.removeLargeEvent(context.WithoutCancel(ctx), part.object) // else it is garbage
+			_ = c.session.objects.Remove(context.WithoutCancel(ctx), part.object) // else it is garbage
 		}
 	}
 	return nil
@@ -108,10 +110,10 @@ func (c *Consumer) removeStored(ctx context.Context, stored []*StoredBatch, pare
 // before the other methods.
 func (c *Consumer) Remainders(ctx context.Context, take func(*StoredBatch)) error {
 	found := map[Position]*siblings{}
-	err := c.session.scan(ctx, c.session.remainders, ">", func(msg *jetstream.RawStreamMsg) error {
+	err := c.session.store.Scan(ctx, c.session.remainders, ">", func(msg *jetstream.RawStreamMsg) error {
 		position := Position{Remainder: true, Seq: msg.Sequence}
 		remainder, err := c.session.decodeMessage(ctx, position, msg.Header, msg.Data)
-		if errors.Is(err, errDamaged) {
+		if errors.Is(err, store.ErrDamaged) {
 			return c.dropDamaged(ctx, position, err)
 		}
 		if err != nil {
@@ -198,7 +200,7 @@ func (c *Consumer) resolve(ctx context.Context, parent Position, of *siblings) (
 
 // isThere reports whether a parent is still there. After a stream was damaged there may be another batch at its position.
 func (c *Consumer) isThere(ctx context.Context, position Position, id string) (bool, error) {
-	msg, err := c.session.get(ctx, c.session.streamOf(position), position.Seq)
+	msg, err := c.session.store.Get(ctx, c.session.streamOf(position), position.Seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return false, nil
 	}
@@ -214,7 +216,7 @@ func (c *Consumer) dropIncomplete(ctx context.Context, parent Position) error {
 	seqs := c.incomplete[parent]
 	c.mu.Unlock()
 	for _, seq := range seqs {
-		if err := c.session.deleteMessage(ctx, c.session.remainders, seq); err != nil {
+		if err := c.session.store.Delete(ctx, c.session.remainders, seq); err != nil {
 			return fmt.Errorf("deleting an incomplete remainder: %w", err)
 		}
 	}
@@ -228,7 +230,7 @@ func (c *Consumer) dropIncomplete(ctx context.Context, parent Position) error {
 func (c *Consumer) takeAgain(ctx context.Context, seqs []uint64, take func(*StoredBatch)) error {
 	for _, seq := range seqs {
 		position := Position{Remainder: true, Seq: seq}
-		msg, err := c.session.get(ctx, c.session.remainders, seq)
+		msg, err := c.session.store.Get(ctx, c.session.remainders, seq)
 		if errors.Is(err, jetstream.ErrMsgNotFound) { // it is itself the parent of another one, and was deleted
 			continue
 		}
@@ -236,7 +238,7 @@ func (c *Consumer) takeAgain(ctx context.Context, seqs []uint64, take func(*Stor
 			return fmt.Errorf("reading a remainder: %w", err)
 		}
 		remainder, err := c.session.decodeMessage(ctx, position, msg.Header, msg.Data)
-		if errors.Is(err, errDamaged) {
+		if errors.Is(err, store.ErrDamaged) {
 			if err := c.dropDamaged(ctx, position, err); err != nil {
 				return err
 			}
@@ -254,6 +256,6 @@ func (c *Consumer) takeAgain(ctx context.Context, seqs []uint64, take func(*Stor
 // possible it is garbage (gc.go).
 func (s *session) discardObject(ctx context.Context, msg *nats.Msg, shared string) {
 	if name := msg.Header.Get(headerObject); name != "" && name != shared {
-		_ = s.removeLargeEvent(context.WithoutCancel(ctx), name)
+		_ = s.objects.Remove(context.WithoutCancel(ctx), name)
 	}
 }

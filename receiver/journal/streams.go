@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 const (
@@ -135,8 +136,8 @@ func (j *Journal) bucket(kind string) string { return j.name + "-" + kind }
 func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	policy := requestsFor(j.engine.Alone())
-	stream, err := jetstream.New(conn, jetstream.WithDefaultTimeout(policy.timeout))
+	policy := store.PolicyFor(j.engine.Alone())
+	stream, err := jetstream.New(conn, jetstream.WithDefaultTimeout(policy.Timeout))
 	if err != nil {
 		return nil, fmt.Errorf("using JetStream: %w", err)
 	}
@@ -144,10 +145,9 @@ func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 		stream = j.intercept(stream)
 	}
 	s := &session{
-		name: j.name, conn: conn, stream: stream, requests: policy, leaseTime: j.leaseTime,
-		maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve),
+		name: j.name, leaseTime: j.leaseTime, maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve),
+		store: &store.Store{Policy: policy, JetStream: stream, Conn: conn, SyncDir: func(string) error { return nil }},
 	}
-	s.syncDir = func(string) error { return nil }
 	if err := checkServer(conn); err != nil {
 		return nil, err
 	}
@@ -161,7 +161,7 @@ func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 		if err := engine.SyncFolders(); err != nil {
 			return nil, err
 		}
-		s.syncDir = engine.SyncFolder
+		s.store.SyncDir = engine.SyncFolder
 	}
 	j.gcAtStart(ctx, s)
 	return s, nil
@@ -187,6 +187,7 @@ func olderThan(version, than string) bool {
 }
 
 func (j *Journal) openStreams(ctx context.Context, s *session) (err error) {
+	var objects jetstream.Stream
 	for _, each := range []struct {
 		is     *jetstream.Stream
 		config jetstream.StreamConfig
@@ -195,19 +196,19 @@ func (j *Journal) openStreams(ctx context.Context, s *session) (err error) {
 		{&s.remainders, j.config(kindRemainder, j.limits.Remainders)},
 		{&s.dead, j.config(kindDeadLetter, j.limits.DeadLetters)},
 		{&s.finished, j.finishedConfig()},
-		{&s.objects, j.objectsConfig()},
+		{&objects, j.objectsConfig()},
 		{&s.stateStream, j.stateConfig()},
 	} {
 		if *each.is, err = j.ensureStream(ctx, s, each.config); err != nil {
 			return err
 		}
 	}
-	bounded, end := s.withTimeout(ctx)
+	bounded, end := s.store.WithTimeout(ctx)
 	defer end()
-	if s.objectStore, err = s.stream.ObjectStore(bounded, j.bucket(kindObjects)); err != nil {
-		return fmt.Errorf("opening the store of large events: %w", err)
+	if s.objects, err = s.store.OpenObjects(bounded, j.bucket(kindObjects), objects, s.maxMessage); err != nil {
+		return err
 	}
-	if s.state, err = s.stream.KeyValue(bounded, j.bucket(kindState)); err != nil {
+	if s.state, err = s.store.JetStream.KeyValue(bounded, j.bucket(kindState)); err != nil {
 		return fmt.Errorf("opening the store of the buffer's state: %w", err)
 	}
 	return nil
@@ -217,10 +218,10 @@ func (j *Journal) openStreams(ctx context.Context, s *session) (err error) {
 // has just started has no leader, and does not answer while a stream is being created.
 func (j *Journal) ensureStream(ctx context.Context, s *session, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	for {
-		attempt, cancel := context.WithTimeout(ctx, s.requests.attempt)
-		found, err := j.findOrCreate(attempt, s.stream, want)
+		attempt, cancel := context.WithTimeout(ctx, s.store.Attempt)
+		found, err := j.findOrCreate(attempt, s.store.JetStream, want)
 		cancel()
-		if err == nil || s.requests.retryFor == 0 || !isNoLeader(err) || sleep(ctx, minPause) != nil {
+		if err == nil || s.store.RetryFor == 0 || !store.IsNoLeader(err) || store.Sleep(ctx, store.MinPause) != nil {
 			return found, err
 		}
 	}
@@ -244,7 +245,7 @@ func (j *Journal) findOrCreate(ctx context.Context, stream jetstream.JetStream, 
 		return nil, fmt.Errorf("looking for the stream %s: %w", want.Name, err)
 	}
 	info := found.CachedInfo()
-	if faults := faultsOf(info.Config, want); len(faults) > 0 {
+	if faults := store.Faults(info.Config, want); len(faults) > 0 {
 		return nil, &ConfigError{fmt.Errorf("the stream %s would lose data: %s; change its settings, or remove it when it is empty", want.Name, strings.Join(faults, "; "))}
 	}
 	// The limit follows ours, but not below what is stored.
@@ -259,33 +260,13 @@ func (j *Journal) findOrCreate(ctx context.Context, stream jetstream.JetStream, 
 	return found, nil
 }
 
-// faultsOf returns the settings of a stream under which data would be lost or refused.
-func faultsOf(have, want jetstream.StreamConfig) []string {
-	var faults []string
-	fault := func(bad bool, text string) {
-		if bad {
-			faults = append(faults, text)
-		}
+// withRemedy adds what to do about an error of creating a stream.
+func (j *Journal) withRemedy(err error) error {
+	switch {
+	case store.IsNotClustered(err):
+		return &ConfigError{fmt.Errorf("%w: a single server cannot keep %d replicas; lower --buffer-replicas to 1, or use a cluster", err, j.replicas)}
+	case store.IsTooFewServers(err):
+		return fmt.Errorf("%w: %d servers of the cluster must have JetStream and %d bytes of storage", err, j.replicas, j.limits.total())
 	}
-	fault(have.Storage != jetstream.FileStorage, "storage must be file")
-	fault(have.Retention != jetstream.LimitsPolicy, "retention must be limits")
-	fault(want.Discard == jetstream.DiscardNew && have.Discard != jetstream.DiscardNew, "discard must be new")
-	fault(have.MaxAge != 0 && want.MaxAge == 0, "max_age must be unlimited")
-	fault(have.MaxAge != 0 && have.MaxAge < want.MaxAge, "max_age must be at least "+want.MaxAge.String())
-	fault(have.MaxMsgs > 0, "max_msgs must be unlimited")
-	fault(have.MaxMsgsPerSubject > 0 && want.MaxMsgsPerSubject < 0, "max_msgs_per_subject must be unlimited")
-	fault(have.MaxMsgsPerSubject < 1 && want.MaxMsgsPerSubject == 1, "max_msgs_per_subject must be 1")
-	fault(have.MaxMsgSize > 0, "max_msg_size must be unlimited")
-	fault(have.MaxConsumers > 0, "max_consumers must be unlimited")
-	fault(have.NoAck, "no_ack must be off")
-	fault(have.Sealed || have.DenyDelete && !want.DenyDelete || have.DenyPurge, "deletion must be allowed")
-	fault(have.Mirror != nil || len(have.Sources) > 0, "it must be no mirror, and have no sources")
-	fault(have.SubjectTransform != nil, "it must have no subject transform")
-	fault(have.Duplicates < want.Duplicates, "duplicate_window must be at least "+want.Duplicates.String())
-	fault(want.AllowRollup && !have.AllowRollup, "allow_rollup_hdrs must be on")
-	fault(have.PersistMode != want.PersistMode, "persist_mode must be default")
-	fault(have.Replicas < want.Replicas, fmt.Sprintf("num_replicas must be at least %d, or --buffer-replicas lower", want.Replicas))
-	fault(have.Replicas > 1 && have.AllowDirect, "allow_direct must be off, because replicas may lag behind")
-	fault(!slices.Equal(slices.Sorted(slices.Values(have.Subjects)), want.Subjects), "its subjects must be "+strings.Join(want.Subjects, " and "))
-	return faults
+	return err
 }

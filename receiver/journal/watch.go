@@ -10,16 +10,18 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 // Watch announces each batch in the buffer, in order, calls known when all that were there at the beginning are announced, and
 // announces each new one, until the context ends. It returns an error when that is not possible any more.
 func (c *Consumer) Watch(ctx context.Context, announce func(BatchInfo), known func()) error {
-	state, err := c.session.stateOf(ctx, c.session.batches)
+	state, err := c.session.store.State(ctx, c.session.batches)
 	if err != nil {
 		return err
 	}
-	w := &watcher{consumer: c, session: c.session, last: state.LastSeq, next: 1, lastHeard: time.Now(), attempt: c.session.requests.attempt, announce: announce}
+	w := &watcher{consumer: c, session: c.session, last: state.LastSeq, next: 1, lastHeard: time.Now(), attempt: c.session.store.Attempt, announce: announce}
 	w.allKnown = sync.OnceFunc(func() { w.complete = true; known() })
 	if state.Msgs == 0 {
 		w.allKnown()
@@ -29,10 +31,10 @@ func (c *Consumer) Watch(ctx context.Context, announce func(BatchInfo), known fu
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // it was told to end
 		}
-		if !errors.Is(err, errStale) || time.Since(w.lastHeard) > electionTimeout {
+		if !errors.Is(err, errStale) || time.Since(w.lastHeard) > store.ElectionTimeout {
 			return fmt.Errorf("watching the batches: %w", err)
 		}
-		if sleep(ctx, minPause) != nil {
+		if store.Sleep(ctx, store.MinPause) != nil {
 			return nil //nolint:nilerr // it was told to end
 		}
 	}
@@ -65,14 +67,14 @@ func (w *watcher) read(ctx context.Context) error {
 		HeadersOnly: true, Replicas: 1, MemoryStorage: true, InactiveThreshold: watchInactive,
 	})
 	cancel()
-	if err != nil && isNoLeader(err) {
-		w.attempt = min(2*w.attempt, w.session.requests.timeout)
+	if err != nil && store.IsNoLeader(err) {
+		w.attempt = min(2*w.attempt, w.session.store.Timeout)
 		return fmt.Errorf("%w: %w", errStale, err)
 	}
 	if err != nil {
 		return err
 	}
-	w.attempt = w.session.requests.attempt
+	w.attempt = w.session.store.Attempt
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(watchMessages), jetstream.PullHeartbeat(watchHeartbeat), jetstream.PullExpiry(watchExpiry))
 	if err != nil {
 		return err
@@ -119,11 +121,11 @@ func (w *watcher) nextMessage(ctx context.Context, messages jetstream.MessagesCo
 // the same batch is still missing on the second look, the consumer's replica is stale: use another one. A single server is
 // never stale.
 func (w *watcher) askLeader(ctx context.Context) error {
-	if w.session.requests.exclusive && w.complete {
+	if w.session.store.Exclusive && w.complete {
 		w.lastHeard = time.Now()
 		return nil
 	}
-	msg, err := w.session.get(ctx, w.session.batches, w.next, jetstream.WithGetMsgSubject(">"))
+	msg, err := w.session.store.Get(ctx, w.session.batches, w.next, jetstream.WithGetMsgSubject(">"))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		w.lastHeard = time.Now()
 		w.allKnown()

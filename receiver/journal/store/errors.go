@@ -1,9 +1,8 @@
-package journal
+package store
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// This is the only file that knows error codes and error texts of nats-server. jserrors_test.go provokes each of them with the
+// This is the only file that knows error codes and error texts of nats-server. errors_test.go provokes each of them with the
 // linked server.
 
 // Error codes of the JetStream API.
@@ -35,8 +34,8 @@ const (
 	textErrorCode = "err_code="        // before the code, where the client keeps only the text of an API error
 )
 
-// isFull reports whether there is no space, as opposed to a fault.
-func isFull(err error) bool {
+// IsFull reports whether there is no space, as opposed to a fault.
+func IsFull(err error) bool {
 	api := new(jetstream.APIError)
 	if !errors.As(err, &api) {
 		return false
@@ -47,8 +46,8 @@ func isFull(err error) bool {
 	return slices.Contains([]jetstream.ErrorCode{codeNoStorage, codeInsufficient, codeMessageTooLarge}, api.ErrorCode)
 }
 
-// isNoLeader reports whether nobody could answer, which passes when a leader is elected.
-func isNoLeader(err error) bool {
+// IsNoLeader reports whether nobody could answer, which passes when a leader is elected.
+func IsNoLeader(err error) bool {
 	api := new(jetstream.APIError)
 	if errors.As(err, &api) {
 		return slices.Contains([]jetstream.ErrorCode{codeUnavailable, codeNoPeers, codeNotLeader}, api.ErrorCode)
@@ -60,30 +59,27 @@ func isNoLeader(err error) bool {
 		errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
-// isGone reports whether a message that was to be deleted was not there.
-func isGone(err error) bool {
+// IsGone reports whether a message that was to be deleted was not there.
+func IsGone(err error) bool {
 	if !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) { // the client keeps only the text
 		return errors.Is(err, jetstream.ErrMsgNotFound)
 	}
 	return slices.ContainsFunc([]string{textNotFound, textNoMessage, textStreamEnd}, func(text string) bool { return strings.Contains(err.Error(), text) })
 }
 
-// isTaken reports whether another process has written a key since it was read. Streams with several replicas have an error of
+// IsTaken reports whether another process has written a key since it was read. Streams with several replicas have an error of
 // their own for that.
-func isTaken(err error) bool {
+func IsTaken(err error) bool {
 	return errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch)
 }
 
-// withRemedy adds what to do about an error of creating a stream.
-func (j *Journal) withRemedy(err error) error {
+// IsNotClustered reports whether replicas were asked of a single server.
+func IsNotClustered(err error) bool { return hasCode(err, codeNotClustered) }
+
+// IsTooFewServers reports whether a cluster has too few servers for the replicas, or too few of them have space.
+func IsTooFewServers(err error) bool { return hasCode(err, codeNoPeers) }
+
+func hasCode(err error, code jetstream.ErrorCode) bool {
 	api := new(jetstream.APIError)
-	switch {
-	case !errors.As(err, &api):
-		return err
-	case api.ErrorCode == codeNotClustered:
-		return &ConfigError{fmt.Errorf("%w: a single server cannot keep %d replicas; lower --buffer-replicas to 1, or use a cluster", err, j.replicas)}
-	case api.ErrorCode == codeNoPeers:
-		return fmt.Errorf("%w: %d servers of the cluster must have JetStream and %d bytes of storage", err, j.replicas, j.limits.total())
-	}
-	return err
+	return errors.As(err, &api) && api.ErrorCode == code
 }
