@@ -19,8 +19,8 @@ var entries = []journal.PendingEvent{
 	{ID: "3", Raw: []byte{}},
 }
 
-// What was compressed stays as it is when more is compressed, at the same time or later, and takes no more room.
-func TestCompress(t *testing.T) {
+// Compressed data does not change when more is compressed, at the same time or later, and pins no more memory than it has.
+func TestCompressedDataIsACopy(t *testing.T) {
 	t.Parallel()
 	var group sync.WaitGroup
 	for worker := range 8 {
@@ -43,7 +43,8 @@ func TestCompress(t *testing.T) {
 	group.Wait()
 }
 
-func TestEntries(t *testing.T) {
+// Events are read as they were written, and what is not written so is an error without a payload.
+func TestEventsAreReadAsWritten(t *testing.T) {
 	t.Parallel()
 	data, err := journal.EncodeEvents(entries)
 	if err != nil {
@@ -71,8 +72,8 @@ func TestEntries(t *testing.T) {
 	}
 }
 
-// Whatever is on a disk that fails, reading it is an error or entries that are the same when they are written again.
-func FuzzEntries(f *testing.F) {
+// Whatever a failing disk returns, decoding it is an error, or events that are the same when they are encoded again.
+func FuzzEvents(f *testing.F) {
 	data, err := journal.EncodeEvents(entries)
 	if err != nil {
 		f.Fatal(err)
@@ -86,7 +87,7 @@ func FuzzEntries(f *testing.F) {
 		}
 		again, err := journal.EncodeEvents(first)
 		if err != nil {
-			t.Skip() // a date that cannot be written
+			t.Skip() // a time that cannot be encoded
 		}
 		second, err := journal.DecodeEvents(again)
 		if err != nil {

@@ -19,7 +19,7 @@ func TestLittleRoom(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), journal.MinBytes)
 	for i := range 3 {
-		o.bury("shop/a", `{"a":`+string(rune('0'+i))+`}`, journal.ReasonRefused)
+		o.deadLetter("shop/a", `{"a":`+string(rune('0'+i))+`}`, journal.ReasonRefused)
 	}
 	o.append(batch("shop/a", "1", "2"))
 	o.append(batch("shop/b", "1"))

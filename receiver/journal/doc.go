@@ -44,8 +44,8 @@
 //
 // That a message is not there may be normal: [ErrNotFound] in an exclusive buffer means that it is gone. In a shared one a lagging
 // replica may have announced it (getEventually waits for the leader), or a former leader has replaced it (errBacklogChanged: the
-// leader starts again). nats-server also says "not found" of a message that it cannot read: checkUnreadable tells, and the buffer is
-// opened again. A damaged message is dropped, logged and counted (dropDamaged).
+// leader starts again). nats-server also says "not found" of a message that it cannot read: checkUnreadable finds out, and the
+// buffer is opened again. A damaged message is dropped, logged and counted (dropDamaged).
 //
 // # Time limits
 //

@@ -23,7 +23,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
-// external is a server that somebody else runs.
+// external is a server in another process, as far as the journal knows.
 type external struct {
 	t       *testing.T
 	options server.Options
@@ -74,7 +74,7 @@ func (e *external) stop() {
 
 func (e *external) url() string { return "nats://127.0.0.1:" + strconv.Itoa(e.options.Port) }
 
-// client is a connection to it that is not a receiver's.
+// client is a connection that is not the journal's.
 func (e *external) client() jetstream.JetStream {
 	e.t.Helper()
 	conn, err := nats.Connect(e.url(), nats.Name("client"))
@@ -89,7 +89,7 @@ func (e *external) client() jetstream.JetStream {
 	return stream
 }
 
-// batches is the stream of batches, as somebody else sees it.
+// batches is the stream of batches, as another client sees it.
 func (e *external) batches() jetstream.Stream {
 	e.t.Helper()
 	stream, err := e.client().Stream(e.t.Context(), "mandrill-batch")
@@ -143,7 +143,8 @@ func until(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-func TestExternal(t *testing.T) {
+// An external server keeps what is stored when a receiver ends, and several installations have buffers of their own.
+func TestExternalServer(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options, _ := shared(t, e.url())
@@ -159,12 +160,12 @@ func TestExternal(t *testing.T) {
 	}
 	o.stop()
 	same := run(t, journal.New(options))
-	unit := same.next("shop/a", 0)
-	if unit == nil || string(unit.Value) != "[1,2]" {
-		t.Fatalf("got %+v", unit)
+	stored := same.next("shop/a", 0)
+	if stored == nil || string(stored.Value) != "[1,2]" {
+		t.Fatalf("got %+v", stored)
 	}
 	same.work(func(ctx context.Context, w *journal.Consumer) {
-		if err := w.Ack(ctx, unit); err != nil {
+		if err := w.Ack(ctx, stored); err != nil {
 			t.Error(err)
 		}
 	})
@@ -218,7 +219,7 @@ func testSmallPayload(t *testing.T, o *opened) {
 			t.Errorf("event %d is not as it was", i)
 		}
 	}
-	o.bury("shop/b", events[1], journal.ReasonRefused)
+	o.deadLetter("shop/b", events[1], journal.ReasonRefused)
 	if progress := o.redrive(journal.Selection{}); progress.Count != 1 {
 		t.Errorf("redriven: %+v", progress)
 	}
@@ -232,7 +233,8 @@ func testSmallPayload(t *testing.T, o *opened) {
 	}
 }
 
-func TestPayloadTooSmall(t *testing.T) {
+// A server with a tiny max_payload is refused with a remedy.
+func TestTooSmallPayloadIsRefused(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t, func(options *server.Options) { options.MaxPayload = 16 << 10 })
 	options, _ := shared(t, e.url())
@@ -241,7 +243,7 @@ func TestPayloadTooSmall(t *testing.T) {
 	}
 }
 
-// refused runs a journal that must end by itself.
+// refused runs a journal that must end with a ConfigError.
 func refused(t *testing.T, options journal.Options) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -253,8 +255,8 @@ func refused(t *testing.T, options journal.Options) error {
 	return err
 }
 
-// While the server is away batches are refused at once; when it is back everything goes on by itself, and nothing is lost.
-func TestRestartOfTheServer(t *testing.T) {
+// While the server is down batches are refused at once. When it is back everything continues, and nothing is lost.
+func TestRestartOfTheServerLosesNothing(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options, logged := shared(t, strings.Replace(e.url(), "//", "//robot:s3ntinel@", 1))
@@ -281,7 +283,8 @@ func TestRestartOfTheServer(t *testing.T) {
 	}
 }
 
-func TestBadStreams(t *testing.T) {
+// Streams that would lose data are refused with a remedy.
+func TestUnsafeStreamsAreRefused(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	client := e.client()
@@ -319,8 +322,8 @@ func TestBadStreams(t *testing.T) {
 	}
 }
 
-// What others chose as limits stays, unless they are ours to choose.
-func TestLimitsOfStreams(t *testing.T) {
+// The limits of existing streams stay as they are, unless they follow ours.
+func TestLimitsOfExistingStreams(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options, _ := shared(t, e.url())
@@ -341,6 +344,7 @@ func TestLimitsOfStreams(t *testing.T) {
 	}
 }
 
+// Each setting that would lose data is a fault, and no other.
 func TestFaultsOfStreams(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
@@ -402,8 +406,8 @@ func TestFaultsOfStreams(t *testing.T) {
 	}
 }
 
-// Credentials that are refused are no reason to end: they may be renewed, and are read again.
-func TestCredentials(t *testing.T) {
+// Refused credentials do not end the journal: they may be renewed, and are read again.
+func TestCredentialsAreReadAgain(t *testing.T) {
 	t.Parallel()
 	good, bad, authority := credentials(t)
 	e := newExternal(t, authority)
@@ -438,8 +442,8 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// A server that demands a certificate gets it, also when the authority of both has changed.
-func TestExternalTLS(t *testing.T) {
+// A client certificate is sent when the server wants one, also after the CA of both has changed.
+func TestExternalServerWithTLS(t *testing.T) {
 	t.Parallel()
 	files := certificates(t)
 	config, err := files.Config()
@@ -478,7 +482,8 @@ func TestExternalTLS(t *testing.T) {
 	}
 }
 
-func TestRedact(t *testing.T) {
+// Addresses are taken out of what is logged.
+func TestRedactTakesAddresses(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"dial tcp 10.0.0.1:6222: connect: connection refused":     "dial tcp [address]: connect: connection refused",

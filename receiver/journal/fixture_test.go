@@ -52,7 +52,7 @@ func run(t *testing.T, j *journal.Journal) *opened {
 	return o
 }
 
-// batch is one of some events.
+// batch is a batch of some events.
 func batch(webhook string, events ...string) journal.Batch {
 	raw := make([][]byte, len(events))
 	for i, event := range events {

@@ -13,8 +13,8 @@ import (
 )
 
 // Objects to which no message refers are garbage: an Append or a process ended after an object was stored and before its message
-// was. The leader looks for them every gcInterval, and removes those that it finds twice: by then whoever stored them has
-// stored the message too, on any member and whatever the clocks say.
+// was. The leader looks for them every gcInterval, and removes those that it finds twice: by then an Append that was storing one
+// has ended, on any member and whatever the clocks say.
 
 // gcAtStart removes what an earlier process has left when it takes up much of the space, before anybody stores an object. In a
 // shared buffer others may be storing one.

@@ -11,14 +11,14 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// Large events that nothing refers to are removed, and no others.
-func TestSweep(t *testing.T) {
+// Unreferenced large events are removed, and no others.
+func TestGCRemovesUnreferencedObjects(t *testing.T) {
 	t.Parallel()
 	for name, engine := range map[string]func(*testing.T, *journal.Options){
-		"alone": func(t *testing.T, options *journal.Options) {
+		"exclusive": func(t *testing.T, options *journal.Options) {
 			options.Engine = &journal.Embedded{Dir: t.TempDir(), Limits: options.Limits, Logger: options.Logger}
 		},
-		"not alone": func(t *testing.T, options *journal.Options) {
+		"shared": func(t *testing.T, options *journal.Options) {
 			options.Engine = &journal.External{URLs: []string{newExternal(t).url()}, Logger: options.Logger}
 		},
 	} {
@@ -36,16 +36,16 @@ func testGC(t *testing.T, j *journal.Journal) {
 	journal.CollectEvery(j, 50*time.Millisecond)
 	o := run(t, j)
 	large := func(seed int) string { return strconv.Quote(incompressible(strings.Repeat("x", 9<<20), seed)) }
-	o.bury("shop/dead", large(1), journal.ReasonRefused)
+	o.deadLetter("shop/dead", large(1), journal.ReasonRefused)
 	o.append(batch("shop/rest", large(2)))
 	o.append(batch("shop/batch", large(3)))
 	var rest journal.Position
 	o.work(func(ctx context.Context, w *journal.Consumer) {
-		unit, err := w.Next(ctx, "shop/rest", 0)
+		stored, err := w.Next(ctx, "shop/rest", 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		parts, err := w.Requeue(ctx, unit, unit.Events)
+		parts, err := w.Requeue(ctx, stored, stored.Events)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,11 +53,11 @@ func testGC(t *testing.T, j *journal.Journal) {
 	})
 	messages := o.messages(objectStream)
 	o.work(func(ctx context.Context, w *journal.Consumer) {
-		for range 3 { // by which those that are referred to have been found as often
+		for range 3 { // so that the referenced ones have been looked at as often
 			if err := o.abandon([]byte(large(4))[:1<<20]); err != nil { //nolint:contextcheck // that of the test
 				t.Error(err)
 			}
-			until(t, "sweeping", func() bool { return o.messages(objectStream) <= messages }) //nolint:contextcheck // that of the test
+			until(t, "garbage collection", func() bool { return o.messages(objectStream) <= messages }) //nolint:contextcheck // that of the test
 		}
 		if got := o.messages(objectStream); got != messages { //nolint:contextcheck // that of the test
 			t.Errorf("large events are of %d messages, want %d", got, messages)
@@ -66,7 +66,7 @@ func testGC(t *testing.T, j *journal.Journal) {
 			2: func() (*journal.StoredBatch, error) { return w.Get(ctx, rest) },
 			3: func() (*journal.StoredBatch, error) { return w.Next(ctx, "shop/batch", 0) },
 		} {
-			if unit, err := read(); err != nil || string(unit.Events[0].Raw) != large(seed) {
+			if stored, err := read(); err != nil || string(stored.Events[0].Raw) != large(seed) {
 				t.Errorf("%d is not as it was: %v", seed, err)
 			}
 		}
@@ -77,15 +77,15 @@ func testGC(t *testing.T, j *journal.Journal) {
 	}
 }
 
-// What a process has left of large events when it ended is gone as soon as there is another, so that new ones have room.
-func TestSweepAtTheStart(t *testing.T) {
+// What an earlier process has left is removed at the start, so that new large events have space.
+func TestGCAtTheStart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	large := func(seed int) string { return strconv.Quote(incompressible(strings.Repeat("x", 9<<20), seed)) }
 	o := open(t, dir, 2*journal.MinBytes)
 	o.append(batch("shop/a", large(1)))
 	messages := o.messages(objectStream)
-	for err := error(nil); err == nil; { // until there is no room
+	for err := error(nil); err == nil; { // until there is no space
 		err = o.abandon([]byte(large(2))[:1<<20])
 	}
 	if _, err := o.Append(t.Context(), batch("shop/a", large(3))); !errors.Is(err, journal.ErrFull) {
@@ -99,11 +99,11 @@ func TestSweepAtTheStart(t *testing.T) {
 	o.append(batch("shop/a", large(3)))
 	o.work(func(ctx context.Context, w *journal.Consumer) {
 		for _, seed := range []int{1, 3} {
-			unit, err := w.Next(ctx, "shop/a", 0)
-			if err != nil || string(unit.Events[0].Raw) != large(seed) {
+			stored, err := w.Next(ctx, "shop/a", 0)
+			if err != nil || string(stored.Events[0].Raw) != large(seed) {
 				t.Fatalf("%d is not as it was: %v", seed, err)
 			}
-			if err := w.Ack(ctx, unit); err != nil {
+			if err := w.Ack(ctx, stored); err != nil {
 				t.Error(err)
 			}
 		}
@@ -124,7 +124,7 @@ func TestGCRemovesNothingWhenMessagesAreSkipped(t *testing.T) {
 	o.work(func(ctx context.Context, c *journal.Consumer) {
 		until(t, "three failures", func() bool {
 			return strings.Count(logged.String(), "Looking for unreferenced large events failed") >= 3
-		}) //nolint:contextcheck // that of the test
+		})
 		if after := o.messages(objectStream); after != before { //nolint:contextcheck // that of the test
 			t.Errorf("large events have %d messages, want %d", after, before)
 		}

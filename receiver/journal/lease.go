@@ -38,7 +38,7 @@ func (j *Journal) Lead(ctx context.Context, do func(context.Context, *Consumer) 
 			break
 		}
 	}
-	return nil
+	return nil //nolint:nilerr // it was told to end
 }
 
 // lead runs do once.

@@ -22,8 +22,8 @@ const (
 const (
 	// DefaultLeaseTime is how long the leader may be silent before another member takes over.
 	DefaultLeaseTime = 12 * time.Second
-	// The leader renews its lease after one part in leaseRenewals, and stops after yieldPart of four if it could not: before
-	// another may begin.
+	// The leader renews its lease leaseRenewals times in its time. If it cannot, it stops after yieldQuarters quarters of the time,
+	// before another may begin.
 	leaseRenewals = 8
 	yieldQuarters = 3
 	// leaseRequests is how many requests of the lease fit into its time.

@@ -50,7 +50,7 @@ type contract struct {
 }
 
 // TestConsumer checks that a leader's handle does what those who deliver rely on. Each part gets a buffer of its own.
-func TestConsumer(t *testing.T, buffer func(*testing.T) Buffer) {
+func TestConsumer(t *testing.T, buffer func(*testing.T) Buffer) { //nolint:tparallel // its callers are parallel
 	t.Helper()
 	for name, check := range map[string]func(*contract){
 		"next goes through the batches of a webhook": (*contract).next,

@@ -2,6 +2,7 @@ package journaltest
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"os/exec"
 	"path/filepath"
@@ -14,12 +15,12 @@ import (
 
 // oldestProgram is the oldest NATS server that is supported, which hack/nats/build.sh builds once.
 var oldestProgram = sync.OnceValues(func() (string, error) {
-	module, err := exec.Command("go", "env", "GOMOD").Output()
+	module, err := exec.CommandContext(context.Background(), "go", "env", "GOMOD").Output()
 	if err != nil {
 		return "", err
 	}
 	script := filepath.Join(filepath.Dir(strings.TrimSpace(string(module))), "hack", "nats", "build.sh")
-	program, err := exec.Command(script).Output() //nolint:gosec // it is ours
+	program, err := exec.CommandContext(context.Background(), script).Output() //nolint:gosec // it is ours
 	return strings.TrimSpace(string(program)), err
 })
 
@@ -35,10 +36,10 @@ func OldestServer(t *testing.T) string {
 		t.Fatal(err)
 	}
 	address := listener.Addr().String()
-	port := listener.Addr().(*net.TCPAddr).Port //nolint:errcheck // it is
+	port := listener.Addr().(*net.TCPAddr).Port
 	_ = listener.Close()
 	var output lockedBuffer
-	running := exec.Command(program, "--jetstream", "--store_dir", t.TempDir(), "--addr", "127.0.0.1", "--port", strconv.Itoa(port)) //nolint:gosec // it is ours
+	running := exec.CommandContext(context.WithoutCancel(t.Context()), program, "--jetstream", "--store_dir", t.TempDir(), "--addr", "127.0.0.1", "--port", strconv.Itoa(port)) //nolint:gosec // it is ours
 	running.Stdout, running.Stderr = &output, &output
 	if err := running.Start(); err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ const (
 	codeNoStorage       jetstream.ErrorCode = 10047 // a stream's limit does not fit into the server's storage
 	codeMessageTooLarge jetstream.ErrorCode = 10054
 	codeNotClustered    jetstream.ErrorCode = 10074 // replicas on a single server
-	codeStoreFailed     jetstream.ErrorCode = 10077 // one code for every error of the store; the text tells them apart
+	codeStoreFailed     jetstream.ErrorCode = 10077 // one code for every error of the store; the text distinguishes them
 )
 
 const (
