@@ -15,15 +15,9 @@ func (h *Handler) storeBatch(ctx context.Context, route *routing.Route, value []
 	if len(events) == 0 {
 		return nil
 	}
-	var ids []string
 	duplicate, err := h.buffer.Append(ctx, journal.Batch{
 		Webhook: routes.Webhook(route.Name), Received: h.now(), Value: value, Events: events,
-		ID: func(i int) string {
-			if ids == nil {
-				ids = mapping.EventIDs(events)
-			}
-			return ids[i]
-		}, Trace: h.tracer.Traceparent(ctx),
+		IDs: func() []string { return mapping.EventIDs(events) }, Trace: h.tracer.Traceparent(ctx),
 	})
 	switch {
 	case errors.Is(err, journal.ErrFull):

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 // The reasons why an event is a dead letter.
@@ -18,94 +19,92 @@ const (
 	ReasonRefused        = "refused"         // the sink will never accept it
 	ReasonExhausted      = "exhausted"       // its retries are used up
 	ReasonExpired        = "expired"         // it could not be delivered for too long
-	ReasonWebhookDeleted = "webhook_deleted" // its webhook is gone
+	ReasonWebhookDeleted = "webhook_deleted" // its webhook was deleted
 )
 
 // Reasons are all of them.
 var Reasons = []string{ReasonRefused, ReasonExhausted, ReasonExpired, ReasonWebhookDeleted}
 
-// Dead is an event that is given up, and why.
+// DeadLetter is an event that will not be delivered, and why.
 type DeadLetter struct {
 	PendingEvent
 	Reason string
-	Type   string // of the event, of a kilobyte at most; for those who look
+	Type   string // of the event, at most a kilobyte; only shown
 }
 
-// Bury keeps events as dead letters. When there is no room the oldest go. What was buried before, which may be seen again
-// after a crash, is not buried twice; a dead letter that was delivered anew is of another batch (see [Journal.Redrive]).
-func (w *Consumer) DeadLetter(ctx context.Context, unit *StoredBatch, dead []DeadLetter) error {
-	subject := w.journal.subject(kindDead, token(unit.Webhook))
-	for _, letter := range dead {
+// DeadLetter stores events of a batch as dead letters. When there is no space, the oldest dead letters are removed. An event that
+// was stored before a crash is not stored twice. A redriven event has another id (see [Journal.Redrive]) and is stored again.
+func (c *Consumer) DeadLetter(ctx context.Context, batch *StoredBatch, letters []DeadLetter) error {
+	for _, letter := range letters {
 		letter.Due = time.Time{}
-		parts, err := w.encodeParts(ctx, subject, unit, []PendingEvent{letter.PendingEvent})
+		msg, err := c.session.encode(ctx, c.journal.subject(kindDeadLetter, token(batch.Webhook)), batch, []PendingEvent{letter.PendingEvent})
 		if err != nil {
 			return err
 		}
-		msg := parts[0]
-		msg.Header.Set(nats.MsgIdHdr, unit.Batch+"/"+letter.ID)
+		msg.Header.Set(nats.MsgIdHdr, batch.ID+"/"+letter.ID)
 		msg.Header.Set(headerReason, letter.Reason)
-		msg.Header.Set(headerDeadLettered, millis(w.journal.now()))
+		msg.Header.Set(headerDeadLettered, millis(c.journal.now()))
 		msg.Header.Set(headerEvent, letter.ID)
 		msg.Header.Set(headerType, letter.Type)
 		msg.Header.Set(headerStatus, strconv.Itoa(letter.Status))
 		msg.Header.Set(headerAttempts, strconv.Itoa(letter.Attempts))
-		before := false
-		err = w.evictUntilStored(ctx, func() (err error) { _, before, err = w.publish(ctx, msg); return err })
+		duplicate := false
+		err = c.evictUntilStored(ctx, func() (err error) { _, duplicate, err = c.session.store.Publish(ctx, msg); return err })
 		if err != nil {
-			return fmt.Errorf("keeping a dead letter: %w", err)
+			return fmt.Errorf("storing a dead letter: %w", err)
 		}
-		if before {
-			w.discardObjects(ctx, parts, unit.large)
+		if duplicate {
+			c.session.discardObject(ctx, msg, batch.object)
 		}
-		if msg.Header.Get(headerLarge) != "" {
-			unit.large = "" // the object goes with the dead letter
+		if msg.Header.Get(headerObject) != "" {
+			batch.object = "" // it belongs to the dead letter now
 		}
 	}
 	return nil
 }
 
-// makeRoom tries to store a dead letter, and takes away the oldest as long as there is no room. While there is little on the
-// volume one goes for one that comes, so that there are not more.
-func (w *Consumer) evictUntilStored(ctx context.Context, store func() error) error {
-	for little := !w.disk.Fits(0, engine.ForRemainders); ; little = false {
+// evictUntilStored stores a dead letter, and removes the oldest ones as long as there is no space. While the volume is nearly full,
+// one is removed for each that is stored, so that they do not grow.
+func (c *Consumer) evictUntilStored(ctx context.Context, put func() error) error {
+	for nearlyFull := !c.session.disk.Fits(0, engine.ForRemainders); ; nearlyFull = false {
 		err := engine.ErrDiskFull
-		if !little {
-			err = store()
+		if !nearlyFull {
+			err = put()
 		}
-		if !little && !isFull(err) {
+		if !nearlyFull && !store.IsFull(err) {
 			return err
 		}
-		oldest, getErr := w.get(ctx, w.dead, 1, jetstream.WithGetMsgSubject(w.journal.subject(kindDead, ">")))
-		if errors.Is(getErr, jetstream.ErrMsgNotFound) && little {
+		oldest, getErr := c.session.store.Get(ctx, c.session.dead, 1, jetstream.WithGetMsgSubject(c.journal.subject(kindDeadLetter, ">")))
+		if errors.Is(getErr, jetstream.ErrMsgNotFound) && nearlyFull {
 			continue
 		}
 		if errors.Is(getErr, jetstream.ErrMsgNotFound) {
-			return err // it has no room at all
+			return err // it does not fit at all
 		}
 		if getErr != nil {
 			return fmt.Errorf("looking for the oldest: %w", getErr)
 		}
-		removed, err := w.removeDeadLetter(ctx, oldest.Sequence, oldest.Header)
+		removed, err := c.session.removeDeadLetter(ctx, oldest.Sequence, oldest.Header)
 		if err != nil {
 			return err
 		}
 		if removed {
-			w.journal.metrics.evicted.Inc()
+			c.journal.metrics.evicted.Inc()
 		}
 	}
 }
 
-// removeDead takes a dead letter away, and tells whether it was still there.
+// removeDeadLetter removes a dead letter and its object, and reports whether it was still there.
 func (s *session) removeDeadLetter(ctx context.Context, seq uint64, header nats.Header) (removed bool, err error) {
-	bounded, cancel := s.withTimeout(ctx)
+	bounded, cancel := s.store.WithTimeout(ctx)
 	defer cancel()
 	err = s.dead.DeleteMsg(bounded, seq)
-	if err != nil && !isGone(err) {
+	if err != nil && !store.IsGone(err) {
 		return false, fmt.Errorf("removing a dead letter: %w", err)
 	}
 	removed = err == nil
-	if large := header.Get(headerLarge); large != "" {
-		return removed, s.removeLargeEvent(ctx, large)
+	if object := header.Get(headerObject); object != "" {
+		return removed, s.objects.Remove(ctx, object)
 	}
 	return removed, nil
 }

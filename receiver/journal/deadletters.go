@@ -4,17 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
-// Letter is a dead letter, without the event and without what the sink said. It has no payload and no addresses.
+// DeadLetterInfo describes a dead letter without its event and without the sink's answer: it has no payload and no addresses.
 type DeadLetterInfo struct {
-	Seq          uint64    `json:"seq"` // its number, which no other one ever has
+	Seq          uint64    `json:"seq"` // its number, which is never used again
 	Webhook      string    `json:"webhook"`
 	Type         string    `json:"type,omitempty"`
 	ID           string    `json:"id"`
@@ -23,36 +24,24 @@ type DeadLetterInfo struct {
 	Attempts     int       `json:"attempts"`
 	Received     time.Time `json:"received"`
 	DeadLettered time.Time `json:"deadLettered"`
-	Redriven     time.Time `json:"redriven,omitzero"` // when it was a dead letter before and delivery began anew
+	Redriven     time.Time `json:"redriven,omitzero"` // when it was a dead letter before and was redriven
 }
 
-// LetterFilter chooses dead letters. What is empty chooses all.
+// DeadLetterFilter selects dead letters. An empty field selects all.
 type DeadLetterFilter struct{ Webhook, Reason string }
 
-const (
-	// MaxLetters is the most dead letters that are read, or worked on, at once.
-	MaxDeadLetters = 500
-	// maxLooked bounds how many are looked at to find those that a filter chooses, so that none waits long for a page.
-	maxScanned = 20 * MaxDeadLetters
-	// maxIdle is how often the server may hand over nothing though there is something.
-	maxIdle = 10
-	// letterConsumerTime is when the server forgets what reads a page, if the one who reads is gone.
-	pageConsumerTime = time.Minute
-)
-
-// ErrDamaged is of a dead letter that cannot be read.
+// ErrDamaged is returned for a dead letter that cannot be read.
 var ErrDamaged = errors.New("the dead letter cannot be read")
 
-// Letters returns dead letters, up to limit and [MaxLetters], in the order in which they were buried, from the one after a
-// number on. The next page begins after next; it is 0 when there is none. A page may be short though there is a next.
-// Several may do this, with the right to deliver or without.
+// DeadLetters returns a page of dead letters, at most limit and [MaxDeadLetters], oldest first, beginning after a number. The next
+// page begins after next, which is 0 on the last page. Other pages may be short, too. Any process may call it, leader or not.
 func (j *Journal) DeadLetters(ctx context.Context, filter DeadLetterFilter, after uint64, limit int) (page []DeadLetterInfo, next uint64, err error) {
 	s := j.current.Load()
 	if s == nil {
 		return nil, 0, ErrUnavailable
 	}
 	limit = min(max(limit, 1), MaxDeadLetters)
-	next, err = scanHeaders(ctx, s.dead, j.subject(kindDead, filter.token()), after, func(seq uint64, header nats.Header) bool {
+	next, err = store.ScanHeaders(ctx, s.dead, j.subject(kindDeadLetter, filter.token()), after, func(seq uint64, header nats.Header) bool {
 		if letter := deadLetterInfo(seq, header); filter.Reason == "" || filter.Reason == letter.Reason {
 			page = append(page, letter)
 		}
@@ -61,7 +50,7 @@ func (j *Journal) DeadLetters(ctx context.Context, filter DeadLetterFilter, afte
 	return page, next, err
 }
 
-// Letter returns a dead letter and its event, [ErrNone] when it is not there and [ErrDamaged] when it cannot be read.
+// DeadLetter returns a dead letter and its event, [ErrNotFound] when it is not there and [ErrDamaged] when it cannot be read.
 func (j *Journal) DeadLetter(ctx context.Context, seq uint64) (DeadLetterInfo, PendingEvent, error) {
 	s := j.current.Load()
 	if s == nil {
@@ -71,19 +60,19 @@ func (j *Journal) DeadLetter(ctx context.Context, seq uint64) (DeadLetterInfo, P
 	if err != nil {
 		return DeadLetterInfo{}, PendingEvent{}, err
 	}
-	unit, err := s.decodeMessage(ctx, Position{Seq: seq}, msg.Header, msg.Data)
-	if err == nil && len(unit.Events) != 1 {
-		err = errDamaged
+	batch, err := s.decodeMessage(ctx, Position{Seq: seq}, msg.Header, msg.Data)
+	if err == nil && len(batch.Events) != 1 {
+		err = store.ErrDamaged
 	}
 	if err != nil {
-		return DeadLetterInfo{}, PendingEvent{}, s.checkReadable(ctx, seq, err)
+		return DeadLetterInfo{}, PendingEvent{}, s.deadLetterError(ctx, seq, err)
 	}
-	return deadLetterInfo(seq, msg.Header), unit.Events[0], nil
+	return deadLetterInfo(seq, msg.Header), batch.Events[0], nil
 }
 
-// readable tells apart why a dead letter could not be read: it is damaged, or was removed meanwhile, by others.
-func (s *session) checkReadable(ctx context.Context, seq uint64, err error) error {
-	if !errors.Is(err, errDamaged) {
+// deadLetterError finds out why a dead letter could not be read: it is damaged, or another process has removed it meanwhile.
+func (s *session) deadLetterError(ctx context.Context, seq uint64, err error) error {
+	if !errors.Is(err, store.ErrDamaged) {
 		return err
 	}
 	if _, err := s.getDeadLetter(ctx, seq); err != nil {
@@ -92,7 +81,7 @@ func (s *session) checkReadable(ctx context.Context, seq uint64, err error) erro
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
-// getDead reads a dead letter, [ErrNone] when it is not there.
+// getDeadLetter reads the message of a dead letter, [ErrNotFound] when it is not there.
 func (s *session) getDeadLetter(ctx context.Context, seq uint64) (*jetstream.RawStreamMsg, error) {
 	if seq == 0 {
 		return nil, ErrNotFound
@@ -107,7 +96,7 @@ func (s *session) getDeadLetter(ctx context.Context, seq uint64) (*jetstream.Raw
 	return msg, nil
 }
 
-// token is the part of a subject that stands for the webhooks that are chosen.
+// token is the last part of the subject of the selected webhooks.
 func (f DeadLetterFilter) token() string {
 	if f.Webhook == "" {
 		return ">"
@@ -115,7 +104,7 @@ func (f DeadLetterFilter) token() string {
 	return token(f.Webhook)
 }
 
-// letterOf reads headers. What is not there is left empty: a dead letter that is damaged is one too.
+// deadLetterInfo reads headers. A missing one leaves its field empty: damaged dead letters are listed, too.
 func deadLetterInfo(seq uint64, header nats.Header) DeadLetterInfo {
 	letter := DeadLetterInfo{
 		Seq: seq, Webhook: header.Get(headerWebhook), Type: header.Get(headerType), ID: header.Get(headerEvent), Reason: header.Get(headerReason),
@@ -128,67 +117,4 @@ func deadLetterInfo(seq uint64, header nats.Header) DeadLetterInfo {
 		}
 	}
 	return letter
-}
-
-// eachHeader hands over the headers of messages, from the one after a number on, until do says that it is enough, or it has
-// been long. It returns the number to go on after, 0 at the end. The events themselves are not read.
-func scanHeaders(ctx context.Context, stream jetstream.Stream, subject string, after uint64, do func(seq uint64, header nats.Header) bool) (next uint64, err error) {
-	if after == math.MaxUint64 {
-		return 0, nil
-	}
-	consumer, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, FilterSubject: subject, HeadersOnly: true,
-		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: pageConsumerTime,
-	})
-	if err != nil {
-		return 0, fmt.Errorf("reading headers: %w", err)
-	}
-	info := consumer.CachedInfo()
-	defer stream.DeleteConsumer(context.WithoutCancel(ctx), info.Name) //nolint:errcheck // else the server forgets it
-	pending := info.NumPending
-	for looked, idle := 0, 0; pending > 0; {
-		batch, err := consumer.FetchNoWait(min(MaxDeadLetters, int(min(pending, MaxDeadLetters))))
-		if err != nil {
-			return 0, fmt.Errorf("reading headers: %w", err)
-		}
-		before := looked
-		for msg := range batch.Messages() {
-			metadata, err := msg.Metadata()
-			if err != nil {
-				return 0, fmt.Errorf("reading headers: %w", err)
-			}
-			looked, pending = looked+1, metadata.NumPending
-			next = metadata.Sequence.Stream
-			if !do(next, msg.Headers()) {
-				return nextSequence(next, pending), nil
-			}
-		}
-		if err := batch.Error(); err != nil {
-			return 0, fmt.Errorf("reading headers: %w", err)
-		}
-		if looked >= maxScanned {
-			return nextSequence(next, pending), nil
-		}
-		if looked > before {
-			continue
-		}
-		// Those that are left were removed meanwhile, or the server is slow.
-		if idle++; idle == maxIdle {
-			return 0, errors.New("reading headers: the server does not hand them over")
-		}
-		info, err := consumer.Info(ctx)
-		if err != nil {
-			return 0, fmt.Errorf("reading headers: %w", err)
-		}
-		pending = info.NumPending
-	}
-	return 0, nil
-}
-
-// following is where to go on after a number: nowhere if nothing comes after it.
-func nextSequence(seq, pending uint64) uint64 {
-	if pending == 0 {
-		return 0
-	}
-	return seq
 }

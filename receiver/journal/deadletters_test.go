@@ -15,35 +15,35 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// bury appends a batch of an event and gives it up.
-func (o *opened) bury(webhook, event, reason string) {
+// deadLetter appends a batch of an event and makes that a dead letter.
+func (o *opened) deadLetter(webhook, event, reason string) {
 	o.t.Helper()
 	o.append(batch(webhook, event))
 	o.giveUp(webhook, reason)
 }
 
-// giveUp buries what is first in line of a webhook.
+// giveUp makes the first event of a webhook a dead letter.
 func (o *opened) giveUp(webhook, reason string) {
 	o.t.Helper()
 	o.work(func(ctx context.Context, w *journal.Consumer) {
-		unit, err := w.Next(ctx, webhook, 0)
+		stored, err := w.Next(ctx, webhook, 0)
 		if err != nil {
 			o.t.Fatal(err)
 		}
-		entry := journal.PendingEvent{ID: "id", Raw: unit.Value, Attempts: 3, Refused: true, Status: 400, Answer: "nö"}
-		if unit.Value == nil {
-			entry.ID, entry.Raw = unit.Events[0].ID, unit.Events[0].Raw
+		entry := journal.PendingEvent{ID: "id", Raw: stored.Value, Attempts: 3, Refused: true, Status: 400, Answer: "nö"}
+		if stored.Value == nil {
+			entry.ID, entry.Raw = stored.Events[0].ID, stored.Events[0].Raw
 		}
-		if err := w.DeadLetter(ctx, unit, []journal.DeadLetter{{PendingEvent: entry, Reason: reason, Type: "type"}}); err != nil {
+		if err := w.DeadLetter(ctx, stored, []journal.DeadLetter{{PendingEvent: entry, Reason: reason, Type: "type"}}); err != nil {
 			o.t.Error(err)
 		}
-		if err := w.Ack(ctx, unit); err != nil {
+		if err := w.Ack(ctx, stored); err != nil {
 			o.t.Error(err)
 		}
 	})
 }
 
-// seqs are the numbers of the dead letters that a filter chooses, and how many pages they took.
+// seqs returns the numbers of the dead letters that a filter selects, and how many pages they took.
 func (o *opened) seqs(filter journal.DeadLetterFilter, limit int) (seqs []uint64, pages int) {
 	o.t.Helper()
 	for after := uint64(0); ; {
@@ -70,15 +70,16 @@ func (o *opened) redrive(selection journal.Selection) journal.Progress {
 	return done
 }
 
-func TestLetters(t *testing.T) {
+// Dead letters are listed in pages, by webhook and reason, and shown one by one.
+func TestDeadLettersAreListed(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), journal.MinBytes)
 	if seqs, _ := o.seqs(journal.DeadLetterFilter{}, 1); len(seqs) > 0 {
 		t.Errorf("there are %v, and want none", seqs)
 	}
 	for i := range 5 {
-		o.bury("shop/a", `{"a":`+strconv.Itoa(i)+`}`, journal.ReasonRefused)
-		o.bury("shop/b", `{"b":`+strconv.Itoa(i)+`}`, journal.ReasonExpired)
+		o.deadLetter("shop/a", `{"a":`+strconv.Itoa(i)+`}`, journal.ReasonRefused)
+		o.deadLetter("shop/b", `{"b":`+strconv.Itoa(i)+`}`, journal.ReasonExpired)
 	}
 	for name, test := range map[string]struct {
 		filter journal.DeadLetterFilter
@@ -128,12 +129,12 @@ func TestLetters(t *testing.T) {
 	}
 }
 
-// A dead letter that is delivered anew and given up again, several times, is there each time, also after a restart.
-func TestRedriveIsNoDuplicate(t *testing.T) {
+// An event that is redriven and becomes a dead letter again, several times, is no duplicate, also after a restart.
+func TestRedrivenEventIsNoDuplicate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	o := open(t, dir, journal.MinBytes)
-	o.bury("shop/a", `{"a":1}`, journal.ReasonRefused)
+	o.deadLetter("shop/a", `{"a":1}`, journal.ReasonRefused)
 	for round := range 4 {
 		seqs, _ := o.seqs(journal.DeadLetterFilter{}, 10)
 		if len(seqs) != 1 {
@@ -149,19 +150,19 @@ func TestRedriveIsNoDuplicate(t *testing.T) {
 			o.stop()
 			o = open(t, dir, journal.MinBytes)
 		}
-		unit := o.take("shop/a", 0)
-		if unit == nil || len(unit.Events) != 1 || string(unit.Events[0].Raw) != `[{"a":1}]` || unit.Redriven.IsZero() || !unit.AgeStart().Equal(unit.Redriven) {
-			t.Fatalf("round %d: got %+v", round, unit)
+		stored := o.next("shop/a", 0)
+		if stored == nil || len(stored.Events) != 1 || string(stored.Events[0].Raw) != `[{"a":1}]` || stored.Redriven.IsZero() || !stored.AgeStart().Equal(stored.Redriven) {
+			t.Fatalf("round %d: got %+v", round, stored)
 		}
-		if diff := cmp.Diff(journal.PendingEvent{ID: "id", Raw: unit.Events[0].Raw}, unit.Events[0]); diff != "" {
-			t.Errorf("delivery does not begin anew:\n%s", diff)
+		if diff := cmp.Diff(journal.PendingEvent{ID: "id", Raw: stored.Events[0].Raw}, stored.Events[0]); diff != "" {
+			t.Errorf("delivery does not start from the beginning:\n%s", diff)
 		}
-		o.work(func(ctx context.Context, w *journal.Consumer) { // what is left of it has its age too
-			left, err := w.Requeue(ctx, unit, unit.Events)
-			if err != nil || !left[0].AgeStart().Equal(unit.Redriven) {
+		o.work(func(ctx context.Context, w *journal.Consumer) { // its remainder has its age
+			left, err := w.Requeue(ctx, stored, stored.Events)
+			if err != nil || !left[0].AgeStart().Equal(stored.Redriven) {
 				t.Fatalf("%+v, %v", left, err)
 			}
-			if err := w.DeadLetter(ctx, left[0], []journal.DeadLetter{{PendingEvent: unit.Events[0], Reason: journal.ReasonRefused}}); err != nil {
+			if err := w.DeadLetter(ctx, left[0], []journal.DeadLetter{{PendingEvent: stored.Events[0], Reason: journal.ReasonRefused}}); err != nil {
 				t.Fatal(err)
 			}
 			if err := w.Ack(ctx, left[0]); err != nil {
@@ -174,16 +175,16 @@ func TestRedriveIsNoDuplicate(t *testing.T) {
 	}
 }
 
-// Several may redrive the same: it is there at least once, and nobody fails.
-func TestRedriveTogether(t *testing.T) {
+// Several may redrive the same dead letters: each event is there at least once, and nobody fails.
+func TestRedriveBySeveral(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
 	const events = 20
 	for i := range events {
-		o.bury("shop/a", strconv.Itoa(i), journal.ReasonRefused)
+		o.deadLetter("shop/a", strconv.Itoa(i), journal.ReasonRefused)
 	}
 	large := strconv.Quote(incompressible(strings.Repeat("x", 20<<20), 1))
-	o.bury("shop/a", large, journal.ReasonRefused)
+	o.deadLetter("shop/a", large, journal.ReasonRefused)
 	var group sync.WaitGroup
 	for range 3 {
 		group.Go(func() {
@@ -197,8 +198,8 @@ func TestRedriveTogether(t *testing.T) {
 		t.Errorf("%v are still there", seqs)
 	}
 	got := map[string]int{}
-	for unit := o.take("shop/a", 0); unit != nil; unit = o.take("shop/a", unit.Position.Seq+1) {
-		got[string(unit.Events[0].Raw)]++
+	for stored := o.next("shop/a", 0); stored != nil; stored = o.next("shop/a", stored.Position.Seq+1) {
+		got[string(stored.Events[0].Raw)]++
 	}
 	for i := range events {
 		if got[fmt.Sprintf("[%d]", i)] == 0 {
@@ -210,13 +211,13 @@ func TestRedriveTogether(t *testing.T) {
 	}
 }
 
-// A crash after the event was kept as a batch, and before the dead letter was removed, loses nothing, and adds nothing when
-// it is done again.
-func TestRedriveAgainAfterCrash(t *testing.T) {
+// A crash after the event was stored as a batch, and before the dead letter was removed, loses nothing. Redriving again then adds
+// nothing.
+func TestRedriveAfterACrash(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), journal.MinBytes)
-	o.bury("shop/a", `1`, journal.ReasonRefused)
-	journal.WithoutRemoval(o.Journal, func() {
+	o.deadLetter("shop/a", `1`, journal.ReasonRefused)
+	o.withoutDeletion("mandrill-dead-letter", func() {
 		if _, err := o.Redrive(t.Context(), journal.Selection{Seqs: []uint64{1}}); err == nil {
 			t.Fatal("the crash did not happen")
 		}
@@ -224,27 +225,27 @@ func TestRedriveAgainAfterCrash(t *testing.T) {
 	if seqs, _ := o.seqs(journal.DeadLetterFilter{}, 10); len(seqs) != 1 {
 		t.Fatalf("dead letters %v, want the one", seqs)
 	}
-	if unit := o.take("shop/a", 0); unit == nil {
-		t.Fatal("the event is not kept")
+	if stored := o.next("shop/a", 0); stored == nil {
+		t.Fatal("the event is not stored")
 	}
 	if done := o.redrive(journal.Selection{Seqs: []uint64{1}}); done.Count != 1 {
 		t.Errorf("got %+v", done)
 	}
-	unit := o.take("shop/a", 0)
-	if unit == nil {
+	stored := o.next("shop/a", 0)
+	if stored == nil {
 		t.Fatal("the event is lost")
 	}
-	if again := o.take("shop/a", unit.Position.Seq+1); again != nil {
+	if again := o.next("shop/a", stored.Position.Seq+1); again != nil {
 		t.Errorf("it is there twice: %+v", again)
 	}
 }
 
-// What does not fit stays a dead letter, and can be redriven when there is room.
-func TestRedriveWithoutRoom(t *testing.T) {
+// An event that does not fit stays a dead letter, and can be redriven when there is space.
+func TestRedriveWithoutSpace(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), journal.MinBytes)
 	filler := strings.Repeat("x", 256<<10)
-	o.bury("shop/a", strconv.Quote(incompressible(filler, -1)), journal.ReasonRefused)
+	o.deadLetter("shop/a", strconv.Quote(incompressible(filler, -1)), journal.ReasonRefused)
 	var err error
 	for i := 0; err == nil; i++ {
 		b := batch("shop/b", "1")
@@ -259,9 +260,9 @@ func TestRedriveWithoutRoom(t *testing.T) {
 	}
 	for range 2 {
 		o.work(func(ctx context.Context, w *journal.Consumer) {
-			unit, err := w.Next(ctx, "shop/b", 0)
+			stored, err := w.Next(ctx, "shop/b", 0)
 			if err == nil {
-				err = w.Ack(ctx, unit)
+				err = w.Ack(ctx, stored)
 			}
 			if err != nil {
 				t.Error(err)
@@ -271,19 +272,20 @@ func TestRedriveWithoutRoom(t *testing.T) {
 	if done := o.redrive(journal.Selection{}); done.Count != 1 {
 		t.Errorf("got %+v", done)
 	}
-	if unit := o.take("shop/a", 0); unit == nil {
+	if stored := o.next("shop/a", 0); stored == nil {
 		t.Error("the event is lost")
 	}
 }
 
-func TestPurge(t *testing.T) {
+// Purge removes what is selected, and nothing else.
+func TestPurgeRemovesTheSelected(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), journal.MinBytes)
 	for i := range 3 {
-		o.bury("shop/a", strconv.Itoa(i), journal.ReasonRefused)
-		o.bury("shop/b", strconv.Itoa(i), journal.ReasonExpired)
+		o.deadLetter("shop/a", strconv.Itoa(i), journal.ReasonRefused)
+		o.deadLetter("shop/b", strconv.Itoa(i), journal.ReasonExpired)
 	}
-	o.bury("shop/c", strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 1)), journal.ReasonRefused)
+	o.deadLetter("shop/c", strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 1)), journal.ReasonRefused)
 	for _, test := range []struct {
 		selection journal.Selection
 		want      journal.Progress
@@ -312,7 +314,7 @@ func TestPurge(t *testing.T) {
 	}
 }
 
-// A journal that is not open says so.
+// Without a connection dead letters are unavailable.
 func TestDeadLettersUnavailable(t *testing.T) {
 	t.Parallel()
 	j := journal.New(journal.Options{})
@@ -327,12 +329,12 @@ func TestDeadLettersUnavailable(t *testing.T) {
 	}
 }
 
-// Of a large event nothing is left when it is gone, and redriven it is the same to the byte.
-func TestLargeDeadLetter(t *testing.T) {
+// A large event is redriven to the byte, and leaves no object when it is purged.
+func TestRedriveOfALargeEvent(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
 	large := strconv.Quote(incompressible(strings.Repeat("x", 20<<20), 1))
-	o.bury("shop/a", large, journal.ReasonRefused)
+	o.deadLetter("shop/a", large, journal.ReasonRefused)
 	for round := range 2 {
 		seqs, _ := o.seqs(journal.DeadLetterFilter{}, 10)
 		if len(seqs) != 1 {
@@ -342,7 +344,7 @@ func TestLargeDeadLetter(t *testing.T) {
 			t.Fatalf("round %d: %d bytes, %v", round, len(entry.Raw), err)
 		}
 		o.redrive(journal.Selection{Filter: journal.DeadLetterFilter{Webhook: "shop/a"}})
-		if unit := o.take("shop/a", 0); unit == nil || string(unit.Events[0].Raw) != large || unit.Size < 20<<20 {
+		if stored := o.next("shop/a", 0); stored == nil || string(stored.Events[0].Raw) != large || stored.Size < 20<<20 {
 			t.Fatalf("round %d: it is not the same", round)
 		}
 		o.giveUp("shop/a", journal.ReasonExhausted)
@@ -350,35 +352,35 @@ func TestLargeDeadLetter(t *testing.T) {
 	if _, err := o.Purge(t.Context(), journal.Selection{}); err != nil {
 		t.Fatal(err)
 	}
-	if objects := journal.Objects(t, o.Journal); len(objects) > 0 {
+	if objects := o.objects(); len(objects) > 0 {
 		t.Errorf("left are %q", objects)
 	}
 }
 
-// A large event that comes again while it waits is left alone: somebody may be reading it.
-func TestLargeEventThatComesAgain(t *testing.T) {
+// The object of a large event is not written again when its batch comes again: it may be read meanwhile.
+func TestDuplicateOfALargeEventKeepsItsObject(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
 	large := batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 17<<20), 1)))
 	o.append(large)
-	before := journal.Objects(t, o.Journal)
+	before := o.objects()
 	if !o.append(large) {
 		t.Error("it is a duplicate")
 	}
-	if diff := cmp.Diff(before, journal.Objects(t, o.Journal)); diff != "" || len(before) != 1 {
+	if diff := cmp.Diff(before, o.objects()); diff != "" || len(before) != 1 {
 		t.Errorf("objects (-before +after):\n%s", diff)
 	}
 }
 
-// What fits into a message when it is compressed needs no room as an object, of which there may be none.
-func TestEventThatCompresses(t *testing.T) {
+// A large event that fits into a message when it is compressed is no object.
+func TestLargeEventThatCompressesIsNoObject(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), journal.MinBytes)
 	event := strconv.Quote(strings.Repeat("x", 14<<20))
 	o.append(batch("shop/a", event))
-	unit := o.take("shop/a", 0)
+	stored := o.next("shop/a", 0)
 	o.work(func(ctx context.Context, w *journal.Consumer) {
-		left, err := w.Requeue(ctx, unit, []journal.PendingEvent{{ID: "1", Raw: []byte(event)}})
+		left, err := w.Requeue(ctx, stored, []journal.PendingEvent{{ID: "1", Raw: []byte(event)}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -389,11 +391,11 @@ func TestEventThatCompresses(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if objects := journal.Objects(t, o.Journal); len(objects) > 0 {
+	if objects := o.objects(); len(objects) > 0 {
 		t.Errorf("there are objects: %q", objects)
 	}
 	o.redrive(journal.Selection{})
-	if unit := o.take("shop/a", 0); unit == nil || string(unit.Events[0].Raw) != event {
+	if stored := o.next("shop/a", 0); stored == nil || string(stored.Events[0].Raw) != event {
 		t.Error("it is not the same")
 	}
 }

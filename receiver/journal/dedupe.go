@@ -11,11 +11,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// identityKey is where the key of identities is kept.
+// identityKey is where the key of identities is in the state bucket.
 const identityKey = "identity"
 
-// identity is the same when the same comes again. Who does not know the key cannot find two batches of which it is the same,
-// by which one would be taken for the other: what is in a batch comes from anybody.
+// identity is a keyed hash of webhook and body. The key keeps an attacker from crafting two batches with the same identity, one
+// of which would be dropped as a duplicate.
 func (b *Batch) identity(key []byte) (string, error) {
 	hash, err := highwayhash.New128(key)
 	if err != nil {
@@ -27,10 +27,10 @@ func (b *Batch) identity(key []byte) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// secret returns the key of identities, which the first who opens the journal makes. Were it lost with what else is in the
-// store, batches that come again would be delivered again.
+// identitySecret returns the key of identities. The first process that opens the buffer makes it. Without it, batches that
+// Mandrill sends again would be delivered again.
 func (s *session) identitySecret(ctx context.Context) (key []byte, err error) {
-	err = s.retryWhileNoLeader(ctx, func(ctx context.Context) error {
+	err = s.store.RetryWhileNoLeader(ctx, func(ctx context.Context) error {
 		entry, err := s.state.Get(ctx, identityKey)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
 			fresh := make([]byte, highwayhash.Size)
@@ -39,7 +39,7 @@ func (s *session) identitySecret(ctx context.Context) (key []byte, err error) {
 				key = fresh
 				return nil
 			}
-			if errors.Is(err, jetstream.ErrKeyExists) { // another was faster
+			if errors.Is(err, jetstream.ErrKeyExists) { // another process was faster
 				entry, err = s.state.Get(ctx, identityKey)
 			}
 		}

@@ -7,21 +7,21 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// The key of identities is made once. All who share the streams have it, also those who come later.
+// The key of identities is made once, and used by all processes that share the streams.
 func TestIdentityKeyIsShared(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options, _ := shared(t, e.url())
-	one, other := run(t, journal.New(options)), run(t, journal.New(options))
-	if one.append(batch("shop/a", "1")) || !other.append(batch("shop/a", "1")) || other.append(batch("shop/b", "1")) {
-		t.Error("two who share the streams know a batch by different identities")
+	first, second := run(t, journal.New(options)), run(t, journal.New(options))
+	if first.append(batch("shop/a", "1")) || !second.append(batch("shop/a", "1")) || second.append(batch("shop/b", "1")) {
+		t.Error("two processes have different keys")
 	}
 	if late := run(t, journal.New(options)); !late.append(batch("shop/a", "1")) {
-		t.Error("who came later does not know a batch")
+		t.Error("a later process has another key")
 	}
 }
 
-// Under another's key a batch has another identity.
+// Another buffer has another key, so that a batch has another identity there.
 func TestIdentityDependsOnTheKey(t *testing.T) {
 	t.Parallel()
 	identities := map[string]bool{}
@@ -41,7 +41,8 @@ func TestIdentityDependsOnTheKey(t *testing.T) {
 	}
 }
 
-func TestIdentityKeyOfAnotherKind(t *testing.T) {
+// A key of another size is refused with a remedy.
+func TestIdentityKeyOfAnotherSize(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options, _ := shared(t, e.url())

@@ -12,9 +12,6 @@ const diskCheckInterval = time.Second
 
 // claimDisk claims disk space for a message until done is called. The error is [ErrFull], wrapped.
 func (s *session) claimDisk(bytes int64, share engine.Share) (done func(), err error) {
-	if bytes > maxMessage { // the parts of a large batch are written twice
-		bytes *= 2
-	}
 	done, err = s.disk.Claim(bytes, share)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFull, err)

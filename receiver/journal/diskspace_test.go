@@ -48,7 +48,7 @@ func TestLittleRoom(t *testing.T) {
 	volume := &fillableVolume{Engine: &engine.Embedded{Dir: t.TempDir(), Reserve: limits.Reserve, Logger: slog.New(slog.DiscardHandler)}}
 	o := run(t, journal.New(journal.Options{Engine: volume, Limits: limits, Logger: slog.New(slog.DiscardHandler)}))
 	for i := range 3 {
-		o.bury("shop/a", `{"a":`+string(rune('0'+i))+`}`, journal.ReasonRefused)
+		o.deadLetter("shop/a", `{"a":`+string(rune('0'+i))+`}`, journal.ReasonRefused)
 	}
 	o.append(batch("shop/a", "1", "2"))
 	o.append(batch("shop/b", "1"))
@@ -83,7 +83,7 @@ func TestLittleRoom(t *testing.T) {
 	}
 	volume.full.Store(false)
 	o.append(batch("shop/a", "3"))
-	if unit := o.take("shop/a", 0); unit == nil || string(unit.Value) != "[3]" {
+	if unit := o.next("shop/a", 0); unit == nil || string(unit.Value) != "[3]" {
 		t.Errorf("got %+v", unit)
 	}
 }

@@ -1,3 +1,63 @@
-// Package journal keeps batches on disk until they are delivered. It is made of streams of NATS JetStream, of a server in
-// this process, of a cluster of such servers, or of one elsewhere.
+// Package journal stores batches on disk until they are delivered. It uses streams of NATS JetStream: of a server in this process, of
+// a cluster of such servers, or of one elsewhere (the engine). A buffer is used exclusively (by this process only) or shared.
+//
+// # Streams
+//
+// NAME is "mandrill" unless Options.Name says otherwise.
+//
+//	NAME-batch         batches, and parts of batches that do not fit into one message    NAME.batch.WEBHOOK
+//	NAME-remainder     what remains of batches that are partly delivered                 NAME.remainder.WEBHOOK
+//	NAME-dead-letter   events that will not be delivered                                 NAME.dead-letter.WEBHOOK
+//	NAME-finished      ids of what left the batches in the last 12 hours                 NAME.finished.ID
+//	OBJ_NAME-objects   events that do not fit into a message
+//	KV_NAME-state      the lease, the key of ids, deleted webhooks
+//
+// Batches and remainders are the work still to do; there is no other record of it. Messages are read by sequence and deleted when
+// they are done. No JetStream consumer keeps track of them; one announces new batches (watch.go), others list headers.
+//
+// # Life of a batch
+//
+// [Journal.Append] stores it, in parts if it is large, and returns when all of it is synced. The leader's [Consumer.Watch] announces it,
+// [Consumer.Next] reads it. Then [Consumer.Ack] deletes it, or [Consumer.Requeue] replaces it by a remainder, which may be replaced
+// again. [Consumer.DeadLetter] keeps an event that is given up; [Journal.Redrive] makes it a batch again. What replaces a message is
+// stored before the message is deleted, and the message refers to its object as long as it is there.
+//
+// # Who may call what
+//
+// Anybody, at any time: Append, Available, WaitAvailable, DeadLetters, DeadLetter, Redrive, Purge. The leader only: the methods of
+// [Consumer], which [Journal.Lead] hands out. In a shared buffer the leader holds the lease; in an exclusive one it needs none. When
+// the lease is lost, [Consumer.LeaseContext] ends. A former leader that goes on all the same may cause duplicates, but no loss.
+// Lead and Run are called once per process. A session lasts as long as its connection; what holds one never outlives it.
+//
+// # Recovery
+//
+// After a crash, a loss of power or an error of the disk the engine is opened again (runSession). Then
+//   - parts of a batch that was not acknowledged are added to when Mandrill sends the batch again (append.go),
+//   - an incomplete remainder yields to what it was to replace, a complete one replaces it (remainders.go),
+//   - a dead letter is stored again under the same id,
+//   - objects that nothing refers to are removed (gc.go).
+//
+// So events may be delivered twice, with the same ids: those of the last second before a crash, those of a batch whose deletion was not
+// synced when the power failed, and those that two leaders have read. In a partition a member without the others refuses batches.
+//
+// # Messages that are missing
+//
+// That a message is not there may be normal: [ErrNotFound] in an exclusive buffer means that it is gone. In a shared one a lagging
+// replica may have announced it (getEventually waits for the leader), or a former leader has replaced it (errBacklogChanged: the
+// leader starts again). nats-server also says "not found" of a message that it cannot read: checkUnreadable finds out, and the
+// buffer is opened again. A damaged message is dropped, logged and counted (dropDamaged).
+//
+// # Time limits
+//
+// Each line must hold; limits_test.go checks them.
+//
+//	attempt 2s < request in a shared buffer 6s < election 12s < recovery 30s < open 1m    a later limit includes the earlier ones
+//	longest election 9s < append 10s < election 12s                                       a batch survives one election
+//	append 10s < request in an exclusive buffer 20s                                       a slow disk fails an append first
+//	renewal of the lease 1.5s + 3 requests of 2.4s < yield 9s                             a leader survives three lost requests
+//	yield 9s + request 2.4s + poll 0.5s < lease 12s                                       a leader stops before the next one starts
+//	2 heartbeats of a consumer < ask leader 3s < election 12s                             a lost consumer is noticed first
+//	replica lag 2s < request in a shared buffer 6s
+//	copy of an object 5m < garbage collection 15m                                         an object gets its message first
+//	Mandrill's retries 8h20m < duplicate window 12h
 package journal

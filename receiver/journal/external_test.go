@@ -21,9 +21,10 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
-// external is a server that somebody else runs.
+// external is a server in another process, as far as the journal knows.
 type external struct {
 	t       *testing.T
 	options server.Options
@@ -74,7 +75,7 @@ func (e *external) stop() {
 
 func (e *external) url() string { return "nats://127.0.0.1:" + strconv.Itoa(e.options.Port) }
 
-// client is a connection to it that is not a receiver's.
+// client is a connection that is not the journal's.
 func (e *external) client() jetstream.JetStream {
 	e.t.Helper()
 	conn, err := nats.Connect(e.url(), nats.Name("client"))
@@ -89,7 +90,7 @@ func (e *external) client() jetstream.JetStream {
 	return stream
 }
 
-// batches is the stream of batches, as somebody else sees it.
+// batches is the stream of batches, as another client sees it.
 func (e *external) batches() jetstream.Stream {
 	e.t.Helper()
 	stream, err := e.client().Stream(e.t.Context(), "mandrill-batch")
@@ -143,7 +144,8 @@ func until(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-func TestExternal(t *testing.T) {
+// An external server keeps what is stored when a receiver ends, and several installations have buffers of their own.
+func TestExternalServer(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options, _ := shared(t, e.url())
@@ -159,26 +161,29 @@ func TestExternal(t *testing.T) {
 	}
 	o.stop()
 	same := run(t, journal.New(options))
-	unit := same.take("shop/a", 0)
-	if unit == nil || string(unit.Value) != "[1,2]" {
-		t.Fatalf("got %+v", unit)
+	stored := same.next("shop/a", 0)
+	if stored == nil || string(stored.Value) != "[1,2]" {
+		t.Fatalf("got %+v", stored)
 	}
 	same.work(func(ctx context.Context, w *journal.Consumer) {
-		if err := w.Ack(ctx, unit); err != nil {
+		if err := w.Ack(ctx, stored); err != nil {
 			t.Error(err)
 		}
 	})
-	if another.take("shop/a", 0) == nil {
+	if another.next("shop/a", 0) == nil {
 		t.Error("that of the other is still there")
 	}
 }
 
-// A server with the payload that servers have by default takes batches and events of any size.
+// A server with the default max_payload stores batches and events of any size.
 func TestSmallPayload(t *testing.T) {
 	t.Parallel()
-	e := newExternal(t)
-	options, _ := shared(t, e.url())
-	o := run(t, journal.New(options))
+	options, _ := shared(t, newExternal(t).url())
+	testSmallPayload(t, run(t, journal.New(options)))
+}
+
+func testSmallPayload(t *testing.T, o *opened) {
+	t.Helper()
 	events := []string{"1", strconv.Quote(incompressible(strings.Repeat("x", 3<<20), 1)), "3"}
 	for i := range 8 {
 		events = append(events, strconv.Quote(incompressible(strings.Repeat("x", 400<<10), i+2)))
@@ -188,24 +193,24 @@ func TestSmallPayload(t *testing.T) {
 	}
 	var got []string
 	for from := uint64(0); len(got) < len(events); {
-		unit := o.take("shop/a", from)
-		if unit == nil {
+		part := o.next("shop/a", from)
+		if part == nil {
 			t.Fatalf("there are %d events, want %d", len(got), len(events))
 		}
-		for _, entry := range unit.Events {
-			got = append(got, string(entry.Raw))
+		for _, event := range part.Events {
+			got = append(got, string(event.Raw))
 		}
-		from = unit.Position.Seq + 1
-		o.work(func(ctx context.Context, w *journal.Consumer) {
-			left, err := w.Requeue(ctx, unit, unit.Events)
+		from = part.Position.Seq + 1
+		o.work(func(ctx context.Context, c *journal.Consumer) {
+			remainder, err := c.Requeue(ctx, part, part.Events)
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := w.Get(ctx, left[0].Position)
-			if err != nil || len(again.Events) != len(unit.Events) {
-				t.Errorf("put back, it is not the same: %v", err)
+			again, err := c.Get(ctx, remainder[0].Position)
+			if err != nil || len(again.Events) != len(part.Events) {
+				t.Errorf("requeued, it is not the same: %v", err)
 			}
-			if err := w.Ack(ctx, again); err != nil {
+			if err := c.Ack(ctx, again); err != nil {
 				t.Error(err)
 			}
 		})
@@ -215,17 +220,22 @@ func TestSmallPayload(t *testing.T) {
 			t.Errorf("event %d is not as it was", i)
 		}
 	}
-	objects, err := e.client().Stream(t.Context(), "OBJ_mandrill-large")
-	if err != nil {
-		t.Fatal(err)
+	o.deadLetter("shop/b", events[1], journal.ReasonRefused)
+	if progress := o.redrive(journal.Selection{}); progress.Count != 1 {
+		t.Errorf("redriven: %+v", progress)
 	}
-	info, err := objects.Info(t.Context(), jetstream.WithSubjectFilter("$O.mandrill-large.C.>"))
-	if err != nil || len(info.State.Subjects) > 0 {
-		t.Errorf("of what was finished there is left %v, error %v", info.State.Subjects, err)
+	redriven := o.next("shop/b", 0)
+	if redriven == nil || string(redriven.Events[0].Raw) != events[1] {
+		t.Fatal("the redriven event is not as it was")
+	}
+	o.ack(redriven)
+	if messages := o.messages(objectStream); messages > 0 {
+		t.Errorf("%d messages are left of what is finished", messages)
 	}
 }
 
-func TestPayloadTooSmall(t *testing.T) {
+// A server with a tiny max_payload is refused with a remedy.
+func TestTooSmallPayloadIsRefused(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t, func(options *server.Options) { options.MaxPayload = 16 << 10 })
 	options, _ := shared(t, e.url())
@@ -234,7 +244,7 @@ func TestPayloadTooSmall(t *testing.T) {
 	}
 }
 
-// refused runs a journal that must end by itself.
+// refused runs a journal that must end with a ConfigError.
 func refused(t *testing.T, options journal.Options) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -246,8 +256,8 @@ func refused(t *testing.T, options journal.Options) error {
 	return err
 }
 
-// While the server is away batches are refused at once; when it is back everything goes on by itself, and nothing is lost.
-func TestRestartOfTheServer(t *testing.T) {
+// While the server is down batches are refused at once. When it is back everything continues, and nothing is lost.
+func TestRestartOfTheServerLosesNothing(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options, logged := shared(t, strings.Replace(e.url(), "//", "//robot:s3ntinel@", 1))
@@ -274,7 +284,8 @@ func TestRestartOfTheServer(t *testing.T) {
 	}
 }
 
-func TestBadStreams(t *testing.T) {
+// Streams that would lose data are refused with a remedy.
+func TestUnsafeStreamsAreRefused(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	client := e.client()
@@ -284,7 +295,7 @@ func TestBadStreams(t *testing.T) {
 	}
 	options, _ := shared(t, e.url())
 	err := refused(t, options)
-	for _, want := range []string{"mandrill-batch would lose data", "discard must be new", "max_age must be unlimited", "duplicate_window must be at least 12h0m0s", "allow_atomic must be on"} {
+	for _, want := range []string{"mandrill-batch would lose data", "discard must be new", "max_age must be unlimited", "duplicate_window must be at least 12h0m0s"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want an error with %q", err, want)
 		}
@@ -312,8 +323,8 @@ func TestBadStreams(t *testing.T) {
 	}
 }
 
-// What others chose as limits stays, unless they are ours to choose.
-func TestLimitsOfStreams(t *testing.T) {
+// The limits of existing streams stay as they are, unless they follow ours.
+func TestLimitsOfExistingStreams(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options, _ := shared(t, e.url())
@@ -334,6 +345,7 @@ func TestLimitsOfStreams(t *testing.T) {
 	}
 }
 
+// Each setting that would lose data is a fault, and no other.
 func TestFaultsOfStreams(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
@@ -345,39 +357,38 @@ func TestFaultsOfStreams(t *testing.T) {
 		change       func(*jetstream.StreamConfig)
 	}{
 		{"mandrill-batch", "", func(*jetstream.StreamConfig) {}},
-		{"mandrill-rest", "", func(*jetstream.StreamConfig) {}},
-		{"mandrill-dead", "", func(*jetstream.StreamConfig) {}},
-		{"mandrill-seen", "", func(*jetstream.StreamConfig) {}},
-		{"OBJ_mandrill-large", "", func(*jetstream.StreamConfig) {}},
+		{"mandrill-remainder", "", func(*jetstream.StreamConfig) {}},
+		{"mandrill-dead-letter", "", func(*jetstream.StreamConfig) {}},
+		{"mandrill-finished", "", func(*jetstream.StreamConfig) {}},
+		{"OBJ_mandrill-objects", "", func(*jetstream.StreamConfig) {}},
 		{"KV_mandrill-state", "", func(*jetstream.StreamConfig) {}},
 		{"mandrill-batch", "", func(c *jetstream.StreamConfig) { c.Replicas, c.AllowDirect = 5, false }},
 		{"mandrill-batch", "", func(c *jetstream.StreamConfig) { c.MaxBytes, c.MaxMsgs, c.MaxMsgSize = -1, -1, -1 }},
-		{"mandrill-seen", "", func(c *jetstream.StreamConfig) { c.MaxAge = 0 }},
+		{"mandrill-finished", "", func(c *jetstream.StreamConfig) { c.MaxAge = 0 }},
 		{"mandrill-batch", "storage must be file", func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }},
 		{"mandrill-batch", "retention must be limits", func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy }},
-		{"mandrill-rest", "discard must be new", func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld }},
-		{"mandrill-dead", "max_age must be unlimited", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }},
-		{"mandrill-seen", "max_age must be at least 12h", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }},
+		{"mandrill-remainder", "discard must be new", func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld }},
+		{"mandrill-dead-letter", "max_age must be unlimited", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }},
+		{"mandrill-finished", "max_age must be at least 12h", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }},
 		{"mandrill-batch", "max_msgs must be unlimited", func(c *jetstream.StreamConfig) { c.MaxMsgs = 1000 }},
 		{"mandrill-batch", "max_msgs_per_subject must be unlimited", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 10 }},
-		{"mandrill-seen", "max_msgs_per_subject must be 1", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = -1 }},
+		{"mandrill-finished", "max_msgs_per_subject must be 1", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = -1 }},
 		{"mandrill-batch", "max_msg_size must be unlimited", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 20 }},
 		{"mandrill-batch", "max_consumers must be unlimited", func(c *jetstream.StreamConfig) { c.MaxConsumers = 1 }},
 		{"mandrill-batch", "no_ack must be off", func(c *jetstream.StreamConfig) { c.NoAck = true }},
 		{"mandrill-batch", "deletion must be allowed", func(c *jetstream.StreamConfig) { c.Sealed = true }},
-		{"mandrill-rest", "deletion must be allowed", func(c *jetstream.StreamConfig) { c.DenyDelete = true }},
-		{"OBJ_mandrill-large", "deletion must be allowed", func(c *jetstream.StreamConfig) { c.DenyPurge = true }},
+		{"mandrill-remainder", "deletion must be allowed", func(c *jetstream.StreamConfig) { c.DenyDelete = true }},
+		{"OBJ_mandrill-objects", "deletion must be allowed", func(c *jetstream.StreamConfig) { c.DenyPurge = true }},
 		{"mandrill-batch", "it must be no mirror", func(c *jetstream.StreamConfig) { c.Mirror = &jetstream.StreamSource{Name: "x"} }},
 		{"mandrill-batch", "have no sources", func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "x"}} }},
 		{"mandrill-batch", "no subject transform", func(c *jetstream.StreamConfig) { c.SubjectTransform = &jetstream.SubjectTransformConfig{} }},
 		{"mandrill-batch", "duplicate_window must be at least 12h", func(c *jetstream.StreamConfig) { c.Duplicates = 2 * time.Minute }},
-		{"mandrill-batch", "allow_atomic must be on", func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false }},
 		{"KV_mandrill-state", "allow_rollup_hdrs must be on", func(c *jetstream.StreamConfig) { c.AllowRollup = false }},
 		{"mandrill-batch", "persist_mode must be default", func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode }},
 		{"mandrill-batch", "num_replicas must be at least 1", func(c *jetstream.StreamConfig) { c.Replicas = 0 }},
-		{"OBJ_mandrill-large", "allow_direct must be off", func(c *jetstream.StreamConfig) { c.Replicas = 3 }},
+		{"OBJ_mandrill-objects", "allow_direct must be off", func(c *jetstream.StreamConfig) { c.Replicas = 3 }},
 		{"mandrill-batch", "its subjects must be mandrill.batch.>", func(c *jetstream.StreamConfig) { c.Subjects = []string{"mandrill.batch.shop"} }},
-		{"OBJ_mandrill-large", "its subjects must be", func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[:1] }},
+		{"OBJ_mandrill-objects", "its subjects must be", func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[:1] }},
 	} {
 		stream, err := client.Stream(t.Context(), test.stream)
 		if err != nil {
@@ -389,15 +400,15 @@ func TestFaultsOfStreams(t *testing.T) {
 		}
 		have := want
 		test.change(&have)
-		got := strings.Join(journal.FaultsOf(have, want), "; ")
+		got := strings.Join(store.Faults(have, want), "; ")
 		if (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
 			t.Errorf("%s: got %q, want %q", test.stream, got, test.want)
 		}
 	}
 }
 
-// Credentials that are refused are no reason to end: they may be renewed, and are read again.
-func TestCredentials(t *testing.T) {
+// Refused credentials do not end the journal: they may be renewed, and are read again.
+func TestCredentialsAreReadAgain(t *testing.T) {
 	t.Parallel()
 	good, bad, authority := credentials(t)
 	e := newExternal(t, authority)
@@ -432,8 +443,8 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// A server that demands a certificate gets it, also when the authority of both has changed.
-func TestExternalTLS(t *testing.T) {
+// A client certificate is sent when the server wants one, also after the CA of both has changed.
+func TestExternalServerWithTLS(t *testing.T) {
 	t.Parallel()
 	files := certificates(t)
 	config, err := files.Config()

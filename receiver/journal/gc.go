@@ -2,169 +2,179 @@ package journal
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
-// sweepInterval is how often it is looked for large events that nothing refers to, because an Append or a process ended in
-// between. What is found twice is taken away: who was about to refer to it has done so by then, on any member and whatever
-// the clocks say. Who is alone does so before anything else too, when nobody is about to.
-const gcInterval = 15 * time.Minute
+// Objects to which no message refers are garbage: an Append or a process ended after an object was stored and before its message
+// was. The leader looks for them every gcInterval, and removes those that it finds twice: by then an Append that was storing one
+// has ended, on any member and whatever the clocks say.
 
-// clearTime bounds how long batches wait for it.
-const gcAtStartTimeout = 10 * time.Second
-
-// clear takes away what an earlier process has left when it takes the room of others. Else that is done later.
+// gcAtStart removes what an earlier process has left when it takes up much of the space, before anybody stores an object. In a
+// shared buffer others may be storing one.
 func (j *Journal) gcAtStart(ctx context.Context, s *session) {
-	if !s.alone {
+	if !s.store.Exclusive {
 		return
 	}
 	bounded, cancel := context.WithTimeout(ctx, gcAtStartTimeout)
 	defer cancel()
-	w := &Consumer{session: s, journal: j}
-	state, err := w.stateOf(bounded, s.objects)
+	c := j.newConsumer(s, ctx)
+	state, err := s.store.State(bounded, s.objects.Stream)
 	if err == nil && state.Bytes < uint64(j.limits.Objects/2) { //nolint:gosec // it is positive
 		return
 	}
-	var loose map[string]bool
+	var garbage map[string]bool
 	if err == nil {
-		loose, err = w.unreferenced(bounded, w.headers, true)
+		garbage, err = c.unreferenced(bounded, s.headers, true)
 	}
 	if err == nil {
-		err = w.deleteObjects(bounded, loose)
+		err = c.deleteObjects(bounded, garbage)
 	}
+	c.logFailedGC(ctx, err)
+}
+
+func (c *Consumer) logFailedGC(ctx context.Context, err error) {
 	if err != nil && ctx.Err() == nil {
-		j.logger.Warn("Could not look for large events that belong to nothing", "error", err.Error())
+		c.journal.logger.Warn("Looking for unreferenced large events failed", "error", err.Error())
 	}
 }
 
-// sweeping sweeps until the context ends.
-func (w *Consumer) runGC(ctx context.Context) {
-	ticker := time.NewTicker(w.journal.sweepInterval)
+// runGC collects garbage until the context ends.
+func (c *Consumer) runGC(ctx context.Context) {
+	ticker := time.NewTicker(c.journal.gcInterval)
 	defer ticker.Stop()
-	var loose map[string]bool
+	var candidates map[string]bool
 	for {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
-		found, err := w.collect(ctx, loose)
-		if loose = found; err != nil && ctx.Err() == nil {
-			w.journal.logger.Warn("Could not look for large events that belong to nothing", "error", err.Error())
-		}
+		found, err := c.collect(ctx, candidates)
+		candidates = found
+		c.logFailedGC(ctx, err)
 	}
 }
 
-// sweep returns the subjects of large events that nothing refers to, after it has taken away those of before.
-func (w *Consumer) collect(ctx context.Context, before map[string]bool) (map[string]bool, error) {
-	loose, err := w.unreferenced(ctx, w.headers, w.alone)
+// collect deletes the candidates of the last time that are still unreferenced, and returns those of the next time: the
+// subjects of the others that are unreferenced.
+func (c *Consumer) collect(ctx context.Context, before map[string]bool) (map[string]bool, error) {
+	exclusive := c.session.store.Exclusive
+	candidates, err := c.unreferenced(ctx, c.session.headers, exclusive)
 	if err != nil {
 		return nil, err
 	}
-	doomed := maps.Clone(loose)
-	maps.DeleteFunc(doomed, func(subject string, _ bool) bool { return !before[subject] })
-	if len(doomed) > 0 && !w.alone { // a replica may have lacked something both times
-		sure, err := w.unreferenced(ctx, w.messages, true)
+	toDelete := maps.Clone(candidates)
+	maps.DeleteFunc(toDelete, func(subject string, _ bool) bool { return !before[subject] })
+	if len(toDelete) > 0 && !exclusive { // both times a replica may have lacked a message
+		confirmed, err := c.unreferenced(ctx, c.session.messages, true)
 		if err != nil {
 			return nil, err
 		}
-		maps.DeleteFunc(doomed, func(subject string, _ bool) bool { return !sure[subject] })
+		maps.DeleteFunc(toDelete, func(subject string, _ bool) bool { return !confirmed[subject] })
 	}
-	maps.DeleteFunc(loose, func(subject string, _ bool) bool { return doomed[subject] })
-	return loose, w.deleteObjects(ctx, doomed)
+	maps.DeleteFunc(candidates, func(subject string, _ bool) bool { return toDelete[subject] })
+	return candidates, c.deleteObjects(ctx, toDelete)
 }
 
-func (w *Consumer) deleteObjects(ctx context.Context, doomed map[string]bool) error {
-	for subject := range doomed {
-		if err := w.purgeObject(ctx, subject); err != nil {
+func (c *Consumer) deleteObjects(ctx context.Context, subjects map[string]bool) error {
+	for subject := range subjects {
+		if err := c.session.objects.Purge(ctx, subject); err != nil {
 			return fmt.Errorf("removing a large event: %w", err)
 		}
 	}
-	if len(doomed) > 0 {
-		w.journal.logger.Info("Removed large events, or parts of them, that belonged to nothing", "parts", len(doomed))
+	if len(subjects) > 0 {
+		c.journal.logger.Info("Removed unreferenced large events, or parts of them", "subjects", len(subjects))
 	}
 	return nil
 }
 
-// loose looks for them. What is put back or buried is first stored in a stream that is looked at later, and then removed. Who
-// is to be sure gets an error when the server did not hand over all messages, as it may do when one is damaged.
-func (w *Consumer) unreferenced(ctx context.Context, read reader, sure bool) (map[string]bool, error) {
-	state, err := w.stateOf(ctx, w.objects, jetstream.WithSubjectFilter(">"))
+// unreferenced returns the subjects of objects that no message refers to. Streams are read in the order in which references
+// move (batches, remainders, dead letters), so a reference that moves meanwhile is seen. With strict it fails if the server
+// skipped messages, as it may when one is damaged.
+func (c *Consumer) unreferenced(ctx context.Context, read headerReading, strict bool) (map[string]bool, error) {
+	s := c.session
+	state, err := s.store.State(ctx, s.objects.Stream, jetstream.WithSubjectFilter(">"))
 	if err != nil {
 		return nil, err
 	}
-	bucket := w.journal.bucket(kindObjects)
-	loose := make(map[string]bool, len(state.Subjects))
+	subjects := make(map[string]bool, len(state.Subjects))
 	for subject := range state.Subjects {
-		loose[subject] = true
+		subjects[subject] = true
 	}
-	if len(loose) == 0 {
+	if len(subjects) == 0 {
 		return nil, nil
 	}
-	for _, stream := range []jetstream.Stream{w.batches, w.remainders, w.dead} {
-		before, err := w.stateOf(ctx, stream)
+	for _, stream := range []jetstream.Stream{s.batches, s.remainders, s.dead} {
+		names, err := s.references(ctx, stream, read, strict)
 		if err != nil {
 			return nil, err
-		}
-		var names []string
-		got := uint64(0)
-		err = read(ctx, stream, func(seq uint64, header nats.Header) {
-			if seq <= before.LastSeq {
-				got++
-			}
-			if name := header.Get(headerLarge); name != "" {
-				names = append(names, name)
-			}
-		})
-		if err != nil {
-			return nil, err
-		}
-		after, err := w.stateOf(ctx, stream)
-		if err != nil {
-			return nil, err
-		}
-		if removed := removals(after) - removals(before); sure && got+removed < before.Msgs {
-			return nil, fmt.Errorf("%w: %d of %d messages", errUnreadable, before.Msgs-got-removed, before.Msgs)
 		}
 		for _, name := range names {
-			object, err := w.info(ctx, name)
-			if errors.Is(err, jetstream.ErrObjectNotFound) {
-				continue
-			}
+			referenced, err := s.objects.Subjects(ctx, name)
 			if err != nil {
-				return nil, fmt.Errorf("looking for a large event: %w", err)
+				return nil, err
 			}
-			delete(loose, metaOf(bucket, name))
-			delete(loose, chunksOf(object))
+			for _, subject := range referenced {
+				delete(subjects, subject)
+			}
 		}
 	}
-	return loose, nil
+	return subjects, nil
 }
 
-// removals is how many messages a stream has had that it has not any more.
+// references returns the names of the objects that a stream's messages refer to.
+func (s *session) references(ctx context.Context, stream jetstream.Stream, read headerReading, strict bool) (names []string, err error) {
+	before, err := s.store.State(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	seen := uint64(0)
+	err = read(ctx, stream, func(seq uint64, header nats.Header) {
+		if seq <= before.LastSeq {
+			seen++
+		}
+		if name := header.Get(headerObject); name != "" {
+			names = append(names, name)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	after, err := s.store.State(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	if removed := removals(after) - removals(before); strict && seen+removed < before.Msgs {
+		return nil, fmt.Errorf("%w: %d of %d messages", errUnreadable, before.Msgs-seen-removed, before.Msgs)
+	}
+	return names, nil
+}
+
+// removals is how many messages were removed from a stream since it was created.
 func removals(state jetstream.StreamState) uint64 { return state.LastSeq - state.Msgs }
 
-// reader hands over the places and headers of what a stream has.
-type reader func(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error
+// headerReading reads the sequences and headers of a stream's messages.
+type headerReading func(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error
 
-// headers reads them alone, from any replica.
-func (w *Consumer) headers(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
+// headers reads headers only, from any replica.
+func (s *session) headers(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
 	for next := uint64(0); ; {
 		var err error
-		next, err = scanHeaders(ctx, stream, ">", next, func(seq uint64, header nats.Header) bool { each(seq, header); return true })
+		next, err = store.ScanHeaders(ctx, stream, ">", next, func(seq uint64, header nats.Header) bool { each(seq, header); return true })
 		if err != nil || next == 0 {
 			return err
 		}
 	}
 }
 
-// messages reads all, from who knows best.
-func (w *Consumer) messages(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
-	return w.scan(ctx, stream, ">", func(msg *jetstream.RawStreamMsg) error { each(msg.Sequence, msg.Header); return nil })
+// messages reads whole messages, from the stream leader.
+func (s *session) messages(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
+	return s.store.Scan(ctx, stream, ">", func(msg *jetstream.RawStreamMsg) error { each(msg.Sequence, msg.Header); return nil })
 }

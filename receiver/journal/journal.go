@@ -9,50 +9,30 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
-// The reasons why a batch cannot be kept. Mandrill sends it again.
+// The reasons why a batch cannot be stored. Mandrill sends it again.
 var (
 	ErrFull        = errors.New("the buffer is full")
 	ErrUnavailable = errors.New("the buffer is not available")
-)
-
-const (
-	// appendTimeout is for a disk that is slow. It is below what Mandrill and proxies wait.
-	appendTimeout = 10 * time.Second
-	// requestTimeout is for everything else that is asked of JetStream, which may have to read.
-	requestTimeout = 20 * time.Second
-	// clusterTimeout is that of a cluster, in which a request to a leader that is gone is never answered.
-	clusterTimeout = 6 * time.Second
-	// electionTime is how long what is not answered there is asked again, until another leader is elected, which takes 4 to 9
-	// seconds, or again as long when nobody has won.
-	electionTimeout = 12 * time.Second
-	// clusterPatience is how long a cluster may take to answer again before the connection is made anew. It elects a
-	// leader in some 10 seconds.
-	clusterRecoveryTimeout = 30 * time.Second
-	// While the buffer does not work it is tried again, at first after minPause, then twice as long up to maxPause.
-	minPause = 250 * time.Millisecond
-	maxPause = 5 * time.Second
-	// checkInterval is how often an idle journal looks whether it works, for metrics and readiness.
-	checkInterval = 10 * time.Second
 )
 
 // Options configures a [Journal]. Engine is required.
 type Options struct {
 	Engine Engine
 	Limits Limits
-	// KeepLimits leaves the limits of streams that are there as they are; default: they follow Limits.
+	// KeepLimits leaves the limits of existing streams as they are; default: they follow Limits.
 	KeepLimits bool
-	// Existing makes no streams: without them there is an error.
+	// Existing creates no streams: without them Run returns an error.
 	Existing bool
 	Replicas int    // of each stream; default 1
 	Name     string // begins the names of streams and subjects; default "mandrill"
-	// LeaseTime is how long the one who delivers may be silent before another takes over; default DefaultLeaseTime.
+	// LeaseTime is how long the leader may be silent before another process takes over; default DefaultLeaseTime.
 	LeaseTime time.Duration
 	Metrics   *Metrics
 	Logger    *slog.Logger     // default: slog.Default()
@@ -73,68 +53,57 @@ var errPartitioned = errors.New("this member has lost contact with the others")
 // partitioned reports whether requests would wait for other members in vain.
 func (s *session) partitioned() bool { return s.isPartitioned != nil && s.isPartitioned() }
 
-// syncDir syncs the directory of a stream that was written to, if that is not up to the server.
-func (s *session) syncDir(stream string) error {
-	if s.syncStreamDir == nil {
-		return nil
-	}
-	return s.syncStreamDir(stream)
-}
-
 // errEngineFailed means that the server reported a broken store; its log line says which.
 var errEngineFailed = errors.New("the server's store has failed")
 
-// Journal keeps batches. It is safe for concurrent use.
+// Journal stores batches until they are delivered. It is safe for concurrent use.
 type Journal struct {
 	engine               Engine
 	limits               Limits
 	keepLimits, existing bool
 	replicas             int
 	name                 string
-	holder               string // of the right to deliver
+	holder               string // of the lease: this process
 	leaseTime            time.Duration
-	sweepInterval        time.Duration
+	gcInterval           time.Duration
 	metrics              *Metrics
 	logger               *slog.Logger
 	now                  func() time.Time
+	intercept            func(jetstream.JetStream) jetstream.JetStream // set by tests
 
 	current    atomic.Pointer[session] // nil: not available
-	failed     chan *session           // those that failed
-	recovering atomic.Bool             // it is not known whether it works
+	failed     chan *session           // sessions with an error, to be checked
+	recovering atomic.Bool             // it does not answer, and may do so again
 	mu         sync.Mutex
-	available  chan struct{} // closed while it is available
+	available  chan struct{} // closed while the journal is available
 }
 
 // session is the journal as long as its connection lasts.
 type session struct {
-	conn          *nats.Conn
-	stream        jetstream.JetStream
+	name          string // of the buffer
+	store         *store.Store
 	batches       jetstream.Stream
 	remainders    jetstream.Stream
 	finished      jetstream.Stream
 	dead          jetstream.Stream
-	objects       jetstream.Stream // that large is made of
-	objectStore   jetstream.ObjectStore
-	stateStream   jetstream.Stream // that state is made of
+	objects       *store.Objects
+	stateStream   jetstream.Stream // under state
 	state         jetstream.KeyValue
 	secretKey     []byte // of identities
 	maxMessage    int
-	disk          *engine.DiskReserve // nil: the volume is somebody else's
-	diskLow       bool                // there is none for batches
-	timeout       time.Duration       // of a request
+	disk          *engine.DiskReserve // nil: the volume is not ours
+	isPartitioned func() bool         // nil: never
+	diskLow       bool                // the volume has no space for batches
 	leaseTime     time.Duration
-	alone         bool                      // nobody else uses the streams
-	isPartitioned func() bool               // nil: never
-	syncStreamDir func(stream string) error // nil: the server does it
-	unreadable    *atomic.Bool              // there is something that could not be read
-	lifetime      context.Context           //nolint:containedctx // it is how others learn of the end
+	unreadable    atomic.Bool     // a message could not be read
+	lifetime      context.Context //nolint:containedctx // it is how others learn of the end
 }
 
-// New returns a journal, which works when Run runs.
+// New returns a journal, which works while Run runs.
 func New(options Options) *Journal {
 	j := &Journal{
 		engine: options.Engine, limits: options.Limits, keepLimits: options.KeepLimits, existing: options.Existing, replicas: max(options.Replicas, 1), name: options.Name,
-		holder: nuid.Next(), leaseTime: options.LeaseTime, sweepInterval: gcInterval,
+		holder: nuid.Next(), leaseTime: options.LeaseTime, gcInterval: gcInterval,
 		metrics: options.Metrics, logger: options.Logger, now: options.Now, failed: make(chan *session, 1), available: make(chan struct{}),
 	}
 	if j.name == "" {
@@ -156,12 +125,12 @@ func New(options Options) *Journal {
 }
 
 // Run keeps the journal available until the context ends: it opens the engine, and opens it again when it does not work.
-// It returns an error only for what cannot pass: streams that would lose data.
+// It returns an error only for what does not pass by itself: a [ConfigError].
 func (j *Journal) Run(ctx context.Context) error {
 	defer j.engine.Close()
-	pause := minPause
+	retry := store.NewBackoff(j.now)
 	for ctx.Err() == nil {
-		begun := j.now()
+		retry.Begin()
 		err := j.runSession(ctx)
 		if fatal := new(ConfigError); errors.As(err, &fatal) {
 			return err
@@ -169,21 +138,16 @@ func (j *Journal) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		j.logger.Error("The buffer does not work, opening it again", "error", err.Error())
+		j.logger.Error("The buffer failed and is opened again", "error", err.Error())
 		j.metrics.failures.Inc()
-		if j.now().Sub(begun) > maxPause {
-			pause = minPause
+		if retry.Wait(ctx) != nil {
+			break
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
-		pause = min(2*pause, maxPause)
 	}
 	return nil
 }
 
-// session opens the engine and returns when it does not work any more.
+// runSession opens the engine and returns when it does not work any more.
 func (j *Journal) runSession(ctx context.Context) error {
 	connection, err := j.engine.Open(ctx)
 	if err != nil {
@@ -245,50 +209,56 @@ func (j *Journal) watch(ctx context.Context, s *session, engineFailed <-chan str
 	}
 }
 
-// revive finds out whether a session works. A cluster has some time to do so again: it may be electing a leader, or the
-// client be connecting to another server.
+// waitForRecovery checks whether a session works. A shared buffer may take clusterRecoveryTimeout to do so again: it may be
+// electing a leader, or the client may be connecting to another server.
 func (j *Journal) waitForRecovery(ctx context.Context, s *session) error {
 	err := s.probe(ctx)
-	if err == nil || s.alone {
+	if err == nil || s.store.Exclusive {
 		return err
 	}
 	j.recovering.Store(true)
 	defer j.recovering.Store(false)
-	j.logger.Warn("The buffer does not answer, waiting for it", "error", err.Error())
+	j.logger.Warn("The buffer did not answer, waiting for it", "error", err.Error())
 	j.metrics.available.Set(0)
-	for begun := time.Now(); err != nil && !s.conn.IsClosed() && time.Since(begun) < clusterRecoveryTimeout; {
-		select {
-		case <-time.After(minPause):
-		case <-ctx.Done():
-			return ctx.Err()
+	for begun := time.Now(); err != nil && !s.store.Conn.IsClosed() && time.Since(begun) < clusterRecoveryTimeout; {
+		if err := store.Sleep(ctx, store.MinPause); err != nil {
+			return err
 		}
 		err = s.probe(ctx)
 	}
 	if err == nil {
 		j.metrics.available.Set(1)
-		j.logger.Info("The buffer answers again")
+		j.logger.Info("The buffer answered again")
 	}
 	return err
 }
 
-// fail has a session looked at that has failed.
+// probe writes a key, to find out whether the buffer can be written.
+func (s *session) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, min(s.store.Timeout, appendTimeout))
+	defer cancel()
+	_, err := s.state.Put(ctx, "probe", nil)
+	return err
+}
+
+// fail has a session checked after an error.
 func (j *Journal) fail(s *session) {
 	select {
 	case j.failed <- s:
-	default: // it is about to be
+	default: // one is about to be
 	}
 }
 
-// condemn has a session ended in which something cannot be read.
+// reportUnreadable ends a session in which a message cannot be read. Opening the buffer again finds the damage.
 func (j *Journal) reportUnreadable(s *session) {
 	s.unreadable.Store(true)
 	j.fail(s)
 }
 
-// measure takes note of how much is stored.
+// measure sets the metrics of the streams.
 func (j *Journal) measure(ctx context.Context, s *session) error {
 	for name, stream := range map[string]jetstream.Stream{"batches": s.batches, "remainders": s.remainders, "dead_letters": s.dead} {
-		bounded, cancel := s.withTimeout(ctx)
+		bounded, cancel := s.store.WithTimeout(ctx)
 		info, err := stream.Info(bounded)
 		cancel()
 		if err != nil {
@@ -305,7 +275,7 @@ func (j *Journal) measure(ctx context.Context, s *session) error {
 	return nil
 }
 
-// Available tells whether a batch can be kept.
+// Available reports whether a batch can be stored.
 func (j *Journal) Available(ctx context.Context) bool {
 	s := j.current.Load()
 	if s == nil || j.recovering.Load() || s.partitioned() { // a partitioned member may still answer
@@ -322,10 +292,7 @@ func (j *Journal) Available(ctx context.Context) bool {
 	return s.disk.HasSlack() && (limit <= 0 || int64(info.State.Bytes) < limit-limit/freeFraction) //nolint:gosec // far below
 }
 
-// full is the part of the limit, one in so many, that must be free for the buffer to be called available.
-const freeFraction = 50
-
-// announce wakes those who wait for the journal. What it returns makes others wait again.
+// setAvailable wakes callers of WaitAvailable. After end they wait again.
 func (j *Journal) setAvailable() (end func()) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -337,13 +304,13 @@ func (j *Journal) setAvailable() (end func()) {
 	}
 }
 
-// Opened waits until the journal is available.
+// WaitAvailable waits until the journal is available.
 func (j *Journal) WaitAvailable(ctx context.Context) error {
 	j.mu.Lock()
-	opened := j.available
+	available := j.available
 	j.mu.Unlock()
 	select {
-	case <-opened:
+	case <-available:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"reflect"
 	"runtime"
 	"strconv"
@@ -16,93 +14,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
-	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
-// opened is a journal of a server in this process.
-type opened struct {
-	*journal.Journal
-	t    *testing.T
-	stop func()
-}
-
-func open(t *testing.T, dir string, total int64) *opened {
-	t.Helper()
-	limits, err := journal.SplitLimits(total, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
-	return run(t, journal.New(journal.Options{Engine: &engine.Embedded{Dir: dir, Reserve: limits.Reserve, Logger: logger}, Limits: limits, Logger: logger}))
-}
-
-func run(t *testing.T, j *journal.Journal) *opened {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- j.Run(ctx) }()
-	o := &opened{Journal: j, t: t, stop: func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		ended <- nil
-	}}
-	t.Cleanup(o.stop)
-	waiting, done := context.WithTimeout(t.Context(), time.Minute)
-	defer done()
-	if err := j.WaitAvailable(waiting); err != nil {
-		t.Fatal(err)
-	}
-	return o
-}
-
-// batch is one of some events.
-func batch(webhook string, events ...string) journal.Batch {
-	raw := make([][]byte, len(events))
-	for i, event := range events {
-		raw[i] = []byte(event)
-	}
-	return journal.Batch{
-		Webhook: webhook, Received: time.UnixMilli(1795227543123), Value: []byte("[" + strings.Join(events, ",") + "]"), Events: raw,
-		ID: strconv.Itoa,
-	}
-}
-
-func (o *opened) append(b journal.Batch) (duplicate bool) {
-	o.t.Helper()
-	duplicate, err := o.Append(o.t.Context(), b)
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	return duplicate
-}
-
-// work does something with the right to deliver.
-func (o *opened) work(do func(context.Context, *journal.Consumer)) {
-	o.t.Helper()
-	ctx, cancel := context.WithTimeout(o.t.Context(), 2*time.Minute)
-	defer cancel()
-	_ = o.Lead(ctx, func(ctx context.Context, w *journal.Consumer) error {
-		defer cancel()
-		do(ctx, w)
-		return nil
-	})
-}
-
-// take is the first batch of a webhook at a place.
-func (o *opened) take(webhook string, from uint64) (unit *journal.StoredBatch) {
-	o.t.Helper()
-	o.work(func(ctx context.Context, w *journal.Consumer) {
-		var err error
-		if unit, err = w.Next(ctx, webhook, from); err != nil && !errors.Is(err, journal.ErrNotFound) {
-			o.t.Error(err)
-		}
-	})
-	return unit
-}
-
-func TestAppendAndTake(t *testing.T) {
+// A batch is stored once, whenever it comes again, until it is finished and after that.
+func TestAppendRecognisesDuplicates(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	o := open(t, dir, journal.MinBytes)
@@ -120,61 +35,62 @@ func TestAppendAndTake(t *testing.T) {
 	if !o.append(batch("shop/a", `{"event":"send"}`, `{"event":"open"}`)) {
 		t.Error("also after a restart it is a duplicate")
 	}
-	unit := o.take("shop/a", 0)
-	if unit == nil || string(unit.Value) != `[{"event":"send"},{"event":"open"}]` || unit.Webhook != "shop/a" || unit.EventCount != 2 || !unit.Received.Equal(time.UnixMilli(1795227543123)) {
-		t.Fatalf("got %+v", unit)
+	stored := o.next("shop/a", 0)
+	if stored == nil || string(stored.Value) != `[{"event":"send"},{"event":"open"}]` || stored.Webhook != "shop/a" || stored.EventCount != 2 || !stored.Received.Equal(time.UnixMilli(1795227543123)) {
+		t.Fatalf("got %+v", stored)
 	}
-	if next := o.take("shop/a", unit.Position.Seq+1); next != nil {
+	if next := o.next("shop/a", stored.Position.Seq+1); next != nil {
 		t.Errorf("there is nothing more, got %+v", next)
 	}
 	o.work(func(ctx context.Context, w *journal.Consumer) {
-		if err := w.Ack(ctx, unit); err != nil {
+		if err := w.Ack(ctx, stored); err != nil {
 			t.Error(err)
 		}
 	})
-	if unit := o.take("shop/a", 0); unit != nil {
-		t.Errorf("it is finished, got %+v", unit)
+	if stored := o.next("shop/a", 0); stored != nil {
+		t.Errorf("it is finished, got %+v", stored)
 	}
 	o.stop()
 	o = open(t, dir, journal.MinBytes)
 	if !o.append(batch("shop/a", `{"event":"send"}`, `{"event":"open"}`)) {
 		t.Error("also finished, and after a restart, it is a duplicate")
 	}
-	if unit := o.take("shop/b", 0); unit == nil {
+	if stored := o.next("shop/b", 0); stored == nil {
 		t.Error("that of the other webhook is still there")
 	}
 }
 
-func TestPutBack(t *testing.T) {
+// A remainder replaces its batch, with the state of each event.
+func TestRequeueReplacesABatch(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	o := open(t, dir, journal.MinBytes)
 	o.append(batch("shop/a", "1", "2", "3"))
-	unit := o.take("shop/a", 0)
+	stored := o.next("shop/a", 0)
 	left := []journal.PendingEvent{
 		{ID: "2", Raw: []byte("2"), Attempts: 3, Due: time.UnixMilli(1795227549000).UTC(), Status: 503, Answer: "später"},
 		{ID: "3", Raw: []byte("3"), Refused: true, DeadLetterAttempts: 1},
 	}
 	o.work(func(ctx context.Context, w *journal.Consumer) {
-		if _, err := w.Requeue(ctx, unit, left); err != nil {
+		if _, err := w.Requeue(ctx, stored, left); err != nil {
 			t.Error(err)
 		}
 	})
-	if again := o.take("shop/a", 0); again != nil {
+	if again := o.next("shop/a", 0); again != nil {
 		t.Errorf("the batch is still there: %+v", again)
 	}
 	o.stop()
 	o = open(t, dir, journal.MinBytes)
-	var rest []*journal.StoredBatch
+	var found []*journal.StoredBatch
 	o.work(func(ctx context.Context, w *journal.Consumer) {
-		if err := w.Remainders(ctx, func(unit *journal.StoredBatch) { rest = append(rest, unit) }); err != nil {
+		if err := w.Remainders(ctx, func(stored *journal.StoredBatch) { found = append(found, stored) }); err != nil {
 			t.Error(err)
 		}
 	})
-	if len(rest) != 1 || rest[0].Origin != unit.Position.Seq || !rest[0].Position.Remainder || rest[0].Batch != unit.Batch {
-		t.Fatalf("got %+v", rest)
+	if len(found) != 1 || found[0].Origin != stored.Position.Seq || !found[0].Position.Remainder || found[0].ID != stored.ID {
+		t.Fatalf("got %+v", found)
 	}
-	if diff := cmp.Diff(left, rest[0].Events); diff != "" {
+	if diff := cmp.Diff(left, found[0].Events); diff != "" {
 		t.Error(diff)
 	}
 	if !o.append(batch("shop/a", "1", "2", "3")) {
@@ -182,35 +98,34 @@ func TestPutBack(t *testing.T) {
 	}
 }
 
-// What a remainder takes the place of was removed long ago, and whatever is around it, that is no error when remainders are
-// read after a restart.
-func TestRestAfterReplacement(t *testing.T) {
+// Remainders are read after a restart whatever is at the positions of what they have replaced.
+func TestRemaindersOfDeletedParents(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	o := open(t, dir, journal.MinBytes)
 	const count = 5
-	units := make([]*journal.StoredBatch, count)
+	batches := make([]*journal.StoredBatch, count)
 	left := []journal.PendingEvent{{ID: "0", Raw: []byte(`{}`), Attempts: 1}}
-	for i := range units {
+	for i := range batches {
 		o.append(batch("shop/a", fmt.Sprintf(`{"n":%d}`, i)))
 	}
 	o.work(func(ctx context.Context, w *journal.Consumer) {
 		from := uint64(0)
 		for _, numbers := range [][]int{{0, 1, 2, 3, 4}, {1, 2, 4}, {2, 1}} {
 			for _, i := range numbers {
-				unit, err := units[i], error(nil)
-				if unit == nil {
-					unit, err = w.Next(ctx, "shop/a", from)
+				stored, err := batches[i], error(nil)
+				if stored == nil {
+					stored, err = w.Next(ctx, "shop/a", from)
 				}
 				if err != nil {
 					t.Fatal(err)
 				}
-				from = max(from, unit.Origin+1)
-				parts, err := w.Requeue(ctx, unit, left)
+				from = max(from, stored.Origin+1)
+				parts, err := w.Requeue(ctx, stored, left)
 				if err != nil {
 					t.Fatal(err)
 				}
-				units[i] = parts[0]
+				batches[i] = parts[0]
 			}
 		}
 	})
@@ -229,8 +144,8 @@ func TestRestAfterReplacement(t *testing.T) {
 	}
 }
 
-// Batches and events that do not fit into a message are taken apart, and nothing of them is changed.
-func TestLargeBatches(t *testing.T) { //nolint:tparallel // they share what is not memory for three
+// Batches and events that do not fit into a message are split, and nothing of them is changed.
+func TestLargeBatchesAreUnchanged(t *testing.T) { //nolint:tparallel // there is no memory for three at once
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
 	noise := func(seed, n int) string { // does not compress
@@ -257,22 +172,22 @@ func TestLargeBatches(t *testing.T) { //nolint:tparallel // they share what is n
 			}
 			var got, ids []string
 			for from := uint64(0); ; {
-				unit := o.take(name, from)
-				if unit == nil {
+				stored := o.next(name, from)
+				if stored == nil {
 					break
 				}
-				for _, entry := range unit.Events {
+				for _, entry := range stored.Events {
 					got, ids = append(got, string(entry.Raw)), append(ids, entry.ID)
 				}
-				from = unit.Position.Seq + 1
+				from = stored.Position.Seq + 1
 				o.work(func(ctx context.Context, w *journal.Consumer) {
-					left, err := w.Requeue(ctx, unit, unit.Events)
+					left, err := w.Requeue(ctx, stored, stored.Events)
 					if err != nil {
 						t.Fatal(err)
 					}
 					again, err := w.Get(ctx, left[0].Position)
-					if err != nil || !reflect.DeepEqual(again.Events, unit.Events) {
-						t.Errorf("put back, it is not the same: %v", err)
+					if err != nil || !reflect.DeepEqual(again.Events, stored.Events) {
+						t.Errorf("requeued, it is not the same: %v", err)
 					}
 					if err := w.Ack(ctx, again); err != nil {
 						t.Error(err)
@@ -291,8 +206,8 @@ func TestLargeBatches(t *testing.T) { //nolint:tparallel // they share what is n
 	}
 }
 
-// A large event that comes to no end, because its sender is gone or the disk is slow, leaves nothing behind.
-func TestLargeEventThatIsCutShort(t *testing.T) {
+// A large event whose sender is gone before it is stored leaves nothing behind.
+func TestAbortedLargeEventLeavesNothing(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
 	event := strconv.Quote(incompressible(strings.Repeat("x", 30<<20), 1))
@@ -302,41 +217,46 @@ func TestLargeEventThatIsCutShort(t *testing.T) {
 		_, err := o.Append(ctx, batch("shop/a", event))
 		ended <- err
 	}()
-	for journal.ObjectBytes(t, o.Journal) == 0 {
+	for o.messages(objectStream) == 0 {
 		runtime.Gosched()
 	}
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v, want %v", err, context.Canceled)
 	}
-	if left := journal.ObjectBytes(t, o.Journal); left > 0 {
-		t.Errorf("%d bytes are left", left)
+	if left := o.messages(objectStream); left > 0 {
+		t.Errorf("%d messages are left", left)
 	}
 }
 
-func TestFull(t *testing.T) {
+// A full buffer refuses batches, has space for remainders, and accepts batches again when some are delivered.
+func TestFullBuffer(t *testing.T) {
 	t.Parallel()
-	o := open(t, t.TempDir(), journal.MinBytes)
+	testFull(t, open(t, t.TempDir(), journal.MinBytes))
+}
+
+func testFull(t *testing.T, o *opened) {
+	t.Helper()
 	filler := strings.Repeat("x", 256<<10)
-	kept := 0
+	stored := 0
 	var err error
-	for kept < 1000 && err == nil {
-		b := batch("shop/a", strconv.Itoa(kept))
-		b.Value = fmt.Appendf(nil, `["%d%s"]`, kept, incompressible(filler, kept))
+	for stored < 1000 && err == nil {
+		b := batch("shop/a", strconv.Itoa(stored))
+		b.Value = fmt.Appendf(nil, `["%d%s"]`, stored, incompressible(filler, stored))
 		if _, err = o.Append(t.Context(), b); err == nil {
-			kept++
+			stored++
 		}
 	}
 	if !errors.Is(err, journal.ErrFull) {
-		t.Fatalf("after %d batches: %v, want %v", kept, err, journal.ErrFull)
+		t.Fatalf("after %d batches: %v, want %v", stored, err, journal.ErrFull)
 	}
 	if o.Available(t.Context()) {
 		t.Error("what is full is not available")
 	}
-	unit := o.take("shop/a", 0)
+	first := o.next("shop/a", 0)
 	o.work(func(ctx context.Context, w *journal.Consumer) {
-		if _, err := w.Requeue(ctx, unit, []journal.PendingEvent{{ID: "0", Raw: []byte("0")}}); err != nil {
-			t.Errorf("there is room for what is left of a batch: %v", err)
+		if _, err := w.Requeue(ctx, first, []journal.PendingEvent{{ID: "0", Raw: []byte("0")}}); err != nil {
+			t.Errorf("there is space for a remainder: %v", err)
 		}
 	})
 	b := batch("shop/a", "x")
@@ -346,17 +266,8 @@ func TestFull(t *testing.T) {
 	}
 }
 
-func incompressible(text string, seed int) string {
-	out := []byte(text)
-	state := uint64(seed + 7)
-	for i := range out {
-		state = state*6364136223846793005 + 1442695040888963407
-		out[i] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"[state>>58]
-	}
-	return string(out)
-}
-
-func TestDivide(t *testing.T) {
+// A total is divided so that everything has space.
+func TestSplitLimits(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		total, dead int64
@@ -381,8 +292,8 @@ func TestDivide(t *testing.T) {
 	}
 }
 
-// The limit follows the volume: a receiver that is started again finds more room than before, or less.
-func TestOtherLimit(t *testing.T) {
+// The limits may be larger or smaller after a restart: they follow the volume.
+func TestLimitsFollowTheVolume(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for i, total := range []int64{16 * journal.MinBytes, 4 * journal.MinBytes, journal.MinBytes, 32 * journal.MinBytes} {

@@ -7,69 +7,53 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
-// DefaultLeaseTime is how long the one who delivers may be silent before another takes over. An eighth of it is how often
-// it says that it is there, and after three quarters it stops because it could not. An election that ends 7 seconds after a
-// leader was lost is in time for that: they take 4 to 9, of the first of two who try.
-const DefaultLeaseTime = 12 * time.Second
-
-// lookInterval is how often those who wait look whether somebody has it. Nobody tells them: who does so goes with a server.
-const leasePollInterval = 500 * time.Millisecond
+// The lease is a key of the state bucket with the name of its holder, who writes it again and again. Others see by its revision
+// that it changes. They compare times of their own clock only, so it does not matter what other clocks say.
 
 const leaseKey = "leader"
 
-func (s *session) renewInterval() time.Duration { return s.leaseTime / 8 }
-func (s *session) yieldAfter() time.Duration    { return s.leaseTime * 3 / 4 }
+func (s *session) renewInterval() time.Duration { return s.leaseTime / leaseRenewals }
+func (s *session) yieldAfter() time.Duration    { return s.leaseTime * yieldQuarters / 4 }
 
-// bounded is for a request of the lease.
+// withLeaseTimeout bounds a request of the lease.
 func (s *session) withLeaseTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, min(s.leaseTime/5, s.timeout))
+	return context.WithTimeout(ctx, min(s.leaseTime/leaseRequests, s.store.Timeout))
 }
 
-// Work runs do with the right to deliver what is in the journal, again and again until the context ends. The context of do
-// ends also with the right, or when the journal does not work any more; what was begun is then to be finished, for which
-// there is [Work.Right]. Of all journals with the same streams one has it at a
-// time, so that what belongs together is sent in order. It is not to be called while it runs.
+// Lead runs do whenever this process holds the lease, until ctx ends. The context of do is cancelled when the lease is lost, or the
+// buffer does not work any more; work in flight finishes under [Consumer.LeaseContext]. Only one process holds the lease,
+// which keeps the order of events. A buffer that nobody else uses needs no lease. Lead must not be called twice at a time.
 func (j *Journal) Lead(ctx context.Context, do func(context.Context, *Consumer) error) error {
-	pause := minPause
-	for ctx.Err() == nil {
-		if j.WaitAvailable(ctx) != nil {
-			return nil //nolint:nilerr // it was told to end
+	retry := store.NewBackoff(j.now)
+	for j.WaitAvailable(ctx) == nil {
+		retry.Begin()
+		if err := j.lead(ctx, do); err != nil && ctx.Err() == nil {
+			j.logger.Error("Delivery from the buffer was interrupted and starts again", "error", err.Error())
 		}
-		begun := j.now()
-		err := j.lead(ctx, do)
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // it was told to end
+		if retry.Wait(ctx) != nil {
+			break
 		}
-		if err != nil {
-			j.logger.Error("Delivery from the buffer was interrupted, beginning again", "error", err.Error())
-		}
-		if j.now().Sub(begun) > maxPause {
-			pause = minPause
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
-		pause = min(2*pause, maxPause)
 	}
-	return nil
+	return nil //nolint:nilerr // it was told to end
 }
 
-// term is one time of having the right.
+// lead runs do once.
 func (j *Journal) lead(ctx context.Context, do func(context.Context, *Consumer) error) error {
 	s := j.current.Load()
 	if s == nil {
 		return nil
 	}
-	right, lose := context.WithCancel(context.WithoutCancel(ctx)) // what was begun is finished
+	leaseCtx, lose := context.WithCancel(context.WithoutCancel(ctx)) // work in flight is finished
 	defer lose()
-	defer context.AfterFunc(s.lifetime, lose)() //nolint:contextcheck // the right ends with either
+	defer context.AfterFunc(s.lifetime, lose)() //nolint:contextcheck // the lease ends with either
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(right, cancel)()
-	if !s.alone {
+	defer context.AfterFunc(leaseCtx, cancel)()
+	if !s.store.Exclusive {
 		held, err := s.acquire(ctx, j.holder)
 		if err != nil {
 			return err
@@ -77,24 +61,28 @@ func (j *Journal) lead(ctx context.Context, do func(context.Context, *Consumer) 
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			held.keep(right)
+			held.keep(leaseCtx)
 			lose()
 		}()
-		defer func() { lose(); <-ended; held.release() }() //nolint:contextcheck // it is over, and others are to know
-		j.logger.Info("This receiver delivers what is in the buffer")
+		defer func() { lose(); <-ended; held.release() }() //nolint:contextcheck // the others must learn of the end
+		j.logger.Info("This receiver became the leader and delivers what is in the buffer")
 	}
 	j.metrics.leader.Set(1)
 	defer j.metrics.leader.Set(0)
-	work := &Consumer{session: s, journal: j, lease: right}
-	go work.runGC(ctx)
-	err := do(ctx, work)
-	if err != nil && right.Err() == nil {
-		j.fail(s) // it may be the journal
+	consumer := j.newConsumer(s, leaseCtx)
+	go consumer.runGC(ctx)
+	err := do(ctx, consumer)
+	if err != nil && leaseCtx.Err() == nil {
+		j.fail(s) // the buffer may be the cause
 	}
 	return err
 }
 
-// lease is the right to deliver.
+func (j *Journal) newConsumer(s *session, lease context.Context) *Consumer { //nolint:revive // it is not the context of this call
+	return &Consumer{session: s, journal: j, lease: lease, incomplete: map[Position][]uint64{}}
+}
+
+// lease is a lease that this process holds.
 type lease struct {
 	session  *session
 	holder   string
@@ -102,26 +90,22 @@ type lease struct {
 	renewed  time.Time
 }
 
-// acquire waits until nobody has the right, and takes it. That somebody has it is seen by changes alone, whatever the
-// clocks say. What the same holder had before, and could not give back, it has again at once.
+// acquire waits until nobody holds the lease, and takes it. A holder is alive while the revision changes. A lease that this
+// holder had before, and could not release, it takes at once.
 func (s *session) acquire(ctx context.Context, holder string) (*lease, error) {
-	ticker := time.NewTicker(leasePollInterval)
-	defer ticker.Stop()
 	for seen, since := uint64(0), time.Now(); ; {
-		entry, err := s.lookup(ctx)
+		entry, err := s.readLease(ctx)
 		if err == nil && entry.revision != seen {
 			seen, since = entry.revision, time.Now()
 		}
 		if err == nil && (entry.holder == "" || entry.holder == holder || time.Since(since) >= s.leaseTime) {
 			begun := time.Now()
-			if revision, err := s.write(ctx, holder, entry.revision); err == nil {
+			if revision, err := s.writeLease(ctx, holder, entry.revision); err == nil {
 				return &lease{session: s, holder: holder, revision: revision, renewed: begun}, nil
-			} // else somebody was faster, or there is no answer
+			} // else another process was faster, or there is no answer
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := store.Sleep(ctx, leasePollInterval); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -131,7 +115,7 @@ type leaseEntry struct {
 	revision uint64
 }
 
-func (s *session) lookup(ctx context.Context) (leaseEntry, error) {
+func (s *session) readLease(ctx context.Context) (leaseEntry, error) {
 	ctx, cancel := s.withLeaseTimeout(ctx)
 	defer cancel()
 	entry, err := s.state.Get(ctx, leaseKey)
@@ -139,13 +123,13 @@ func (s *session) lookup(ctx context.Context) (leaseEntry, error) {
 		return leaseEntry{}, nil
 	}
 	if err != nil {
-		return leaseEntry{}, fmt.Errorf("asking who delivers: %w", err)
+		return leaseEntry{}, fmt.Errorf("reading the lease: %w", err)
 	}
 	return leaseEntry{string(entry.Value()), entry.Revision()}, nil
 }
 
-// write says who has the right, if nobody else has written since a revision.
-func (s *session) write(ctx context.Context, holder string, revision uint64) (uint64, error) {
+// writeLease writes who holds the lease, if nobody else has written it since a revision.
+func (s *session) writeLease(ctx context.Context, holder string, revision uint64) (uint64, error) {
 	ctx, cancel := s.withLeaseTimeout(ctx)
 	defer cancel()
 	if revision == 0 {
@@ -154,12 +138,7 @@ func (s *session) write(ctx context.Context, holder string, revision uint64) (ui
 	return s.state.Update(ctx, leaseKey, []byte(holder), revision)
 }
 
-// isTaken tells whether somebody else has written. Streams with several replicas have an error of their own for that.
-func isTaken(err error) bool {
-	return errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch)
-}
-
-// keep renews the lease until the context ends, somebody else has it, or it is so old that somebody else may soon.
+// keep renews the lease until the context ends, another process has it, or it is so old that one soon may.
 func (l *lease) keep(ctx context.Context) {
 	ticker := time.NewTicker(l.session.renewInterval())
 	defer ticker.Stop()
@@ -175,36 +154,27 @@ func (l *lease) keep(ctx context.Context) {
 	}
 }
 
-// renew tries to, and tells whether nobody else has the lease.
+// renew tries to renew the lease, and reports whether no other process has taken it.
 func (l *lease) renew(ctx context.Context) bool {
 	begun := time.Now()
-	revision, err := l.session.write(ctx, l.holder, l.revision)
+	revision, err := l.session.writeLease(ctx, l.holder, l.revision)
 	if err == nil {
 		l.revision, l.renewed = revision, begun
 		return true
 	}
-	if !isTaken(err) {
+	if !store.IsTaken(err) {
 		return true
 	}
-	entry, err := l.session.lookup(ctx)
-	if err == nil && entry.holder == l.holder { // the answer to an earlier attempt was lost
+	entry, err := l.session.readLease(ctx)
+	if err == nil && entry.holder == l.holder { // an earlier attempt succeeded, and its answer was lost
 		l.revision = entry.revision
 	}
 	return err != nil || entry.holder == l.holder
 }
 
-// release lets another take over at once.
+// release lets another process take over at once.
 func (l *lease) release() {
 	ctx, cancel := l.session.withLeaseTimeout(context.Background())
 	defer cancel()
-	_, _ = l.session.write(ctx, "", l.revision) // else they wait
-}
-
-// Each does something with what is stored, without the right to deliver: only what several may do.
-func (j *Journal) Each(ctx context.Context, do func(*Consumer) error) error {
-	s := j.current.Load()
-	if s == nil {
-		return ErrUnavailable
-	}
-	return do(&Consumer{session: s, journal: j, lease: ctx})
+	_, _ = l.session.writeLease(ctx, "", l.revision) // if it fails, the others wait for leaseTime
 }

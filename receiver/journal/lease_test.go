@@ -12,7 +12,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// proxy is a way to a server that can be cut.
+// proxy is a connection to a server that can be cut.
 type proxy struct {
 	t      *testing.T
 	target string
@@ -20,7 +20,7 @@ type proxy struct {
 	mu     sync.Mutex
 	cut    bool
 	conns  []net.Conn
-	open   chan struct{} // closed while something comes through
+	open   chan struct{} // closed while data passes
 }
 
 func newProxy(t *testing.T, port int) *proxy {
@@ -62,7 +62,7 @@ func (p *proxy) accept() {
 	}
 }
 
-// through reads from a connection as long as something comes through.
+// through reads from a connection while data passes.
 func (p *proxy) through(conn net.Conn) io.Reader {
 	return reader(func(data []byte) (int, error) {
 		n, err := conn.Read(data)
@@ -78,7 +78,7 @@ type reader func([]byte) (int, error)
 
 func (r reader) Read(data []byte) (int, error) { return r(data) }
 
-// stall keeps what is sent, without a word to either side, until end is called.
+// stall holds back what both sides send, and closes nothing, until end is called.
 func (p *proxy) stall() (end func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,7 +86,7 @@ func (p *proxy) stall() (end func()) {
 	return sync.OnceFunc(func() { close(p.open) })
 }
 
-// set cuts the way, or opens it again.
+// set cuts all connections, or allows new ones.
 func (p *proxy) set(cut bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,7 +99,7 @@ func (p *proxy) set(cut bool) {
 	}
 }
 
-// behindProxy runs a journal that has the right to deliver for good, whatever becomes of its way to the server.
+// behindProxy runs a journal that never loses its lease, whatever becomes of its connection.
 func behindProxy(t *testing.T) (*opened, *proxy) {
 	t.Helper()
 	way := newProxy(t, newExternal(t).options.Port)
@@ -108,11 +108,12 @@ func behindProxy(t *testing.T) (*opened, *proxy) {
 	return run(t, journal.New(options)), way
 }
 
+// A leader that ends releases the lease, and another takes over at once.
 func TestLeaseIsHandedOver(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options, _ := shared(t, e.url())
-	options.LeaseTime = 0 // as it is by default: who waits for that has 12 seconds to wait
+	options.LeaseTime = 0 // the default: a lease that is not released is free after 12 seconds
 	l := newLedger(t)
 	names := []string{"a", "b"}
 	running := map[string]*opened{}
@@ -143,10 +144,10 @@ func TestLeaseIsHandedOver(t *testing.T) {
 	}
 }
 
-// One that cannot say that it is there stops before another begins, whether it knows at once or waits for answers.
-func TestLeaseIsLost(t *testing.T) {
+// A leader that cannot renew its lease stops before another begins, whether it notices at once or waits for answers.
+func TestLeaderWithoutConnectionStopsFirst(t *testing.T) {
 	t.Parallel()
-	t.Run("cut off", func(t *testing.T) {
+	t.Run("disconnected", func(t *testing.T) {
 		t.Parallel()
 		loseLease(t, func(way *proxy) (end func()) { way.set(true); return func() { way.set(false) } })
 	})
@@ -192,7 +193,7 @@ func loseLease(t *testing.T, lose func(*proxy) (end func())) {
 	l.expect(w.stop())
 }
 
-// Who was cut off for a moment has what it had at once.
+// A leader that was disconnected for a moment has its lease again at once.
 func TestLeaseIsTakenAgain(t *testing.T) {
 	t.Parallel()
 	a, way := behindProxy(t)

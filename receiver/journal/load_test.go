@@ -27,7 +27,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
-// writers append batches to journals all the time, and again what was refused, as Mandrill does.
+// writers append batches to journals all the time, and retry what is refused, as Mandrill does.
 type writers struct {
 	t        *testing.T
 	journals func() []*journal.Journal
@@ -83,7 +83,7 @@ func (w *writers) write(ctx context.Context, value string, at int) {
 	}
 }
 
-// progress waits until so many more are accepted, and begins to count refusals anew.
+// progress waits until so many more are accepted, and resets the count of refusals.
 func (w *writers) progress(more int) {
 	w.t.Helper()
 	count := func() int {
@@ -105,7 +105,7 @@ func (w *writers) stop() []string {
 	return w.accepted
 }
 
-// ledger is where events go, and where it is seen whether two deliver at a time.
+// ledger counts what is delivered, and fails the test when two deliver at a time.
 type ledger struct {
 	t          *testing.T
 	mu         sync.Mutex
@@ -117,7 +117,7 @@ type ledger struct {
 
 func newLedger(t *testing.T) *ledger { return &ledger{t: t, got: map[string]int{}} }
 
-// follow delivers what is in a journal to a ledger of its own.
+// follow delivers from a journal to a ledger of its own.
 func follow(t *testing.T, j *journal.Journal) *ledger {
 	t.Helper()
 	l := newLedger(t)
@@ -125,7 +125,7 @@ func follow(t *testing.T, j *journal.Journal) *ledger {
 	return l
 }
 
-// deliver begins to deliver what is in a journal. What it returns ends that.
+// deliver delivers from a journal until stop is called.
 func (l *ledger) deliver(name string, j *journal.Journal) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -138,7 +138,7 @@ func (l *ledger) deliver(name string, j *journal.Journal) (stop func()) {
 	return stop
 }
 
-// term delivers while it has the right to.
+// term delivers as the leader.
 func (l *ledger) term(ctx context.Context, name string, w *journal.Consumer) error {
 	if !l.delivering.TryLock() {
 		l.t.Errorf("%s and %s deliver at the same time", name, l.who())
@@ -150,11 +150,11 @@ func (l *ledger) term(ctx context.Context, name string, w *journal.Consumer) err
 	l.terms++
 	l.mu.Unlock()
 	var left []*journal.StoredBatch
-	if err := w.Remainders(ctx, func(unit *journal.StoredBatch) { left = append(left, unit) }); err != nil {
+	if err := w.Remainders(ctx, func(stored *journal.StoredBatch) { left = append(left, stored) }); err != nil {
 		return err
 	}
-	for _, unit := range left {
-		if err := l.record(w, unit); err != nil { //nolint:contextcheck // what was begun is finished
+	for _, stored := range left {
+		if err := l.record(w, stored); err != nil { //nolint:contextcheck // work in flight is finished
 			return err
 		}
 	}
@@ -165,10 +165,10 @@ func (l *ledger) term(ctx context.Context, name string, w *journal.Consumer) err
 		if notice.Seq < next || ctx.Err() != nil {
 			return
 		}
-		unit, err := w.Next(w.LeaseContext(), notice.Webhook, next) //nolint:contextcheck // what was begun is finished
+		stored, err := w.Next(w.LeaseContext(), notice.Webhook, next) //nolint:contextcheck // work in flight is finished
 		if err == nil {
-			next = unit.Position.Seq + 1
-			err = l.record(w, unit) //nolint:contextcheck // what was begun is finished
+			next = stored.Position.Seq + 1
+			err = l.record(w, stored) //nolint:contextcheck // work in flight is finished
 		}
 		if err != nil {
 			cancel(err)
@@ -177,11 +177,11 @@ func (l *ledger) term(ctx context.Context, name string, w *journal.Consumer) err
 	return errors.Join(err, context.Cause(ctx))
 }
 
-func (l *ledger) record(w *journal.Consumer, unit *journal.StoredBatch) error {
+func (l *ledger) record(w *journal.Consumer, stored *journal.StoredBatch) error {
 	l.mu.Lock()
-	l.got[string(unit.Value)]++
+	l.got[string(stored.Value)]++
 	l.mu.Unlock()
-	return w.Ack(w.LeaseContext(), unit)
+	return w.Ack(w.LeaseContext(), stored)
 }
 
 func (l *ledger) who() string {
@@ -190,7 +190,7 @@ func (l *ledger) who() string {
 	return l.leader
 }
 
-// begun is how often somebody has begun to deliver.
+// begun is how often a leader has begun.
 func (l *ledger) begun() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -218,7 +218,7 @@ func (l *ledger) expect(values []string) {
 	l.t.Logf("of %d batches %d were delivered more than once", len(values), twice)
 }
 
-// certificates are of an authority of its own, for this machine.
+// certificates returns files of a new CA, for this machine.
 func certificates(t *testing.T) engine.TLSFiles {
 	t.Helper()
 	dir := t.TempDir()
@@ -257,7 +257,7 @@ func certificates(t *testing.T) engine.TLSFiles {
 	return engine.TLSFiles{CA: write("ca.pem", "CERTIFICATE", ca), Cert: write("cert.pem", "CERTIFICATE", cert), Key: write("key.pem", "PRIVATE KEY", private)}
 }
 
-// credentials are those of a user, those of a user of somebody else, and a server that knows the first.
+// credentials returns those of a user, those of a user of another account, and a server that knows the first account.
 func credentials(t *testing.T) (good, bad []byte, authority func(*server.Options)) {
 	t.Helper()
 	pair := func(make func() (nkeys.KeyPair, error)) (nkeys.KeyPair, string) {

@@ -15,7 +15,7 @@ type Metrics struct {
 	limit          *prometheus.GaugeVec
 	lost           *prometheus.GaugeVec
 	leader         prometheus.Gauge
-	free           *prometheus.GaugeVec // without labels; nothing is said of the volumes of others
+	free           *prometheus.GaugeVec // without labels; it has no value where the volume is not ours
 }
 
 // NewMetrics makes the metrics and registers them; with nil they are not registered.
@@ -25,24 +25,24 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "mandrill_receiver_buffer_available", Help: "1 while the buffer can be written.",
 		}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "mandrill_receiver_buffer_failures_total", Help: "How often the buffer did not work and was opened again.",
+			Name: "mandrill_receiver_buffer_failures_total", Help: "How often the buffer failed and was opened again.",
 		}),
 		appendDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "mandrill_receiver_buffer_append_duration_seconds", Help: "Time until a batch is on disk, or is not.",
+			Name: "mandrill_receiver_buffer_append_duration_seconds", Help: "Time until a batch is on disk, or storing it has failed.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 3, 10),
 		}),
 		duplicates: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "mandrill_receiver_buffer_duplicates_total", Help: "Batches that came again and were kept before.",
+			Name: "mandrill_receiver_buffer_duplicates_total", Help: "Batches that Mandrill sent again and that were stored before.",
 		}),
 		damaged: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "mandrill_receiver_buffer_damaged_total", Help: "Places in the buffer that were damaged, with a message each that was lost.",
+			Name: "mandrill_receiver_buffer_damaged_total", Help: "Damaged places found in the buffer, at each of which a message was lost.",
 		}),
 		repairsSkipped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mandrill_receiver_buffer_repairs_skipped_total",
 			Help: "Repairs of the buffer's files that were skipped because the files may be good ones of another layout, by reason.",
 		}, []string{"reason"}),
 		evicted: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "mandrill_receiver_dead_letters_evicted_total", Help: "Dead letters that were lost because newer ones needed the room.",
+			Name: "mandrill_receiver_dead_letters_evicted_total", Help: "Dead letters that were removed because newer ones needed the space.",
 		}),
 		stored: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mandrill_receiver_buffer_stored_bytes", Help: "Bytes stored, by stream.",
@@ -54,7 +54,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "mandrill_receiver_buffer_lost_messages", Help: "Messages that the store found damaged when it was opened, by stream.",
 		}, []string{"stream"}),
 		free: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "mandrill_receiver_buffer_free_bytes", Help: "Bytes of the buffer's volume that batches may still take, whatever its limit is.",
+			Name: "mandrill_receiver_buffer_free_bytes", Help: "Bytes of the buffer's volume that are free for batches, apart from the limits.",
 		}, nil),
 		leader: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "mandrill_receiver_buffer_leader", Help: "1 while this process delivers what is in the buffer.",

@@ -9,8 +9,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// A batch that comes again while its large event is read does no harm to what is read.
-func TestLargeEventComesAgain(t *testing.T) {
+// A large event can be read while its batch comes again.
+func TestLargeEventIsReadWhileItComesAgain(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
 	b := batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 12<<20), 1)))
@@ -26,8 +26,8 @@ func TestLargeEventComesAgain(t *testing.T) {
 	}()
 	o.work(func(ctx context.Context, w *journal.Consumer) {
 		for reading := true; reading; {
-			unit, err := w.Next(ctx, "shop/a", 0)
-			if err != nil || string(unit.Events[0].Raw) != string(b.Events[0]) {
+			stored, err := w.Next(ctx, "shop/a", 0)
+			if err != nil || string(stored.Events[0].Raw) != string(b.Events[0]) {
 				t.Errorf("it is not as it was: %v", err)
 				break
 			}
@@ -41,20 +41,20 @@ func TestLargeEventComesAgain(t *testing.T) {
 	<-again
 }
 
-// Each part is a write that is synced: there are few of them.
-func TestPartsOfLargeEvents(t *testing.T) {
+// A large event has few chunks, because each one is synced.
+func TestLargeEventHasFewChunks(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
 	raw := strconv.Quote(incompressible(strings.Repeat("x", 20<<20), 1))
-	o.bury("shop/a", raw, journal.ReasonRefused)
+	o.deadLetter("shop/a", raw, journal.ReasonRefused)
 	for _, what := range []string{"stored", "copied"} {
 		// It compresses a little, because it has only letters and digits.
-		if parts := journal.ObjectMessages(t, o.Journal); parts < 12 || parts > 22 {
+		if parts := o.messages(objectStream); parts < 12 || parts > 22 {
 			t.Errorf("%s it is of %d messages", what, parts)
 		}
 		o.redrive(journal.Selection{})
 	}
-	if unit := o.take("shop/a", 0); unit == nil || string(unit.Events[0].Raw) != raw {
+	if stored := o.next("shop/a", 0); stored == nil || string(stored.Events[0].Raw) != raw {
 		t.Error("it is not the same")
 	}
 }

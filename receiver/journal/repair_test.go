@@ -57,12 +57,12 @@ func TestDamagedFile(t *testing.T) {
 			if i == 1 {
 				continue
 			}
-			unit := o.take("shop/a", uint64(i+1))
+			unit := o.next("shop/a", uint64(i+1))
 			if unit == nil || !strings.HasSuffix(string(unit.Value), fmt.Sprintf("%02d", i)+`"]`) {
 				t.Errorf("a bit at %d was changed, and batch %d is %+v", place, i, unit)
 			}
 		}
-		if unit := o.take("shop/a", 2); unit == nil || unit.Position.Seq != 3 {
+		if unit := o.next("shop/a", 2); unit == nil || unit.Position.Seq != 3 {
 			t.Errorf("a bit at %d was changed, and that batch is %+v", place, unit)
 		}
 		o.append(batch("shop/a", strconv.Itoa(place)+letters(8)))
@@ -106,10 +106,10 @@ func TestRot(t *testing.T) {
 	if unit == nil || unit.Position.Seq != 3 {
 		t.Fatal("after the one that is damaged the third was not taken")
 	}
-	if unit := o.take("shop/a", batches); unit == nil {
+	if unit := o.next("shop/a", batches); unit == nil {
 		t.Error("the last one is gone")
 	}
-	if unit := o.take("shop/a", batches+1); unit != nil {
+	if unit := o.next("shop/a", batches+1); unit != nil {
 		t.Error("after the last one there is something")
 	}
 }

@@ -4,50 +4,44 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 const (
 	// DefaultName begins the names of streams and subjects.
 	DefaultName = "mandrill"
-	// duplicateWindow covers Mandrill's retries: 20, up to 25 minutes apart, and some hours in which we do not answer.
-	duplicateWindow = 12 * time.Hour
-	// maxMessage is the largest message. Larger batches are split.
-	maxMessage = engine.MaxPayload
-	// messageReserve is for the headers of a message.
-	messageReserve = 16 << 10
-	// seenBytes is room for the identities of a million finished batches.
-	seenBytes = 128 << 20
-	// stateBytes is room for a few names.
+	// finishedBytes is enough for the ids of a million finished batches.
+	finishedBytes = 128 << 20
+	// stateBytes is enough for a few names.
 	stateBytes = 4 << 20
+	// oldestServer is the oldest NATS server that is supported. external_oldest_test.go runs the buffer on it.
+	oldestServer = "2.10"
 )
 
-// ConfigError means that a stream or an engine has settings under which data would be lost. Retrying does not help.
+// ConfigError reports settings under which data would be lost. Somebody must change them.
 type ConfigError = engine.ConfigError
 
-// Limits say how much is stored.
+// Limits are how many bytes may be stored of what.
 type Limits struct {
-	Batches     int64 // that wait
-	Remainders  int64 // what is left of batches of which a part was delivered
+	Batches     int64
+	Remainders  int64
 	Objects     int64 // events that do not fit into a message
 	DeadLetters int64
-	Finished    int64 // identities of batches that were finished
-	Reserve     int64 // of the volume, so that what is stored can be taken away
+	Finished    int64 // ids of finished batches
+	Reserve     int64 // kept free on the volume, so that what is stored can be deleted
 }
 
-// MinBytes is the least that a buffer can be made of.
+// MinBytes is the smallest buffer.
 const MinBytes = 64 << 20
 
-// Divide makes limits of a total. With deadLetters 0 these get a tenth.
+// SplitLimits divides a total. With deadLetters 0 dead letters get a tenth of it.
 func SplitLimits(total, deadLetters int64) (Limits, error) {
 	if total < MinBytes {
 		return Limits{}, fmt.Errorf("the buffer must have at least %d MiB", MinBytes>>20)
@@ -58,30 +52,32 @@ func SplitLimits(total, deadLetters int64) (Limits, error) {
 	if deadLetters < 0 || deadLetters > total/2 {
 		return Limits{}, errors.New("dead letters may have up to half of the buffer")
 	}
-	seen := min(seenBytes, total/20)
+	finished := min(finishedBytes, total/20)
 	reserve := engine.ReserveFor(total)
-	left := total - deadLetters - seen - stateBytes - reserve
-	rest, large := left/6, left/4
-	return Limits{Batches: left - rest - large, Remainders: rest, Objects: large, DeadLetters: deadLetters, Finished: seen, Reserve: reserve}, nil
+	left := total - deadLetters - finished - stateBytes - reserve
+	remainders, objects := left/6, left/4
+	return Limits{Batches: left - remainders - objects, Remainders: remainders, Objects: objects, DeadLetters: deadLetters, Finished: finished, Reserve: reserve}, nil
 }
 
 func (l Limits) total() int64 {
 	return l.Batches + l.Remainders + l.Objects + l.DeadLetters + l.Finished + stateBytes
 }
 
-// subjects of what is stored: a kind, and the webhook.
+// The kinds of streams. A subject is the name of the buffer, a kind, and a webhook or an id.
 const (
-	kindBatch     = "batch"
-	kindRemainder = "rest"
-	kindFinished  = "seen"
-	kindDead      = "dead"
-	kindObjects   = "large"
-	kindState     = "state"
+	kindBatch      = "batch"
+	kindRemainder  = "remainder"
+	kindFinished   = "finished"
+	kindDeadLetter = "dead-letter"
+	kindObjects    = "objects"
+	kindState      = "state"
 )
 
 func (j *Journal) subject(kind, name string) string { return j.name + "." + kind + "." + name }
 
-// token makes one part of a subject of a webhook's name.
+func (s *session) finishedSubject(id string) string { return s.name + "." + kindFinished + "." + id }
+
+// token escapes a webhook's name, so that it is one token of a subject.
 func token(webhook string) string {
 	var out strings.Builder
 	for _, c := range []byte(webhook) {
@@ -94,86 +90,66 @@ func token(webhook string) string {
 	return out.String()
 }
 
-// config of a stream under which nothing is lost: what does not fit is refused, and nothing ages.
+// config is that of a stream that loses nothing: what does not fit is refused, and nothing expires.
 func (j *Journal) config(kind string, limit int64) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: j.name + "-" + kind, Subjects: []string{j.subject(kind, ">")}, Storage: jetstream.FileStorage,
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxBytes: limit, MaxMsgs: -1, MaxMsgsPerSubject: -1,
-		Replicas: j.replicas, Duplicates: duplicateWindow, AllowAtomicPublish: true,
-		// A replica may lag behind: only of one that is alone it is known that what it says is so.
+		Replicas: j.replicas, Duplicates: duplicateWindow,
+		// Direct gets may be served by a lagging replica, so they are allowed only with a single replica.
 		AllowDirect: j.replicas == 1,
 	}
 }
 
-// seenConfig is of a stream that forgets, which at worst means that a batch is delivered twice.
+// finishedConfig is that of a stream that forgets the oldest. At worst a batch is delivered twice.
 func (j *Journal) finishedConfig() jetstream.StreamConfig {
 	config := j.config(kindFinished, j.limits.Finished)
 	config.Discard, config.MaxAge, config.MaxMsgsPerSubject = jetstream.DiscardOld, duplicateWindow, 1
-	config.Duplicates, config.AllowAtomicPublish = time.Minute, false
+	config.Duplicates = time.Minute
 	return config
 }
 
-// largeConfig and stateConfig are of streams as the client makes them for objects and for values by key, but for
-// AllowDirect, which it always sets.
+// objectsConfig and stateConfig are those of the client for object stores and key-value buckets, except AllowDirect, which the
+// client always sets.
 func (j *Journal) objectsConfig() jetstream.StreamConfig {
 	config := j.config("", j.limits.Objects)
 	config.Name, config.Subjects = "OBJ_"+j.bucket(kindObjects), []string{"$O." + j.bucket(kindObjects) + ".C.>", "$O." + j.bucket(kindObjects) + ".M.>"}
-	config.Duplicates, config.AllowAtomicPublish, config.AllowRollup = 0, false, true
+	config.Duplicates, config.AllowRollup = 0, true
 	return config
 }
 
 func (j *Journal) stateConfig() jetstream.StreamConfig {
 	config := j.config("", stateBytes)
 	config.Name, config.Subjects = "KV_"+j.bucket(kindState), []string{"$KV." + j.bucket(kindState) + ".>"}
-	config.Duplicates, config.AllowAtomicPublish, config.AllowRollup = 0, false, true
+	config.Duplicates, config.AllowRollup = 0, true
 	config.MaxMsgsPerSubject, config.DenyDelete = 1, true
 	return config
 }
 
 func (j *Journal) bucket(kind string) string { return j.name + "-" + kind }
 
-// open makes or checks the streams.
+// open finds or creates the streams.
 func (j *Journal) open(ctx context.Context, connection *engine.Connection) (*session, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute) // a cluster that starts has no leader for some seconds
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	timeout := requestTimeout
-	if !connection.Exclusive {
-		timeout = clusterTimeout
-	}
-	conn := connection.Conn
-	stream, err := jetstream.New(conn, jetstream.WithDefaultTimeout(timeout))
+	policy, conn := store.PolicyFor(connection.Exclusive), connection.Conn
+	stream, err := jetstream.New(conn, jetstream.WithDefaultTimeout(policy.Timeout))
 	if err != nil {
 		return nil, fmt.Errorf("using JetStream: %w", err)
 	}
+	if j.intercept != nil {
+		stream = j.intercept(stream)
+	}
 	s := &session{
-		conn: conn, stream: stream, timeout: timeout, leaseTime: j.leaseTime, maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve), unreadable: new(atomic.Bool),
-		alone: connection.Exclusive, disk: connection.Reserve, isPartitioned: connection.Partitioned, syncStreamDir: connection.SyncDir,
+		name: j.name, leaseTime: j.leaseTime, maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve),
+		store: &store.Store{Policy: policy, JetStream: stream, Conn: conn, SyncDir: func(string) error { return nil }},
+		disk:  connection.Reserve, isPartitioned: connection.Partitioned,
 	}
-	if s.maxMessage < messageReserve {
-		return nil, &ConfigError{Err: fmt.Errorf("the server's max_payload must be at least %d bytes", 2*messageReserve)}
+	if err := checkServer(conn); err != nil {
+		return nil, err
 	}
-	for _, each := range []struct {
-		is     *jetstream.Stream
-		config jetstream.StreamConfig
-	}{
-		{&s.batches, j.config(kindBatch, j.limits.Batches)},
-		{&s.remainders, j.config(kindRemainder, j.limits.Remainders)},
-		{&s.dead, j.config(kindDead, j.limits.DeadLetters)},
-		{&s.finished, j.finishedConfig()},
-		{&s.objects, j.objectsConfig()},
-		{&s.stateStream, j.stateConfig()},
-	} {
-		if *each.is, err = j.ensureStream(ctx, s, each.config); err != nil {
-			return nil, err
-		}
-	}
-	bounded, end := s.withTimeout(ctx)
-	defer end()
-	if s.objectStore, err = stream.ObjectStore(bounded, j.bucket(kindObjects)); err != nil {
-		return nil, fmt.Errorf("opening the store of large events: %w", err)
-	}
-	if s.state, err = stream.KeyValue(bounded, j.bucket(kindState)); err != nil {
-		return nil, fmt.Errorf("opening the store of the buffer's state: %w", err)
+	if err := j.openStreams(ctx, s); err != nil {
+		return nil, err
 	}
 	if s.secretKey, err = s.identitySecret(ctx); err != nil {
 		return nil, err
@@ -182,31 +158,68 @@ func (j *Journal) open(ctx context.Context, connection *engine.Connection) (*ses
 		if err := connection.SyncDirs(); err != nil {
 			return nil, err
 		}
-	}
-	if err := j.removeTornBatches(ctx, s); err != nil {
-		return nil, err
+		s.store.SyncDir = connection.SyncDir
 	}
 	j.gcAtStart(ctx, s)
 	return s, nil
 }
 
-// stream makes a stream, or checks the one that there is. A cluster that has just started has no leader who could, and
-// does not answer who asks for a stream that is being made.
-func (j *Journal) ensureStream(ctx context.Context, s *session, want jetstream.StreamConfig) (jetstream.Stream, error) {
-	limit := attemptTimeout
-	if s.alone {
-		limit = requestTimeout
+// checkServer refuses a server that is too old, or whose messages are too small.
+func checkServer(conn *nats.Conn) error {
+	if version := conn.ConnectedServerVersion(); olderThan(version, oldestServer) {
+		return &ConfigError{Err: fmt.Errorf("the server is NATS %s, and must be NATS %s or newer", version, oldestServer)}
 	}
-	for {
-		attempt, cancel := context.WithTimeout(ctx, limit)
-		found, err := j.findOrCreate(attempt, s.stream, want)
-		cancel()
-		if err == nil || s.alone || !isNoLeader(err) || ctx.Err() != nil {
-			return found, err
+	if conn.MaxPayload() < 2*messageReserve {
+		return &ConfigError{Err: fmt.Errorf("the server's max_payload must be at least %d bytes", 2*messageReserve)}
+	}
+	return nil
+}
+
+// olderThan compares major and minor versions. A version that is no number is not older.
+func olderThan(version, than string) bool {
+	var major, minor, wantMajor, wantMinor int
+	_, err := fmt.Sscanf(version, "%d.%d", &major, &minor)
+	_, wantErr := fmt.Sscanf(than, "%d.%d", &wantMajor, &wantMinor)
+	return err == nil && wantErr == nil && (major < wantMajor || major == wantMajor && minor < wantMinor)
+}
+
+func (j *Journal) openStreams(ctx context.Context, s *session) (err error) {
+	var objects jetstream.Stream
+	for _, each := range []struct {
+		is     *jetstream.Stream
+		config jetstream.StreamConfig
+	}{
+		{&s.batches, j.config(kindBatch, j.limits.Batches)},
+		{&s.remainders, j.config(kindRemainder, j.limits.Remainders)},
+		{&s.dead, j.config(kindDeadLetter, j.limits.DeadLetters)},
+		{&s.finished, j.finishedConfig()},
+		{&objects, j.objectsConfig()},
+		{&s.stateStream, j.stateConfig()},
+	} {
+		if *each.is, err = j.ensureStream(ctx, s, each.config); err != nil {
+			return err
 		}
-		select {
-		case <-time.After(minPause):
-		case <-ctx.Done():
+	}
+	bounded, end := s.store.WithTimeout(ctx)
+	defer end()
+	if s.objects, err = s.store.OpenObjects(bounded, j.bucket(kindObjects), objects, s.maxMessage); err != nil {
+		return err
+	}
+	if s.state, err = s.store.JetStream.KeyValue(bounded, j.bucket(kindState)); err != nil {
+		return fmt.Errorf("opening the store of the buffer's state: %w", err)
+	}
+	return nil
+}
+
+// ensureStream creates a stream, or checks the one that there is. A shared buffer is asked until the context ends: a cluster that
+// has just started has no leader, and does not answer while a stream is being created.
+func (j *Journal) ensureStream(ctx context.Context, s *session, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, s.store.Attempt)
+		found, err := j.findOrCreate(attempt, s.store.JetStream, want)
+		cancel()
+		if err == nil || s.store.RetryFor == 0 || !store.IsNoLeader(err) || store.Sleep(ctx, store.MinPause) != nil {
+			return found, err
 		}
 	}
 }
@@ -218,7 +231,7 @@ func (j *Journal) findOrCreate(ctx context.Context, stream jetstream.JetStream, 
 	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		found, err = stream.CreateStream(ctx, want)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another has just made it
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process has just created it
 			found, err = stream.Stream(ctx, want.Name)
 		}
 		if err != nil {
@@ -229,10 +242,10 @@ func (j *Journal) findOrCreate(ctx context.Context, stream jetstream.JetStream, 
 		return nil, fmt.Errorf("looking for the stream %s: %w", want.Name, err)
 	}
 	info := found.CachedInfo()
-	if faults := faultsOf(info.Config, want); len(faults) > 0 {
+	if faults := store.Faults(info.Config, want); len(faults) > 0 {
 		return nil, &ConfigError{Err: fmt.Errorf("the stream %s would lose data: %s; change its settings, or remove it when it is empty", want.Name, strings.Join(faults, "; "))}
 	}
-	// Its limit follows ours, but not below what is stored.
+	// The limit follows ours, but not below what is stored.
 	if j.keepLimits || info.Config.MaxBytes == want.MaxBytes || int64(info.State.Bytes) > want.MaxBytes { //nolint:gosec // far below
 		return found, nil
 	}
@@ -244,61 +257,13 @@ func (j *Journal) findOrCreate(ctx context.Context, stream jetstream.JetStream, 
 	return found, nil
 }
 
-// leaderless tells whether nobody could decide, which passes.
-func isNoLeader(err error) bool {
-	api := new(jetstream.APIError)
-	if errors.As(err, &api) {
-		return api.ErrorCode == codeUnavailable || api.ErrorCode == codeNoPeers || api.ErrorCode == codeNotLeader
-	}
-	if errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) { // of which the client leaves only the words
-		return strings.Contains(err.Error(), "err_code="+strconv.Itoa(codeUnavailable))
-	}
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) ||
-		errors.Is(err, jetstream.ErrNoStreamResponse)
-}
-
-// hint says what to do about an error of a cluster.
+// withRemedy adds what to do about an error of creating a stream.
 func (j *Journal) withRemedy(err error) error {
-	api := new(jetstream.APIError)
 	switch {
-	case !errors.As(err, &api):
-		return err
-	case api.ErrorCode == codeNotClustered:
-		return &ConfigError{Err: fmt.Errorf("%w: the server is alone and cannot keep %d replicas; lower --buffer-replicas to 1, or use a cluster", err, j.replicas)}
-	case api.ErrorCode == codeNoPeers:
-		return fmt.Errorf("%w: %d servers of the cluster must have JetStream and room for %d bytes", err, j.replicas, j.limits.total())
+	case store.IsNotClustered(err):
+		return &ConfigError{Err: fmt.Errorf("%w: a single server cannot keep %d replicas; lower --buffer-replicas to 1, or use a cluster", err, j.replicas)}
+	case store.IsTooFewServers(err):
+		return fmt.Errorf("%w: %d servers of the cluster must have JetStream and %d bytes of storage", err, j.replicas, j.limits.total())
 	}
 	return err
-}
-
-// faultsOf are the settings of a stream under which data would be lost, or kept from being stored.
-func faultsOf(have, want jetstream.StreamConfig) []string {
-	var faults []string
-	fault := func(bad bool, text string) {
-		if bad {
-			faults = append(faults, text)
-		}
-	}
-	fault(have.Storage != jetstream.FileStorage, "storage must be file")
-	fault(have.Retention != jetstream.LimitsPolicy, "retention must be limits")
-	fault(want.Discard == jetstream.DiscardNew && have.Discard != jetstream.DiscardNew, "discard must be new")
-	fault(have.MaxAge != 0 && want.MaxAge == 0, "max_age must be unlimited")
-	fault(have.MaxAge != 0 && have.MaxAge < want.MaxAge, "max_age must be at least "+want.MaxAge.String())
-	fault(have.MaxMsgs > 0, "max_msgs must be unlimited")
-	fault(have.MaxMsgsPerSubject > 0 && want.MaxMsgsPerSubject < 0, "max_msgs_per_subject must be unlimited")
-	fault(have.MaxMsgsPerSubject < 1 && want.MaxMsgsPerSubject == 1, "max_msgs_per_subject must be 1")
-	fault(have.MaxMsgSize > 0, "max_msg_size must be unlimited")
-	fault(have.MaxConsumers > 0, "max_consumers must be unlimited")
-	fault(have.NoAck, "no_ack must be off")
-	fault(have.Sealed || have.DenyDelete && !want.DenyDelete || have.DenyPurge, "deletion must be allowed")
-	fault(have.Mirror != nil || len(have.Sources) > 0, "it must be no mirror, and have no sources")
-	fault(have.SubjectTransform != nil, "it must have no subject transform")
-	fault(have.Duplicates < want.Duplicates, "duplicate_window must be at least "+want.Duplicates.String())
-	fault(want.AllowAtomicPublish && !have.AllowAtomicPublish, "allow_atomic must be on, for which the server must be NATS 2.12 or newer")
-	fault(want.AllowRollup && !have.AllowRollup, "allow_rollup_hdrs must be on")
-	fault(have.PersistMode != want.PersistMode, "persist_mode must be default")
-	fault(have.Replicas < want.Replicas, fmt.Sprintf("num_replicas must be at least %d, or --buffer-replicas lower", want.Replicas))
-	fault(have.Replicas > 1 && have.AllowDirect, "allow_direct must be off, because replicas may lag behind")
-	fault(!slices.Equal(slices.Sorted(slices.Values(have.Subjects)), want.Subjects), "its subjects must be "+strings.Join(want.Subjects, " and "))
-	return faults
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
-// The consumer by which batches are followed is at one server, and goes with it. Another is made that reads on.
-func TestFollowReadsOn(t *testing.T) {
+// When the JetStream consumer is gone, Watch continues with another one.
+func TestWatchContinuesWithAnotherConsumer(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options, _ := shared(t, e.url())
@@ -46,13 +46,13 @@ func TestFollowReadsOn(t *testing.T) {
 	})
 }
 
-// Who is told to end does so, also while nobody answers.
-func TestFollowEnds(t *testing.T) {
+// Watch ends with its context, also while the server does not answer.
+func TestWatchEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	o, way := behindProxy(t)
 	o.append(batch("shop/a", "1"))
 	o.work(func(ctx context.Context, w *journal.Consumer) {
-		ctx, cancel := context.WithTimeout(ctx, 6*time.Second) // when it looks for another consumer
+		ctx, cancel := context.WithTimeout(ctx, 6*time.Second) // when it creates another consumer
 		defer cancel()
 		goOn := func() {}
 		ended := make(chan error, 1)
@@ -69,8 +69,8 @@ func TestFollowEnds(t *testing.T) {
 	})
 }
 
-// A request that nobody answers is made again, as long as an election may take.
-func TestRequestsAreMadeAgain(t *testing.T) {
+// A request that nobody answers is repeated while a leader may be elected.
+func TestRequestsAreRepeated(t *testing.T) {
 	t.Parallel()
 	o, way := behindProxy(t)
 	o.append(batch("shop/a", "1"))
@@ -78,10 +78,10 @@ func TestRequestsAreMadeAgain(t *testing.T) {
 		end := way.stall()
 		defer end()
 		taken := make(chan error, 1)
-		var unit *journal.StoredBatch
+		var stored *journal.StoredBatch
 		go func() {
 			var err error
-			unit, err = w.Next(ctx, "shop/a", 0)
+			stored, err = w.Next(ctx, "shop/a", 0)
 			taken <- err
 		}()
 		select {
@@ -94,14 +94,14 @@ func TestRequestsAreMadeAgain(t *testing.T) {
 		if err := <-taken; err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Ack(ctx, unit); err != nil {
+		if err := w.Ack(ctx, stored); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-// A replica may tell of a batch before the leader has it.
-func TestTakeIsAheadOfTheLeader(t *testing.T) {
+// Next waits for a batch that a replica has announced before the leader has it.
+func TestNextWaitsForTheLeader(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options, _ := shared(t, e.url())
@@ -129,7 +129,8 @@ func TestTakeIsAheadOfTheLeader(t *testing.T) {
 	})
 }
 
-func TestOrphansComeAndGo(t *testing.T) {
+// A deleted webhook is remembered until it is there again, also where streams are shared.
+func TestDeletedWebhooksComeAndGo(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options, _ := shared(t, e.url())
@@ -143,15 +144,15 @@ func TestOrphansComeAndGo(t *testing.T) {
 		if err := w.MarkDeleted(ctx, "shop/a", time.Time{}); err != nil {
 			t.Error(err)
 		}
-		orphans, err := w.DeletedWebhooks(ctx)
-		if err != nil || len(orphans) != 1 || orphans["shop/b c"] != time.UnixMilli(2) {
-			t.Errorf("orphans are %v, error %v", orphans, err)
+		deleted, err := w.DeletedWebhooks(ctx)
+		if err != nil || len(deleted) != 1 || deleted["shop/b c"] != time.UnixMilli(2) {
+			t.Errorf("deleted webhooks are %v, error %v", deleted, err)
 		}
 	})
 }
 
-// What was there at the beginning and was removed before it was told of is known too.
-func TestFollowKnowsWhatIsGone(t *testing.T) {
+// The initial listing completes although batches are deleted before they are announced.
+func TestWatchCompletesWithoutDeletedBatches(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options, _ := shared(t, e.url())
@@ -179,8 +180,8 @@ func TestFollowKnowsWhatIsGone(t *testing.T) {
 	})
 }
 
-// A consumer that does not tell of a batch that there is gives way to another.
-func TestFollowMistrustsAConsumer(t *testing.T) {
+// A JetStream consumer that does not announce a batch is replaced.
+func TestWatchReplacesAStaleConsumer(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options, _ := shared(t, e.url())
@@ -204,7 +205,7 @@ func TestFollowMistrustsAConsumer(t *testing.T) {
 			}
 			return name != ""
 		})
-		until(t, "it tells of nothing", func() bool {
+		until(t, "a paused consumer", func() bool {
 			info, err := stream.PauseConsumer(ctx, name, time.Now().Add(time.Hour))
 			return err == nil && info.Paused
 		})

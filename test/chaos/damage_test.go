@@ -134,12 +134,12 @@ var damages = []damage{
 	{"meta.inf empty", "mandrill-batch", emptyFile("meta.inf"), 0, false, ""},
 	{"meta.inf removed", "mandrill-batch", removeFile("meta.inf"), 0, false, ""},
 	{"meta.sum changed", "mandrill-batch", flipFile("meta.sum"), 0, false, ""},
-	{"a bit of the remainders", "mandrill-rest", flipBit(0, 0.5), 1, false, "killed"},
-	{"settings of the remainders", "mandrill-rest", flipFile("meta.inf"), 0, false, ""},
-	{"a bit of the finished ids", "mandrill-seen", flipBit(0, 0.5), 0, true, ""},
+	{"a bit of the remainders", "mandrill-remainder", flipBit(0, 0.5), 1, false, "killed"},
+	{"settings of the remainders", "mandrill-remainder", flipFile("meta.inf"), 0, false, ""},
+	{"a bit of the finished ids", "mandrill-finished", flipBit(0, 0.5), 0, true, ""},
 	{"a bit of the state", "KV_mandrill-state", flipBit(0, 0.5), 0, true, ""},
 	{"settings of the state", "KV_mandrill-state", emptyFile("meta.inf"), 0, false, ""},
-	{"settings of the large events", "OBJ_mandrill-large", flipFile("meta.inf"), 0, false, ""},
+	{"settings of the large events", "OBJ_mandrill-objects", flipFile("meta.inf"), 0, false, ""},
 }
 
 // damageKinds names the kinds of damage in the results, by how many batches may be lost.

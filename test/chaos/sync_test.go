@@ -68,7 +68,7 @@ func checkSynced(lines []string) (batches int, err error) {
 }
 
 const sampleTrace = `100 pwrite64(12</b/nats/jetstream/$G/streams/mandrill-batch/msgs/1.blk>, "..."..., 900, 0) = 900
-101 fsync(13</b/nats/jetstream/$G/streams/mandrill-seen/msgs/1.blk>) = 0
+101 fsync(13</b/nats/jetstream/$G/streams/mandrill-finished/msgs/1.blk>) = 0
 100 fsync(12</b/nats/jetstream/$G/streams/mandrill-batch/msgs/1.blk> <unfinished ...>
 101 write(2</b/log>, "..."..., 10) = 10
 100 <... fsync resumed>) = 0

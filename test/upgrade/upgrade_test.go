@@ -119,8 +119,17 @@ func batch(webhook string, events ...string) journal.Batch {
 		raw[i] = []byte(event)
 	}
 	return journal.Batch{
-		Webhook: webhook, Received: time.UnixMilli(1795227543123), Value: []byte("[" + strings.Join(events, ",") + "]"), Events: raw, ID: strconv.Itoa,
+		Webhook: webhook, Received: time.UnixMilli(1795227543123), Value: []byte("[" + strings.Join(events, ",") + "]"), Events: raw,
+		IDs: func() []string { return numbers(len(events)) },
 	}
+}
+
+func numbers(n int) []string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = strconv.Itoa(i)
+	}
+	return list
 }
 
 // contents is what a buffer holds, by the raw events.

@@ -75,5 +75,11 @@ func (m *batchGenerator) events(n int) [][]byte {
 }
 
 func journalBatch(events [][]byte) journal.Batch {
-	return journal.Batch{Webhook: "bench", Received: time.Now(), Value: mandrilltest.Batch(events...), Events: events, ID: strconv.Itoa}
+	return journal.Batch{Webhook: "bench", Received: time.Now(), Value: mandrilltest.Batch(events...), Events: events, IDs: func() []string {
+		ids := make([]string, len(events))
+		for i := range ids {
+			ids[i] = strconv.Itoa(i)
+		}
+		return ids
+	}}
 }

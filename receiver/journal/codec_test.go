@@ -19,8 +19,8 @@ var entries = []journal.PendingEvent{
 	{ID: "3", Raw: []byte{}},
 }
 
-// What was compressed stays as it is when more is compressed, at the same time or later, and takes no more room.
-func TestCompress(t *testing.T) {
+// Compressed data does not change when more is compressed, at the same time or later, and pins no more memory than it has.
+func TestCompressedDataIsACopy(t *testing.T) {
 	t.Parallel()
 	var group sync.WaitGroup
 	for worker := range 8 {
@@ -43,13 +43,14 @@ func TestCompress(t *testing.T) {
 	group.Wait()
 }
 
-func TestEntries(t *testing.T) {
+// Events are read as they were written, and what is not written so is an error without a payload.
+func TestEventsAreReadAsWritten(t *testing.T) {
 	t.Parallel()
-	data, err := journal.EncodeEntries(entries)
+	data, err := journal.EncodeEvents(entries)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := journal.DecodeEntries(data)
+	got, err := journal.DecodeEvents(data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,30 +66,30 @@ func TestEntries(t *testing.T) {
 		"no index":        append([]byte{3}, "{}x"...),
 		"negative length": append([]byte{22}, `[{"id":"","length":-1}]`[:22]...),
 	} {
-		if entries, err := journal.DecodeEntries(damaged); err == nil || strings.Contains(err.Error(), "send") {
+		if entries, err := journal.DecodeEvents(damaged); err == nil || strings.Contains(err.Error(), "send") {
 			t.Errorf("%s: got %+v, error %v", name, entries, err)
 		}
 	}
 }
 
-// Whatever is on a disk that fails, reading it is an error or entries that are the same when they are written again.
-func FuzzEntries(f *testing.F) {
-	data, err := journal.EncodeEntries(entries)
+// Whatever a failing disk returns, decoding it is an error, or events that are the same when they are encoded again.
+func FuzzEvents(f *testing.F) {
+	data, err := journal.EncodeEvents(entries)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(data)
 	f.Add([]byte{2, '[', ']'})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		first, err := journal.DecodeEntries(data)
+		first, err := journal.DecodeEvents(data)
 		if err != nil {
 			return
 		}
-		again, err := journal.EncodeEntries(first)
+		again, err := journal.EncodeEvents(first)
 		if err != nil {
-			t.Skip() // a date that cannot be written
+			t.Skip() // a time that cannot be encoded
 		}
-		second, err := journal.DecodeEntries(again)
+		second, err := journal.DecodeEvents(again)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,116 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Batch is what Mandrill sent in one request.
+type Batch struct {
+	Webhook  string
+	Received time.Time
+	Value    []byte   // the array as it came
+	Events   [][]byte // its elements: slices of Value
+	// IDs returns the id of each event. It is called once, and only for a batch that does not fit into one message.
+	IDs   func() []string
+	Trace string // traceparent, may be empty
+}
+
+// PendingEvent is an event that is not delivered yet, and how far its delivery has come.
+type PendingEvent struct {
+	ID  string `json:"id"`
+	Raw []byte `json:"-"` // as Mandrill sent it
+	// Index is its number in its batch. It orders remainders of one batch.
+	Index int `json:"position,omitempty"`
+	// Attempts to send it to the sink, and to the dead letter sink.
+	Attempts           int       `json:"attempts,omitempty"`
+	DeadLetterAttempts int       `json:"deadLetterAttempts,omitempty"`
+	Due                time.Time `json:"due,omitzero"` // not before
+	// Refused: the sink will never accept it. Exhausted: its retries are used up. Status and Answer are of the last attempt.
+	Refused   bool   `json:"refused,omitempty"`
+	Exhausted bool   `json:"exhausted,omitempty"`
+	Status    int    `json:"status,omitempty"`
+	Answer    string `json:"answer,omitempty"`
+}
+
+// Position is where a message is: a sequence of the stream of batches or of that of remainders.
+type Position struct {
+	Remainder bool
+	Seq       uint64
+}
+
+func (p Position) String() string {
+	kind := kindBatch
+	if p.Remainder {
+		kind = kindRemainder
+	}
+	return kind + ":" + strconv.FormatUint(p.Seq, 10)
+}
+
+func parsePosition(text string) (Position, error) {
+	kind, number, _ := strings.Cut(text, ":")
+	seq, err := strconv.ParseUint(number, 10, 64)
+	if err != nil || kind != kindBatch && kind != kindRemainder {
+		return Position{}, errors.New("invalid position")
+	}
+	return Position{kind == kindRemainder, seq}, nil
+}
+
+// StoredBatch is a message of the buffer: a batch, a part of a batch that was too large for one message, or a remainder of
+// either.
+type StoredBatch struct {
+	Position Position
+	// Origin is the sequence of the batch, or part, among the batches. Remainders keep it, and with it their turn.
+	Origin  uint64
+	Webhook string
+	// ID is the same when Mandrill sends the same events again. A remainder has that of its origin.
+	ID          string
+	Received    time.Time
+	Redriven    time.Time // when it was a dead letter that was redriven; zero: never
+	Trace       string
+	Value       []byte         // of a batch in one message: the array as it came
+	Events      []PendingEvent // of a part or a remainder
+	EventCount  int
+	Size        int64 // bytes of its events in memory
+	StoredBytes int64 // bytes of the message
+
+	parent Position     // of a remainder: what it replaces
+	set    remainderSet // of a remainder that is stored in several messages
+	object string       // the object that has its event; empty: the message has its events
+}
+
+// remainderSet says which messages together are one remainder. It is zero for a remainder in one message.
+type remainderSet struct {
+	id          string
+	part, parts int // part counts from one
+}
+
+func (s remainderSet) String() string { return fmt.Sprintf("%s %d/%d", s.id, s.part, s.parts) }
+
+func parseRemainderSet(text string) (s remainderSet, err error) {
+	if _, err = fmt.Sscanf(text, "%s %d/%d", &s.id, &s.part, &s.parts); err == nil && (s.part < 1 || s.part > s.parts) {
+		err = errors.New("invalid part")
+	}
+	return s, err
+}
+
+// AgeStart is when its age begins. A redriven event gets all the time that a new one gets.
+func (b *StoredBatch) AgeStart() time.Time {
+	if b.Redriven.IsZero() {
+		return b.Received
+	}
+	return b.Redriven
+}
+
+// BatchInfo announces a batch in the buffer.
+type BatchInfo struct {
+	Seq      uint64
+	Webhook  string
+	Received time.Time // or redriven
+	Events   int
+	Size     int64 // in memory
+	Stored   int64 // on disk
+}

@@ -1,0 +1,125 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+)
+
+// opened is a journal of a server in this process.
+type opened struct {
+	*journal.Journal
+	*tap
+	t    *testing.T
+	stop func()
+}
+
+func open(t *testing.T, dir string, total int64) *opened {
+	t.Helper()
+	limits, err := journal.SplitLimits(total, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logger := slog.New(slog.DiscardHandler)
+	return run(t, journal.New(journal.Options{Engine: &engine.Embedded{Dir: dir, Reserve: limits.Reserve, Logger: logger}, Limits: limits, Logger: logger}))
+}
+
+func run(t *testing.T, j *journal.Journal) *opened {
+	t.Helper()
+	tap := tapped(t, j)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- j.Run(ctx) }()
+	o := &opened{Journal: j, tap: tap, t: t, stop: func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		ended <- nil
+	}}
+	t.Cleanup(o.stop)
+	waiting, done := context.WithTimeout(t.Context(), time.Minute)
+	defer done()
+	if err := j.WaitAvailable(waiting); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// batch is a batch of some events.
+func batch(webhook string, events ...string) journal.Batch {
+	raw := make([][]byte, len(events))
+	for i, event := range events {
+		raw[i] = []byte(event)
+	}
+	return journal.Batch{
+		Webhook: webhook, Received: time.UnixMilli(1795227543123), Value: []byte("[" + strings.Join(events, ",") + "]"), Events: raw,
+		IDs: func() []string {
+			ids := make([]string, len(events))
+			for i := range ids {
+				ids[i] = strconv.Itoa(i)
+			}
+			return ids
+		},
+	}
+}
+
+func (o *opened) append(b journal.Batch) (duplicate bool) {
+	o.t.Helper()
+	duplicate, err := o.Append(o.t.Context(), b)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return duplicate
+}
+
+// work does something as the leader.
+func (o *opened) work(do func(context.Context, *journal.Consumer)) {
+	o.t.Helper()
+	ctx, cancel := context.WithTimeout(o.t.Context(), 2*time.Minute)
+	defer cancel()
+	_ = o.Lead(ctx, func(ctx context.Context, w *journal.Consumer) error {
+		defer cancel()
+		do(ctx, w)
+		return nil
+	})
+}
+
+// next is the first batch of a webhook at a position; nil: there is none.
+func (o *opened) next(webhook string, from uint64) (found *journal.StoredBatch) {
+	o.t.Helper()
+	o.work(func(ctx context.Context, c *journal.Consumer) {
+		var err error
+		if found, err = c.Next(ctx, webhook, from); err != nil && !errors.Is(err, journal.ErrNotFound) {
+			o.t.Error(err)
+		}
+	})
+	return found
+}
+
+// ack finishes a batch.
+func (o *opened) ack(batch *journal.StoredBatch) {
+	o.t.Helper()
+	o.work(func(ctx context.Context, c *journal.Consumer) {
+		if err := c.Ack(ctx, batch); err != nil {
+			o.t.Error(err)
+		}
+	})
+}
+
+func incompressible(text string, seed int) string {
+	out := []byte(text)
+	state := uint64(seed + 7)
+	for i := range out {
+		state = state*6364136223846793005 + 1442695040888963407
+		out[i] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"[state>>58]
+	}
+	return string(out)
+}
