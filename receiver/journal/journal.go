@@ -57,16 +57,16 @@ type failureReporter interface {
 // filing is an engine whose folders have to be synced, besides the files that it syncs itself: all when its streams are
 // there, and that of a stream after each change.
 type dirSyncer interface {
-	SyncFolders() error
-	SyncFolder(stream string) error
+	SyncDirs() error
+	SyncDir(stream string) error
 }
 
 // hearing is an engine that notices when it hears nothing of those whose answers it needs.
-type partitionDetector interface{ CutOff() bool }
+type partitionDetector interface{ Partitioned() bool }
 
 func (j *Journal) partitioned() bool {
 	engine, ok := j.engine.(partitionDetector)
-	return ok && engine.CutOff()
+	return ok && engine.Partitioned()
 }
 
 // errReported says that the engine does not work any more by its own account, which is in the log.

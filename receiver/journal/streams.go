@@ -20,7 +20,7 @@ const (
 	finishedBytes = 128 << 20
 	// stateBytes is enough for a few names.
 	stateBytes = 4 << 20
-	// oldestServer is the oldest NATS server that is supported. external_oldest_test.go runs the buffer on it.
+	// oldestServer is the oldest NATS server that is supported. oldest_test.go runs the buffer on it.
 	oldestServer = "2.10"
 )
 
@@ -158,10 +158,10 @@ func (j *Journal) open(ctx context.Context, conn *nats.Conn) (*session, error) {
 		return nil, err
 	}
 	if engine, ok := j.engine.(dirSyncer); ok {
-		if err := engine.SyncFolders(); err != nil {
+		if err := engine.SyncDirs(); err != nil {
 			return nil, err
 		}
-		s.store.SyncDir = engine.SyncFolder
+		s.store.SyncDir = engine.SyncDir
 	}
 	j.gcAtStart(ctx, s)
 	return s, nil

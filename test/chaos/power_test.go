@@ -83,7 +83,7 @@ func losePower(t *testing.T, order unsynced.Order, rounds, failures int) {
 		}
 	}
 	said := r.said("WARN", "ERROR")
-	if said["Lost a message of the buffer"] > 0 {
+	if said["Lost a damaged message of the buffer"] > 0 {
 		t.Errorf("messages are damaged; the log: %v", said)
 	}
 	acked, lost := book.count()
