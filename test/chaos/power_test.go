@@ -83,7 +83,7 @@ func testPowerLoss(t *testing.T, order unsynced.Order, rounds, failures int) {
 		}
 	}
 	logged := r.logCounts("WARN", "ERROR")
-	if logged["Lost a message of the buffer"] > 0 {
+	if logged["Lost a damaged message of the buffer"] > 0 {
 		t.Errorf("messages are damaged; log: %v", logged)
 	}
 	acked, lost := ledger.count()
