@@ -55,7 +55,7 @@ func (c *Certificate) load() error {
 	c.read = c.now()
 	var pair [2][]byte
 	for i, path := range []string{c.certFile, c.keyFile} {
-		data, err := os.ReadFile(path) //nolint:gosec // named by whoever runs the receiver
+		data, err := os.ReadFile(path) //nolint:gosec // named by a flag
 		if err != nil {
 			return fmt.Errorf("reading the certificate: %w", err)
 		}

@@ -253,7 +253,7 @@ func TestRoutesSpreadOverSecrets(t *testing.T) {
 	f.mustSet(store, true, "a/new", route(900))
 }
 
-// Routes in the Secrets are kept when the store starts, whoever wrote them and in whatever form.
+// Routes in the Secrets are kept when the store starts, by any writer and in any form.
 func TestExistingSecretsAreKept(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
