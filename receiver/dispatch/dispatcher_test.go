@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/journaltest"
 )
 
 // After a restart remainders are listed before the batches. A remainder of a later batch must still wait for an earlier batch that
@@ -22,19 +23,18 @@ func TestRemaindersAndBatchesKeepTheirOrderAfterRestart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			sinks := newFakeSinks()
-			consumer := &fakeConsumer{watchGate: slow, batches: []*journal.StoredBatch{
+			consumer := journaltest.NewConsumer(
 				remainderAt(1, 7, "click 1", "click 2"), remainderAt(2, 3, "send 2"), batchAt(5, "open 1", "open 3"), batchAt(9, "spam 1", "spam 2"),
-			}}
+			)
+			if slow != nil {
+				consumer.BeforeWatch = func() { <-slow }
+			}
 			ended := startDispatcher(t, consumer, sinks)
 			if slow != nil {
 				close(slow)
 			}
 			sinks.expectAccepted(t, "a open 1", "a click 1", "a spam 1", "a send 2", "a click 2", "a spam 2", "a open 3")
-			eventually(t, "the acknowledgement of all batches", func() bool {
-				consumer.mu.Lock()
-				defer consumer.mu.Unlock()
-				return len(consumer.acked) == 4
-			})
+			eventually(t, "the acknowledgement of all batches", func() bool { return len(consumer.Acked()) == 4 })
 			for id, want := range map[string][]string{"1": {"a open 1", "a click 1", "a spam 1"}, "2": {"a send 2", "a click 2", "a spam 2"}} {
 				var got []string
 				for _, event := range sinks.accepted {
@@ -66,7 +66,9 @@ func TestDispatcherEndsWhenTheJournalFails(t *testing.T) {
 		return nil
 	})
 	failure := errors.New("journal failed")
-	ended := startDispatcher(t, &fakeConsumer{requeueErr: failure, batches: []*journal.StoredBatch{batchAt(1, "open 1", "send 2")}}, sinks)
+	consumer := journaltest.NewConsumer(batchAt(1, "open 1", "send 2"))
+	consumer.OnRequeue = func(*journal.StoredBatch, []journal.PendingEvent) error { return failure }
+	ended := startDispatcher(t, consumer, sinks)
 	select {
 	case err := <-ended:
 		if !errors.Is(err, failure) {
@@ -83,7 +85,9 @@ func TestDispatcherEndsWhenTheWatchFails(t *testing.T) {
 	sinks := newFakeSinks()
 	failure, waiting := errors.New("watch failed"), batchAt(1, "open 1")
 	waiting.Webhook = "shop/gone"
-	ended := startDispatcher(t, &fakeConsumer{watchErr: failure, batches: []*journal.StoredBatch{waiting}}, sinks)
+	consumer := journaltest.NewConsumer(waiting)
+	consumer.AfterKnown = func() error { return failure }
+	ended := startDispatcher(t, consumer, sinks)
 	select {
 	case err := <-ended:
 		if !errors.Is(err, failure) {
@@ -101,22 +105,24 @@ func TestEachBatchHasItsOwnTimeToSettle(t *testing.T) {
 	sinks := newFakeSinks()
 	var mu sync.Mutex
 	var deadlines []time.Time
-	consumer := &fakeConsumer{onAck: func(ctx context.Context) {
+	const batches = 5
+	consumer := journaltest.NewConsumer()
+	consumer.OnAck = func(ctx context.Context, _ *journal.StoredBatch) {
 		deadline, ok := ctx.Deadline()
 		mu.Lock()
 		defer mu.Unlock()
 		if deadlines = append(deadlines, deadline); !ok {
 			t.Error("settling has no deadline")
 		}
-	}}
-	for seq := range uint64(5) {
-		consumer.batches = append(consumer.batches, batchAt(seq+1, fmt.Sprintf("open %d", seq)))
+	}
+	for i := range batches {
+		consumer.Append(batchAt(0, fmt.Sprintf("open %d", i)))
 	}
 	startDispatcher(t, consumer, sinks)
 	eventually(t, "the acknowledgement of all batches", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return len(deadlines) == len(consumer.batches)
+		return len(deadlines) == batches
 	})
 	mu.Lock()
 	defer mu.Unlock()
@@ -133,7 +139,7 @@ func TestRemaindersOfOneBatchKeepTheirOrder(t *testing.T) {
 	sinks := newFakeSinks()
 	second, first := remainderAt(2, 7, "click 1"), remainderAt(3, 7, "send 1", "open 1")
 	second.Events[0].Index, first.Events[1].Index = 2, 1
-	startDispatcher(t, &fakeConsumer{batches: []*journal.StoredBatch{second, first}}, sinks)
+	startDispatcher(t, journaltest.NewConsumer(second, first), sinks)
 	sinks.expectAccepted(t, "a send 1", "a open 1", "a click 1")
 	if want := []string{"a send 1", "a open 1", "a click 1"}; !slices.Equal(sinks.accepted, want) {
 		t.Errorf("got %q, want %q", sinks.accepted, want)
@@ -151,13 +157,12 @@ func TestBatchesAreSettledAsTheyEnd(t *testing.T) {
 		}
 		return nil
 	})
-	consumer := &fakeConsumer{batches: []*journal.StoredBatch{batchAt(1, "open 1", "open 2"), batchAt(2, "open 3", "send 3"), batchAt(3, "open 4")}}
+	consumer := journaltest.NewConsumer(batchAt(1, "open 1", "open 2"), batchAt(2, "open 3", "send 3"), batchAt(3, "open 4"))
 	startDispatcher(t, consumer, sinks)
 	finished := func(want ...uint64) func() bool {
 		return func() bool {
-			consumer.mu.Lock()
-			defer consumer.mu.Unlock()
-			return len(consumer.acked) == len(want) && !slices.ContainsFunc(want, func(seq uint64) bool { return !slices.Contains(consumer.acked, journal.Position{Seq: seq}) })
+			acked := consumer.Acked()
+			return len(acked) == len(want) && !slices.ContainsFunc(want, func(seq uint64) bool { return !slices.Contains(acked, journal.Position{Seq: seq}) })
 		}
 	}
 	eventually(t, "the acknowledgement of two batches", finished(1, 3))
@@ -178,25 +183,30 @@ func TestCycleIsCutShortAfterItsTime(t *testing.T) {
 			for i := range events { // of one message, so that they are sent one after the other
 				batch = append(batch, fmt.Sprintf("e%d 1", i))
 			}
-			consumer := &fakeConsumer{batches: []*journal.StoredBatch{batchAt(1, batch...)}}
+			consumer := journaltest.NewConsumer(batchAt(1, "first 0"))
 			ctx, cancel := context.WithCancel(t.Context())
+			var requeued []journal.PendingEvent
+			consumer.OnRequeue = func(_ *journal.StoredBatch, remaining []journal.PendingEvent) error {
+				requeued = remaining
+				cancel()
+				return nil
+			}
 			ended := runDispatcher(ctx, t, consumer, sinks)
+			accepted := func(atLeast int) func([]string, map[string]int) bool {
+				return func(accepted []string, _ map[string]int) bool { return len(accepted) >= atLeast }
+			}
+			sinks.waitFor(t, "delivery of the first batch, after which cycles are large", accepted(1))
+			consumer.Append(batchAt(0, batch...))
 			if stop {
-				sinks.waitFor(t, "delivery of an event", func(accepted []string, _ map[string]int) bool { return len(accepted) > 0 })
-			} else {
-				eventually(t, "a remainder", func() bool {
-					consumer.mu.Lock()
-					defer consumer.mu.Unlock()
-					return len(consumer.requeued) > 0
-				})
+				sinks.waitFor(t, "delivery of an event", accepted(2))
+				cancel()
 			}
-			cancel()
 			<-ended
-			sent := len(sinks.accepted)
-			if sent == 0 || stop && sent > 10 || sent+len(consumer.requeued) != events {
-				t.Fatalf("%s: %d events were sent, %d requeued, of %d", name, sent, len(consumer.requeued), events)
+			sent := len(sinks.accepted) - 1
+			if sent == 0 || stop && sent > 10 || !stop && sent < 19 || sent+len(requeued) != events {
+				t.Fatalf("%s: %d events were sent, %d requeued, of %d", name, sent, len(requeued), events)
 			}
-			for i, event := range consumer.requeued {
+			for i, event := range requeued {
 				if event.Index != sent+i || event.Attempts != 0 || !event.Due.IsZero() {
 					t.Fatalf("%s: requeued event %d: %+v", name, i, event)
 				}

@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/journaltest"
 )
 
 // When remainders cannot be saved, only their progress may stay in memory, not their batches, and only of a few batches. Nothing is
@@ -15,14 +18,32 @@ import (
 func TestUnsavedRemaindersAreFewAndNotInMemory(t *testing.T) {
 	t.Parallel()
 	const batches, events = 40, 1000
-	consumer := &fullConsumer{requeues: map[journal.Position]int{}}
+	consumer := journaltest.NewConsumer()
+	var mu sync.Mutex // of what follows
+	hasSpace := false
+	var loaded []weak.Pointer[byte]        // the first byte of each batch that was read
+	requeues := map[journal.Position]int{} // attempts
+	consumer.OnNext = func(batch *journal.StoredBatch) {
+		mu.Lock()
+		defer mu.Unlock()
+		loaded = append(loaded, weak.Make(&batch.Value[0]))
+	}
+	consumer.OnRequeue = func(batch *journal.StoredBatch, _ []journal.PendingEvent) error {
+		mu.Lock()
+		defer mu.Unlock()
+		requeues[batch.Position]++
+		if !hasSpace {
+			return journal.ErrFull
+		}
+		return nil
+	}
 	var want []string
 	for seq := range uint64(batches) {
 		names := []string{fmt.Sprintf("fail f%d", seq), fmt.Sprintf("open f%d", seq)}
 		for i := range events - len(names) {
 			names = append(names, fmt.Sprintf("open %d-%d", seq, i))
 		}
-		consumer.batches = append(consumer.batches, batchAt(seq+1, names...))
+		consumer.Append(batchAt(0, names...))
 		for _, name := range names {
 			want = append(want, "a "+name)
 		}
@@ -36,32 +57,32 @@ func TestUnsavedRemaindersAreFewAndNotInMemory(t *testing.T) {
 	})
 	startDispatcher(t, consumer, sinks)
 	eventually(t, "retries of some batches", func() bool {
-		consumer.mu.Lock()
-		defer consumer.mu.Unlock()
+		mu.Lock()
+		defer mu.Unlock()
 		retried := 0
-		for _, times := range consumer.requeues {
+		for _, times := range requeues {
 			retried += min(times-1, 1)
 		}
 		return retried >= 8
 	})
 	eventually(t, "release of the batches from memory", func() bool {
 		runtime.GC()
-		consumer.mu.Lock()
-		defer consumer.mu.Unlock()
+		mu.Lock()
+		defer mu.Unlock()
 		inMemory := 0
-		for _, loaded := range consumer.loaded {
-			if loaded.Value() != nil {
+		for _, batch := range loaded {
+			if batch.Value() != nil {
 				inMemory++
 			}
 		}
 		return inMemory <= 1 // the fake sinks hold an event of the last one
 	})
-	consumer.mu.Lock()
-	if loaded := len(consumer.loaded); loaded > batches/2 {
-		t.Errorf("%d batches were begun though their remainders cannot be saved, want %d at most", loaded, batches/2)
+	mu.Lock()
+	if read := len(loaded); read > batches/2 {
+		t.Errorf("%d batches were begun though their remainders cannot be saved, want %d at most", read, batches/2)
 	}
-	consumer.hasSpace = true
-	consumer.mu.Unlock()
+	hasSpace = true
+	mu.Unlock()
 	sinks.setAnswer(nil)
 	sinks.expectAccepted(t, want...)
 	for i := range batches {
@@ -81,7 +102,7 @@ func TestDueTimeFarInTheFutureIsIgnored(t *testing.T) {
 	farAhead.Events[0].Due = time.Now().Add(365 * 24 * time.Hour)
 	dueLater.Events[0].Due = time.Now().Add(9 * time.Minute)
 	overdue.Events[0].Due = time.Now().Add(-time.Minute)
-	startDispatcher(t, &fakeConsumer{batches: []*journal.StoredBatch{farAhead, dueLater, overdue}}, sinks)
+	startDispatcher(t, journaltest.NewConsumer(farAhead, dueLater, overdue), sinks)
 	sinks.expectAccepted(t, "a open 1", "a open 3")
 	if sinks.mu.Lock(); sinks.attempts["a open 2"] > 0 {
 		t.Error("an event was sent before it was due")

@@ -16,9 +16,9 @@ import (
 // Consumer is a buffer in memory with its consumer. The zero value is an empty buffer that never fails. It is safe for concurrent
 // use. Hooks must be set before it is used; they are called without locks.
 type Consumer struct {
-	// BeforeKnown is called by Watch when the batches are announced, before it reports that all are.
-	BeforeKnown func()
-	// AfterKnown is called after that; an error ends Watch.
+	// BeforeWatch is called by Watch before it announces anything.
+	BeforeWatch func()
+	// AfterKnown is called by Watch when it has announced all batches; an error ends Watch.
 	AfterKnown func() error
 	// OnNext is called with what Next returns, of which each call makes a copy.
 	OnNext func(*journal.StoredBatch)
@@ -107,6 +107,9 @@ func (c *Consumer) Remainders(_ context.Context, take func(*journal.StoredBatch)
 
 // Watch announces batches until the context ends.
 func (c *Consumer) Watch(ctx context.Context, announce func(journal.BatchInfo), known func()) error {
+	if c.BeforeWatch != nil {
+		c.BeforeWatch()
+	}
 	next := uint64(0)
 	for first := true; ; first = false {
 		c.mu.Lock()
@@ -122,9 +125,6 @@ func (c *Consumer) Watch(ctx context.Context, announce func(journal.BatchInfo), 
 			}
 		}
 		if first {
-			if c.BeforeKnown != nil {
-				c.BeforeKnown()
-			}
 			known()
 			if c.AfterKnown != nil {
 				if err := c.AfterKnown(); err != nil {
