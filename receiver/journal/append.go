@@ -37,6 +37,9 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 	defer context.AfterFunc(s.lifetime, cancel)() //nolint:contextcheck // a server that cannot write does not answer
 	duplicate, err = j.appendWithRetries(ctx, s, batch)
 	j.metrics.appendDuration.Observe(j.now().Sub(begin).Seconds())
+	if err == nil {
+		s.failedAppends.Store(0)
+	}
 	switch {
 	case err == nil && duplicate:
 		j.metrics.duplicates.Inc()
@@ -45,6 +48,7 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 		return false, fmt.Errorf("%w: %w", ErrFull, err)
 	default:
 		if !errors.Is(err, context.Canceled) {
+			s.failedAppends.Add(1)
 			j.fail(s)
 		}
 		return false, fmt.Errorf("%w: %w", ErrUnavailable, err)

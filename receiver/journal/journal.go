@@ -47,6 +47,9 @@ type Engine interface {
 	Close()
 }
 
+// errAppendsFail ends a session in which batches cannot be stored though the probe succeeds.
+var errAppendsFail = errors.New("batches could not be stored, several times in a row")
+
 // errPartitioned is why nothing can be stored when the answer of another member is needed.
 var errPartitioned = errors.New("this member has lost contact with the others")
 
@@ -95,6 +98,7 @@ type session struct {
 	isPartitioned func() bool         // nil: never
 	diskLow       bool                // the volume has no space for batches
 	leaseTime     time.Duration
+	failedAppends atomic.Int32    // in a row
 	unreadable    atomic.Bool     // a message could not be read
 	lifetime      context.Context //nolint:containedctx // it is how others learn of the end
 }
@@ -199,6 +203,9 @@ func (j *Journal) watch(ctx context.Context, s *session, engineFailed <-chan str
 			if err := j.waitForRecovery(ctx, s); err != nil {
 				return fmt.Errorf("writing to the buffer: %w", err)
 			}
+			if s.failedAppends.Load() >= maxFailedAppends {
+				return errAppendsFail
+			}
 		case <-disk.C:
 			j.checkDisk(s)
 		case <-ticker.C:
@@ -213,7 +220,7 @@ func (j *Journal) watch(ctx context.Context, s *session, engineFailed <-chan str
 // electing a leader, or the client may be connecting to another server.
 func (j *Journal) waitForRecovery(ctx context.Context, s *session) error {
 	err := s.probe(ctx)
-	if err == nil || s.store.Exclusive {
+	if err == nil || s.store.Exclusive || errors.Is(err, jetstream.ErrStreamNotFound) { // a stream that was deleted does not come back
 		return err
 	}
 	j.recovering.Store(true)
@@ -233,12 +240,18 @@ func (j *Journal) waitForRecovery(ctx context.Context, s *session) error {
 	return err
 }
 
-// probe writes a key, to find out whether the buffer can be written.
+// probe finds out whether batches can be stored, by what storing one needs: a write, the stream, and its directory.
 func (s *session) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, min(s.store.Timeout, appendTimeout))
 	defer cancel()
-	_, err := s.state.Put(ctx, "probe", nil)
-	return err
+	if _, err := s.state.Put(ctx, "probe", nil); err != nil {
+		return err
+	}
+	info, err := s.batches.Info(ctx)
+	if err != nil {
+		return err
+	}
+	return s.store.SyncDir(info.Config.Name)
 }
 
 // fail has a session checked after an error.

@@ -67,6 +67,8 @@ const (
 	eventOverhead = 512
 	// maxPooledBuffer is enough for a batch of usual size.
 	maxPooledBuffer = 2 << 20
+	// maxFailedAppends is how many batches in a row cannot be stored before the buffer is opened again, whatever the probe says.
+	maxFailedAppends = 5
 	// freeFraction is the part of the limit, one in so many, that must be free for the buffer to be available.
 	freeFraction = 50
 
