@@ -21,6 +21,8 @@ type Consumer struct {
 	journal *Journal
 	lease   context.Context //nolint:containedctx // its end is what callers wait for
 
+	shares deadLetterShares
+
 	mu         sync.Mutex
 	incomplete map[Position][]uint64 // messages of incomplete remainders, by what they were to replace
 }

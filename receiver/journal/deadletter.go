@@ -32,7 +32,8 @@ type DeadLetter struct {
 	Type   string // of the event, at most a kilobyte; only shown
 }
 
-// DeadLetter stores events of a batch as dead letters. When there is no space, the oldest dead letters are removed. An event that
+// DeadLetter stores events of a batch as dead letters. When there is no space, the oldest dead letters of the webhook that has the
+// most bytes of them are removed, so that one webhook cannot push out the dead letters of the others. An event that
 // was stored before a crash is not stored twice. A redriven event has another id (see [Journal.Redrive]) and is stored again.
 func (c *Consumer) DeadLetter(ctx context.Context, batch *StoredBatch, letters []DeadLetter) error {
 	for _, letter := range letters {
@@ -50,6 +51,9 @@ func (c *Consumer) DeadLetter(ctx context.Context, batch *StoredBatch, letters [
 		msg.Header.Set(headerAttempts, strconv.Itoa(letter.Attempts))
 		duplicate := false
 		err = c.evictUntilStored(ctx, func() (err error) { _, duplicate, err = c.session.store.Publish(ctx, msg); return err })
+		if err == nil && !duplicate {
+			c.shares.add(batch.Webhook, deadLetterBytes(msg.Header, len(msg.Data)))
+		}
 		if err != nil {
 			return fmt.Errorf("storing a dead letter: %w", err)
 		}
@@ -74,23 +78,40 @@ func (c *Consumer) evictUntilStored(ctx context.Context, put func() error) error
 		if !nearlyFull && !store.IsFull(err) {
 			return err
 		}
-		oldest, getErr := c.session.store.Get(ctx, c.session.dead, 1, jetstream.WithGetMsgSubject(c.journal.subject(kindDeadLetter, ">")))
-		if errors.Is(getErr, jetstream.ErrMsgNotFound) && nearlyFull {
-			continue
+		evicted, evictErr := c.evictOne(ctx)
+		if evictErr != nil {
+			return evictErr
 		}
-		if errors.Is(getErr, jetstream.ErrMsgNotFound) {
+		if !evicted && !nearlyFull {
 			return err // it does not fit at all
 		}
-		if getErr != nil {
-			return fmt.Errorf("looking for the oldest: %w", getErr)
+	}
+}
+
+// evictOne removes the oldest dead letter of the webhook that has the most bytes of them. It reports false when there is none.
+func (c *Consumer) evictOne(ctx context.Context) (bool, error) {
+	for {
+		webhook, err := c.shares.largest(ctx, c.session.dead, c.journal.subject(kindDeadLetter, ">"))
+		if err != nil || webhook == "" {
+			return false, err
+		}
+		oldest, err := c.session.store.Get(ctx, c.session.dead, 1, jetstream.WithGetMsgSubject(c.journal.subject(kindDeadLetter, token(webhook))))
+		if errors.Is(err, jetstream.ErrMsgNotFound) { // they were redriven or purged
+			c.shares.forget(webhook)
+			continue
+		}
+		if err != nil {
+			return false, fmt.Errorf("looking for the oldest dead letter: %w", err)
 		}
 		removed, err := c.session.removeDeadLetter(ctx, oldest.Sequence, oldest.Header)
 		if err != nil {
-			return err
+			return false, err
 		}
+		c.shares.add(webhook, -deadLetterBytes(oldest.Header, len(oldest.Data)))
 		if removed {
-			c.journal.metrics.evicted.Inc()
+			c.journal.metrics.evicted.WithLabelValues(webhook).Inc()
 		}
+		return true, nil
 	}
 }
 

@@ -399,3 +399,37 @@ func TestLargeEventThatCompressesIsNoObject(t *testing.T) {
 		t.Error("it is not the same")
 	}
 }
+
+// When dead letters need more space than they have, those of the webhook with the most bytes are evicted: one webhook cannot push
+// out the dead letters of the others, whichever is older.
+func TestEvictionTakesFromTheLargestShare(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), journal.MinBytes)
+	const letters = 20
+	for i := range letters {
+		o.deadLetter("shop/a", fmt.Sprintf(`{"a":%d}`, i), journal.ReasonRefused)
+	}
+	count := func(webhook string) (count int) {
+		for after := uint64(0); ; {
+			page, next, err := o.DeadLetters(t.Context(), journal.DeadLetterFilter{Webhook: webhook}, after, journal.MaxDeadLetters)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if count += len(page); next == 0 {
+				return count
+			}
+			after = next
+		}
+	}
+	stored := 0
+	for ; stored == count("evil/b"); stored++ {
+		o.deadLetter("evil/b", fmt.Sprintf(`{"b":%d,"x":%q}`, stored, incompressible(strings.Repeat("x", 300<<10), stored)), journal.ReasonRefused)
+	}
+	for range letters {
+		o.deadLetter("evil/b", fmt.Sprintf(`{"b":%d,"x":%q}`, stored, incompressible(strings.Repeat("x", 300<<10), stored)), journal.ReasonRefused)
+		stored++
+	}
+	if got := count("shop/a"); got != letters {
+		t.Errorf("%d of %d dead letters of the other webhook remain", got, letters)
+	}
+}

@@ -10,7 +10,7 @@ type Metrics struct {
 	duplicates     prometheus.Counter
 	damaged        prometheus.Counter
 	repairsSkipped *prometheus.CounterVec
-	evicted        prometheus.Counter
+	evicted        *prometheus.CounterVec
 	stored         *prometheus.GaugeVec
 	limit          *prometheus.GaugeVec
 	lost           *prometheus.GaugeVec
@@ -41,9 +41,9 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "mandrill_receiver_buffer_repairs_skipped_total",
 			Help: "Repairs of the buffer's files that were skipped because the files may be good ones of another layout, by reason.",
 		}, []string{"reason"}),
-		evicted: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "mandrill_receiver_dead_letters_evicted_total", Help: "Dead letters that were removed because newer ones needed the space.",
-		}),
+		evicted: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mandrill_receiver_dead_letters_evicted_total", Help: "Dead letters that were removed because newer ones needed the space, by their webhook.",
+		}, []string{"webhook"}),
 		stored: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mandrill_receiver_buffer_stored_bytes", Help: "Bytes stored, by stream.",
 		}, []string{"stream"}),
