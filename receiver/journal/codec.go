@@ -243,7 +243,7 @@ func (b *StoredBatch) decode(header nats.Header, data []byte) error {
 			return fmt.Errorf("%w: %w", store.ErrDamaged, err)
 		}
 	default:
-		return fmt.Errorf("%w: unknown format", store.ErrDamaged)
+		return errNewerMessage // its checksum is right
 	}
 	return nil
 }

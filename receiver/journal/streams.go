@@ -151,6 +151,9 @@ func (j *Journal) open(ctx context.Context, connection *engine.Connection) (*ses
 	if err := j.openStreams(ctx, s); err != nil {
 		return nil, err
 	}
+	if err := s.checkFormat(ctx); err != nil {
+		return nil, err
+	}
 	if s.secretKey, err = s.identitySecret(ctx); err != nil {
 		return nil, err
 	}

@@ -129,6 +129,9 @@ func (c *Cluster) start(ctx context.Context) (_ *member, err error) {
 			unlock()
 		}
 	}()
+	if err := checkFormat(c.Dir); err != nil {
+		return nil, err
+	}
 	key, err := nkeys.CreateUser()
 	if err != nil {
 		return nil, fmt.Errorf("creating a key: %w", err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -16,6 +18,7 @@ const (
 	lockFile      = "lock"
 	reserveFile   = "reserve"
 	probeFile     = "room"
+	formatFile    = "format"
 )
 
 // minFreeBytes must be free for the server to start: it writes while it recovers, and cannot read what it has written half.
@@ -49,6 +52,39 @@ func lockDir(dir string) (unlock func(), err error) {
 		return nil, fmt.Errorf("locking the buffer directory: %w", err)
 	}
 	return func() { _ = file.Close() }, nil // which releases the lock
+}
+
+// FormatVersion is the version of what a buffer holds: names of streams, headers, encodings. It grows when an older receiver
+// cannot read what a newer one writes.
+const FormatVersion = 1
+
+// NewerFormat is the error for a buffer that a newer receiver has written. Nothing in it is changed.
+func NewerFormat(found string) error {
+	return &ConfigError{fmt.Errorf("the buffer has format %q and this receiver reads formats up to %d: run the receiver that wrote it, or let that one drain it first", found, FormatVersion)}
+}
+
+// checkFormat refuses a directory of a newer format, and marks one that has no mark.
+func checkFormat(dir string) error {
+	path := filepath.Join(dir, formatFile)
+	data, err := os.ReadFile(path) //nolint:gosec // in the user's directory
+	if errors.Is(err, os.ErrNotExist) {
+		err = os.WriteFile(path, fmt.Appendln(nil, FormatVersion), 0o600)
+		if errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOSPC) { // checkWritable reports it
+			return nil
+		}
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("reading the format of the buffer: %w", err)
+	}
+	text := strings.TrimSpace(string(data))
+	if version, err := strconv.Atoi(text); err != nil || version > FormatVersion {
+		if text == "" { // the disk was full, or the power failed, while it was written
+			return os.WriteFile(path, fmt.Appendln(nil, FormatVersion), 0o600)
+		}
+		return NewerFormat(text)
+	}
+	return nil
 }
 
 // checkWritable fails if a directory cannot take what the server needs to start.

@@ -28,6 +28,10 @@ func (e *Embedded) Open(ctx context.Context) (*Connection, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkFormat(e.Dir); err != nil {
+		unlock()
+		return nil, err
+	}
 	reserve := NewDiskReserve(e.Dir, e.Reserve)
 	conn, err := e.open(ctx)
 	if reserve.releaseOnFull(err) {
