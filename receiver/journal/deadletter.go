@@ -52,7 +52,7 @@ func (c *Consumer) DeadLetter(ctx context.Context, batch *StoredBatch, letters [
 		duplicate := false
 		err = c.evictUntilStored(ctx, func() (err error) { _, duplicate, err = c.session.store.Publish(ctx, msg); return err })
 		if err == nil && !duplicate {
-			c.shares.add(batch.Webhook, deadLetterBytes(msg.Header, len(msg.Data)))
+			c.shares.Add(batch.Webhook, deadLetterBytes(msg.Header, len(msg.Data)))
 		}
 		if err != nil {
 			return fmt.Errorf("storing a dead letter: %w", err)
@@ -91,13 +91,13 @@ func (c *Consumer) evictUntilStored(ctx context.Context, put func() error) error
 // evictOne removes the oldest dead letter of the webhook that has the most bytes of them. It reports false when there is none.
 func (c *Consumer) evictOne(ctx context.Context) (bool, error) {
 	for {
-		webhook, err := c.shares.largest(ctx, c.session.dead, c.journal.subject(kindDeadLetter, ">"))
+		webhook, err := c.shares.Largest(ctx, c.deadLetterShares)
 		if err != nil || webhook == "" {
 			return false, err
 		}
 		oldest, err := c.session.store.Get(ctx, c.session.dead, 1, jetstream.WithGetMsgSubject(c.journal.subject(kindDeadLetter, token(webhook))))
 		if errors.Is(err, jetstream.ErrMsgNotFound) { // they were redriven or purged
-			c.shares.forget(webhook)
+			c.shares.Forget(webhook)
 			continue
 		}
 		if err != nil {
@@ -107,7 +107,7 @@ func (c *Consumer) evictOne(ctx context.Context) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		c.shares.add(webhook, -deadLetterBytes(oldest.Header, len(oldest.Data)))
+		c.shares.Add(webhook, -deadLetterBytes(oldest.Header, len(oldest.Data)))
 		if removed {
 			c.journal.metrics.evicted.WithLabelValues(webhook).Inc()
 		}
@@ -128,4 +128,31 @@ func (s *session) removeDeadLetter(ctx context.Context, seq uint64, header nats.
 		return removed, s.objects.Remove(ctx, object)
 	}
 	return removed, nil
+}
+
+// deadLetterShares returns how many bytes of dead letters each webhook has.
+func (c *Consumer) deadLetterShares(ctx context.Context) (map[string]int64, error) {
+	found := map[string]int64{}
+	for after, first := uint64(0), true; first || after > 0; first = false {
+		next, err := store.ScanHeaders(ctx, c.session.dead, c.journal.subject(kindDeadLetter, ">"), after, func(_ uint64, header nats.Header) bool {
+			stored, _ := strconv.Atoi(header.Get(nats.MsgSize)) // 0 does no harm
+			found[header.Get(headerWebhook)] += deadLetterBytes(header, stored)
+			return true
+		})
+		if err != nil {
+			return nil, err
+		}
+		after = next
+	}
+	return found, nil
+}
+
+// deadLetterBytes returns what a dead letter takes: its message, and its object if it has one.
+func deadLetterBytes(header nats.Header, stored int) int64 {
+	bytes := int64(stored) + messageReserve/32 // headers
+	if header.Get(headerObject) != "" {
+		size, _ := strconv.ParseInt(header.Get(headerSize), 10, 64)
+		bytes += size
+	}
+	return bytes
 }

@@ -13,9 +13,6 @@ var (
 	Compress     = compress
 )
 
-// OlderThan compares versions.
-var OlderThan = olderThan
-
 // Intercept puts something between a journal that does not run yet and its server.
 func Intercept(j *Journal, wrap func(jetstream.JetStream) jetstream.JetStream) { j.intercept = wrap }
 

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
@@ -16,25 +14,11 @@ const formatKey = "format"
 
 // checkFormat refuses a buffer of a newer format, and marks one that has no mark.
 func (s *session) checkFormat(ctx context.Context) error {
-	var found string
-	err := s.store.RetryWhileNoLeader(ctx, func(ctx context.Context) error {
-		entry, err := s.state.Get(ctx, formatKey)
-		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			found = strconv.Itoa(engine.FormatVersion)
-			_, err = s.state.Create(ctx, formatKey, []byte(found))
-			if !errors.Is(err, jetstream.ErrKeyExists) { // another process was faster
-				return err
-			}
-			entry, err = s.state.Get(ctx, formatKey)
-		}
-		if err == nil {
-			found = string(entry.Value())
-		}
-		return err
-	})
+	value, err := s.getOrCreate(ctx, formatKey, []byte(strconv.Itoa(engine.FormatVersion)))
 	if err != nil {
 		return fmt.Errorf("reading the format of the buffer: %w", err)
 	}
+	found := string(value)
 	if version, err := strconv.Atoi(found); err != nil || version > engine.FormatVersion {
 		return engine.NewerFormat(found)
 	}

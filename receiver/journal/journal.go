@@ -53,7 +53,7 @@ var errAppendsFail = errors.New("batches could not be stored, several times in a
 // errPartitioned is why nothing can be stored when the answer of another member is needed.
 var errPartitioned = errors.New("this member has lost contact with the others")
 
-// partitioned reports whether requests would wait for other members in vain.
+// partitioned reports whether this member has lost contact with the others, so that no request would be answered.
 func (s *session) partitioned() bool { return s.isPartitioned != nil && s.isPartitioned() }
 
 // errEngineFailed means that the server reported a broken store; its log line says which.
@@ -100,7 +100,7 @@ type session struct {
 	leaseTime     time.Duration
 	failedAppends atomic.Int32    // in a row
 	unreadable    atomic.Bool     // a message could not be read
-	lifetime      context.Context //nolint:containedctx // it is how others learn of the end
+	lifetime      context.Context //nolint:containedctx // ends with the session
 }
 
 // New returns a journal, which works while Run runs.

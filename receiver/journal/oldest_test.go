@@ -5,6 +5,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/journaltest"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 // The oldest server that is supported does everything that the journal needs.
@@ -55,7 +56,7 @@ func TestOlderThan(t *testing.T) {
 	for version, want := range map[string]bool{
 		"2.9.25": true, "1.99": true, "2.10.0": false, "2.10.27-RC.1": false, "2.15.2": false, "3.0.0": false, "": false, "development": false,
 	} {
-		if got := journal.OlderThan(version, "2.10"); got != want {
+		if got := store.OlderThan(version, "2.10"); got != want {
 			t.Errorf("%q is older: %t", version, got)
 		}
 	}

@@ -21,7 +21,7 @@ const (
 	finishedBytes = 128 << 20
 	// stateBytes is enough for a few names.
 	stateBytes = 4 << 20
-	// oldestServer is the oldest NATS server that is supported. external_oldest_test.go runs the buffer on it.
+	// oldestServer is the oldest NATS server that is supported. oldest_test.go runs the buffer on it.
 	oldestServer = "2.10"
 )
 
@@ -169,21 +169,13 @@ func (j *Journal) open(ctx context.Context, connection *engine.Connection) (*ses
 
 // checkServer refuses a server that is too old, or whose messages are too small.
 func checkServer(conn *nats.Conn) error {
-	if version := conn.ConnectedServerVersion(); olderThan(version, oldestServer) {
+	if version := conn.ConnectedServerVersion(); store.OlderThan(version, oldestServer) {
 		return &ConfigError{Err: fmt.Errorf("the server is NATS %s, and must be NATS %s or newer", version, oldestServer)}
 	}
 	if conn.MaxPayload() < 2*messageReserve {
 		return &ConfigError{Err: fmt.Errorf("the server's max_payload must be at least %d bytes", 2*messageReserve)}
 	}
 	return nil
-}
-
-// olderThan compares major and minor versions. A version that is no number is not older.
-func olderThan(version, than string) bool {
-	var major, minor, wantMajor, wantMinor int
-	_, err := fmt.Sscanf(version, "%d.%d", &major, &minor)
-	_, wantErr := fmt.Sscanf(than, "%d.%d", &wantMajor, &wantMinor)
-	return err == nil && wantErr == nil && (major < wantMajor || major == wantMajor && minor < wantMinor)
 }
 
 func (j *Journal) openStreams(ctx context.Context, s *session) (err error) {
