@@ -8,7 +8,8 @@
 //   - verify (verify.go): find the route with a key that made the signature over its registered URL.
 //   - split (split.go): cut the JSON array into events, byte for byte.
 //   - store or deliver: in Buffered mode the batch is stored in the buffer (buffered.go), and 200 means that it is on disk. In
-//     Direct mode (direct.go) every event is sent while Mandrill waits, and 200 means that the sink has accepted all of them.
+//     Direct mode (direct.go) the events are sent while Mandrill waits, and 200 means that the sink or the dead letter sink
+//     has accepted each of them, now or when the batch came before.
 //   - answer ([Handler.ServeHTTP]): one place answers, counts and logs. Every refusal is an [Error] of a [Kind], and one table
 //     (errors.go) says which status, outcome and log level a kind has.
 //

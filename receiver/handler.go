@@ -28,7 +28,7 @@ type Buffer interface {
 	Append(ctx context.Context, batch journal.Batch) (duplicate bool, err error)
 }
 
-// SignatureObserver hears of each route that a batch with a bad signature may have been for.
+// SignatureObserver is notified of each route that a batch with a bad signature may have been for.
 type SignatureObserver interface {
 	BadSignature(route string) // must not block
 }
@@ -149,7 +149,7 @@ func (h *Handler) lacksBuffer(route *routing.Route) bool {
 	return h.buffer == nil && route.Delivery.Mode == routes.ModeBuffered
 }
 
-// reportBadSignature reports all routes that a batch may have been for. Without a valid signature nobody knows which.
+// reportBadSignature reports all routes that a batch may have been for: only a valid signature would tell which one it was.
 func (h *Handler) reportBadSignature(candidates []*routing.Route) {
 	if h.signatures == nil {
 		return

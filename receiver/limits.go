@@ -12,7 +12,7 @@ const (
 	DefaultMaxBodyBytes = 100 << 20
 	// DefaultMaxInflightBytes holds two of the largest bodies, or a batch of common size from each of about 200 webhooks.
 	DefaultMaxInflightBytes = 256 << 20
-	// eventMemory estimates what an event takes in memory beside its bytes while it is delivered in Direct mode. The memory for
+	// eventMemory estimates what an event takes in memory besides its bytes while it is delivered in Direct mode. The memory for
 	// a body covers bodyFactor times its bytes, which is enough for ordinary events. Many tiny ones reserve more.
 	eventMemory = 2 << 10
 	bodyFactor  = 4

@@ -16,7 +16,7 @@ var (
 )
 
 // verify returns the route with a key that made the signature over its registered URL, whatever URL the request shows. The
-// key that everybody knows is good for an empty batch and nothing else.
+// key that everybody knows is valid for an empty batch only.
 func (h *Handler) verify(header http.Header, accepted request) (*routing.Route, error) {
 	signature, form := header.Get(mandrill.SignatureHeader), accepted.form
 	keyless := false

@@ -11,7 +11,7 @@ const (
 	Message Family = "message" // something happened to a message
 	Sync    Family = "sync"    // the allowlist or denylist changed
 	Inbound Family = "inbound" // mail arrived at an inbound route
-	Unknown Family = "unknown" // not recognised, delivered all the same
+	Unknown Family = "unknown" // not recognised, delivered anyway
 )
 
 // EventType is one row of the table.

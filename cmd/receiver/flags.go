@@ -81,7 +81,7 @@ func (o *options) add(flags *flag.FlagSet) {
 		"comma-separated hosts that may be sinks although they resolve to a loopback or link-local address or a metadata "+
 			"service; without --routes-secret all hosts may")
 	flags.IntVar(&o.sinkConcurrency, "sink-concurrency", sink.DefaultConcurrency,
-		"maximum of concurrent requests to one sink; fewer while it is overloaded")
+		"maximum of concurrent requests of one webhook to its sink; fewer while the sink is overloaded")
 	flags.Int64Var(&o.maxBodyBytes, "max-body-bytes", receiver.DefaultMaxBodyBytes,
 		"maximum size of a request body; inbound mail with attachments is large")
 	flags.Int64Var(&o.maxInflightBytes, "max-inflight-bytes", receiver.DefaultMaxInflightBytes,

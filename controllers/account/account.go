@@ -64,7 +64,7 @@ type Account struct {
 	tried     time.Time // when the last list was requested
 	attempts  int       // lists that have ended
 	failure   error     // of the last list
-	unsure    int       // writes that failed, and that Mandrill may have made all the same
+	unsure    int       // writes that failed, and that Mandrill may have made anyway
 	writes    []write   // since the list in flight, or the last one, was requested
 	inbound   inbound
 	checked   map[string]check // of MX records, by domain
@@ -129,7 +129,7 @@ func (a *Account) Webhooks(ctx context.Context, maxAge time.Duration) ([]mandril
 	for _, w := range a.writes { // the list may not have them yet
 		list = w.apply(list)
 	}
-	if a.listed = asked; a.unsure == unsure { // otherwise it may lack what a failed write did all the same
+	if a.listed = asked; a.unsure == unsure { // otherwise it may lack the effect of a failed write
 		a.view, a.viewed = list, asked
 	}
 	return slices.Clone(list), nil
@@ -159,7 +159,7 @@ func (w write) apply(list []mandrill.Webhook) []mandrill.Webhook {
 	return append(list, w.webhook)
 }
 
-// Writes are not cancelled when the operator stops: Mandrill makes them all the same, and the next operator must find them
+// Writes are not cancelled when the operator stops: Mandrill makes them anyway, and the next operator must find them
 // in its list.
 
 // Add creates a webhook.

@@ -23,7 +23,7 @@ type Options struct {
 	NewAPI   func(apiKey string) (API, error)
 	Changed  func(ctx context.Context, object types.NamespacedName) // called when an object's webhook or inbound domains changed
 	Interval time.Duration                                          // between lists of an account, within 10 %; default DefaultInterval
-	Gap      time.Duration                                          // least time between a list and one that is brought forward; default 1 minute
+	Gap      time.Duration                                          // minimum time between a list and one that is brought forward; default 1 minute
 	Now      func() time.Time
 }
 

@@ -53,7 +53,7 @@ type Options struct {
 	ReceiverURL   string               // where the operator reaches the receiver; default: the public URL itself
 	ClusterDomain string               // default cluster.local
 	Resync        time.Duration        // how often each account is listed; default 5 minutes
-	PollGap       time.Duration        // least time before a list that a bad signature brings forward; default 1 minute
+	PollGap       time.Duration        // minimum time before a list that a bad signature brings forward; default 1 minute
 	HTTPClient    *http.Client         // for probing the receiver
 	Metrics       *Metrics             // default: not exported
 

@@ -26,7 +26,7 @@ const (
 	softLimit = 256 << 10
 	// hardLimit is how many bytes of routes fit into a Secret, less what the document adds to them.
 	hardLimit = corev1.MaxSecretSize - 16
-	// growthShare is the share of a Secret, one in so many, that only existing webhooks may fill: one whose key was reset
+	// 1/growthShare of a Secret is for existing webhooks only: one whose key was reset
 	// must find room however many webhooks are new.
 	growthShare = 8
 )
@@ -68,8 +68,8 @@ type entry struct {
 	left   map[int]leftover // in other Secrets, by their number
 }
 
-// leftover is what a Secret still has of routes that move to another: the lines until the other Secret has them, and then
-// the number of the change that removes them.
+// leftover is a copy of routes in the Secret that they move away from. It keeps the lines until the other Secret has them;
+// then it keeps the number of the change that removes them here.
 type leftover struct {
 	lines  []byte
 	change int64 // 0 until the other Secret has them

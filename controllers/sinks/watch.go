@@ -63,7 +63,7 @@ func (w *Watches) ensure(ctx context.Context, kind schema.GroupVersionKind) bool
 	if watched {
 		return true
 	}
-	// The manager would retry a watch that is not permitted for ever, so try a list first.
+	// The manager would retry a watch that is not permitted forever, so try a list first.
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
 	if err := w.manager.GetAPIReader().List(ctx, list, client.Limit(1)); err != nil {

@@ -40,7 +40,7 @@ type Consumer interface {
 	MarkDeleted(ctx context.Context, webhook string, since time.Time) error
 }
 
-// Sender delivers the events of a cycle, and says when a sink takes none. [sink.Sender] implements it.
+// Sender delivers the events of a cycle, and reports for how long a sink must not get any. [sink.Sender] implements it.
 type Sender interface {
 	SendUntil(ctx context.Context, delivery sink.Delivery, items []*sink.Item, onDone func(done []*sink.Item) (goOn bool))
 	BlockedFor(target sink.Target) time.Duration
@@ -120,7 +120,7 @@ func (d *Dispatcher) Run(ctx context.Context, consumer Consumer) error {
 		return err
 	}
 	err = consumer.Watch(ctx, func(info journal.BatchInfo) { l.addBatch(ctx, info) }, l.setAllKnown)
-	defer cancel(err) // before the queues are waited for: they would go on with their batches and never hear of new ones
+	defer cancel(err) // runs before group.Wait: otherwise the queues would go on with the batches they have and get no new ones
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}

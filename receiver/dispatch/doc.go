@@ -22,10 +22,11 @@
 //
 // # Failure
 //
-// An error of the buffer ends [Dispatcher.Run]; the journal calls it again when the buffer works. When the lease is lost the
-// context of Run ends: no request is started any more, and those under way are finished and saved under
-// [Consumer.LeaseContext] until it ends. While the buffer is too full to save progress, progress stays in memory (unsaved)
-// and the number of such batches is bounded.
+// An error of the buffer ends [Dispatcher.Run]; the journal calls it again when the buffer works. On a planned stop only the
+// context of Run ends: no further request starts, those under way get drainTime, and their progress is saved. When the lease
+// is lost, [Consumer.LeaseContext] ends too: requests are cancelled and nothing is saved (see "When the lease is lost" in
+// package journal). While the buffer is too full to save progress, progress stays in memory (unsaved) and the number of such
+// batches is bounded.
 //
 // # Locks
 //

@@ -14,7 +14,7 @@ const (
 	DefaultDeletedWebhookRetention = 24 * time.Hour
 	// DefaultMaxAge gives up events that a sink has not accepted for days, before they fill the buffer of everybody.
 	DefaultMaxAge = 72 * time.Hour
-	// eventMemory estimates what an event takes in memory beside its bytes while it is sent.
+	// eventMemory estimates what an event takes in memory besides its bytes while it is sent.
 	eventMemory = 2 << 10
 	// A cycle sends up to cycleBytes and cycleEvents of one webhook, which is enough to keep a sink busy. It also takes at
 	// most one of memoryShares parts of the memory, so that sinks that hang leave some to others.
@@ -27,9 +27,9 @@ const (
 	// repeats little, and the next cycle does not wait for an event that hangs. Up to maxCycles overlap.
 	cycleTime = time.Second
 	maxCycles = 4
-	// A small cycle takes smallCycleBytes of memory. Only a webhook whose sink has proven itself gets larger ones, so that any
-	// number of sinks that hang hold little memory: a new webhook after the first cycle that delivered something and was not
-	// slow, one that failed or was slow after provenCycles of them in a row. Up to smallCycles of a webhook overlap.
+	// A small cycle takes smallCycleBytes of memory, so that any number of sinks that hang hold little memory. Up to smallCycles
+	// of a webhook overlap. A good cycle delivers something and is not slow. A new webhook gets larger cycles after one good
+	// cycle. A webhook that failed or was slow gets them after provenCycles good cycles in a row.
 	smallCycleBytes = 32 << 10
 	provenCycles    = 5
 	smallCycles     = 2
@@ -41,7 +41,8 @@ const (
 	// maxPendingEvents bounds the events of a webhook that failed and wait for their next attempt. While there are more, no
 	// further batches are read, so that the memory for them is bounded.
 	maxPendingEvents = 10_000
-	// drainTime is how long requests under way may take after the receiver was told to stop.
+	// drainTime is how long requests under way may take after the receiver was told to stop. It does not apply when the lease
+	// is lost: then they are cancelled at once.
 	drainTime = 10 * time.Second
 	// settleTime bounds saving the progress of one batch: a disk may be slow, and a cycle has thousands of events.
 	settleTime = time.Minute

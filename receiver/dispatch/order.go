@@ -12,7 +12,7 @@ import (
 // belong to are in memory.
 type pendingBatch struct {
 	position   journal.Position
-	origin     uint64    // position of the batch that it was at first, by which it has its turn
+	origin     uint64    // position of the original batch; decides its place in the order
 	firstIndex int       // number of its first event in that batch
 	received   time.Time // or redriven
 	events     int
@@ -81,8 +81,8 @@ func (o *orderIndex) replace(batch *pendingBatch, keys map[uint64]struct{}, now 
 }
 
 // awaitsOlder reports whether older batches of the webhook may still be unread. After a restart remainders are listed first;
-// until the batches before them are read, their place in the order is unknown. Unread says whether there are batches that
-// were not read, or may be.
+// until the batches before them are read, their place in the order is unknown. unread says whether
+// there may be such batches.
 func (o *orderIndex) awaitsOlder(batch *pendingBatch, unread bool) bool {
 	return batch.position.Remainder && o.next <= batch.origin && unread
 }
@@ -107,7 +107,7 @@ type orderedEvent struct {
 }
 
 // sendable returns the numbers of the events of a batch that can be sent now, because they are due and first of their
-// message. Blocked has the messages of which an earlier event of the cycle cannot be sent; it is added to.
+// message. blocked is the set of messages with an earlier event in this cycle that cannot be sent yet; sendable adds to it.
 func (o *orderIndex) sendable(batch *pendingBatch, events []orderedEvent, sameCycle map[*pendingBatch]bool, blocked map[uint64]bool, now time.Time) []int {
 	var sendable []int
 	for i, event := range events {

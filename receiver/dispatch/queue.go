@@ -166,7 +166,7 @@ func (q *webhookQueue) startNext(ctx context.Context, route *routing.Route) (sta
 	if pause := d.sender.BlockedFor(route.Buffered.Target); pause > 0 {
 		return false, pause
 	}
-	if !d.sender.ClaimProbe(route.Buffered.Target) { // another webhook with the sink has claimed it
+	if !d.sender.ClaimProbe(route.Buffered.Target) { // the circuit opened since BlockedFor
 		return false, d.sender.BlockedFor(route.Buffered.Target)
 	}
 	c := newCycle(q, route, due, takeNew, q.memoryFor(proven))
@@ -217,7 +217,7 @@ func (q *webhookQueue) mayTakeNew() bool {
 	}
 	events, unsaved := 0, 0
 	for _, batch := range q.order.batches {
-		if q.awaitsOlder(batch) { // it would wait for ever
+		if q.awaitsOlder(batch) { // otherwise it would wait forever
 			return true
 		}
 		events += batch.events
@@ -262,7 +262,7 @@ func (q *webhookQueue) startSending() {
 	q.signal()
 }
 
-// others returns the cycles under way beside one.
+// others returns the cycles under way except c.
 func (q *webhookQueue) others(c *cycle) (others []*cycle) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -29,7 +29,7 @@ func (c *cycle) deliver(ctx context.Context, batches []*loadedBatch) error {
 	var failed atomic.Bool
 	var err error
 	var settler sync.WaitGroup
-	settler.Go(func() { //nolint:contextcheck // progress is saved after the context has ended, too
+	settler.Go(func() { //nolint:contextcheck // progress is saved after a planned stop, too
 		for batch := range finished {
 			if err == nil {
 				err = c.settle(c.consumer().LeaseContext(), batch)

@@ -63,7 +63,7 @@ func parsePosition(text string) (Position, error) {
 // either.
 type StoredBatch struct {
 	Position Position
-	// Origin is the sequence of the batch, or part, among the batches. Remainders keep it, and with it their turn.
+	// Origin is the sequence of the original batch, or part, in its stream. Remainders keep it, and so their place in the order.
 	Origin  uint64
 	Webhook string
 	// ID is the same when Mandrill sends the same events again. A remainder has that of its origin.

@@ -32,7 +32,7 @@ const (
 
 	headerOrigin = "Mandrill-Origin" // of a remainder: StoredBatch.Origin
 	headerParent = "Mandrill-Parent" // of a remainder: the position of what it replaces
-	headerSet    = "Mandrill-Set"    // of a remainder in several messages: which remainder, and which of how many
+	headerSet    = "Mandrill-Set"    // of a remainder in several messages: "ID PART/PARTS"
 
 	headerReason       = "Mandrill-Reason"        // of a dead letter
 	headerDeadLettered = "Mandrill-Dead-Lettered" // of a dead letter: milliseconds since 1970

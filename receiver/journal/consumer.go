@@ -28,7 +28,7 @@ type Consumer struct {
 // LeaseContext ends when another process may become the leader, or the buffer does not work any more.
 func (c *Consumer) LeaseContext() context.Context { return c.lease }
 
-// errBacklogChanged is for a message that was announced and is not there. Where streams are shared, a former leader may have
+// errBacklogChanged is returned for a message that was announced and is missing. Where streams are shared, a former leader may have
 // replaced it, or a replica that lags behind may have announced one that was deleted.
 var errBacklogChanged = errors.New("the backlog changed while it was read; delivery restarts")
 
@@ -63,7 +63,7 @@ func (c *Consumer) Next(ctx context.Context, webhook string, from uint64) (*Stor
 	}
 }
 
-// errUnreadable is of a message that is there and cannot be read.
+// errUnreadable is returned for a message that is in the stream and cannot be read.
 var errUnreadable = errors.New("the buffer's server does not find a message that it has")
 
 // checkUnreadable returns [errUnreadable] if the stream still has a message that the server claims not to find: nats-server

@@ -14,7 +14,7 @@ import (
 // identityKey is where the key of identities is in the state bucket.
 const identityKey = "identity"
 
-// identity is a keyed hash of webhook and body. The key keeps an attacker from crafting two batches with the same identity, one
+// identity is a keyed hash of the webhook and the events, as the field mandrill_events has them. The key keeps an attacker from crafting two batches with the same identity, one
 // of which would be dropped as a duplicate.
 func (b *Batch) identity(key []byte) (string, error) {
 	hash, err := highwayhash.New128(key)

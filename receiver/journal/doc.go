@@ -12,8 +12,9 @@
 //	OBJ_NAME-objects   events that do not fit into a message
 //	KV_NAME-state      the lease, the key of ids, deleted webhooks
 //
-// Batches and remainders are the work still to do; there is no other record of it. Messages are read by sequence and deleted when
-// they are done. No JetStream consumer keeps track of them; one announces new batches (watch.go), others list headers.
+// In this package a message is a stored message of JetStream, not a mail. Batches and remainders are the work still to do; there is
+// no other record of it. Messages are read by sequence and deleted when they are done. JetStream consumers do not track progress:
+// they only read headers. One announces new batches (watch.go), and each scan of headers creates another (store.ScanHeaders).
 //
 // # Life of a batch
 //
@@ -24,10 +25,20 @@
 //
 // # Who may call what
 //
-// Anybody, at any time: Append, Available, WaitAvailable, DeadLetters, DeadLetter, Redrive, Purge. The leader only: the methods of
-// [Consumer], which [Journal.Lead] hands out. In a shared buffer the leader holds the lease; in an exclusive one it needs none. When
-// the lease is lost, [Consumer.LeaseContext] ends. A former leader that goes on all the same may cause duplicates, but no loss.
-// Lead and Run are called once per process. A session lasts as long as its connection; what holds one never outlives it.
+// Anybody, at any time: Append, Available, WaitAvailable, DeadLetters, [Journal.DeadLetter] (which reads one), Redrive, Purge. The
+// leader only: the methods of [Consumer], which [Journal.Lead] hands out. In a shared buffer the leader holds the lease; in an
+// exclusive one it needs none. Lead and Run are called once per process. A session ends with its connection; nothing may use it
+// afterwards.
+//
+// # When the lease is lost
+//
+// A leader that cannot renew its lease gives it up before another process may take it (see the time limits). [Consumer.LeaseContext]
+// ends then, and with it the context of the function that Lead runs. Both end in the same moment, so there is no time to finish:
+// requests to sinks are cancelled, and no progress is saved. The next leader sends the events of those requests again, with the same
+// ids; the sink may have accepted some. A former leader that goes on anyway may cause duplicates, but no loss.
+//
+// A planned stop is different: the context of the function ends, and LeaseContext does not. Requests under way get up to 10 seconds
+// (drainTime in package dispatch), and their progress is saved. Then Lead releases the lease, and another process takes it at once.
 //
 // # Recovery
 //

@@ -50,7 +50,7 @@ type Engine interface {
 // errPartitioned is why nothing can be stored when the answer of another member is needed.
 var errPartitioned = errors.New("this member has lost contact with the others")
 
-// partitioned reports whether requests would wait for other members in vain.
+// partitioned reports whether this member has lost contact with the others, so that no request would be answered.
 func (s *session) partitioned() bool { return s.isPartitioned != nil && s.isPartitioned() }
 
 // errEngineFailed means that the server reported a broken store; its log line says which.
@@ -96,7 +96,7 @@ type session struct {
 	diskLow       bool                // the volume has no space for batches
 	leaseTime     time.Duration
 	unreadable    atomic.Bool     // a message could not be read
-	lifetime      context.Context //nolint:containedctx // it is how others learn of the end
+	lifetime      context.Context //nolint:containedctx // ends with the session
 }
 
 // New returns a journal, which works while Run runs.

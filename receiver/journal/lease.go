@@ -24,9 +24,10 @@ func (s *session) withLeaseTimeout(ctx context.Context) (context.Context, contex
 	return context.WithTimeout(ctx, min(s.leaseTime/leaseRequests, s.store.Timeout))
 }
 
-// Lead runs do whenever this process holds the lease, until ctx ends. The context of do is cancelled when the lease is lost, or the
-// buffer does not work any more; work in flight finishes under [Consumer.LeaseContext]. Only one process holds the lease,
-// which keeps the order of events. A buffer that nobody else uses needs no lease. Lead must not be called twice at a time.
+// Lead runs do whenever this process holds the lease, until ctx ends. When ctx ends, the context of do ends, and do may finish its
+// work under [Consumer.LeaseContext]. When the lease is lost or the buffer fails, both contexts end at once (see "When the lease is
+// lost" in the package comment). Only one process holds the lease, which keeps the order of events. A buffer that nobody else uses
+// needs no lease. Lead must not be called twice at a time.
 func (j *Journal) Lead(ctx context.Context, do func(context.Context, *Consumer) error) error {
 	retry := store.NewBackoff(j.now)
 	for j.WaitAvailable(ctx) == nil {
@@ -47,7 +48,7 @@ func (j *Journal) lead(ctx context.Context, do func(context.Context, *Consumer) 
 	if s == nil {
 		return nil
 	}
-	leaseCtx, lose := context.WithCancel(context.WithoutCancel(ctx)) // work in flight is finished
+	leaseCtx, lose := context.WithCancel(context.WithoutCancel(ctx)) // after a planned stop, work in flight finishes
 	defer lose()
 	defer context.AfterFunc(s.lifetime, lose)() //nolint:contextcheck // the lease ends with either
 	ctx, cancel := context.WithCancel(ctx)
@@ -64,7 +65,7 @@ func (j *Journal) lead(ctx context.Context, do func(context.Context, *Consumer) 
 			held.keep(leaseCtx)
 			lose()
 		}()
-		defer func() { lose(); <-ended; held.release() }() //nolint:contextcheck // the others must learn of the end
+		defer func() { lose(); <-ended; held.release() }() //nolint:contextcheck // the lease is released although the context has ended
 		j.logger.Info("This receiver became the leader and delivers what is in the buffer")
 	}
 	j.metrics.leader.Set(1)

@@ -4,15 +4,16 @@ import "time"
 
 // The time limits. The package comment has a table of those that depend on each other, and limits_test.go checks it.
 const (
-	// appendTimeout is for a disk that is slow. Mandrill and proxies wait longer.
+	// appendTimeout bounds storing a batch on a slow disk. It is below the usual timeouts of proxies, so that Mandrill gets a 503 and
+	// not a closed connection. How long Mandrill itself waits is not known.
 	appendTimeout = 10 * time.Second
-	// attemptBytes is for how many bytes of a batch one attempt to store it has a second more, where another follows.
+	// attemptBytes gives large batches more time: where a failed attempt is repeated, one attempt gets an extra second per attemptBytes.
 	attemptBytes = 4 << 20
 	// longestElection is how long a cluster may take to elect a leader.
 	longestElection = 9 * time.Second
 	// clusterRecoveryTimeout is how long a shared buffer may take to answer again before the connection is opened again.
 	clusterRecoveryTimeout = 30 * time.Second
-	// openTimeout is for finding or creating all streams. A cluster that starts has no leader for some seconds.
+	// openTimeout bounds finding or creating all streams. A cluster that starts has no leader for some seconds.
 	openTimeout = time.Minute
 
 	// checkInterval is how often an idle journal checks whether the buffer works, for metrics and readiness.
@@ -22,11 +23,11 @@ const (
 const (
 	// DefaultLeaseTime is how long the leader may be silent before another member takes over.
 	DefaultLeaseTime = 12 * time.Second
-	// The leader renews its lease leaseRenewals times in its time. If it cannot, it stops after yieldQuarters quarters of the time,
-	// before another may begin.
+	// The leader renews its lease leaseRenewals times per lease time. If it cannot, it stops after yieldQuarters quarters of the
+	// lease time, before another may begin.
 	leaseRenewals = 8
 	yieldQuarters = 3
-	// leaseRequests is how many requests of the lease fit into its time.
+	// A request of the lease may take 1/leaseRequests of the lease time.
 	leaseRequests = 5
 	// leasePollInterval is how often the others check whether the lease is free. The leader cannot announce that it is gone.
 	leasePollInterval = 500 * time.Millisecond
@@ -41,14 +42,14 @@ const (
 	watchExpiry    = 10 * watchHeartbeat
 	// watchInactive is how long the server keeps a consumer that nobody reads from.
 	watchInactive = time.Minute
-	// askLeaderAfter is after how long without a batch the stream leader is asked.
+	// askLeaderAfter is how long to wait for a batch before asking the stream leader for one.
 	askLeaderAfter = 3 * watchHeartbeat
 )
 
 const (
 	// gcInterval is how often unreferenced objects are looked for. It is longer than it takes to store a reference to an object.
 	gcInterval = 15 * time.Minute
-	// gcAtStartTimeout bounds how long batches wait for that at the start.
+	// gcAtStartTimeout bounds the garbage collection at the start, for which batches wait.
 	gcAtStartTimeout = 10 * time.Second
 	// progressInterval is how long Redrive and Purge go on before they report their progress.
 	progressInterval = 10 * time.Second
@@ -63,11 +64,11 @@ const (
 	maxMessage = 8 << 20
 	// messageReserve is for the headers of a message.
 	messageReserve = 16 << 10
-	// eventOverhead is the most that the index of a message has for an event besides the sink's answer: numbers, a time, its id.
+	// eventOverhead bounds what the index of a message stores for an event besides the sink's answer: numbers, a time, its id.
 	eventOverhead = 512
 	// maxPooledBuffer is enough for a batch of usual size.
 	maxPooledBuffer = 2 << 20
-	// freeFraction is the part of the limit, one in so many, that must be free for the buffer to be available.
+	// 1/freeFraction of the limit must be free for the buffer to be available.
 	freeFraction = 50
 
 	// MaxDeadLetters is the most dead letters that are read, or worked on, at once.

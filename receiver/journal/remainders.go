@@ -154,10 +154,10 @@ type siblings struct {
 	sets     map[string]*foundSet
 }
 
-// foundSet is what there is of a remainder in several messages.
+// foundSet is a remainder in several messages, of which some may be missing.
 type foundSet struct {
-	parts int            // that it must have
-	seqs  map[int]uint64 // of those that are there
+	parts int            // how many messages the whole remainder has
+	seqs  map[int]uint64 // sequences of the messages that exist, by part
 }
 
 func (f *foundSet) complete() bool { return len(f.seqs) == f.parts }

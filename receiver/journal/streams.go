@@ -21,7 +21,7 @@ const (
 	finishedBytes = 128 << 20
 	// stateBytes is enough for a few names.
 	stateBytes = 4 << 20
-	// oldestServer is the oldest NATS server that is supported. external_oldest_test.go runs the buffer on it.
+	// oldestServer is the oldest NATS server that is supported. oldest_test.go runs the buffer on it.
 	oldestServer = "2.10"
 )
 

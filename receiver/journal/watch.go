@@ -40,8 +40,8 @@ func (c *Consumer) Watch(ctx context.Context, announce func(BatchInfo), known fu
 	}
 }
 
-// errStale is of a JetStream consumer that is gone or lags behind. It is on one member of a cluster, and fails with it. Another
-// consumer continues.
+// errStale is returned for a JetStream consumer that is gone or lags behind. It runs on one member of a cluster, and fails with it.
+// Watch continues with another one.
 var errStale = errors.New("no heartbeat from the JetStream consumer, or it lags behind")
 
 // watcher reads the headers of batches.

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// pollInterval is how often the files are read without an event, which finds what events do not tell: a directory that
-	// was removed and made again, or a change behind a symbolic link.
+	// pollInterval is how often the files are read without an event. It finds changes for which there is no event: a directory
+	// that was removed and made again, or a change behind a symbolic link.
 	pollInterval = 10 * time.Second
 	// A failure that repeats is logged again after minLogPause, and then after twice as long each time, up to maxLogPause.
 	minLogPause = time.Minute

@@ -11,7 +11,8 @@
 // Order: items with the same order key form a sequence. A sequence is sent one request after the other, and stops at an
 // item that may still be accepted later. Sequences are sent concurrently.
 //
-// Circuit: all batches to one sink share a limiter. It bounds the requests in flight (additive increase, multiplicative
-// decrease), honours Retry-After, and opens the circuit after ten failures in a row. An open circuit lets one probe at a
-// time through, after a pause that doubles with each failed probe. A failed probe does not count as an attempt.
+// Circuit: all batches of a webhook to one sink share a limiter; webhooks that name the same sink share nothing. It bounds the
+// requests in flight (additive increase, multiplicative decrease), honours Retry-After, and opens the circuit after ten
+// failures in a row. An open circuit lets one circuit probe at a time through, after a pause that doubles with each failed
+// probe. A failed probe does not count as an attempt.
 package sink

@@ -11,7 +11,7 @@ import (
 const (
 	// DefaultConcurrency bounds the requests of one webhook to its sink at the same time.
 	DefaultConcurrency = 64
-	// halvingInterval is the least time between two reductions of the limit: requests that were in flight together fail
+	// halvingInterval is the minimum time between two reductions of the limit: requests that were in flight together fail
 	// together and must count once.
 	halvingInterval = time.Second
 	// circuitThreshold is how many requests in a row must fail to open the circuit. A few events that a sink cannot process
@@ -31,7 +31,7 @@ var (
 	errRetryAfter  = errors.New("the sink's Retry-After is longer than the time left")
 )
 
-// sinkLimiter decides when requests to one sink may be sent. It combines a limit on requests in flight, which adapts by
+// sinkLimiter decides when requests of one webhook to one sink may be sent. It combines a limit on requests in flight, which adapts by
 // additive increase and multiplicative decrease, with a circuit breaker. Requests that have to wait are admitted in the
 // order in which they came.
 type sinkLimiter struct {
@@ -178,7 +178,7 @@ func (l *sinkLimiter) blockedAt(now time.Time) time.Duration {
 	return max(until.Sub(now), 0)
 }
 
-// Release ends a request that Acquire admitted, with its error. An aborted request tells nothing about the sink.
+// Release ends a request that Acquire admitted, with its error. The outcome of an aborted request does not depend on the sink.
 func (l *sinkLimiter) Release(probe bool, err error, aborted bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -24,7 +24,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "mandrill_receiver_dead_letter_sink_events_total", Help: "Events sent to dead letter sinks, by outcome.",
 		}, []string{"outcome"}),
 		openCircuits: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "mandrill_receiver_open_circuits", Help: "Sinks whose circuit is open: after repeated failures only probes are sent.",
+			Name: "mandrill_receiver_open_circuits", Help: "Open circuits, one per webhook and sink: after repeated failures only circuit probes are sent.",
 		}),
 	}
 	if registerer != nil {

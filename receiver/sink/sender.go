@@ -15,7 +15,7 @@ import (
 const (
 	// sendConcurrency bounds the requests in flight of one call.
 	sendConcurrency = 32
-	// idleLimiterTimeout is how long the limiter of a sink is kept after the last request.
+	// idleLimiterTimeout is how long the limiter of a webhook and its sink is kept after the last request.
 	idleLimiterTimeout = 10 * time.Minute
 )
 
@@ -24,7 +24,7 @@ type Poster interface {
 	Post(ctx context.Context, target Target, payload Payload) error
 }
 
-// Sender delivers events, with a limiter for each sink. It is safe for concurrent use.
+// Sender delivers events, with a limiter for each webhook and sink. It is safe for concurrent use.
 type Sender struct {
 	poster      Poster
 	concurrency int
@@ -38,7 +38,7 @@ type Sender struct {
 // Options configures a [Sender].
 type Options struct {
 	Poster      Poster   // default: a Client
-	Concurrency int      // requests to one sink at the same time; default DefaultConcurrency
+	Concurrency int      // requests of one webhook to one sink at the same time; default DefaultConcurrency
 	Metrics     *Metrics // default: not registered
 }
 
@@ -143,7 +143,7 @@ func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payl
 	begin := time.Now()
 	err = s.poster.Post(ctx, target, payload)
 	took := time.Since(begin)
-	// A request that ended with the context of its batch tells nothing about the sink, unless the sink had at least half
+	// A request that ended with the context of its batch does not count against the sink, unless the sink had at least half
 	// its timeout.
 	aborted := err != nil && ctx.Err() != nil && (errors.Is(ctx.Err(), context.Canceled) || took < target.Timeout/2)
 	limiter.Release(probe, err, aborted)

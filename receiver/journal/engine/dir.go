@@ -36,7 +36,7 @@ func lockDir(dir string) (unlock func(), err error) {
 	}
 	file, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // in the user's directory
 	if errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOSPC) {
-		return func() {}, nil // checkWritable reports it, and a full disk may be helped
+		return func() {}, nil // checkWritable reports it; a full disk may get space by releasing the reserve
 	}
 	if err != nil {
 		return nil, fmt.Errorf("locking the buffer directory: %w", err)

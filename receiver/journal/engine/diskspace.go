@@ -20,11 +20,11 @@ import (
 const (
 	// maxReserve is enough for the largest batches, and for the server to rewrite its blocks of 8 MiB.
 	maxReserve = 64 << 20
-	// reserveFraction is the largest part of a volume or a buffer that is reserved, one in so many.
+	// At most 1/reserveFraction of a volume or a buffer is reserved.
 	reserveFraction = 8
 )
 
-// Share is how deep a write may go into the reserved space: one in so many parts of it must stay free.
+// Share limits how much of the reserved space a write may use: 1/Share of it must stay free.
 type Share int64
 
 // What deletes something later may use more of the reserve than what only adds.

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// JoinTimeout is how long a member that starts may take to get in sync before it is used all the same.
+	// JoinTimeout is how long a member that starts may take to get in sync before it is used anyway.
 	JoinTimeout = 2 * time.Minute
 	// UnhealthyTimeout is how long a member may then be out of sync before it is restarted.
 	UnhealthyTimeout = 10 * time.Minute
@@ -22,8 +22,8 @@ const (
 
 const outOfSync = "Buffer member is not in sync with its peers"
 
-// member is the server of a cluster member while it runs. It outlives the connections to it: were it stopped whenever the
-// other members are down, they would not find each other again.
+// member is the server of a cluster member while it runs. It outlives the connections to it: members that stopped their server
+// whenever the others are down would not find each other again.
 type member struct {
 	server  *server.Server
 	options *server.Options

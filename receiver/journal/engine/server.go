@@ -18,8 +18,8 @@ const (
 	maxPending = 8 * MaxPayload
 	// memoryStore is for the state of consumers.
 	memoryStore = 64 << 20
-	// unlimitedStore is the limit of all streams together: each has its own. A limit that follows the volume's free space would
-	// forbid to change a stream when that space is less than it was.
+	// unlimitedStore is the limit of all streams together: each has its own. With a limit that follows the volume's free
+	// space, the server would refuse to change a stream once that space has shrunk.
 	unlimitedStore = 1 << 60
 	clientName     = "receiver"
 )

@@ -24,7 +24,7 @@ const (
 	maxChunk = 1 << 20
 )
 
-// ErrDamaged is of what is not as it was written.
+// ErrDamaged is returned for a message or an object that is not as it was written.
 var ErrDamaged = errors.New("a message of the buffer is damaged")
 
 // Objects are events that are too large for a message.
@@ -35,7 +35,7 @@ type Objects struct {
 	chunk  uint32
 }
 
-// OpenObjects opens the objects of a bucket, whose stream exists. A message has at most so many bytes.
+// OpenObjects opens the objects of a bucket, whose stream exists. A message has at most maxMessage bytes.
 func (s *Store) OpenObjects(ctx context.Context, bucket string, stream jetstream.Stream, maxMessage int) (*Objects, error) {
 	opened, err := s.JetStream.ObjectStore(ctx, bucket)
 	if err != nil {
