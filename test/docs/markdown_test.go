@@ -83,6 +83,8 @@ var (
 	link        = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	linkText    = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
 	codeSpan    = regexp.MustCompile("`[^`]+`")
+	testName    = regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w*`)
+	testFunc    = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Z]\w*)\(`)
 	sourcePath  = regexp.MustCompile("`((?:api|cmd|config|controllers|docs|hack|mandrill|receiver|test)/[A-Za-z0-9_./-]+)`")
 )
 
@@ -149,6 +151,52 @@ func TestSourcePaths(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// testFunctions returns the names of all tests of the project, and of the tests that packages export for others.
+func testFunctions(t *testing.T) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && (entry.Name() == ".git" || entry.Name() == "bin") {
+			return fs.SkipDir
+		}
+		if entry.IsDir() || !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+		source, err := os.ReadFile(path)
+		for _, match := range testFunc.FindAllSubmatch(source, -1) {
+			names[string(match[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// Every test that a document names exists.
+func TestNamesOfTests(t *testing.T) {
+	t.Parallel()
+	known := testFunctions(t)
+	checked := 0
+	for _, document := range documents(t) {
+		for _, each := range linesOf(read(t, document)) {
+			for _, name := range testName.FindAllString(each.text, -1) {
+				checked++
+				if !known[name] {
+					t.Errorf("%s:%d: there is no test %s", document, each.number, name)
+				}
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("no names of tests were found")
 	}
 }
 
