@@ -83,7 +83,7 @@ func TestCircuitOpensAndProbes(t *testing.T) {
 		sender := sink.NewSender(sink.Options{Poster: network, Metrics: sink.NewMetrics(registry)})
 		circuits := func(want int) {
 			t.Helper()
-			text := fmt.Sprintf("# HELP mandrill_receiver_open_circuits Sinks whose circuit is open: after repeated failures only probes are sent.\n# TYPE mandrill_receiver_open_circuits gauge\nmandrill_receiver_open_circuits %d\n", want)
+			text := fmt.Sprintf("# HELP mandrill_receiver_open_circuits Open circuits, one per webhook and sink: after repeated failures only circuit probes are sent.\n# TYPE mandrill_receiver_open_circuits gauge\nmandrill_receiver_open_circuits %d\n", want)
 			if err := testutil.GatherAndCompare(registry, strings.NewReader(text), "mandrill_receiver_open_circuits"); err != nil {
 				t.Error(err)
 			}
