@@ -5,11 +5,13 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/api/pasted"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
@@ -105,8 +107,35 @@ func (o *options) check() error {
 		return errors.New("--max-inflight-bytes must be at least twice --max-body-bytes, because a body is copied while its buffer grows")
 	case o.sinkConcurrency <= 0:
 		return errors.New("--sink-concurrency must be positive")
-	case o.operatorURL != "":
+	case o.routesSecret == "" && o.kubeconfig != "":
+		return errors.New("--kubeconfig needs --routes-secret, because nothing else is read from the cluster")
+	case o.routesSecret == "" && o.sinkHosts != "":
+		return errors.New("--allow-sink-hosts needs --routes-secret; without it all hosts are allowed")
+	case o.environment != nil && o.operatorURL != "":
+		return errors.New("--operator-url needs --routes-secret or --config, because the operator does not know the route of the environment")
+	}
+	if err := checkHosts(o.allowedHosts()); err != nil {
+		return err
+	}
+	if o.operatorURL != "" {
 		return checkOperatorURL(o.operatorURL)
+	}
+	return nil
+}
+
+// allowedHosts returns the hosts of --allow-sink-hosts in lower case.
+func (o *options) allowedHosts() []string {
+	return strings.FieldsFunc(strings.ToLower(o.sinkHosts), func(c rune) bool { return c == ',' || c == ' ' })
+}
+
+// checkHosts refuses what can never be the host of a sink's URI, such as a URL or a host with a port.
+func checkHosts(hosts []string) error {
+	for _, host := range hosts {
+		ip, err := netip.ParseAddr(host)
+		isName := pasted.KeyFault(host) == "" && !strings.ContainsAny(host, "/:@?#[]*")
+		if !isName && (err != nil || !ip.IsValid()) {
+			return errors.New("--allow-sink-hosts must be hosts without scheme, port, path and quotation marks, such as localhost,10.0.0.1")
+		}
 	}
 	return nil
 }
@@ -131,8 +160,15 @@ func (o *options) addToken(text string) error {
 	if _, repeated := o.tokens[audience]; repeated {
 		return errors.New("the audience has a file already")
 	}
-	if _, err := os.ReadFile(path); err != nil { //nolint:gosec // the user's file
+	data, err := os.ReadFile(path) //nolint:gosec // the user's file
+	if err != nil {
 		return fmt.Errorf("reading the token: %w", err)
+	}
+	if fault := pasted.KeyFault(pasted.Trim(string(data))); fault != "" {
+		return errors.New("the token has " + fault)
+	}
+	if fault := pasted.Fault(audience); fault != "" {
+		return errors.New("the audience has " + fault)
 	}
 	o.tokens[audience] = path
 	return nil

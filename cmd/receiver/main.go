@@ -16,7 +16,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -196,7 +195,7 @@ func newClient(o options) *sink.Client {
 	return &sink.Client{
 		Tokens:     tokens,
 		Refuse:     routes.LocalAddress,
-		AllowHosts: strings.FieldsFunc(strings.ToLower(o.sinkHosts), func(c rune) bool { return c == ',' || c == ' ' }),
+		AllowHosts: o.allowedHosts(),
 	}
 }
 

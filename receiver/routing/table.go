@@ -46,7 +46,7 @@ func NewTable(document *routes.Document) (*Table, error) {
 		if route.Direct, route.Buffered, err = deliveryOf(entry); err != nil {
 			return nil, fmt.Errorf("route %q: %w", entry.Name, err)
 		}
-		path := pathOf(registered)
+		path := cmp.Or(entry.Path, pathOf(registered))
 		table.byPath[path] = append(table.byPath[path], route)
 		if webhook := routes.Webhook(entry.Name); webhook == entry.Name || table.byWebhook[webhook] == nil {
 			table.byWebhook[webhook] = route
@@ -97,7 +97,7 @@ func pathOf(u *url.URL) string {
 	return "/"
 }
 
-// Match returns the routes for a request's path, which must be the registered one byte for byte. The host does not count,
+// Match returns the routes for a request's path, which must be the one of the route byte for byte. The host does not count,
 // because a proxy may rewrite it: the signature, made over the whole URL, decides between several routes with one path.
 func (t *Table) Match(r *http.Request) []*Route { return t.byPath[pathOf(r.URL)] }
 
