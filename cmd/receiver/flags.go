@@ -24,6 +24,7 @@ type options struct {
 	operatorURL           string
 	sinkHosts             string
 	certFile, keyFile     string
+	healthPath            string
 	shutdownDelay         time.Duration
 	tokens                map[string]string // files by audience
 	listen, metricsListen string
@@ -71,6 +72,9 @@ func (o *options) add(flags *flag.FlagSet) {
 	flags.StringVar(&o.keyFile, "tls-key-file", "", "key of the certificate")
 	flags.DurationVar(&o.shutdownDelay, "shutdown-delay", 0,
 		"how long to keep serving after SIGTERM while /readyz reports not ready, so that load balancers stop sending first")
+	flags.StringVar(&o.healthPath, "health-path", "/healthz",
+		"path at --listen that tells load balancers whether the receiver is ready, such as / for those that probe it by default; "+
+			"a webhook with the same path goes first; empty: none")
 	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics, /healthz and /readyz")
 	flags.StringVar(&o.pprofListen, "pprof-listen", "",
 		"address of /debug/pprof/, such as :6060; without a host only this machine can reach it; default: off")
@@ -99,6 +103,8 @@ func (o *options) check() error {
 	switch {
 	case (o.certFile == "") != (o.keyFile == ""):
 		return errors.New("give both --tls-cert-file and --tls-key-file, or neither")
+	case o.healthPath != "" && (!strings.HasPrefix(o.healthPath, "/") || strings.ContainsAny(o.healthPath, "?#% ")):
+		return errors.New("--health-path must begin with a slash, and have neither query, escapes nor spaces")
 	case o.shutdownDelay < 0:
 		return errors.New("--shutdown-delay must not be negative")
 	case o.maxBodyBytes <= 0:

@@ -20,8 +20,8 @@ const (
 // Near is a path that is not served and close to one that is.
 type Near struct {
 	How     Nearness
-	Webhook  string
-	Path     string // the part that both have, in lower case and without escapes
+	Webhook string
+	Path    string // the part that both have, in lower case and without escapes
 }
 
 const (
