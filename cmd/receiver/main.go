@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err != nil {
 		return err
 	}
-	logger := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
+	logger := slog.New(newRepeatedLogs(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}), time.Now))
 	traces, err := newTraces(ctx, getenv, logger)
 	if err != nil {
 		return err
