@@ -48,6 +48,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, memory *reserva
 		return accepted, refuse(KindNotReady, "no routes have been loaded yet")
 	}
 	if len(accepted.candidates) == 0 {
+		h.advisePath(r)
 		return accepted, refuse(KindNoRoute, "no route has this path")
 	}
 	switch r.Method {
@@ -61,7 +62,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, memory *reserva
 		w.Header().Set("Allow", "GET, HEAD, POST")
 		return accepted, refuse(KindMethod, "method is none of GET, HEAD and POST")
 	}
-	admitted, err := admit(r, accepted.candidates)
+	admitted, err := h.admit(r, accepted)
 	if err != nil {
 		return accepted, err
 	}
@@ -76,20 +77,26 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, memory *reserva
 }
 
 // admit returns the routes that a request may be for, as far as can be told without the body.
-func admit(r *http.Request, candidates []*routing.Route) ([]*routing.Route, error) {
+func (h *Handler) admit(r *http.Request, accepted request) ([]*routing.Route, error) {
+	if r.Header.Get(mandrill.SignatureHeader) == "" {
+		return nil, refuse(KindSignature, "the request has no signature")
+	}
 	var admitted []*routing.Route
-	suspended := false
-	for _, route := range candidates {
+	lack, suspended := routing.LacksNothing, false
+	for _, route := range accepted.candidates {
 		if len(admitted) == maxCandidates {
 			break
 		}
-		if route.Admits(r) {
-			admitted = append(admitted, route)
-			suspended = route.Suspend && (suspended || len(admitted) == 1)
+		if lacking := route.Lacks(r); lacking != routing.LacksNothing {
+			lack = lacking
+			continue
 		}
+		admitted = append(admitted, route)
+		suspended = route.Suspend && (suspended || len(admitted) == 1)
 	}
-	if r.Header.Get(mandrill.SignatureHeader) == "" || len(admitted) == 0 {
-		return nil, refuse(KindSignature, "unsigned, or without the secret part of the URL")
+	if len(admitted) == 0 {
+		h.advice.advise(r.Context(), lacks[lack].advice, "webhook", accepted.webhook())
+		return nil, refuse(KindSignature, "%s", lacks[lack].cause)
 	}
 	if suspended { // all of them
 		return nil, errSuspended

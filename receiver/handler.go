@@ -61,6 +61,7 @@ type Handler struct {
 	inflight     *byteLimiter
 	parsing      parseLimit
 	delivered    *deliveredCache
+	advice       *adviser
 	now          func() time.Time
 }
 
@@ -78,6 +79,7 @@ func NewHandler(options Options) *Handler {
 	if h.now == nil {
 		h.now = time.Now
 	}
+	h.advice = &adviser{logger: h.logger, now: h.now}
 	return h
 }
 

@@ -39,7 +39,7 @@ func TestRoutesMayShareAPath(t *testing.T) {
 			document := &routes.Document{}
 			for i, at := range order {
 				document.Routes = append(document.Routes, routes.Route{
-					Name: []string{"first", "second"}[i], URL: pair[at], Keys: []string{"key of " + pair[at]}, Source: "/" + []string{"zero", "one"}[at], Sink: routes.Sink{URI: f.sink.URL},
+					Name: []string{"first", "second"}[i], URL: pair[at], Keys: []string{"key-of-" + pair[at]}, Source: "/" + []string{"zero", "one"}[at], Sink: routes.Sink{URI: f.sink.URL},
 				})
 			}
 			f.loadRoutes(t, document)
@@ -48,7 +48,7 @@ func TestRoutesMayShareAPath(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				request := f.requestTo(t, parsed.RequestURI(), registered, "key of "+registered, `[{"event":"open"}]`)
+				request := f.requestTo(t, parsed.RequestURI(), registered, "key-of-"+registered, `[{"event":"open"}]`)
 				if parsed.User != nil {
 					request.SetBasicAuth(parsed.User.Username(), "")
 				}
@@ -58,7 +58,7 @@ func TestRoutesMayShareAPath(t *testing.T) {
 					t.Errorf("%v in order %v, batch for %s: %d %q, events %v", pair, order, registered, response.StatusCode, body, events)
 				}
 			}
-			forged := f.requestTo(t, "/p?secret=x", pair[0], "key of "+pair[1], `[{"event":"open"}]`)
+			forged := f.requestTo(t, "/p?secret=x", pair[0], "key-of-"+pair[1], `[{"event":"open"}]`)
 			if response, _ := f.do(t, forged); response.StatusCode != http.StatusForbidden {
 				t.Errorf("%v: the key of one route was accepted for the URL of another: %d", pair, response.StatusCode)
 			}

@@ -33,7 +33,7 @@ func TestBatchIsStoredWithItsEvents(t *testing.T) {
 	metrics, logger := receiver.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler)
 	table := &routing.Routes{Metrics: routing.NewMetrics(prometheus.NewRegistry()), Logger: logger}
 	data, err := (&routes.Document{Routes: []routes.Route{{
-		Name: "shop/a~1", URL: "https://hooks.example.com/a", Keys: []string{"another key", signingKey}, Source: "/s", Sink: routes.Sink{URI: "http://a.example/"},
+		Name: "shop/a~1", URL: "https://hooks.example.com/a", Keys: []string{"another-key", signingKey}, Source: "/s", Sink: routes.Sink{URI: "http://a.example/"},
 	}}}).Encode()
 	if err == nil {
 		err = table.Load("routes", data)

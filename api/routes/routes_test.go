@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mandrill-operator/mandrill-operator/api/pasted"
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 )
 
@@ -107,6 +108,21 @@ func TestDecodeRefuses(t *testing.T) {
 		"extension empty":        {"env: prod", `env: ""`, "empty value"},
 		"not YAML":               {"routes:", "routes: [", "decoding routes"},
 		"the name used twice":    {good, good + strings.TrimPrefix(good, "\nroutes:\n"), "used twice"},
+		"a key in quotes":        {"s3cret-1", `"'s3cret-1'"`, "keys has a key with quotation marks at its ends"},
+		"a key with a mark":      {"s3cret-1", `"\uFEFFs3cret-1"`, "keys has a key with the invisible character U+FEFF"},
+		"a key beyond ASCII":     {"s3cret-1", `"s3cret-é"`, "keys has a key with the character U+00E9"},
+		"a key of two words":     {"[s3cret-1, s3cret-2]", `["s3cret-1 s3cret-2"]`, "keys has a key with the character U+0020"},
+		"url in quotes":          {"https://user:s3cret@hooks.example.com/mandrill/shop?secret=s3cret", `"'https://s3cret@h.example/'"`, "url has quotation marks at its ends"},
+		"url with a space":       {"https://user:s3cret@hooks.example.com/mandrill/shop?secret=s3cret", `"https://s3cret@h.example/ "`, "url has white space at its ends"},
+		"url with an invisible":  {"mandrill/shop?", "mandrill/shop\u200b?", "url has the invisible character U+200B"},
+		"sink with a space":      {`"http://broker-ingress.knative-eventing.svc.cluster.local/shop/default"`, `"http://s3cret.example/ "`, "sink.uri has white space at its ends"},
+		"audience in quotes":     {`audience: ""`, `audience: "'s3cret'"`, "sink.audience has quotation marks"},
+		"source with a mark":     {"/apis/mandrill", "/apis\u200b/mandrill", "source has the invisible character U+200B"},
+		"a second document":      {"suspend: false\n", "suspend: false\n# more\n---\nroutes: [{name: s3cret}]\n", "a second YAML document begins at line 12"},
+		"after the end":          {"suspend: false\n", "suspend: false\n...\nroutes: []\n", "a second YAML document begins at line 11"},
+		"a broken second one":    {"suspend: false\n", "suspend: false\n---\n[s3cret\n", "a second YAML document begins at line 11"},
+		"two documents of JSON":  {good, `{"routes": []}` + "\n" + `{"routes": [{"name": "s3cret"}]}`, "something follows the YAML document"},
+		"text after the end":     {good, "{routes: []} s3cret", "something follows the YAML document"},
 		"field no one knows yet": {"suspend: false", "retries: 3", "retries"},
 	} {
 		document := strings.Replace(good, test.old, test.replacement, 1)
@@ -116,6 +132,18 @@ func TestDecodeRefuses(t *testing.T) {
 		_, err := routes.Decode([]byte(document))
 		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: got %v, want an error with %q and no secret", name, err, test.want)
+		}
+	}
+}
+
+// What editors and templates put around one document is accepted.
+func TestOneDocumentMayHaveMarkers(t *testing.T) {
+	t.Parallel()
+	for _, document := range []string{
+		"---" + good, "\ufeff" + good, "# routes\n---" + good, "%YAML 1.1\n---" + good, good + "---\n", good + "---\n# nothing\n", good + "...\n", strings.ReplaceAll(good, "\n", "\r\n"),
+	} {
+		if decoded, err := routes.Decode([]byte(document)); err != nil || len(decoded.Routes) != 1 {
+			t.Errorf("%q: %v", document[:20], err)
 		}
 	}
 }
@@ -180,6 +208,9 @@ func FuzzEncode(f *testing.F) {
 		route := routes.Route{
 			Name: strings.TrimSpace(name), URL: "https://b.example", Keys: []string{"k" + value}, Source: "s", Sink: routes.Sink{URI: "http://s.example"},
 			CEOverrides: routes.Overrides{Extensions: map[string]string{"e": "v" + value}},
+		}
+		if pasted.KeyFault(route.Keys[0]) != "" { // refused
+			route.Keys[0] = "k"
 		}
 		encoded, err := (&routes.Document{Routes: []routes.Route{route}}).Encode()
 		if err != nil {

@@ -27,6 +27,11 @@ func (o *bufferOptions) open(options dispatch.Options, registry prometheus.Regis
 	if o.kind == "" {
 		return nil, nil
 	}
+	if o.dir != "" {
+		if err := checkBufferDir(o.dir); err != nil {
+			return nil, err
+		}
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/api/pasted"
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
@@ -248,8 +248,12 @@ func (o *bufferOptions) password() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("--buffer-password-file: %w", err)
 	}
-	if data = bytes.TrimSpace(data); len(data) < minPassword {
+	password := pasted.Trim(string(data))
+	if fault := pasted.Fault(password); fault != "" {
+		return "", fmt.Errorf("--buffer-password-file: the password has %s", fault)
+	}
+	if len(password) < minPassword {
 		return "", fmt.Errorf("--buffer-password-file: the password must have at least %d characters", minPassword)
 	}
-	return string(data), nil
+	return password, nil
 }

@@ -68,6 +68,9 @@ func describe(route routes.Route) string {
 	line := func(name, value string) { fmt.Fprintf(&text, "  %-9s %s\n", name, value) }
 	fmt.Fprintf(&text, "route %s\n", route.Name)
 	line("url", withoutSecrets(route.URL))
+	if route.Path != "" {
+		line("path", route.Path)
+	}
 	switch {
 	case route.Suspend:
 		line("keys", fmt.Sprintf("%d, but suspended: batches get 503", len(route.Keys)))

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/mandrill-operator/mandrill-operator/api/pasted"
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 )
 
@@ -20,6 +21,7 @@ const environmentName = "environment"
 const (
 	variableURL       = "MANDRILL_WEBHOOK_URL"
 	variableKey       = "MANDRILL_SIGNING_KEY"
+	variablePath      = "MANDRILL_WEBHOOK_PATH"
 	variableSource    = "MANDRILL_CE_SOURCE"
 	variableSink      = "K_SINK"         // set by Knative's SinkBinding, as are the next two
 	variableCACerts   = "K_CA_CERTS"     // PEM
@@ -30,6 +32,7 @@ const (
 // variables maps a field of a route to its variable, and to advice on what to write there.
 var variables = map[string]struct{ name, write string }{
 	"url":                    {variableURL, "write the URL exactly as it is registered at Mandrill, such as https://hooks.example.com/mandrill"},
+	"path":                   {variablePath, "write the path at which requests arrive if a proxy rewrites it, such as /shop, or nothing"},
 	"keys":                   {variableKey, "write the key that Mandrill shows for the webhook, or nothing until the webhook has been added"},
 	"source":                 {variableSource, "write the source of the CloudEvents, such as /mandrill/shop, or nothing"},
 	"sink.uri":               {variableSink, "write the URL for the CloudEvents, such as http://consumer:8080/events"},
@@ -40,8 +43,9 @@ var variables = map[string]struct{ name, write string }{
 // environment reads a routes document from variables. An empty variable counts as not set, because compose files and charts
 // set empty ones. Errors name variables and never contain values, which may be secret.
 type environment struct {
-	getenv  func(string) string
-	hadKeys bool
+	getenv   func(string) string
+	audience string // of the OIDC token for the sink; empty: none
+	hadKeys  bool
 }
 
 var errNoRoutes = errors.New("give one of --config FILE, --routes-secret NAMESPACE/NAME or the variables " + variableURL + " and " + variableSink)
@@ -56,7 +60,7 @@ func (o *options) chooseRoutes(getenv func(string) string) error {
 		places = append(places, "--routes-secret")
 	}
 	// The variables of Knative do not count: a SinkBinding sets them in all containers of a pod.
-	for _, name := range []string{variableURL, variableURL + fileSuffix, variableKey, variableKey + fileSuffix, variableSource} {
+	for _, name := range []string{variableURL, variableURL + fileSuffix, variableKey, variableKey + fileSuffix, variablePath, variableSource} {
 		if getenv(name) != "" {
 			places = append(places, name)
 			o.environment = &environment{getenv: getenv}
@@ -67,9 +71,23 @@ func (o *options) chooseRoutes(getenv func(string) string) error {
 	case 0:
 		return errNoRoutes
 	case 1:
-		return nil
+		return o.environment.useToken(o.tokens)
 	}
 	return fmt.Errorf("%s are given: remove all but one, because routes come from one place", strings.Join(places, " and "))
+}
+
+// useToken gives the token of --oidc-token to the sink: the variables of Knative have no audience.
+func (e *environment) useToken(tokens map[string]string) error {
+	if e == nil {
+		return nil
+	}
+	if len(tokens) > 1 {
+		return errors.New("--oidc-token is given more than once, and the route of the environment has one sink: remove all but one, or use --config")
+	}
+	for audience := range tokens {
+		e.audience = audience
+	}
+	return nil
 }
 
 // files returns the files that the variables name.
@@ -104,9 +122,9 @@ func (e *environment) document() (*routes.Document, error) {
 	overrides, overridesFault := e.overrides()
 	faults := []error{urlFault, keyFault, overridesFault}
 	route := routes.Route{
-		Name: environmentName, URL: registered, Source: e.source(registered), CEOverrides: overrides,
+		Name: environmentName, URL: registered, Path: e.trimmed(variablePath), Source: e.source(registered), CEOverrides: overrides,
 		Keys: strings.FieldsFunc(keys, func(c rune) bool { return strings.ContainsRune(", \t\r\n", c) }),
-		Sink: routes.Sink{URI: e.getenv(variableSink), CACerts: e.getenv(variableCACerts)},
+		Sink: routes.Sink{URI: e.trimmed(variableSink), CACerts: e.getenv(variableCACerts), Audience: e.audience},
 	}
 	for _, fault := range route.Faults() {
 		field, text, _ := strings.Cut(fault, " ")
@@ -134,6 +152,9 @@ func (e *environment) fault(name, text string) error {
 	return fmt.Errorf("%s %s; %s", name, text, write)
 }
 
+// trimmed returns the value of a variable without what files and editors add at its ends.
+func (e *environment) trimmed(name string) string { return pasted.Trim(e.getenv(name)) }
+
 // value returns the value of a variable, or the content of the file that its _FILE variant names. A missing file of the key
 // counts as empty, because there is a key only after the webhook has been added. The URL is required.
 func (e *environment) value(name string) (string, error) {
@@ -144,7 +165,7 @@ func (e *environment) value(name string) (string, error) {
 	case value == "" && path == "" && name == variableURL:
 		return "", e.fault(name, "is not set")
 	case path == "":
-		return strings.TrimSpace(value), nil
+		return pasted.Trim(value), nil
 	}
 	data, err := os.ReadFile(path) //nolint:gosec // named by the administrator
 	if errors.Is(err, fs.ErrNotExist) && name == variableKey {
@@ -153,7 +174,7 @@ func (e *environment) value(name string) (string, error) {
 		}
 		return "", e.fault(name, "names a file in a folder that does not exist: mount the Secret as a folder")
 	}
-	switch text := strings.TrimSpace(string(data)); {
+	switch text := pasted.Trim(string(data)); {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", e.fault(name, "names a file that does not exist")
 	case err != nil: // its text contains the path
@@ -168,7 +189,7 @@ func (e *environment) value(name string) (string, error) {
 // overrides parses K_CE_OVERRIDES.
 func (e *environment) overrides() (routes.Overrides, error) {
 	var overrides routes.Overrides
-	text := e.getenv(variableOverrides)
+	text := e.trimmed(variableOverrides)
 	if text == "" {
 		return overrides, nil
 	}
@@ -183,7 +204,7 @@ func (e *environment) overrides() (routes.Overrides, error) {
 // source returns the source of the CloudEvents. The default has the host of the URL and nothing else of it: the rest may be
 // secret, and consumers see the source.
 func (e *environment) source(registered string) string {
-	if source := e.getenv(variableSource); source != "" {
+	if source := e.trimmed(variableSource); source != "" {
 		return source
 	}
 	parsed, err := url.Parse(registered)

@@ -62,6 +62,13 @@ func TestEnvironment(t *testing.T) {
 			URL: "https://hooks.example.com:8443/shop", Keys: []string{"one", "two"}, Source: "/mandrill/hooks.example.com:8443",
 			Sink: routes.Sink{URI: "http://consumer:8080/s3ntinel"},
 		}},
+		"what files add": {map[string]string{
+			"MANDRILL_SIGNING_KEY": "\ufeffone, two\r\n", "K_SINK": " http://consumer:8080/s3ntinel\r", "MANDRILL_WEBHOOK_URL": "\ufeffhttps://hooks.example.com/shop\r\n",
+			"MANDRILL_WEBHOOK_PATH": "/rewritten ",
+		}, routes.Route{
+			URL: "https://hooks.example.com/shop", Path: "/rewritten", Keys: []string{"one", "two"}, Source: "/mandrill/hooks.example.com",
+			Sink: routes.Sink{URI: "http://consumer:8080/s3ntinel"},
+		}},
 		"no key yet": {map[string]string{
 			"MANDRILL_WEBHOOK_URL": "http://[::1]:8080/shop", "MANDRILL_SIGNING_KEY": "", "MANDRILL_SIGNING_KEY_FILE": filepath.Join(folder, "later"),
 		}, routes.Route{
@@ -85,6 +92,7 @@ func TestBadEnvironment(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	write(t, filepath.Join(folder, "empty"), "\n")
+	write(t, filepath.Join(folder, "utf-16"), "\xff\xfes\x003\x00n\x00")
 	for _, test := range []struct{ name, value, want string }{
 		{"MANDRILL_WEBHOOK_URL", "", "MANDRILL_WEBHOOK_URL is not set; write the URL exactly as it is registered at Mandrill"},
 		{"MANDRILL_WEBHOOK_URL", "hooks.example.com/s3ntinel", "MANDRILL_WEBHOOK_URL must be an absolute http or https URL; write the URL"},
@@ -93,6 +101,14 @@ func TestBadEnvironment(t *testing.T) {
 		{"MANDRILL_WEBHOOK_URL_FILE", "/s3ntinel", "MANDRILL_WEBHOOK_URL and MANDRILL_WEBHOOK_URL_FILE are both set"},
 		{"MANDRILL_SIGNING_KEY_FILE", "/s3ntinel", "MANDRILL_SIGNING_KEY and MANDRILL_SIGNING_KEY_FILE are both set"},
 		{"MANDRILL_SIGNING_KEY", "test-webhook", "MANDRILL_SIGNING_KEY has the key that everybody knows, which vouches for nothing; write the key that Mandrill shows"},
+		{"MANDRILL_SIGNING_KEY", `"s3ntinel"`, "MANDRILL_SIGNING_KEY has a key with quotation marks at its ends: write it without them; write the key"},
+		{"MANDRILL_SIGNING_KEY", "s3ntinel\u200b", "MANDRILL_SIGNING_KEY has a key with the invisible character U+200B"},
+		{"MANDRILL_SIGNING_KEY", "s3ntinel\u00e9", "MANDRILL_SIGNING_KEY has a key with the character U+00E9"},
+		{"MANDRILL_WEBHOOK_URL", "'https://s3ntinel@hooks.example.com/'", "MANDRILL_WEBHOOK_URL has quotation marks at its ends"},
+		{"MANDRILL_WEBHOOK_PATH", "s3ntinel", "MANDRILL_WEBHOOK_PATH must begin with a slash"},
+		{"MANDRILL_WEBHOOK_PATH", "/a?s3ntinel", "MANDRILL_WEBHOOK_PATH must begin with a slash, be escaped as in a URL, and have neither query nor fragment; write the path"},
+		{"MANDRILL_WEBHOOK_PATH", "//s3ntinel/a", "MANDRILL_WEBHOOK_PATH must begin with a slash"},
+		{"K_SINK", `"http://s3ntinel/"`, "K_SINK has quotation marks at its ends"},
 		{"K_SINK", "", "K_SINK must be an absolute http or https URL; write the URL for the CloudEvents, such as http://consumer:8080/events"},
 		{"K_SINK", "s3ntinel:8080", "K_SINK must be an absolute http or https URL"},
 		{"K_CA_CERTS", "s3ntinel", "K_CA_CERTS holds no PEM certificate; write certificates in PEM"},
@@ -111,6 +127,7 @@ func TestBadEnvironment(t *testing.T) {
 		{"MANDRILL_WEBHOOK_URL", filepath.Join(folder, "empty"), "MANDRILL_WEBHOOK_URL_FILE names an empty file"},
 		{"MANDRILL_WEBHOOK_URL", folder, "MANDRILL_WEBHOOK_URL_FILE names a file that cannot be read"},
 		{"MANDRILL_SIGNING_KEY", filepath.Join(folder, "s3ntinel", "key"), "MANDRILL_SIGNING_KEY_FILE names a file in a folder that does not exist: mount the Secret as a folder"},
+		{"MANDRILL_SIGNING_KEY", filepath.Join(folder, "utf-16"), "MANDRILL_SIGNING_KEY_FILE has a key with the encoding UTF-16: save it as UTF-8"},
 		{"MANDRILL_SIGNING_KEY", folder, "MANDRILL_SIGNING_KEY_FILE names a file that cannot be read"},
 	} {
 		checkFault(t, set(map[string]string{test.name: "", test.name + "_FILE": test.path}), test.want)
@@ -164,6 +181,29 @@ func TestRoutesComeFromOnePlace(t *testing.T) {
 		_, err := parseFlags(test.args, func(name string) string { return set[name] })
 		if (err == nil) != (test.want == "") || err != nil && (!strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), sentinel)) {
 			t.Errorf("%v, %v: got error %v, want one with %q", test.args, test.variables, err, test.want)
+		}
+	}
+}
+
+// A SinkBinding mounts a token for its sink, and sets no variable for the audience.
+func TestTheTokenIsForTheSinkOfTheEnvironment(t *testing.T) {
+	t.Parallel()
+	token := filepath.Join(t.TempDir(), "token")
+	write(t, token, "eyJ.x.y")
+	o, err := parseFlags([]string{"--oidc-token=broker/default=" + token}, set(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := o.environment.document()
+	if err != nil || document.Routes[0].Sink.Audience != "broker/default" {
+		t.Errorf("got %+v, error %v", document, err)
+	}
+	for want, args := range map[string][]string{
+		"--oidc-token is given more than once": {"--oidc-token=a=" + token, "--oidc-token=b=" + token},
+		"--operator-url needs --routes-secret": {"--operator-url=http://operator.example"},
+	} {
+		if _, err := parseFlags(args, set(nil)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: got error %v, want one with %q", args, err, want)
 		}
 	}
 }

@@ -5,11 +5,13 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/api/pasted"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
@@ -22,6 +24,7 @@ type options struct {
 	operatorURL           string
 	sinkHosts             string
 	certFile, keyFile     string
+	healthPath            string
 	shutdownDelay         time.Duration
 	tokens                map[string]string // files by audience
 	listen, metricsListen string
@@ -69,6 +72,9 @@ func (o *options) add(flags *flag.FlagSet) {
 	flags.StringVar(&o.keyFile, "tls-key-file", "", "key of the certificate")
 	flags.DurationVar(&o.shutdownDelay, "shutdown-delay", 0,
 		"how long to keep serving after SIGTERM while /readyz reports not ready, so that load balancers stop sending first")
+	flags.StringVar(&o.healthPath, "health-path", "/healthz",
+		"path at --listen that tells load balancers whether the receiver is ready, such as / for those that probe it by default; "+
+			"a webhook with the same path goes first; empty: none")
 	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics, /healthz and /readyz")
 	flags.StringVar(&o.pprofListen, "pprof-listen", "",
 		"address of /debug/pprof/, such as :6060; without a host only this machine can reach it; default: off")
@@ -97,6 +103,8 @@ func (o *options) check() error {
 	switch {
 	case (o.certFile == "") != (o.keyFile == ""):
 		return errors.New("give both --tls-cert-file and --tls-key-file, or neither")
+	case o.healthPath != "" && (!strings.HasPrefix(o.healthPath, "/") || strings.ContainsAny(o.healthPath, "?#% ")):
+		return errors.New("--health-path must begin with a slash, and have neither query, escapes nor spaces")
 	case o.shutdownDelay < 0:
 		return errors.New("--shutdown-delay must not be negative")
 	case o.maxBodyBytes <= 0:
@@ -105,8 +113,35 @@ func (o *options) check() error {
 		return errors.New("--max-inflight-bytes must be at least twice --max-body-bytes, because a body is copied while its buffer grows")
 	case o.sinkConcurrency <= 0:
 		return errors.New("--sink-concurrency must be positive")
-	case o.operatorURL != "":
+	case o.routesSecret == "" && o.kubeconfig != "":
+		return errors.New("--kubeconfig needs --routes-secret, because nothing else is read from the cluster")
+	case o.routesSecret == "" && o.sinkHosts != "":
+		return errors.New("--allow-sink-hosts needs --routes-secret; without it all hosts are allowed")
+	case o.environment != nil && o.operatorURL != "":
+		return errors.New("--operator-url needs --routes-secret or --config, because the operator does not know the route of the environment")
+	}
+	if err := checkHosts(o.allowedHosts()); err != nil {
+		return err
+	}
+	if o.operatorURL != "" {
 		return checkOperatorURL(o.operatorURL)
+	}
+	return nil
+}
+
+// allowedHosts returns the hosts of --allow-sink-hosts in lower case.
+func (o *options) allowedHosts() []string {
+	return strings.FieldsFunc(strings.ToLower(o.sinkHosts), func(c rune) bool { return c == ',' || c == ' ' })
+}
+
+// checkHosts refuses what can never be the host of a sink's URI, such as a URL or a host with a port.
+func checkHosts(hosts []string) error {
+	for _, host := range hosts {
+		ip, err := netip.ParseAddr(host)
+		isName := pasted.KeyFault(host) == "" && !strings.ContainsAny(host, "/:@?#[]*")
+		if !isName && (err != nil || !ip.IsValid()) {
+			return errors.New("--allow-sink-hosts must be hosts without scheme, port, path and quotation marks, such as localhost,10.0.0.1")
+		}
 	}
 	return nil
 }
@@ -131,8 +166,15 @@ func (o *options) addToken(text string) error {
 	if _, repeated := o.tokens[audience]; repeated {
 		return errors.New("the audience has a file already")
 	}
-	if _, err := os.ReadFile(path); err != nil { //nolint:gosec // the user's file
+	data, err := os.ReadFile(path) //nolint:gosec // the user's file
+	if err != nil {
 		return fmt.Errorf("reading the token: %w", err)
+	}
+	if fault := pasted.KeyFault(pasted.Trim(string(data))); fault != "" {
+		return errors.New("the token has " + fault)
+	}
+	if fault := pasted.Fault(audience); fault != "" {
+		return errors.New("the audience has " + fault)
 	}
 	o.tokens[audience] = path
 	return nil

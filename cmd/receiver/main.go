@@ -16,7 +16,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -56,7 +55,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err != nil {
 		return err
 	}
-	logger := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
+	logger := slog.New(newRepeatedLogs(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}), time.Now))
 	traces, err := newTraces(ctx, getenv, logger)
 	if err != nil {
 		return err
@@ -93,11 +92,12 @@ func receive(ctx context.Context, o options, handling receiver.Options) error {
 		handling.Buffer = stored.journal
 		parts = append(parts, stored.run, o.admin.serve(stored.journal, logger))
 	}
-	webhooks, err := o.webhookServer(ctx, receiver.NewHandler(handling), logger)
+	ready := readiness(ctx, table, stored)
+	webhooks, err := o.webhookServer(ctx, o.withHealthPath(receiver.NewHandler(handling), table, ready), logger)
 	if err != nil {
 		return err
 	}
-	metricsHandler := admin.HealthHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), readiness(ctx, table, stored))
+	metricsHandler := admin.HealthHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ready)
 	metricsServer, err := newServer(ctx, "--metrics-listen", o.metricsListen, metricsHandler, logger)
 	if err != nil {
 		return err
@@ -136,6 +136,14 @@ var (
 	errNotLoaded         = errors.New("no routes have been loaded yet")
 	errBufferUnavailable = errors.New("the buffer cannot be written")
 )
+
+// withHealthPath adds the path of --health-path, if there is one.
+func (o *options) withHealthPath(webhooks http.Handler, table *routing.Routes, ready func(context.Context) error) http.Handler {
+	if o.healthPath == "" {
+		return webhooks
+	}
+	return &receiver.HealthPath{Path: o.healthPath, Routes: table, Ready: ready, Next: webhooks}
+}
 
 // webhookServer returns the server of the webhook endpoints.
 func (o *options) webhookServer(ctx context.Context, handler http.Handler, logger *slog.Logger) (*receiver.Server, error) {
@@ -196,7 +204,7 @@ func newClient(o options) *sink.Client {
 	return &sink.Client{
 		Tokens:     tokens,
 		Refuse:     routes.LocalAddress,
-		AllowHosts: strings.FieldsFunc(strings.ToLower(o.sinkHosts), func(c rune) bool { return c == ',' || c == ' ' }),
+		AllowHosts: o.allowedHosts(),
 	}
 }
 

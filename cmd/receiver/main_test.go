@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,10 @@ func unset(string) string { return "" }
 func TestFlags(t *testing.T) {
 	t.Parallel()
 	const file, secret = "--config=routes.yaml", "--routes-secret=a/b"
+	folder := t.TempDir()
+	token, odd := filepath.Join(folder, "token"), filepath.Join(folder, "odd")
+	write(t, token, "\ufeffeyJ.x.y\r\n")
+	write(t, odd, "'s3ntinel'\n")
 	for _, test := range []struct {
 		args []string
 		want string // in the error
@@ -29,13 +34,27 @@ func TestFlags(t *testing.T) {
 		{[]string{file, "--sink-concurrency=1"}, ""},
 		{[]string{file, "--sink-concurrency=0"}, "--sink-concurrency must be positive"},
 		{[]string{file, "x"}, "unexpected argument"},
-		{[]string{file, "--oidc-token=a/b=main.go", "--oidc-token=c=main.go"}, ""},
+		{[]string{file, "--oidc-token=a/b=" + token, "--oidc-token=c=" + token}, ""},
 		{[]string{file, "--oidc-token=a"}, "not of the form AUDIENCE=FILE"},
-		{[]string{file, "--oidc-token==main.go"}, "not of the form AUDIENCE=FILE"},
-		{[]string{file, "--oidc-token=a=main.go", "--oidc-token=a=main.go"}, "has a file already"},
+		{[]string{file, "--oidc-token==" + token}, "not of the form AUDIENCE=FILE"},
+		{[]string{file, "--oidc-token=a=" + token, "--oidc-token=a=" + token}, "has a file already"},
+		{[]string{file, "--oidc-token=a=" + odd}, "the token has quotation marks at its ends"},
+		{[]string{file, "--oidc-token='a'=" + token}, "the audience has quotation marks at its ends"},
 		{[]string{file, "--oidc-token=a=nowhere"}, "reading the token"},
 		{[]string{secret, "--operator-url=http://mandrill-operator.mandrill-operator-system:8082"}, ""},
 		{[]string{secret, "--operator-url=https://operator.example/base/"}, ""},
+		{[]string{file, "--operator-url=http://operator.example:8082"}, ""},
+		{[]string{file, "--health-path=/"}, ""},
+		{[]string{file, "--health-path="}, ""},
+		{[]string{file, "--health-path=healthz"}, "--health-path must begin with a slash"},
+		{[]string{file, "--health-path=/healthz?x"}, "--health-path must begin with a slash"},
+		{[]string{file, "--kubeconfig=x"}, "--kubeconfig needs --routes-secret"},
+		{[]string{file, "--allow-sink-hosts=localhost"}, "--allow-sink-hosts needs --routes-secret; without it all hosts are allowed"},
+		{[]string{secret, "--kubeconfig=x", "--allow-sink-hosts=localhost, 10.0.0.1,::1,Sink.example"}, ""},
+		{[]string{secret, "--allow-sink-hosts=http://localhost"}, "--allow-sink-hosts must be hosts without scheme"},
+		{[]string{secret, "--allow-sink-hosts=localhost:8080"}, "--allow-sink-hosts must be hosts without scheme"},
+		{[]string{secret, `--allow-sink-hosts="localhost"`}, "--allow-sink-hosts must be hosts without scheme"},
+		{[]string{secret, "--allow-sink-hosts=*.example"}, "--allow-sink-hosts must be hosts without scheme"},
 		{[]string{secret, "--operator-url=operator.example:8082"}, "must be an absolute http or https URL"},
 		{[]string{secret, "--operator-url=ftp://operator.example"}, "must be an absolute http or https URL"},
 		{[]string{secret, "--operator-url=http://:8082"}, "must be an absolute http or https URL"},
@@ -44,7 +63,7 @@ func TestFlags(t *testing.T) {
 		{[]string{secret, "--operator-url=http://operator.example/#"}, "neither query nor fragment"},
 	} {
 		_, err := parseFlags(test.args, unset)
-		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+		if (err == nil) != (test.want == "") || err != nil && (!strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), sentinel)) {
 			t.Errorf("%v: got error %v, want one with %q", test.args, err, test.want)
 		}
 	}

@@ -31,33 +31,53 @@ func CloudEvent(source string, overrides map[string]string, event mandrill.Event
 	if event.Kind == mandrill.KindSync || event.Kind == mandrill.KindInbound {
 		subject = event.Email
 	}
-	if usableAttribute(subject) {
+	if subject = attribute(subject); subject != "" {
 		ce.SetSubject(subject)
 	}
 	ce.SetDataContentType(contentType(event))
 	ce.DataEncoded = event.Raw
 	ce.DataBase64 = ce.DataContentType() != contentJSON // in JSON, where anything else cannot be embedded
-	_, domain, _ := strings.Cut(event.Email, "@")
 	for name, value := range map[string]string{
-		"partitionkey": event.MessageID, "recipientdomain": strings.ToLower(domain),
+		"partitionkey": event.MessageID, "recipientdomain": domainOf(event.Email),
 		"subaccount": event.Subaccount, "template": event.Template, "tag": event.Tag,
 	} {
-		if usableAttribute(value) {
+		if value = attribute(value); value != "" {
 			ce.SetExtension(name, value)
 		}
 	}
 	for name, value := range overrides {
-		ce.SetExtension(name, value)
+		if value = attribute(value); value != "" {
+			ce.SetExtension(name, value)
+		}
 	}
 	return ce
 }
 
-// contentType calls only valid JSON by that name, because consumers parse what is called JSON.
+// domainOf returns what follows the last @ of an address, in lower case: the part before it may be quoted and have some too.
+func domainOf(email string) string {
+	at := strings.LastIndexByte(email, '@')
+	if at < 0 {
+		return ""
+	}
+	return strings.ToLower(email[at+1:])
+}
+
+// contentType calls only valid JSON by that name, because consumers parse what is called JSON. JSON is UTF-8: with other bytes
+// consumers refuse it, and in Batched mode all events of the request with it.
 func contentType(event mandrill.Event) string {
-	if event.Kind == mandrill.KindUnknown && !json.Valid(event.Raw) {
+	if event.Kind == mandrill.KindUnknown && !json.Valid(event.Raw) || !utf8.Valid(event.Raw) {
 		return "application/octet-stream"
 	}
 	return contentJSON
+}
+
+// attribute returns a value as an attribute, or "" if it cannot be one. Spaces at its ends are removed: HTTP removes them from
+// headers, and filters must see the same in all content modes.
+func attribute(value string) string {
+	if value = strings.Trim(value, " "); usableAttribute(value) {
+		return value
+	}
+	return ""
 }
 
 // usableAttribute reports whether a text can be a CloudEvents attribute: not empty, of bounded size, Unicode without

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -51,6 +52,51 @@ func TestTypesOfUnknownNames(t *testing.T) {
 	}
 }
 
+// Consumers refuse JSON that is not UTF-8, and in Batched mode all events of the request with it.
+func TestOnlyUTF8IsCalledJSON(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`{"event":"send","_id":"a","s":"\u00e9"}`:                "application/json",
+		`{"event":"send","_id":"a","s":"é"}`:                     "application/json",
+		"{\"event\":\"send\",\"_id\":\"a\",\"s\":\"\xe9\"}":      "application/octet-stream",
+		"{\"event\":\"inbound\",\"msg\":{\"raw_msg\":\"\xe9\"}}": "application/octet-stream",
+		"{\"type\":\"allowlist\",\"action\":\"\xff\"}":           "application/octet-stream",
+		"\"\xff\"":      "application/octet-stream",
+		`{"event":`:     "application/octet-stream",
+		"\ufeff{}":      "application/octet-stream",
+		`["no name"]`:   "application/json",
+		`{"event":"x"}`: "application/json",
+	} {
+		ce := mapping.CloudEvent("/s", nil, mandrill.ParseEvent([]byte(text)), "id")
+		if ce.DataContentType() != want || ce.DataBase64 != (want != "application/json") || string(ce.Data()) != text {
+			t.Errorf("%q: content type %s, base64 %t, want %s", text, ce.DataContentType(), ce.DataBase64, want)
+		}
+	}
+}
+
+// HTTP takes spaces off the ends of headers: filters must see the same attributes in all content modes.
+func TestAttributesHaveNoSpacesAtTheirEnds(t *testing.T) {
+	t.Parallel()
+	const text = `{"event":"send","_id":" a ","msg":{"email":"x@shop.example","tags":[" leading"],"template":"two words ","subaccount":"  "}}`
+	ce := mapping.CloudEvent("/s", map[string]string{"env": " prod ", "blank": " ", "broken": "a\nb"}, mandrill.ParseEvent([]byte(text)), "id")
+	want := map[string]any{"partitionkey": "a", "tag": "leading", "template": "two words", "recipientdomain": "shop.example", "env": "prod"}
+	if diff := cmp.Diff(want, ce.Extensions()); diff != "" || ce.Subject() != "a" {
+		t.Errorf("subject %q, extensions (-want +got):\n%s", ce.Subject(), diff)
+	}
+}
+
+func TestRecipientDomainFollowsTheLastAt(t *testing.T) {
+	t.Parallel()
+	for email, want := range map[string]any{
+		"a@Shop.example": "shop.example", `\"a@b\"@example.com`: "example.com", "a@b@c.example": "c.example", "a@": nil, "nobody": nil, "": nil,
+	} {
+		ce := mapping.CloudEvent("/s", nil, mandrill.ParseEvent([]byte(`{"event":"send","msg":{"email":"`+email+`"}}`)), "id")
+		if got := ce.Extensions()["recipientdomain"]; got != want {
+			t.Errorf("%s: got %v, want %v", email, got, want)
+		}
+	}
+}
+
 func FuzzCloudEvent(f *testing.F) {
 	for _, sample := range mandrilltest.Samples() {
 		f.Add(sample)
@@ -62,6 +108,9 @@ func FuzzCloudEvent(f *testing.F) {
 		}
 		if !slices.Equal(ce.Data(), raw) {
 			t.Error("the data are not the event's bytes")
+		}
+		if ce.DataContentType() == "application/json" && !utf8.Valid(raw) {
+			t.Errorf("%q is called JSON", raw)
 		}
 		for _, value := range []string{ce.Subject(), ce.Type()} {
 			if slices.ContainsFunc([]rune(value), unicode.IsControl) {

@@ -15,6 +15,7 @@ func TestTableMatchesRequestsByPath(t *testing.T) {
 	document := &routes.Document{Routes: []routes.Route{
 		{Name: "alone", URL: "https://a.example/alone"}, {Name: "root", URL: "http://a.example"}, {Name: "escaped", URL: "https://a.example/x%2Fy"},
 		{Name: "a", URL: "https://a.example/shared"}, {Name: "b", URL: "http://b.example:80/shared?x=1"},
+		{Name: "rewritten", URL: "https://a.example/hooks/shop", Path: "/shop"},
 	}}
 	table, err := routing.NewTable(document)
 	if err != nil {
@@ -30,6 +31,8 @@ func TestTableMatchesRequestsByPath(t *testing.T) {
 		{"a.example", "/shared", "a b"},
 		{"c.example", "/shared", "a b"},
 		{"a.example", "/nothing", ""},
+		{"a.example", "/shop", "rewritten"},
+		{"a.example", "/hooks/shop", ""},
 		{"a.example", "//alone", ""},
 		{"a.example", "/./alone", ""},
 	} {

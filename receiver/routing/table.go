@@ -31,6 +31,7 @@ const defaultSinkTimeout = 10 * time.Second
 type Table struct {
 	byPath    map[string][]*Route
 	byWebhook map[string]*Route // where a webhook's events go: its route of this name, not those of its earlier URLs
+	near      nearIndex
 	size      int
 }
 
@@ -46,8 +47,9 @@ func NewTable(document *routes.Document) (*Table, error) {
 		if route.Direct, route.Buffered, err = deliveryOf(entry); err != nil {
 			return nil, fmt.Errorf("route %q: %w", entry.Name, err)
 		}
-		path := pathOf(registered)
+		path := cmp.Or(entry.Path, pathOf(registered))
 		table.byPath[path] = append(table.byPath[path], route)
+		table.near.add(path, routes.Webhook(entry.Name))
 		if webhook := routes.Webhook(entry.Name); webhook == entry.Name || table.byWebhook[webhook] == nil {
 			table.byWebhook[webhook] = route
 		}
@@ -97,30 +99,44 @@ func pathOf(u *url.URL) string {
 	return "/"
 }
 
-// Match returns the routes for a request's path, which must be the registered one byte for byte. The host does not count,
+// Match returns the routes for a request's path, which must be the one of the route byte for byte. The host does not count,
 // because a proxy may rewrite it: the signature, made over the whole URL, decides between several routes with one path.
 func (t *Table) Match(r *http.Request) []*Route { return t.byPath[pathOf(r.URL)] }
 
-// Admits reports whether a request carries the userinfo and the query of the registered URL. It compares in constant time,
-// because both may be secret.
-func (r *Route) Admits(request *http.Request) bool {
+// Lack is what a request lacks of the URL that it must be for.
+type Lack int
+
+// What a request may lack.
+const (
+	LacksNothing       Lack = iota
+	LacksAuthorization      // it has no Authorization header, and the URL has userinfo
+	LacksUserinfo           // its Authorization header is not the userinfo of the URL
+	LacksQuery              // it has not the parameters of the URL's query
+)
+
+// Lacks returns what a request lacks of the userinfo and the query of the registered URL. It compares in constant time, because
+// both may be secret.
+func (r *Route) Lacks(request *http.Request) Lack {
 	if r.user != nil {
 		user, password, _ := request.BasicAuth()
 		wantPassword, _ := r.user.Password()
+		if request.Header.Get("Authorization") == "" {
+			return LacksAuthorization
+		}
 		if !equal(user, r.user.Username()) || !equal(password, wantPassword) {
-			return false
+			return LacksUserinfo
 		}
 	}
 	if len(r.query) == 0 {
-		return true
+		return LacksNothing
 	}
 	given := request.URL.Query()
 	for name, values := range r.query {
 		if !equal(strings.Join(given[name], "\x00"), strings.Join(values, "\x00")) {
-			return false
+			return LacksQuery
 		}
 	}
-	return true
+	return LacksNothing
 }
 
 func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }

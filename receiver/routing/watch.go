@@ -57,6 +57,9 @@ func (r *Routes) Watch(ctx context.Context, document Document) error {
 	}
 	defer watcher.Close() //nolint:errcheck // it is not used again
 	if err := document.watch(watcher); err != nil {
+		if _, unread := document.Read(); unread != nil { // it says what is wrong, and what to write
+			return fmt.Errorf("reading routes: %w", unread)
+		}
 		return fmt.Errorf("watching %s: %w", document.Name, err)
 	}
 	loaded, err := document.Read()

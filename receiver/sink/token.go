@@ -1,11 +1,12 @@
 package sink
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"sync"
 	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/api/pasted"
 )
 
 // tokenMaxAge is how long a token is cached. Kubelets renew projected tokens long before they expire.
@@ -44,9 +45,12 @@ func (t *Tokens) Token(audience string) (string, error) {
 	if err != nil {
 		return "", errors.New("the file with the token for the sink's audience cannot be read")
 	}
-	text := string(bytes.TrimSpace(data))
+	text := pasted.Trim(string(data))
 	if text == "" {
 		return "", errors.New("the file with the token for the sink's audience is empty")
+	}
+	if fault := pasted.KeyFault(text); fault != "" {
+		return "", errors.New("the token for the sink's audience has " + fault)
 	}
 	if t.tokens == nil {
 		t.tokens = map[string]token{}

@@ -112,18 +112,30 @@ func VolumeBytes(dir string, percent int64) (int64, error) {
 		return 0, fmt.Errorf("asking for the size of the buffer's volume: %w", err)
 	}
 	used := int64(0)
-	err := filepath.WalkDir(dir, func(_ string, entry os.DirEntry, err error) error {
+	for _, name := range []string{embeddedDir, quarantineDir, reserveFile} { // not lost+found and files of others
+		size, err := sizeOf(filepath.Join(dir, name))
+		if err != nil {
+			return 0, fmt.Errorf("asking for the size of the buffer: %w", err)
+		}
+		used += size
+	}
+	return (int64(volume.Bavail)*volume.Bsize + used) / 100 * percent, nil //nolint:gosec // no volume is that large
+}
+
+// sizeOf returns the bytes of a file, or of all files in a directory; 0 if there is none.
+func sizeOf(path string) (size int64, err error) {
+	err = filepath.WalkDir(path, func(_ string, entry os.DirEntry, err error) error {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
 		if err != nil || entry.IsDir() {
 			return err
 		}
 		info, err := entry.Info()
 		if err == nil {
-			used += info.Size()
+			size += info.Size()
 		}
 		return err
 	})
-	if err != nil {
-		return 0, fmt.Errorf("asking for the size of the buffer: %w", err)
-	}
-	return (int64(volume.Bavail)*volume.Bsize + used) / 100 * percent, nil //nolint:gosec // no volume is that large
+	return size, err
 }
