@@ -37,15 +37,13 @@ func (c *cycle) load(ctx context.Context) ([]*loadedBatch, error) {
 			c.returnFrom(i)
 			return batches, nil
 		}
-		release, ok, err := c.reserve(ctx, pending.size)
-		if err != nil || !ok {
-			c.returnFrom(i)
-			return batches, err
-		}
-		batch, err := c.loadPending(ctx, pending)
-		release()
+		batch, ok, err := c.loadWith(ctx, pending.size, func() (*loadedBatch, error) { return c.readPending(ctx, pending) })
 		if err != nil {
 			return nil, err
+		}
+		if !ok {
+			c.returnFrom(i)
+			return batches, nil
 		}
 		if batch != nil {
 			batches = append(batches, batch)
@@ -89,8 +87,22 @@ func (c *cycle) full(batches []*loadedBatch) bool {
 	return size >= c.memory.limit.share() || events >= c.queue.maxEvents || c.queue.failing && len(batches) > 0
 }
 
-// loadPending reads a pending batch again. It returns nil when the batch is gone.
-func (c *cycle) loadPending(ctx context.Context, pending *pendingBatch) (*loadedBatch, error) {
+// loadWith reserves memory for a batch and reads it. It reports false when there is no memory, and returns nil when there is no
+// batch.
+func (c *cycle) loadWith(ctx context.Context, size int64, read func() (*loadedBatch, error)) (batch *loadedBatch, ok bool, err error) {
+	if c.small {
+		batch, err = c.loadSmall(ctx, size, read)
+		return batch, true, err
+	}
+	if ok, err = c.memory.grow(ctx, size); err != nil || !ok {
+		return nil, ok, err
+	}
+	batch, err = read()
+	return batch, true, err
+}
+
+// readPending reads a pending batch again. It returns nil when the batch is gone.
+func (c *cycle) readPending(ctx context.Context, pending *pendingBatch) (*loadedBatch, error) {
 	stored, err := c.consumer().Get(ctx, pending.position)
 	if errors.Is(err, journal.ErrNotFound) {
 		c.queue.replacePending(pending)
@@ -107,7 +119,7 @@ func (c *cycle) loadPending(ctx context.Context, pending *pendingBatch) (*loaded
 	if pending.unsaved != nil { // the buffer still has what was before
 		batch.keepOnly(pending.unsaved)
 	}
-	return batch, c.trim(ctx, batch)
+	return batch, nil
 }
 
 // loadNext reads the next batch. It returns nil when there is none, or no memory.
@@ -120,11 +132,13 @@ func (c *cycle) loadNext(ctx context.Context) (*loadedBatch, error) {
 		return nil, nil
 	}
 	estimate := unread.size/int64(unread.batches) + int64(unread.events/unread.batches)*eventMemory
-	release, ok, err := c.reserve(ctx, estimate)
-	if err != nil || !ok {
-		return nil, err
-	}
-	defer release()
+	batch, _, err := c.loadWith(ctx, estimate, func() (*loadedBatch, error) { return c.readNext(ctx, from, unread, estimate) })
+	return batch, err
+}
+
+// readNext reads the first batch from a position on. It returns nil when there is none.
+func (c *cycle) readNext(ctx context.Context, from uint64, unread unreadBatches, estimate int64) (*loadedBatch, error) {
+	q := c.queue
 	stored, err := c.consumer().Next(ctx, q.webhook, from)
 	if errors.Is(err, journal.ErrNotFound) { // somebody removed them
 		q.mu.Lock()
@@ -145,7 +159,7 @@ func (c *cycle) loadNext(ctx context.Context) (*loadedBatch, error) {
 		c.memory.tryGrow(more) // the limit is approximate: a batch in memory is not given back
 	}
 	c.addRead(batch.pending, stored)
-	return batch, c.trim(ctx, batch)
+	return batch, nil
 }
 
 // addRead adds a batch that was read to the pending ones.

@@ -46,52 +46,58 @@ func (s *standings) record(webhook string, good bool) {
 // smallCycle is how much memory a small cycle takes.
 func (d *Dispatcher) smallCycle() int64 { return min(smallCycleBytes, d.smallMemory.size/memoryShares) }
 
-// reserve takes memory for a batch. A small cycle takes its fixed share first, and memory for the whole batch only until
-// release: of the batch it keeps what it sends.
-func (c *cycle) reserve(ctx context.Context, size int64) (release func(), ok bool, err error) {
-	if !c.small {
-		ok, err = c.memory.grow(ctx, size)
-		return func() {}, ok, err
-	}
+// loadSmall loads a batch of a small cycle. The cycle holds memory for what it sends. The whole batch is in memory only while it
+// is read: whoever holds loadMemory waits for the disk alone, never for a sink or other memory.
+func (c *cycle) loadSmall(ctx context.Context, size int64, read func() (*loadedBatch, error)) (*loadedBatch, error) {
+	share := c.dispatcher().smallCycle()
 	if c.memory.bytes == 0 {
-		if _, err := c.memory.grow(ctx, c.dispatcher().smallCycle()); err != nil {
-			return nil, false, err
+		if _, err := c.memory.grow(ctx, share); err != nil {
+			return nil, err
 		}
 	}
-	whole := reservation{limit: c.dispatcher().loadMemory}
-	if _, err := whole.grow(ctx, size); err != nil {
-		return nil, false, err
+	batch, large, err := c.readAndTrim(ctx, size, share, read)
+	if err != nil || large == 0 {
+		return batch, err
 	}
-	return whole.release, true, nil
+	// One large event: it needs memory of its own, for as long as the sink takes.
+	pending := batch.pending
+	c.memory.release()
+	c.memory = reservation{limit: c.dispatcher().slowMemory}
+	if _, err := c.memory.grow(ctx, large); err != nil {
+		return nil, err
+	}
+	batch, _, err = c.readAndTrim(ctx, pending.size, large, func() (*loadedBatch, error) { return c.readPending(ctx, pending) })
+	return batch, err
 }
 
-// trim reduces a batch of a small cycle to the events that it sends, and copies them, so that the rest of the batch does not
-// stay in memory.
-func (c *cycle) trim(ctx context.Context, batch *loadedBatch) error {
-	if !c.small {
-		return nil
+// readAndTrim reads a batch and keeps the bytes of the first events that can be sent, as many as fit into a share. If the first one
+// alone does not, it returns the memory that it needs.
+func (c *cycle) readAndTrim(ctx context.Context, size, share int64, read func() (*loadedBatch, error)) (batch *loadedBatch, large int64, err error) {
+	whole := reservation{limit: c.dispatcher().loadMemory}
+	if _, err := whole.grow(ctx, size); err != nil {
+		return nil, 0, err
+	}
+	defer whole.release()
+	batch, err = read()
+	if err != nil || batch == nil {
+		return nil, 0, err
 	}
 	c.queue.mu.Lock()
 	sendable := c.queue.order.sendable(batch.pending, ordered(batch.events, batch.keys), nil, map[uint64]bool{}, c.dispatcher().now())
 	c.queue.mu.Unlock()
-	size, kept, share := int64(0), 0, c.dispatcher().smallCycle()
+	kept, bytes := 0, int64(0)
 	for _, i := range sendable {
-		size += int64(len(batch.events[i].Raw)) + eventMemory
-		if kept > 0 && size > share {
+		bytes += int64(len(batch.events[i].Raw)) + eventMemory
+		if kept > 0 && bytes > share {
 			break
 		}
 		kept++
-	}
-	if kept == 1 && size > share { // it holds as much for as long as the sink takes
-		large := reservation{limit: c.dispatcher().slowMemory}
-		if _, err := large.grow(ctx, size); err != nil {
-			return err
+		if kept == 1 && bytes > share {
+			large = bytes
 		}
-		c.memory.release()
-		c.memory = large
 	}
 	batch.keepBytes(sendable[:kept])
-	return nil
+	return batch, large, nil
 }
 
 // keepBytes drops the bytes of all events except some.

@@ -67,3 +67,31 @@ func TestNewWebhookDeliversALargeBatch(t *testing.T) {
 	b.sinks.expectAccepted(t, want...)
 	b.waitEmpty()
 }
+
+// Large events need memory of their own, which others may hold for as long as their sinks take. Nothing that every cycle needs is
+// held meanwhile.
+func TestLargeEventsOfManyWebhooksAreDelivered(t *testing.T) {
+	t.Parallel()
+	const webhooks = 12
+	b := newBufferedReceiver(t, func(b *bufferedReceiver) {
+		b.options.Memory = 1 << 20 // any of the events takes all of it
+		b.webhooks = map[string]routes.Delivery{}
+		for i := range webhooks {
+			b.webhooks[fmt.Sprint("w", i)] = routes.Delivery{BackoffDelay: "PT0.02S"}
+		}
+	})
+	b.sinks.setAnswer(func(_, _ string, attempt int) error {
+		if attempt == 1 {
+			return errSinkDown // so that remainders are saved, for which batches are read again
+		}
+		return nil
+	})
+	var want []string
+	for i := range webhooks {
+		webhook := fmt.Sprint("w", i)
+		b.postRaw(webhook, fmt.Appendf(nil, `{"event":"send","_id":"large","s3ntinel":%q}`, incompressible(i, 1<<20)), rawEvent("open 1"), rawEvent("open 2"))
+		want = append(want, webhook+" send large", webhook+" open 1", webhook+" open 2")
+	}
+	b.sinks.expectAccepted(t, want...)
+	b.waitEmpty()
+}
