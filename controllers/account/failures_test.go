@@ -164,3 +164,35 @@ func TestRefusedKeyIsRemembered(t *testing.T) {
 		}
 	})
 }
+
+// A list that lacks most of an account is requested again before anybody sees it. The second one counts.
+func TestListThatLostMostIsRequestedAgain(t *testing.T) {
+	t.Parallel()
+	all := []mandrill.Webhook{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4}, {ID: 5}}
+	var answer []mandrill.Webhook
+	s := &scriptedAPI{list: func(context.Context) ([]mandrill.Webhook, error) { return append([]mandrill.Webhook{}, answer...), nil }}
+	_, a := s.account(t)
+	for i, step := range []struct {
+		answer []mandrill.Webhook
+		fails  bool
+	}{
+		{all, false},
+		{nil, true},       // most are gone
+		{all, false},      // and are there again
+		{all[:2], true},   // most are gone
+		{all[:2], false},  // indeed
+		{all[:1], false},  // one is gone
+		{all, false},      // and all are there
+		{all[2:4], true},  // most are gone
+		{all[2:4], false}, // indeed
+	} {
+		answer = step.answer
+		list, err := a.Webhooks(t.Context(), -1)
+		if (err != nil) != step.fails || err == nil && len(list) != len(step.answer) {
+			t.Errorf("list %d: got %d webhooks and error %v", i, len(list), err)
+		}
+		if err != nil && !mandrill.Temporary(err) {
+			t.Errorf("list %d: %v is not temporary", i, err)
+		}
+	}
+}

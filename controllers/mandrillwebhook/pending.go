@@ -23,7 +23,7 @@ const (
 	// pendingWindow is how long a call may still make a webhook: the time-out of the client, and some more.
 	pendingWindow = 150 * time.Second
 	// pendingRecheck is how soon to look again for what a call may have made.
-	pendingRecheck = time.Minute
+	pendingRecheck = pendingWindow / 2
 	// clockSkew is how much the clocks of the operator and of Mandrill may differ.
 	clockSkew = 5 * time.Minute
 	// conflictRetry gives a change of the object time to arrive in the cache.

@@ -19,7 +19,7 @@ import (
 type state struct {
 	webhook    *v1alpha1.MandrillWebhook
 	before     *v1alpha1.MandrillWebhook // as the cluster has it
-	conditions *controllers.Conditions // of webhook; all that a reconcile sets are set here
+	conditions *controllers.Conditions   // of webhook; all that a reconcile sets are set here
 
 	secret  map[string][]byte // data of the signing key's Secret, nil if there is none
 	stored  identity          // that the Secret has as present

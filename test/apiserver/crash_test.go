@@ -72,6 +72,11 @@ func (a crashingAPI) Webhooks(ctx context.Context) (list []mandrill.Webhook, err
 	return list, err
 }
 
+func (a crashingAPI) Webhook(ctx context.Context, id int64) (w mandrill.Webhook, err error) {
+	err = a.process.call(func() error { w, err = a.API.Webhook(ctx, id); return err })
+	return w, err
+}
+
 func (a crashingAPI) AddWebhook(ctx context.Context, spec mandrill.WebhookSpec) (w mandrill.Webhook, err error) {
 	err = a.process.call(func() error { w, err = a.API.AddWebhook(ctx, spec); return err })
 	return w, err
