@@ -228,7 +228,7 @@ func (r *Reconciler) unregisterAt(ctx context.Context, run *state, at registrati
 			return run.refusal("deleting the webhook", err)
 		}
 		r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d at Mandrill", webhook.ID))
-		if pending := run.pendingFor(webhook); pending >= 0 {
+		if pending := run.pendingFor(webhook); pending >= 0 && !run.isRecorded(at.account, webhook) {
 			run.foundPending(pending)
 		}
 	}

@@ -100,6 +100,26 @@ func TestDeletionWaitsForLateRegistrations(t *testing.T) {
 	}
 }
 
+// A registered webhook does not end the wait for another one that an earlier call may make.
+func TestDeletionWaitsForASecondRegistration(t *testing.T) {
+	t.Parallel()
+	f := newOddFixture(t, &oddAPI{late: 1})
+	f.apply()
+	if _, err := f.reconcile(); err == nil {
+		t.Fatal("the call was answered")
+	}
+	if _, err := f.reconcile(); err != nil {
+		t.Fatal(err)
+	}
+	f.hasIDs(101)
+	f.deleteObject(false)
+	f.hasIDs()
+	f.addByHand(f.receiver.URL + "/mandrill/shop/transactional")
+	f.advance(15 * time.Second)
+	f.mustFinalize()
+	f.hasIDs()
+}
+
 // What a refused call may have made need not be looked for.
 func TestRefusedRegistrationIsNotPending(t *testing.T) {
 	t.Parallel()
