@@ -111,7 +111,7 @@ func call[T any](ctx context.Context, c *Client, name string, arguments map[stri
 	defer response.Body.Close() //nolint:errcheck // nothing was written
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxResponseBytes+1))
 	if err != nil {
-		return result, &TransportError{name, fmt.Errorf("reading the answer: %w", err)}
+		return result, &TransportError{name, err}
 	}
 	if len(answer) > maxResponseBytes {
 		return result, &TransportError{name, fmt.Errorf("the answer is larger than %d bytes", maxResponseBytes)}
@@ -120,7 +120,7 @@ func call[T any](ctx context.Context, c *Client, name string, arguments map[stri
 		return result, c.apiError(name, response.StatusCode, answer)
 	}
 	if err := json.Unmarshal(answer, &result); err != nil {
-		return result, &TransportError{name, fmt.Errorf("decoding the answer: %w", err)}
+		return result, &TransportError{name, &answerError{err}}
 	}
 	return result, nil
 }
@@ -141,21 +141,21 @@ func (c *Client) apiError(name string, status int, answer []byte) error {
 // Time is a date of the API: in UTC, with or without a fraction of a second. Null and the empty string mean never.
 type Time struct{ time.Time }
 
-// UnmarshalJSON accepts "2026-01-01 10:00:00", "2026-01-01 10:00:00.12345" and null.
+// UnmarshalJSON accepts "2026-01-01 10:00:00", "2026-01-01 10:00:00.12345", RFC 3339, "0000-00-00 00:00:00" and null.
 func (t *Time) UnmarshalJSON(data []byte) error {
 	var s *string
 	if err := json.Unmarshal(data, &s); err != nil {
 		return err
 	}
-	if s == nil || *s == "" {
+	if s == nil {
 		t.Time = time.Time{}
 		return nil
 	}
-	parsed, err := time.Parse(time.DateTime, *s) // accepts a fraction although the layout has none
+	parsed, err := parseTime(*s)
 	if err != nil {
-		return fmt.Errorf("date %q is not of the form %q", *s, time.DateTime)
+		return err
 	}
-	t.Time = parsed
+	*t = parsed
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
@@ -80,6 +81,7 @@ type Account struct {
 	unsure    int       // writes that failed, and that Mandrill may have made all the same
 	known     []int64   // numbers of the webhooks in the last list that counted, and of those added since
 	doubted   bool      // the last list lacked most of known
+	odd       []int64   // numbers of the webhooks with fields that cannot be decoded, which were logged
 	writes    []write   // since the list in flight, or the last one, was requested
 	inbound   inbound
 	checked   map[string]check // of MX records, by domain
@@ -152,6 +154,7 @@ func (a *Account) Webhooks(ctx context.Context, maxAge time.Duration) ([]mandril
 		return nil, errLostMost
 	}
 	a.known = numbers(list)
+	a.logOdd(ctx, list)
 	if a.listed = asked; a.unsure == unsure { // otherwise it may lack what a failed write did all the same
 		a.view, a.viewed = list, asked
 	}
@@ -180,6 +183,21 @@ func numbers(list []mandrill.Webhook) []int64 {
 		ids = append(ids, webhook.ID)
 	}
 	return ids
+}
+
+// logOdd logs each webhook with fields that cannot be decoded, once.
+func (a *Account) logOdd(ctx context.Context, list []mandrill.Webhook) {
+	var odd []int64
+	for _, webhook := range list {
+		if len(webhook.Unreadable) == 0 {
+			continue
+		}
+		odd = append(odd, webhook.ID)
+		if !slices.Contains(a.odd, webhook.ID) {
+			log.FromContext(ctx).Info("Found a webhook with fields that cannot be decoded", "webhookID", webhook.ID, "fields", webhook.Unreadable)
+		}
+	}
+	a.odd = odd
 }
 
 // listSoon brings the next list forward. It never blocks.
