@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -117,7 +118,7 @@ func call[T any](ctx context.Context, c *Client, name string, arguments map[stri
 		return result, &TransportError{name, fmt.Errorf("the answer is larger than %d bytes", maxResponseBytes)}
 	}
 	if response.StatusCode != http.StatusOK {
-		return result, c.apiError(name, response.StatusCode, answer)
+		return result, c.apiError(name, response, answer)
 	}
 	if err := json.Unmarshal(answer, &result); err != nil {
 		return result, &TransportError{name, &answerError{err}}
@@ -125,7 +126,7 @@ func call[T any](ctx context.Context, c *Client, name string, arguments map[stri
 	return result, nil
 }
 
-func (c *Client) apiError(name string, status int, answer []byte) error {
+func (c *Client) apiError(name string, response *http.Response, answer []byte) error {
 	var body struct {
 		Code    int    `json:"code"`
 		Name    string `json:"name"`
@@ -135,7 +136,21 @@ func (c *Client) apiError(name string, status int, answer []byte) error {
 	if body.Name == c.options.Key {   // names are shown as they are, so make sure that they are not the key
 		body.Name = ""
 	}
-	return &APIError{Call: name, HTTPStatus: status, Code: body.Code, Name: body.Name, Message: redact(body.Message, c.options.Key)}
+	return &APIError{
+		Call: name, HTTPStatus: response.StatusCode, Code: body.Code, Name: body.Name, Message: redact(body.Message, c.options.Key),
+		RetryAfter: retryAfter(response.Header.Get("Retry-After"), time.Now()),
+	}
+}
+
+// retryAfter decodes the header of that name, which has seconds or a date.
+func retryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil {
+		return max(0, time.Duration(seconds)*time.Second)
+	}
+	if date, err := http.ParseTime(value); err == nil {
+		return max(0, date.Sub(now))
+	}
+	return 0
 }
 
 // Time is a date of the API: in UTC, with or without a fraction of a second. Null and the empty string mean never.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Sentinels for [errors.Is] on an error of the API client. An [APIError] matches by its Name; Mandrill's
@@ -50,6 +51,7 @@ type APIError struct {
 	Code       int
 	Name       string // the kind of error; empty when the body was not Mandrill's
 	Message    string
+	RetryAfter time.Duration // of the answer; 0 without one
 }
 
 // Error never contains the API key.

@@ -39,6 +39,14 @@ const listTimeout = 30 * time.Second
 // revokedMemory is how long a key that Mandrill has refused is not tried again. Thousands of objects may use it.
 const revokedMemory = 10 * time.Second
 
+// After a second failure in a row an account is not listed for a while, whoever asks: hundreds of objects may use it, and each
+// would try for itself. The pause doubles each time, and is at least what Mandrill asks for.
+const (
+	firstListPause = time.Second
+	lastListPause  = time.Minute
+	maxRetryAfter  = 5 * time.Minute
+)
+
 // minLost is how many webhooks a list must lack before it is doubted as a whole. Fewer are confirmed one by one.
 const minLost = 3
 
@@ -78,6 +86,8 @@ type Account struct {
 	tried     time.Time // when the last list was requested
 	attempts  int       // lists that have ended
 	failure   error     // of the last list
+	failures  int       // lists in a row that failed and may succeed later
+	pausedTo  time.Time // the last failure is the answer until then
 	unsure    int       // writes that failed, and that Mandrill may have made all the same
 	known     []int64   // numbers of the webhooks in the last list that counted, and of those added since
 	doubted   bool      // the last list lacked most of known
@@ -126,7 +136,7 @@ func (a *Account) Webhooks(ctx context.Context, maxAge time.Duration) ([]mandril
 	a.mu.Lock()
 	asked, unsure, failure := a.pool.now(), a.unsure, a.failure
 	revoked := errors.Is(failure, mandrill.ErrInvalidKey) && asked.Sub(a.tried) < revokedMemory
-	if failure != nil && (a.attempts > attempts || revoked) {
+	if failure != nil && (a.attempts > attempts || revoked || asked.Before(a.pausedTo)) {
 		a.mu.Unlock()
 		return nil, failure
 	}
@@ -141,6 +151,7 @@ func (a *Account) Webhooks(ctx context.Context, maxAge time.Duration) ([]mandril
 	if errors.Is(err, mandrill.ErrInvalidKey) {
 		a.view, a.viewed = nil, time.Time{} // do not serve what the key no longer gives access to
 	}
+	a.pauseAfter(err)
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +170,24 @@ func (a *Account) Webhooks(ctx context.Context, maxAge time.Duration) ([]mandril
 		a.view, a.viewed = list, asked
 	}
 	return slices.Clone(list), nil
+}
+
+// pauseAfter counts the outcome of a list, and decides when the next may be requested.
+func (a *Account) pauseAfter(err error) {
+	if !mandrill.Temporary(err) {
+		a.failures, a.pausedTo = 0, time.Time{}
+		return
+	}
+	var pause time.Duration
+	if a.failures++; a.failures > 1 {
+		pause = min(firstListPause<<min(a.failures-2, 10), lastListPause)
+	}
+	if refused := new(mandrill.APIError); errors.As(err, &refused) {
+		pause = max(pause, min(refused.RetryAfter, maxRetryAfter))
+	}
+	if a.pausedTo = (time.Time{}); pause > 0 {
+		a.pausedTo = a.pool.now().Add(pause)
+	}
 }
 
 // lacksMost reports whether a list lacks most of the webhooks that the account had. An empty answer in error must not make

@@ -196,3 +196,49 @@ func TestListThatLostMostIsRequestedAgain(t *testing.T) {
 		}
 	}
 }
+
+// However many objects ask, a failing account is listed less and less often, and not before Mandrill allows it.
+func TestFailingAccountIsListedLessAndLess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var answer error = errLimit
+		s := &scriptedAPI{list: func(context.Context) ([]mandrill.Webhook, error) { return []mandrill.Webhook{}, answer }}
+		_, a := s.account(t)
+		ask := func(period time.Duration) int64 {
+			before := s.lists.Load()
+			for range int(period / (100 * time.Millisecond)) {
+				for range 30 {
+					_, err := a.Webhooks(t.Context(), addMaxAge)
+					if (err == nil) != (answer == nil) {
+						t.Fatalf("got error %v", err)
+					}
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			return s.lists.Load() - before
+		}
+		if n := ask(time.Minute); n < 5 || n > 10 {
+			t.Errorf("%d lists in the first minute", n)
+		}
+		if n := ask(10 * time.Minute); n < 9 || n > 11 {
+			t.Errorf("%d lists in ten minutes", n)
+		}
+		answer = &mandrill.APIError{Call: "webhooks/list", HTTPStatus: 429, Name: "RequestLimitExceeded", RetryAfter: 3 * time.Minute}
+		time.Sleep(time.Minute)
+		if n := ask(9 * time.Minute); n != 3 {
+			t.Errorf("%d lists in nine minutes, though Mandrill asks for three minutes", n)
+		}
+		answer = nil
+		time.Sleep(3 * time.Minute)
+		if n := ask(time.Minute); n < 5 || n > 7 {
+			t.Errorf("%d lists in a minute without a failure", n)
+		}
+		answer = errLimit
+		time.Sleep(addMaxAge + time.Second)
+		if n := ask(100 * time.Millisecond); n != 2 {
+			t.Errorf("%d lists, want the second try at once", n)
+		}
+	})
+}
+
+const addMaxAge = 10 * time.Second

@@ -304,6 +304,7 @@ func TestOutageKeepsObjectsReady(t *testing.T) {
 	if events := f.events(); len(events) > 0 || f.get().ResourceVersion != before {
 		t.Errorf("the outage changed the object, or made the Events %q", events)
 	}
+	f.advance(time.Minute)
 	f.mustReconcile()
 	f.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.Description = "changed" }) // and this is not at Mandrill yet
 	f.restart()
