@@ -21,6 +21,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -44,7 +45,7 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 		if !last {
 			return r.stillDeleting(ctx, run, err)
 		}
-		r.orphans.add(run.key(), webhook.Status.WebhookID, r.accounts.Followed(run.key()))
+		r.orphans.Add(run.key(), webhook.Status.WebhookID, r.accounts.Followed(run.key()))
 		r.warnOrphaned(webhook, fmt.Sprintf("Gave up deleting %s at Mandrill, delete those that still exist there: %v", run.remains(), err))
 	}
 	if err := r.publisher.withdraw(ctx, webhook); err != nil && !isStep(err) { // a Secret of somebody else stays as it is
@@ -55,9 +56,9 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 		return retryConflict("removing the finalizer", err)
 	}
 	r.accounts.Forget(run.key())
-	r.reenables.forget(run.key())
-	r.writes.forget(run.key())
-	r.outcomes.forget(webhook.UID)
+	r.reenables.Forget(run.key())
+	r.writes.Forget(run.key())
+	r.outcomes.Forget(webhook.UID)
 	r.finished.forget(webhook.UID)
 	r.Metrics.reconciled(nil)
 	return ctrl.Result{}, nil
@@ -228,11 +229,11 @@ func (r *Reconciler) unregisterAt(ctx context.Context, run *state, at registrati
 			return run.refusal("deleting the webhook", err)
 		}
 		r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d at Mandrill", webhook.ID))
-		if pending := run.pendingFor(webhook); pending >= 0 && !run.isRecorded(at.account, webhook) {
-			run.foundPending(pending)
+		if pending := run.facts().Pending(webhook); pending >= 0 && !run.facts().IsRecorded(at.account, webhook) {
+			run.facts().FoundPending(pending)
 		}
 	}
-	run.ruleOutPending(r.Now())
+	run.facts().RuleOutPending(r.Now())
 	if pending := run.webhook.Status.PendingRegistrations; len(pending) > 0 && !last {
 		return fmt.Errorf("the outcome of webhooks/add is not known, and it may still make a webhook at %s", pending[0].URL)
 	}
@@ -260,8 +261,8 @@ func (r *Reconciler) ours(ctx context.Context, run *state, at registrationAt) ([
 	}
 	var ours []mandrill.Webhook
 	for _, webhook := range list {
-		why := run.evidenceFor(at.account, webhook)
-		if why > byIntent || why == recorded && at.id == 0 {
+		why := run.facts().Evidence(at.account, webhook)
+		if why > registration.ByIntent || why == registration.Recorded && at.id == 0 {
 			continue
 		}
 		owner, err := r.claimant(ctx, run.webhook, webhook)
@@ -273,7 +274,7 @@ func (r *Reconciler) ours(ctx context.Context, run *state, at registrationAt) ([
 		}
 	}
 	if at.id != 0 && len(ours) == 0 && run.changedKey(at.account) {
-		r.orphans.add(run.key(), at.id, nil)
+		r.orphans.Add(run.key(), at.id, nil)
 		r.warnOrphaned(run.webhook, leftBehind(at.id))
 	}
 	return ours, nil

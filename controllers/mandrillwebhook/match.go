@@ -12,56 +12,9 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
-	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
-
-// evidence says why a webhook at Mandrill is an object's, the strongest first. The first three prove that the object made
-// or adopted it. One at the object's URL is not the object's until it is adopted.
-type evidence int
-
-const (
-	recorded evidence = iota // the status has its ID, and it is that webhook
-	byKey                    // the Secret has its signing key
-	byIntent                 // a call of webhooks/add with an unknown outcome made it
-	atURL                    // it is at exactly the object's URL
-	none
-)
-
-// evidenceFor says whether a webhook of an account is the object's.
-func (s *state) evidenceFor(in *account.Account, webhook mandrill.Webhook) evidence {
-	switch {
-	case s.isRecorded(in, webhook):
-		return recorded
-	case s.stored.Key != "" && webhook.AuthKey == s.stored.Key:
-		return byKey
-	case s.pendingFor(webhook) >= 0:
-		return byIntent
-	case webhook.URL == s.url:
-		return atURL
-	}
-	return none
-}
-
-// isRecorded reports whether a webhook is the one in the status. IDs of two accounts may be equal, and so may the seconds in
-// which their webhooks were created, so with an unknown or another API key the webhook needs the object's signing key or URL.
-func (s *state) isRecorded(in *account.Account, webhook mandrill.Webhook) bool {
-	status := s.webhook.Status
-	if status.WebhookID == 0 || webhook.ID != status.WebhookID {
-		return false
-	}
-	if s.stored.Key != "" && webhook.AuthKey == s.stored.Key {
-		return true
-	}
-	sameKey := status.APIKeyFingerprint == in.Fingerprint(string(s.webhook.UID))
-	if status.Upstream == nil || status.Upstream.CreatedAt == nil || webhook.CreatedAt.IsZero() {
-		return sameKey
-	}
-	if !status.Upstream.CreatedAt.Equal(optionalTime(webhook.CreatedAt)) {
-		return false
-	}
-	return sameKey || shownAs(webhook.URL, status.URL) || webhook.URL == s.url
-}
 
 // shownAs reports whether a URL may be the one that the status shows with its secrets hidden.
 func shownAs(url, shown string) bool {
@@ -71,24 +24,11 @@ func shownAs(url, shown string) bool {
 	return shown != "" && redactURL(url) == shown
 }
 
-// match finds the object's webhook in a list: the one with the strongest evidence, and of two the one at the URL.
-func (s *state) match(list []mandrill.Webhook) (mandrill.Webhook, evidence) {
-	var best mandrill.Webhook
-	found := none
-	for _, webhook := range list {
-		why := s.evidenceFor(s.account, webhook)
-		if why < found || why == found && why != none && webhook.URL == s.url && best.URL != s.url {
-			best, found = webhook, why
-		}
-	}
-	return best, found
-}
-
 // remoteView is what an account has for an object.
 type remoteView struct {
 	list    []mandrill.Webhook
-	webhook mandrill.Webhook // the object's, if why is not none
-	why     evidence
+	webhook mandrill.Webhook // the object's, if why is not None
+	why     registration.Evidence
 }
 
 // find looks for the object's webhook. A list that lacks a recorded webhook is not believed: Mandrill is asked for that one,
@@ -104,7 +44,7 @@ func (r *Reconciler) find(ctx context.Context, run *state) (remoteView, error) {
 		if view.list, err = run.account.Webhooks(ctx, maxAge); err != nil {
 			return view, err
 		}
-		if view.webhook, view.why = run.match(view.list); view.why <= byKey {
+		if view.webhook, view.why = run.facts().Match(run.account, view.list); view.why <= registration.ByKey {
 			return view, nil
 		}
 	}
@@ -116,8 +56,8 @@ func (r *Reconciler) find(ctx context.Context, run *state) (remoteView, error) {
 	if err != nil {
 		return view, err
 	}
-	if exists && run.evidenceFor(run.account, webhook) <= byKey {
-		view.webhook, view.why = webhook, recorded
+	if exists && run.facts().Evidence(run.account, webhook) <= registration.ByKey {
+		view.webhook, view.why = webhook, registration.Recorded
 	}
 	return view, nil
 }

@@ -120,6 +120,29 @@ func TestDeletionWaitsForASecondRegistration(t *testing.T) {
 	f.hasIDs()
 }
 
+// A webhook of which Mandrill took no event is not in order, and still the object's.
+func TestWebhookWithoutEventsIsDeleted(t *testing.T) {
+	t.Parallel()
+	for _, moved := range []bool{false, true} {
+		f := newFixtureWith(t, mandrilltest.Options{DropEvents: []string{"deferral"}})
+		f.apply(subscribed("deferral"))
+		if _, err := f.reconcile(); err != nil {
+			t.Fatal(err)
+		}
+		f.hasIDs(101)
+		if moved {
+			f.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = f.receiver.URL + "/second" })
+			if _, err := f.reconcile(); err != nil {
+				t.Fatal(err)
+			}
+			f.hasIDs(101)
+		}
+		f.advance(time.Hour)
+		f.deleteObject(true)
+		f.hasIDs()
+	}
+}
+
 // What a refused call may have made need not be looked for.
 func TestRefusedRegistrationIsNotPending(t *testing.T) {
 	t.Parallel()

@@ -30,6 +30,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
 )
 
@@ -74,11 +75,11 @@ type Reconciler struct {
 	sinks     *sinks.Resolver
 	watches   *sinks.Watches
 	accounts  *account.Pool
-	reenables reenables
-	writes    writeBudget
-	outcomes  writeOutcomes
+	reenables registration.Reenables
+	writes    registration.Budget
+	outcomes  registration.Outcomes
 	finished  finished
-	orphans   orphans
+	orphans   registration.Orphans
 	changed   chan event.GenericEvent // objects whose webhook at Mandrill changed
 }
 

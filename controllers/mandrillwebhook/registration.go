@@ -14,6 +14,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -33,12 +34,12 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 	if err != nil {
 		return run.unlisted(err)
 	}
-	if view.why != none && view.why != recorded {
+	if view.why != registration.None && view.why != registration.Recorded {
 		if err := r.checkClaim(ctx, run, view.webhook); err != nil {
 			return err
 		}
 	}
-	if view.why != none {
+	if view.why != registration.None {
 		if err := r.checkDisabled(run, view.webhook); err != nil {
 			run.account.Follow(run.key(), view.webhook) //nolint:contextcheck // a poller outlives the reconcile
 			return err
@@ -50,8 +51,8 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 		return err
 	}
 	r.leaveAccount(ctx, run, view, have)
-	r.orphans.adopted(have.ID, run.account)
-	if view.why == atURL {
+	r.orphans.Adopted(have.ID, run.account)
+	if view.why == registration.AtURL {
 		r.normal(run.webhook, v1alpha1.ReasonAdopted, fmt.Sprintf("Took over webhook %d, which existed at this URL", have.ID))
 	}
 	run.remote = have
@@ -74,7 +75,7 @@ func (s *state) unlisted(err error) error {
 
 // converge adds the webhook, or updates it if it differs, and returns what Mandrill has then.
 func (r *Reconciler) converge(ctx context.Context, run *state, view remoteView, want mandrill.WebhookSpec) (have mandrill.Webhook, err error) {
-	if view.why == none {
+	if view.why == registration.None {
 		if have, err = r.add(ctx, run, want); err != nil {
 			return have, err
 		}
@@ -83,22 +84,40 @@ func (r *Reconciler) converge(ctx context.Context, run *state, view remoteView, 
 		return have, nil
 	}
 	have = view.webhook
-	if at := run.pendingFor(have); view.why != recorded && at >= 0 {
-		run.foundPending(at)
+	if differences := r.outstanding(run, want, have); len(differences) > 0 {
+		if have, err = r.update(ctx, run, view, want, differences); err != nil {
+			return have, err // what is pending stays: it may be the only proof that the webhook is the object's
+		}
 	}
-	run.ruleOutPending(r.Now())
-	differences := r.outstanding(run, want, have)
-	if len(differences) == 0 {
-		return have, nil
+	if at := run.facts().Pending(view.webhook); view.why != registration.Recorded && at >= 0 {
+		run.facts().FoundPending(at)
 	}
+	run.facts().RuleOutPending(r.Now())
+	return have, nil
+}
+
+// update writes a webhook that differs. One that nothing but a pending registration proves to be the object's is announced at its
+// new URL too.
+func (r *Reconciler) update(ctx context.Context, run *state, view remoteView, want mandrill.WebhookSpec, differences []string) (mandrill.Webhook, error) {
+	have := view.webhook
 	if err := r.mayWrite(run); err != nil {
 		return have, err
 	}
-	disabled := len(have.Events) == 0
-	if have, err = r.upsert(ctx, run, have.ID, want); err != nil {
+	disabled, known := len(have.Events) == 0, func() {}
+	if view.why == registration.ByIntent && have.URL != want.URL {
+		var err error
+		if known, err = r.announce(ctx, run); err != nil {
+			return have, err
+		}
+	}
+	have, err := r.upsert(ctx, run, have.ID, want)
+	if isOutcome(err) {
+		known()
+	}
+	if err != nil {
 		return have, run.refusal("updating the webhook", err)
 	}
-	r.outcomes.set(run, want, have)
+	r.outcomes.Set(run.webhook, want, have)
 	r.normal(run.webhook, v1alpha1.ReasonUpdated, fmt.Sprintf("Updated webhook %d at Mandrill: %s differed", have.ID, strings.Join(differences, ", ")))
 	if disabled {
 		differences = []string{causeDisabled}
@@ -123,13 +142,15 @@ func (r *Reconciler) add(ctx context.Context, run *state, want mandrill.WebhookS
 	if err != nil {
 		return have, run.refusal("adding the webhook", err)
 	}
-	r.outcomes.set(run, want, have)
+	r.outcomes.Set(run.webhook, want, have)
 	return have, nil
 }
 
 // checkOthers deletes webhooks that earlier attempts to register have made, and remarks on others at the object's URL.
 func (r *Reconciler) checkOthers(ctx context.Context, run *state, view remoteView) error {
-	concerns := func(webhook mandrill.Webhook) bool { return webhook.URL == run.url || run.pendingFor(webhook) >= 0 }
+	concerns := func(webhook mandrill.Webhook) bool {
+		return webhook.URL == run.url || run.facts().Pending(webhook) >= 0
+	}
 	var others []int64
 	for _, other := range view.list {
 		if other.ID == run.remote.ID || !concerns(other) {
@@ -139,7 +160,7 @@ func (r *Reconciler) checkOthers(ctx context.Context, run *state, view remoteVie
 		if err != nil {
 			return err
 		}
-		at := run.pendingFor(other)
+		at := run.facts().Pending(other)
 		if owner != nil || at < 0 {
 			others = append(others, other.ID)
 			continue
@@ -150,7 +171,7 @@ func (r *Reconciler) checkOthers(ctx context.Context, run *state, view remoteVie
 		if err := run.account.Delete(ctx, other.ID); err != nil {
 			return run.refusal("deleting a duplicate", err)
 		}
-		run.foundPending(at)
+		run.facts().FoundPending(at)
 		r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d at Mandrill, which an earlier attempt to register had made", other.ID))
 	}
 	slices.Sort(others)
@@ -195,7 +216,7 @@ func (r *Reconciler) leaveAccount(ctx context.Context, run *state, view remoteVi
 		return // another key of the same account
 	}
 	if err := errors.Join(r.removeInbound(ctx, run, registrationAt{before, seen.ID}), before.Delete(ctx, seen.ID)); err != nil {
-		r.orphans.add(run.key(), seen.ID, before)
+		r.orphans.Add(run.key(), seen.ID, before)
 		r.warn(run.webhook, v1alpha1.ReasonOrphaned,
 			fmt.Sprintf("The API key is another account's, and webhook %d, or inbound routes to its URL, could not be deleted in the previous account, delete those that still exist there: %s", seen.ID, run.redact(err.Error())))
 		return
@@ -205,11 +226,11 @@ func (r *Reconciler) leaveAccount(ctx context.Context, run *state, view remoteVi
 
 // reportLeft reports a recorded webhook that an account with another API key does not have.
 func (r *Reconciler) reportLeft(run *state, view remoteView) {
-	if view.why == recorded || !run.changedKey(run.account) {
+	if view.why == registration.Recorded || !run.changedKey(run.account) {
 		return
 	}
 	id := run.webhook.Status.WebhookID
-	r.orphans.add(run.key(), id, nil)
+	r.orphans.Add(run.key(), id, nil)
 	r.warn(run.webhook, v1alpha1.ReasonOrphaned, leftBehind(id))
 }
 
@@ -230,26 +251,6 @@ func desired(run *state) mandrill.WebhookSpec {
 		spec.Events = append(spec.Events, mandrill.WireName(string(event)))
 	}
 	return spec
-}
-
-// diff returns what differs between the webhook that is wanted and the one that Mandrill has.
-func diff(want mandrill.WebhookSpec, have mandrill.Webhook) []string {
-	var differences []string
-	if want.URL != have.URL {
-		differences = append(differences, causeURL)
-	}
-	if want.Description != have.Description {
-		differences = append(differences, causeDescription)
-	}
-	if !sameSet(want.Events, have.Events) {
-		differences = append(differences, causeEvents)
-	}
-	return differences
-}
-
-func sameSet(a, b []string) bool {
-	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
-	return slices.Equal(slices.Compact(a), slices.Compact(b))
 }
 
 // refusal gives an error of the API its class. The message is Mandrill's, with secrets of URLs hidden.
@@ -283,7 +284,7 @@ func (r *Reconciler) report(run *state) {
 	status.WebhookID = remote.ID
 	status.APIKeyFingerprint = run.account.Fingerprint(string(run.webhook.UID))
 	status.URL = r.urls.shown(run.webhook)
-	status.Events = currentNames(remote.Events)
+	status.Events = registration.CurrentNames(remote.Events)
 	r.reportEvents(run)
 	next := &v1alpha1.Upstream{
 		CreatedAt: optionalTime(remote.CreatedAt), LastSentAt: optionalTime(remote.LastSentAt),

@@ -11,6 +11,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
@@ -45,6 +46,11 @@ func newState(webhook *v1alpha1.MandrillWebhook) *state {
 }
 
 func (s *state) key() types.NamespacedName { return client.ObjectKeyFromObject(s.webhook) }
+
+// facts are what the object's webhook is recognised by.
+func (s *state) facts() registration.Facts {
+	return registration.Facts{Object: s.webhook, URL: s.url, Key: s.stored.Key, ShownAs: shownAs}
+}
 
 // accepted are the identities that batches may have, the present one first.
 func (s *state) accepted() []identity {
