@@ -68,7 +68,7 @@ func TestLateRegistrationIsUndone(t *testing.T) {
 	f.advance(time.Minute)
 	f.mustReconcile()
 	f.hasIDs(late.ID - 1)
-	f.assertEvent("Normal Deleted Deleted webhook 102 at Mandrill, which an earlier attempt to register had made")
+	f.assertEvent("Deleted webhook 102 at Mandrill, which an earlier attempt to register had made")
 	human := f.addByHand(url)
 	f.hourLater().mustReconcile()
 	f.hasIDs(late.ID-1, human.ID)
