@@ -17,6 +17,7 @@ const (
 	transient class = iota // may pass by itself
 	waiting                // a dependency is not there yet
 	stalled                // the user must change something
+	unchecked              // the state could not be compared, and was in order before
 )
 
 // StepError says why a step did not succeed. Its text becomes a condition's message, so it must hold nothing secret.
@@ -55,6 +56,18 @@ func Transient(reason string, err error) error {
 	return &StepError{class: transient, reason: reason, err: err}
 }
 
+// Unchecked means that an object that was in order could not be compared with Mandrill, because Mandrill did not answer. Its
+// conditions stay as they are, and the step runs again after a back-off.
+func Unchecked(err error) error {
+	return &StepError{class: unchecked, reason: v1alpha1.ReasonRetrying, err: err}
+}
+
+// isUnchecked reports whether an error says nothing about the object.
+func isUnchecked(err error) bool {
+	step := new(StepError)
+	return errors.As(err, &step) && step.class == unchecked
+}
+
 // classify returns the class and reason of any error.
 func classify(err error) (class, string) {
 	if step := new(StepError); errors.As(err, &step) {
@@ -69,7 +82,7 @@ func Outcome(err error) string {
 		return "succeeded"
 	}
 	class, _ := classify(err)
-	return [...]string{transient: "retrying", waiting: "waiting", stalled: "stalled"}[class]
+	return [...]string{transient: "retrying", waiting: "waiting", stalled: "stalled", unchecked: "retrying"}[class]
 }
 
 // Result translates the error of a run for controller-runtime: when to reconcile next.

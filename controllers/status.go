@@ -61,6 +61,9 @@ func (c *Conditions) Summarise(err error, dependencies ...string) {
 			break
 		}
 	}
+	if isUnchecked(err) {
+		err = nil
+	}
 	class := transient
 	if err != nil { // it counts more than conditions of earlier runs
 		class, reason = classify(err)
@@ -86,7 +89,7 @@ func ShouldWarn(err error, before []metav1.Condition) bool {
 		return false
 	}
 	class, reason := classify(err)
-	if class == waiting {
+	if class == waiting || class == unchecked {
 		return false
 	}
 	ready := meta.FindStatusCondition(before, v1alpha1.ConditionReady)

@@ -26,7 +26,7 @@ type Step[S any] struct {
 }
 
 // Run runs steps in order up to the first that fails, and returns its error. Conditions of steps that were not
-// reached stay as they are, or become Unknown if they were never set.
+// reached stay as they are, or become Unknown if they were never set. After [Unchecked] all conditions stay as they are.
 func Run[S any](ctx context.Context, state S, conditions *Conditions, steps ...Step[S]) error {
 	for i, step := range steps {
 		later := steps[i+1:]
@@ -37,6 +37,9 @@ func Run[S any](ctx context.Context, state S, conditions *Conditions, steps ...S
 				conditions.Set(step.Condition, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
 			}
 			continue
+		}
+		if isUnchecked(err) {
+			return err
 		}
 		conditions.fail(step.Condition, err)
 		if step.Continue && len(later) > 0 {

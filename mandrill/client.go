@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -111,21 +112,21 @@ func call[T any](ctx context.Context, c *Client, name string, arguments map[stri
 	defer response.Body.Close() //nolint:errcheck // nothing was written
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxResponseBytes+1))
 	if err != nil {
-		return result, &TransportError{name, fmt.Errorf("reading the answer: %w", err)}
+		return result, &TransportError{name, err}
 	}
 	if len(answer) > maxResponseBytes {
 		return result, &TransportError{name, fmt.Errorf("the answer is larger than %d bytes", maxResponseBytes)}
 	}
 	if response.StatusCode != http.StatusOK {
-		return result, c.apiError(name, response.StatusCode, answer)
+		return result, c.apiError(name, response, answer)
 	}
 	if err := json.Unmarshal(answer, &result); err != nil {
-		return result, &TransportError{name, fmt.Errorf("decoding the answer: %w", err)}
+		return result, &TransportError{name, &answerError{err}}
 	}
 	return result, nil
 }
 
-func (c *Client) apiError(name string, status int, answer []byte) error {
+func (c *Client) apiError(name string, response *http.Response, answer []byte) error {
 	var body struct {
 		Code    int    `json:"code"`
 		Name    string `json:"name"`
@@ -135,27 +136,41 @@ func (c *Client) apiError(name string, status int, answer []byte) error {
 	if body.Name == c.options.Key {   // names are shown as they are, so make sure that they are not the key
 		body.Name = ""
 	}
-	return &APIError{Call: name, HTTPStatus: status, Code: body.Code, Name: body.Name, Message: redact(body.Message, c.options.Key)}
+	return &APIError{
+		Call: name, HTTPStatus: response.StatusCode, Code: body.Code, Name: body.Name, Message: redact(body.Message, c.options.Key),
+		RetryAfter: retryAfter(response.Header.Get("Retry-After"), time.Now()),
+	}
+}
+
+// retryAfter decodes the header of that name, which has seconds or a date.
+func retryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil {
+		return max(0, time.Duration(seconds)*time.Second)
+	}
+	if date, err := http.ParseTime(value); err == nil {
+		return max(0, date.Sub(now))
+	}
+	return 0
 }
 
 // Time is a date of the API: in UTC, with or without a fraction of a second. Null and the empty string mean never.
 type Time struct{ time.Time }
 
-// UnmarshalJSON accepts "2026-01-01 10:00:00", "2026-01-01 10:00:00.12345" and null.
+// UnmarshalJSON accepts "2026-01-01 10:00:00", "2026-01-01 10:00:00.12345", RFC 3339, "0000-00-00 00:00:00" and null.
 func (t *Time) UnmarshalJSON(data []byte) error {
 	var s *string
 	if err := json.Unmarshal(data, &s); err != nil {
 		return err
 	}
-	if s == nil || *s == "" {
+	if s == nil {
 		t.Time = time.Time{}
 		return nil
 	}
-	parsed, err := time.Parse(time.DateTime, *s) // accepts a fraction although the layout has none
+	parsed, err := parseTime(*s)
 	if err != nil {
-		return fmt.Errorf("date %q is not of the form %q", *s, time.DateTime)
+		return err
 	}
-	t.Time = parsed
+	*t = parsed
 	return nil
 }
 

@@ -1,11 +1,19 @@
 package mandrill
 
 import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // Sentinels for [errors.Is] on an error of the API client. An [APIError] matches by its Name; Mandrill's
@@ -43,6 +51,7 @@ type APIError struct {
 	Code       int
 	Name       string // the kind of error; empty when the body was not Mandrill's
 	Message    string
+	RetryAfter time.Duration // of the answer; 0 without one
 }
 
 // Error never contains the API key.
@@ -83,7 +92,50 @@ type TransportError struct {
 	Err  error
 }
 
-func (e *TransportError) Error() string { return e.Call + ": " + e.Err.Error() }
+// Error names the kind of failure. Neither addresses nor ports nor positions in the answer are in the text: they differ each
+// time, and texts become conditions and Events.
+func (e *TransportError) Error() string { return e.Call + ": " + transportText(e.Err) }
+
+func transportText(err error) string {
+	var dns *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	var syscallError syscall.Errno
+	var network net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return context.Canceled.Error()
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		return "no answer in time"
+	case errors.As(err, &dns):
+		return "the host name cannot be resolved"
+	case errors.As(err, &certificate):
+		return "the certificate of the server is not trusted: " + certificate.Err.Error()
+	case errors.As(err, &syscallError):
+		return syscallError.Error()
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the connection ended before the answer"
+	}
+	if wrapped := new(url.Error); errors.As(err, &wrapped) { // its text has the address
+		err = wrapped.Err
+	}
+	if wrapped := new(net.OpError); errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	text, _, _ := strings.Cut(err.Error(), ` "`) // what follows is a part of the answer
+	return text
+}
+
+// answerError is an answer that cannot be decoded. Its text does not depend on where it goes wrong.
+type answerError struct{ err error }
+
+func (e *answerError) Error() string {
+	if wrong := new(json.UnmarshalTypeError); errors.As(e.err, &wrong) {
+		return "decoding the answer: it is of another type than documented"
+	}
+	return "decoding the answer: it is not JSON"
+}
+
+func (e *answerError) Unwrap() error { return e.err }
 
 // Unwrap returns the cause.
 func (e *TransportError) Unwrap() error { return e.Err }

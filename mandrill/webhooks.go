@@ -1,6 +1,10 @@
 package mandrill
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+	"errors"
+)
 
 // Webhook is a webhook as the API returns it.
 type Webhook struct {
@@ -14,6 +18,7 @@ type Webhook struct {
 	BatchesSent int64    `json:"batches_sent"`
 	EventsSent  int64    `json:"events_sent"`
 	LastError   string   `json:"last_error"` // may be outdated
+	Unreadable  []string `json:"-"`          // fields with a value that could not be decoded, and that are empty here
 }
 
 // WebhookSpec is the part of a webhook that the caller sets. Every write sends all of it, because the API does not document
@@ -32,9 +37,24 @@ func (s WebhookSpec) arguments() map[string]any {
 	return map[string]any{"url": s.URL, "description": s.Description, "events": events}
 }
 
-// Webhooks lists all webhooks of the account. The API has no paging.
+// Webhooks lists all webhooks of the account. The API has no paging. Elements that are no webhook with an ID are left out,
+// unless all are.
 func (c *Client) Webhooks(ctx context.Context) ([]Webhook, error) {
-	return callList[Webhook](ctx, c, "webhooks/list", nil)
+	elements, err := callList[json.RawMessage](ctx, c, "webhooks/list", nil)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Webhook, 0, len(elements))
+	for _, element := range elements {
+		var webhook Webhook
+		if err := json.Unmarshal(element, &webhook); err == nil && webhook.ID != 0 {
+			list = append(list, webhook)
+		}
+	}
+	if len(list) == 0 && len(elements) > 0 {
+		return nil, &TransportError{"webhooks/list", errors.New("no element of the list is a webhook")}
+	}
+	return list, nil
 }
 
 // AddWebhook creates a webhook. Mandrill probes the URL first, and returns ErrValidation unless it answers 200.

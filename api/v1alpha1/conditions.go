@@ -94,6 +94,19 @@ const (
 	// ReasonRefused: Mandrill refuses the webhook for another reason, which the message has in Mandrill's
 	// words. Change the spec accordingly.
 	ReasonRefused = "Refused"
+	// ReasonURLChanged: Mandrill registered another URL than it was given, which the message names. Its batches go there
+	// and are signed for it. Write that URL in spec.url.
+	ReasonURLChanged = "URLChanged"
+	// ReasonStoredDifferently: the webhook is registered, and Mandrill stores the description in another form than the
+	// spec has it. Write it as the message shows it, or ignore it.
+	ReasonStoredDifferently = "StoredDifferently"
+	// ReasonOtherWebhooks: the webhook is registered, and the account has other webhooks at the same URL, which the
+	// message names. Their batches are signed with other keys and refused. Delete them in Mandrill.
+	ReasonOtherWebhooks = "OtherWebhooks"
+	// ReasonWritesPaused: the operator has changed the webhook at Mandrill too often, and pauses for up to 30 minutes.
+	// Something undoes its changes, such as another installation or a program, or the spec changes all the time. Find out
+	// which; the operator continues by itself.
+	ReasonWritesPaused = "WritesPaused"
 )
 
 // Reasons of SigningKeyStored.

@@ -264,6 +264,18 @@ type MandrillWebhookStatus struct {
 	//
 	// +optional
 	WebhookID int64 `json:"webhookID,omitempty"`
+	// APIKeyFingerprint is a salted hash of the API key that the webhook was last seen with. With another key the account
+	// may be another one, in which the same ID is another webhook.
+	//
+	// +optional
+	APIKeyFingerprint string `json:"apiKeyFingerprint,omitempty"`
+	// PendingRegistrations are calls of webhooks/add whose outcome is not known yet. A webhook that one of them made is the
+	// object's.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	PendingRegistrations []PendingRegistration `json:"pendingRegistrations,omitempty"`
 	// Events as Mandrill has them, under their current names.
 	//
 	// +optional
@@ -299,6 +311,18 @@ type MandrillWebhookStatus struct {
 	//
 	// +optional
 	Upstream *Upstream `json:"upstream,omitempty"`
+}
+
+// PendingRegistration is one or more calls of webhooks/add for one URL whose outcome is not known.
+type PendingRegistration struct {
+	// URL that was registered, with its userinfo and the parameter of spec.urlSecretRef hidden.
+	URL string `json:"url"`
+	// Since is when the first call was made.
+	Since metav1.Time `json:"since"`
+	// Last is when the last call was made.
+	Last metav1.Time `json:"last"`
+	// Calls is how many were made, and so how many webhooks they may have made.
+	Calls int32 `json:"calls"`
 }
 
 // InboundRouteStatus is an inbound route at Mandrill.

@@ -4,6 +4,8 @@ package account
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"slices"
 	"sync"
@@ -17,6 +19,7 @@ import (
 // API is the part of Mandrill's API that an account uses.
 type API interface {
 	Webhooks(ctx context.Context) ([]mandrill.Webhook, error)
+	Webhook(ctx context.Context, id int64) (mandrill.Webhook, error)
 	AddWebhook(ctx context.Context, spec mandrill.WebhookSpec) (mandrill.Webhook, error)
 	UpdateWebhook(ctx context.Context, id int64, spec mandrill.WebhookSpec) (mandrill.Webhook, error)
 	DeleteWebhook(ctx context.Context, id int64) (mandrill.Webhook, error)
@@ -29,14 +32,11 @@ type API interface {
 	DeleteInboundRoute(ctx context.Context, id string) (mandrill.InboundRoute, error)
 }
 
-// listTimeout bounds a list, because other objects wait for it.
-const listTimeout = 30 * time.Second
-
-// revokedMemory is how long a key that Mandrill has refused is not tried again. Thousands of objects may use it.
-const revokedMemory = 10 * time.Second
-
 // errNoWebhook does not say whether Mandrill made the write: the next list does.
 var errNoWebhook = errors.New("Mandrill accepted the webhook and did not return it") //nolint:staticcheck // a name
+
+// errNotDeleted is temporary: the webhook is there, and is deleted again.
+var errNotDeleted = &mandrill.TransportError{Call: "webhooks/delete", Err: errors.New("Mandrill accepted the deletion and did not make it")} //nolint:staticcheck // a name
 
 // Account is the view of one account. Its writes keep the view current.
 //
@@ -49,8 +49,9 @@ var errNoWebhook = errors.New("Mandrill accepted the webhook and did not return 
 // listing is for a list of webhooks and is taken before mu; it is never held together with changing or listingInbound.
 // The mutexes of a Pool and of its accounts are never held at the same time.
 type Account struct {
-	api  API
-	pool *Pool
+	api     API
+	pool    *Pool
+	keyHash [sha256.Size]byte // of the API key
 
 	wake           chan struct{} // full if the next list is to come early
 	listing        chan struct{} // full while a list is in flight: a mutex that a context can interrupt
@@ -64,7 +65,12 @@ type Account struct {
 	tried     time.Time // when the last list was requested
 	attempts  int       // lists that have ended
 	failure   error     // of the last list
+	failures  int       // lists in a row that failed and may succeed later
+	pausedTo  time.Time // the last failure is the answer until then
 	unsure    int       // writes that failed, and that Mandrill may have made anyway
+	known     []int64   // numbers of the webhooks in the last list that counted, and of those added since
+	doubted   bool      // the last list lacked most of known
+	odd       []int64   // numbers of the webhooks with fields that cannot be decoded, which were logged
 	writes    []write   // since the list in flight, or the last one, was requested
 	inbound   inbound
 	checked   map[string]check // of MX records, by domain
@@ -75,8 +81,10 @@ type Account struct {
 
 // follower is what an object has last seen of its webhook and its inbound domains.
 type follower struct {
-	webhook mandrill.Webhook
-	inbound map[string]Domain
+	webhook  mandrill.Webhook
+	inbound  map[string]Domain
+	concerns func(mandrill.Webhook) bool // whether another webhook concerns the object too; nil if none does
+	others   []int64                     // numbers of those that did
 }
 
 // write is a change that was made through this account.
@@ -84,64 +92,6 @@ type write struct {
 	at      time.Time
 	webhook mandrill.Webhook
 	deleted bool
-}
-
-// Webhooks returns the account's webhooks from a list requested at most maxAge ago, with everything that was written
-// through this account since. Callers that wait for a list in flight share its result, an error too.
-func (a *Account) Webhooks(ctx context.Context, maxAge time.Duration) ([]mandrill.Webhook, error) {
-	if view, ok := a.fresh(maxAge); ok {
-		return view, nil
-	}
-	a.mu.Lock()
-	attempts := a.attempts
-	a.mu.Unlock()
-	select {
-	case a.listing <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	defer func() { <-a.listing }()
-	if view, ok := a.fresh(maxAge); ok { // the list in flight brought it
-		return view, nil
-	}
-	a.mu.Lock()
-	asked, unsure, failure := a.pool.now(), a.unsure, a.failure
-	revoked := errors.Is(failure, mandrill.ErrInvalidKey) && asked.Sub(a.tried) < revokedMemory
-	if failure != nil && (a.attempts > attempts || revoked) {
-		a.mu.Unlock()
-		return nil, failure
-	}
-	a.tried = asked
-	a.mu.Unlock()
-	bounded, cancel := context.WithTimeout(ctx, listTimeout)
-	defer cancel()
-	list, err := a.api.Webhooks(bounded)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.attempts, a.failure = a.attempts+1, err
-	if errors.Is(err, mandrill.ErrInvalidKey) {
-		a.view, a.viewed = nil, time.Time{} // do not serve what the key no longer gives access to
-	}
-	if err != nil {
-		return nil, err
-	}
-	a.writes = slices.DeleteFunc(a.writes, func(w write) bool { return w.at.Before(asked) })
-	for _, w := range a.writes { // the list may not have them yet
-		list = w.apply(list)
-	}
-	if a.listed = asked; a.unsure == unsure { // otherwise it may lack the effect of a failed write
-		a.view, a.viewed = list, asked
-	}
-	return slices.Clone(list), nil
-}
-
-func (a *Account) fresh(maxAge time.Duration) ([]mandrill.Webhook, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.viewed.IsZero() || a.pool.now().Sub(a.viewed) > maxAge {
-		return nil, false
-	}
-	return slices.Clone(a.view), true
 }
 
 // apply makes the change in a list and returns it.
@@ -180,11 +130,18 @@ func (a *Account) Update(ctx context.Context, id int64, spec mandrill.WebhookSpe
 	return webhook, a.wrote(webhook, false, err)
 }
 
-// Delete deletes a webhook. Finding none is success.
+// Delete deletes a webhook. Finding none is success. An answer without the deleted webhook says nothing, so Mandrill is asked
+// whether it still has it.
 func (a *Account) Delete(ctx context.Context, id int64) error {
-	_, err := a.api.DeleteWebhook(context.WithoutCancel(ctx), id)
-	if errors.Is(err, mandrill.ErrUnknownWebhook) {
+	webhook, err := a.api.DeleteWebhook(context.WithoutCancel(ctx), id)
+	switch {
+	case errors.Is(err, mandrill.ErrUnknownWebhook):
 		err = nil
+	case err == nil && webhook.ID != id:
+		var exists bool
+		if _, exists, err = a.Webhook(context.WithoutCancel(ctx), id); exists {
+			err = errNotDeleted
+		}
 	}
 	return a.wrote(mandrill.Webhook{ID: id}, true, err)
 }
@@ -201,7 +158,21 @@ func (a *Account) wrote(webhook mandrill.Webhook, deleted bool, err error) error
 	change := write{a.pool.now(), webhook, deleted}
 	a.writes = append(a.writes, change)
 	a.view = change.apply(a.view)
+	if deleted {
+		a.known = slices.DeleteFunc(a.known, func(id int64) bool { return id == webhook.ID })
+	} else if !slices.Contains(a.known, webhook.ID) {
+		a.known = append(a.known, webhook.ID)
+	}
 	return nil
+}
+
+// fingerprintBytes make it unlikely that two keys have the same fingerprint, and tell nothing about a key.
+const fingerprintBytes = 8
+
+// Fingerprint returns a hash of the API key, which differs for each salt.
+func (a *Account) Fingerprint(salt string) string {
+	sum := sha256.Sum256(append([]byte(salt), a.keyHash[:]...))
+	return hex.EncodeToString(sum[:fingerprintBytes])
 }
 
 // Lacks reports whether the account is known not to have a webhook.
@@ -216,9 +187,22 @@ func (a *Account) Lacks(id int64) bool {
 func (a *Account) Follow(object types.NamespacedName, seen mandrill.Webhook) {
 	a.pool.moveTo(object, a)
 	a.mu.Lock()
-	a.followers[object] = follower{seen, a.followers[object].inbound}
+	present := a.followers[object]
+	present.webhook = seen
+	a.followers[object] = present
 	a.mu.Unlock()
 	a.pool.ensurePolling(a)
+}
+
+// FollowOthers records which other webhooks concern an object that follows the account, and their numbers as last seen,
+// sorted. When a later list has others, the pool's Changed is called for the object.
+func (a *Account) FollowOthers(object types.NamespacedName, concerns func(mandrill.Webhook) bool, seen []int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if present, ok := a.followers[object]; ok {
+		present.concerns, present.others = concerns, seen
+		a.followers[object] = present
+	}
 }
 
 // Seen returns what an object has last seen of its webhook.
@@ -250,11 +234,24 @@ func (a *Account) poll(ctx context.Context) []types.NamespacedName {
 	var changed []types.NamespacedName
 	for object, seen := range a.followers {
 		now, ok := byID[seen.webhook.ID]
-		if all || !ok || !same(seen.webhook, now) || inboundErr == nil && !sameInbound(seen.inbound, domains) {
+		if all || !ok || !same(seen.webhook, now) || !slices.Equal(seen.others, seen.othersIn(list)) ||
+			inboundErr == nil && !sameInbound(seen.inbound, domains) {
 			changed = append(changed, object)
 		}
 	}
 	return changed
+}
+
+// othersIn returns the numbers of the webhooks of a list, except the object's own, that concern the object.
+func (f follower) othersIn(list []mandrill.Webhook) []int64 {
+	var others []int64
+	for _, webhook := range list {
+		if f.concerns != nil && webhook.ID != f.webhook.ID && f.concerns(webhook) {
+			others = append(others, webhook.ID)
+		}
+	}
+	slices.Sort(others)
+	return others
 }
 
 // same reports whether two views of a webhook are equal in what objects show and compare.

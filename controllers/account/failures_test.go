@@ -164,3 +164,81 @@ func TestRefusedKeyIsRemembered(t *testing.T) {
 		}
 	})
 }
+
+// A list that lacks most of an account is requested again before anybody sees it. The second one counts.
+func TestListThatLostMostIsRequestedAgain(t *testing.T) {
+	t.Parallel()
+	all := []mandrill.Webhook{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4}, {ID: 5}}
+	var answer []mandrill.Webhook
+	s := &scriptedAPI{list: func(context.Context) ([]mandrill.Webhook, error) { return append([]mandrill.Webhook{}, answer...), nil }}
+	_, a := s.account(t)
+	for i, step := range []struct {
+		answer []mandrill.Webhook
+		fails  bool
+	}{
+		{all, false},
+		{nil, true},       // most are gone
+		{all, false},      // and are there again
+		{all[:2], true},   // most are gone
+		{all[:2], false},  // indeed
+		{all[:1], false},  // one is gone
+		{all, false},      // and all are there
+		{all[2:4], true},  // most are gone
+		{all[2:4], false}, // indeed
+	} {
+		answer = step.answer
+		list, err := a.Webhooks(t.Context(), -1)
+		if (err != nil) != step.fails || err == nil && len(list) != len(step.answer) {
+			t.Errorf("list %d: got %d webhooks and error %v", i, len(list), err)
+		}
+		if err != nil && !mandrill.Temporary(err) {
+			t.Errorf("list %d: %v is not temporary", i, err)
+		}
+	}
+}
+
+// However many objects ask, a failing account is listed less and less often, and not before Mandrill allows it.
+func TestFailingAccountIsListedLessAndLess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var answer error = errLimit
+		s := &scriptedAPI{list: func(context.Context) ([]mandrill.Webhook, error) { return []mandrill.Webhook{}, answer }}
+		_, a := s.account(t)
+		ask := func(period time.Duration) int64 {
+			before := s.lists.Load()
+			for range int(period / (100 * time.Millisecond)) {
+				for range 30 {
+					_, err := a.Webhooks(t.Context(), addMaxAge)
+					if (err == nil) != (answer == nil) {
+						t.Fatalf("got error %v", err)
+					}
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			return s.lists.Load() - before
+		}
+		if n := ask(time.Minute); n < 5 || n > 10 {
+			t.Errorf("%d lists in the first minute", n)
+		}
+		if n := ask(10 * time.Minute); n < 9 || n > 11 {
+			t.Errorf("%d lists in ten minutes", n)
+		}
+		answer = &mandrill.APIError{Call: "webhooks/list", HTTPStatus: 429, Name: "RequestLimitExceeded", RetryAfter: 3 * time.Minute}
+		time.Sleep(time.Minute)
+		if n := ask(9 * time.Minute); n != 3 {
+			t.Errorf("%d lists in nine minutes, though Mandrill asks for three minutes", n)
+		}
+		answer = nil
+		time.Sleep(3 * time.Minute)
+		if n := ask(time.Minute); n < 5 || n > 7 {
+			t.Errorf("%d lists in a minute without a failure", n)
+		}
+		answer = errLimit
+		time.Sleep(addMaxAge + time.Second)
+		if n := ask(100 * time.Millisecond); n != 2 {
+			t.Errorf("%d lists, want the second try at once", n)
+		}
+	})
+}
+
+const addMaxAge = 10 * time.Second

@@ -66,7 +66,7 @@ func (p *Pool) Account(apiKey string) (*Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	account := &Account{api: api, pool: p, wake: make(chan struct{}, 1), listing: make(chan struct{}, 1), followers: map[types.NamespacedName]follower{}}
+	account := &Account{api: api, pool: p, keyHash: hash, wake: make(chan struct{}, 1), listing: make(chan struct{}, 1), followers: map[types.NamespacedName]follower{}}
 	p.accounts[hash] = account
 	return account, nil
 }
@@ -81,13 +81,8 @@ func (p *Pool) Followed(object types.NamespacedName) *Account {
 
 // PollSoon brings forward the next list of the account that an object follows, if any. It never blocks.
 func (p *Pool) PollSoon(object types.NamespacedName) {
-	account := p.Followed(object)
-	if account == nil {
-		return
-	}
-	select {
-	case account.wake <- struct{}{}:
-	default: // it is already brought forward
+	if account := p.Followed(object); account != nil {
+		account.listSoon()
 	}
 }
 

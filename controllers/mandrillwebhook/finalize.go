@@ -2,12 +2,18 @@ package mandrillwebhook
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -15,6 +21,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -38,21 +45,90 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 		if !last {
 			return r.stillDeleting(ctx, run, err)
 		}
-		r.orphans.add(run.key(), webhook.Status.WebhookID, r.accounts.Followed(run.key()))
-		r.warn(webhook, v1alpha1.ReasonOrphaned, fmt.Sprintf("Gave up deleting webhook %d and inbound routes to its URL at Mandrill, delete those that still exist there: %v", webhook.Status.WebhookID, err))
+		r.orphans.Add(run.key(), webhook.Status.WebhookID, r.accounts.Followed(run.key()))
+		r.warnOrphaned(webhook, fmt.Sprintf("Gave up deleting %s at Mandrill, delete those that still exist there: %v", run.remains(), err))
 	}
 	if err := r.publisher.withdraw(ctx, webhook); err != nil && !isStep(err) { // a Secret of somebody else stays as it is
 		return ctrl.Result{}, err
 	}
-	r.accounts.Forget(run.key())
-	r.reenables.forget(run.key())
-	before := webhook.DeepCopy()
-	controllerutil.RemoveFinalizer(webhook, Finalizer)
-	if err := r.Client.Patch(ctx, webhook, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
-		return ctrl.Result{}, fmt.Errorf("removing the finalizer: %w", err)
+	r.finished.add(webhook.UID)
+	if err := r.removeFinalizer(ctx, webhook); err != nil {
+		return retryConflict("removing the finalizer", err)
 	}
+	r.accounts.Forget(run.key())
+	r.reenables.Forget(run.key())
+	r.writes.Forget(run.key())
+	r.outcomes.Forget(webhook.UID)
+	r.finished.forget(webhook.UID)
 	r.Metrics.reconciled(nil)
 	return ctrl.Result{}, nil
+}
+
+// remains says what of the object may still exist at Mandrill.
+func (s *state) remains() string {
+	if s.webhook.Status.WebhookID == 0 {
+		return "the webhook and inbound routes with the URL " + s.webhook.Status.URL
+	}
+	return fmt.Sprintf("webhook %d and inbound routes to its URL", s.webhook.Status.WebhookID)
+}
+
+// removeFinalizer removes the finalizer by its position, so that a change of anything else is no conflict.
+func (r *Reconciler) removeFinalizer(ctx context.Context, webhook *v1alpha1.MandrillWebhook) error {
+	at := slices.Index(webhook.Finalizers, Finalizer)
+	path := fmt.Sprintf("/metadata/finalizers/%d", at)
+	operations, err := json.Marshal([]map[string]string{
+		{"op": "test", "path": "/metadata/uid", "value": string(webhook.UID)},
+		{"op": "test", "path": path, "value": Finalizer},
+		{"op": "remove", "path": path},
+	})
+	if err != nil {
+		return err
+	}
+	err = r.Client.Patch(ctx, webhook.DeepCopy(), client.RawPatch(types.JSONPatchType, operations))
+	if apierrors.IsInvalid(err) { // the finalizers are not those of the cache
+		return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("mandrillwebhooks").GroupResource(), webhook.Name, err)
+	}
+	return client.IgnoreNotFound(err)
+}
+
+// warnOrphaned records the Event at the object and, because Kubernetes refuses Events in a namespace that is being deleted, at
+// the Secret with the routes too.
+func (r *Reconciler) warnOrphaned(webhook *v1alpha1.MandrillWebhook, message string) {
+	r.warn(webhook, v1alpha1.ReasonOrphaned, message)
+	routes := &corev1.Secret{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.RoutesSecret.Namespace, Name: r.RoutesSecret.Name},
+	}
+	text := fmt.Sprintf("MandrillWebhook %s/%s: %s", webhook.Namespace, webhook.Name, message)
+	r.Recorder.Eventf(routes, webhook, corev1.EventTypeWarning, v1alpha1.ReasonOrphaned, "Reconcile", "%s", controllers.Truncate(text))
+}
+
+// finished are the objects of which nothing exists at Mandrill any more, although their finalizer may. What was done must be
+// known when removing the finalizer is tried again: by then the Secrets may be gone.
+type finished struct {
+	mu   sync.Mutex
+	uids map[types.UID]bool
+}
+
+func (f *finished) add(uid types.UID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.uids == nil {
+		f.uids = map[types.UID]bool{}
+	}
+	f.uids[uid] = true
+}
+
+func (f *finished) has(uid types.UID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.uids[uid]
+}
+
+func (f *finished) forget(uid types.UID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.uids, uid)
 }
 
 func isStep(err error) bool { return errors.As(err, new(*controllers.StepError)) }
@@ -70,7 +146,6 @@ func failingSince(webhook *v1alpha1.MandrillWebhook) time.Time {
 // stillDeleting writes into the status why the object is still there, and tries again later.
 func (r *Reconciler) stillDeleting(ctx context.Context, run *state, cause error) (ctrl.Result, error) {
 	webhook := run.webhook
-	before := webhook.DeepCopy()
 	if failingSince(webhook).IsZero() {
 		meta.RemoveStatusCondition(run.conditions.List, v1alpha1.ConditionReconciling) // failingSince starts now
 	}
@@ -78,8 +153,8 @@ func (r *Reconciler) stillDeleting(ctx context.Context, run *state, cause error)
 	run.conditions.Summarise(waiting)
 	r.Metrics.reconciled(waiting)
 	webhook.Status.ObservedGeneration = webhook.Generation
-	if err := r.Client.Status().Patch(ctx, webhook, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
-		return ctrl.Result{}, fmt.Errorf("writing the status: %w", err)
+	if err := r.Client.Status().Patch(ctx, webhook, statusPatch(run)); client.IgnoreNotFound(err) != nil {
+		return retryConflict("writing the status", err)
 	}
 	return controllers.Result(waiting)
 }
@@ -91,9 +166,12 @@ type registrationAt struct {
 }
 
 // unregister deletes what the object has at Mandrill: in the account of its API key and, if that is another, in the
-// account that it followed last. Finding nothing is success. The last time it deletes as much as it can.
+// account that it followed last. The last time it deletes as much as it can.
 func (r *Reconciler) unregister(ctx context.Context, run *state, last bool) error {
 	webhook := run.webhook
+	if r.finished.has(webhook.UID) {
+		return nil
+	}
 	if webhook.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
 		r.normal(webhook, v1alpha1.ReasonRetained, "Left the webhook at Mandrill, as deletionPolicy says")
 		return nil
@@ -104,69 +182,100 @@ func (r *Reconciler) unregister(ctx context.Context, run *state, last bool) erro
 	if err := r.storedKey(ctx, run); err != nil && !isStep(err) { // a Secret of somebody else says nothing
 		return err
 	}
+	if run.neverRegistered() {
+		return nil
+	}
 	followed := r.accounts.Followed(run.key())
 	err := r.credentials(ctx, run)
-	if err == nil && (followed == nil || followed == run.account) {
-		_, err = r.unregisterAt(ctx, run, registrationAt{run.account, webhook.Status.WebhookID}, last)
-		return err
-	}
-	if followed == nil && webhook.Status.WebhookID == 0 && run.stored.Key == "" {
-		return nil // nothing was ever registered
-	}
-	var gone bool
-	if followed != nil { // the Secret is gone, as with its namespace, or has another key now
-		if gone, err = r.unregisterAt(ctx, run, registrationAt{followed, webhook.Status.WebhookID}, last); err != nil {
+	if followed == nil || followed == run.account {
+		if err != nil {
 			return err
 		}
+		return r.unregisterAt(ctx, run, registrationAt{run.account, webhook.Status.WebhookID}, last)
 	}
-	if run.account != nil {
-		_, err = r.unregisterAt(ctx, run, registrationAt{account: run.account}, last)
+	// The Secret is gone, as with its namespace, or has another key now.
+	if err := r.unregisterAt(ctx, run, registrationAt{followed, webhook.Status.WebhookID}, last); err != nil {
+		return err
 	}
-	if gone {
+	if run.account == nil {
+		return nil
+	}
+	err = r.unregisterAt(ctx, run, registrationAt{account: run.account}, last)
+	if controllers.Reason(err) == v1alpha1.ReasonInvalidAPIKey { // with such a key nothing was registered
 		return nil
 	}
 	return err
 }
 
-// unregisterAt deletes the object's inbound routes, and then its webhook, in one account, and reports whether there was
-// a webhook.
-func (r *Reconciler) unregisterAt(ctx context.Context, run *state, at registrationAt, last bool) (gone bool, err error) {
-	inboundErr := r.removeInbound(ctx, run, at)
-	if inboundErr != nil && !last {
-		return false, inboundErr
-	}
-	list, err := at.account.Webhooks(ctx, addMaxAge)
-	if err != nil {
-		return false, run.refusal("listing webhooks", err)
-	}
-	ours, err := r.ours(ctx, run, at.id, list)
-	if err != nil || ours == nil {
-		return false, errors.Join(err, inboundErr)
-	}
-	if err := at.account.Delete(ctx, ours.ID); err != nil {
-		return false, run.refusal("deleting the webhook", err)
-	}
-	r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d at Mandrill", ours.ID))
-	return true, inboundErr
+// neverRegistered reports whether the object has recorded nothing that may exist at Mandrill.
+func (s *state) neverRegistered() bool {
+	status := s.webhook.Status
+	return status.WebhookID == 0 && len(status.PendingRegistrations) == 0 && s.stored.Key == "" &&
+		meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionInboundReady) == nil
 }
 
-// ours finds the webhook to delete, as match does with the recorded id. A webhook of another object is not ours: the
-// one that it has recorded or, if we have recorded neither its id nor its key, the one at its URL.
-func (r *Reconciler) ours(ctx context.Context, run *state, id int64, list []mandrill.Webhook) (*mandrill.Webhook, error) {
-	found, known := match(list, id, run)
-	if !known {
-		return nil, nil //nolint:nilnil // there is none
+// unregisterAt deletes the object's inbound routes, and then its webhooks, in one account.
+func (r *Reconciler) unregisterAt(ctx context.Context, run *state, at registrationAt, last bool) error {
+	inboundErr := r.removeInbound(ctx, run, at)
+	if inboundErr != nil && !last {
+		return inboundErr
 	}
-	if owner, err := r.claimant(ctx, run.webhook, found); err != nil || owner != nil {
-		return nil, err
+	ours, err := r.ours(ctx, run, at)
+	if err != nil {
+		return err
 	}
-	if found.ID == id || found.AuthKey == run.stored.Key {
-		return &found, nil
+	for _, webhook := range ours {
+		if err := at.account.Delete(ctx, webhook.ID); err != nil {
+			return run.refusal("deleting the webhook", err)
+		}
+		r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d at Mandrill", webhook.ID))
+		if pending := run.facts().Pending(webhook); pending >= 0 && !run.facts().IsRecorded(at.account, webhook) {
+			run.facts().FoundPending(pending)
+		}
 	}
-	others, err := r.sameURL(ctx, run.webhook)
-	living := func(other v1alpha1.MandrillWebhook) bool { return other.DeletionTimestamp.IsZero() }
-	if err != nil || slices.ContainsFunc(others, living) {
-		return nil, err
+	run.facts().RuleOutPending(r.Now())
+	if pending := run.webhook.Status.PendingRegistrations; len(pending) > 0 && !last {
+		return fmt.Errorf("the outcome of webhooks/add is not known, and it may still make a webhook at %s", pending[0].URL)
 	}
-	return &found, nil
+	return inboundErr
+}
+
+// ours returns the webhooks of an account that are provably the object's. One that is only at its URL is not, nor is one that
+// another object has recorded.
+func (r *Reconciler) ours(ctx context.Context, run *state, at registrationAt) ([]mandrill.Webhook, error) {
+	list, err := at.account.Webhooks(ctx, addMaxAge)
+	if err == nil && len(list) == 0 && at.id == 0 { // one empty list may be wrong, and there is no ID to ask for
+		list, err = at.account.Webhooks(ctx, -1)
+	}
+	if err != nil {
+		return nil, run.refusal("listing webhooks", err)
+	}
+	if at.id != 0 && !slices.ContainsFunc(list, func(webhook mandrill.Webhook) bool { return webhook.ID == at.id }) {
+		webhook, exists, err := at.account.Webhook(ctx, at.id) // the list may be wrong
+		if err != nil {
+			return nil, run.refusal("looking for the webhook", err)
+		}
+		if exists {
+			list = append(list, webhook)
+		}
+	}
+	var ours []mandrill.Webhook
+	for _, webhook := range list {
+		why := run.facts().Evidence(at.account, webhook)
+		if why > registration.ByIntent || why == registration.Recorded && at.id == 0 {
+			continue
+		}
+		owner, err := r.claimant(ctx, run.webhook, webhook)
+		if err != nil {
+			return nil, err
+		}
+		if owner == nil {
+			ours = append(ours, webhook)
+		}
+	}
+	if at.id != 0 && len(ours) == 0 && run.changedKey(at.account) {
+		r.orphans.Add(run.key(), at.id, nil)
+		r.warnOrphaned(run.webhook, leftBehind(at.id))
+	}
+	return ours, nil
 }

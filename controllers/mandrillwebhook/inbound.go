@@ -56,7 +56,13 @@ func (r *Reconciler) repairInbound(ctx context.Context, run *state, own ownershi
 			return run.refusal("listing inbound routes", err)
 		}
 		changes := planInbound(run.inboundRoutes(), run.url, own, view)
-		if err := r.changeInbound(ctx, run, run.account, changes); err != nil || len(changes) == 0 {
+		if len(changes) == 0 {
+			return nil
+		}
+		if err := r.mayWrite(run); err != nil {
+			return err
+		}
+		if err := r.changeInbound(ctx, run, run.account, changes); err != nil {
 			return err
 		}
 		if wasTrue(run.webhook, v1alpha1.ConditionInboundReady) {

@@ -11,14 +11,15 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
 // Causes of drift repairs: what had changed since the operator last wrote it.
 const (
-	causeURL         = "url"
-	causeDescription = "description"
-	causeEvents      = "events"
+	causeURL         = registration.CauseURL
+	causeDescription = registration.CauseDescription
+	causeEvents      = registration.CauseEvents
 	causeDisabled    = "disabled"
 	causeDeleted     = "deleted"
 	causeKey         = "key"
@@ -119,7 +120,7 @@ func (o overview) Collect(metrics chan<- prometheus.Metric) {
 	defer cancel()
 	var list v1alpha1.MandrillWebhookList
 	if err := o.reconciler.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err == nil { // an error means that the cache has not started
-		counts := map[string]int{stateRegistered: 0, stateDegraded: 0, stateOrphaned: o.reconciler.orphans.count()}
+		counts := map[string]int{stateRegistered: 0, stateDegraded: 0, stateOrphaned: o.reconciler.orphans.Count()}
 		for _, webhook := range list.Items {
 			if webhook.Status.WebhookID != 0 {
 				counts[stateRegistered]++

@@ -21,10 +21,48 @@ type oddAPI struct {
 	lastError string // of every webhook
 	upperCase bool   // domains
 	hangsUp   bool   // webhooks/add is made, and fails for a caller that has gone
+	late      int    // number of webhooks/add calls that nobody answers, and that are not made yet
+	emptied   int    // number of webhooks/list calls that are answered with []
+	noDelete  int    // number of webhooks/delete calls that are not made, and answered with {}
+	mutely    bool   // webhooks/delete is made, and answered with {}
+	writes    int    // of webhooks, answered or not
+	// stored changes what a write stores and how it is answered and listed.
+	stored func(*mandrill.Webhook)
+}
+
+func (o *oddAPI) UpdateWebhook(ctx context.Context, id int64, spec mandrill.WebhookSpec) (mandrill.Webhook, error) {
+	o.writes++
+	webhook, err := o.API.UpdateWebhook(ctx, id, spec)
+	o.store(&webhook)
+	return webhook, err
+}
+
+func (o *oddAPI) DeleteWebhook(ctx context.Context, id int64) (mandrill.Webhook, error) {
+	if o.noDelete > 0 {
+		o.noDelete--
+		return mandrill.Webhook{}, nil
+	}
+	webhook, err := o.API.DeleteWebhook(ctx, id)
+	if o.mutely {
+		return mandrill.Webhook{}, err
+	}
+	return webhook, err
+}
+
+func (o *oddAPI) store(webhook *mandrill.Webhook) {
+	if o.stored != nil {
+		o.stored(webhook)
+	}
 }
 
 func (o *oddAPI) AddWebhook(ctx context.Context, spec mandrill.WebhookSpec) (mandrill.Webhook, error) {
+	o.writes++
+	if o.late > 0 {
+		o.late--
+		return mandrill.Webhook{}, &mandrill.TransportError{Call: "webhooks/add", Err: context.DeadlineExceeded}
+	}
 	webhook, err := o.API.AddWebhook(context.WithoutCancel(ctx), spec)
+	o.store(&webhook)
 	if o.hangsUp && ctx.Err() != nil {
 		return mandrill.Webhook{}, &mandrill.TransportError{Call: "webhooks/add", Err: ctx.Err()}
 	}
@@ -37,7 +75,12 @@ func (o *oddAPI) AddWebhook(ctx context.Context, spec mandrill.WebhookSpec) (man
 
 func (o *oddAPI) Webhooks(ctx context.Context) ([]mandrill.Webhook, error) {
 	list, err := o.API.Webhooks(ctx)
+	if o.emptied > 0 {
+		o.emptied--
+		return []mandrill.Webhook{}, nil
+	}
 	for i := range list {
+		o.store(&list[i])
 		if o.lastError != "" {
 			list[i].LastError = o.lastError
 		}

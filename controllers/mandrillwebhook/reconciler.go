@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -29,6 +30,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
 )
 
@@ -73,8 +75,11 @@ type Reconciler struct {
 	sinks     *sinks.Resolver
 	watches   *sinks.Watches
 	accounts  *account.Pool
-	reenables reenables
-	orphans   orphans
+	reenables registration.Reenables
+	writes    registration.Budget
+	outcomes  registration.Outcomes
+	finished  finished
+	orphans   registration.Orphans
 	changed   chan event.GenericEvent // objects whose webhook at Mandrill changed
 }
 
@@ -125,18 +130,34 @@ func withDefaults(options Options) Options {
 
 // Reconcile brings Mandrill and the cluster in line with one object, and writes its status once.
 func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (ctrl.Result, error) {
-	before := webhook.DeepCopy()
 	if !webhook.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, webhook)
 	}
+	before := webhook.DeepCopy()
 	if controllerutil.AddFinalizer(webhook, Finalizer) {
 		if err := r.Client.Patch(ctx, webhook, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-			return ctrl.Result{}, fmt.Errorf("adding the finalizer: %w", err)
+			return retryConflict("adding the finalizer", err)
 		}
-		before = webhook.DeepCopy()
 	}
 	run := newState(webhook)
 	err := controllers.Run(ctx, run, run.conditions, r.steps(webhook)...)
+	r.setConditions(run, err)
+	webhook.Status.ObservedGeneration = webhook.Generation
+	r.Metrics.reconciled(err)
+	if controllers.ShouldWarn(err, run.before.Status.Conditions) {
+		r.warn(webhook, controllers.Reason(err), err.Error())
+	}
+	if !equality.Semantic.DeepEqual(run.before.Status, webhook.Status) {
+		if patchErr := r.Client.Status().Patch(ctx, webhook, statusPatch(run)); patchErr != nil {
+			return retryConflict("writing the status", patchErr)
+		}
+	}
+	return r.result(run, err)
+}
+
+// setConditions sets the conditions that depend on several steps.
+func (r *Reconciler) setConditions(run *state, err error) {
+	webhook := run.webhook
 	if err == nil && webhook.Spec.Inbound == nil {
 		meta.RemoveStatusCondition(run.conditions.List, v1alpha1.ConditionInboundReady)
 	}
@@ -144,18 +165,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 		run.conditions.Set(v1alpha1.ConditionReceiverReady, metav1.ConditionTrue, v1alpha1.ReasonSuspended,
 			"The receiver refuses batches, as spec.suspend says, and Mandrill keeps them for some hours")
 	}
+	if run.remark != (remark{}) && meta.IsStatusConditionTrue(*run.conditions.List, v1alpha1.ConditionRegistered) {
+		run.conditions.Set(v1alpha1.ConditionRegistered, metav1.ConditionTrue, run.remark.reason, run.remark.message)
+	}
 	run.conditions.Summarise(err, v1alpha1.ConditionSinkProvided, v1alpha1.ConditionReceiverReady,
 		v1alpha1.ConditionRegistered, v1alpha1.ConditionSigningKeyStored, v1alpha1.ConditionInboundReady)
-	webhook.Status.ObservedGeneration = webhook.Generation
-	r.Metrics.reconciled(err)
-	if controllers.ShouldWarn(err, before.Status.Conditions) {
-		r.warn(webhook, controllers.Reason(err), err.Error())
-	}
-	if !equality.Semantic.DeepEqual(before.Status, webhook.Status) {
-		if patchErr := r.Client.Status().Patch(ctx, webhook, client.MergeFrom(before)); patchErr != nil {
-			return ctrl.Result{}, fmt.Errorf("writing the status: %w", patchErr)
-		}
-	}
+}
+
+// result says when to reconcile again.
+func (r *Reconciler) result(run *state, err error) (ctrl.Result, error) {
 	expiry := nextExpiry(run.retired, r.Now())
 	result, err := controllers.Result(err)
 	switch {
@@ -165,6 +183,22 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 		return ctrl.Result{RequeueAfter: expiry}, nil
 	}
 	return result, err
+}
+
+// statusPatch is the change of the status. A list of pending registrations that is not the newest must not replace it.
+func statusPatch(run *state) client.Patch {
+	if equality.Semantic.DeepEqual(run.before.Status.PendingRegistrations, run.webhook.Status.PendingRegistrations) {
+		return client.MergeFrom(run.before)
+	}
+	return client.MergeFromWithOptions(run.before, client.MergeFromWithOptimisticLock{})
+}
+
+// retryConflict makes the reconcile run again at once if the object was not the newest, and returns other errors.
+func retryConflict(doing string, err error) (ctrl.Result, error) {
+	if apierrors.IsConflict(err) {
+		return ctrl.Result{RequeueAfter: conflictRetry}, nil
+	}
+	return ctrl.Result{}, fmt.Errorf("%s: %w", doing, err)
 }
 
 // steps are the steps of an object's reconcile, in order.

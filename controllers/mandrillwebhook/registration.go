@@ -10,10 +10,11 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -29,61 +30,168 @@ const (
 
 // registration makes Mandrill have exactly the webhook that the spec asks for.
 func (r *Reconciler) registration(ctx context.Context, run *state) error {
-	list, err := run.account.Webhooks(ctx, viewIntervals*r.Resync)
+	view, err := r.find(ctx, run)
 	if err != nil {
-		return run.refusal("listing webhooks", err)
+		return run.unlisted(err)
 	}
-	want, id := desired(run), run.webhook.Status.WebhookID
-	have, known := match(list, id, run)
-	if !known {
-		if list, err = run.account.Webhooks(ctx, addMaxAge); err != nil {
-			return run.refusal("listing webhooks", err)
-		}
-		have, known = match(list, id, run)
-	}
-	adopted := known && have.ID != id
-	if adopted {
-		if err := r.checkClaim(ctx, run, have); err != nil {
+	if view.why != registration.None && view.why != registration.Recorded {
+		if err := r.checkClaim(ctx, run, view.webhook); err != nil {
 			return err
 		}
 	}
-	if known {
-		if err := r.checkDisabled(run, have); err != nil {
-			run.account.Follow(run.key(), have) //nolint:contextcheck // a poller outlives the reconcile
+	if view.why != registration.None {
+		if err := r.checkDisabled(run, view.webhook); err != nil {
+			run.account.Follow(run.key(), view.webhook) //nolint:contextcheck // a poller outlives the reconcile
 			return err
 		}
 	}
-	differences := diff(want, have)
-	if alreadyTried(want.Events, have, run.webhook) {
-		differences = without(differences, []string{causeEvents})
+	want := desired(run)
+	have, err := r.converge(ctx, run, view, want)
+	if err != nil {
+		return err
 	}
-	switch {
-	case !known:
-		if have, err = r.upsert(ctx, run, 0, want); err != nil {
-			return run.refusal("adding the webhook", err)
-		}
-		r.normal(run.webhook, v1alpha1.ReasonRegistered, fmt.Sprintf("Created webhook %d at Mandrill", have.ID))
-		r.countDrift(run, causeDeleted)
-	case len(differences) > 0:
-		disabled := len(have.Events) == 0
-		if have, err = r.upsert(ctx, run, have.ID, want); err != nil {
-			return run.refusal("updating the webhook", err)
-		}
-		r.normal(run.webhook, v1alpha1.ReasonUpdated, fmt.Sprintf("Updated webhook %d at Mandrill: %s differed", have.ID, strings.Join(differences, ", ")))
-		if disabled {
-			differences = []string{causeDisabled}
-		}
-		r.countDrift(run, differences...)
-	}
-	r.leaveAccount(ctx, run, have)
-	r.orphans.adopted(have.ID, run.account)
-	if adopted && have.AuthKey != run.stored.Key { // with the stored key it has been this object's before
+	r.leaveAccount(ctx, run, view, have)
+	r.orphans.Adopted(have.ID, run.account)
+	if view.why == registration.AtURL {
 		r.normal(run.webhook, v1alpha1.ReasonAdopted, fmt.Sprintf("Took over webhook %d, which existed at this URL", have.ID))
 	}
 	run.remote = have
 	run.account.Follow(run.key(), have) //nolint:contextcheck // a poller outlives the reconcile
 	r.report(run)
+	if err := r.checkOthers(ctx, run, view); err != nil {
+		return err
+	}
+	return r.checkOutcome(run, want, have)
+}
+
+// unlisted gives an error of a list its class. An object that was in order stays so while Mandrill does not answer.
+func (s *state) unlisted(err error) error {
+	refusal := s.refusal("listing webhooks", err)
+	if mandrill.Temporary(err) && wasTrue(s.webhook, v1alpha1.ConditionRegistered) && wasTrue(s.webhook, v1alpha1.ConditionSigningKeyStored) {
+		return controllers.Unchecked(refusal)
+	}
+	return refusal
+}
+
+// converge adds the webhook, or updates it if it differs, and returns what Mandrill has then.
+func (r *Reconciler) converge(ctx context.Context, run *state, view remoteView, want mandrill.WebhookSpec) (have mandrill.Webhook, err error) {
+	if view.why == registration.None {
+		if have, err = r.add(ctx, run, want); err != nil {
+			return have, err
+		}
+		r.normal(run.webhook, v1alpha1.ReasonRegistered, fmt.Sprintf("Created webhook %d at Mandrill", have.ID))
+		r.countDrift(run, causeDeleted)
+		return have, nil
+	}
+	have = view.webhook
+	if differences := r.outstanding(run, want, have); len(differences) > 0 {
+		if have, err = r.update(ctx, run, view, want, differences); err != nil {
+			return have, err // what is pending stays: it may be the only proof that the webhook is the object's
+		}
+	}
+	if at := run.facts().Pending(view.webhook); view.why != registration.Recorded && at >= 0 {
+		run.facts().FoundPending(at)
+	}
+	run.facts().RuleOutPending(r.Now())
+	return have, nil
+}
+
+// update writes a webhook that differs. One that nothing but a pending registration proves to be the object's is announced at its
+// new URL too.
+func (r *Reconciler) update(ctx context.Context, run *state, view remoteView, want mandrill.WebhookSpec, differences []string) (mandrill.Webhook, error) {
+	have := view.webhook
+	if err := r.mayWrite(run); err != nil {
+		return have, err
+	}
+	disabled, known := len(have.Events) == 0, func() {}
+	if view.why == registration.ByIntent && have.URL != want.URL {
+		var err error
+		if known, err = r.announce(ctx, run); err != nil {
+			return have, err
+		}
+	}
+	have, err := r.upsert(ctx, run, have.ID, want)
+	if isOutcome(err) {
+		known()
+	}
+	if err != nil {
+		return have, run.refusal("updating the webhook", err)
+	}
+	r.outcomes.Set(run.webhook, want, have)
+	r.normal(run.webhook, v1alpha1.ReasonUpdated, fmt.Sprintf("Updated webhook %d at Mandrill: %s differed", have.ID, strings.Join(differences, ", ")))
+	if disabled {
+		differences = []string{causeDisabled}
+	}
+	r.countDrift(run, differences...)
+	return have, nil
+}
+
+// add registers a new webhook. The status says so before, because nobody may get the answer.
+func (r *Reconciler) add(ctx context.Context, run *state, want mandrill.WebhookSpec) (mandrill.Webhook, error) {
+	if err := r.mayWrite(run); err != nil {
+		return mandrill.Webhook{}, err
+	}
+	known, err := r.announce(ctx, run)
+	if err != nil {
+		return mandrill.Webhook{}, err
+	}
+	have, err := r.upsert(ctx, run, 0, want)
+	if isOutcome(err) {
+		known()
+	}
+	if err != nil {
+		return have, run.refusal("adding the webhook", err)
+	}
+	r.outcomes.Set(run.webhook, want, have)
+	return have, nil
+}
+
+// checkOthers deletes webhooks that earlier attempts to register have made, and remarks on others at the object's URL.
+func (r *Reconciler) checkOthers(ctx context.Context, run *state, view remoteView) error {
+	concerns := func(webhook mandrill.Webhook) bool {
+		return webhook.URL == run.url || run.facts().Pending(webhook) >= 0
+	}
+	var others []int64
+	for _, other := range view.list {
+		if other.ID == run.remote.ID || !concerns(other) {
+			continue
+		}
+		owner, err := r.claimant(ctx, run.webhook, other)
+		if err != nil {
+			return err
+		}
+		at := run.facts().Pending(other)
+		if owner != nil || at < 0 {
+			others = append(others, other.ID)
+			continue
+		}
+		if err := r.mayWrite(run); err != nil {
+			return err
+		}
+		if err := run.account.Delete(ctx, other.ID); err != nil {
+			return run.refusal("deleting a duplicate", err)
+		}
+		run.facts().FoundPending(at)
+		r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d at Mandrill, which an earlier attempt to register had made", other.ID))
+	}
+	slices.Sort(others)
+	run.account.FollowOthers(run.key(), concerns, others)
+	if len(others) > 0 {
+		run.remark = remark{v1alpha1.ReasonOtherWebhooks, fmt.Sprintf(
+			"The account has other webhooks at this URL, whose batches the receiver refuses, because they are signed with other keys: delete %s in Mandrill", joinIDs(others))}
+		if !reported(run, run.remark) {
+			r.warn(run.webhook, run.remark.reason, run.remark.message)
+		}
+	}
 	return nil
+}
+
+func joinIDs(ids []int64) string {
+	var texts []string
+	for _, id := range ids {
+		texts = append(texts, strconv.FormatInt(id, 10))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // countDrift counts differences that were repaired although the object had been in order and has not changed.
@@ -95,22 +203,45 @@ func (r *Reconciler) countDrift(run *state, causes ...string) {
 	}
 }
 
-// leaveAccount deletes the webhook in the account that the object used before, if its API key is another account's now.
-func (r *Reconciler) leaveAccount(ctx context.Context, run *state, now mandrill.Webhook) {
-	id, before := run.webhook.Status.WebhookID, r.accounts.Followed(run.key())
-	if id == 0 || before == nil || before == run.account {
+// leaveAccount deletes the webhook in the account that the object used before, if its API key is another account's now. After
+// a restart that account is not known any more, and the webhook in it is reported.
+func (r *Reconciler) leaveAccount(ctx context.Context, run *state, view remoteView, now mandrill.Webhook) {
+	before := r.accounts.Followed(run.key())
+	if before == nil {
+		r.reportLeft(run, view)
 		return
 	}
-	if seen := before.Seen(run.key()); seen.ID == now.ID && seen.CreatedAt.Equal(now.CreatedAt.Time) {
+	seen := before.Seen(run.key())
+	if seen.ID == 0 || before == run.account || seen.ID == now.ID && seen.CreatedAt.Equal(now.CreatedAt.Time) {
 		return // another key of the same account
 	}
-	if err := errors.Join(r.removeInbound(ctx, run, registrationAt{before, id}), before.Delete(ctx, id)); err != nil {
-		r.orphans.add(run.key(), id, before)
+	if err := errors.Join(r.removeInbound(ctx, run, registrationAt{before, seen.ID}), before.Delete(ctx, seen.ID)); err != nil {
+		r.orphans.Add(run.key(), seen.ID, before)
 		r.warn(run.webhook, v1alpha1.ReasonOrphaned,
-			fmt.Sprintf("The API key is another account's, and webhook %d, or inbound routes to its URL, could not be deleted in the previous account, delete those that still exist there: %s", id, run.redact(err.Error())))
+			fmt.Sprintf("The API key is another account's, and webhook %d, or inbound routes to its URL, could not be deleted in the previous account, delete those that still exist there: %s", seen.ID, run.redact(err.Error())))
 		return
 	}
-	r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d in the account that was used before", id))
+	r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d in the account that was used before", seen.ID))
+}
+
+// reportLeft reports a recorded webhook that an account with another API key does not have.
+func (r *Reconciler) reportLeft(run *state, view remoteView) {
+	if view.why == registration.Recorded || !run.changedKey(run.account) {
+		return
+	}
+	id := run.webhook.Status.WebhookID
+	r.orphans.Add(run.key(), id, nil)
+	r.warn(run.webhook, v1alpha1.ReasonOrphaned, leftBehind(id))
+}
+
+func leftBehind(id int64) string {
+	return fmt.Sprintf("Webhook %d was registered with an earlier API key, and the account of the present key does not have it: delete it in the earlier account if it still exists there", id)
+}
+
+// changedKey reports whether the recorded webhook was last seen with another API key than that of an account.
+func (s *state) changedKey(in *account.Account) bool {
+	status := s.webhook.Status
+	return status.WebhookID != 0 && status.APIKeyFingerprint != "" && status.APIKeyFingerprint != in.Fingerprint(string(s.webhook.UID))
 }
 
 // desired is the webhook that the spec asks for.
@@ -120,66 +251,6 @@ func desired(run *state) mandrill.WebhookSpec {
 		spec.Events = append(spec.Events, mandrill.WireName(string(event)))
 	}
 	return spec
-}
-
-// match finds the object's webhook: the one with the recorded id, else the one whose key is stored, else the one at
-// exactly the URL. The status may be lost or late, and a crash may have left a webhook that nobody recorded.
-func match(list []mandrill.Webhook, id int64, run *state) (mandrill.Webhook, bool) {
-	for _, is := range []func(mandrill.Webhook) bool{
-		func(w mandrill.Webhook) bool { return id != 0 && w.ID == id },
-		func(w mandrill.Webhook) bool { return run.stored.Key != "" && w.AuthKey == run.stored.Key },
-		func(w mandrill.Webhook) bool { return w.URL == run.url },
-	} {
-		if at := slices.IndexFunc(list, is); at >= 0 {
-			return list[at], true
-		}
-	}
-	return mandrill.Webhook{}, false
-}
-
-// checkClaim refuses to take over a webhook that another object has recorded.
-func (r *Reconciler) checkClaim(ctx context.Context, run *state, have mandrill.Webhook) error {
-	owner, err := r.claimant(ctx, run.webhook, have)
-	if err != nil || owner == nil {
-		return err
-	}
-	return controllers.Waiting(v1alpha1.ReasonURLConflict, dependencyRetry,
-		fmt.Errorf("the webhook at this URL is still that of the MandrillWebhook %s/%s: wait until that has moved, or change one of them", owner.Namespace, owner.Name))
-}
-
-// claimant returns another object that has recorded a webhook, or nil. The URL must agree too: webhooks of different
-// accounts may have the same number.
-func (r *Reconciler) claimant(ctx context.Context, webhook *v1alpha1.MandrillWebhook, have mandrill.Webhook) (*v1alpha1.MandrillWebhook, error) {
-	var list v1alpha1.MandrillWebhookList
-	if err := r.Client.List(ctx, &list, client.MatchingFields{byWebhookID: strconv.FormatInt(have.ID, 10)}); err != nil {
-		return nil, fmt.Errorf("listing MandrillWebhooks: %w", err)
-	}
-	for _, other := range list.Items {
-		if other.UID != webhook.UID && other.Status.WebhookID == have.ID && strings.HasPrefix(redactURL(have.URL), withoutSecret(other.Status.URL)) {
-			return &other, nil
-		}
-	}
-	return nil, nil //nolint:nilnil // nobody
-}
-
-// diff returns what differs between the webhook that is wanted and the one that Mandrill has.
-func diff(want mandrill.WebhookSpec, have mandrill.Webhook) []string {
-	var differences []string
-	if want.URL != have.URL {
-		differences = append(differences, causeURL)
-	}
-	if want.Description != have.Description {
-		differences = append(differences, causeDescription)
-	}
-	if !sameSet(want.Events, have.Events) {
-		differences = append(differences, causeEvents)
-	}
-	return differences
-}
-
-func sameSet(a, b []string) bool {
-	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
-	return slices.Equal(slices.Compact(a), slices.Compact(b))
 }
 
 // refusal gives an error of the API its class. The message is Mandrill's, with secrets of URLs hidden.
@@ -211,8 +282,9 @@ func (r *Reconciler) report(run *state) {
 	status, remote := &run.webhook.Status, run.remote
 	before := status.Upstream
 	status.WebhookID = remote.ID
+	status.APIKeyFingerprint = run.account.Fingerprint(string(run.webhook.UID))
 	status.URL = r.urls.shown(run.webhook)
-	status.Events = currentNames(remote.Events)
+	status.Events = registration.CurrentNames(remote.Events)
 	r.reportEvents(run)
 	next := &v1alpha1.Upstream{
 		CreatedAt: optionalTime(remote.CreatedAt), LastSentAt: optionalTime(remote.LastSentAt),

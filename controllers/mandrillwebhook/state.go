@@ -11,6 +11,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
@@ -18,7 +19,8 @@ import (
 // state is what one reconcile knows of its object. Each step adds what the steps after it need.
 type state struct {
 	webhook    *v1alpha1.MandrillWebhook
-	conditions *controllers.Conditions // of webhook; all that a reconcile sets are set here
+	before     *v1alpha1.MandrillWebhook // as the cluster has it
+	conditions *controllers.Conditions   // of webhook; all that a reconcile sets are set here
 
 	secret  map[string][]byte // data of the signing key's Secret, nil if there is none
 	stored  identity          // that the Secret has as present
@@ -32,16 +34,23 @@ type state struct {
 
 	account *account.Account
 	remote  mandrill.Webhook // as Mandrill has it
+	remark  remark           // about the webhook, if there is one
 }
 
 func newState(webhook *v1alpha1.MandrillWebhook) *state {
 	return &state{
 		webhook:    webhook,
+		before:     webhook.DeepCopy(),
 		conditions: &controllers.Conditions{List: &webhook.Status.Conditions, Generation: webhook.Generation},
 	}
 }
 
 func (s *state) key() types.NamespacedName { return client.ObjectKeyFromObject(s.webhook) }
+
+// facts are what the object's webhook is recognised by.
+func (s *state) facts() registration.Facts {
+	return registration.Facts{Object: s.webhook, URL: s.url, Key: s.stored.Key, ShownAs: shownAs}
+}
 
 // accepted are the identities that batches may have, the present one first.
 func (s *state) accepted() []identity {
@@ -52,9 +61,13 @@ func (s *state) accepted() []identity {
 	return list
 }
 
-// recheck is how soon to look at the sinks again, zero if changes of them arrive by a watch.
+// recheck is how soon to look again at sinks that no watch covers, and for what a pending registration may have made. Zero
+// means never.
 func (s *state) recheck() time.Duration {
 	var soonest time.Duration
+	if len(s.webhook.Status.PendingRegistrations) > 0 {
+		soonest = pendingRecheck
+	}
 	for _, sink := range []*sinks.Sink{s.sink, s.deadLetter} {
 		if sink != nil {
 			soonest = earliest(soonest, sink.Recheck)

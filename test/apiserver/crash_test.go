@@ -72,6 +72,11 @@ func (a crashingAPI) Webhooks(ctx context.Context) (list []mandrill.Webhook, err
 	return list, err
 }
 
+func (a crashingAPI) Webhook(ctx context.Context, id int64) (w mandrill.Webhook, err error) {
+	err = a.process.call(func() error { w, err = a.API.Webhook(ctx, id); return err })
+	return w, err
+}
+
 func (a crashingAPI) AddWebhook(ctx context.Context, spec mandrill.WebhookSpec) (w mandrill.Webhook, err error) {
 	err = a.process.call(func() error { w, err = a.API.AddWebhook(ctx, spec); return err })
 	return w, err
@@ -366,43 +371,47 @@ func TestCrashesLoseNothing(t *testing.T) {
 	twoRoutes := withInbound(v1alpha1.InboundRoute{Domain: "a.example", Pattern: "help-*"}, v1alpha1.InboundRoute{Domain: "b.example", Pattern: "*"})
 	for _, test := range []struct {
 		name   string
-		exists bool // the object is Ready before
+		exists bool                // the object is Ready before
+		then   func(*crashFixture) // once the operator has died for the first time
 		change func(*crashFixture)
 		check  func(*crashFixture) error
 		object func(*v1alpha1.MandrillWebhook)
 	}{
-		{"inbound routes for the first time", true, func(f *crashFixture) {
+		{"inbound routes for the first time", true, nil, func(f *crashFixture) {
 			edit(f, twoRoutes)
 		}, (*crashFixture).check, func(*v1alpha1.MandrillWebhook) {}},
-		{"inbound routes and URL", true, func(f *crashFixture) {
+		{"inbound routes and URL", true, nil, func(f *crashFixture) {
 			edit(f, func(o *v1alpha1.MandrillWebhook) {
 				o.Spec.Inbound.Routes[1].Pattern = "new"
 				o.Spec.URL = f.receiver.URL + "/new"
 			})
 		}, (*crashFixture).check, twoRoutes},
-		{"no inbound routes any more", true, func(f *crashFixture) {
+		{"no inbound routes any more", true, nil, func(f *crashFixture) {
 			edit(f, func(o *v1alpha1.MandrillWebhook) { o.Spec.Inbound = nil })
 		}, (*crashFixture).check, twoRoutes},
-		{"delete with inbound routes", true, func(f *crashFixture) {
+		{"delete with inbound routes", true, nil, func(f *crashFixture) {
 			if err := admin.Delete(f.t.Context(), f.webhook()); err != nil {
 				f.t.Fatal(err)
 			}
 		}, gone, twoRoutes},
-		{"create", false, func(*crashFixture) {}, (*crashFixture).check, nil},
-		{"new URL", true, func(f *crashFixture) {
+		{"create", false, nil, func(*crashFixture) {}, (*crashFixture).check, nil},
+		{"create, and then another URL", false, func(f *crashFixture) {
+			edit(f, func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = f.receiver.URL + "/new" })
+		}, func(*crashFixture) {}, (*crashFixture).check, nil},
+		{"new URL", true, nil, func(f *crashFixture) {
 			edit(f, func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = f.receiver.URL + "/new" })
 		}, (*crashFixture).check, nil},
-		{"new events and description", true, func(f *crashFixture) {
+		{"new events and description", true, nil, func(f *crashFixture) {
 			edit(f, func(o *v1alpha1.MandrillWebhook) {
 				o.Spec.Events, o.Spec.Description = []v1alpha1.EventName{"click", "spam"}, "changed"
 			})
 		}, (*crashFixture).check, nil},
-		{"key reset", true, func(f *crashFixture) {
+		{"key reset", true, nil, func(f *crashFixture) {
 			if _, err := f.account.ResetKey(f.account.Webhooks()[0].ID); err != nil {
 				f.t.Fatal(err)
 			}
 		}, (*crashFixture).check, nil},
-		{"delete", true, func(f *crashFixture) {
+		{"delete", true, nil, func(f *crashFixture) {
 			if err := admin.Delete(f.t.Context(), f.webhook()); err != nil {
 				f.t.Fatal(err)
 			}
@@ -433,6 +442,9 @@ func TestCrashesLoseNothing(t *testing.T) {
 						}
 						f := prepare()
 						f.run(&crashingProcess{diesAt: first, after: after})
+						if test.then != nil {
+							test.then(f)
+						}
 						if second > 0 {
 							f.run(&crashingProcess{diesAt: second, after: after})
 						}

@@ -37,9 +37,10 @@ var allowed = map[string][]string{
 	"receiver/kube":                {"api/routes"},
 	"controllers":                  {"api/v1alpha1"},
 	"controllers/account":          {"mandrill"},
+	"controllers/registration":     {"api/v1alpha1", "controllers/account", "mandrill"},
 	"controllers/routestore":       {"api/routes"},
 	"controllers/sinks":            {"api/routes", "api/v1alpha1", "controllers"},
-	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/routestore", "controllers/sinks", "mandrill"},
+	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/registration", "controllers/routestore", "controllers/sinks", "mandrill"},
 }
 
 var programs = []string{"cmd/", "hack/", "test/"}

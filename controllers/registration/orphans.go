@@ -1,4 +1,4 @@
-package mandrillwebhook
+package registration
 
 import (
 	"sync"
@@ -8,8 +8,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 )
 
-// orphans are the webhooks that were left at Mandrill without an object since the operator started.
-type orphans struct {
+// Orphans are the webhooks that were left at Mandrill without an object since the operator started.
+type Orphans struct {
 	mu   sync.Mutex
 	list map[orphan]*account.Account // nil for an account that is not known
 }
@@ -19,7 +19,8 @@ type orphan struct {
 	id     int64                // 0 if it is not known
 }
 
-func (o *orphans) add(object types.NamespacedName, id int64, in *account.Account) {
+// Add adds a webhook in an account, nil for one that is not known.
+func (o *Orphans) Add(object types.NamespacedName, id int64, in *account.Account) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.list == nil {
@@ -28,8 +29,8 @@ func (o *orphans) add(object types.NamespacedName, id int64, in *account.Account
 	o.list[orphan{object, id}] = in
 }
 
-// adopted removes a webhook from the list because an object has it again.
-func (o *orphans) adopted(id int64, by *account.Account) {
+// Adopted removes a webhook from the list because an object has it again.
+func (o *Orphans) Adopted(id int64, by *account.Account) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for orphan, in := range o.list {
@@ -39,8 +40,8 @@ func (o *orphans) adopted(id int64, by *account.Account) {
 	}
 }
 
-// count returns how many there are, without those that Mandrill no longer lists.
-func (o *orphans) count() int {
+// Count returns how many there are, without those that Mandrill no longer lists.
+func (o *Orphans) Count() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for orphan, in := range o.list {

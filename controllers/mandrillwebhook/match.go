@@ -1,0 +1,88 @@
+package mandrillwebhook
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+)
+
+// shownAs reports whether a URL may be the one that the status shows with its secrets hidden.
+func shownAs(url, shown string) bool {
+	if prefix, hides := strings.CutSuffix(shown, "="+hidden); hides {
+		return strings.HasPrefix(redactURL(url), prefix+"=")
+	}
+	return shown != "" && redactURL(url) == shown
+}
+
+// remoteView is what an account has for an object.
+type remoteView struct {
+	list    []mandrill.Webhook
+	webhook mandrill.Webhook // the object's, if why is not None
+	why     registration.Evidence
+}
+
+// find looks for the object's webhook. A list that lacks a recorded webhook is not believed: Mandrill is asked for that one,
+// because a second webhook would be added otherwise.
+func (r *Reconciler) find(ctx context.Context, run *state) (remoteView, error) {
+	maxAge := viewIntervals * r.Resync
+	if len(run.webhook.Status.PendingRegistrations) > 0 {
+		maxAge = addMaxAge
+	}
+	var view remoteView
+	var err error
+	for _, maxAge := range slices.Compact([]time.Duration{maxAge, addMaxAge}) {
+		if view.list, err = run.account.Webhooks(ctx, maxAge); err != nil {
+			return view, err
+		}
+		if view.webhook, view.why = run.facts().Match(run.account, view.list); view.why <= registration.ByKey {
+			return view, nil
+		}
+	}
+	id := run.webhook.Status.WebhookID
+	if id == 0 {
+		return view, nil
+	}
+	webhook, exists, err := run.account.Webhook(ctx, id)
+	if err != nil {
+		return view, err
+	}
+	if exists && run.facts().Evidence(run.account, webhook) <= registration.ByKey {
+		view.webhook, view.why = webhook, registration.Recorded
+	}
+	return view, nil
+}
+
+// checkClaim refuses to take over a webhook that another object has recorded.
+func (r *Reconciler) checkClaim(ctx context.Context, run *state, have mandrill.Webhook) error {
+	owner, err := r.claimant(ctx, run.webhook, have)
+	if err != nil || owner == nil {
+		return err
+	}
+	return controllers.Waiting(v1alpha1.ReasonURLConflict, dependencyRetry,
+		fmt.Errorf("the webhook at this URL is still that of the MandrillWebhook %s/%s: wait until that has moved, or change one of them", owner.Namespace, owner.Name))
+}
+
+// claimant returns another object that has recorded a webhook, or nil. The URL must agree too: webhooks of different
+// accounts may have the same number.
+func (r *Reconciler) claimant(ctx context.Context, webhook *v1alpha1.MandrillWebhook, have mandrill.Webhook) (*v1alpha1.MandrillWebhook, error) {
+	var list v1alpha1.MandrillWebhookList
+	if err := r.Client.List(ctx, &list, client.MatchingFields{byWebhookID: strconv.FormatInt(have.ID, 10)}); err != nil {
+		return nil, fmt.Errorf("listing MandrillWebhooks: %w", err)
+	}
+	for _, other := range list.Items {
+		if other.UID != webhook.UID && other.Status.WebhookID == have.ID && strings.HasPrefix(redactURL(have.URL), withoutSecret(other.Status.URL)) {
+			return &other, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // nobody
+}
