@@ -21,7 +21,7 @@ func TestDirectoryThatCannotBeWrittenIsAnErrorAtTheStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder, err := os.MkdirTemp("", "buffer") // others may enter it, unlike t.TempDir()
+	folder, err := os.MkdirTemp("", "buffer") //nolint:usetesting // others may enter it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,13 +37,13 @@ func TestDirectoryThatCannotBeWrittenIsAnErrorAtTheStart(t *testing.T) {
 		user = 65534
 	}
 	for _, path := range []string{folder, copied, config} {
-		if err := os.Chmod(path, 0o755); err != nil { //nolint:gosec // for the other user
+		if err := os.Chmod(path, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	mkdir := func(mode os.FileMode, parts ...string) string {
 		path := filepath.Join(append([]string{folder}, parts...)...)
-		if err := os.Mkdir(path, 0o777); err != nil { //nolint:gosec // for the other user
+		if err := os.Mkdir(path, 0o777); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Chmod(path, mode); err != nil {
@@ -68,7 +68,7 @@ func TestDirectoryThatCannotBeWrittenIsAnErrorAtTheStart(t *testing.T) {
 			"--buffer-max-bytes=67108864", "--buffer-dir", dir)
 		command.Stderr = &stderr
 		if os.Getuid() == 0 {
-			command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(user), Gid: uint32(user)}} //nolint:gosec // 65534
+			command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(user), Gid: uint32(user)}}
 		}
 		if err := command.Run(); err == nil || !strings.Contains(stderr.String(), want) || strings.Count(stderr.String(), "\n") != 1 {
 			t.Errorf("%s: ended with %v and said %q, want one line with %q", dir, err, stderr.String(), want)

@@ -233,5 +233,27 @@ func watchRoutes(ctx context.Context, o options, table *routing.Routes, logger *
 	if err != nil {
 		return fmt.Errorf("making a Kubernetes client: %w", err)
 	}
+	ticker := time.NewTicker(missingRoutesInterval)
+	defer ticker.Stop()
+	go reportMissingRoutes(ctx, table.Ready, ticker.C, logger)
 	return kube.WatchSecrets(ctx, client, namespace, name, table, logger)
+}
+
+// missingRoutesInterval is how long the first routes may take. The log leaves out most of what repeats.
+const missingRoutesInterval = 30 * time.Second
+
+// reportMissingRoutes warns until there are routes: the watch is silent while the API server refuses connections, or while there
+// is no Secret.
+func reportMissingRoutes(ctx context.Context, ready func() bool, tick <-chan time.Time, logger *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
+		}
+		if ready() {
+			return
+		}
+		logger.Warn("Found no routes yet; check that the API server is reachable, that the Secret of --routes-secret exists, and that it may be watched")
+	}
 }
