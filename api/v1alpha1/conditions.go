@@ -65,6 +65,11 @@ const (
 	ReasonURLSecretNotFound = "URLSecretNotFound" //nolint:gosec // a reason
 	// ReasonURLSecretMissing: the Secret does not have the key of spec.urlSecretRef, or it is empty. Add it.
 	ReasonURLSecretMissing = "URLSecretMissing"
+	// ReasonSecretNotAllowed: the Secret of spec.urlSecretRef does not have the annotation
+	// mandrill-operator.io/allow-url-secret: "true", without which no value of it is put into a URL. Add it if the Secret is
+	// meant for that. Also a reason of Registered and ReceiverReady for a reference to a Secret that the operator itself
+	// writes: name another.
+	ReasonSecretNotAllowed = "SecretNotAllowed"
 	// ReasonRouteNotServed: the receiver does not answer for the URL yet. If it lasts, check that the receiver
 	// runs, that it reads the Secret of the operator's --routes-secret or, as a Sidecar, the Secret that its pod
 	// mounts, and that the operator reaches it. With delivery.mode Buffered and an answer of 503 it has no buffer: run it
@@ -86,7 +91,7 @@ const (
 	ReasonAPIKeySecretNotFound = "APIKeySecretNotFound"
 	// ReasonAPIKeyMissing: the Secret does not have the key of spec.apiKeySecretRef, or it is empty. Add it.
 	ReasonAPIKeyMissing = "APIKeyMissing"
-	// ReasonInvalidAPIKey: Mandrill does not accept the API key. Put a valid one into the Secret.
+	// ReasonInvalidAPIKey: Mandrill does not accept the API key, or the value cannot be one. Put a valid one into the Secret.
 	ReasonInvalidAPIKey = "InvalidAPIKey"
 	// ReasonURLCheckFailed: Mandrill asked the URL and was not answered with 200. Check DNS, ingress and
 	// certificate of the public URL; the message has Mandrill's words.

@@ -20,6 +20,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:metadata:labels="duck.knative.dev/source=true"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="the name is too long: use at most 63 characters, because the names of Secrets are made from it"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.receiver) || self.spec.receiver != 'Sidecar' || !has(self.spec.signingKeySecretName) || self.spec.signingKeySecretName != self.metadata.name + '-receiver'",message="signingKeySecretName is the name of the Secret that the Sidecar's routes go to: choose another"
+// +kubebuilder:validation:XValidation:rule="!((has(self.spec.signingKeySecretName) ? self.spec.signingKeySecretName : self.metadata.name + '-signing-key') in [self.spec.apiKeySecretRef.name, has(self.spec.urlSecretRef) ? self.spec.urlSecretRef.name : ”])",message="apiKeySecretRef or urlSecretRef names the Secret that the operator writes the signing key to: name a Secret of your own"
 type MandrillWebhook struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -66,6 +67,9 @@ type MandrillWebhookSpec struct {
 	// of the one that the receiver accepts, and nowhere else. When the Secret changes, both change, and the URL with the
 	// earlier value is accepted for another 24 hours.
 	//
+	// The Secret must allow this by the annotation mandrill-operator.io/allow-url-secret: "true", because the URL may lead
+	// anywhere.
+	//
 	// +optional
 	URLSecretRef *URLSecretRef `json:"urlSecretRef,omitempty"`
 
@@ -85,7 +89,8 @@ type MandrillWebhookSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(e, self.exists_one(o, o == e))",message="events names an event twice: list each event once"
 	Events []EventName `json:"events"`
 
-	// APIKeySecretRef names the Secret, in the same namespace, that holds the account's API key.
+	// APIKeySecretRef names the Secret, in the same namespace, that holds the account's API key. The key is sent to Mandrill's
+	// API only.
 	//
 	// +required
 	APIKeySecretRef SecretKeyRef `json:"apiKeySecretRef"`

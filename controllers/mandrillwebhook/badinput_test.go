@@ -44,6 +44,20 @@ func urlSecret(name string) func(*v1alpha1.MandrillWebhook) {
 	}
 }
 
+// createURLSecret creates a Secret that allows its values in URLs.
+func (f *fixture) createURLSecret(name, token string) {
+	f.t.Helper()
+	f.create(&corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Annotations: map[string]string{mandrillwebhook.AllowURLSecret: "true"}},
+		Data:       map[string][]byte{"token": []byte(token)},
+	})
+}
+
+// ownName is the metadata of a Secret that the operator has written.
+func ownName(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: map[string]string{"app.kubernetes.io/managed-by": "mandrill-operator"}}
+}
+
 func unchanged(*v1alpha1.MandrillWebhook) {}
 
 func TestBadInputIsReported(t *testing.T) {
@@ -63,6 +77,26 @@ func TestBadInputIsReported(t *testing.T) {
 			object: func(o *v1alpha1.MandrillWebhook) { o.Spec.APIKeySecretRef.Name = "nowhere" },
 			class:  waits, condition: "Registered", reason: "APIKeySecretNotFound",
 			message: `there is no Secret "nowhere" in this namespace: create it with the API key under "api-key"`,
+		},
+		{
+			name:   "an API key in quotation marks",
+			object: func(o *v1alpha1.MandrillWebhook) { o.Spec.APIKeySecretRef.Name = "quoted" },
+			prepare: func(f *fixture) {
+				f.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "quoted"}, Data: map[string][]byte{"api-key": []byte(`"` + apiKey + `"`)}})
+			},
+			class: stalls, condition: "Registered", reason: "InvalidAPIKey",
+			message: `"api-key" of the Secret "quoted" is no API key: write the key alone, without quotation marks, spaces or other text`,
+		},
+		{
+			name: "a Secret of the operator's as that of the API key",
+			object: func(o *v1alpha1.MandrillWebhook) {
+				o.Spec.APIKeySecretRef = v1alpha1.SecretKeyRef{Name: "other-signing-key", Key: "signing-key"}
+			},
+			prepare: func(f *fixture) {
+				f.create(&corev1.Secret{ObjectMeta: ownName("other-signing-key"), Data: map[string][]byte{"signing-key": []byte("s3ntinel")}})
+			},
+			class: stalls, condition: "Registered", reason: "SecretNotAllowed",
+			message: `the Secret "other-signing-key" is one that the operator writes and holds no API key: name the Secret with the API key in spec.apiKeySecretRef`,
 		},
 		{
 			name:   "no key in the Secret",
@@ -178,13 +212,34 @@ func TestBadInputIsReported(t *testing.T) {
 			message: `there is no Secret "nowhere" in this namespace: create it with the secret part of the URL under "token"`,
 		},
 		{
-			name:   "nothing in the URL's Secret",
-			object: urlSecret("hook"),
-			prepare: func(f *fixture) {
-				f.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "hook"}, Data: map[string][]byte{"token": []byte(" \n")}})
-			},
-			class: stalls, condition: "ReceiverReady", reason: "URLSecretMissing",
+			name:    "nothing in the URL's Secret",
+			object:  urlSecret("hook"),
+			prepare: func(f *fixture) { f.createURLSecret("hook", " \n") },
+			class:   stalls, condition: "ReceiverReady", reason: "URLSecretMissing",
 			message: `the Secret "hook" has no "token", or it is empty`,
+		},
+		{
+			name:   "a Secret for the URL that does not allow it",
+			object: urlSecret("database"),
+			prepare: func(f *fixture) {
+				f.create(&corev1.Secret{
+					ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "database", Annotations: map[string]string{mandrillwebhook.AllowURLSecret: "false"}},
+					Data:       map[string][]byte{"token": []byte("s3ntinel")},
+				})
+			},
+			class: stalls, condition: "ReceiverReady", reason: "SecretNotAllowed",
+			message: `the Secret "database" does not allow its values in a URL: if it is meant for that, add the annotation mandrill-operator.io/allow-url-secret: "true" to it`,
+		},
+		{
+			name:   "a Secret of the operator's in the URL",
+			object: urlSecret("other-signing-key"),
+			prepare: func(f *fixture) {
+				metadata := ownName("other-signing-key")
+				metadata.Annotations = map[string]string{mandrillwebhook.AllowURLSecret: "true"}
+				f.create(&corev1.Secret{ObjectMeta: metadata, Data: map[string][]byte{"token": []byte("s3ntinel")}})
+			},
+			class: stalls, condition: "ReceiverReady", reason: "SecretNotAllowed",
+			message: `the Secret "other-signing-key" is one that the operator writes: name one of your own in spec.urlSecretRef`,
 		},
 		{
 			name:    "no receiver",

@@ -16,6 +16,32 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 )
 
+const (
+	// AllowURLSecret is the annotation by which a Secret allows spec.urlSecretRef to put a value of it into a URL.
+	AllowURLSecret = "mandrill-operator.io/allow-url-secret"
+
+	managedBy     = "app.kubernetes.io/managed-by"
+	managedByThis = "mandrill-operator"
+)
+
+// mayUseInURL refuses to put a value of a Secret into a URL, unless the Secret allows it. The operator's probe and
+// Mandrill carry the value to a URL of the object's choice, so that otherwise the right to create MandrillWebhooks were
+// the right to read every Secret of the namespace.
+func mayUseInURL(secret *corev1.Secret) error {
+	if writtenByOperator(secret) {
+		return controllers.Stalled(v1alpha1.ReasonSecretNotAllowed,
+			fmt.Errorf("the Secret %q is one that the operator writes: name one of your own in spec.urlSecretRef", secret.Name))
+	}
+	if secret.Annotations[AllowURLSecret] != "true" {
+		return controllers.Stalled(v1alpha1.ReasonSecretNotAllowed,
+			fmt.Errorf("the Secret %q does not allow its values in a URL: if it is meant for that, add the annotation %s: \"true\" to it", secret.Name, AllowURLSecret))
+	}
+	return nil
+}
+
+// writtenByOperator reports whether a Secret is one that the operator writes: of a signing key, of a sidecar or of routes.
+func writtenByOperator(secret *corev1.Secret) bool { return secret.Labels[managedBy] == managedByThis }
+
 // ownedSecrets reads and writes the Secrets that the operator keeps beside an object, which owns them.
 type ownedSecrets struct{ client client.Client }
 

@@ -64,6 +64,9 @@ func (r *Reconciler) resolveURL(ctx context.Context, run *state) error {
 	if err != nil {
 		return fmt.Errorf("reading the URL's Secret: %w", err)
 	}
+	if err := mayUseInURL(&secret); err != nil {
+		return err
+	}
 	if run.urlSecret = strings.TrimSpace(string(secret.Data[ref.Key])); run.urlSecret == "" {
 		return controllers.Stalled(v1alpha1.ReasonURLSecretMissing,
 			fmt.Errorf("the Secret %q has no %q, or it is empty: put the secret part of the URL there", ref.Name, ref.Key))

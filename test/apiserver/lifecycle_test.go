@@ -322,6 +322,11 @@ func TestLifecycle(t *testing.T) {
 		if err := admin.Create(t.Context(), secret); err != nil {
 			t.Fatal(err)
 		}
+		await(t, webhook, "ReceiverReady", "False", v1alpha1.ReasonSecretNotAllowed)
+		secret.Annotations = map[string]string{mandrillwebhook.AllowURLSecret: "true"}
+		if err := admin.Update(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
 		await(t, webhook, "Ready", "True", "Succeeded")
 		if got := i.remote(webhook.Status.WebhookID).URL; !strings.HasSuffix(got, "/transactional?secret=first") || strings.Contains(webhook.Status.URL, "first") {
 			t.Errorf("Mandrill has %s, the status %s", got, webhook.Status.URL)

@@ -211,6 +211,27 @@ func TestSecretsOfASidecarMustDiffer(t *testing.T) {
 	}
 }
 
+func TestSecretsThatTheOperatorWritesAreNoInputs(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	for fields, refused := range map[string]bool{
+		`{apiKeySecretRef: {name: x-signing-key}}`:                                           true,
+		`{urlSecretRef: {name: x-signing-key, key: signing-key}}`:                            true,
+		`{signingKeySecretName: mandrill}`:                                                   true,
+		`{signingKeySecretName: hook, urlSecretRef: {name: hook, key: token}}`:               true,
+		`{signingKeySecretName: signing, urlSecretRef: {name: x-signing-key, key: token}}`:   false,
+		`{apiKeySecretRef: {name: y-signing-key}, urlSecretRef: {name: hook, key: "token"}}`: false,
+	} {
+		o := object(t, namespace, fields)
+		o.SetGenerateName("")
+		o.SetName("x")
+		err := admin.Create(t.Context(), o, client.DryRunAll)
+		if refused != (err != nil && strings.Contains(err.Error(), "names the Secret that the operator writes the signing key to: name a Secret of your own")) {
+			t.Errorf("%s: refused %t, want %t: %v", fields, !refused, refused, err)
+		}
+	}
+}
+
 func TestImmutableFieldsAreRefused(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t)
