@@ -103,8 +103,9 @@ const (
 
 // Reasons of SigningKeyStored.
 const (
-	// ReasonSecretConflict: a Secret of the name exists and is not the operator's. Delete or rename it, or
-	// choose another name in a new MandrillWebhook. Also a reason of ReceiverReady, for the Secret of a Sidecar.
+	// ReasonSecretConflict: a Secret of the name exists and is not the operator's, or others write to it. Delete or rename
+	// it, take out what others wrote, or choose another name in a new MandrillWebhook. Also a reason of ReceiverReady, for
+	// the Secret of a Sidecar.
 	ReasonSecretConflict = "SecretConflict"
 	// ReasonSigningKeyMissing: Mandrill did not return a signing key. Look at the webhook in Mandrill.
 	ReasonSigningKeyMissing = "SigningKeyMissing"

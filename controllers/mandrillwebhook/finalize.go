@@ -44,6 +44,9 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 	if err := r.publisher.withdraw(ctx, webhook); err != nil && !isStep(err) { // a Secret of somebody else stays as it is
 		return ctrl.Result{}, err
 	}
+	if err := r.releaseSecrets(ctx, webhook); err != nil {
+		return ctrl.Result{}, err
+	}
 	r.accounts.Forget(run.key())
 	r.reenables.forget(run.key())
 	before := webhook.DeepCopy()
@@ -53,6 +56,16 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 	}
 	r.Metrics.reconciled(nil)
 	return ctrl.Result{}, nil
+}
+
+// releaseSecrets leaves Secrets that others fill to them: the garbage collector deletes those that the object owns.
+func (r *Reconciler) releaseSecrets(ctx context.Context, webhook *v1alpha1.MandrillWebhook) error {
+	for _, use := range []secretUse{r.keySecret(webhook), sidecarSecret(webhook)} {
+		if _, err := r.secrets.get(ctx, webhook, use); err != nil && !isStep(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 func isStep(err error) bool { return errors.As(err, new(*controllers.StepError)) }

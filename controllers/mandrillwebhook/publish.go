@@ -31,6 +31,21 @@ func newPublisher(options Options, secrets ownedSecrets) *publisher {
 	}
 }
 
+// isRoutesSecret returns a function that reports whether a Secret is one of those with the routes of the shared receiver.
+func isRoutesSecret(first types.NamespacedName) func(types.NamespacedName) bool {
+	return func(name types.NamespacedName) bool {
+		if name.Namespace != first.Namespace {
+			return false
+		}
+		for number := range routes.MaxSecrets {
+			if name.Name == routes.SecretName(first.Name, number) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
 // webhookNames returns a function that lists the names of all objects, as their routes have them.
 func webhookNames(from client.Client) func(context.Context) (map[string]bool, error) {
 	return func(ctx context.Context) (map[string]bool, error) {
@@ -116,7 +131,7 @@ func (p *publisher) set(ctx context.Context, webhook *v1alpha1.MandrillWebhook, 
 	}
 	changed, err := p.shared.Set(ctx, routeName(webhook), list...)
 	if errors.Is(err, routestore.ErrFull) {
-		return false, controllers.StalledAt(v1alpha1.ReasonRoutesFull, refusedRetry,
+		return false, controllers.StalledAt(v1alpha1.ReasonRoutesFull, dependencyRetry, // no watch sees the room that others leave
 			fmt.Errorf("the Secrets %s to %s have no room for another route: delete MandrillWebhooks that are not needed, or use a second installation",
 				p.routesSecret, routes.SecretName(p.routesSecret.Name, routes.MaxSecrets-1)))
 	}

@@ -35,7 +35,7 @@ import (
 const (
 	// Finalizer keeps an object until its webhook at Mandrill is gone.
 	Finalizer = "mandrill-operator.io/webhook"
-	// FieldOwner is the operator's name in server-side apply.
+	// FieldOwner is the operator's name as a manager of fields.
 	FieldOwner = client.FieldOwner("mandrill-operator")
 
 	defaultClusterDomain = "cluster.local"
@@ -84,7 +84,7 @@ func New(options Options) *Reconciler {
 	r := &Reconciler{
 		Options: options,
 		urls:    webhookURLs{options.PublicURL},
-		secrets: ownedSecrets{options.Client},
+		secrets: ownedSecrets{options.Client, isRoutesSecret(options.RoutesSecret)},
 		watches: sinks.NewWatches(options.Client),
 		changed: make(chan event.GenericEvent, changedBuffer),
 	}
@@ -174,6 +174,7 @@ func (r *Reconciler) steps(webhook *v1alpha1.MandrillWebhook) []controllers.Step
 		{Condition: v1alpha1.ConditionSinkProvided, Run: r.sink, Continue: true},
 		{Condition: v1alpha1.ConditionReceiverReady, Run: r.route},
 		{Condition: v1alpha1.ConditionRegistered, Run: r.credentials},
+		{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.restoredKey},
 		{Condition: v1alpha1.ConditionRegistered, Run: r.registration},
 		{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.signingKey},
 	}
