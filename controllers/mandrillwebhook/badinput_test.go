@@ -29,6 +29,7 @@ const (
 	waits   = "waits"   // looked at again after a while, Reconciling, no Event
 	stalls  = "stalls"  // not before something changes, Stalled, a Warning
 	retries = "retries" // with back-off, Reconciling, a Warning
+	unseen  = "unseen"  // looked at again in a minute, because no watch sees the remedy, Stalled, a Warning
 	refused = "refused" // by Mandrill: in half an hour or when something changes, Stalled, a Warning
 )
 
@@ -183,7 +184,7 @@ func TestBadInputIsReported(t *testing.T) {
 			prepare: func(f *fixture) {
 				f.create(broker("oidc", map[string]any{"url": "http://x.example", "audience": "a"}))
 			},
-			class: stalls, condition: "SinkProvided", reason: "SinkUnsupported",
+			class: unseen, condition: "SinkProvided", reason: "SinkUnsupported",
 			message: `the sink asks for an OIDC token for the audience "a": have the receiver run with --oidc-token and the operator with --sink-audiences for it, or name a sink that asks for none`,
 		},
 		{
@@ -334,7 +335,7 @@ func TestBadInputIsReported(t *testing.T) {
 					f.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: routes.SecretName("routes", number)}, Data: map[string][]byte{routes.Key: other}})
 				}
 			},
-			class: refused, condition: "ReceiverReady", reason: "RoutesFull",
+			class: unseen, condition: "ReceiverReady", reason: "RoutesFull",
 			message: "the Secrets system/routes to routes-7 have no room for another route",
 		},
 		{
@@ -397,9 +398,9 @@ func (f *fixture) assertClass(class, reason string, result reconcile.Result, err
 			f.t.Errorf("got error %v and Events %q; want a terminal error and a Warning", err, warnings)
 		}
 		f.assert("Stalled", "True", reason, "")
-	case refused:
-		if err != nil || result.RequeueAfter != 30*time.Minute || len(warnings) != 1 || !strings.Contains(warnings[0], "Warning "+reason) {
-			f.t.Errorf("got %v, error %v and Events %q; want another look in half an hour and a Warning", result, err, warnings)
+	case refused, unseen:
+		if err != nil || result.RequeueAfter != map[string]time.Duration{refused: 30 * time.Minute, unseen: time.Minute}[class] || len(warnings) != 1 || !strings.Contains(warnings[0], "Warning "+reason) {
+			f.t.Errorf("got %v, error %v and Events %q; want another look later and a Warning", result, err, warnings)
 		}
 		f.assert("Stalled", "True", reason, "")
 	case retries:

@@ -68,7 +68,6 @@ func DeadLetter(webhook *v1alpha1.MandrillWebhook) *v1alpha1.Destination {
 
 // Resolve finds the address of a sink that an object names.
 func (r *Resolver) Resolve(ctx context.Context, webhook *v1alpha1.MandrillWebhook, spec v1alpha1.Destination) (*Sink, error) {
-	sidecar := webhook.Spec.Receiver == v1alpha1.ReceiverSidecar
 	found := Sink{URI: spec.URI}
 	if spec.Ref != nil {
 		var err error
@@ -79,6 +78,12 @@ func (r *Resolver) Resolve(ctx context.Context, webhook *v1alpha1.MandrillWebhoo
 			return nil, err
 		}
 	}
+	resolved, err := r.complete(found, webhook.Spec.Receiver == v1alpha1.ReceiverSidecar, spec)
+	return resolved, controllers.LookAgain(err, found.Recheck)
+}
+
+// complete adds to the address of a sink what the object says, and refuses sinks that the installation does not allow.
+func (r *Resolver) complete(found Sink, sidecar bool, spec v1alpha1.Destination) (*Sink, error) {
 	if spec.CACerts != "" {
 		found.CACerts = spec.CACerts
 	}

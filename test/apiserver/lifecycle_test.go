@@ -238,6 +238,8 @@ func (i *installation) deliver(t *testing.T, kinds ...string) {
 func TestLifecycle(t *testing.T) {
 	i := install(t)
 
+	t.Run("stalled objects recover", i.testStalledObjectsRecover)
+
 	t.Run("from create to delete", func(t *testing.T) {
 		webhook := i.create(t, true, nil)
 		await(t, webhook, "Ready", "True", "Succeeded")
