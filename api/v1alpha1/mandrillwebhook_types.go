@@ -20,7 +20,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:metadata:labels="duck.knative.dev/source=true"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="the name is too long: use at most 63 characters, because the names of Secrets are made from it"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.receiver) || self.spec.receiver != 'Sidecar' || !has(self.spec.signingKeySecretName) || self.spec.signingKeySecretName != self.metadata.name + '-receiver'",message="signingKeySecretName is the name of the Secret that the Sidecar's routes go to: choose another"
-// +kubebuilder:validation:XValidation:rule="!((has(self.spec.signingKeySecretName) ? self.spec.signingKeySecretName : self.metadata.name + '-signing-key') in [self.spec.apiKeySecretRef.name, has(self.spec.urlSecretRef) ? self.spec.urlSecretRef.name : ”])",message="apiKeySecretRef or urlSecretRef names the Secret that the operator writes the signing key to: name a Secret of your own"
+// +kubebuilder:validation:XValidation:rule="(has(self.spec.signingKeySecretName) ? self.spec.signingKeySecretName : self.metadata.name + '-signing-key') != self.spec.apiKeySecretRef.name",message="apiKeySecretRef names the Secret that the operator writes the signing key to: name a Secret of your own"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.urlSecretRef) || (has(self.spec.signingKeySecretName) ? self.spec.signingKeySecretName : self.metadata.name + '-signing-key') != self.spec.urlSecretRef.name",message="urlSecretRef names the Secret that the operator writes the signing key to: name a Secret of your own"
 type MandrillWebhook struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
