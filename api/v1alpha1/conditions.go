@@ -61,6 +61,9 @@ const (
 	// ReasonURLMissing: spec.url is empty and the operator has no public URL to make one from. Set spec.url, or
 	// run the operator with --public-url.
 	ReasonURLMissing = "URLMissing"
+	// ReasonURLNotAllowed: spec.url is below the operator's public URL at a place of another namespace. Leave it out, or write
+	// a path that begins with the object's namespace.
+	ReasonURLNotAllowed = "URLNotAllowed"
 	// ReasonURLSecretNotFound: the Secret of spec.urlSecretRef does not exist. Create it.
 	ReasonURLSecretNotFound = "URLSecretNotFound" //nolint:gosec // a reason
 	// ReasonURLSecretMissing: the Secret does not have the key of spec.urlSecretRef, or it is empty. Add it.
@@ -78,6 +81,9 @@ const (
 	// ReasonRoutesFull: the Secrets that the receiver reads have no room for another route. Delete MandrillWebhooks
 	// that are not needed, or use a second installation of operator and receiver.
 	ReasonRoutesFull = "RoutesFull"
+	// ReasonQuotaExceeded: the namespace has as many MandrillWebhooks, or as many bytes of routes, as the operator's
+	// installation allows. Delete some, make them smaller, or ask the administrator of the operator.
+	ReasonQuotaExceeded = "QuotaExceeded"
 	// ReasonSuspended: the receiver refuses batches with 503, as spec.suspend says; Mandrill keeps them for some
 	// hours. Set it to false to resume.
 	ReasonSuspended = "Suspended"

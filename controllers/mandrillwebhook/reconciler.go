@@ -61,6 +61,9 @@ type Options struct {
 	SinkAudiences            []string // for which the shared receiver has OIDC tokens
 	AllowSinkHosts           []string // hosts to allow although they are loopback, link-local or a metadata service
 	Now                      func() time.Time
+
+	MaxWebhooksPerNamespace   int // default: no limit
+	MaxRouteBytesPerNamespace int // of the routes in the Secrets; default: no limit
 }
 
 // Reconciler reconciles MandrillWebhooks.
@@ -85,13 +88,13 @@ func New(options Options) *Reconciler {
 		Options: options,
 		urls:    webhookURLs{options.PublicURL},
 		secrets: ownedSecrets{options.Client, isRoutesSecret(options.RoutesSecret)},
-		watches: sinks.NewWatches(options.Client),
+		watches: sinks.NewWatches(options.Client, sinkNames(options)),
 		changed: make(chan event.GenericEvent, changedBuffer),
 	}
 	r.publisher = newPublisher(options, r.secrets)
 	r.prober = newProber(options, r.urls)
 	r.sinks = sinks.New(sinks.Options{
-		Client: options.Client, ClusterDomain: options.ClusterDomain, AllowCrossNamespace: options.AllowCrossNamespaceSinks,
+		Client: options.Client, Names: sinkNames(options), AllowCrossNamespace: options.AllowCrossNamespaceSinks,
 		AllowHosts: options.AllowSinkHosts, Audiences: options.SinkAudiences,
 	}, r.watches)
 	r.accounts = account.NewPool(account.Options{
@@ -99,6 +102,10 @@ func New(options Options) *Reconciler {
 	})
 	options.Metrics.registerer.MustRegister(overview{r})
 	return r
+}
+
+func sinkNames(options Options) sinks.Names {
+	return sinks.Names{ClusterDomain: options.ClusterDomain, Receiver: options.RoutesSecret.Namespace}
 }
 
 func withDefaults(options Options) Options {

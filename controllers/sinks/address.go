@@ -118,7 +118,10 @@ func (r *Resolver) serviceAddress(ctx context.Context, key types.NamespacedName)
 	if err != nil {
 		return Sink{}, fmt.Errorf("reading the sink: %w", err)
 	}
-	host := service.Name + "." + service.Namespace + ".svc." + r.options.ClusterDomain
+	if err := checkExternalName(&service); err != nil {
+		return Sink{}, err
+	}
+	host := service.Name + "." + service.Namespace + ".svc." + r.options.Names.ClusterDomain
 	ports := service.Spec.Ports
 	for _, port := range ports {
 		if port.Port == 80 {

@@ -28,10 +28,10 @@ const (
 	recheckInterval = time.Minute
 )
 
-// Options configures a [Resolver]. Client and ClusterDomain are required.
+// Options configures a [Resolver]. Client and Names are required.
 type Options struct {
 	Client              client.Client
-	ClusterDomain       string
+	Names               Names
 	AllowCrossNamespace bool     // sinks in another namespace than their object's
 	AllowHosts          []string // hosts to allow although they are local
 	Audiences           []string // for which the shared receiver has OIDC tokens
@@ -77,6 +77,8 @@ func (r *Resolver) Resolve(ctx context.Context, webhook *v1alpha1.MandrillWebhoo
 		if found.URI, err = join(found.URI, spec.URI); err != nil {
 			return nil, err
 		}
+	} else if err := r.checkNamespace(ctx, webhook, spec.URI); err != nil {
+		return nil, err
 	}
 	resolved, err := r.complete(found, webhook.Spec.Receiver == v1alpha1.ReceiverSidecar, spec)
 	return resolved, controllers.LookAgain(err, found.Recheck)

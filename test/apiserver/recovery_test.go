@@ -142,6 +142,14 @@ func (i *installation) recoveries() map[string]recovery {
 				})
 			},
 		},
+		"URLNotAllowed": {
+			condition: "ReceiverReady",
+			object:    func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = "http://elsewhere.invalid/mandrill/another/one" },
+			remedy: func(t *testing.T, webhook *v1alpha1.MandrillWebhook) {
+				t.Helper()
+				edit(t, webhook, func() { webhook.Spec.URL = "" })
+			},
+		},
 		"URLConflict": {
 			condition: "ReceiverReady",
 			object:    func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = "http://shared.invalid/" + o.Namespace },
@@ -209,6 +217,7 @@ func isNotServed(t *testing.T, webhook *v1alpha1.MandrillWebhook) {
 var remediesElsewhere = map[string]string{
 	"Refused":              "at Mandrill",
 	"InboundRouteConflict": "at Mandrill",
+	"QuotaExceeded":        "room that other objects leave, or a flag of the operator",
 	"RoutesFull":           "room that other objects leave",
 	"SinkUnsupported":      "flags of both programs, or an address that a sink publishes, which is watched as any",
 	"URLMissing":           "a flag of the operator, or the spec",
