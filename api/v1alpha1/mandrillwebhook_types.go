@@ -62,6 +62,8 @@ type MandrillWebhookSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#]+([/?][^#]*)?$') && isURL(self)",message="url must be absolute and without a fragment: write https://host/path (http is accepted)"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]*$')",message="url has a space, a control character or a letter outside of ASCII: percent-encode it, or take it out"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://([^/?#]*@)?([^/?#@:*[]+|[[][^/?#@*]+[]])(:(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[0-5]?[0-9]{1,4}))?([/?]|$)')",message="url needs one host, and a port up to 65535 if it has one: write https://host/path"
 	URL string `json:"url,omitempty"`
 
 	// URLSecretRef names a Secret whose value becomes a query parameter of the URL: of the one that Mandrill registers and
@@ -152,9 +154,10 @@ type MandrillWebhookSpec struct {
 // EventName is the name of an event that Mandrill can send.
 //
 // +kubebuilder:validation:MaxLength=64
-// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z][a-z0-9_]*$')",message="an event is named in lower case letters, digits and underscores, such as hard_bounce"
+// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z][a-z0-9_]*$')",message="an event is named in lower case letters, digits and underscores, such as hard_bounce",messageExpression="'an event is named in lower case letters, digits and underscores, such as hard_bounce' + (self.lowerAscii().replace('-', '_').replace(' ', '_') in ['send', 'deferral', 'hard_bounce', 'soft_bounce', 'delivered', 'open', 'click', 'spam', 'unsub', 'reject', 'allowlist', 'denylist'] ? ': write ' + self.lowerAscii().replace('-', '_').replace(' ', '_') + ' instead of ' + self : ': ' + self + ' is not')"
 // +kubebuilder:validation:XValidation:rule="self != 'whitelist' && self != 'blacklist'",message="write allowlist instead of whitelist, and denylist instead of blacklist"
-// +kubebuilder:validation:XValidation:rule="self != 'inbound'",message="inbound is no event of a webhook: inbound mail comes from inbound routes"
+// +kubebuilder:validation:XValidation:rule="!(self in ['bounce', 'bounces', 'bounced', 'hardbounce', 'hard_bounces', 'hard_bounced', 'softbounce', 'soft_bounces', 'soft_bounced', 'opens', 'opened', 'clicks', 'clicked', 'sent', 'sends', 'deliver', 'delivers', 'delivery', 'defer', 'deferred', 'deferrals', 'rejects', 'rejected', 'unsubs', 'unsubscribe', 'unsubscribed', 'complaint', 'spam_complaint', 'spam_report', 'safelist', 'blocklist'])",message="Mandrill has no event of this name",messageExpression="'Mandrill has no event ' + self + ': did you mean ' + {'bounce': 'hard_bounce or soft_bounce', 'bounces': 'hard_bounce or soft_bounce', 'bounced': 'hard_bounce or soft_bounce', 'hardbounce': 'hard_bounce', 'hard_bounces': 'hard_bounce', 'hard_bounced': 'hard_bounce', 'softbounce': 'soft_bounce', 'soft_bounces': 'soft_bounce', 'soft_bounced': 'soft_bounce', 'opens': 'open', 'opened': 'open', 'clicks': 'click', 'clicked': 'click', 'sent': 'send', 'sends': 'send', 'deliver': 'delivered', 'delivers': 'delivered', 'delivery': 'delivered', 'defer': 'deferral', 'deferred': 'deferral', 'deferrals': 'deferral', 'rejects': 'reject', 'rejected': 'reject', 'unsubs': 'unsub', 'unsubscribe': 'unsub', 'unsubscribed': 'unsub', 'complaint': 'spam', 'spam_complaint': 'spam', 'spam_report': 'spam', 'safelist': 'allowlist', 'blocklist': 'denylist'}[self] + '?'"
+// +kubebuilder:validation:XValidation:rule="self != 'inbound'",message="inbound is no event of a webhook: leave it out, and set spec.inbound.routes for inbound mail"
 type EventName string
 
 // SecretKeyRef names a key of a Secret in the same namespace.

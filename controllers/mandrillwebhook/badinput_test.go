@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -160,17 +161,17 @@ func TestBadInputIsReported(t *testing.T) {
 		},
 		{
 			name:   "a kind that the operator may not read",
-			object: ref("apps/v1", "Deployment", "x"),
+			object: ref("example.com/v1", "Vault", "x"),
 			prepare: func(f *fixture) {
 				f.fault = func(_ string, object client.Object) error {
-					if object.GetObjectKind().GroupVersionKind().Kind == "Deployment" {
-						return apierrors.NewForbidden(schema.GroupResource{Resource: "deployments"}, "x", nil)
+					if object.GetObjectKind().GroupVersionKind().Kind == "Vault" {
+						return apierrors.NewForbidden(schema.GroupResource{Resource: "vaults"}, "x", nil)
 					}
 					return nil
 				}
 			},
 			class: waits, condition: "SinkProvided", reason: "SinkNotAllowed",
-			message: "the operator may not read the kind Deployment of apps/v1: name a sink that receives events",
+			message: "the operator may not read the kind Vault of example.com/v1: name a sink that receives events",
 		},
 		{
 			name:   "a uri that leads elsewhere",
@@ -205,6 +206,69 @@ func TestBadInputIsReported(t *testing.T) {
 			prepare: func(f *fixture) { f.configure(func(o *mandrillwebhook.Options) { o.PublicURL = "" }) },
 			class:   stalls, condition: "ReceiverReady", reason: "URLMissing",
 			message: "set spec.url, or run the operator with --public-url",
+		},
+		{
+			name:   "a kind in lower case",
+			object: ref("v1", "service", "consumer"),
+			class:  stalls, condition: "SinkProvided", reason: "SinkNotFound",
+			message: `sink.ref: a kind begins with a capital letter: write kind: Service instead of service`,
+		},
+		{
+			name:   "a Service of a group",
+			object: ref("core/v1", "Service", "consumer"),
+			class:  stalls, condition: "SinkProvided", reason: "SinkNotFound",
+			message: `sink.ref: Services are in apiVersion v1: write apiVersion: v1 instead of core/v1`,
+		},
+		{
+			name:   "a workload",
+			object: ref("apps/v1", "Deployment", "consumer"),
+			class:  stalls, condition: "SinkProvided", reason: "SinkNotFound",
+			message: `sink.ref: a Deployment does not receive events: name the Service that leads to it, with apiVersion: v1 and kind: Service`,
+		},
+		{
+			name:   "a Service without ports",
+			object: ref("v1", "Service", "bare"),
+			prepare: func(f *fixture) {
+				f.create(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "bare"}, Spec: corev1.ServiceSpec{ClusterIP: "None"}})
+			},
+			class: stalls, condition: "SinkProvided", reason: "SinkNotAddressable",
+			message: `the Service "bare" has no TCP port: add the port of the consumer to it, or write the address as sink.uri, such as http://bare.shop.svc.cluster.local:8080/`,
+		},
+		{
+			name:   "a Service of UDP",
+			object: ref("v1", "Service", "bare"),
+			prepare: func(f *fixture) {
+				f.create(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "bare"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolUDP}}}})
+			},
+			class: stalls, condition: "SinkProvided", reason: "SinkNotAddressable",
+			message: `the Service "bare" has no TCP port`,
+		},
+		{
+			name:   "a Service of HTTPS",
+			object: ref("v1", "Service", "bare"),
+			prepare: func(f *fixture) {
+				f.create(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "bare"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 443}}}})
+			},
+			class: stalls, condition: "SinkProvided", reason: "SinkNotAddressable",
+			message: `the Service "bare" takes HTTPS at its port 443: write the address as sink.uri, such as https://bare.shop.svc.cluster.local:443/`,
+		},
+		{
+			name:   "a headless Service with a named port",
+			object: ref("v1", "Service", "bare"),
+			prepare: func(f *fixture) {
+				f.create(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "bare"}, Spec: corev1.ServiceSpec{ClusterIP: "None", Ports: []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromString("http")}}}})
+			},
+			class: stalls, condition: "SinkProvided", reason: "SinkNotAddressable",
+			message: `the Service "bare" is headless, and its port 80 is one of the pods by name, "http": write the address with its number as sink.uri, such as http://bare.shop.svc.cluster.local:8080/`,
+		},
+		{
+			name:   "a Service that is another name",
+			object: ref("v1", "Service", "bare"),
+			prepare: func(f *fixture) {
+				f.create(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "bare"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "sink.example"}})
+			},
+			class: stalls, condition: "SinkProvided", reason: "SinkNotAddressable",
+			message: `the Service "bare" is another name for the host sink.example: write the address as sink.uri, such as https://sink.example/`,
 		},
 		{
 			name:   "no Secret for the URL",
