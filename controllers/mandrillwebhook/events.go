@@ -38,7 +38,7 @@ func (r *Reconciler) upsert(ctx context.Context, run *state, id int64, want mand
 		}
 		if err == nil && len(have.Events) == 0 {
 			return have, controllers.StalledAt(v1alpha1.ReasonRefused, refusedRetry,
-				errors.New("Mandrill took none of the events: name others in spec.events, or tick them in Mandrill's web interface"+didYouMean(want.Events))) //nolint:staticcheck // a name
+				errors.New("Mandrill took none of the events: name others in spec.events, or tick them in Mandrill's web interface"+didYouMean(want.Events)))
 		}
 		refused := refusedEvents(err, want.Events)
 		if len(refused) == 0 || len(refused) == len(want.Events) {
@@ -135,11 +135,11 @@ func (r *Reconciler) reportEvents(run *state) {
 
 // didYouMean suggests names for events that are not known, nothing if none is alike.
 func didYouMean(events []string) string {
-	text := ""
+	var text strings.Builder
 	for _, event := range events {
 		if known := eventtypes.Suggest(event); known != "" {
-			text += fmt.Sprintf("; %s is not an event that is known: did you mean %s?", event, known)
+			fmt.Fprintf(&text, "; %s is not an event that is known: did you mean %s?", event, known)
 		}
 	}
-	return text
+	return text.String()
 }

@@ -1,10 +1,10 @@
 package mandrillwebhook
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -122,7 +122,7 @@ func appliedByOthers(secret *corev1.Secret) bool {
 	}
 	return slices.ContainsFunc(secret.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
 		return entry.Operation == metav1.ManagedFieldsOperationApply && entry.Manager != string(FieldOwner) &&
-			entry.FieldsV1 != nil && bytes.Contains(entry.FieldsV1.Raw, []byte(`"f:data"`))
+			entry.FieldsV1 != nil && strings.Contains(entry.FieldsV1.GetRawString(), `"f:data"`)
 	})
 }
 

@@ -31,7 +31,7 @@ func TestSecretThatAppearsMeanwhileIsNotOverwritten(t *testing.T) {
 	f := newFixture(t)
 	handler, appear := f.receiver.Config.Handler, sync.Once{}
 	f.receiver.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		appear.Do(func() {
+		appear.Do(func() { //nolint:contextcheck // the test's, not the request's
 			f.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: keySecret.Namespace, Name: keySecret.Name}, Data: map[string][]byte{"password": []byte("theirs")}})
 		})
 		handler.ServeHTTP(w, r)

@@ -440,9 +440,12 @@ func TestLifecycle(t *testing.T) {
 	t.Run("two objects with one URL", func(t *testing.T) {
 		older := i.create(t, true, nil)
 		await(t, older, "Ready", "True", "Succeeded")
-		younger := i.create(t, true, func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = older.Status.URL })
+		receiver, _, _ := strings.Cut(older.Status.URL, "/mandrill/")
+		shared := receiver + "/shared" // a place of no namespace
+		edit(t, older, func() { older.Spec.URL = shared })
+		await(t, older, "Ready", "True", "Succeeded")
+		younger := i.create(t, true, func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = shared })
 		await(t, younger, "Stalled", "True", v1alpha1.ReasonURLConflict)
-		shared := older.Status.URL
 		edit(t, older, func() { older.Spec.URL = shared + "/moved" })
 		await(t, younger, "Ready", "True", "Succeeded")
 		await(t, older, "Ready", "True", "Succeeded")
