@@ -50,6 +50,15 @@ func StalledAt(reason string, after time.Duration, err error) error {
 	return &StepError{stalled, reason, after, err}
 }
 
+// LookAgain makes a stalled step be tried again after a time if after is not zero: for what no watch can see.
+func LookAgain(err error, after time.Duration) error {
+	step := new(StepError)
+	if after == 0 || !errors.As(err, &step) || step.class != stalled || step.after > 0 {
+		return err
+	}
+	return &StepError{stalled, step.reason, after, err}
+}
+
 // Transient means that something failed that may pass, with a reason of its own. Any other error that a step returns is
 // transient too, with the reason Retrying.
 func Transient(reason string, err error) error {

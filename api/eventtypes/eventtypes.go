@@ -89,3 +89,40 @@ func Subscribed(name string) []string {
 	}
 	return types
 }
+
+// maxEdits is how many letters a misspelt name may differ in from the one that was meant, which must be twice as long.
+const maxEdits = 2
+
+// Suggest returns the event that a name that is not in the table may mean, or nothing.
+func Suggest(name string) string {
+	best, least := "", maxEdits+1
+	for _, row := range Table {
+		if row.Name == name {
+			return ""
+		}
+		if edits := distance(name, row.Name); row.Family != Inbound && edits < least && 2*edits < len(row.Name) {
+			best, least = row.Name, edits
+		}
+	}
+	return best
+}
+
+// distance is how many letters must be changed, added or removed to make one word another.
+func distance(a, b string) int {
+	previous := make([]int, len(b)+1)
+	for j := range previous {
+		previous[j] = j
+	}
+	for i := range len(a) {
+		current := []int{i + 1}
+		for j := range len(b) {
+			change := 1
+			if a[i] == b[j] {
+				change = 0
+			}
+			current = append(current, min(previous[j]+change, previous[j+1]+1, current[j]+1))
+		}
+		previous = current
+	}
+	return previous[len(b)]
+}

@@ -52,3 +52,15 @@ func TestEveryFamilyHasARow(t *testing.T) {
 		}
 	}
 }
+
+func TestSuggest(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"hard_bouce": "hard_bounce", "sof_bounce": "soft_bounce", "opne": "", "opem": "open", "clik": "click", "delivred": "delivered", "alowlist": "allowlist",
+		"send": "", "inbund": "", "sms_sent": "", "x": "", "": "", "delivered": "",
+	} {
+		if got := eventtypes.Suggest(name); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}

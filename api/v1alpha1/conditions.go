@@ -61,10 +61,18 @@ const (
 	// ReasonURLMissing: spec.url is empty and the operator has no public URL to make one from. Set spec.url, or
 	// run the operator with --public-url.
 	ReasonURLMissing = "URLMissing"
+	// ReasonURLNotAllowed: spec.url is below the operator's public URL at a place of another namespace. Leave it out, or write
+	// a path that begins with the object's namespace.
+	ReasonURLNotAllowed = "URLNotAllowed"
 	// ReasonURLSecretNotFound: the Secret of spec.urlSecretRef does not exist. Create it.
 	ReasonURLSecretNotFound = "URLSecretNotFound" //nolint:gosec // a reason
 	// ReasonURLSecretMissing: the Secret does not have the key of spec.urlSecretRef, or it is empty. Add it.
 	ReasonURLSecretMissing = "URLSecretMissing"
+	// ReasonSecretNotAllowed: the Secret of spec.urlSecretRef does not have the annotation
+	// mandrill-operator.io/allow-url-secret: "true", without which no value of it is put into a URL. Add it if the Secret is
+	// meant for that. Also a reason of Registered and ReceiverReady for a reference to a Secret that the operator itself
+	// writes: name another.
+	ReasonSecretNotAllowed = "SecretNotAllowed"
 	// ReasonRouteNotServed: the receiver does not answer for the URL yet. If it lasts, check that the receiver
 	// runs, that it reads the Secret of the operator's --routes-secret or, as a Sidecar, the Secret that its pod
 	// mounts, and that the operator reaches it. With delivery.mode Buffered and an answer of 503 it has no buffer: run it
@@ -73,6 +81,9 @@ const (
 	// ReasonRoutesFull: the Secrets that the receiver reads have no room for another route. Delete MandrillWebhooks
 	// that are not needed, or use a second installation of operator and receiver.
 	ReasonRoutesFull = "RoutesFull"
+	// ReasonQuotaExceeded: the namespace has as many MandrillWebhooks, or as many bytes of routes, as the operator's
+	// installation allows. Delete some, make them smaller, or ask the administrator of the operator.
+	ReasonQuotaExceeded = "QuotaExceeded"
 	// ReasonSuspended: the receiver refuses batches with 503, as spec.suspend says; Mandrill keeps them for some
 	// hours. Set it to false to resume.
 	ReasonSuspended = "Suspended"
@@ -86,7 +97,7 @@ const (
 	ReasonAPIKeySecretNotFound = "APIKeySecretNotFound"
 	// ReasonAPIKeyMissing: the Secret does not have the key of spec.apiKeySecretRef, or it is empty. Add it.
 	ReasonAPIKeyMissing = "APIKeyMissing"
-	// ReasonInvalidAPIKey: Mandrill does not accept the API key. Put a valid one into the Secret.
+	// ReasonInvalidAPIKey: Mandrill does not accept the API key, or the value cannot be one. Put a valid one into the Secret.
 	ReasonInvalidAPIKey = "InvalidAPIKey"
 	// ReasonURLCheckFailed: Mandrill asked the URL and was not answered with 200. Check DNS, ingress and
 	// certificate of the public URL; the message has Mandrill's words.
@@ -111,8 +122,9 @@ const (
 
 // Reasons of SigningKeyStored.
 const (
-	// ReasonSecretConflict: a Secret of the name exists and is not the operator's. Delete or rename it, or
-	// choose another name in a new MandrillWebhook. Also a reason of ReceiverReady, for the Secret of a Sidecar.
+	// ReasonSecretConflict: a Secret of the name exists and is not the operator's, or others write to it. Delete or rename
+	// it, take out what others wrote, or choose another name in a new MandrillWebhook. Also a reason of ReceiverReady, for
+	// the Secret of a Sidecar.
 	ReasonSecretConflict = "SecretConflict"
 	// ReasonSigningKeyMissing: Mandrill did not return a signing key. Look at the webhook in Mandrill.
 	ReasonSigningKeyMissing = "SigningKeyMissing"

@@ -9,6 +9,8 @@ package v1alpha1
 // +kubebuilder:validation:XValidation:rule="has(self.ref) || has(self.uri)",message="a sink needs ref or uri: write ref with apiVersion, kind and name, or uri with an absolute URL"
 // +kubebuilder:validation:XValidation:rule="!(has(self.ref) && has(self.uri) && self.uri.matches('^([A-Za-z][A-Za-z0-9+.-]*:|//)'))",message="a sink has either ref or an absolute uri: leave out one of them, or make uri a path such as /events, which is joined to the address of ref"
 // +kubebuilder:validation:XValidation:rule="has(self.ref) || !has(self.uri) || (self.uri.matches('^https?://[^/?#]+') && isURL(self.uri))",message="without ref, uri must be absolute: write http://host/path or https://host/path"
+// +kubebuilder:validation:XValidation:rule="!has(self.uri) || self.uri.matches('^[!-~]*$')",message="uri has a space, a control character or a letter outside of ASCII: percent-encode it, or take it out"
+// +kubebuilder:validation:XValidation:rule="!has(self.uri) || !self.uri.contains('#')",message="uri has a fragment, which is never sent: leave out the # and what comes after it"
 type Destination struct {
 	// Ref names a core Service or any object that publishes its address in status.address.url.
 	//

@@ -20,6 +20,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:metadata:labels="duck.knative.dev/source=true"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="the name is too long: use at most 63 characters, because the names of Secrets are made from it"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.receiver) || self.spec.receiver != 'Sidecar' || !has(self.spec.signingKeySecretName) || self.spec.signingKeySecretName != self.metadata.name + '-receiver'",message="signingKeySecretName is the name of the Secret that the Sidecar's routes go to: choose another"
+// +kubebuilder:validation:XValidation:rule="(has(self.spec.signingKeySecretName) ? self.spec.signingKeySecretName : self.metadata.name + '-signing-key') != self.spec.apiKeySecretRef.name",message="apiKeySecretRef names the Secret that the operator writes the signing key to: name a Secret of your own"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.urlSecretRef) || (has(self.spec.signingKeySecretName) ? self.spec.signingKeySecretName : self.metadata.name + '-signing-key') != self.spec.urlSecretRef.name",message="urlSecretRef names the Secret that the operator writes the signing key to: name a Secret of your own"
 type MandrillWebhook struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -60,11 +62,16 @@ type MandrillWebhookSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#]+([/?][^#]*)?$') && isURL(self)",message="url must be absolute and without a fragment: write https://host/path (http is accepted)"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]*$')",message="url has a space, a control character or a letter outside of ASCII: percent-encode it, or take it out"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://([^/?#]*@)?([^/?#@:*[]+|[[][^/?#@*]+[]])(:(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[0-5]?[0-9]{1,4}))?([/?]|$)')",message="url needs one host, and a port up to 65535 if it has one: write https://host/path"
 	URL string `json:"url,omitempty"`
 
 	// URLSecretRef names a Secret whose value becomes a query parameter of the URL: of the one that Mandrill registers and
 	// of the one that the receiver accepts, and nowhere else. When the Secret changes, both change, and the URL with the
 	// earlier value is accepted for another 24 hours.
+	//
+	// The Secret must allow this by the annotation mandrill-operator.io/allow-url-secret: "true", because the URL may lead
+	// anywhere.
 	//
 	// +optional
 	URLSecretRef *URLSecretRef `json:"urlSecretRef,omitempty"`
@@ -85,7 +92,8 @@ type MandrillWebhookSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(e, self.exists_one(o, o == e))",message="events names an event twice: list each event once"
 	Events []EventName `json:"events"`
 
-	// APIKeySecretRef names the Secret, in the same namespace, that holds the account's API key.
+	// APIKeySecretRef names the Secret, in the same namespace, that holds the account's API key. The key is sent to Mandrill's
+	// API only.
 	//
 	// +required
 	APIKeySecretRef SecretKeyRef `json:"apiKeySecretRef"`
@@ -146,9 +154,10 @@ type MandrillWebhookSpec struct {
 // EventName is the name of an event that Mandrill can send.
 //
 // +kubebuilder:validation:MaxLength=64
-// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z][a-z0-9_]*$')",message="an event is named in lower case letters, digits and underscores, such as hard_bounce"
+// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z][a-z0-9_]*$')",message="an event is named in lower case letters, digits and underscores, such as hard_bounce",messageExpression="'an event is named in lower case letters, digits and underscores, such as hard_bounce' + (self.lowerAscii().replace('-', '_').replace(' ', '_') in ['send', 'deferral', 'hard_bounce', 'soft_bounce', 'delivered', 'open', 'click', 'spam', 'unsub', 'reject', 'allowlist', 'denylist'] ? ': write ' + self.lowerAscii().replace('-', '_').replace(' ', '_') + ' instead of ' + self : ': ' + self + ' is not')"
 // +kubebuilder:validation:XValidation:rule="self != 'whitelist' && self != 'blacklist'",message="write allowlist instead of whitelist, and denylist instead of blacklist"
-// +kubebuilder:validation:XValidation:rule="self != 'inbound'",message="inbound is no event of a webhook: inbound mail comes from inbound routes"
+// +kubebuilder:validation:XValidation:rule="!(self in ['bounce', 'bounces', 'bounced', 'hardbounce', 'hard_bounces', 'hard_bounced', 'softbounce', 'soft_bounces', 'soft_bounced', 'opens', 'opened', 'clicks', 'clicked', 'sent', 'sends', 'deliver', 'delivers', 'delivery', 'defer', 'deferred', 'deferrals', 'rejects', 'rejected', 'unsubs', 'unsubscribe', 'unsubscribed', 'complaint', 'spam_complaint', 'spam_report', 'safelist', 'blocklist'])",message="Mandrill has no event of this name",messageExpression="'Mandrill has no event ' + self + ': did you mean ' + {'bounce': 'hard_bounce or soft_bounce', 'bounces': 'hard_bounce or soft_bounce', 'bounced': 'hard_bounce or soft_bounce', 'hardbounce': 'hard_bounce', 'hard_bounces': 'hard_bounce', 'hard_bounced': 'hard_bounce', 'softbounce': 'soft_bounce', 'soft_bounces': 'soft_bounce', 'soft_bounced': 'soft_bounce', 'opens': 'open', 'opened': 'open', 'clicks': 'click', 'clicked': 'click', 'sent': 'send', 'sends': 'send', 'deliver': 'delivered', 'delivers': 'delivered', 'delivery': 'delivered', 'defer': 'deferral', 'deferred': 'deferral', 'deferrals': 'deferral', 'rejects': 'reject', 'rejected': 'reject', 'unsubs': 'unsub', 'unsubscribe': 'unsub', 'unsubscribed': 'unsub', 'complaint': 'spam', 'spam_complaint': 'spam', 'spam_report': 'spam', 'safelist': 'allowlist', 'blocklist': 'denylist'}[self] + '?'"
+// +kubebuilder:validation:XValidation:rule="self != 'inbound'",message="inbound is no event of a webhook: leave it out, and set spec.inbound.routes for inbound mail"
 type EventName string
 
 // SecretKeyRef names a key of a Secret in the same namespace.

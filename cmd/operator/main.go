@@ -51,6 +51,7 @@ type options struct {
 	sinkHosts, sinkAudiences           string
 	leaderElectionID, leaderElectionNS string
 	resync                             time.Duration
+	maxWebhooks, maxRouteBytes         int
 	logLevel                           slog.Level
 }
 
@@ -72,7 +73,9 @@ func parseFlags(args []string) (options, error) {
 	flags.StringVar(&o.apiURL, "mandrill-api-url", mandrill.DefaultBaseURL, "base URL of Mandrill's API")
 	flags.StringVar(&o.routesSecret, "routes-secret", "mandrill-operator-system/mandrill-receiver-routes", "NAMESPACE/NAME of the first of the Secrets in which the receiver finds its routes; the others are NAME-1 to NAME-7")
 	flags.StringVar(&o.clusterDomain, "cluster-domain", "cluster.local", "DNS domain of the cluster's Services")
-	flags.BoolVar(&o.crossNamespaceSinks, "allow-cross-namespace-sinks", false, "allow sinks in another namespace than their MandrillWebhook's")
+	flags.BoolVar(&o.crossNamespaceSinks, "allow-cross-namespace-sinks", false, "allow sinks in another namespace than their MandrillWebhook's, by reference and by URI")
+	flags.IntVar(&o.maxWebhooks, "max-webhooks-per-namespace", 1000, "how many MandrillWebhooks a namespace may have; 0 for no limit")
+	flags.IntVar(&o.maxRouteBytes, "max-route-bytes-per-namespace", 2<<20, "how many bytes the routes of a namespace may have of the 8 MiB that all have together; 0 for no limit")
 	flags.StringVar(&o.sinkHosts, "allow-sink-hosts", "", "comma-separated hosts to allow as sinks although they are loopback, link-local or a metadata service")
 	flags.StringVar(&o.sinkAudiences, "sink-audiences", "", "comma-separated audiences of sinks for which the receiver has OIDC tokens, by its --oidc-token")
 	flags.DurationVar(&o.resync, "resync-interval", 5*time.Minute, "how often each Mandrill account is listed, within 10 %")
@@ -101,6 +104,9 @@ func (o options) validate() error {
 		if flag.value != "" && (parsed.Fragment != "" || parsed.RawQuery != "") {
 			return fmt.Errorf("--%s must have neither query nor fragment", flag.name)
 		}
+	}
+	if o.maxWebhooks < 0 || o.maxRouteBytes < 0 {
+		return errors.New("--max-webhooks-per-namespace and --max-route-bytes-per-namespace must not be negative")
 	}
 	if o.resync <= 0 {
 		return errors.New("--resync-interval must be positive")
@@ -140,6 +146,7 @@ func run(ctx context.Context, args []string) error {
 		RoutesSecret: types.NamespacedName{Namespace: namespace, Name: name},
 		PublicURL:    o.publicURL, ReceiverURL: o.receiverURL, ClusterDomain: o.clusterDomain, Resync: o.resync,
 		AllowCrossNamespaceSinks: o.crossNamespaceSinks, AllowSinkHosts: list(strings.ToLower(o.sinkHosts)), SinkAudiences: list(o.sinkAudiences),
+		MaxWebhooksPerNamespace: o.maxWebhooks, MaxRouteBytesPerNamespace: o.maxRouteBytes,
 	})
 	if err := reconciler.SetupWithManager(ctx, manager); err != nil {
 		return fmt.Errorf("setting up the controller: %w", err)

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -29,6 +30,7 @@ const (
 	waits   = "waits"   // looked at again after a while, Reconciling, no Event
 	stalls  = "stalls"  // not before something changes, Stalled, a Warning
 	retries = "retries" // with back-off, Reconciling, a Warning
+	unseen  = "unseen"  // looked at again in a minute, because no watch sees the remedy, Stalled, a Warning
 	refused = "refused" // by Mandrill: in half an hour or when something changes, Stalled, a Warning
 )
 
@@ -42,6 +44,20 @@ func urlSecret(name string) func(*v1alpha1.MandrillWebhook) {
 	return func(o *v1alpha1.MandrillWebhook) {
 		o.Spec.URLSecretRef = &v1alpha1.URLSecretRef{Name: name, Key: "token", Parameter: "secret"}
 	}
+}
+
+// createURLSecret creates a Secret that allows its values in URLs.
+func (f *fixture) createURLSecret(name, token string) {
+	f.t.Helper()
+	f.create(&corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Annotations: map[string]string{mandrillwebhook.AllowURLSecret: "true"}},
+		Data:       map[string][]byte{"token": []byte(token)},
+	})
+}
+
+// ownName is the metadata of a Secret that the operator has written.
+func ownName(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: map[string]string{"app.kubernetes.io/managed-by": "mandrill-operator"}}
 }
 
 func unchanged(*v1alpha1.MandrillWebhook) {}
@@ -63,6 +79,26 @@ func TestBadInputIsReported(t *testing.T) {
 			object: func(o *v1alpha1.MandrillWebhook) { o.Spec.APIKeySecretRef.Name = "nowhere" },
 			class:  waits, condition: "Registered", reason: "APIKeySecretNotFound",
 			message: `there is no Secret "nowhere" in this namespace: create it with the API key under "api-key"`,
+		},
+		{
+			name:   "an API key in quotation marks",
+			object: func(o *v1alpha1.MandrillWebhook) { o.Spec.APIKeySecretRef.Name = "quoted" },
+			prepare: func(f *fixture) {
+				f.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "quoted"}, Data: map[string][]byte{"api-key": []byte(`"` + apiKey + `"`)}})
+			},
+			class: stalls, condition: "Registered", reason: "InvalidAPIKey",
+			message: `"api-key" of the Secret "quoted" is no API key: write the key alone, without quotation marks, spaces or other text`,
+		},
+		{
+			name: "a Secret of the operator's as that of the API key",
+			object: func(o *v1alpha1.MandrillWebhook) {
+				o.Spec.APIKeySecretRef = v1alpha1.SecretKeyRef{Name: "other-signing-key", Key: "signing-key"}
+			},
+			prepare: func(f *fixture) {
+				f.create(&corev1.Secret{ObjectMeta: ownName("other-signing-key"), Data: map[string][]byte{"signing-key": []byte("s3ntinel")}})
+			},
+			class: stalls, condition: "Registered", reason: "SecretNotAllowed",
+			message: `the Secret "other-signing-key" is one that the operator writes and holds no API key: name the Secret with the API key in spec.apiKeySecretRef`,
 		},
 		{
 			name:   "no key in the Secret",
@@ -125,17 +161,17 @@ func TestBadInputIsReported(t *testing.T) {
 		},
 		{
 			name:   "a kind that the operator may not read",
-			object: ref("apps/v1", "Deployment", "x"),
+			object: ref("example.com/v1", "Vault", "x"),
 			prepare: func(f *fixture) {
 				f.fault = func(_ string, object client.Object) error {
-					if object.GetObjectKind().GroupVersionKind().Kind == "Deployment" {
-						return apierrors.NewForbidden(schema.GroupResource{Resource: "deployments"}, "x", nil)
+					if object.GetObjectKind().GroupVersionKind().Kind == "Vault" {
+						return apierrors.NewForbidden(schema.GroupResource{Resource: "vaults"}, "x", nil)
 					}
 					return nil
 				}
 			},
 			class: waits, condition: "SinkProvided", reason: "SinkNotAllowed",
-			message: "the operator may not read the kind Deployment of apps/v1: name a sink that receives events",
+			message: "the operator may not read the kind Vault of example.com/v1: name a sink that receives events",
 		},
 		{
 			name:   "a uri that leads elsewhere",
@@ -149,7 +185,7 @@ func TestBadInputIsReported(t *testing.T) {
 			prepare: func(f *fixture) {
 				f.create(broker("oidc", map[string]any{"url": "http://x.example", "audience": "a"}))
 			},
-			class: stalls, condition: "SinkProvided", reason: "SinkUnsupported",
+			class: unseen, condition: "SinkProvided", reason: "SinkUnsupported",
 			message: `the sink asks for an OIDC token for the audience "a": have the receiver run with --oidc-token and the operator with --sink-audiences for it, or name a sink that asks for none`,
 		},
 		{
@@ -172,19 +208,103 @@ func TestBadInputIsReported(t *testing.T) {
 			message: "set spec.url, or run the operator with --public-url",
 		},
 		{
+			name:   "a kind in lower case",
+			object: ref("v1", "service", "consumer"),
+			class:  stalls, condition: "SinkProvided", reason: "SinkNotFound",
+			message: `sink.ref: a kind begins with a capital letter: write kind: Service instead of service`,
+		},
+		{
+			name:   "a Service of a group",
+			object: ref("core/v1", "Service", "consumer"),
+			class:  stalls, condition: "SinkProvided", reason: "SinkNotFound",
+			message: `sink.ref: Services are in apiVersion v1: write apiVersion: v1 instead of core/v1`,
+		},
+		{
+			name:   "a workload",
+			object: ref("apps/v1", "Deployment", "consumer"),
+			class:  stalls, condition: "SinkProvided", reason: "SinkNotFound",
+			message: `sink.ref: a Deployment does not receive events: name the Service that leads to it, with apiVersion: v1 and kind: Service`,
+		},
+		{
+			name:   "a Service without ports",
+			object: ref("v1", "Service", "bare"),
+			prepare: func(f *fixture) {
+				f.create(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "bare"}, Spec: corev1.ServiceSpec{ClusterIP: "None"}})
+			},
+			class: stalls, condition: "SinkProvided", reason: "SinkNotAddressable",
+			message: `the Service "bare" has no TCP port: add the port of the consumer to it, or write the address as sink.uri, such as http://bare.shop.svc.cluster.local:8080/`,
+		},
+		{
+			name:   "a Service of UDP",
+			object: ref("v1", "Service", "bare"),
+			prepare: func(f *fixture) {
+				f.create(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "bare"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolUDP}}}})
+			},
+			class: stalls, condition: "SinkProvided", reason: "SinkNotAddressable",
+			message: `the Service "bare" has no TCP port`,
+		},
+		{
+			name:   "a Service of HTTPS",
+			object: ref("v1", "Service", "bare"),
+			prepare: func(f *fixture) {
+				f.create(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "bare"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 443}}}})
+			},
+			class: stalls, condition: "SinkProvided", reason: "SinkNotAddressable",
+			message: `the Service "bare" takes HTTPS at its port 443: write the address as sink.uri, such as https://bare.shop.svc.cluster.local:443/`,
+		},
+		{
+			name:   "a headless Service with a named port",
+			object: ref("v1", "Service", "bare"),
+			prepare: func(f *fixture) {
+				f.create(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "bare"}, Spec: corev1.ServiceSpec{ClusterIP: "None", Ports: []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromString("http")}}}})
+			},
+			class: stalls, condition: "SinkProvided", reason: "SinkNotAddressable",
+			message: `the Service "bare" is headless, and its port 80 is one of the pods by name, "http": write the address with its number as sink.uri, such as http://bare.shop.svc.cluster.local:8080/`,
+		},
+		{
+			name:   "a Service that is another name",
+			object: ref("v1", "Service", "bare"),
+			prepare: func(f *fixture) {
+				f.create(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "bare"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "sink.example"}})
+			},
+			class: stalls, condition: "SinkProvided", reason: "SinkNotAddressable",
+			message: `the Service "bare" is another name for the host sink.example: write the address as sink.uri, such as https://sink.example/`,
+		},
+		{
 			name:   "no Secret for the URL",
 			object: urlSecret("nowhere"),
 			class:  waits, condition: "ReceiverReady", reason: "URLSecretNotFound",
 			message: `there is no Secret "nowhere" in this namespace: create it with the secret part of the URL under "token"`,
 		},
 		{
-			name:   "nothing in the URL's Secret",
-			object: urlSecret("hook"),
-			prepare: func(f *fixture) {
-				f.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "hook"}, Data: map[string][]byte{"token": []byte(" \n")}})
-			},
-			class: stalls, condition: "ReceiverReady", reason: "URLSecretMissing",
+			name:    "nothing in the URL's Secret",
+			object:  urlSecret("hook"),
+			prepare: func(f *fixture) { f.createURLSecret("hook", " \n") },
+			class:   stalls, condition: "ReceiverReady", reason: "URLSecretMissing",
 			message: `the Secret "hook" has no "token", or it is empty`,
+		},
+		{
+			name:   "a Secret for the URL that does not allow it",
+			object: urlSecret("database"),
+			prepare: func(f *fixture) {
+				f.create(&corev1.Secret{
+					ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "database", Annotations: map[string]string{mandrillwebhook.AllowURLSecret: "false"}},
+					Data:       map[string][]byte{"token": []byte("s3ntinel")},
+				})
+			},
+			class: stalls, condition: "ReceiverReady", reason: "SecretNotAllowed",
+			message: `the Secret "database" does not allow its values in a URL: if it is meant for that, add the annotation mandrill-operator.io/allow-url-secret: "true" to it`,
+		},
+		{
+			name:   "a Secret of the operator's in the URL",
+			object: urlSecret("other-signing-key"),
+			prepare: func(f *fixture) {
+				metadata := ownName("other-signing-key")
+				metadata.Annotations = map[string]string{mandrillwebhook.AllowURLSecret: "true"}
+				f.create(&corev1.Secret{ObjectMeta: metadata, Data: map[string][]byte{"token": []byte("s3ntinel")}})
+			},
+			class: stalls, condition: "ReceiverReady", reason: "SecretNotAllowed",
+			message: `the Secret "other-signing-key" is one that the operator writes: name one of your own in spec.urlSecretRef`,
 		},
 		{
 			name:    "no receiver",
@@ -279,7 +399,7 @@ func TestBadInputIsReported(t *testing.T) {
 					f.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: routes.SecretName("routes", number)}, Data: map[string][]byte{routes.Key: other}})
 				}
 			},
-			class: refused, condition: "ReceiverReady", reason: "RoutesFull",
+			class: unseen, condition: "ReceiverReady", reason: "RoutesFull",
 			message: "the Secrets system/routes to routes-7 have no room for another route",
 		},
 		{
@@ -342,9 +462,9 @@ func (f *fixture) assertClass(class, reason string, result reconcile.Result, err
 			f.t.Errorf("got error %v and Events %q; want a terminal error and a Warning", err, warnings)
 		}
 		f.assert("Stalled", "True", reason, "")
-	case refused:
-		if err != nil || result.RequeueAfter != 30*time.Minute || len(warnings) != 1 || !strings.Contains(warnings[0], "Warning "+reason) {
-			f.t.Errorf("got %v, error %v and Events %q; want another look in half an hour and a Warning", result, err, warnings)
+	case refused, unseen:
+		if err != nil || result.RequeueAfter != map[string]time.Duration{refused: 30 * time.Minute, unseen: time.Minute}[class] || len(warnings) != 1 || !strings.Contains(warnings[0], "Warning "+reason) {
+			f.t.Errorf("got %v, error %v and Events %q; want another look later and a Warning", result, err, warnings)
 		}
 		f.assert("Stalled", "True", reason, "")
 	case retries:

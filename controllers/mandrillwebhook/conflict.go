@@ -63,6 +63,11 @@ func (r *Reconciler) precedes(a, b *v1alpha1.MandrillWebhook) bool {
 	if registered(a) != registered(b) {
 		return registered(a)
 	}
+	return older(a, b)
+}
+
+// older reports whether object a is older than b.
+func older(a, b *v1alpha1.MandrillWebhook) bool {
 	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
 		return a.CreationTimestamp.Before(&b.CreationTimestamp)
 	}

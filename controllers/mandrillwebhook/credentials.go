@@ -3,6 +3,7 @@ package mandrillwebhook
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -17,6 +18,10 @@ import (
 // dependencyRetry is how soon to look again for a dependency that a watch should have reported by then.
 const dependencyRetry = time.Minute
 
+// apiKeyForm is what API keys look like. A value of another form is not sent to Mandrill: the reference may name any
+// Secret of the namespace, and most of what Secrets hold is none of Mandrill's business.
+var apiKeyForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
+
 // credentials reads the API key and finds its account.
 func (r *Reconciler) credentials(ctx context.Context, run *state) error {
 	ref := run.webhook.Spec.APIKeySecretRef
@@ -29,10 +34,18 @@ func (r *Reconciler) credentials(ctx context.Context, run *state) error {
 	if err != nil {
 		return fmt.Errorf("reading the API key's Secret: %w", err)
 	}
+	if writtenByOperator(&secret) {
+		return controllers.Stalled(v1alpha1.ReasonSecretNotAllowed,
+			fmt.Errorf("the Secret %q is one that the operator writes and holds no API key: name the Secret with the API key in spec.apiKeySecretRef", ref.Name))
+	}
 	key := strings.TrimSpace(string(secret.Data[ref.Key])) // files and echo end in a line break
 	if key == "" {
 		return controllers.Stalled(v1alpha1.ReasonAPIKeyMissing,
 			fmt.Errorf("the Secret %q has no %q, or it is empty: put the API key there", ref.Name, ref.Key))
+	}
+	if !apiKeyForm.MatchString(key) {
+		return controllers.Stalled(v1alpha1.ReasonInvalidAPIKey,
+			fmt.Errorf("%q of the Secret %q is no API key: write the key alone, without quotation marks, spaces or other text", ref.Key, ref.Name))
 	}
 	if run.account, err = r.accounts.Account(key); err != nil {
 		return fmt.Errorf("making an API client: %w", err)

@@ -162,3 +162,13 @@ func TestAddedEventsAreReported(t *testing.T) {
 		t.Errorf("the status has %s", got)
 	}
 }
+
+// A name that is likely to be a misspelt one is corrected, whether Mandrill accepts it or not.
+func TestMisspeltEventIsCorrected(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.apply(func(o *v1alpha1.MandrillWebhook) { o.Spec.Events = []v1alpha1.EventName{"open", "hard_bouce"} })
+	f.emulator.Fail("webhooks/add", mandrilltest.Fault{Status: 400, Name: "ValidationError", Code: -2, Message: `Validation error: {"events":"Please choose from the list"}`})
+	f.mustReconcile()
+	f.assert("EventsAccepted", "False", "EventsRefused", "; hard_bouce is not an event that is known: did you mean hard_bounce?")
+}

@@ -51,6 +51,9 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 	if err := r.publisher.withdraw(ctx, webhook); err != nil && !isStep(err) { // a Secret of somebody else stays as it is
 		return ctrl.Result{}, err
 	}
+	if err := r.releaseSecrets(ctx, webhook); err != nil {
+		return ctrl.Result{}, err
+	}
 	r.finished.add(webhook.UID)
 	if err := r.removeFinalizer(ctx, webhook); err != nil {
 		return retryConflict("removing the finalizer", err)
@@ -129,6 +132,16 @@ func (f *finished) forget(uid types.UID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.uids, uid)
+}
+
+// releaseSecrets leaves Secrets that others fill to them: the garbage collector deletes those that the object owns.
+func (r *Reconciler) releaseSecrets(ctx context.Context, webhook *v1alpha1.MandrillWebhook) error {
+	for _, use := range []secretUse{r.keySecret(webhook), sidecarSecret(webhook)} {
+		if _, err := r.secrets.get(ctx, webhook, use); err != nil && !isStep(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 func isStep(err error) bool { return errors.As(err, new(*controllers.StepError)) }

@@ -124,7 +124,7 @@ func TestReplacedURLIsServedForADay(t *testing.T) {
 func TestURLSecretIsShownNowhere(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "hook"}, Data: map[string][]byte{"token": []byte("s3ntinel &1\n")}})
+	f.createURLSecret("hook", "s3ntinel &1\n")
 	f.apply(urlSecret("hook"))
 	// Mandrill quotes the URL, in its own way
 	quoted := strings.ReplaceAll(f.receiver.URL+"/mandrill/shop/transactional?secret=s3ntinel+%261 or s3ntinel &1", "/", `\/`)

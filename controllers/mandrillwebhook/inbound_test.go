@@ -375,7 +375,7 @@ func TestInboundIsNotInherited(t *testing.T) {
 	t.Parallel()
 	for name, suffix := range map[string]string{"another query": "?tenant=blue", "the same": ""} {
 		f := newFixture(t)
-		base := f.receiver.URL + "/mandrill/x"
+		base := f.receiver.URL + "/hooks/x"
 		f.apply(inbound("help@a.example"), func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = base + suffix })
 		f.reconcileUntilDone()
 		f.validMX("a.example")

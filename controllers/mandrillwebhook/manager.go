@@ -39,8 +39,8 @@ const (
 
 // Indexes of MandrillWebhooks in the cache.
 const (
-	bySecret    = "spec.*SecretRef.name" //nolint:gosec // names of fields
-	byURL       = "spec.url"             // or the default URL; without its userinfo, as in the status
+	bySecret    = "secrets"  // that the object reads or writes, by name
+	byURL       = "spec.url" // or the default URL; without its userinfo, as in the status
 	byWebhookID = "status.webhookID"
 )
 
@@ -97,7 +97,6 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 	}
 	built, err := ctrl.NewControllerManagedBy(manager).
 		For(&v1alpha1.MandrillWebhook{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Owns(&corev1.Secret{}, builder.OnlyMetadata).
 		Watches(&corev1.Secret{}, r.referring(bySecret), builder.OnlyMetadata).
 		Watches(&corev1.Service{}, r.watches.Services()).
 		WatchesMetadata(sinks.Definitions(), r.watches.Installed()).
@@ -119,10 +118,13 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
 	indexes := map[string]client.IndexerFunc{
 		bySecret: func(object client.Object) []string {
-			spec := object.(*v1alpha1.MandrillWebhook).Spec
-			names := []string{spec.APIKeySecretRef.Name}
-			if spec.URLSecretRef != nil {
-				names = append(names, spec.URLSecretRef.Name)
+			webhook := object.(*v1alpha1.MandrillWebhook)
+			names := []string{webhook.Spec.APIKeySecretRef.Name, secretName(webhook)}
+			if ref := webhook.Spec.URLSecretRef; ref != nil {
+				names = append(names, ref.Name)
+			}
+			if isSidecar(webhook) {
+				names = append(names, sidecarSecretName(webhook))
 			}
 			return names
 		},

@@ -26,9 +26,47 @@ func newPublisher(options Options, secrets ownedSecrets) *publisher {
 	return &publisher{
 		shared: routestore.New(routestore.Options{
 			Client: options.Client, Name: options.RoutesSecret, Owner: FieldOwner, Webhooks: webhookNames(options.Client),
+			NamespaceLimit: options.MaxRouteBytesPerNamespace,
 		}),
 		routesSecret: options.RoutesSecret, secrets: secrets,
 	}
+}
+
+// isRoutesSecret returns a function that reports whether a Secret is one of those with the routes of the shared receiver.
+func isRoutesSecret(first types.NamespacedName) func(types.NamespacedName) bool {
+	return func(name types.NamespacedName) bool {
+		if name.Namespace != first.Namespace {
+			return false
+		}
+		for number := range routes.MaxSecrets {
+			if name.Name == routes.SecretName(first.Name, number) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// checkQuota refuses an object if its namespace has too many that are older.
+func (r *Reconciler) checkQuota(ctx context.Context, webhook *v1alpha1.MandrillWebhook) error {
+	if r.MaxWebhooksPerNamespace == 0 {
+		return nil
+	}
+	var list v1alpha1.MandrillWebhookList
+	if err := r.Client.List(ctx, &list, client.InNamespace(webhook.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("listing MandrillWebhooks: %w", err)
+	}
+	before := 0
+	for _, other := range list.Items {
+		if other.UID != webhook.UID && other.DeletionTimestamp.IsZero() && older(&other, webhook) {
+			before++
+		}
+	}
+	if before < r.MaxWebhooksPerNamespace {
+		return nil
+	}
+	return controllers.StalledAt(v1alpha1.ReasonQuotaExceeded, dependencyRetry,
+		fmt.Errorf("this namespace may have %d MandrillWebhooks and has more: delete those that are not needed, or have the operator run with a higher --max-webhooks-per-namespace", r.MaxWebhooksPerNamespace))
 }
 
 // webhookNames returns a function that lists the names of all objects, as their routes have them.
@@ -115,8 +153,12 @@ func (p *publisher) set(ctx context.Context, webhook *v1alpha1.MandrillWebhook, 
 		return p.setSidecarRoutes(ctx, webhook, list)
 	}
 	changed, err := p.shared.Set(ctx, routeName(webhook), list...)
+	if errors.Is(err, routestore.ErrNamespaceFull) {
+		return false, controllers.StalledAt(v1alpha1.ReasonQuotaExceeded, dependencyRetry,
+			errors.New("the routes of this namespace have as many bytes as they may have: delete MandrillWebhooks that are not needed, shorten CACerts and ceOverrides, or have the operator run with a higher --max-route-bytes-per-namespace"))
+	}
 	if errors.Is(err, routestore.ErrFull) {
-		return false, controllers.StalledAt(v1alpha1.ReasonRoutesFull, refusedRetry,
+		return false, controllers.StalledAt(v1alpha1.ReasonRoutesFull, dependencyRetry, // no watch sees the room that others leave
 			fmt.Errorf("the Secrets %s to %s have no room for another route: delete MandrillWebhooks that are not needed, or use a second installation",
 				p.routesSecret, routes.SecretName(p.routesSecret.Name, routes.MaxSecrets-1)))
 	}

@@ -37,7 +37,7 @@ import (
 const (
 	// Finalizer keeps an object until its webhook at Mandrill is gone.
 	Finalizer = "mandrill-operator.io/webhook"
-	// FieldOwner is the operator's name in server-side apply.
+	// FieldOwner is the operator's name as a manager of fields.
 	FieldOwner = client.FieldOwner("mandrill-operator")
 
 	defaultClusterDomain = "cluster.local"
@@ -63,6 +63,9 @@ type Options struct {
 	SinkAudiences            []string // for which the shared receiver has OIDC tokens
 	AllowSinkHosts           []string // hosts to allow although they are loopback, link-local or a metadata service
 	Now                      func() time.Time
+
+	MaxWebhooksPerNamespace   int // default: no limit
+	MaxRouteBytesPerNamespace int // of the routes in the Secrets; default: no limit
 }
 
 // Reconciler reconciles MandrillWebhooks.
@@ -89,14 +92,14 @@ func New(options Options) *Reconciler {
 	r := &Reconciler{
 		Options: options,
 		urls:    webhookURLs{options.PublicURL},
-		secrets: ownedSecrets{options.Client},
-		watches: sinks.NewWatches(options.Client),
+		secrets: ownedSecrets{options.Client, isRoutesSecret(options.RoutesSecret)},
+		watches: sinks.NewWatches(options.Client, sinkNames(options)),
 		changed: make(chan event.GenericEvent, changedBuffer),
 	}
 	r.publisher = newPublisher(options, r.secrets)
 	r.prober = newProber(options, r.urls)
 	r.sinks = sinks.New(sinks.Options{
-		Client: options.Client, ClusterDomain: options.ClusterDomain, AllowCrossNamespace: options.AllowCrossNamespaceSinks,
+		Client: options.Client, Names: sinkNames(options), AllowCrossNamespace: options.AllowCrossNamespaceSinks,
 		AllowHosts: options.AllowSinkHosts, Audiences: options.SinkAudiences,
 	}, r.watches)
 	r.accounts = account.NewPool(account.Options{
@@ -104,6 +107,10 @@ func New(options Options) *Reconciler {
 	})
 	options.Metrics.registerer.MustRegister(overview{r})
 	return r
+}
+
+func sinkNames(options Options) sinks.Names {
+	return sinks.Names{ClusterDomain: options.ClusterDomain, Receiver: options.RoutesSecret.Namespace}
 }
 
 func withDefaults(options Options) Options {
@@ -208,6 +215,7 @@ func (r *Reconciler) steps(webhook *v1alpha1.MandrillWebhook) []controllers.Step
 		{Condition: v1alpha1.ConditionSinkProvided, Run: r.sink, Continue: true},
 		{Condition: v1alpha1.ConditionReceiverReady, Run: r.route},
 		{Condition: v1alpha1.ConditionRegistered, Run: r.credentials},
+		{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.restoredKey},
 		{Condition: v1alpha1.ConditionRegistered, Run: r.registration},
 		{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.signingKey},
 	}

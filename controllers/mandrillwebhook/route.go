@@ -24,6 +24,9 @@ func (r *Reconciler) route(ctx context.Context, run *state) error {
 	if owner != nil {
 		return r.yieldURL(ctx, run, owner)
 	}
+	if err := r.checkQuota(ctx, run.webhook); err != nil {
+		return err
+	}
 	run.webhook.Status.CloudEventAttributes = cloudEventAttributes(run.webhook)
 	changed, err := r.publisher.publish(ctx, run)
 	if err != nil {

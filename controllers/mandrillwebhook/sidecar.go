@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
@@ -21,7 +23,7 @@ func isSidecar(webhook *v1alpha1.MandrillWebhook) bool {
 func sidecarSecretName(webhook *v1alpha1.MandrillWebhook) string { return webhook.Name + "-receiver" }
 
 func (p *publisher) sidecarRoutes(ctx context.Context, webhook *v1alpha1.MandrillWebhook) ([]routes.Route, error) {
-	secret, err := p.sidecarSecret(ctx, webhook)
+	secret, err := p.secrets.get(ctx, webhook, sidecarSecret(webhook))
 	if err != nil || secret == nil {
 		return nil, err
 	}
@@ -37,17 +39,33 @@ func (p *publisher) setSidecarRoutes(ctx context.Context, webhook *v1alpha1.Mand
 	if err != nil {
 		return false, fmt.Errorf("encoding routes: %w", err)
 	}
-	secret, err := p.sidecarSecret(ctx, webhook)
+	use := sidecarSecret(webhook)
+	secret, err := p.secrets.get(ctx, webhook, use)
 	if err != nil {
 		return false, err
 	}
-	document := routes.Join(lines)
-	if secret == nil && len(list) == 0 || secret != nil && bytes.Equal(secret.Data[routes.Key], document) {
+	document, owned := routes.Join(lines), secret != nil && metav1.IsControlledBy(secret, webhook)
+	if !owned && len(list) == 0 || owned && bytes.Equal(secret.Data[routes.Key], document) {
 		return false, nil
 	}
-	return true, p.secrets.apply(ctx, webhook, sidecarSecretName(webhook), map[string][]byte{routes.Key: document})
+	return true, p.secrets.write(ctx, webhook, use, secret, map[string][]byte{routes.Key: document})
 }
 
-func (p *publisher) sidecarSecret(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (*corev1.Secret, error) {
-	return p.secrets.get(ctx, webhook, sidecarSecretName(webhook), "delete or rename it, or give the MandrillWebhook another name")
+// sidecarSecret says how the object uses the Secret of its sidecar. It is recognised by the names of its routes.
+func sidecarSecret(webhook *v1alpha1.MandrillWebhook) secretUse {
+	decode := func(secret *corev1.Secret) (*routes.Document, bool) {
+		document, err := routes.Decode(secret.Data[routes.Key])
+		return document, err == nil
+	}
+	return secretUse{
+		name: sidecarSecretName(webhook), entries: []string{routes.Key},
+		remedy: "delete or rename it, or give the MandrillWebhook another name",
+		recognised: func(_ context.Context, secret *corev1.Secret) (bool, error) {
+			document, ok := decode(secret)
+			return ok && !slices.ContainsFunc(document.Routes, func(route routes.Route) bool {
+				return routes.Webhook(route.Name) != routeName(webhook)
+			}), nil
+		},
+		valid: func(secret *corev1.Secret) bool { _, ok := decode(secret); return ok },
+	}
 }

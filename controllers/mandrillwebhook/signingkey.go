@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
@@ -68,25 +71,77 @@ func secretName(webhook *v1alpha1.MandrillWebhook) string {
 	return webhook.Name + "-signing-key"
 }
 
-// keySecret reads the signing key Secret; nil if there is none.
-func (r *Reconciler) keySecret(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (*corev1.Secret, error) {
-	return r.secrets.get(ctx, webhook, secretName(webhook), "delete or rename it, or choose another signingKeySecretName")
+// keySecret says how the object uses its signing key Secret.
+func (r *Reconciler) keySecret(webhook *v1alpha1.MandrillWebhook) secretUse {
+	return secretUse{
+		name: secretName(webhook), entries: []string{signingKeyData, urlData, previousData},
+		remedy: "delete or rename it, or choose another signingKeySecretName",
+		recognised: func(ctx context.Context, secret *corev1.Secret) (bool, error) {
+			heir, err := r.isHeir(ctx, webhook)
+			return heir && identityOf(secret).usable(), err
+		},
+		valid: func(secret *corev1.Secret) bool { return identityOf(secret).usable() },
+	}
+}
+
+// isHeir reports whether the object is the only one, or the oldest, that keeps its signing key in a Secret of that name.
+func (r *Reconciler) isHeir(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (bool, error) {
+	var list v1alpha1.MandrillWebhookList
+	err := r.Client.List(ctx, &list, client.InNamespace(webhook.Namespace), client.MatchingFields{bySecret: secretName(webhook)})
+	if err != nil {
+		return false, fmt.Errorf("listing MandrillWebhooks: %w", err)
+	}
+	return !slices.ContainsFunc(list.Items, func(other v1alpha1.MandrillWebhook) bool {
+		return other.UID != webhook.UID && secretName(&other) == secretName(webhook) && older(&other, webhook)
+	}), nil
+}
+
+func identityOf(secret *corev1.Secret) identity {
+	return identity{string(secret.Data[urlData]), string(secret.Data[signingKeyData])}
 }
 
 // storedKey reads the identities of the signing key Secret. It is the first step, so that a conflict of Secrets is found
 // before a webhook is registered.
 func (r *Reconciler) storedKey(ctx context.Context, run *state) error {
-	secret, err := r.keySecret(ctx, run.webhook)
+	secret, err := r.secrets.get(ctx, run.webhook, r.keySecret(run.webhook))
 	if err != nil || secret == nil {
 		return err
 	}
-	stored := identity{string(secret.Data[urlData]), string(secret.Data[signingKeyData])}
-	if stored.usable() { // otherwise somebody edited the Secret: the signingKey step replaces it
+	run.secret = secret
+	if metav1.IsControlledBy(secret, run.webhook) { // otherwise the restoredKey step decides
+		r.useStored(run)
+	}
+	return nil
+}
+
+func (r *Reconciler) useStored(run *state) {
+	if stored := identityOf(run.secret); stored.usable() { // otherwise somebody edited the Secret: the signingKey step replaces it
 		run.stored = stored
 	}
-	run.retired = decodeRetired(secret.Data[previousData], r.Now())
-	run.secret = secret.Data
-	return nil
+	run.retired = decodeRetired(run.secret.Data[previousData], r.Now())
+}
+
+// restoredKey decides about a Secret that the object does not own, as after a restore from a backup. Its identities are
+// used if the account confirms the key. Otherwise the Secret is taken back if it is for the object's URL, without them.
+func (r *Reconciler) restoredKey(ctx context.Context, run *state) error {
+	if run.secret == nil || metav1.IsControlledBy(run.secret, run.webhook) {
+		return nil
+	}
+	list, err := run.account.Webhooks(ctx, viewIntervals*r.Resync)
+	if err != nil {
+		return run.refusal("listing webhooks", err)
+	}
+	stored := identityOf(run.secret)
+	if stored.usable() && slices.ContainsFunc(list, func(w mandrill.Webhook) bool { return w.AuthKey == stored.Key }) {
+		r.useStored(run)
+		return nil
+	}
+	if ownedByEarlier(run.secret, run.webhook) || stored.URL == run.url {
+		return nil
+	}
+	use := r.keySecret(run.webhook)
+	return controllers.Stalled(v1alpha1.ReasonSecretConflict,
+		fmt.Errorf("the Secret %q exists, and neither its URL nor its key is this object's: %s", use.name, use.remedy))
 }
 
 // storeKey writes the Secret if it differs.
@@ -99,8 +154,8 @@ func (r *Reconciler) storeKey(ctx context.Context, run *state, present identity)
 		}
 		data[previousData] = previous
 	}
-	if maps.EqualFunc(run.secret, data, bytes.Equal) {
+	if run.secret != nil && metav1.IsControlledBy(run.secret, run.webhook) && maps.EqualFunc(run.secret.Data, data, bytes.Equal) {
 		return nil
 	}
-	return r.secrets.apply(ctx, run.webhook, secretName(run.webhook), data)
+	return r.secrets.write(ctx, run.webhook, r.keySecret(run.webhook), run.secret, data)
 }

@@ -15,7 +15,7 @@ func (r *Reconciler) sink(ctx context.Context, run *state) error {
 	if err != nil {
 		return err
 	}
-	status.SinkURI, status.SinkCACerts, status.SinkAudience = found.URI, found.CACerts, found.Audience
+	status.SinkURI, status.SinkCACerts, status.SinkAudience = redactURL(found.URI), found.CACerts, found.Audience
 	if spec := sinks.DeadLetter(run.webhook); spec != nil {
 		if run.deadLetter, err = r.sinks.Resolve(ctx, run.webhook, *spec); err != nil {
 			return fmt.Errorf("delivery.deadLetterSink: %w", err)

@@ -5,7 +5,9 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
@@ -141,5 +143,43 @@ func TestLocalSinkHostsAreRefused(t *testing.T) {
 	})
 	if got := f.mustReconcile().Status.SinkURI; got != "http://elsewhere.other.svc.cluster.local" {
 		t.Errorf("the sink is %s", got)
+	}
+}
+
+// The name of a headless Service leads to its pods, so their port counts.
+func TestHeadlessServiceIsReachedAtThePortOfItsPods(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		ports []corev1.ServicePort
+		want  string
+	}{
+		"another port":  {[]corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(8080)}}, ":8080"},
+		"the same port": {[]corev1.ServicePort{{Port: 9000}}, ":9000"},
+		"UDP beside it": {[]corev1.ServicePort{{Port: 53, Protocol: corev1.ProtocolUDP}, {Port: 9000, Protocol: corev1.ProtocolTCP}}, ":9000"},
+		"port 80":       {[]corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(80)}, {Port: 81}}, ""},
+	} {
+		f := newFixture(t)
+		headless := service("headless")
+		headless.Spec = corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone, Ports: test.ports}
+		f.create(headless)
+		f.apply(ref("v1", "Service", "headless"))
+		if got, want := f.mustReconcile().Status.SinkURI, "http://headless.shop.svc.cluster.local"+test.want; got != want {
+			t.Errorf("%s: the sink is %s, want %s", name, got, want)
+		}
+	}
+}
+
+// A password in the address of a sink is not shown in the status.
+func TestPasswordOfASinkIsHidden(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.apply(func(o *v1alpha1.MandrillWebhook) {
+		o.Spec.Sink = v1alpha1.Destination{URI: "https://user:s3ntinel@sink.example/x"}
+	})
+	if got := f.mustReconcile().Status.SinkURI; got != "https://hidden@sink.example/x" {
+		t.Errorf("the status shows %s", got)
+	}
+	if got := f.routes()[0].Sink.URI; got != "https://user:s3ntinel@sink.example/x" {
+		t.Errorf("the route has %s", got)
 	}
 }

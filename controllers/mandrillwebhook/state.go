@@ -3,6 +3,7 @@ package mandrillwebhook
 import (
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -22,9 +23,9 @@ type state struct {
 	before     *v1alpha1.MandrillWebhook // as the cluster has it
 	conditions *controllers.Conditions   // of webhook; all that a reconcile sets are set here
 
-	secret  map[string][]byte // data of the signing key's Secret, nil if there is none
-	stored  identity          // that the Secret has as present
-	retired []retired         // that the Secret has as accepted for a while longer
+	secret  *corev1.Secret // of the signing key, nil if there is none; perhaps not owned by the object yet
+	stored  identity       // that the Secret has as present
+	retired []retired      // that the Secret has as accepted for a while longer
 
 	sink       *sinks.Sink // nil while it has no address
 	deadLetter *sinks.Sink // nil without one

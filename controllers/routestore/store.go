@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,8 +32,12 @@ const (
 	growthShare = 8
 )
 
-// ErrFull means that no Secret has room for the routes.
-var ErrFull = errors.New("the routes Secrets are full")
+var (
+	// ErrFull means that no Secret has room for the routes.
+	ErrFull = errors.New("the routes Secrets are full")
+	// ErrNamespaceFull means that the routes of a namespace have as many bytes as it may have.
+	ErrNamespaceFull = errors.New("the namespace has no room for more routes")
+)
 
 // Options configures a [Store]. Client, Name and Owner are required.
 type Options struct {
@@ -42,6 +47,8 @@ type Options struct {
 	// SoftLimit and HardLimit are how many bytes of routes a Secret gets before the next one is used, and at most. Default:
 	// 256 KiB, and what fits into a Secret.
 	SoftLimit, HardLimit int
+	// NamespaceLimit is how many bytes the routes of all webhooks of a namespace may have. Default: no limit.
+	NamespaceLimit int
 	// Webhooks returns the names of all webhooks that exist. Routes of others are dropped when the Secrets are loaded.
 	// Default: none are.
 	Webhooks func(context.Context) (map[string]bool, error)
@@ -55,6 +62,7 @@ type Store struct {
 	mu       sync.Mutex // guards what follows
 	loaded   bool
 	webhooks map[string]*entry
+	spaces   map[string]int // bytes of all lines, by namespace
 	secrets  [routes.MaxSecrets]secret
 	changes  int64  // number of the last change
 	next     *flush // shared by all changes until it begins
@@ -97,7 +105,7 @@ func New(options Options) *Store {
 	if options.HardLimit == 0 {
 		options.HardLimit = hardLimit
 	}
-	return &Store{options: options, webhooks: map[string]*entry{}}
+	return &Store{options: options, webhooks: map[string]*entry{}, spaces: map[string]int{}}
 }
 
 func (s *Store) secretName(number int) types.NamespacedName {
@@ -197,6 +205,9 @@ func (s *Store) update(webhook string, lines []byte) error {
 	if ok && bytes.Equal(current.lines, lines) || !ok && len(lines) == 0 {
 		return nil
 	}
+	if err := s.checkNamespace(webhook, len(lines), current); err != nil {
+		return err
+	}
 	if !ok {
 		number, err := s.pickSecret(len(lines), s.options.HardLimit-s.options.HardLimit/growthShare)
 		if err != nil {
@@ -205,7 +216,8 @@ func (s *Store) update(webhook string, lines []byte) error {
 		current = &entry{secret: number}
 		s.webhooks[webhook] = current
 	}
-	if grown := len(lines) - len(current.lines); grown > 0 && s.secrets[current.secret].bytes+grown > s.options.HardLimit {
+	was := len(current.lines)
+	if grown := len(lines) - was; grown > 0 && s.secrets[current.secret].bytes+grown > s.options.HardLimit {
 		number, err := s.pickSecret(len(lines), s.options.HardLimit)
 		if err != nil {
 			return err
@@ -219,10 +231,32 @@ func (s *Store) update(webhook string, lines []byte) error {
 		delete(current.left, number)
 	}
 	s.changes++
+	s.spaces[namespaceOf(webhook)] += len(lines) - was
 	to := &s.secrets[current.secret]
 	to.bytes, to.changed = to.bytes+len(lines)-len(current.lines), s.changes
 	current.lines, current.change = lines, s.changes
 	return nil
+}
+
+// checkNamespace refuses routes by which a namespace would have more bytes than it may have. As in a Secret, a share is
+// for webhooks that exist.
+func (s *Store) checkNamespace(webhook string, length int, current *entry) error {
+	limit, grown := s.options.NamespaceLimit, length
+	if current != nil {
+		grown -= len(current.lines)
+	} else {
+		limit -= limit / growthShare
+	}
+	if s.options.NamespaceLimit > 0 && grown > 0 && s.spaces[namespaceOf(webhook)]+grown > limit {
+		return ErrNamespaceFull
+	}
+	return nil
+}
+
+// namespaceOf returns the namespace of a webhook, which is named NAMESPACE/NAME.
+func namespaceOf(webhook string) string {
+	namespace, _, _ := strings.Cut(webhook, "/")
+	return namespace
 }
 
 // pickSecret returns the Secret for lines of some length: the first that stays below the soft limit, else the smallest if
@@ -253,7 +287,7 @@ func (s *Store) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	webhooks := map[string]*entry{}
+	webhooks, spaces := map[string]*entry{}, map[string]int{}
 	var secrets [routes.MaxSecrets]secret
 	for number := range secrets {
 		var object corev1.Secret
@@ -289,9 +323,10 @@ func (s *Store) load(ctx context.Context) error {
 			}
 			webhooks[name].lines = append(webhooks[name].lines, lines...)
 			secrets[number].bytes += len(lines)
+			spaces[namespaceOf(name)] += len(lines)
 		}
 	}
-	s.webhooks, s.secrets, s.changes, s.loaded = webhooks, secrets, 1, true
+	s.webhooks, s.spaces, s.secrets, s.changes, s.loaded = webhooks, spaces, secrets, 1, true
 	return nil
 }
 

@@ -331,3 +331,40 @@ func TestRepairRewritesChangedSecrets(t *testing.T) {
 		t.Error("a repair that failed is said to have succeeded")
 	}
 }
+
+// A namespace has a share of the Secrets, of which an eighth is for webhooks that exist. Others are not held up by it.
+func TestNamespaceHasAShare(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	options := routestore.Options{
+		Client: f.client, Name: types.NamespacedName{Namespace: "system", Name: "routes"}, Owner: "test", NamespaceLimit: 1000,
+	}
+	route := func(size int) routes.Route {
+		return routes.Route{URL: "https://h.example/" + strings.Repeat("x", size), Source: "/s", Sink: routes.Sink{URI: "http://s.example"}}
+	}
+	set := func(store *routestore.Store, webhook string, size int) error {
+		_, err := store.Set(t.Context(), webhook, route(size))
+		return err
+	}
+	store := routestore.New(options)
+	for range 2 { // the second time with a store that has just started
+		for _, step := range []struct {
+			webhook string
+			size    int
+			full    bool
+		}{
+			{"greedy/a", 650, false}, {"greedy/b", 100, true}, {"greedy/a", 800, false}, {"greedy/a", 1000, true}, {"other/a", 650, false}, {"greed/y", 650, false},
+		} {
+			if err := set(store, step.webhook, step.size); errors.Is(err, routestore.ErrNamespaceFull) != step.full || !step.full && err != nil {
+				t.Errorf("%+v: got %v", step, err)
+			}
+		}
+		store = routestore.New(options)
+	}
+	if _, err := store.Set(t.Context(), "greedy/a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := set(store, "greedy/b", 100); err != nil {
+		t.Errorf("what a webhook left is not free: %v", err)
+	}
+}

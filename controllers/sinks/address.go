@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,6 +23,32 @@ import (
 
 func isService(ref v1alpha1.Reference) bool { return ref.APIVersion == "v1" && ref.Kind == "Service" }
 
+// workloads are kinds that run pods and receive nothing themselves.
+var workloads = []string{"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod", "Ingress"}
+
+// checkReference refuses references that lead nowhere in any cluster.
+func checkReference(ref v1alpha1.Reference) error {
+	refuse := func(format string, args ...any) error {
+		return controllers.Stalled(v1alpha1.ReasonSinkNotFound, fmt.Errorf("sink.ref: "+format, args...))
+	}
+	first := ref.Kind[:min(1, len(ref.Kind))]
+	switch {
+	case strings.ToUpper(first) != first:
+		return refuse("a kind begins with a capital letter: write kind: %s instead of %s", strings.ToUpper(first)+ref.Kind[1:], ref.Kind)
+	case ref.Kind == "Service" && (ref.APIVersion == "core/v1" || ref.APIVersion == "apps/v1" || ref.APIVersion == "core"):
+		return refuse("Services are in apiVersion v1: write apiVersion: v1 instead of %s", ref.APIVersion)
+	case slices.Contains(workloads, ref.Kind) && isBuiltIn(ref.APIVersion):
+		return refuse("a %s does not receive events: name the Service that leads to it, with apiVersion: v1 and kind: Service", ref.Kind)
+	}
+	return nil
+}
+
+// isBuiltIn reports whether an API version is of Kubernetes itself.
+func isBuiltIn(apiVersion string) bool {
+	group, _, _ := strings.Cut(apiVersion, "/")
+	return apiVersion == "v1" || slices.Contains([]string{"apps", "batch", "networking.k8s.io"}, group)
+}
+
 // address returns the address of an object.
 func (r *Resolver) address(ctx context.Context, namespace string, ref v1alpha1.Reference) (Sink, error) {
 	key := types.NamespacedName{Namespace: namespace, Name: ref.Name}
@@ -30,6 +58,9 @@ func (r *Resolver) address(ctx context.Context, namespace string, ref v1alpha1.R
 				fmt.Errorf("the sink is in the namespace %q: name one in this namespace, or have the operator run with --allow-cross-namespace-sinks", ref.Namespace))
 		}
 		key.Namespace = ref.Namespace
+	}
+	if err := checkReference(ref); err != nil {
+		return Sink{}, err
 	}
 	if isService(ref) {
 		return r.serviceAddress(ctx, key)
@@ -118,18 +149,54 @@ func (r *Resolver) serviceAddress(ctx context.Context, key types.NamespacedName)
 	if err != nil {
 		return Sink{}, fmt.Errorf("reading the sink: %w", err)
 	}
-	host := service.Name + "." + service.Namespace + ".svc." + r.options.ClusterDomain
-	ports := service.Spec.Ports
-	for _, port := range ports {
-		if port.Port == 80 {
-			return Sink{URI: "http://" + host}, nil
+	if err := checkExternalName(&service); err != nil {
+		return Sink{}, err
+	}
+	host := service.Name + "." + service.Namespace + ".svc." + r.options.Names.ClusterDomain
+	port, err := servicePort(&service, host)
+	if err != nil {
+		return Sink{}, err
+	}
+	if port == 80 {
+		return Sink{URI: "http://" + host}, nil
+	}
+	return Sink{URI: "http://" + host + ":" + strconv.Itoa(port)}, nil
+}
+
+// servicePort returns the port at which a Service takes plain HTTP.
+func servicePort(service *corev1.Service, host string) (int, error) {
+	refuse := func(format string, args ...any) (int, error) {
+		return 0, controllers.Stalled(v1alpha1.ReasonSinkNotAddressable, fmt.Errorf("the Service %q "+format, append([]any{service.Name}, args...)...))
+	}
+	var ports []corev1.ServicePort
+	for _, port := range service.Spec.Ports {
+		if port.Protocol == "" || port.Protocol == corev1.ProtocolTCP {
+			ports = append(ports, port)
 		}
 	}
-	if len(ports) != 1 {
-		return Sink{}, controllers.Stalled(v1alpha1.ReasonSinkNotAddressable,
-			fmt.Errorf("the Service %q has %d ports and none is 80: write the address as sink.uri, such as http://%s:8080/", key.Name, len(ports), host))
+	at := slices.IndexFunc(ports, func(port corev1.ServicePort) bool { return port.Port == 80 })
+	switch {
+	case len(ports) == 0:
+		return refuse("has no TCP port: add the port of the consumer to it, or write the address as sink.uri, such as http://%s:8080/", host)
+	case at < 0 && len(ports) > 1:
+		return refuse("has %d ports and none is 80: write the address as sink.uri, such as http://%s:8080/", len(ports), host)
 	}
-	return Sink{URI: "http://" + host + ":" + strconv.Itoa(int(ports[0].Port))}, nil
+	port := ports[max(at, 0)]
+	if port.Port == 443 || port.Name == "https" || port.AppProtocol != nil && *port.AppProtocol == "https" {
+		return refuse("takes HTTPS at its port %d: write the address as sink.uri, such as https://%s:%d/", port.Port, host, port.Port)
+	}
+	if service.Spec.ClusterIP != corev1.ClusterIPNone {
+		return int(port.Port), nil
+	}
+	// The name of a headless Service leads to the pods, so the port is theirs.
+	switch {
+	case port.TargetPort.StrVal != "":
+		return refuse("is headless, and its port %d is one of the pods by name, %q: write the address with its number as sink.uri, such as http://%s:8080/",
+			port.Port, port.TargetPort.StrVal, host)
+	case port.TargetPort.IntVal != 0:
+		return int(port.TargetPort.IntVal), nil
+	}
+	return int(port.Port), nil
 }
 
 // join resolves a relative URI against an address, as Knative does.

@@ -28,10 +28,10 @@ const (
 	recheckInterval = time.Minute
 )
 
-// Options configures a [Resolver]. Client and ClusterDomain are required.
+// Options configures a [Resolver]. Client and Names are required.
 type Options struct {
 	Client              client.Client
-	ClusterDomain       string
+	Names               Names
 	AllowCrossNamespace bool     // sinks in another namespace than their object's
 	AllowHosts          []string // hosts to allow although they are local
 	Audiences           []string // for which the shared receiver has OIDC tokens
@@ -68,7 +68,6 @@ func DeadLetter(webhook *v1alpha1.MandrillWebhook) *v1alpha1.Destination {
 
 // Resolve finds the address of a sink that an object names.
 func (r *Resolver) Resolve(ctx context.Context, webhook *v1alpha1.MandrillWebhook, spec v1alpha1.Destination) (*Sink, error) {
-	sidecar := webhook.Spec.Receiver == v1alpha1.ReceiverSidecar
 	found := Sink{URI: spec.URI}
 	if spec.Ref != nil {
 		var err error
@@ -78,7 +77,15 @@ func (r *Resolver) Resolve(ctx context.Context, webhook *v1alpha1.MandrillWebhoo
 		if found.URI, err = join(found.URI, spec.URI); err != nil {
 			return nil, err
 		}
+	} else if err := r.checkNamespace(ctx, webhook, spec.URI); err != nil {
+		return nil, err
 	}
+	resolved, err := r.complete(found, webhook.Spec.Receiver == v1alpha1.ReceiverSidecar, spec)
+	return resolved, controllers.LookAgain(err, found.Recheck)
+}
+
+// complete adds to the address of a sink what the object says, and refuses sinks that the installation does not allow.
+func (r *Resolver) complete(found Sink, sidecar bool, spec v1alpha1.Destination) (*Sink, error) {
 	if spec.CACerts != "" {
 		found.CACerts = spec.CACerts
 	}

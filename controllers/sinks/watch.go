@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ var crdKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v
 // Indexes of MandrillWebhooks in the cache.
 const (
 	bySink  = "spec.sink.ref"
+	byHost  = "spec.sink.uri.host"
 	byGroup = "spec.sink.ref.group"
 )
 
@@ -37,6 +39,7 @@ var serviceKind = schema.GroupKind{Kind: "Service"}
 // address is read when a sink has changed.
 type Watches struct {
 	client     client.Client
+	names      Names
 	manager    ctrl.Manager // nil until SetController
 	controller controller.Controller
 
@@ -45,7 +48,9 @@ type Watches struct {
 }
 
 // NewWatches returns watches of no kind yet.
-func NewWatches(client client.Client) *Watches { return &Watches{client: client} }
+func NewWatches(client client.Client, names Names) *Watches {
+	return &Watches{client: client, names: names}
+}
 
 // SetController says which controller reconciles MandrillWebhooks. Until then no kind is watched.
 func (w *Watches) SetController(manager ctrl.Manager, controller controller.Controller) {
@@ -112,7 +117,8 @@ func partial(kind schema.GroupVersionKind) *metav1.PartialObjectMetadata {
 // Services handles changes of core Services.
 func (w *Watches) Services() handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, service client.Object) []reconcile.Request {
-		return w.sendingTo(ctx, serviceKind, service)
+		named := w.matching(ctx, byHost, sinkKey(serviceKind, service.GetNamespace(), service.GetName()))
+		return append(named, w.sendingTo(ctx, serviceKind, service)...)
 	})
 }
 
@@ -163,7 +169,7 @@ func references(object client.Object) []v1alpha1.Reference {
 
 // Indexes are the indexes of MandrillWebhooks that the handlers need, by name.
 func (w *Watches) Indexes() map[string]client.IndexerFunc {
-	return map[string]client.IndexerFunc{bySink: indexSink, byGroup: indexGroup}
+	return map[string]client.IndexerFunc{bySink: indexSink, byHost: w.indexHost, byGroup: indexGroup}
 }
 
 func indexSink(object client.Object) []string {
@@ -173,6 +179,26 @@ func indexSink(object client.Object) []string {
 		keys = append(keys, sinkKey(kind, cmp.Or(ref.Namespace, object.GetNamespace()), ref.Name))
 	}
 	return slices.Compact(keys)
+}
+
+// indexHost returns the keys of the Services that an object's URIs may lead to: whether a URI is allowed depends on which
+// Services exist.
+func (w *Watches) indexHost(object client.Object) []string {
+	var keys []string
+	webhook := object.(*v1alpha1.MandrillWebhook)
+	for _, spec := range []*v1alpha1.Destination{&webhook.Spec.Sink, DeadLetter(webhook)} {
+		if spec == nil || spec.Ref != nil {
+			continue
+		}
+		parsed, err := url.Parse(spec.URI)
+		if err != nil {
+			continue
+		}
+		for _, to := range w.names.targets(parsed.Hostname(), w.names.pod(webhook)) {
+			keys = append(keys, sinkKey(serviceKind, to.service.Namespace, to.service.Name))
+		}
+	}
+	return keys
 }
 
 func indexGroup(object client.Object) []string {

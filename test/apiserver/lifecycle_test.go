@@ -238,6 +238,8 @@ func (i *installation) deliver(t *testing.T, kinds ...string) {
 func TestLifecycle(t *testing.T) {
 	i := install(t)
 
+	t.Run("stalled objects recover", i.testStalledObjectsRecover)
+
 	t.Run("from create to delete", func(t *testing.T) {
 		webhook := i.create(t, true, nil)
 		await(t, webhook, "Ready", "True", "Succeeded")
@@ -320,6 +322,11 @@ func TestLifecycle(t *testing.T) {
 		await(t, webhook, "ReceiverReady", "False", v1alpha1.ReasonURLSecretNotFound)
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: webhook.Namespace, Name: "hook"}, StringData: map[string]string{"token": "first"}}
 		if err := admin.Create(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+		await(t, webhook, "ReceiverReady", "False", v1alpha1.ReasonSecretNotAllowed)
+		secret.Annotations = map[string]string{mandrillwebhook.AllowURLSecret: "true"}
+		if err := admin.Update(t.Context(), secret); err != nil {
 			t.Fatal(err)
 		}
 		await(t, webhook, "Ready", "True", "Succeeded")
@@ -433,9 +440,12 @@ func TestLifecycle(t *testing.T) {
 	t.Run("two objects with one URL", func(t *testing.T) {
 		older := i.create(t, true, nil)
 		await(t, older, "Ready", "True", "Succeeded")
-		younger := i.create(t, true, func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = older.Status.URL })
+		receiver, _, _ := strings.Cut(older.Status.URL, "/mandrill/")
+		shared := receiver + "/shared" // a place of no namespace
+		edit(t, older, func() { older.Spec.URL = shared })
+		await(t, older, "Ready", "True", "Succeeded")
+		younger := i.create(t, true, func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = shared })
 		await(t, younger, "Stalled", "True", v1alpha1.ReasonURLConflict)
-		shared := older.Status.URL
 		edit(t, older, func() { older.Spec.URL = shared + "/moved" })
 		await(t, younger, "Ready", "True", "Succeeded")
 		await(t, older, "Ready", "True", "Succeeded")

@@ -62,6 +62,13 @@ func TestCRDAcceptsAndRefuses(t *testing.T) {
 		}, []string{
 			`url: /mandrill/shop`, `url: hooks.example.com/x`, `url: ftp://hooks.example.com/`, `url: "https:///x"`, `url: "https://hooks.example.com/#a"`, `url: "https://hooks.example.com/%zz"`, `url: "https://a b/"`, `url: "HTTPS://hooks.example.com/"`,
 		}, "url must be absolute and without a fragment: write https://host/path"},
+		{"url with other characters", []string{`url: "https://hooks.example.com/a%20b"`}, []string{`url: "https://hooks.example.com/x "`, `url: "https://hooks.example.com/\u202ex"`, `url: "https://hooks.example.com/ä"`},
+			"url has a space, a control character or a letter outside of ASCII"},
+		{"url without one host", []string{`url: "https://hooks.example.com:65535/x"`}, []string{`url: "https://hooks.example.com:99999/x"`, `url: "https://:8443/x"`, `url: "https://*.example.com/x"`},
+			"url needs one host, and a port up to 65535"},
+		{"sink.uri with other characters", []string{`sink: {uri: "http://c.shop.svc/a%20b"}`}, []string{`sink: {uri: "http://c.shop.svc/a b"}`, `sink: {ref: {apiVersion: v1, kind: Service, name: x}, uri: "/a b"}`},
+			"uri has a space, a control character or a letter outside of ASCII"},
+		{"sink.uri with a fragment", nil, []string{`sink: {uri: "http://c.shop.svc/#x"}`}, "uri has a fragment, which is never sent"},
 		{"url empty", nil, []string{`url: ""`}, "spec.url"},
 		{"events", []string{`events: [send, delivered, deferral, hard_bounce, soft_bounce, open, click, spam, unsub, reject, allowlist, denylist]`, `events: [sms_sent]`}, []string{`events: []`},
 			"events must name at least one event, because Mandrill takes an empty list for a disabled webhook: to pause delivery set suspend"},
@@ -69,9 +76,13 @@ func TestCRDAcceptsAndRefuses(t *testing.T) {
 		{"events repeated", []string{`events: [open, click]`}, []string{`events: [open, click, open]`}, "events names an event twice: list each event once"},
 		{"event name", []string{`events: [a, hard_bounce2]`}, []string{`events: [Open]`, `events: ["hard bounce"]`, `events: [hard-bounce]`, `events: [""]`, `events: [_a]`},
 			"an event is named in lower case letters, digits and underscores, such as hard_bounce"},
+		{"an event that is written in another way", nil, []string{`events: [hard-bounce]`, `events: [Hard_Bounce]`, `events: ["hard bounce"]`}, "such as hard_bounce: write hard_bounce instead of "},
+		{"an event by another name", []string{`events: [bounce_rate, sms_sent]`}, []string{`events: [bounce]`, `events: [hardbounce]`}, "did you mean hard_bounce"},
+		{"open by another name", nil, []string{`events: [opens]`, `events: [send, opened]`}, "did you mean open?"},
+		{"list by another name", nil, []string{`events: [safelist]`}, "Mandrill has no event safelist: did you mean allowlist?"},
 		{"event name too long", nil, []string{`events: [` + long + `b]`}, "Too long"},
 		{"old names of the lists", []string{`events: [allowlist, denylist]`}, []string{`events: [whitelist]`, `events: [blacklist]`}, "write allowlist instead of whitelist, and denylist instead of blacklist"},
-		{"inbound as an event", nil, []string{`events: [inbound]`}, "inbound is no event of a webhook"},
+		{"inbound as an event", nil, []string{`events: [inbound]`}, "inbound is no event of a webhook: leave it out, and set spec.inbound.routes for inbound mail"},
 		{"apiKeySecretRef", []string{`apiKeySecretRef: {name: a, key: b}`}, []string{`apiKeySecretRef: null`}, "spec.apiKeySecretRef: Required value"},
 		{"apiKeySecretRef.name", nil, []string{`apiKeySecretRef: {name: ""}`, `apiKeySecretRef: {key: b}`}, "spec.apiKeySecretRef.name"},
 		{"signingKeySecretName", []string{`signingKeySecretName: a.b-c`}, []string{`signingKeySecretName: A`, `signingKeySecretName: a_b`, `signingKeySecretName: -a`},
@@ -207,6 +218,27 @@ func TestSecretsOfASidecarMustDiffer(t *testing.T) {
 			if err := admin.Delete(t.Context(), named); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+}
+
+func TestSecretsThatTheOperatorWritesAreNoInputs(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t)
+	for fields, refused := range map[string]bool{
+		`{apiKeySecretRef: {name: x-signing-key}}`:                                           true,
+		`{urlSecretRef: {name: x-signing-key, key: signing-key}}`:                            true,
+		`{signingKeySecretName: mandrill}`:                                                   true,
+		`{signingKeySecretName: hook, urlSecretRef: {name: hook, key: token}}`:               true,
+		`{signingKeySecretName: signing, urlSecretRef: {name: x-signing-key, key: token}}`:   false,
+		`{apiKeySecretRef: {name: y-signing-key}, urlSecretRef: {name: hook, key: "token"}}`: false,
+	} {
+		o := object(t, namespace, fields)
+		o.SetGenerateName("")
+		o.SetName("x")
+		err := admin.Create(t.Context(), o, client.DryRunAll)
+		if refused != (err != nil && strings.Contains(err.Error(), "names the Secret that the operator writes the signing key to: name a Secret of your own")) {
+			t.Errorf("%s: refused %t, want %t: %v", fields, !refused, refused, err)
 		}
 	}
 }

@@ -200,7 +200,7 @@ func (s *stack) startOperator(args ...string) (err error) {
 	s.operator, err = harness.Start(s.died, "operator", append([]string{
 		"--public-url", "http://" + s.receiverAddress + "/mandrill", "--mandrill-api-url", s.mandrillURL,
 		"--kubeconfig", filepath.Join(s.dir, "mandrill-operator"), "--metrics-listen", s.operatorMetrics, "--health-listen", "0",
-		"--log-level", s.logLevel,
+		"--log-level", s.logLevel, "--max-webhooks-per-namespace", "0", "--max-route-bytes-per-namespace", "0",
 	}, args...)...)
 	return err
 }
