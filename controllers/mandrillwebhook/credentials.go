@@ -13,6 +13,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
 )
 
 // dependencyRetry is how soon to look again for a dependency that a watch should have reported by then.
@@ -34,7 +35,7 @@ func (r *Reconciler) credentials(ctx context.Context, run *state) error {
 	if err != nil {
 		return fmt.Errorf("reading the API key's Secret: %w", err)
 	}
-	if writtenByOperator(&secret) {
+	if ownedsecrets.WrittenByOperator(&secret) {
 		return controllers.Stalled(v1alpha1.ReasonSecretNotAllowed,
 			fmt.Errorf("the Secret %q is one that the operator writes and holds no API key: name the Secret with the API key in spec.apiKeySecretRef", ref.Name))
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
@@ -136,8 +137,8 @@ func (f *finished) forget(uid types.UID) {
 
 // releaseSecrets leaves Secrets that others fill to them: the garbage collector deletes those that the object owns.
 func (r *Reconciler) releaseSecrets(ctx context.Context, webhook *v1alpha1.MandrillWebhook) error {
-	for _, use := range []secretUse{r.keySecret(webhook), sidecarSecret(webhook)} {
-		if _, err := r.secrets.get(ctx, webhook, use); err != nil && !isStep(err) {
+	for _, use := range []ownedsecrets.Use{r.keySecret(webhook), sidecarSecret(webhook)} {
+		if _, err := r.secrets.Get(ctx, webhook, use); err != nil && !isStep(err) {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/inbound"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -40,7 +41,7 @@ func (r *Reconciler) inbound(ctx context.Context, run *state) error {
 	if err != nil {
 		return err
 	}
-	if len(planInbound(run.inboundRoutes(), run.url, own, view)) > 0 {
+	if len(inbound.Plan(run.inboundRoutes(), run.url, own, view)) > 0 {
 		if view, err = r.repairInbound(ctx, run, own); err != nil {
 			return err
 		}
@@ -50,12 +51,12 @@ func (r *Reconciler) inbound(ctx context.Context, run *state) error {
 
 // repairInbound makes the changes that a recent view needs, while no other object changes inbound routes, and returns
 // the view after them.
-func (r *Reconciler) repairInbound(ctx context.Context, run *state, own ownership) (view map[string]account.Domain, err error) {
+func (r *Reconciler) repairInbound(ctx context.Context, run *state, own inbound.Ownership) (view map[string]account.Domain, err error) {
 	err = run.account.ChangeInbound(func() error {
 		if view, err = r.inboundView(ctx, run, addMaxAge); err != nil {
 			return run.refusal("listing inbound routes", err)
 		}
-		changes := planInbound(run.inboundRoutes(), run.url, own, view)
+		changes := inbound.Plan(run.inboundRoutes(), run.url, own, view)
 		if len(changes) == 0 {
 			return nil
 		}
@@ -171,30 +172,19 @@ func inboundSetUp(webhook *v1alpha1.MandrillWebhook) bool {
 		(condition.Reason == v1alpha1.ReasonSucceeded || condition.Reason == v1alpha1.ReasonMXRecordMissing)
 }
 
-// ownership says which inbound routes are an object's: those that post to one of its URLs, and those that it, and no
-// other object, has recorded.
-type ownership struct {
-	urls     map[string]bool // the present one and earlier ones
-	recorded map[string]bool // ids of routes
-}
-
-func (o ownership) has(route mandrill.InboundRoute) bool {
-	return o.urls[route.URL] || o.recorded[route.ID]
-}
-
 // ownRoutes finds out which inbound routes are the object's in an account where its webhook has the given id, 0 without a
 // webhook. Routes that post to a URL that another object has now are not.
-func (r *Reconciler) ownRoutes(ctx context.Context, run *state, id int64) (ownership, error) {
-	own := ownership{map[string]bool{}, map[string]bool{}}
+func (r *Reconciler) ownRoutes(ctx context.Context, run *state, id int64) (inbound.Ownership, error) {
+	own := inbound.Ownership{URLs: map[string]bool{}, Recorded: map[string]bool{}}
 	var list v1alpha1.MandrillWebhookList
 	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return own, fmt.Errorf("listing MandrillWebhooks: %w", err)
 	}
 	for _, id := range run.accepted() {
-		own.urls[id.URL] = id.URL != ""
+		own.URLs[id.URL] = id.URL != ""
 	}
 	for _, route := range run.webhook.Status.InboundRoutes {
-		own.recorded[route.ID] = true
+		own.Recorded[route.ID] = true
 	}
 	held := id != 0 && run.webhook.Status.URL == r.urls.shown(run.webhook)
 	for _, other := range list.Items {
@@ -202,89 +192,39 @@ func (r *Reconciler) ownRoutes(ctx context.Context, run *state, id int64) (owner
 			continue
 		}
 		for _, route := range other.Status.InboundRoutes {
-			own.recorded[route.ID] = false
+			own.Recorded[route.ID] = false
 		}
 		theirs, err := r.urls.of(&other)
 		if err != nil {
 			continue
 		}
-		for url := range own.urls {
+		for url := range own.URLs {
 			same := url == theirs
 			if ref := other.Spec.URLSecretRef; ref != nil {
 				same = strings.HasPrefix(url, withParameter(theirs, ref.Parameter, ""))
 			}
 			if same && (url != run.url || !held) {
-				own.urls[url] = false
+				own.URLs[url] = false
 			}
 		}
 	}
 	return own, nil
 }
 
-// inboundChange is one call of Mandrill's API.
-type inboundChange struct {
-	call                string // a name of the API's
-	domain, pattern, id string
-}
-
-// planInbound returns the changes that lead from a view of the account to the wanted routes, which post to a URL. There is
-// no change for a route whose pattern somebody else's route has.
-func planInbound(wanted []v1alpha1.InboundRoute, url string, own ownership, view map[string]account.Domain) []inboundChange {
-	var changes []inboundChange
-	keep := map[string]bool{} // ids
-	adding := map[string]bool{}
-	for _, want := range wanted {
-		domain := view[want.Domain]
-		if !domain.Added && !adding[want.Domain] {
-			adding[want.Domain] = true
-			changes = append(changes, inboundChange{call: "inbound/add-domain", domain: want.Domain})
-		}
-		var current, ours, theirs string
-		for _, route := range domain.Routes {
-			switch {
-			case route.Pattern != want.Pattern:
-			case route.URL == url:
-				current = route.ID
-			case own.has(route):
-				ours = route.ID
-			default:
-				theirs = route.ID
-			}
-		}
-		switch {
-		case current != "":
-			keep[current] = true
-		case ours != "":
-			keep[ours] = true
-			changes = append(changes, inboundChange{"inbound/update-route", want.Domain, want.Pattern, ours})
-		case theirs == "":
-			changes = append(changes, inboundChange{"inbound/add-route", want.Domain, want.Pattern, ""})
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(view)) {
-		for _, route := range view[name].Routes {
-			if own.has(route) && !keep[route.ID] {
-				changes = append(changes, inboundChange{"inbound/delete-route", name, route.Pattern, route.ID})
-			}
-		}
-	}
-	return changes
-}
-
 // changeInbound makes changes in an account, with an Event for each.
-func (r *Reconciler) changeInbound(ctx context.Context, run *state, in *account.Account, changes []inboundChange) error {
+func (r *Reconciler) changeInbound(ctx context.Context, run *state, in *account.Account, changes []inbound.Change) error {
 	for _, change := range changes {
 		var err error
 		var done string
-		switch change.call {
+		switch change.Call {
 		case "inbound/add-domain":
-			err, done = in.AddInboundDomain(ctx, change.domain), "Added the inbound domain "+change.domain
+			err, done = in.AddInboundDomain(ctx, change.Domain), "Added the inbound domain "+change.Domain
 		case "inbound/add-route":
-			err, done = in.AddInboundRoute(ctx, change.domain, change.pattern, run.url), "Added the inbound route "+change.pattern+" of "+change.domain
+			err, done = in.AddInboundRoute(ctx, change.Domain, change.Pattern, run.url), "Added the inbound route "+change.Pattern+" of "+change.Domain
 		case "inbound/update-route":
-			err, done = in.UpdateInboundRoute(ctx, change.id, change.pattern, run.url), "Updated the inbound route "+change.pattern+" of "+change.domain
+			err, done = in.UpdateInboundRoute(ctx, change.ID, change.Pattern, run.url), "Updated the inbound route "+change.Pattern+" of "+change.Domain
 		case "inbound/delete-route":
-			err, done = in.DeleteInboundRoute(ctx, change.id), "Deleted the inbound route "+change.pattern+" of "+change.domain
+			err, done = in.DeleteInboundRoute(ctx, change.ID), "Deleted the inbound route "+change.Pattern+" of "+change.Domain
 		}
 		if err != nil {
 			return run.refusal("changing inbound routes", err)
@@ -311,5 +251,5 @@ func (r *Reconciler) removeInbound(ctx context.Context, run *state, at registrat
 	if err != nil {
 		return run.refusal("listing inbound routes", err)
 	}
-	return r.changeInbound(ctx, run, at.account, planInbound(nil, run.url, own, view))
+	return r.changeInbound(ctx, run, at.account, inbound.Plan(nil, run.url, own, view))
 }

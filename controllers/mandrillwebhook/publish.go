@@ -12,6 +12,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
 	"github.com/mandrill-operator/mandrill-operator/controllers/routestore"
 )
 
@@ -19,10 +20,10 @@ import (
 type publisher struct {
 	shared       *routestore.Store
 	routesSecret types.NamespacedName // the first Secret of shared
-	secrets      ownedSecrets         // for sidecars
+	secrets      ownedsecrets.Store   // for sidecars
 }
 
-func newPublisher(options Options, secrets ownedSecrets) *publisher {
+func newPublisher(options Options, secrets ownedsecrets.Store) *publisher {
 	return &publisher{
 		shared: routestore.New(routestore.Options{
 			Client: options.Client, Name: options.RoutesSecret, Owner: FieldOwner, Webhooks: webhookNames(options.Client),

@@ -30,6 +30,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
+	"github.com/mandrill-operator/mandrill-operator/controllers/probe"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
 )
@@ -72,7 +74,7 @@ type Options struct {
 type Reconciler struct {
 	Options
 	urls      webhookURLs
-	secrets   ownedSecrets
+	secrets   ownedsecrets.Store
 	publisher *publisher
 	prober    *prober
 	sinks     *sinks.Resolver
@@ -92,7 +94,7 @@ func New(options Options) *Reconciler {
 	r := &Reconciler{
 		Options: options,
 		urls:    webhookURLs{options.PublicURL},
-		secrets: ownedSecrets{options.Client, isRoutesSecret(options.RoutesSecret)},
+		secrets: ownedsecrets.Store{Client: options.Client, Owner: FieldOwner, Reserved: isRoutesSecret(options.RoutesSecret)},
 		watches: sinks.NewWatches(options.Client, sinkNames(options)),
 		changed: make(chan event.GenericEvent, changedBuffer),
 	}
@@ -122,7 +124,7 @@ func withDefaults(options Options) Options {
 	}
 	if options.HTTPClient == nil {
 		options.HTTPClient = &http.Client{
-			Timeout:       probeTimeout,
+			Timeout:       probe.Timeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
 )
 
 // A receiver that runs beside the consumer, as a sidecar in its pod, reads its routes from a Secret beside the object,
@@ -23,7 +24,7 @@ func isSidecar(webhook *v1alpha1.MandrillWebhook) bool {
 func sidecarSecretName(webhook *v1alpha1.MandrillWebhook) string { return webhook.Name + "-receiver" }
 
 func (p *publisher) sidecarRoutes(ctx context.Context, webhook *v1alpha1.MandrillWebhook) ([]routes.Route, error) {
-	secret, err := p.secrets.get(ctx, webhook, sidecarSecret(webhook))
+	secret, err := p.secrets.Get(ctx, webhook, sidecarSecret(webhook))
 	if err != nil || secret == nil {
 		return nil, err
 	}
@@ -40,7 +41,7 @@ func (p *publisher) setSidecarRoutes(ctx context.Context, webhook *v1alpha1.Mand
 		return false, fmt.Errorf("encoding routes: %w", err)
 	}
 	use := sidecarSecret(webhook)
-	secret, err := p.secrets.get(ctx, webhook, use)
+	secret, err := p.secrets.Get(ctx, webhook, use)
 	if err != nil {
 		return false, err
 	}
@@ -48,24 +49,24 @@ func (p *publisher) setSidecarRoutes(ctx context.Context, webhook *v1alpha1.Mand
 	if !owned && len(list) == 0 || owned && bytes.Equal(secret.Data[routes.Key], document) {
 		return false, nil
 	}
-	return true, p.secrets.write(ctx, webhook, use, secret, map[string][]byte{routes.Key: document})
+	return true, p.secrets.Write(ctx, webhook, use, secret, map[string][]byte{routes.Key: document})
 }
 
 // sidecarSecret says how the object uses the Secret of its sidecar. It is recognised by the names of its routes.
-func sidecarSecret(webhook *v1alpha1.MandrillWebhook) secretUse {
+func sidecarSecret(webhook *v1alpha1.MandrillWebhook) ownedsecrets.Use {
 	decode := func(secret *corev1.Secret) (*routes.Document, bool) {
 		document, err := routes.Decode(secret.Data[routes.Key])
 		return document, err == nil
 	}
-	return secretUse{
-		name: sidecarSecretName(webhook), entries: []string{routes.Key},
-		remedy: "delete or rename it, or give the MandrillWebhook another name",
-		recognised: func(_ context.Context, secret *corev1.Secret) (bool, error) {
+	return ownedsecrets.Use{
+		Name: sidecarSecretName(webhook), Entries: []string{routes.Key},
+		Remedy: "delete or rename it, or give the MandrillWebhook another name",
+		Recognised: func(_ context.Context, secret *corev1.Secret) (bool, error) {
 			document, ok := decode(secret)
 			return ok && !slices.ContainsFunc(document.Routes, func(route routes.Route) bool {
 				return routes.Webhook(route.Name) != routeName(webhook)
 			}), nil
 		},
-		valid: func(secret *corev1.Secret) bool { _, ok := decode(secret); return ok },
+		Valid: func(secret *corev1.Secret) bool { _, ok := decode(secret); return ok },
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -72,15 +73,15 @@ func secretName(webhook *v1alpha1.MandrillWebhook) string {
 }
 
 // keySecret says how the object uses its signing key Secret.
-func (r *Reconciler) keySecret(webhook *v1alpha1.MandrillWebhook) secretUse {
-	return secretUse{
-		name: secretName(webhook), entries: []string{signingKeyData, urlData, previousData},
-		remedy: "delete or rename it, or choose another signingKeySecretName",
-		recognised: func(ctx context.Context, secret *corev1.Secret) (bool, error) {
+func (r *Reconciler) keySecret(webhook *v1alpha1.MandrillWebhook) ownedsecrets.Use {
+	return ownedsecrets.Use{
+		Name: secretName(webhook), Entries: []string{signingKeyData, urlData, previousData},
+		Remedy: "delete or rename it, or choose another signingKeySecretName",
+		Recognised: func(ctx context.Context, secret *corev1.Secret) (bool, error) {
 			heir, err := r.isHeir(ctx, webhook)
 			return heir && identityOf(secret).usable(), err
 		},
-		valid: func(secret *corev1.Secret) bool { return identityOf(secret).usable() },
+		Valid: func(secret *corev1.Secret) bool { return identityOf(secret).usable() },
 	}
 }
 
@@ -103,7 +104,7 @@ func identityOf(secret *corev1.Secret) identity {
 // storedKey reads the identities of the signing key Secret. It is the first step, so that a conflict of Secrets is found
 // before a webhook is registered.
 func (r *Reconciler) storedKey(ctx context.Context, run *state) error {
-	secret, err := r.secrets.get(ctx, run.webhook, r.keySecret(run.webhook))
+	secret, err := r.secrets.Get(ctx, run.webhook, r.keySecret(run.webhook))
 	if err != nil || secret == nil {
 		return err
 	}
@@ -136,12 +137,12 @@ func (r *Reconciler) restoredKey(ctx context.Context, run *state) error {
 		r.useStored(run)
 		return nil
 	}
-	if ownedByEarlier(run.secret, run.webhook) || stored.URL == run.url {
+	if ownedsecrets.OwnedByEarlier(run.secret, run.webhook) || stored.URL == run.url {
 		return nil
 	}
 	use := r.keySecret(run.webhook)
 	return controllers.Stalled(v1alpha1.ReasonSecretConflict,
-		fmt.Errorf("the Secret %q exists, and neither its URL nor its key is this object's: %s", use.name, use.remedy))
+		fmt.Errorf("the Secret %q exists, and neither its URL nor its key is this object's: %s", use.Name, use.Remedy))
 }
 
 // storeKey writes the Secret if it differs.
@@ -157,5 +158,5 @@ func (r *Reconciler) storeKey(ctx context.Context, run *state, present identity)
 	if run.secret != nil && metav1.IsControlledBy(run.secret, run.webhook) && maps.EqualFunc(run.secret.Data, data, bytes.Equal) {
 		return nil
 	}
-	return r.secrets.write(ctx, run.webhook, r.keySecret(run.webhook), run.secret, data)
+	return r.secrets.Write(ctx, run.webhook, r.keySecret(run.webhook), run.secret, data)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
 )
 
 // webhookURLs are the URLs of objects.
@@ -141,4 +142,22 @@ func withoutSecret(shown string) string {
 		return shown[:at]
 	}
 	return shown
+}
+
+// AllowURLSecret is the annotation by which a Secret allows spec.urlSecretRef to put a value of it into a URL.
+const AllowURLSecret = "mandrill-operator.io/allow-url-secret"
+
+// mayUseInURL refuses to put a value of a Secret into a URL, unless the Secret allows it. The operator's probe and
+// Mandrill carry the value to a URL of the object's choice, so that otherwise the right to create MandrillWebhooks were
+// the right to read every Secret of the namespace.
+func mayUseInURL(secret *corev1.Secret) error {
+	if ownedsecrets.WrittenByOperator(secret) {
+		return controllers.Stalled(v1alpha1.ReasonSecretNotAllowed,
+			fmt.Errorf("the Secret %q is one that the operator writes: name one of your own in spec.urlSecretRef", secret.Name))
+	}
+	if secret.Annotations[AllowURLSecret] != "true" {
+		return controllers.Stalled(v1alpha1.ReasonSecretNotAllowed,
+			fmt.Errorf("the Secret %q does not allow its values in a URL: if it is meant for that, add the annotation %s: \"true\" to it", secret.Name, AllowURLSecret))
+	}
+	return nil
 }

@@ -1,0 +1,140 @@
+// Package probe asks receivers whether they serve a webhook's URL, as Mandrill does before it registers the URL.
+package probe
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+)
+
+// Timeout bounds one probe.
+const Timeout = 10 * time.Second
+
+// Options say which receivers a Prober may ask.
+type Options struct {
+	PublicURL   string   // of the installation
+	ReceiverURL string   // of the shared receiver, empty if it is reached at the public URL
+	AllowHosts  []string // to probe although they are local
+	Client      *http.Client
+}
+
+// Prober asks receivers.
+type Prober struct {
+	options Options
+	guarded *http.Client // for hosts that users name
+}
+
+// New returns a prober.
+func New(options Options) *Prober { return &Prober{options, guarded(options.Client)} }
+
+// Probe requests a registered URL as Mandrill will: without a key by HEAD, with a key by an empty batch signed with
+// it, which is answered with 200 only if the receiver has the same URL and key.
+func (p *Prober) Probe(ctx context.Context, registered, key string, sidecar bool) error {
+	request, err := p.request(ctx, registered, key, sidecar)
+	if err != nil {
+		return err
+	}
+	response, err := p.clientFor(request, sidecar).Do(request)
+	if err != nil {
+		if wrapped := new(url.Error); errors.As(err, &wrapped) { // its text holds the URL
+			err = wrapped.Err
+		}
+		return err
+	}
+	defer response.Body.Close() //nolint:errcheck // only the status counts
+	_, _ = io.CopyN(io.Discard, response.Body, 1<<10)
+	if response.StatusCode != http.StatusOK {
+		return &StatusError{request.Method, response.StatusCode}
+	}
+	return nil
+}
+
+// request makes the request of a probe. Its errors do not quote the URL, which may hold secrets.
+func (p *Prober) request(ctx context.Context, registered, key string, sidecar bool) (*http.Request, error) {
+	target, err := url.Parse(registered)
+	if err != nil {
+		return nil, errors.New("the URL cannot be parsed")
+	}
+	host, user := target.Host, target.User
+	if p.options.ReceiverURL != "" && !sidecar {
+		receiver, err := url.Parse(p.options.ReceiverURL)
+		if err != nil {
+			return nil, errors.New("the receiver's URL cannot be parsed")
+		}
+		target.Scheme, target.Host = receiver.Scheme, receiver.Host
+	}
+	method, body := http.MethodHead, []byte(nil)
+	if key != "" {
+		method, body = http.MethodPost, []byte(mandrill.EventsField+"=%5B%5D")
+	}
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, errors.New("the URL cannot be requested")
+	}
+	request.Host = host
+	if user != nil {
+		password, _ := user.Password()
+		request.SetBasicAuth(user.Username(), password)
+	}
+	if key != "" {
+		form := mandrill.Form{{Name: mandrill.EventsField, Value: []byte("[]")}}
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		request.Header.Set(mandrill.SignatureHeader, mandrill.Sign(key, registered, form))
+	}
+	return request, nil
+}
+
+// StatusError is an answer other than 200.
+type StatusError struct {
+	Method string
+	Status int
+}
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("it answered %s with status %d", e.Method, e.Status)
+}
+
+// clientFor returns the client for a request: the guarded one, unless the installation itself names the host. Behind
+// a proxy the proxy decides what it connects to.
+func (p *Prober) clientFor(request *http.Request, sidecar bool) *http.Client {
+	host := strings.TrimSuffix(strings.ToLower(request.URL.Hostname()), ".")
+	public, err := url.Parse(p.options.PublicURL)
+	proxy, proxyErr := http.ProxyFromEnvironment(request)
+	if p.options.ReceiverURL != "" && !sidecar || err == nil && public.Host == request.URL.Host || slices.Contains(p.options.AllowHosts, host) ||
+		proxyErr == nil && proxy != nil {
+		return p.options.Client
+	}
+	return p.guarded
+}
+
+var errLocalAddress = errors.New("its host is loopback, link-local or a metadata service; the operator asks there only with --allow-sink-hosts")
+
+// guarded returns a client that does not connect to the operator's own machine, link-local addresses and metadata
+// services: a user who names a URL must not make the operator send requests there.
+func guarded(client *http.Client) *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil
+	dialer := &net.Dialer{Timeout: Timeout, Control: func(_, address string, _ syscall.RawConn) error {
+		if resolved, err := netip.ParseAddrPort(address); err != nil || routes.LocalAddress(resolved.Addr()) {
+			return errLocalAddress
+		}
+		return nil
+	}}
+	transport.DialContext = dialer.DialContext
+	guarded := *client
+	guarded.Transport = transport
+	return &guarded
+}
