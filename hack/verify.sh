@@ -2,6 +2,7 @@
 # Fails when generated files are out of date, when a go.mod is not tidy, and when a metric or the CI workflow has a fault.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. hack/toolchain.sh
 generated=(api/v1alpha1/zz_generated.deepcopy.go config/crd/*.yaml config/rbac/role.yaml docs/api.md docs/events.md)
 before=$(sha256sum "${generated[@]}")
 make --no-print-directory generate
