@@ -70,13 +70,17 @@ fmt:
 lint:
 	@hack/tool.sh golangci-lint run
 
+## vuln: fail when the packages or programs call code with a known vulnerability
+vuln: build
+	@hack/vuln.sh bin/operator bin/receiver bin/mandrill-emulator
+
 ## install: install the CRD and the accounts into the cluster of the current kubectl context
 install:
 	kubectl apply -k config
 
-## ci: run what every change must pass: verify, lint, demo, test
-ci: verify lint
+## ci: run what every change must pass: verify, lint, vuln, demo, test
+ci: verify lint vuln
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
 	@$(MAKE) --no-print-directory test
 
-.PHONY: toolchain help build assets demo test bench chaos fuzz generate verify fmt lint install ci
+.PHONY: toolchain help build assets demo test bench chaos fuzz generate verify fmt lint vuln install ci
