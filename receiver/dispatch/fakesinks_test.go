@@ -61,7 +61,7 @@ func (s *fakeSinks) setAnswer(answer func(host, event string, attempt int) error
 // waitFor waits for a condition on the accepted events and the attempts of each event.
 func (s *fakeSinks) waitFor(t *testing.T, what string, condition func(accepted []string, attempts map[string]int) bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
 	for {
 		s.mu.Lock()
 		met, accepted, changed := condition(s.accepted, s.attempts), slices.Clone(s.accepted), s.changed
