@@ -1,16 +1,25 @@
 .DEFAULT_GOAL := help
 export CGO_ENABLED ?= 0
 
+# The Go version with the security fixes, even where GOTOOLCHAIN=local. TOOLCHAIN=local selects the Go that is installed.
+TOOLCHAIN ?= $(shell sed -n 's/^toolchain //p' go.mod)
+export TOOLCHAIN
+export GOTOOLCHAIN := $(TOOLCHAIN)
+
 # Without the tag gRPC doubles the size of the receiver, see ADR 1.
 GOBUILD := -trimpath -tags grpcnotrace
 FUZZTIME ?= 60s
+
+# Downloads that version, so that no later step is the first to need it.
+toolchain:
+	@hack/toolchain.sh
 
 ## help: list the targets
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
 ## build: build the three programs into bin/
-build:
+build: toolchain
 	@hack/progress.sh "Downloading modules and building the programs" go build $(GOBUILD) -o bin/ ./cmd/...
 
 ## assets: find or build an API server and etcd, and print their folder
@@ -41,7 +50,7 @@ fuzz:
 	@hack/fuzz.sh $(FUZZTIME) $(FUZZ)
 
 ## generate: regenerate the CRD, its Go code, the role, and the API and event references
-generate:
+generate: toolchain
 	@hack/tool.sh controller-gen object crd rbac:roleName=mandrill-operator paths=./api/... paths=./controllers/... \
 		output:crd:dir=config/crd output:rbac:dir=config/rbac
 	@go run ./hack/crd config/crd/mandrill-operator.io_mandrillwebhooks.yaml
@@ -61,13 +70,17 @@ fmt:
 lint:
 	@hack/tool.sh golangci-lint run
 
+## vuln: fail when the packages or programs call code with a known vulnerability
+vuln: build
+	@hack/vuln.sh bin/operator bin/receiver bin/mandrill-emulator
+
 ## install: install the CRD and the accounts into the cluster of the current kubectl context
 install:
 	kubectl apply -k config
 
-## ci: run what every change must pass: verify, lint, demo, test
-ci: verify lint
+## ci: run what every change must pass: verify, lint, vuln, demo, test
+ci: verify lint vuln
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
 	@$(MAKE) --no-print-directory test
 
-.PHONY: help build assets demo test bench chaos fuzz generate verify fmt lint install ci
+.PHONY: toolchain help build assets demo test bench chaos fuzz generate verify fmt lint vuln install ci

@@ -5,6 +5,7 @@
 #   hack/assets.sh go test ./test/apiserver
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+. "$here/toolchain.sh"
 
 complete() { [ -x "$1/etcd" ] && [ -x "$1/kube-apiserver" ]; }
 

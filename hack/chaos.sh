@@ -3,6 +3,7 @@
 # root, for volumes and networks in namespaces of their own; without root those tests are skipped. Arguments go to go test: -run Kill.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. hack/toolchain.sh
 # need installs a program from a Debian package if it is missing. The third argument is what the tests cannot check without it.
 need() {
   command -v "$1" >/dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends "$2" >/dev/null; } ||

@@ -7,6 +7,7 @@
 # with the sources', and a run that finds no target is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. hack/toolchain.sh
 time=${1:?usage: hack/fuzz.sh DURATION [TARGET]}
 only=${2:-}
 files=$(grep -rlE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*\(' . | sort || true)

@@ -3,6 +3,7 @@
 # package is in bin/test afterwards. Expects KUBEBUILDER_ASSETS.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. hack/toolchain.sh
 hack/progress.sh "Downloading Go modules" go mod download
 hack/progress.sh "Downloading Go modules of test/conformance" go -C test/conformance mod download
 go build -o bin/testreport ./hack/testreport # not go run, which adds a line of its own to the summary

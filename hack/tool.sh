@@ -6,6 +6,7 @@
 set -euo pipefail
 export CGO_ENABLED=${CGO_ENABLED:-0}
 hack=$(cd "$(dirname "$0")" && pwd)
+. "$hack/toolchain.sh"
 modfile=$hack/tools.mod
 if [ -f "$hack/$1/go.mod" ]; then
   modfile=$hack/$1/go.mod

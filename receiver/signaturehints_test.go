@@ -162,7 +162,7 @@ func (o *fakeOperator) endInterval(t *testing.T) {
 	t.Helper()
 	select {
 	case o.intervalEnd <- time.Time{}:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the reporter does not wait for the end of the interval")
 	}
 }
@@ -172,7 +172,7 @@ func receive[T any](t *testing.T, from <-chan T) T {
 	select {
 	case value := <-from:
 		return value
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing was received")
 	}
 	panic("not reached")

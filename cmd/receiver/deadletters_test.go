@@ -339,7 +339,7 @@ func TestDeadLettersOfRunningReceiver(t *testing.T) {
 // await polls until a condition holds.
 func await(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(patience)
 	for ticker := time.NewTicker(10 * time.Millisecond); !condition(); <-ticker.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s did not happen", what)

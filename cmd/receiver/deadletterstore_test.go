@@ -62,7 +62,7 @@ func storeDeadLetter(t *testing.T, url string) {
 	}
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
 	j := journal.New(journal.Options{Engine: &engine.External{URLs: []string{url}, Logger: logger}, Limits: limits, Logger: logger})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- j.Run(ctx) }()

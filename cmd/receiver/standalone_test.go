@@ -23,6 +23,9 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 )
 
+// patience is how long a test waits, far longer than any step takes on a busy machine.
+const patience = 3 * time.Minute
+
 // program is a receiver in a process of its own.
 type program struct {
 	*exec.Cmd
@@ -94,7 +97,7 @@ func (p *program) logged() string {
 // await reads the log up to a message.
 func (p *program) await(t *testing.T, message string) map[string]any {
 	t.Helper()
-	deadline := time.After(time.Minute)
+	deadline := time.After(patience)
 	for {
 		select {
 		case line, open := <-p.lines:

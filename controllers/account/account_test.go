@@ -20,6 +20,9 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 )
 
+// patience is how long a test waits, far longer than any step takes on a busy machine.
+const patience = 3 * time.Minute
+
 // fixture is an emulated Mandrill with two accounts, and a pool that uses it.
 type fixture struct {
 	emulator *mandrilltest.Server
@@ -262,7 +265,7 @@ func TestPollSoonIsRateLimited(t *testing.T) {
 		}
 		select {
 		case <-f.changed:
-		case <-time.After(30 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("nobody polled in round %d", round)
 		}
 	}
@@ -358,7 +361,7 @@ func TestOnlyFollowedDomainsArePolled(t *testing.T) {
 	a.Follow(object, webhook)
 	expect := func() {
 		t.Helper()
-		for deadline := time.After(30 * time.Second); ; {
+		for deadline := time.After(patience); ; {
 			select {
 			case changed := <-f.changed:
 				if changed == object {
@@ -446,7 +449,7 @@ func TestPollReportsChanges(t *testing.T) {
 	follow("deleted", hooks[2].ID)
 	expect := func(want string) {
 		t.Helper()
-		deadline := time.After(30 * time.Second)
+		deadline := time.After(patience)
 		for {
 			select {
 			case object := <-f.changed:
@@ -480,7 +483,7 @@ func TestPollReportsChanges(t *testing.T) {
 		select {
 		case object := <-f.changed:
 			seen[object.Name] = true
-		case <-time.After(30 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("only %v were told of the revoked key", seen)
 		}
 	}

@@ -73,7 +73,7 @@ func TestHintBringsTheNewKey(t *testing.T) {
 		if changed.Object.GetName() != webhookKey.Name {
 			t.Errorf("%s is said to be changed", changed.Object.GetName())
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(3 * time.Minute):
 		t.Fatal("nobody looked")
 	}
 	f.mustReconcile()

@@ -3,7 +3,8 @@
 //
 //	go test -json ./... | go run ./hack/testreport -logs bin/test
 //
-// A failed test gets at most 200 lines; the whole output of each package is in the folder of logs.
+// What is shown is bounded: 200 lines and 20,000 characters of a failed test, and 100,000 characters in all. The output of each package
+// is in the folder of logs, up to 64 MB.
 package main
 
 import (

@@ -13,11 +13,13 @@ import (
 
 const (
 	module = "github.com/mandrill-operator/mandrill-operator/"
-	// headLines and tailLines of the output of a failed test are shown: the first faults, and how it ended.
-	headLines = 120
-	tailLines = 80
-	// slowest is how many packages and tests are listed.
-	slowest = 10
+	// shownSize bounds the characters of all outputs that are shown, so that many failures stay readable. It is checked before each.
+	shownSize = 100_000
+	// logSize bounds the log of a package, which a test that logs without end would fill a disk with.
+	logSize = 64 << 20
+	// slowest is how many packages and tests are listed, and listedFailures how many that failed.
+	slowest        = 10
+	listedFailures = 100
 )
 
 // event is one of those that "go doc test2json" and "go help buildjson" describe.
@@ -32,19 +34,27 @@ type result struct {
 	elapsed float64
 }
 
+// logFile is the log of a package, and how many bytes are in it.
+type logFile struct {
+	file *os.File
+	size int
+}
+
 type report struct {
 	out     io.Writer
 	logs    string
 	err     error                          // the first error of writing
-	running map[string]map[string][]string // output by package and test; "" for that of the package itself
-	builds  map[string][]string            // output of builds, by import path
+	running map[string]map[string]*excerpt // output by package and test; "" for that of the package itself
+	builds  map[string]*excerpt            // output of builds, by import path
+	files   map[string]*logFile            // logs of the packages that run
+	shown   int                            // characters of outputs that were shown
 
 	packages, tests, failures []result
 	passed, skipped           int
 }
 
 func newReport(out io.Writer, logs string) *report {
-	return &report{out: out, logs: logs, running: map[string]map[string][]string{}, builds: map[string][]string{}}
+	return &report{out: out, logs: logs, running: map[string]map[string]*excerpt{}, builds: map[string]*excerpt{}, files: map[string]*logFile{}}
 }
 
 func (r *report) printf(format string, args ...any) {
@@ -57,8 +67,7 @@ func (r *report) printf(format string, args ...any) {
 func (r *report) add(line []byte) error {
 	var e event
 	if !json.Valid(line) {
-		r.printf("%s", line)
-		return nil
+		return r.unknown(string(line))
 	}
 	if err := json.Unmarshal(line, &e); err != nil {
 		return err
@@ -66,7 +75,10 @@ func (r *report) add(line []byte) error {
 	e.Package = strings.TrimPrefix(e.Package, module)
 	switch e.Action {
 	case "build-output":
-		r.builds[e.ImportPath] = append(r.builds[e.ImportPath], e.Output)
+		if r.builds[e.ImportPath] == nil {
+			r.builds[e.ImportPath] = &excerpt{}
+		}
+		r.builds[e.ImportPath].add(e.Output)
 	case "build-fail":
 		r.show(r.builds[e.ImportPath], "")
 		delete(r.builds, e.ImportPath)
@@ -82,21 +94,58 @@ func (r *report) add(line []byte) error {
 	return nil
 }
 
+// unknown shows a line that is not JSON: what a program prints that go test runs.
+func (r *report) unknown(line string) error {
+	if r.shown < shownSize {
+		r.shown += len(line)
+		r.printf("%s", shorten(line))
+	}
+	return r.save("unknown", line)
+}
+
 func (r *report) output(e event) error {
 	tests := r.running[e.Package]
 	if tests == nil {
-		tests = map[string][]string{}
+		tests = map[string]*excerpt{}
 		r.running[e.Package] = tests
 	}
-	tests[e.Test] = append(tests[e.Test], e.Output)
-	log, err := os.OpenFile(r.log(e.Package), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
+	if tests[e.Test] == nil {
+		tests[e.Test] = &excerpt{}
 	}
-	if _, err := log.WriteString(e.Output); err != nil {
-		return err
+	tests[e.Test].add(e.Output)
+	return r.save(e.Package, e.Output)
+}
+
+// save appends to the log of a package until it is full.
+func (r *report) save(name, text string) error {
+	l := r.files[name]
+	if l == nil {
+		file, err := os.OpenFile(r.log(name), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		l = &logFile{file: file}
+		r.files[name] = l
 	}
-	return log.Close()
+	if l.size >= logSize {
+		return nil
+	}
+	l.size += len(text)
+	if l.size >= logSize {
+		text += "\n... the rest is left out\n"
+	}
+	_, err := l.file.WriteString(text)
+	return err
+}
+
+// closeLog ends the log of a package, if it has one.
+func (r *report) closeLog(name string) {
+	if l := r.files[name]; l != nil {
+		if err := l.file.Close(); err != nil && r.err == nil {
+			r.err = err
+		}
+		delete(r.files, name)
+	}
 }
 
 // log is the file with the whole output of a package.
@@ -129,16 +178,19 @@ func (r *report) endPackage(e event) {
 	case "fail":
 		r.failPackage(e, output)
 	case "pass":
-		r.show(output[max(0, len(output)-1):], e.Package) // "ok", the package, the time or "(cached)"
+		if output != nil {
+			r.printf("%s", output.last()) // "ok", the package, the time or "(cached)"
+		}
 	}
 	delete(r.running, e.Package)
+	r.closeLog(e.Package)
 	if e.Action != "skip" { // no test files
 		r.packages = append(r.packages, result{e.Package, e.Elapsed})
 	}
 }
 
 // failPackage shows what no test has shown yet: tests that a panic or a timeout cut short, and the output of the package itself.
-func (r *report) failPackage(e event, output []string) {
+func (r *report) failPackage(e event, output *excerpt) {
 	known := slices.ContainsFunc(r.failures, func(f result) bool { return strings.HasPrefix(f.name, e.Package+" ") })
 	for test, unfinished := range r.running[e.Package] {
 		known = true
@@ -152,35 +204,38 @@ func (r *report) failPackage(e event, output []string) {
 	r.show(output, e.Package)
 }
 
-// show prints output without the lines that only follow which test runs, and not too much of it.
-func (r *report) show(output []string, name string) {
-	output = slices.DeleteFunc(slices.Clone(output), func(line string) bool { return strings.HasPrefix(line, "=== ") })
-	left := len(output) - headLines - tailLines
-	for i, line := range output {
-		if left > 0 && i == headLines {
-			r.printf("    ... %d lines are left out", left)
-			if name != "" {
-				r.printf(": all are in %s", r.log(name))
-			}
-			r.printf("\n")
-		}
-		if left <= 0 || i < headLines || i >= headLines+left {
-			r.printf("%s", line)
-		}
+// show prints an excerpt of an output, or where to find it when enough has been shown.
+func (r *report) show(output *excerpt, name string) {
+	if output == nil {
+		return
 	}
-	if len(output) > 0 && !strings.HasSuffix(output[len(output)-1], "\n") {
-		r.printf("\n")
+	place := ""
+	if name != "" {
+		place = ": all are in " + r.log(name)
 	}
+	if r.shown >= shownSize {
+		r.printf("    ... its lines are left out%s\n", place)
+		return
+	}
+	text := output.String(place)
+	r.shown += len(text)
+	r.printf("%s", text)
 }
 
 func (r *report) finish() (failed bool) {
+	for name := range r.files { // of packages that did not end
+		r.closeLog(name)
+	}
 	r.list("Slowest packages:", r.packages)
 	r.list("Slowest tests:", r.tests)
 	if len(r.failures) > 0 {
 		r.printf("\nFailed:\n")
 	}
-	for _, failure := range r.failures {
+	for _, failure := range r.failures[:min(listedFailures, len(r.failures))] {
 		r.printf("  %s\n", failure.name)
+	}
+	if more := len(r.failures) - listedFailures; more > 0 {
+		r.printf("  and %d more\n", more)
 	}
 	r.printf("\n%d passed, %d failed, %d skipped\n", r.passed, len(r.failures), r.skipped)
 	return len(r.failures) > 0

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
+	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -89,6 +94,104 @@ func TestFailedTest(t *testing.T) {
 	}
 	if !failed {
 		t.Error("it did not fail")
+	}
+}
+
+// outputs are the events of a test that prints the pieces and then fails. Go's test2json splits lines of more than 4096 bytes.
+func outputs(test string, pieces ...string) []string {
+	lines := make([]string, 0, len(pieces)+1)
+	for _, piece := range pieces {
+		text, _ := json.Marshal(piece)
+		lines = append(lines, fmt.Sprintf(`{"Action":"output","Package":"PKG","Test":%q,"Output":%s}`, test, text))
+	}
+	return append(lines, fmt.Sprintf(`{"Action":"fail","Package":"PKG","Test":%q,"Elapsed":1}`, test))
+}
+
+// However much a failed test prints, the report stays short, and the log of the package has all of it.
+func TestReportIsBounded(t *testing.T) {
+	t.Parallel()
+	const size = 345_056
+	long := strings.Repeat("x", size)
+	for name, pieces := range map[string][]string{
+		"one line":                  {long + "\n"},
+		"one line in pieces":        slices.Collect(chunks(long, 4096)),
+		"lines of 1000":             slices.Collect(chunks(strings.Repeat(strings.Repeat("x", 999)+"\n", size/1000), 1000)),
+		"lines of 10":               slices.Collect(chunks(strings.Repeat("123456789\n", size/10), 10)),
+		"a line of wide characters": {strings.Repeat("\u20ac", size/3) + "\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, _, logs := reported(t, events("receiver", outputs("TestA", append(pieces, "the end\n")...)...))
+			if limit := headSize + tailSize + 1000; len(got) > limit {
+				t.Errorf("the report has %d characters, want at most %d", len(got), limit)
+			}
+			if !strings.Contains(got, "left out") || !strings.Contains(got, "the end\n") || !utf8.ValidString(got) {
+				t.Errorf("the report does not show how it ended, or that something is left out:\n%s", got)
+			}
+			log, err := os.ReadFile(filepath.Join(logs, "receiver.log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := strings.Join(pieces, "") + "the end\n"; string(log) != want {
+				t.Errorf("the log has %d characters, want %d", len(log), len(want))
+			}
+		})
+	}
+}
+
+// When very many tests fail, the first are shown, and the others are named.
+func TestReportOfManyFailuresIsBounded(t *testing.T) {
+	t.Parallel()
+	const failed = 500
+	lines := []string{}
+	for i := range failed {
+		lines = append(lines, outputs(fmt.Sprint("Test", i), slices.Collect(chunks(strings.Repeat("123456789\n", 300), 10))...)...)
+	}
+	got, _, logs := reported(t, events("receiver", lines...))
+	if limit := shownSize + headSize + tailSize + failed*200; len(got) > limit {
+		t.Errorf("the report has %d characters, want at most %d", len(got), limit)
+	}
+	for _, want := range []string{
+		"== receiver Test499 failed:\n    ... its lines are left out: all are in " + filepath.Join(logs, "receiver.log") + "\n",
+		"\n  receiver Test99\n  and 400 more\n\n0 passed, 500 failed, 0 skipped\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the report lacks %q", want)
+		}
+	}
+}
+
+// A test that logs without end does not fill the disk.
+func TestLogIsBounded(t *testing.T) {
+	t.Parallel()
+	logs := t.TempDir()
+	r := newReport(io.Discard, logs)
+	piece := strings.Repeat("x", 1<<20)
+	for range 2 * logSize >> 20 {
+		if err := r.save("receiver", piece); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.closeLog("receiver")
+	info, err := os.Stat(filepath.Join(logs, "receiver.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if limit := int64(logSize + len(piece)); info.Size() > limit {
+		t.Errorf("the log has %d bytes, want at most %d", info.Size(), limit)
+	}
+}
+
+// chunks yields the parts of a text, each of the given size except for the last one.
+func chunks(text string, size int) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for len(text) > 0 {
+			n := min(size, len(text))
+			if !yield(text[:n]) {
+				return
+			}
+			text = text[n:]
+		}
 	}
 }
 

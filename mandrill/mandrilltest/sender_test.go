@@ -236,8 +236,8 @@ func TestSenderIntervals(t *testing.T) {
 	a.emit(t, "open")
 	select {
 	case <-done:
-	case <-time.After(30 * time.Second):
-		t.Fatal("the batch was not delivered in 30 s")
+	case <-time.After(3 * time.Minute): // far longer than it takes on a busy machine
+		t.Fatal("the batch was not delivered")
 	}
 }
 

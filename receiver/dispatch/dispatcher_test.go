@@ -74,7 +74,7 @@ func TestDispatcherEndsWhenTheJournalFails(t *testing.T) {
 		if !errors.Is(err, failure) {
 			t.Errorf("got %v, want %v", err, failure)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Error("the dispatcher did not end")
 	}
 }
@@ -93,7 +93,7 @@ func TestDispatcherEndsWhenTheWatchFails(t *testing.T) {
 		if !errors.Is(err, failure) {
 			t.Errorf("got %v, want %v", err, failure)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Error("the dispatcher did not end")
 	}
 }

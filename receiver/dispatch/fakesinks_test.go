@@ -58,12 +58,12 @@ func (s *fakeSinks) setAnswer(answer func(host, event string, attempt int) error
 	s.answer = answer
 }
 
-// waitFor waits for a condition on the accepted events and the attempts of each event. It gives up when no request has come for
-// half a minute, however slow the machine is.
+// waitFor waits for a condition on the accepted events and the attempts of each event. It gives up when no request has come
+// for as long as a test is patient.
 func (s *fakeSinks) waitFor(t *testing.T, what string, condition func(accepted []string, attempts map[string]int) bool) {
 	t.Helper()
-	patience := time.NewTimer(30 * time.Second)
-	defer patience.Stop()
+	idle := time.NewTimer(patience)
+	defer idle.Stop()
 	for {
 		s.mu.Lock()
 		met, changed := condition(s.accepted, s.attempts), s.changed
@@ -73,8 +73,8 @@ func (s *fakeSinks) waitFor(t *testing.T, what string, condition func(accepted [
 		}
 		select {
 		case <-changed:
-			patience.Reset(30 * time.Second)
-		case <-patience.C:
+			idle.Reset(patience)
+		case <-idle.C:
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			t.Fatalf("waited in vain for %s; accepted %d events, the last of them %q", what, len(s.accepted), s.accepted[max(0, len(s.accepted)-20):])

@@ -28,6 +28,9 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
+// patience is how long a test waits, far longer than any step takes on a busy machine.
+const patience = 3 * time.Minute
+
 const signingKey = "s3ntinel-signing-key"
 
 type lockedBuffer struct {
@@ -169,7 +172,7 @@ func (b *bufferedReceiver) start() {
 		}
 	})
 	b.t.Cleanup(b.stop)
-	waiting, done := context.WithTimeout(b.t.Context(), time.Minute)
+	waiting, done := context.WithTimeout(b.t.Context(), patience)
 	defer done()
 	if err := b.journal.WaitAvailable(waiting); err != nil {
 		b.t.Fatal(err)
@@ -234,7 +237,7 @@ func (b *bufferedReceiver) metric(name string, labels ...string) (sum float64) {
 // eventually polls a condition that nothing signals.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for ticker := time.NewTicker(5 * time.Millisecond); !condition(); <-ticker.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)

@@ -110,7 +110,7 @@ func (i *installation) testLateKind(t *testing.T) {
 				}
 				return errors.New("the sink is " + webhook.Status.SinkURI)
 			})
-			if took := time.Since(begin); change > 0 && took > 30*time.Second { // it would be looked at after a minute
+			if took := time.Since(begin); change > 0 && took > 55*time.Second { // it would be looked at after a minute
 				t.Errorf("the address took %s to arrive", took)
 			}
 		}
@@ -202,7 +202,7 @@ func (i *installation) testLateDeadLetterKind(t *testing.T) {
 			}
 			return nil
 		})
-		if took := time.Since(begin); change > 0 && took > 30*time.Second { // it would be looked at after a minute
+		if took := time.Since(begin); change > 0 && took > 55*time.Second { // it would be looked at after a minute
 			t.Errorf("the address took %s to arrive", took)
 		}
 		await(t, webhook, "Ready", "True", "Succeeded")

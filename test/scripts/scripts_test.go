@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -210,5 +211,89 @@ func TestProgress(t *testing.T) {
 	_, stderr, err = run(t, root, nil, "progress.sh", "Building it", "sleep", "4")
 	if err != nil || stderr != "Building it ...\n" {
 		t.Errorf("what takes long: %v, %q", err, stderr)
+	}
+}
+
+// recordingGo is a Go command that only writes down which Go version was asked for.
+const recordingGo = "#!/bin/sh\necho \"$GOTOOLCHAIN\" >>\"$RECORD\"\n"
+
+// Whatever GOTOOLCHAIN says, scripts and make use the Go version that go.mod pins. TOOLCHAIN overrides it.
+func TestToolchain(t *testing.T) {
+	t.Parallel()
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := project(t, map[string]string{
+		"go.mod":   "module example.com/pinned\n\ngo 1.26.0\n\ntoolchain go1.26.99\n",
+		"Makefile": string(makefile),
+		"bin/go":   recordingGo,
+	})
+	path := "PATH=" + filepath.Join(root, "bin") + ":" + os.Getenv("PATH")
+	for name, c := range map[string]struct {
+		command     []string
+		environment []string
+		want        string
+	}{
+		"script":           {[]string{"hack/tool.sh", "some"}, nil, "go1.26.99"},
+		"local":            {[]string{"hack/tool.sh", "some"}, []string{"GOTOOLCHAIN=local"}, "go1.26.99"},
+		"overridden":       {[]string{"hack/tool.sh", "some"}, []string{"TOOLCHAIN=local"}, "local"},
+		"make":             {[]string{"make", "build"}, []string{"GOTOOLCHAIN=local"}, "go1.26.99"},
+		"make, overridden": {[]string{"make", "build"}, []string{"TOOLCHAIN=local"}, "local"},
+		"make, argument":   {[]string{"make", "build", "TOOLCHAIN=go1.26.98"}, nil, "go1.26.98"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			record := filepath.Join(t.TempDir(), "record")
+			command := exec.CommandContext(t.Context(), c.command[0], c.command[1:]...)
+			if strings.Contains(c.command[0], "/") {
+				command.Path = filepath.Join(root, c.command[0])
+			}
+			command.Dir = root
+			command.Env = append([]string{path, "RECORD=" + record}, c.environment...)
+			if output, err := command.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, output)
+			}
+			recorded, err := os.ReadFile(record)
+			if err != nil {
+				t.Fatal(err)
+			}
+			calls := strings.Fields(string(recorded))
+			if len(calls) < 2 {
+				t.Errorf("the Go command ran %d times, want at least twice", len(calls))
+			}
+			for _, got := range calls {
+				if got != c.want {
+					t.Errorf("the Go command ran with GOTOOLCHAIN=%q, want %q", got, c.want)
+				}
+			}
+		})
+	}
+}
+
+// A script that runs Go selects the pinned version. Those in folders build servers for the tests, for which any version does.
+func TestScriptsSelectToolchain(t *testing.T) {
+	t.Parallel()
+	scripts, err := filepath.Glob("../../hack/*.sh")
+	if err != nil || len(scripts) == 0 {
+		t.Fatal("no scripts: ", err)
+	}
+	runsGo := regexp.MustCompile(`(?m)^[^#\n]*(^|[ (])go (-C|build|env|list|mod|run|test|tool)\b`)
+	found := 0
+	for _, path := range scripts {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !runsGo.Match(text) {
+			continue
+		}
+		found++
+		if !strings.Contains(string(text), "/toolchain.sh") {
+			t.Errorf("%s runs Go without hack/toolchain.sh", path)
+		}
+	}
+	if found < 5 {
+		t.Errorf("%d scripts run Go, want at least 5", found)
 	}
 }

@@ -80,7 +80,7 @@ func run(t *testing.T, options journal.Options) (j *journal.Journal, stop func()
 		}
 	})
 	t.Cleanup(stop)
-	waiting, done := context.WithTimeout(t.Context(), time.Minute)
+	waiting, done := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer done()
 	if err := j.WaitAvailable(waiting); err != nil {
 		t.Fatal(err)
@@ -91,7 +91,7 @@ func run(t *testing.T, options journal.Options) (j *journal.Journal, stop func()
 // lead runs fn once while the journal has the lease.
 func lead(t *testing.T, j *journal.Journal, fn func(ctx context.Context, c *journal.Consumer) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	var result error
 	_ = j.Lead(ctx, func(ctx context.Context, c *journal.Consumer) error {
