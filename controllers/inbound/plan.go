@@ -17,6 +17,7 @@ type Ownership struct {
 	Recorded map[string]bool // ids of routes
 }
 
+// Has reports whether a route is the object's.
 func (o Ownership) Has(route mandrill.InboundRoute) bool {
 	return o.URLs[route.URL] || o.Recorded[route.ID]
 }

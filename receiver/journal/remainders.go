@@ -110,7 +110,7 @@ func (c *Consumer) removeStored(ctx context.Context, stored []*StoredBatch, pare
 // Remainders hands over all remainders, in no order, and finishes or undoes what a crash has interrupted. It is to be called
 // before the other methods.
 func (c *Consumer) Remainders(ctx context.Context, take func(*StoredBatch)) error {
-	found := map[Position]*siblings{}
+	found, parents := map[Position]*siblings{}, []Position(nil) // parents are in order, each after its own parent
 	err := c.session.store.Scan(ctx, c.session.remainders, ">", func(msg *jetstream.RawStreamMsg) error {
 		position := Position{Remainder: true, Seq: msg.Sequence}
 		remainder, err := c.session.decodeMessage(ctx, position, msg.Header, msg.Data)
@@ -123,7 +123,7 @@ func (c *Consumer) Remainders(ctx context.Context, take func(*StoredBatch)) erro
 		of := found[remainder.parent]
 		if of == nil {
 			of = &siblings{id: remainder.ID, sets: map[string]*foundSet{}}
-			found[remainder.parent] = of
+			found[remainder.parent], parents = of, append(parents, remainder.parent)
 		}
 		if remainder.set.parts < 2 {
 			of.complete = true
@@ -137,8 +137,8 @@ func (c *Consumer) Remainders(ctx context.Context, take func(*StoredBatch)) erro
 		return err
 	}
 	var accepted []uint64
-	for parent, of := range found {
-		seqs, err := c.resolve(ctx, parent, of)
+	for _, parent := range parents { // a crash in between must not leave one whose remainder is gone
+		seqs, err := c.resolve(ctx, parent, found[parent])
 		if err != nil {
 			return err
 		}
