@@ -31,7 +31,7 @@ func (j *Journal) gcAtStart(ctx context.Context, s *session) {
 	}
 	var garbage map[string]bool
 	if err == nil {
-		garbage, err = c.unreferenced(bounded, s.headers, true)
+		garbage, err = c.unreferenced(bounded, store.Headers, true)
 	}
 	if err == nil {
 		err = c.deleteObjects(bounded, garbage)
@@ -66,14 +66,14 @@ func (c *Consumer) runGC(ctx context.Context) {
 // subjects of the others that are unreferenced.
 func (c *Consumer) collect(ctx context.Context, before map[string]bool) (map[string]bool, error) {
 	exclusive := c.session.store.Exclusive
-	candidates, err := c.unreferenced(ctx, c.session.headers, exclusive)
+	candidates, err := c.unreferenced(ctx, store.Headers, exclusive)
 	if err != nil {
 		return nil, err
 	}
 	toDelete := maps.Clone(candidates)
 	maps.DeleteFunc(toDelete, func(subject string, _ bool) bool { return !before[subject] })
 	if len(toDelete) > 0 && !exclusive { // both times a replica may have lacked a message
-		confirmed, err := c.unreferenced(ctx, c.session.messages, true)
+		confirmed, err := c.unreferenced(ctx, c.session.store.Headers, true)
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +98,7 @@ func (c *Consumer) deleteObjects(ctx context.Context, subjects map[string]bool) 
 // unreferenced returns the subjects of objects that no message refers to. Streams are read in the order in which references
 // move (batches, remainders, dead letters), so a reference that moves meanwhile is seen. With strict it fails if the server
 // skipped messages, as it may when one is damaged.
-func (c *Consumer) unreferenced(ctx context.Context, read headerReading, strict bool) (map[string]bool, error) {
+func (c *Consumer) unreferenced(ctx context.Context, read store.HeaderReading, strict bool) (map[string]bool, error) {
 	s := c.session
 	state, err := s.store.State(ctx, s.objects.Stream, jetstream.WithSubjectFilter(">"))
 	if err != nil {
@@ -130,7 +130,7 @@ func (c *Consumer) unreferenced(ctx context.Context, read headerReading, strict 
 }
 
 // references returns the names of the objects that a stream's messages refer to.
-func (s *session) references(ctx context.Context, stream jetstream.Stream, read headerReading, strict bool) (names []string, err error) {
+func (s *session) references(ctx context.Context, stream jetstream.Stream, read store.HeaderReading, strict bool) (names []string, err error) {
 	before, err := s.store.State(ctx, stream)
 	if err != nil {
 		return nil, err
@@ -159,22 +159,3 @@ func (s *session) references(ctx context.Context, stream jetstream.Stream, read 
 
 // removals is how many messages were removed from a stream since it was created.
 func removals(state jetstream.StreamState) uint64 { return state.LastSeq - state.Msgs }
-
-// headerReading reads the sequences and headers of a stream's messages.
-type headerReading func(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error
-
-// headers reads headers only, from any replica.
-func (s *session) headers(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
-	for next := uint64(0); ; {
-		var err error
-		next, err = store.ScanHeaders(ctx, stream, ">", next, func(seq uint64, header nats.Header) bool { each(seq, header); return true })
-		if err != nil || next == 0 {
-			return err
-		}
-	}
-}
-
-// messages reads whole messages, from the stream leader.
-func (s *session) messages(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
-	return s.store.Scan(ctx, stream, ">", func(msg *jetstream.RawStreamMsg) error { each(msg.Sequence, msg.Header); return nil })
-}

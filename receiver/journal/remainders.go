@@ -110,6 +110,7 @@ func (c *Consumer) removeStored(ctx context.Context, stored []*StoredBatch, pare
 // Remainders hands over all remainders, in no order, and finishes or undoes what a crash has interrupted. It is to be called
 // before the other methods.
 func (c *Consumer) Remainders(ctx context.Context, take func(*StoredBatch)) error {
+	objects := map[string]uint64{}                              // the remainder of each large event
 	found, parents := map[Position]*siblings{}, []Position(nil) // parents are in order, each after its own parent
 	err := c.session.store.Scan(ctx, c.session.remainders, ">", func(msg *jetstream.RawStreamMsg) error {
 		position := Position{Remainder: true, Seq: msg.Sequence}
@@ -119,6 +120,14 @@ func (c *Consumer) Remainders(ctx context.Context, take func(*StoredBatch)) erro
 		}
 		if err != nil {
 			return err
+		}
+		if remainder.object != "" { // two with one object: on some file systems a deletion does not survive a loss of power
+			if older, ok := objects[remainder.object]; ok {
+				if err := c.session.store.Delete(ctx, c.session.remainders, older); err != nil {
+					return fmt.Errorf("deleting a replaced remainder: %w", err)
+				}
+			}
+			objects[remainder.object] = msg.Sequence
 		}
 		of := found[remainder.parent]
 		if of == nil {

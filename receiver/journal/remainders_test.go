@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -201,4 +202,39 @@ func testFormerLeader(t *testing.T, b journal.Batch, order string, operation int
 			t.Errorf("%s, operation %d: there is only %q", order, operation, got)
 		}
 	}
+}
+
+// A loss of power can bring back a remainder whose replacement has been replaced meanwhile. The newest one of a large event counts,
+// and its object stays.
+func TestReplacedRemainderThatComesBack(t *testing.T) {
+	t.Parallel()
+	o := open(t, t.TempDir(), 1<<30)
+	o.append(batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 12<<20), 1))))
+	var positions []journal.Position
+	o.work(func(ctx context.Context, c *journal.Consumer) {
+		stored, err := c.Next(ctx, "shop/a", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			// Requeued twice, the batch leaves two remainders, and is gone itself.
+			remainders, err := c.Requeue(ctx, stored, stored.Events)
+			if err != nil {
+				t.Fatal(err)
+			}
+			positions = append(positions, remainders[0].Position)
+		}
+	})
+	o.work(func(ctx context.Context, c *journal.Consumer) {
+		if err := c.Remainders(ctx, func(*journal.StoredBatch) {}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Get(ctx, positions[0]); !errors.Is(err, journal.ErrNotFound) {
+			t.Errorf("reading the older remainder: %v", err)
+		}
+		if _, err := c.Get(ctx, positions[1]); err != nil {
+			t.Errorf("reading the newer remainder: %v", err)
+		}
+	})
+	o.finish()
 }

@@ -84,3 +84,22 @@ func nextSequence(seq, pending uint64) uint64 {
 	}
 	return seq
 }
+
+// HeaderReading reads the sequences and headers of a stream's messages.
+type HeaderReading func(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error
+
+// Headers reads headers only, from any replica.
+func Headers(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
+	for next := uint64(0); ; {
+		var err error
+		next, err = ScanHeaders(ctx, stream, ">", next, func(seq uint64, header nats.Header) bool { each(seq, header); return true })
+		if err != nil || next == 0 {
+			return err
+		}
+	}
+}
+
+// Headers reads whole messages, from the stream leader.
+func (s *Store) Headers(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
+	return s.Scan(ctx, stream, ">", func(msg *jetstream.RawStreamMsg) error { each(msg.Sequence, msg.Header); return nil })
+}
