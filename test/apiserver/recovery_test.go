@@ -220,6 +220,7 @@ var remediesElsewhere = map[string]string{
 	"QuotaExceeded":        "room that other objects leave, or a flag of the operator",
 	"RoutesFull":           "room that other objects leave",
 	"SinkUnsupported":      "flags of both programs, or an address that a sink publishes, which is watched as any",
+	"URLChanged":           "the spec, or at Mandrill",
 	"URLMissing":           "a flag of the operator, or the spec",
 }
 
