@@ -148,9 +148,7 @@ func (r *Reconciler) add(ctx context.Context, run *state, want mandrill.WebhookS
 
 // checkOthers deletes webhooks that earlier attempts to register have made, and remarks on others at the object's URL.
 func (r *Reconciler) checkOthers(ctx context.Context, run *state, view remoteView) error {
-	concerns := func(webhook mandrill.Webhook) bool {
-		return webhook.URL == run.url || run.facts().Pending(webhook) >= 0
-	}
+	concerns := concerned(run)
 	var others []int64
 	for _, other := range view.list {
 		if other.ID == run.remote.ID || !concerns(other) {
@@ -175,7 +173,7 @@ func (r *Reconciler) checkOthers(ctx context.Context, run *state, view remoteVie
 		r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d at Mandrill, which an earlier attempt to register had made", other.ID))
 	}
 	slices.Sort(others)
-	run.account.FollowOthers(run.key(), concerns, others)
+	run.account.FollowOthers(run.key(), concerned(run), others)
 	if len(others) > 0 {
 		run.remark = remark{v1alpha1.ReasonOtherWebhooks, fmt.Sprintf(
 			"The account has other webhooks at this URL, whose batches the receiver refuses, because they are signed with other keys: delete %s in Mandrill", joinIDs(others))}
@@ -184,6 +182,14 @@ func (r *Reconciler) checkOthers(ctx context.Context, run *state, view remoteVie
 		}
 	}
 	return nil
+}
+
+// concerned returns a function that reports whether another webhook of the account may be the object's too. It keeps a copy of the
+// object, because the poller asks while later steps change the object.
+func concerned(run *state) func(mandrill.Webhook) bool {
+	facts := run.facts()
+	facts.Object = run.webhook.DeepCopy()
+	return func(webhook mandrill.Webhook) bool { return webhook.URL == facts.URL || facts.Pending(webhook) >= 0 }
 }
 
 func joinIDs(ids []int64) string {
