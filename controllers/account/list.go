@@ -17,7 +17,7 @@ const listTimeout = 30 * time.Second
 // revokedMemory is how long a key that Mandrill has refused is not tried again. Thousands of objects may use it.
 const revokedMemory = 10 * time.Second
 
-// After a second failure in a row an account is not listed for a while, whoever asks: hundreds of objects may use it, and each
+// After a second failure in a row an account is not listed for a while by any caller: hundreds of objects may use it, and each
 // would try for itself. The pause doubles each time, and is at least what Mandrill asks for.
 const (
 	firstListPause = time.Second

@@ -8,7 +8,7 @@ import (
 )
 
 // Whatever makes an object differ from Mandrill again and again, its writes are bounded: ten at once and ten a minute, and
-// whoever needs more waits for a pause that doubles each time.
+// an object that needs more waits for a pause that doubles each time.
 const (
 	Burst      = 10 // writes at once
 	refill     = time.Minute / Burst

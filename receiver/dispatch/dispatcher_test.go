@@ -69,6 +69,12 @@ func TestDispatcherEndsWhenTheJournalFails(t *testing.T) {
 	consumer := journaltest.NewConsumer(batchAt(1, "open 1", "send 2"))
 	consumer.OnRequeue = func(*journal.StoredBatch, []journal.PendingEvent) error { return failure }
 	ended := startDispatcher(t, consumer, sinks)
+	assertEndsWith(t, ended, failure)
+}
+
+// assertEndsWith waits for the dispatcher to end with a failure.
+func assertEndsWith(t *testing.T, ended <-chan error, failure error) {
+	t.Helper()
 	select {
 	case err := <-ended:
 		if !errors.Is(err, failure) {
@@ -88,14 +94,7 @@ func TestDispatcherEndsWhenTheWatchFails(t *testing.T) {
 	consumer := journaltest.NewConsumer(waiting)
 	consumer.AfterKnown = func() error { return failure }
 	ended := startDispatcher(t, consumer, sinks)
-	select {
-	case err := <-ended:
-		if !errors.Is(err, failure) {
-			t.Errorf("got %v, want %v", err, failure)
-		}
-	case <-time.After(patience):
-		t.Error("the dispatcher did not end")
-	}
+	assertEndsWith(t, ended, failure)
 }
 
 // Each batch has its own time to be settled. With a shared one, a slow disk and a cycle of many small batches would run out of time

@@ -47,7 +47,7 @@ func (s *standings) record(webhook string, good bool) {
 func (d *Dispatcher) smallCycle() int64 { return min(smallCycleBytes, d.smallMemory.size/memoryShares) }
 
 // loadSmall loads a batch of a small cycle. The cycle holds memory for what it sends. The whole batch is in memory only while it
-// is read: whoever holds loadMemory waits for the disk alone, never for a sink or other memory.
+// is read: a cycle that holds loadMemory waits for the disk alone, never for a sink or other memory.
 func (c *cycle) loadSmall(ctx context.Context, size int64, read func() (*loadedBatch, error)) (*loadedBatch, error) {
 	share := c.dispatcher().smallCycle()
 	if c.memory.bytes == 0 {
