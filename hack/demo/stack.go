@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 const (
@@ -55,15 +56,15 @@ func start(ctx context.Context, folder, consumerURL string) (*stack, error) {
 }
 
 func (s *stack) startPrograms(ctx context.Context, consumerURL string) error {
-	mandrillAddress, err := freeAddress(ctx)
+	mandrillAddress, err := loopback.Address(ctx)
 	if err != nil {
 		return err
 	}
-	receiverAddress, err := freeAddress(ctx)
+	receiverAddress, err := loopback.Address(ctx)
 	if err != nil {
 		return err
 	}
-	hintsAddress, err := freeAddress(ctx)
+	hintsAddress, err := loopback.Address(ctx)
 	if err != nil {
 		return err
 	}
@@ -103,14 +104,6 @@ func waitFor(ctx context.Context, url string) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-}
-
-func freeAddress(ctx context.Context) (string, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
 }
 
 // addUser writes a kubeconfig for a user with the rights of its groups and role bindings.

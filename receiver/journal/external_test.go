@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,6 +21,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 // external is a server in another process, as far as the journal knows.
@@ -46,12 +46,11 @@ func newExternal(t *testing.T, change ...func(*server.Options)) *external {
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := loopback.Port(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	return port
 }
 
 func (e *external) start() {

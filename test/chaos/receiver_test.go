@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,10 +16,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 var long = flag.Bool("long", false, "inject many more faults, which takes some 20 minutes")
@@ -94,18 +94,14 @@ type receiver struct {
 	logFile         string // file
 }
 
-var addresses atomic.Uint32
-
-// freeAddress returns an address to listen at later. Its host is unique, so that no connection takes the port meanwhile.
+// freeAddress returns an address to listen at later, or again.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	n := addresses.Add(1)
-	listener, err := net.Listen("tcp", fmt.Sprintf("127.77.%d.%d:0", n/250, n%250+1))
+	address, err := loopback.Address(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return address
 }
 
 // newReceiver prepares a receiver with its own buffer, and does not start it.

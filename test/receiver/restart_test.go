@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -22,6 +21,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 const (
@@ -64,12 +64,11 @@ type replica struct {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := loopback.Address(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return address
 }
 
 func newReplica(t *testing.T, args ...string) *replica {

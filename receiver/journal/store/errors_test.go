@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/journaltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 // newServer runs a server.
@@ -216,25 +216,16 @@ func TestErrorsOfASingleServer(t *testing.T) {
 	}
 }
 
-// freePorts returns ports that nobody listens at.
-func freePorts(t *testing.T, count int) (ports []int) {
-	t.Helper()
-	for range count {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listener.Close() // when all are known, so that they differ
-		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
-}
-
 // newCluster runs three servers of a cluster.
 func newCluster(t *testing.T) []*server.Server {
 	t.Helper()
-	ports := freePorts(t, 3)
-	servers := make([]*server.Server, len(ports))
+	servers, ports := make([]*server.Server, 3), make([]int, 3)
+	for i := range ports {
+		var err error
+		if ports[i], err = loopback.Port(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for i, port := range ports {
 		servers[i] = newServer(t, func(options *server.Options) {
 			options.ServerName = fmt.Sprintf("server-%d", i)

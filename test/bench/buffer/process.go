@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 const (
@@ -25,7 +26,7 @@ type receiverProcess struct {
 }
 
 func startReceiver(ctx context.Context, died context.CancelCauseFunc, dir, config string) (*receiverProcess, error) {
-	admin, err := harness.FreeAddress(ctx)
+	admin, err := loopback.Address(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 const (
@@ -57,7 +58,7 @@ func start(ctx context.Context, died context.CancelCauseFunc, o options) (*stack
 		return s, fmt.Errorf("writing the routes: %w", err)
 	}
 	for _, address := range []*string{&s.address, &s.metrics} {
-		if *address, err = harness.FreeAddress(ctx); err != nil {
+		if *address, err = loopback.Address(ctx); err != nil {
 			return s, err
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 const (
@@ -84,7 +85,7 @@ func start(ctx context.Context, died context.CancelCauseFunc, dir string, o opti
 		}
 	}
 	for _, address := range []*string{&s.receiverAddress, &s.receiverMetrics, &s.operatorMetrics} {
-		if *address, err = harness.FreeAddress(ctx); err != nil {
+		if *address, err = loopback.Address(ctx); err != nil {
 			return s, err
 		}
 	}
