@@ -166,8 +166,15 @@ func parseTime(text string) (Time, error) {
 	return Time{}, errors.New("the date is not of the form " + time.DateTime)
 }
 
-// UnmarshalJSON decodes each field by itself. It fails only for what is not an object.
+// UnmarshalJSON decodes the documented form as a whole, and otherwise each field by itself, which takes more than twice as long. It fails
+// only for what is not an object.
 func (w *Webhook) UnmarshalJSON(data []byte) error {
+	type documented Webhook
+	var whole documented
+	if err := json.Unmarshal(data, &whole); err == nil && whole.Events != nil {
+		*w = Webhook(whole)
+		return nil
+	}
 	fields, err := decodeLoosely(data)
 	if err != nil {
 		return err
