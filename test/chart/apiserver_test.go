@@ -64,7 +64,6 @@ func podOf(t *testing.T, object *unstructured.Unstructured) *corev1.Pod {
 	}
 	pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
 	pod.Namespace, pod.GenerateName = object.GetNamespace(), "pod-"
-	pod.Spec.ServiceAccountName = "" // it does not exist in a dry run
 	claims, _, _ := unstructured.NestedSlice(object.Object, "spec", "volumeClaimTemplates")
 	for range claims {
 		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "buffer", VolumeSource: corev1.VolumeSource{

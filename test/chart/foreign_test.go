@@ -15,7 +15,7 @@ var foreign = []struct {
 	files  []string
 }{
 	{"github.com/cert-manager/cert-manager@v1.21.2", []string{"deploy/crds/cert-manager.io_certificates.yaml", "deploy/crds/cert-manager.io_issuers.yaml"}},
-	{"sigs.k8s.io/gateway-api@v1.7.0", []string{"config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"}},
+	{"sigs.k8s.io/gateway-api@v1.4.0", []string{"config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"}},
 	{"github.com/prometheus-operator/prometheus-operator@v0.85.0", []string{
 		"example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml", "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
 	}},

@@ -201,7 +201,7 @@ func TestCRDOfAnother(t *testing.T) {
 	}
 	place := newNamespace(t)
 	mustUpgrade(t, place)
-	if output, err := helm(t, "install", "mandrill-operator", chart, "--namespace", place); err == nil || !strings.Contains(output, "cannot re-use a name that is still in use") {
+	if output, err := helm(t, "install", "mandrill-operator", chart, "--namespace", place); err == nil || !strings.Contains(output, "cannot reuse a name that is still in use") {
 		t.Errorf("installing twice: %v", err)
 	}
 	if _, err := helm(t, "uninstall", "mandrill-operator", "--namespace", place); err != nil {

@@ -116,6 +116,7 @@ args, which are added.
 {{- $root := .root -}}
 {{- $receiver := $root.Values.receiver -}}
 {{- $onDisk := has .mode (list "Volume" "Cluster") -}}
+{{- $_ := include "mandrill.validate" $root -}}{{/* here, because Helm renders deep folders first */}}
 {{- $volumes := include "mandrill.receiverVolumes" . | fromJsonArray -}}
 serviceAccountName: {{ include "mandrill.receiver" $root }}
 enableServiceLinks: false

@@ -1,4 +1,5 @@
 {{/* Refuses values that the schema cannot, with what to do about them. It renders nothing. */}}
+{{- define "mandrill.validate" }}
 {{- $receiver := .Values.receiver }}
 {{- $buffer := $receiver.buffer }}
 {{- $mode := $buffer.mode }}
@@ -94,5 +95,6 @@
 {{- $size := (index .spec.volumeClaimTemplates 0).spec.resources.requests.storage }}
 {{- if ne (include "mandrill.bytes" $size) (include "mandrill.bytes" $buffer.volume.size) }}
 {{- fail (printf "receiver.buffer.volume.size is %s, but the StatefulSet %s was made with %s, and Kubernetes does not allow to change it. Set it back; or resize the claims, run kubectl delete statefulset %s -n %s --cascade=orphan, and upgrade again." $buffer.volume.size .metadata.name $size .metadata.name $namespace) }}
+{{- end }}
 {{- end }}
 {{- end }}
