@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -22,10 +23,12 @@ const (
 
 // StepError says why a step did not succeed. Its text becomes a condition's message, so it must hold nothing secret.
 type StepError struct {
-	class  class
-	reason string
-	after  time.Duration
-	err    error
+	class     class
+	reason    string
+	after     time.Duration
+	err       error
+	unknown   bool // whether the condition is Unknown instead of False
+	tolerated bool // whether the steps after it run
 }
 
 func (e *StepError) Error() string { return e.err.Error() }
@@ -36,7 +39,37 @@ func (e *StepError) Unwrap() error { return e.err }
 // Waiting means that a dependency is not there yet. The step runs again after the given time, or earlier if a watch
 // sees the dependency.
 func Waiting(reason string, after time.Duration, err error) error {
-	return &StepError{waiting, reason, after, err}
+	return &StepError{class: waiting, reason: reason, after: after, err: err}
+}
+
+// Pending is Waiting for an answer that says whether a dependency is there. Until then the condition is Unknown.
+func Pending(reason string, after time.Duration, err error) error {
+	return &StepError{class: waiting, reason: reason, after: after, err: err, unknown: true}
+}
+
+// Tolerated makes the steps after one that failed run as if it had succeeded. Its error is that of the run, unless one of
+// them fails too.
+func Tolerated(err error) error {
+	step := new(StepError)
+	if !errors.As(err, &step) {
+		return err
+	}
+	tolerated := *step
+	tolerated.tolerated = true
+	return &tolerated
+}
+
+func isTolerated(err error) bool {
+	step := new(StepError)
+	return errors.As(err, &step) && step.tolerated
+}
+
+// status is the status of the condition of a step that failed.
+func status(err error) metav1.ConditionStatus {
+	if step := new(StepError); errors.As(err, &step) && step.unknown {
+		return metav1.ConditionUnknown
+	}
+	return metav1.ConditionFalse
 }
 
 // Stalled means that the user must change something. Until then the step is not tried again.
@@ -47,7 +80,7 @@ func Stalled(reason string, err error) error {
 // StalledAt is Stalled for changes that no watch can see, because they are made outside the cluster: the step is tried
 // again after a time.
 func StalledAt(reason string, after time.Duration, err error) error {
-	return &StepError{stalled, reason, after, err}
+	return &StepError{class: stalled, reason: reason, after: after, err: err}
 }
 
 // LookAgain makes a stalled step be tried again after a time if after is not zero: for what no watch can see.
@@ -56,7 +89,7 @@ func LookAgain(err error, after time.Duration) error {
 	if after == 0 || !errors.As(err, &step) || step.class != stalled || step.after > 0 {
 		return err
 	}
-	return &StepError{stalled, step.reason, after, err}
+	return &StepError{class: stalled, reason: step.reason, after: after, err: err}
 }
 
 // Transient means that something failed that may pass, with a reason of its own. Any other error that a step returns is

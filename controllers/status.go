@@ -36,7 +36,7 @@ func Truncate(message string) string {
 
 func (c *Conditions) fail(name string, err error) {
 	_, reason := classify(err)
-	c.Set(name, metav1.ConditionFalse, reason, err.Error())
+	c.Set(name, status(err), reason, err.Error())
 }
 
 func (c *Conditions) initialise(name string) {
@@ -48,14 +48,14 @@ func (c *Conditions) initialise(name string) {
 // Summarise sets Ready from the conditions it depends on, in order, and kstatus's Reconciling and Stalled from
 // the error of the run.
 func (c *Conditions) Summarise(err error, dependencies ...string) {
-	status, reason, message := metav1.ConditionTrue, v1alpha1.ReasonSucceeded, ""
+	ready, reason, message := metav1.ConditionTrue, v1alpha1.ReasonSucceeded, ""
 	for _, name := range dependencies {
 		dependency := meta.FindStatusCondition(*c.List, name)
 		if dependency == nil {
 			continue
 		}
 		if dependency.Reason != v1alpha1.ReasonSucceeded {
-			status, reason, message = dependency.Status, dependency.Reason, dependency.Message
+			ready, reason, message = dependency.Status, dependency.Reason, dependency.Message
 		}
 		if dependency.Status != metav1.ConditionTrue {
 			break
@@ -67,9 +67,9 @@ func (c *Conditions) Summarise(err error, dependencies ...string) {
 	class := transient
 	if err != nil { // it counts more than conditions of earlier runs
 		class, reason = classify(err)
-		status, message = metav1.ConditionFalse, err.Error()
+		ready, message = status(err), err.Error()
 	}
-	c.Set(v1alpha1.ConditionReady, status, reason, message)
+	c.Set(v1alpha1.ConditionReady, ready, reason, message)
 	for name, applies := range map[string]bool{
 		v1alpha1.ConditionStalled:     err != nil && class == stalled,
 		v1alpha1.ConditionReconciling: err != nil && class != stalled,

@@ -25,9 +25,10 @@ type Step[S any] struct {
 	Continue bool
 }
 
-// Run runs steps in order up to the first that fails, and returns its error. Conditions of steps that were not
+// Run runs steps in order up to the first that fails, and returns its error. An error that is [Tolerated] does not end it. Conditions of steps that were not
 // reached stay as they are, or become Unknown if they were never set. After [Unchecked] all conditions stay as they are.
 func Run[S any](ctx context.Context, state S, conditions *Conditions, steps ...Step[S]) error {
+	var tolerated error
 	for i, step := range steps {
 		later := steps[i+1:]
 		err := step.Run(ctx, state)
@@ -42,6 +43,10 @@ func Run[S any](ctx context.Context, state S, conditions *Conditions, steps ...S
 			return err
 		}
 		conditions.fail(step.Condition, err)
+		if isTolerated(err) {
+			tolerated = err
+			continue
+		}
 		if step.Continue && len(later) > 0 {
 			if nextErr := later[0].Run(ctx, state); nextErr != nil {
 				conditions.fail(later[0].Condition, nextErr)
@@ -53,5 +58,5 @@ func Run[S any](ctx context.Context, state S, conditions *Conditions, steps ...S
 		}
 		return err
 	}
-	return nil
+	return tolerated
 }

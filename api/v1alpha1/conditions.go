@@ -73,11 +73,14 @@ const (
 	// meant for that. Also a reason of Registered and ReceiverReady for a reference to a Secret that the operator itself
 	// writes: name another.
 	ReasonSecretNotAllowed = "SecretNotAllowed"
-	// ReasonRouteNotServed: the receiver does not answer for the URL yet. If it lasts, check that the receiver
+	// ReasonRouteNotServed: the receiver does not answer for the URL yet, or has stopped to. If it lasts, check that the receiver
 	// runs, that it reads the Secret of the operator's --routes-secret or, as a Sidecar, the Secret that its pod
 	// mounts, and that the operator reaches it. With delivery.mode Buffered and an answer of 503 it has no buffer: run it
 	// with one, or leave delivery.mode out or write Direct.
 	ReasonRouteNotServed = "RouteNotServed"
+	// ReasonProbing: the receiver has been asked for the URL, and has not answered yet; the condition is Unknown. If it lasts,
+	// the URL or --receiver-url leads to a server that accepts connections and says nothing, or its name is not resolved.
+	ReasonProbing = "Probing"
 	// ReasonRoutesFull: the Secrets that the receiver reads have no room for another route. Delete MandrillWebhooks
 	// that are not needed, or use a second installation of operator and receiver.
 	ReasonRoutesFull = "RoutesFull"

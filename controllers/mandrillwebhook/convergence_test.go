@@ -58,6 +58,7 @@ func TestChangedURLIsReported(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.assert("Registered", "False", "URLChanged", "/mandrill/shop/transactional/: write it like that in spec.url")
+		f.restart()
 	}
 	if o.writes != 1 {
 		t.Errorf("%d writes", o.writes)
@@ -112,6 +113,38 @@ func TestWritesAreBounded(t *testing.T) {
 	for range 10 {
 		undo()
 		f.mustReconcile()
+	}
+}
+
+// An operator that restarts all the time makes one write each time, not ten.
+func TestPausesOfWritesOutliveARestart(t *testing.T) {
+	t.Parallel()
+	o := &oddAPI{}
+	f := newOddFixture(t, o)
+	f.configure(func(options *mandrillwebhook.Options) { options.Resync = time.Nanosecond }) // every reconcile lists
+	f.apply()
+	f.mustReconcile()
+	undoAndReconcile := func() {
+		f.account.Edit(101, func(spec *mandrill.WebhookSpec) { spec.Description = "undone" })
+		f.advance(time.Millisecond)
+		if _, err := f.reconcile(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 10 {
+		undoAndReconcile()
+	}
+	f.assert("Registered", "False", "WritesPaused", "")
+	before := o.writes
+	for range 3 {
+		f.restart()
+		for range 5 {
+			undoAndReconcile()
+		}
+		f.assert("Registered", "False", "WritesPaused", "")
+	}
+	if made := o.writes - before; made != 3 {
+		t.Errorf("%d writes after three restarts", made)
 	}
 }
 

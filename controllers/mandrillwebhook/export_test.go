@@ -3,6 +3,7 @@ package mandrillwebhook
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 )
 
@@ -18,6 +19,9 @@ func (r *Reconciler) PollOnce(ctx context.Context, apiKey string) error {
 	_, err = account.Webhooks(ctx, -1)
 	return err
 }
+
+// ForgetProbes makes the next reconcile ask the receiver, whatever it answered before.
+func (r *Reconciler) ForgetProbes(object types.NamespacedName) { r.probes.Forget(object) }
 
 // Changed has the objects whose webhook is not as it was.
 func (r *Reconciler) Changed() <-chan event.GenericEvent { return r.changed }

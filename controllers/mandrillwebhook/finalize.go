@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,15 +54,13 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 	if err := r.releaseSecrets(ctx, webhook); err != nil {
 		return ctrl.Result{}, err
 	}
-	r.finished.add(webhook.UID)
+	r.finished.Add(webhook.UID)
 	if err := r.removeFinalizer(ctx, webhook); err != nil {
 		return retryConflict("removing the finalizer", err)
 	}
-	r.accounts.Forget(run.key())
-	r.reenables.Forget(run.key())
-	r.writes.Forget(run.key())
+	r.forget(run.key())
 	r.outcomes.Forget(webhook.UID)
-	r.finished.forget(webhook.UID)
+	r.finished.Forget(webhook.UID)
 	r.Metrics.reconciled(nil)
 	return ctrl.Result{}, nil
 }
@@ -105,34 +102,6 @@ func (r *Reconciler) warnOrphaned(webhook *v1alpha1.MandrillWebhook, message str
 	}
 	text := fmt.Sprintf("MandrillWebhook %s/%s: %s", webhook.Namespace, webhook.Name, message)
 	r.Recorder.Eventf(routes, webhook, corev1.EventTypeWarning, v1alpha1.ReasonOrphaned, "Reconcile", "%s", controllers.Truncate(text))
-}
-
-// finished are the objects of which nothing exists at Mandrill any more, although their finalizer may. What was done must be
-// known when removing the finalizer is tried again: by then the Secrets may be gone.
-type finished struct {
-	mu   sync.Mutex
-	uids map[types.UID]bool
-}
-
-func (f *finished) add(uid types.UID) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.uids == nil {
-		f.uids = map[types.UID]bool{}
-	}
-	f.uids[uid] = true
-}
-
-func (f *finished) has(uid types.UID) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.uids[uid]
-}
-
-func (f *finished) forget(uid types.UID) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.uids, uid)
 }
 
 // releaseSecrets leaves Secrets that others fill to them: the garbage collector deletes those that the object owns.
@@ -183,7 +152,7 @@ type registrationAt struct {
 // account that it followed last. The last time it deletes as much as it can.
 func (r *Reconciler) unregister(ctx context.Context, run *state, last bool) error {
 	webhook := run.webhook
-	if r.finished.has(webhook.UID) {
+	if r.finished.Has(webhook.UID) {
 		return nil
 	}
 	if webhook.Spec.DeletionPolicy == v1alpha1.DeletionRetain {

@@ -84,7 +84,7 @@ func newFixtureWith(t *testing.T, at mandrilltest.Options, change ...func(*mandr
 	f.receiver = httptest.NewServer(http.HandlerFunc(f.serveReceiver))
 	t.Cleanup(f.receiver.Close)
 	options := mandrillwebhook.Options{
-		Recorder: f.recorder, RoutesSecret: routesSecret, PublicURL: f.receiver.URL + "/mandrill",
+		Recorder: f.recorder, RoutesSecret: routesSecret, PublicURL: f.receiver.URL + "/mandrill", ProbeWait: time.Minute,
 		NewAPI: func(key string) (account.API, error) {
 			return mandrill.NewClient(mandrill.ClientOptions{Key: key, BaseURL: api.URL + "/api/1.0", Observe: f.reconciler.Metrics.ObserveCall})
 		},
@@ -242,6 +242,7 @@ func (f *fixture) get() *v1alpha1.MandrillWebhook {
 
 func (f *fixture) reconcile() (ctrl.Result, error) {
 	f.t.Helper()
+	defer f.reconciler.ForgetProbes(webhookKey) // tests change the receiver between reconciles
 	return f.reconciler.Reconcile(f.t.Context(), f.get())
 }
 

@@ -1,42 +1,12 @@
 package mandrillwebhook
 
 import (
-	"encoding/json"
 	"net/http"
-	"strings"
 
-	"k8s.io/apimachinery/pkg/types"
+	"github.com/mandrill-operator/mandrill-operator/controllers/hints"
 )
 
-// maxHintBytes bounds a hint. It has room for some 1,000 names of the form namespace/name.
-const maxHintBytes = 1 << 20
-
-// Hints serves the receivers' reports of webhooks that get batches with bad signatures. Their keys may have been reset at
-// Mandrill, so their accounts are listed soon, at most once a minute. Only the elected operator can do that: another
-// answers 503, and the receiver tries again.
+// Hints serves the receivers' reports of webhooks that get batches with bad signatures.
 func (r *Reconciler) Hints(elected <-chan struct{}) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /signature-hints", func(w http.ResponseWriter, request *http.Request) {
-		select {
-		case <-elected:
-		default:
-			w.Header().Set("Connection", "close") // the next connection may reach the elected operator
-			http.Error(w, "this operator is not the leader", http.StatusServiceUnavailable)
-			return
-		}
-		var hint struct {
-			Routes []string `json:"routes"`
-		}
-		if err := json.NewDecoder(http.MaxBytesReader(w, request.Body, maxHintBytes)).Decode(&hint); err != nil {
-			http.Error(w, `the body must be JSON of the form {"routes": ["namespace/name"]}`, http.StatusBadRequest)
-			return
-		}
-		for _, route := range hint.Routes {
-			if namespace, name, ok := strings.Cut(route, "/"); ok {
-				r.accounts.PollSoon(types.NamespacedName{Namespace: namespace, Name: name})
-			}
-		}
-		w.WriteHeader(http.StatusAccepted)
-	})
-	return mux
+	return hints.Handler(elected, r.accounts.PollSoon)
 }

@@ -2,6 +2,7 @@ package mandrillwebhook
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -18,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -26,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/fairqueue"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
 )
 
@@ -33,9 +35,11 @@ import (
 const (
 	firstRetry = 500 * time.Millisecond
 	lastRetry  = 5 * time.Minute
-	// workers is how many objects are reconciled at the same time; workers mostly wait for Mandrill.
-	workers = 16
 )
+
+// shares bound the reconciles that run at the same time. Those that wait for Mandrill become slow, and are no burden to
+// objects of other namespaces, nor to those with another API key.
+var shares = fairqueue.Options{Workers: 16, Slow: 100 * time.Millisecond, PerTenant: 32, PerGroup: 8}
 
 // Indexes of MandrillWebhooks in the cache.
 const (
@@ -82,8 +86,12 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 			return fmt.Errorf("indexing %s: %w", field, err)
 		}
 	}
-	if err := manager.Add(r.accounts); err != nil {
-		return fmt.Errorf("adding the pollers: %w", err)
+	fair := fairqueue.NewReconciler(fairqueue.ReconcilerOptions{
+		Next: reconcile.Func(r.reconcileNamed), Group: r.keyName, Queue: r.queue,
+		Backoff: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
+	})
+	if err := errors.Join(manager.Add(r.accounts), manager.Add(r.probes), manager.Add(fair)); err != nil {
+		return fmt.Errorf("adding the pollers, the probes and the queue: %w", err)
 	}
 	err := ctrl.NewControllerManagedBy(manager).Named("receiver-routes").
 		For(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(predicate.NewPredicateFuncs(func(object client.Object) bool {
@@ -102,16 +110,44 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 		WatchesMetadata(sinks.Definitions(), r.watches.Installed()).
 		WatchesRawSource(source.Channel(r.changed, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.MandrillWebhook{}, handler.EnqueueRequestsFromMapFunc(r.sharingURL), builder.WithPredicates(mayFreeURL)).
-		WithOptions(controller.Options{
-			MaxConcurrentReconciles: workers,
-			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
-		}).
-		Build(reconcile.AsReconciler(r.Client, r))
+		WatchesRawSource(fair.Source()).
+		Build(fair)
 	if err != nil {
 		return fmt.Errorf("building the controller: %w", err)
 	}
 	r.watches.SetController(manager, built)
 	return nil
+}
+
+// reconcileNamed reconciles an object, or forgets one that is gone. Its finalizer may have been removed by hand.
+func (r *Reconciler) reconcileNamed(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	var webhook v1alpha1.MandrillWebhook
+	err := r.Client.Get(ctx, request.NamespacedName, &webhook)
+	if apierrors.IsNotFound(err) {
+		r.forget(request.NamespacedName)
+		return reconcile.Result{}, nil
+	}
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("reading the MandrillWebhook: %w", err)
+	}
+	return r.Reconcile(ctx, &webhook)
+}
+
+// forget ends what runs for an object that is gone.
+func (r *Reconciler) forget(object types.NamespacedName) {
+	r.accounts.Forget(object)
+	r.probes.Forget(object)
+	r.reenables.Forget(object)
+	r.writes.Forget(object)
+}
+
+// keyName returns the name of the Secret with an object's API key: the objects with the same wait for the same account.
+func (r *Reconciler) keyName(ctx context.Context, request reconcile.Request) string {
+	var webhook v1alpha1.MandrillWebhook
+	if err := r.Client.Get(ctx, request.NamespacedName, &webhook); err != nil {
+		return "" // it is gone
+	}
+	return webhook.Spec.APIKeySecretRef.Name
 }
 
 // Indexes are the indexes of MandrillWebhooks in the cache, by name.
@@ -145,7 +181,8 @@ func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
 	return indexes
 }
 
-// enqueue is called by a poller when an object's webhook, or inbound domains, changed at Mandrill.
+// enqueue is called by a poller when an object's webhook, or inbound domains, changed at Mandrill, and by a probe when the
+// answer of an object's receiver changed.
 func (r *Reconciler) enqueue(ctx context.Context, object types.NamespacedName) {
 	metadata := metav1.ObjectMeta{Namespace: object.Namespace, Name: object.Name}
 	select {

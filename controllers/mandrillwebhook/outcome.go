@@ -16,8 +16,10 @@ import (
 // outstanding returns the differences that a write may remove.
 func (r *Reconciler) outstanding(run *state, want mandrill.WebhookSpec, have mandrill.Webhook) []string {
 	differences := registration.Without(registration.Diff(want, have), r.outcomes.Settled(run.webhook, want, have))
-	if reported(run, descriptionRemark(have)) { // before the operator restarted
-		differences = registration.Without(differences, []string{causeDescription})
+	for cause, remark := range map[string]remark{causeDescription: descriptionRemark(have), causeURL: urlRemark(run, have)} {
+		if reported(run, remark) { // before the operator restarted
+			differences = registration.Without(differences, []string{cause})
+		}
 	}
 	if registration.AlreadyTried(want.Events, have, run.webhook) {
 		differences = registration.Without(differences, []string{causeEvents})
@@ -33,6 +35,11 @@ func descriptionRemark(have mandrill.Webhook) remark {
 		fmt.Sprintf("Mandrill stores the description as %q: write it like that in spec.description, or leave it", have.Description)}
 }
 
+func urlRemark(run *state, have mandrill.Webhook) remark {
+	return remark{v1alpha1.ReasonURLChanged,
+		fmt.Sprintf("Mandrill has registered the URL as %s: write it like that in spec.url", run.redact(redactURL(have.URL)))}
+}
+
 // reported reports whether Registered makes a remark about this generation.
 func reported(run *state, remark remark) bool {
 	condition := meta.FindStatusCondition(run.webhook.Status.Conditions, v1alpha1.ConditionRegistered)
@@ -44,8 +51,7 @@ func reported(run *state, remark remark) bool {
 func (r *Reconciler) checkOutcome(run *state, want mandrill.WebhookSpec, have mandrill.Webhook) error {
 	differences := registration.Diff(want, have)
 	if slices.Contains(differences, causeURL) {
-		return controllers.StalledAt(v1alpha1.ReasonURLChanged, refusedRetry,
-			fmt.Errorf("Mandrill has registered the URL as %s: write it like that in spec.url", run.redact(redactURL(have.URL)))) //nolint:staticcheck // a name
+		return controllers.StalledAt(v1alpha1.ReasonURLChanged, refusedRetry, errors.New(urlRemark(run, have).message))
 	}
 	if slices.Contains(differences, causeDescription) {
 		run.remark = descriptionRemark(have)
@@ -55,7 +61,9 @@ func (r *Reconciler) checkOutcome(run *state, want mandrill.WebhookSpec, have ma
 
 // mayWrite takes a token of the object's budget, or returns Waiting until there is one.
 func (r *Reconciler) mayWrite(run *state) error {
-	wait, begins := r.writes.Take(run.key(), r.Now())
+	registered := meta.FindStatusCondition(run.webhook.Status.Conditions, v1alpha1.ConditionRegistered)
+	paused := registered != nil && registered.Reason == v1alpha1.ReasonWritesPaused
+	wait, begins := r.writes.Take(run.key(), paused, r.Now())
 	if wait == 0 {
 		return nil
 	}

@@ -1,7 +1,7 @@
 // Package mandrillwebhook keeps Mandrill and the cluster in agreement with MandrillWebhooks.
 //
 // [Reconciler.Reconcile] runs the steps of an object in order; each step is a file of its own. Their collaborators are the
-// publisher, which gives receivers their routes, the prober, which asks receivers whether they serve a URL, the
+// publisher, which gives receivers their routes, the pool of package probe, which asks receivers whether they serve a URL, the
 // resolver of package sinks, which finds the addresses of sinks, and the pool of package account, through which all calls
 // to Mandrill go. The state is what the steps of one reconcile share. An object that is deleted is finalized instead.
 package mandrillwebhook
@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
@@ -30,6 +31,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/fairqueue"
 	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
 	"github.com/mandrill-operator/mandrill-operator/controllers/probe"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
@@ -59,6 +61,9 @@ type Options struct {
 	Resync        time.Duration        // how often each account is listed; default 5 minutes
 	PollGap       time.Duration        // minimum time before a list that a bad signature brings forward; default 1 minute
 	HTTPClient    *http.Client         // for probing the receiver
+	Resolver      *net.Resolver        // for hosts that users name; default: the system's
+	ProbeInterval time.Duration        // how often the receiver is asked for each URL that it serves; default 2 minutes
+	ProbeWait     time.Duration        // how long a reconcile waits for an answer of the receiver; default 100 ms
 	Metrics       *Metrics             // default: not exported
 
 	AllowCrossNamespaceSinks bool     // sinks in another namespace than their object's
@@ -76,16 +81,17 @@ type Reconciler struct {
 	urls      webhookURLs
 	secrets   ownedsecrets.Store
 	publisher *publisher
-	prober    *prober
+	probes    *probe.Pool
+	queue     *fairqueue.Queue
 	sinks     *sinks.Resolver
 	watches   *sinks.Watches
 	accounts  *account.Pool
 	reenables registration.Reenables
 	writes    registration.Budget
 	outcomes  registration.Outcomes
-	finished  finished
+	finished  registration.Finished
 	orphans   registration.Orphans
-	changed   chan event.GenericEvent // objects whose webhook at Mandrill changed
+	changed   chan event.GenericEvent // objects whose webhook at Mandrill, or whose receiver, changed
 }
 
 // New returns a reconciler.
@@ -97,9 +103,10 @@ func New(options Options) *Reconciler {
 		secrets: ownedsecrets.Store{Client: options.Client, Owner: FieldOwner, Reserved: isRoutesSecret(options.RoutesSecret)},
 		watches: sinks.NewWatches(options.Client, sinkNames(options)),
 		changed: make(chan event.GenericEvent, changedBuffer),
+		queue:   fairqueue.New(shares),
 	}
 	r.publisher = newPublisher(options, r.secrets)
-	r.prober = newProber(options, r.urls)
+	r.probes = newProbes(options, r.enqueue)
 	r.sinks = sinks.New(sinks.Options{
 		Client: options.Client, Names: sinkNames(options), AllowCrossNamespace: options.AllowCrossNamespaceSinks,
 		AllowHosts: options.AllowSinkHosts, Audiences: options.SinkAudiences,
@@ -107,7 +114,7 @@ func New(options Options) *Reconciler {
 	r.accounts = account.NewPool(account.Options{
 		NewAPI: options.NewAPI, Interval: options.Resync, Gap: options.PollGap, Now: options.Now, Changed: r.enqueue,
 	})
-	options.Metrics.registerer.MustRegister(overview{r})
+	options.Metrics.registerer.MustRegister(overview{r}, fairqueue.Collect(r.queue))
 	return r
 }
 

@@ -5,12 +5,21 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/eventtypes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers"
 )
 
 // route gives the receiver its route and waits until it is served, because Mandrill requests the URL when it registers
 // the webhook. Without a sink the receiver keeps the route that it has, so that a sink that is away for a while does not
 // make it refuse batches.
+//
+// A receiver that answered once is asked again and again, so that the condition follows one that goes away.
 func (r *Reconciler) route(ctx context.Context, run *state) error {
+	asked := false
+	defer func() {
+		if !asked {
+			r.probes.Forget(run.key())
+		}
+	}()
 	if run.sink == nil {
 		return r.publisher.update(ctx, run)
 	}
@@ -32,10 +41,16 @@ func (r *Reconciler) route(ctx context.Context, run *state) error {
 	if err != nil {
 		return err
 	}
-	if !changed && wasTrue(run.webhook, v1alpha1.ConditionReceiverReady) {
-		return nil
+	asked = true
+	err = r.served(ctx, run, v1alpha1.ConditionReceiverReady, "", changed)
+	if err == nil || changed || !wasTrue(run.webhook, v1alpha1.ConditionRegistered) {
+		return err
 	}
-	return r.prober.probeUntilServed(ctx, run, v1alpha1.ConditionReceiverReady, "")
+	// The webhook is registered, and stays so while its receiver is away. The other steps keep it in order.
+	if wasTrue(run.webhook, v1alpha1.ConditionReceiverReady) {
+		r.warn(run.webhook, controllers.Reason(err), err.Error())
+	}
+	return controllers.Tolerated(err)
 }
 
 // cloudEventAttributes are the types that the subscribed events become. Events without a name may come as well,

@@ -55,7 +55,7 @@ func (r *Reconciler) signingKey(ctx context.Context, run *state) error {
 	if run.webhook.Spec.Suspend || !changed && wasTrue(run.webhook, v1alpha1.ConditionSigningKeyStored) {
 		return nil
 	}
-	return r.prober.probeUntilServed(ctx, run, v1alpha1.ConditionSigningKeyStored, present.Key)
+	return r.served(ctx, run, v1alpha1.ConditionSigningKeyStored, present.Key, changed)
 }
 
 // countKeyDrift counts a key that changed or was lost although the webhook did not change.

@@ -29,6 +29,7 @@ type Options struct {
 	ReceiverURL string   // of the shared receiver, empty if it is reached at the public URL
 	AllowHosts  []string // to probe although they are local
 	Client      *http.Client
+	Resolver    *net.Resolver // of hosts that users name; default: the system's
 }
 
 // Prober asks receivers.
@@ -38,7 +39,7 @@ type Prober struct {
 }
 
 // New returns a prober.
-func New(options Options) *Prober { return &Prober{options, guarded(options.Client)} }
+func New(options Options) *Prober { return &Prober{options, guarded(options.Client, options.Resolver)} }
 
 // Probe requests a registered URL as Mandrill will: without a key by HEAD, with a key by an empty batch signed with
 // it, which is answered with 200 only if the receiver has the same URL and key.
@@ -49,10 +50,7 @@ func (p *Prober) Probe(ctx context.Context, registered, key string, sidecar bool
 	}
 	response, err := p.clientFor(request, sidecar).Do(request)
 	if err != nil {
-		if wrapped := new(url.Error); errors.As(err, &wrapped) { // its text holds the URL
-			err = wrapped.Err
-		}
-		return err
+		return &mandrill.TransportError{Call: request.Method, Err: err} // its text has neither the URL nor an address
 	}
 	defer response.Body.Close() //nolint:errcheck // only the status counts
 	_, _ = io.CopyN(io.Discard, response.Body, 1<<10)
@@ -124,10 +122,10 @@ var errLocalAddress = errors.New("its host is loopback, link-local or a metadata
 
 // guarded returns a client that does not connect to the operator's own machine, link-local addresses and metadata
 // services: a user who names a URL must not make the operator send requests there.
-func guarded(client *http.Client) *http.Client {
+func guarded(client *http.Client, resolver *net.Resolver) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil
-	dialer := &net.Dialer{Timeout: Timeout, Control: func(_, address string, _ syscall.RawConn) error {
+	dialer := &net.Dialer{Timeout: Timeout, Resolver: resolver, Control: func(_, address string, _ syscall.RawConn) error {
 		if resolved, err := netip.ParseAddrPort(address); err != nil || routes.LocalAddress(resolved.Addr()) {
 			return errLocalAddress
 		}

@@ -16,7 +16,8 @@ const (
 	LastPause  = 30 * time.Minute // the longest pause
 )
 
-// Budget limits how often each object is written to Mandrill. It is in memory only.
+// Budget limits how often each object is written to Mandrill. It is in memory only; that an object's writes pause is known from
+// its status.
 type Budget struct {
 	mu      sync.Mutex
 	objects map[types.NamespacedName]*bucket
@@ -30,8 +31,9 @@ type bucket struct {
 	pause   time.Duration // the next
 }
 
-// Take takes a token and returns zero, or returns how long the pause lasts. It reports whether the pause begins.
-func (b *Budget) Take(object types.NamespacedName, now time.Time) (wait time.Duration, begins bool) {
+// Take takes a token and returns zero, or returns how long the pause lasts. It reports whether the pause begins. An object that
+// is not known and was paused, before the operator started, has one write before the next pause.
+func (b *Budget) Take(object types.NamespacedName, paused bool, now time.Time) (wait time.Duration, begins bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.objects == nil {
@@ -40,6 +42,9 @@ func (b *Budget) Take(object types.NamespacedName, now time.Time) (wait time.Dur
 	o := b.objects[object]
 	if o == nil {
 		o = &bucket{tokens: Burst, counted: now, pause: firstPause}
+		if paused {
+			o.tokens, o.pause = 1, 2*firstPause
+		}
 		b.objects[object] = o
 	}
 	if now.Before(o.until) {

@@ -234,7 +234,7 @@ func (f *crashFixture) operator(p *crashingProcess) *mandrillwebhook.Reconciler 
 		},
 	})
 	return mandrillwebhook.New(mandrillwebhook.Options{
-		Client: seam, Recorder: events.NewFakeRecorder(1000), RoutesSecret: f.routes, PublicURL: f.receiver.URL + "/mandrill",
+		Client: seam, Recorder: events.NewFakeRecorder(1000), RoutesSecret: f.routes, PublicURL: f.receiver.URL + "/mandrill", ProbeWait: time.Minute,
 		NewAPI: func(key string) (account.API, error) {
 			api, err := mandrill.NewClient(mandrill.ClientOptions{Key: key, BaseURL: f.api.URL + "/api/1.0"})
 			return crashingAPI{api, p}, err

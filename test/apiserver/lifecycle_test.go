@@ -127,7 +127,7 @@ func startReceiver(t *testing.T) string {
 	return "http://" + listener.Addr().String()
 }
 
-func startOperator(t *testing.T, apiURL, publicURL string) {
+func startOperator(t *testing.T, apiURL, publicURL string, change ...func(*mandrillwebhook.Options)) {
 	t.Helper()
 	skipNameValidation := true
 	options := mandrillwebhook.ManagerOptions(scheme)
@@ -139,13 +139,17 @@ func startOperator(t *testing.T, apiURL, publicURL string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reconciler := mandrillwebhook.New(mandrillwebhook.Options{
+	operator := mandrillwebhook.Options{
 		Client: manager.GetClient(), Recorder: manager.GetEventRecorder("mandrill-operator"), RoutesSecret: routesSecret, PublicURL: publicURL,
 		Resync: 200 * time.Millisecond, AllowSinkHosts: []string{"127.0.0.1"},
 		NewAPI: func(key string) (account.API, error) {
 			return mandrill.NewClient(mandrill.ClientOptions{Key: key, BaseURL: apiURL})
 		},
-	})
+	}
+	for _, c := range change {
+		c(&operator)
+	}
+	reconciler := mandrillwebhook.New(operator)
 	if err := reconciler.SetupWithManager(t.Context(), manager); err != nil {
 		t.Fatal(err)
 	}

@@ -37,13 +37,15 @@ var allowed = map[string][]string{
 	"receiver/kube":                {"api/routes"},
 	"controllers":                  {"api/v1alpha1"},
 	"controllers/account":          {"mandrill"},
+	"controllers/fairqueue":        nil,
+	"controllers/hints":            nil,
 	"controllers/inbound":          {"api/v1alpha1", "controllers/account", "mandrill"},
 	"controllers/ownedsecrets":     {"api/v1alpha1", "controllers"},
-	"controllers/probe":            {"api/routes", "mandrill"},
+	"controllers/probe":            {"api/routes", "api/v1alpha1", "controllers", "controllers/fairqueue", "mandrill"},
 	"controllers/registration":     {"api/v1alpha1", "controllers/account", "mandrill"},
 	"controllers/routestore":       {"api/routes"},
 	"controllers/sinks":            {"api/routes", "api/v1alpha1", "controllers"},
-	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/inbound", "controllers/ownedsecrets", "controllers/probe", "controllers/registration", "controllers/routestore", "controllers/sinks", "mandrill"},
+	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/fairqueue", "controllers/hints", "controllers/inbound", "controllers/ownedsecrets", "controllers/probe", "controllers/registration", "controllers/routestore", "controllers/sinks", "mandrill"},
 }
 
 var programs = []string{"cmd/", "hack/", "test/"}
