@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
 )
 
@@ -92,6 +93,7 @@ func (c *cycle) giveUp(ctx context.Context) error {
 		if err := l.consumer.Ack(ctx, batch.stored); err != nil {
 			return err
 		}
+		q.leadership.consumer.Record().Forget(quarantine.Key(batch.stored.Position))
 		q.replacePending(batch.pending)
 	}
 	if q.empty() { // a webhook that is created and deleted again gets the whole retention

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 	"github.com/mandrill-operator/mandrill-operator/receiver/telemetry"
@@ -35,6 +36,10 @@ type Consumer interface {
 	Ack(ctx context.Context, batch *journal.StoredBatch) error
 	Requeue(ctx context.Context, batch *journal.StoredBatch, remaining []journal.PendingEvent) ([]*journal.StoredBatch, error)
 	DeadLetter(ctx context.Context, batch *journal.StoredBatch, dead []journal.DeadLetter) error
+	// SetAside makes one dead letter of a whole batch without decoding it.
+	SetAside(ctx context.Context, position journal.Position, reason string) (*journal.StoredBatch, error)
+	// Record is the record of what is being processed. Next and Get begin a section of the batch, which the caller ends.
+	Record() *quarantine.Record
 	// DeletedWebhooks returns the webhooks that were found deleted, and when. MarkDeleted adds one; a zero time removes it.
 	DeletedWebhooks(ctx context.Context) (map[string]time.Time, error)
 	MarkDeleted(ctx context.Context, webhook string, since time.Time) error
@@ -105,12 +110,16 @@ func New(options Options) *Dispatcher {
 // Run delivers until the context ends or the consumer fails, and finishes the cycles under way. Events of one message go
 // out in the order in which they came, whatever fails in between. Webhooks do not wait for each other.
 func (d *Dispatcher) Run(ctx context.Context, consumer Consumer) error {
+	defer clearRecord(ctx, consumer) // after everything has ended
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	l := &leadership{dispatcher: d, consumer: consumer, queues: map[string]*webhookQueue{}, fail: cancel}
 	d.setLeadership(l)
 	defer d.setLeadership(nil)
 	defer l.group.Wait()
+	if err := l.quarantine(ctx); err != nil {
+		return err
+	}
 	deleted, err := consumer.DeletedWebhooks(ctx)
 	if err != nil {
 		return err
@@ -159,7 +168,11 @@ func (l *leadership) restore(ctx context.Context) error {
 	d := l.dispatcher
 	remainders := map[string][]*pendingBatch{}
 	err := l.consumer.Remainders(ctx, func(stored *journal.StoredBatch) {
-		if loaded, err := d.loadBatch(stored); err == nil { // never fails: remainders are not parsed
+		key := quarantine.Key(stored.Position)
+		l.consumer.Record().Begin(key)
+		loaded, err := d.loadBatch(stored)
+		l.consumer.Record().End(key)
+		if err == nil { // never fails: remainders are not parsed
 			remainders[stored.Webhook] = append(remainders[stored.Webhook], d.pendingOf(loaded))
 		}
 	})

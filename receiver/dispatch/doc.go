@@ -33,6 +33,11 @@
 // leadership.mu guards the set of queues and is taken before webhookQueue.mu, which guards the queue, its orderIndex and the
 // batches in it. A cycle owns what it has loaded; its goroutine alone uses it.
 //
+// # Batches that end the process
+//
+// While a batch is loaded or mapped, or a large event of it is encoded, it is in the record of package quarantine. A batch that ended
+// the process twice in a row is set aside before anything is read (quarantine.go).
+//
 // # Deleted webhooks
 //
 // The backlog of a webhook without a route is kept for the retention and then becomes dead letters (deleted.go).

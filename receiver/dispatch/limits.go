@@ -16,6 +16,8 @@ const (
 	DefaultMaxAge = 72 * time.Hour
 	// eventMemory estimates what an event takes in memory besides its bytes while it is sent.
 	eventMemory = 2 << 10
+	// largeEvent is the size from which encoding an event may take much memory.
+	largeEvent = 256 << 10
 	// A cycle sends up to cycleBytes and cycleEvents of one webhook, which is enough to keep a sink busy. It also takes at
 	// most one of memoryShares parts of the memory, so that sinks that hang leave some to others.
 	cycleBytes   = 4 << 20

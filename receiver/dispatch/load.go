@@ -8,6 +8,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
 )
 
@@ -105,13 +106,14 @@ func (c *cycle) loadWith(ctx context.Context, size int64, read func() (*loadedBa
 func (c *cycle) readPending(ctx context.Context, pending *pendingBatch) (*loadedBatch, error) {
 	stored, err := c.consumer().Get(ctx, pending.position)
 	if errors.Is(err, journal.ErrNotFound) {
+		c.consumer().Record().Forget(quarantine.Key(pending.position))
 		c.queue.replacePending(pending)
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	batch, err := c.dispatcher().loadBatch(stored)
+	batch, err := c.parse(stored)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +151,7 @@ func (c *cycle) readNext(ctx context.Context, from uint64, unread unreadBatches,
 	if err != nil {
 		return nil, err
 	}
-	batch, err := c.dispatcher().loadBatch(stored)
+	batch, err := c.parse(stored)
 	if err != nil {
 		return nil, err
 	}
@@ -171,6 +173,13 @@ func (c *cycle) addRead(pending *pendingBatch, stored *journal.StoredBatch) {
 	q.unread.remove(unreadOf(stored))
 	q.order.add(pending)
 	c.batches = append(c.batches, pending)
+}
+
+// parse parses a batch that was just read, and ends its section in the record.
+func (c *cycle) parse(stored *journal.StoredBatch) (*loadedBatch, error) {
+	batch, err := c.dispatcher().loadBatch(stored)
+	c.consumer().Record().End(quarantine.Key(stored.Position))
+	return batch, err
 }
 
 // keepOnly removes all events except those that remain, which are in the same order.

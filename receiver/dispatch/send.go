@@ -78,11 +78,13 @@ func (c *cycle) choose(batches []*loadedBatch) (items []*sink.Item) {
 		ctx := c.dispatcher().tracer.Continue(batch.stored.Trace)
 		batch.sent = make([]*outgoingEvent, len(batch.events))
 		batch.inFlight.Store(int64(len(chosen)))
+		end := c.section(batch)()
 		for _, i := range chosen {
 			event := c.prepare(ctx, batch, i)
 			batch.sent[i], event.item.Tag = event, event
 			items = append(items, &event.item)
 		}
+		end()
 	}
 	return items
 }
@@ -95,6 +97,9 @@ func (c *cycle) prepare(ctx context.Context, batch *loadedBatch, i int) *outgoin
 	_, event.label = mapping.TypeOf(parsed)
 	event.span = c.dispatcher().tracer.StartEvent(ctx, c.route.Name, event.label, &ce)
 	event.item = sink.Item{Event: &ce, OrderKey: parsed.MessageID, Attempts: pending.Attempts, DeadLetterAttempts: pending.DeadLetterAttempts}
+	if len(pending.Raw) >= largeEvent {
+		event.item.BeforeEncoding = c.section(batch)
+	}
 	switch {
 	case pending.Refused:
 		event.item.State = sink.Refused

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
@@ -22,6 +23,7 @@ const (
 // settle saves how far the delivery of a batch has come.
 func (c *cycle) settle(ctx context.Context, batch *loadedBatch) error {
 	c.classify(batch)
+	c.consumer().Record().Forget(quarantine.Key(batch.stored.Position)) // the process outlived a cycle with it
 	bounded, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
 	return c.saveProgress(bounded, batch)

@@ -131,7 +131,7 @@ func (c *cycle) refill(ctx context.Context, batch *loadedBatch, work func() erro
 	if err != nil {
 		return err
 	}
-	full, err := c.dispatcher().loadBatch(stored)
+	full, err := c.parse(stored)
 	if err != nil {
 		return err
 	}

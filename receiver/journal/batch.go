@@ -50,6 +50,15 @@ func (p Position) String() string {
 	return kind + ":" + strconv.FormatUint(p.Seq, 10)
 }
 
+// MarshalText and UnmarshalText read and write a position as String does.
+func (p Position) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads a position.
+func (p *Position) UnmarshalText(text []byte) (err error) {
+	*p, err = parsePosition(string(text))
+	return err
+}
+
 func parsePosition(text string) (Position, error) {
 	kind, number, _ := strings.Cut(text, ":")
 	seq, err := strconv.ParseUint(number, 10, 64)

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
@@ -21,10 +22,12 @@ type Consumer struct {
 	journal *Journal
 	lease   context.Context //nolint:containedctx // its end is what callers wait for
 
-	shares store.Shares // of the dead letters, by webhook
+	shares store.Shares       // of the dead letters, by webhook
+	record *quarantine.Record // nil: nothing is recorded
 
 	mu         sync.Mutex
 	incomplete map[Position][]uint64 // messages of incomplete remainders, by what they were to replace
+	held       map[Position]bool     // batches that are not read, and stay where they are
 }
 
 // LeaseContext ends when another process may become the leader, or the buffer does not work any more.
@@ -41,7 +44,8 @@ func (c *Consumer) errMissing() error {
 	return errBacklogChanged
 }
 
-// Next returns the first batch of a webhook at a position or after it, [ErrNotFound] when there is none.
+// Next returns the first batch of a webhook at a position or after it, [ErrNotFound] when there is none. The caller ends the
+// section of the batch in the record.
 func (c *Consumer) Next(ctx context.Context, webhook string, from uint64) (*StoredBatch, error) {
 	subject := c.journal.subject(kindBatch, token(webhook))
 	for missing := c.errMissing(); ; missing = ErrNotFound {
@@ -53,7 +57,11 @@ func (c *Consumer) Next(ctx context.Context, webhook string, from uint64) (*Stor
 			return nil, fmt.Errorf("reading a batch: %w", err)
 		}
 		position := Position{Seq: msg.Sequence}
-		batch, err := c.session.decodeMessage(ctx, position, msg.Header, msg.Data)
+		if c.isHeld(position) {
+			from = msg.Sequence + 1
+			continue
+		}
+		batch, err := c.decode(ctx, position, msg)
 		if errors.Is(err, store.ErrDamaged) {
 			if err := c.dropDamaged(ctx, position, err); err != nil {
 				return nil, err
@@ -91,7 +99,7 @@ func (c *Consumer) checkUnreadable(ctx context.Context, subject string, from uin
 	return errUnreadable
 }
 
-// Get reads a batch or a remainder again, [ErrNotFound] when it is not there.
+// Get reads a batch or a remainder again, [ErrNotFound] when it is not there. The caller ends its section in the record.
 func (c *Consumer) Get(ctx context.Context, position Position) (*StoredBatch, error) {
 	msg, err := c.session.store.GetEventually(ctx, c.session.streamOf(position), position.Seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -100,7 +108,7 @@ func (c *Consumer) Get(ctx context.Context, position Position) (*StoredBatch, er
 	if err != nil {
 		return nil, fmt.Errorf("reading a batch: %w", err)
 	}
-	batch, err := c.session.decodeMessage(ctx, position, msg.Header, msg.Data)
+	batch, err := c.decode(ctx, position, msg)
 	if errors.Is(err, store.ErrDamaged) {
 		return nil, errors.Join(ErrNotFound, c.dropDamaged(ctx, position, err))
 	}

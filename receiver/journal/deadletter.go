@@ -20,10 +20,12 @@ const (
 	ReasonExhausted      = "exhausted"       // its retries are used up
 	ReasonExpired        = "expired"         // it could not be delivered for too long
 	ReasonWebhookDeleted = "webhook_deleted" // its webhook was deleted
+	ReasonQuarantined    = "quarantined"     // the process ended twice while it was processed
+	ReasonSetAside       = "set_aside"       // an administrator set it aside
 )
 
 // Reasons are all of them.
-var Reasons = []string{ReasonRefused, ReasonExhausted, ReasonExpired, ReasonWebhookDeleted}
+var Reasons = []string{ReasonRefused, ReasonExhausted, ReasonExpired, ReasonWebhookDeleted, ReasonQuarantined, ReasonSetAside}
 
 // DeadLetter is an event that will not be delivered, and why.
 type DeadLetter struct {

@@ -25,6 +25,7 @@ type DeadLetterInfo struct {
 	Received     time.Time `json:"received"`
 	DeadLettered time.Time `json:"deadLettered"`
 	Redriven     time.Time `json:"redriven,omitzero"` // when it was a dead letter before and was redriven
+	Events       int       `json:"events,omitempty"`  // of a whole batch that was set aside: how many it has
 }
 
 // DeadLetterFilter selects dead letters. An empty field selects all.
@@ -50,7 +51,7 @@ func (j *Journal) DeadLetters(ctx context.Context, filter DeadLetterFilter, afte
 	return page, next, err
 }
 
-// DeadLetter returns a dead letter and its event, [ErrNotFound] when it is not there and [ErrDamaged] when it cannot be read.
+// DeadLetter returns a dead letter and its event, or its array of events if it is a whole batch, [ErrNotFound] when it is not there and [ErrDamaged] when it cannot be read.
 func (j *Journal) DeadLetter(ctx context.Context, seq uint64) (DeadLetterInfo, PendingEvent, error) {
 	s := j.current.Load()
 	if s == nil {
@@ -61,11 +62,14 @@ func (j *Journal) DeadLetter(ctx context.Context, seq uint64) (DeadLetterInfo, P
 		return DeadLetterInfo{}, PendingEvent{}, err
 	}
 	batch, err := s.decodeMessage(ctx, Position{Seq: seq}, msg.Header, msg.Data)
-	if err == nil && len(batch.Events) != 1 {
+	if err == nil && !isWholeBatch(msg.Header) && len(batch.Events) != 1 {
 		err = store.ErrDamaged
 	}
 	if err != nil {
 		return DeadLetterInfo{}, PendingEvent{}, s.deadLetterError(ctx, seq, err)
+	}
+	if isWholeBatch(msg.Header) {
+		return deadLetterInfo(seq, msg.Header), batch.wholeBatch(), nil
 	}
 	return deadLetterInfo(seq, msg.Header), batch.Events[0], nil
 }
@@ -111,6 +115,9 @@ func deadLetterInfo(seq uint64, header nats.Header) DeadLetterInfo {
 	}
 	letter.Status, _ = strconv.Atoi(header.Get(headerStatus))
 	letter.Attempts, _ = strconv.Atoi(header.Get(headerAttempts))
+	if isWholeBatch(header) {
+		letter.Events, _ = strconv.Atoi(header.Get(headerEvents))
+	}
 	for name, at := range map[string]*time.Time{headerReceived: &letter.Received, headerDeadLettered: &letter.DeadLettered, headerRedriven: &letter.Redriven} {
 		if read, err := parseMillis(header.Get(name)); err == nil {
 			*at = read.UTC()

@@ -10,11 +10,11 @@
 //	NAME-dead-letter   events that will not be delivered                                 NAME.dead-letter.WEBHOOK
 //	NAME-finished      ids of what left the batches in the last 12 hours                 NAME.finished.ID
 //	OBJ_NAME-objects   events that do not fit into a message
-//	KV_NAME-state      the lease, the key of ids, deleted webhooks
+//	KV_NAME-state      the lease, the key of ids, deleted webhooks, in a shared buffer what is being processed
 //
 // In this package a message is a stored message of JetStream, not a mail. Batches and remainders are the work still to do; there is
 // no other record of it. Messages are read by sequence and deleted when they are done. JetStream consumers do not track progress:
-// they only read headers. One announces new batches (watch.go), and each scan of headers creates another (store.ScanHeaders).
+// they only read headers. One announces new batches (package watch), and each scan of headers creates another (store.ScanHeaders).
 //
 // # Life of a batch
 //
@@ -46,7 +46,7 @@
 //   - parts of a batch that was not acknowledged are added to when Mandrill sends the batch again (append.go),
 //   - an incomplete remainder yields to what it was to replace, a complete one replaces it (remainders.go),
 //   - a dead letter is stored again under the same id,
-//   - objects that nothing refers to are removed (gc.go).
+//   - objects that nothing refers to are removed (package gc).
 //
 // So events may be delivered twice, with the same ids: those of the last second before a crash, those of a batch whose deletion was not
 // synced when the power failed, and those that two leaders have read. In a partition a member without the others refuses batches.
@@ -57,6 +57,12 @@
 // replica may have announced it (getEventually waits for the leader), or a former leader has replaced it (errBacklogChanged: the
 // leader starts again). nats-server also says "not found" of a message that it cannot read: checkUnreadable finds out, and the
 // buffer is opened again. A damaged message is dropped, logged and counted (dropDamaged).
+//
+// # Batches that end the process
+//
+// Next and Get begin a section of the batch in the record of package quarantine before they decode it, and the caller ends it. At the
+// next start a batch that ended the process twice becomes a dead letter as it is, without being decoded ([Consumer.SetAside]). If there
+// is no space for that it is held: it stays where it is, and is not read.
 //
 // # Time limits
 //

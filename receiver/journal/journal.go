@@ -96,6 +96,7 @@ type session struct {
 	maxMessage    int
 	disk          *engine.DiskReserve // nil: the volume is not ours
 	isPartitioned func() bool         // nil: never
+	recordFile    string              // of what is being processed; empty: it is in the state
 	diskLow       bool                // the volume has no space for batches
 	leaseTime     time.Duration
 	failedAppends atomic.Int32    // in a row

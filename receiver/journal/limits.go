@@ -20,37 +20,12 @@ const (
 	checkInterval = 10 * time.Second
 )
 
-const (
-	// DefaultLeaseTime is how long the leader may be silent before another member takes over.
-	DefaultLeaseTime = 12 * time.Second
-	// The leader renews its lease leaseRenewals times per lease time. If it cannot, it stops after yieldQuarters quarters of the
-	// lease time, before another may begin.
-	leaseRenewals = 8
-	yieldQuarters = 3
-	// A request of the lease may take 1/leaseRequests of the lease time.
-	leaseRequests = 5
-	// leasePollInterval is how often the others check whether the lease is free. The leader cannot announce that it is gone.
-	leasePollInterval = 500 * time.Millisecond
-)
-
-// The limits of the consumer by which new batches are watched (watch.go).
-const (
-	// watchMessages is how many headers are read ahead.
-	watchMessages = 512
-	// watchHeartbeat is how often the server sends a heartbeat while there is no batch. The client reports an error after twice that time.
-	watchHeartbeat = time.Second
-	watchExpiry    = 10 * watchHeartbeat
-	// watchInactive is how long the server keeps a consumer that nobody reads from.
-	watchInactive = time.Minute
-	// askLeaderAfter is how long to wait for a batch before asking the stream leader for one.
-	askLeaderAfter = 3 * watchHeartbeat
-)
+// DefaultLeaseTime is how long the leader may be silent before another member takes over.
+const DefaultLeaseTime = 12 * time.Second
 
 const (
 	// gcInterval is how often unreferenced objects are looked for. It is longer than it takes to store a reference to an object.
 	gcInterval = 15 * time.Minute
-	// gcAtStartTimeout bounds the garbage collection at the start, for which batches wait.
-	gcAtStartTimeout = 10 * time.Second
 	// progressInterval is how long Redrive and Purge go on before they report their progress.
 	progressInterval = 10 * time.Second
 	// duplicateWindow covers Mandrill's retries and some hours in which we do not answer.

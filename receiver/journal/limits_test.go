@@ -4,18 +4,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/lease"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/watch"
 )
 
 // The inequalities between time limits that the package comment lists.
 func TestTimeLimits(t *testing.T) {
 	t.Parallel()
 	shared, exclusive := store.PolicyFor(false), store.PolicyFor(true)
-	s := &session{leaseTime: DefaultLeaseTime, store: &store.Store{Policy: shared}}
-	leaseCtx, cancel := s.withLeaseTimeout(t.Context())
-	defer cancel()
-	deadline, _ := leaseCtx.Deadline()
-	leaseRequest := time.Until(deadline).Round(100 * time.Millisecond)
+	times := (&session{leaseTime: DefaultLeaseTime, store: &store.Store{Policy: shared}}).leaseTimes()
+	leaseRequest := times.Request()
 	for _, chain := range []struct {
 		why    string
 		limits []time.Duration // each is less than the next
@@ -26,11 +25,11 @@ func TestTimeLimits(t *testing.T) {
 		{"a slow disk fails an append first", []time.Duration{appendTimeout, exclusive.Timeout}},
 		{"an exclusive buffer is asked once", []time.Duration{exclusive.RetryFor, 1}},
 		{"an exclusive buffer has no replicas", []time.Duration{exclusive.ReplicaLag, 1}},
-		{"a leader survives three lost requests", []time.Duration{s.renewInterval() + 3*leaseRequest, s.yieldAfter()}},
-		{"a leader stops before the next one starts", []time.Duration{s.yieldAfter() + leaseRequest + leasePollInterval, s.leaseTime}},
+		{"a leader survives three lost requests", []time.Duration{times.RenewInterval() + 3*leaseRequest, times.YieldAfter()}},
+		{"a leader stops before the next one starts", []time.Duration{times.YieldAfter() + leaseRequest + lease.PollInterval, times.Lease}},
 		{"a request of the lease is one of the buffer", []time.Duration{leaseRequest, shared.Timeout}},
-		{"a lost consumer is noticed before the leader is asked", []time.Duration{2 * watchHeartbeat, askLeaderAfter, watchExpiry, watchInactive}},
-		{"another consumer is found while one elects", []time.Duration{askLeaderAfter + shared.Timeout, shared.RetryFor}},
+		{"a lost consumer is noticed before the leader is asked", []time.Duration{2 * watch.Heartbeat, watch.AskLeaderAfter, watch.Expiry, watch.Inactive}},
+		{"another consumer is found while one elects", []time.Duration{watch.AskLeaderAfter + shared.Timeout, shared.RetryFor}},
 		{"a lagging replica catches up within a request", []time.Duration{shared.ReplicaLag, shared.Timeout}},
 		{"an object gets its message before it is garbage", []time.Duration{appendTimeout, store.CopyTimeout, gcInterval}},
 		{"a batch that Mandrill retries is a duplicate", []time.Duration{mandrillRetries, duplicateWindow}},

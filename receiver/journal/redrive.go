@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
@@ -140,26 +141,19 @@ func (j *Journal) redrive(ctx context.Context, s *session, seq uint64) error {
 		return err
 	}
 	letter, err := parseHeaders(Position{Seq: seq}, msg.Header, len(msg.Data))
-	if err == nil {
-		err = letter.decode(msg.Header, msg.Data)
-	}
-	if err == nil && len(letter.Events) != 1 {
-		err = store.ErrDamaged
-	}
 	if err != nil {
 		return s.deadLetterError(ctx, seq, err)
 	}
-	batch := &StoredBatch{
-		Webhook: letter.Webhook, ID: redrivenID(letter, seq, msg.Header.Get(headerDeadLettered)), Received: letter.Received, Redriven: j.now(),
-		Trace: letter.Trace, EventCount: 1, Size: letter.Size,
-	}
-	event := PendingEvent{ID: letter.Events[0].ID, Raw: letter.Events[0].Raw}
 	done, err := s.claimDisk(max(letter.Size, int64(len(msg.Data))), engine.ForBatches)
 	if err != nil {
 		return err
 	}
 	defer done()
-	if err := s.appendRedriven(ctx, j.subject(kindBatch, token(letter.Webhook)), batch, event, letter.object); err != nil {
+	again := j.redriveEvent
+	if isWholeBatch(msg.Header) {
+		again = j.redriveBatch
+	}
+	if err := again(ctx, s, seq, letter, msg); err != nil {
 		if store.IsFull(err) {
 			return fmt.Errorf("%w: %w", ErrFull, err)
 		}
@@ -171,11 +165,27 @@ func (j *Journal) redrive(ctx context.Context, s *session, seq uint64) error {
 	return nil
 }
 
+// redriveEvent stores the event of a dead letter as a batch.
+func (j *Journal) redriveEvent(ctx context.Context, s *session, seq uint64, letter *StoredBatch, msg *jetstream.RawStreamMsg) error {
+	if err := letter.decode(msg.Header, msg.Data); err != nil {
+		return err
+	}
+	if len(letter.Events) != 1 {
+		return store.ErrDamaged
+	}
+	event := PendingEvent{ID: letter.Events[0].ID, Raw: letter.Events[0].Raw}
+	batch := &StoredBatch{
+		Webhook: letter.Webhook, ID: redrivenID(letter, event.ID, seq, msg.Header.Get(headerDeadLettered)), Received: letter.Received, Redriven: j.now(),
+		Trace: letter.Trace, EventCount: 1, Size: letter.Size,
+	}
+	return s.appendRedriven(ctx, j.subject(kindBatch, token(letter.Webhook)), batch, event, letter.object)
+}
+
 // redrivenID is the id of a dead letter's event as a batch. It is the same when the dead letter is redriven twice. It differs from all
 // ids that the event had before, so the event is a duplicate neither as a batch nor when it becomes a dead letter again.
-func redrivenID(letter *StoredBatch, seq uint64, deadLettered string) string {
+func redrivenID(letter *StoredBatch, eventID string, seq uint64, deadLettered string) string {
 	hash := sha256.New()
-	for _, part := range []string{letter.Webhook, letter.ID, letter.Events[0].ID, strconv.FormatUint(seq, 10), deadLettered} {
+	for _, part := range []string{letter.Webhook, letter.ID, eventID, strconv.FormatUint(seq, 10), deadLettered} {
 		hash.Write([]byte(part))
 		hash.Write([]byte{0})
 	}

@@ -114,7 +114,10 @@ func (c *Consumer) Remainders(ctx context.Context, take func(*StoredBatch)) erro
 	found, parents := map[Position]*siblings{}, []Position(nil) // parents are in order, each after its own parent
 	err := c.session.store.Scan(ctx, c.session.remainders, ">", func(msg *jetstream.RawStreamMsg) error {
 		position := Position{Remainder: true, Seq: msg.Sequence}
-		remainder, err := c.session.decodeMessage(ctx, position, msg.Header, msg.Data)
+		if c.isHeld(position) {
+			return nil
+		}
+		remainder, err := c.decodeOnly(ctx, position, msg)
 		if errors.Is(err, store.ErrDamaged) {
 			return c.dropDamaged(ctx, position, err)
 		}
@@ -247,7 +250,7 @@ func (c *Consumer) takeAgain(ctx context.Context, seqs []uint64, take func(*Stor
 		if err != nil {
 			return fmt.Errorf("reading a remainder: %w", err)
 		}
-		remainder, err := c.session.decodeMessage(ctx, position, msg.Header, msg.Data)
+		remainder, err := c.decodeOnly(ctx, position, msg)
 		if errors.Is(err, store.ErrDamaged) {
 			if err := c.dropDamaged(ctx, position, err); err != nil {
 				return err
@@ -263,7 +266,7 @@ func (c *Consumer) takeAgain(ctx context.Context, seqs []uint64, take func(*Stor
 }
 
 // discardObject removes the object of a message that was not stored, unless it is another message's too. If that is not
-// possible it is garbage (gc.go).
+// possible it is garbage (package gc).
 func (s *session) discardObject(ctx context.Context, msg *nats.Msg, shared string) {
 	if name := msg.Header.Get(headerObject); name != "" && name != shared {
 		_ = s.objects.Remove(context.WithoutCancel(ctx), name)

@@ -143,7 +143,7 @@ func (j *Journal) open(ctx context.Context, connection *engine.Connection) (*ses
 	s := &session{
 		name: j.name, leaseTime: j.leaseTime, maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve),
 		store: &store.Store{Policy: policy, JetStream: stream, Conn: conn, SyncDir: func(string) error { return nil }},
-		disk:  connection.Reserve, isPartitioned: connection.Partitioned,
+		disk:  connection.Reserve, isPartitioned: connection.Partitioned, recordFile: connection.RecordFile,
 	}
 	if err := checkServer(conn); err != nil {
 		return nil, err
@@ -163,7 +163,7 @@ func (j *Journal) open(ctx context.Context, connection *engine.Connection) (*ses
 		}
 		s.store.SyncDir = connection.SyncDir
 	}
-	j.gcAtStart(ctx, s)
+	j.collector(s).AtStart(ctx, j.limits.Objects/2)
 	return s, nil
 }
 

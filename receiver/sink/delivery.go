@@ -34,8 +34,21 @@ type Item struct {
 	// DeadLetterErr is why the dead letter sink did not accept the item, DeadLetterAttempts how often it did not.
 	DeadLetterErr      error
 	DeadLetterAttempts int
+	// BeforeEncoding is called before the event is encoded, and what it returns afterwards. Nil: nothing is called.
+	BeforeEncoding func() (after func())
 	// Tag belongs to the caller: it leads from an item back to the caller's own record of the event.
 	Tag any
+}
+
+// encode encodes the event.
+func (i *Item) encode(mode ContentMode) (Payload, error) {
+	if i.BeforeEncoding == nil {
+		return mode.encode(i.Event)
+	}
+	after := i.BeforeEncoding()
+	payload, err := mode.encode(i.Event)
+	after() // not deferred: it must not be called when encoding panics
+	return payload, err
 }
 
 // Settled reports whether the sink or the dead letter sink accepted the item.

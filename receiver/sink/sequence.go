@@ -27,7 +27,7 @@ func sequences(mode ContentMode, items []*Item) iter.Seq[[]request] {
 			sequence := make([]request, len(group))
 			for i, item := range group {
 				sequence[i].items = []*Item{item}
-				sequence[i].payload, sequence[i].err = mode.encode(item.Event)
+				sequence[i].payload, sequence[i].err = item.encode(mode)
 			}
 			if !yield(sequence) {
 				return
@@ -99,7 +99,7 @@ type batchBuilder struct {
 func packGroup(group []*Item) []batchBuilder {
 	var parts []batchBuilder
 	for _, item := range group {
-		event, err := Batched.encode(item.Event)
+		event, err := item.encode(Batched)
 		single := batchBuilder{items: []*Item{item}, events: []Payload{event}, size: len(event.Body) + 1, err: err}
 		if last := len(parts) - 1; last >= 0 && parts[last].fits(single) {
 			parts[last].add(single)

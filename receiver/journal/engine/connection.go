@@ -32,6 +32,9 @@ type Connection struct {
 	Partitioned func() bool
 	// Reserve is the reserved space on the volume of the streams.
 	Reserve *DiskReserve
+	// RecordFile is where the record of what is being processed is (package quarantine). Empty: there is no volume that only this
+	// process uses.
+	RecordFile string
 }
 
 // ConfigError is an error that retrying does not fix: somebody must change the configuration.

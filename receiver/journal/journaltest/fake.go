@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 )
 
 // Consumer is a buffer in memory with its consumer. The zero value is an empty buffer that never fails. It is safe for concurrent
@@ -26,6 +27,10 @@ type Consumer struct {
 	OnAck func(context.Context, *journal.StoredBatch)
 	// OnRequeue may fail a Requeue, with journal.ErrFull or another error. Then nothing changes.
 	OnRequeue func(batch *journal.StoredBatch, remaining []journal.PendingEvent) error
+	// OnSetAside may fail a SetAside. Then nothing changes.
+	OnSetAside func(journal.Position) error
+	// Processed is the record of what is processed; nil: there is none.
+	Processed *quarantine.Record
 
 	mu          sync.Mutex
 	changed     chan struct{} // closed when a batch is added
@@ -154,6 +159,7 @@ func (c *Consumer) Next(_ context.Context, webhook string, from uint64) (*journa
 		return nil, journal.ErrNotFound
 	}
 	found = copied(found)
+	c.Processed.Begin(quarantine.Key(found.Position))
 	if c.OnNext != nil {
 		c.OnNext(found)
 	}
@@ -162,14 +168,24 @@ func (c *Consumer) Next(_ context.Context, webhook string, from uint64) (*journa
 
 // Get returns a copy of what is at a position.
 func (c *Consumer) Get(_ context.Context, position journal.Position) (*journal.StoredBatch, error) {
+	found := c.find(position)
+	if found == nil {
+		return nil, journal.ErrNotFound
+	}
+	c.Processed.Begin(quarantine.Key(position))
+	return found, nil
+}
+
+// find returns a copy of what is at a position, or nil.
+func (c *Consumer) find(position journal.Position) *journal.StoredBatch {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, stored := range slices.Concat(c.batches, c.remainders) {
 		if stored.Position == position {
-			return copied(stored), nil
+			return copied(stored)
 		}
 	}
-	return nil, journal.ErrNotFound
+	return nil
 }
 
 // Ack removes a batch or a remainder.
@@ -223,6 +239,27 @@ func (c *Consumer) DeadLetter(_ context.Context, batch *journal.StoredBatch, let
 	}
 	return nil
 }
+
+// SetAside makes a dead letter of a batch.
+func (c *Consumer) SetAside(_ context.Context, position journal.Position, reason string) (*journal.StoredBatch, error) {
+	if c.OnSetAside != nil {
+		if err := c.OnSetAside(position); err != nil {
+			return &journal.StoredBatch{Position: position}, err
+		}
+	}
+	found := c.find(position)
+	if found == nil {
+		return nil, journal.ErrNotFound
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.remove(position)
+	c.deadLetters = append(c.deadLetters, journal.DeadLetter{PendingEvent: journal.PendingEvent{ID: found.ID, Raw: found.Value}, Reason: reason})
+	return found, nil
+}
+
+// Record is Processed.
+func (c *Consumer) Record() *quarantine.Record { return c.Processed }
 
 // DeletedWebhooks returns what MarkDeleted has stored.
 func (c *Consumer) DeletedWebhooks(context.Context) (map[string]time.Time, error) {
