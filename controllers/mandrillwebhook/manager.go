@@ -90,8 +90,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 		Next: reconcile.Func(r.reconcileNamed), Group: r.keyName, Queue: r.queue,
 		Backoff: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
 	})
-	if err := errors.Join(manager.Add(r.accounts), manager.Add(r.probes), manager.Add(fair)); err != nil {
-		return fmt.Errorf("adding the pollers, the probes and the queue: %w", err)
+	if err := errors.Join(manager.Add(r.accounts), manager.Add(r.probes), manager.Add(fair), manager.Add(r.publisher.shared)); err != nil {
+		return fmt.Errorf("adding the pollers, the probes, the queue and the routes: %w", err)
 	}
 	err := ctrl.NewControllerManagedBy(manager).Named("receiver-routes").
 		For(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(predicate.NewPredicateFuncs(func(object client.Object) bool {
