@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,7 +35,7 @@ const (
 // finalize undoes what the steps did: first at Mandrill, so that it stops sending, inbound routes before the webhook that
 // holds their key, and then at the receiver.
 func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (ctrl.Result, error) {
-	if !controllerutil.ContainsFinalizer(webhook, Finalizer) {
+	if !controllerutil.ContainsFinalizer(webhook, r.Scope.Finalizer()) {
 		return ctrl.Result{}, nil
 	}
 	run := newState(webhook)
@@ -55,16 +54,13 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 	if err := r.releaseSecrets(ctx, webhook); err != nil {
 		return ctrl.Result{}, err
 	}
-	r.finished.add(webhook.UID)
+	r.finished.Add(webhook.UID)
 	if err := r.removeFinalizer(ctx, webhook); err != nil {
 		return retryConflict("removing the finalizer", err)
 	}
-	r.accounts.Forget(run.key())
-	r.reenables.Forget(run.key())
-	r.writes.Forget(run.key())
-	r.outcomes.Forget(webhook.UID)
-	r.finished.forget(webhook.UID)
-	r.Metrics.reconciled(nil)
+	r.forget(webhook)
+	r.finished.Forget(webhook.UID)
+	r.Metrics.Reconciled(nil)
 	return ctrl.Result{}, nil
 }
 
@@ -78,11 +74,11 @@ func (s *state) remains() string {
 
 // removeFinalizer removes the finalizer by its position, so that a change of anything else is no conflict.
 func (r *Reconciler) removeFinalizer(ctx context.Context, webhook *v1alpha1.MandrillWebhook) error {
-	at := slices.Index(webhook.Finalizers, Finalizer)
+	at := slices.Index(webhook.Finalizers, r.Scope.Finalizer())
 	path := fmt.Sprintf("/metadata/finalizers/%d", at)
 	operations, err := json.Marshal([]map[string]string{
 		{"op": "test", "path": "/metadata/uid", "value": string(webhook.UID)},
-		{"op": "test", "path": path, "value": Finalizer},
+		{"op": "test", "path": path, "value": r.Scope.Finalizer()},
 		{"op": "remove", "path": path},
 	})
 	if err != nil {
@@ -105,34 +101,6 @@ func (r *Reconciler) warnOrphaned(webhook *v1alpha1.MandrillWebhook, message str
 	}
 	text := fmt.Sprintf("MandrillWebhook %s/%s: %s", webhook.Namespace, webhook.Name, message)
 	r.Recorder.Eventf(routes, webhook, corev1.EventTypeWarning, v1alpha1.ReasonOrphaned, "Reconcile", "%s", controllers.Truncate(text))
-}
-
-// finished are the objects of which nothing exists at Mandrill any more, although their finalizer may. What was done must be
-// known when removing the finalizer is tried again: by then the Secrets may be gone.
-type finished struct {
-	mu   sync.Mutex
-	uids map[types.UID]bool
-}
-
-func (f *finished) add(uid types.UID) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.uids == nil {
-		f.uids = map[types.UID]bool{}
-	}
-	f.uids[uid] = true
-}
-
-func (f *finished) has(uid types.UID) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.uids[uid]
-}
-
-func (f *finished) forget(uid types.UID) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.uids, uid)
 }
 
 // releaseSecrets leaves Secrets that others fill to them: the garbage collector deletes those that the object owns.
@@ -165,7 +133,7 @@ func (r *Reconciler) stillDeleting(ctx context.Context, run *state, cause error)
 	}
 	waiting := controllers.Waiting(v1alpha1.ReasonDeleting, deletionRetry, fmt.Errorf("deleting the webhook at Mandrill, which is tried for 10 minutes: %w", cause))
 	run.conditions.Summarise(waiting)
-	r.Metrics.reconciled(waiting)
+	r.Metrics.Reconciled(waiting)
 	webhook.Status.ObservedGeneration = webhook.Generation
 	if err := r.Client.Status().Patch(ctx, webhook, statusPatch(run)); client.IgnoreNotFound(err) != nil {
 		return retryConflict("writing the status", err)
@@ -183,11 +151,16 @@ type registrationAt struct {
 // account that it followed last. The last time it deletes as much as it can.
 func (r *Reconciler) unregister(ctx context.Context, run *state, last bool) error {
 	webhook := run.webhook
-	if r.finished.has(webhook.UID) {
+	if r.finished.Has(webhook.UID) {
 		return nil
 	}
 	if webhook.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
 		r.normal(webhook, v1alpha1.ReasonRetained, "Left the webhook at Mandrill, as deletionPolicy says")
+		return nil
+	}
+	if isContested(webhook) {
+		r.warn(webhook, v1alpha1.ReasonRetained, fmt.Sprintf(
+			"Left webhook %d at Mandrill, because somebody else changes it too, such as another installation or cluster: delete it there if nobody needs it", webhook.Status.WebhookID))
 		return nil
 	}
 	if err := r.resolveURL(ctx, run); err != nil && !isStep(err) { // without a URL nothing is found by it

@@ -30,15 +30,18 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/hints"
+	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
 	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
 	"github.com/mandrill-operator/mandrill-operator/controllers/probe"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
+	"github.com/mandrill-operator/mandrill-operator/controllers/routestore"
+	"github.com/mandrill-operator/mandrill-operator/controllers/scope"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 )
 
 const (
-	// Finalizer keeps an object until its webhook at Mandrill is gone.
-	Finalizer = "mandrill-operator.io/webhook"
 	// FieldOwner is the operator's name as a manager of fields.
 	FieldOwner = client.FieldOwner("mandrill-operator")
 
@@ -52,6 +55,8 @@ type Options struct {
 	Client        client.Client
 	NewAPI        func(apiKey string) (account.API, error)
 	Recorder      events.EventRecorder
+	Scope         scope.Scope          // which objects the installation handles; default: all without spec.installation
+	Live          client.Reader        // reads what is not in the cache; default: nothing is
 	RoutesSecret  types.NamespacedName // where the receiver reads its routes
 	PublicURL     string               // prefix of default URLs; without it every object needs spec.url
 	ReceiverURL   string               // where the operator reaches the receiver; default: the public URL itself
@@ -59,7 +64,7 @@ type Options struct {
 	Resync        time.Duration        // how often each account is listed; default 5 minutes
 	PollGap       time.Duration        // minimum time before a list that a bad signature brings forward; default 1 minute
 	HTTPClient    *http.Client         // for probing the receiver
-	Metrics       *Metrics             // default: not exported
+	Metrics       *metrics.Metrics     // default: not exported
 
 	AllowCrossNamespaceSinks bool     // sinks in another namespace than their object's
 	SinkAudiences            []string // for which the shared receiver has OIDC tokens
@@ -73,7 +78,7 @@ type Options struct {
 // Reconciler reconciles MandrillWebhooks.
 type Reconciler struct {
 	Options
-	urls      webhookURLs
+	urls      webhookurl.URLs
 	secrets   ownedsecrets.Store
 	publisher *publisher
 	prober    *prober
@@ -82,8 +87,10 @@ type Reconciler struct {
 	accounts  *account.Pool
 	reenables registration.Reenables
 	writes    registration.Budget
+	contests  registration.Contests
+	handovers scope.Handovers
 	outcomes  registration.Outcomes
-	finished  finished
+	finished  registration.Finished
 	orphans   registration.Orphans
 	changed   chan event.GenericEvent // objects whose webhook at Mandrill changed
 }
@@ -93,26 +100,27 @@ func New(options Options) *Reconciler {
 	options = withDefaults(options)
 	r := &Reconciler{
 		Options: options,
-		urls:    webhookURLs{options.PublicURL},
-		secrets: ownedsecrets.Store{Client: options.Client, Owner: FieldOwner, Reserved: isRoutesSecret(options.RoutesSecret)},
+		urls:    webhookurl.URLs{Public: options.PublicURL, Installation: options.Scope.Installation},
+		secrets: ownedsecrets.Store{Client: options.Client, Owner: FieldOwner, Reserved: routestore.IsSecret(options.RoutesSecret)},
 		watches: sinks.NewWatches(options.Client, sinkNames(options)),
 		changed: make(chan event.GenericEvent, changedBuffer),
 	}
+	r.contests.Interval = options.Resync
 	r.publisher = newPublisher(options, r.secrets)
 	r.prober = newProber(options, r.urls)
 	r.sinks = sinks.New(sinks.Options{
-		Client: options.Client, Names: sinkNames(options), AllowCrossNamespace: options.AllowCrossNamespaceSinks,
+		Client: options.Scope.Reader(options.Client, options.Live), Names: sinkNames(options), AllowCrossNamespace: options.AllowCrossNamespaceSinks,
 		AllowHosts: options.AllowSinkHosts, Audiences: options.SinkAudiences,
 	}, r.watches)
 	r.accounts = account.NewPool(account.Options{
 		NewAPI: options.NewAPI, Interval: options.Resync, Gap: options.PollGap, Now: options.Now, Changed: r.enqueue,
 	})
-	options.Metrics.registerer.MustRegister(overview{r})
+	options.Metrics.Registerer.MustRegister(overview{r})
 	return r
 }
 
 func sinkNames(options Options) sinks.Names {
-	return sinks.Names{ClusterDomain: options.ClusterDomain, Receiver: options.RoutesSecret.Namespace}
+	return sinks.Names{Namespaces: options.Scope.Namespaces, ClusterDomain: options.ClusterDomain, Receiver: options.RoutesSecret.Namespace}
 }
 
 func withDefaults(options Options) Options {
@@ -129,7 +137,7 @@ func withDefaults(options Options) Options {
 		}
 	}
 	if options.Metrics == nil {
-		options.Metrics = NewMetrics(prometheus.NewRegistry())
+		options.Metrics = metrics.New(prometheus.NewRegistry())
 	}
 	if options.Now == nil {
 		options.Now = time.Now
@@ -139,11 +147,14 @@ func withDefaults(options Options) Options {
 
 // Reconcile brings Mandrill and the cluster in line with one object, and writes its status once.
 func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (ctrl.Result, error) {
-	if !webhook.DeletionTimestamp.IsZero() {
+	switch {
+	case !r.Scope.Handles(webhook):
+		return r.handOver(ctx, webhook)
+	case !webhook.DeletionTimestamp.IsZero():
 		return r.finalize(ctx, webhook)
 	}
 	before := webhook.DeepCopy()
-	if controllerutil.AddFinalizer(webhook, Finalizer) {
+	if controllerutil.AddFinalizer(webhook, r.Scope.Finalizer()) {
 		if err := r.Client.Patch(ctx, webhook, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 			return retryConflict("adding the finalizer", err)
 		}
@@ -152,7 +163,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 	err := controllers.Run(ctx, run, run.conditions, r.steps(webhook)...)
 	r.setConditions(run, err)
 	webhook.Status.ObservedGeneration = webhook.Generation
-	r.Metrics.reconciled(err)
+	r.Metrics.Reconciled(err)
 	if controllers.ShouldWarn(err, run.before.Status.Conditions) {
 		r.warn(webhook, controllers.Reason(err), err.Error())
 	}
@@ -234,6 +245,11 @@ func earliest(a, b time.Duration) time.Duration {
 		return b
 	}
 	return a
+}
+
+// Hints serves the reports of receivers about batches with bad signatures, see [hints.Handler].
+func (r *Reconciler) Hints(elected <-chan struct{}) http.Handler {
+	return hints.Handler(elected, r.accounts.PollSoon)
 }
 
 // normal and warn record Kubernetes Events. The message must hold nothing secret.

@@ -37,13 +37,17 @@ var allowed = map[string][]string{
 	"receiver/kube":                {"api/routes"},
 	"controllers":                  {"api/v1alpha1"},
 	"controllers/account":          {"mandrill"},
+	"controllers/hints":            nil,
 	"controllers/inbound":          {"api/v1alpha1", "controllers/account", "mandrill"},
+	"controllers/metrics":          {"controllers", "mandrill"},
 	"controllers/ownedsecrets":     {"api/v1alpha1", "controllers"},
 	"controllers/probe":            {"api/routes", "mandrill"},
 	"controllers/registration":     {"api/v1alpha1", "controllers/account", "mandrill"},
 	"controllers/routestore":       {"api/routes"},
+	"controllers/scope":            {"api/v1alpha1"},
 	"controllers/sinks":            {"api/routes", "api/v1alpha1", "controllers"},
-	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/inbound", "controllers/ownedsecrets", "controllers/probe", "controllers/registration", "controllers/routestore", "controllers/sinks", "mandrill"},
+	"controllers/webhookurl":       {"api/v1alpha1", "controllers"},
+	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/hints", "controllers/inbound", "controllers/metrics", "controllers/ownedsecrets", "controllers/probe", "controllers/registration", "controllers/routestore", "controllers/scope", "controllers/sinks", "controllers/webhookurl", "mandrill"},
 }
 
 var programs = []string{"cmd/", "hack/", "test/"}
