@@ -94,7 +94,7 @@ func acceptOther(list []retired, other identity, now time.Time) []retired {
 func (r *Reconciler) reportOthers(run *state, foreign []mandrill.Webhook, refused []int64) {
 	switch {
 	case len(foreign) > 0:
-		message := fmt.Sprintf("the account has other webhooks at this URL, so that events may arrive twice: delete %s in Mandrill", joinIDs(idsOf(foreign)))
+		message := fmt.Sprintf("The account has other webhooks at this URL, so that events may arrive twice: delete %s in Mandrill", joinIDs(idsOf(foreign)))
 		if len(refused) > 0 {
 			message += fmt.Sprintf("; batches of %s are refused, because there are too many keys, and hold up those of all others at this URL", joinIDs(refused))
 		}
@@ -105,7 +105,7 @@ func (r *Reconciler) reportOthers(run *state, foreign []mandrill.Webhook, refuse
 		run.conditions.Set(v1alpha1.ConditionURLExclusive, metav1.ConditionFalse, v1alpha1.ReasonOtherWebhooks, message)
 	case len(run.waiting) > 0:
 		run.conditions.Set(v1alpha1.ConditionURLExclusive, metav1.ConditionFalse, v1alpha1.ReasonURLConflict, fmt.Sprintf(
-			"other MandrillWebhooks have the same URL and wait for it, while this one keeps it: change the URL of %s, or of this one", strings.Join(run.waiting, ", ")))
+			"Other MandrillWebhooks have the same URL and wait for it, while this one keeps it: change the URL of %s, or of this one", strings.Join(run.waiting, ", ")))
 	default:
 		run.conditions.Set(v1alpha1.ConditionURLExclusive, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
 	}

@@ -26,7 +26,7 @@ type publisher struct {
 func newPublisher(options Options, secrets ownedsecrets.Store) *publisher {
 	return &publisher{
 		shared: routestore.New(routestore.Options{
-			Client: options.Client, Name: options.RoutesSecret, Owner: FieldOwner, Webhooks: webhookNames(options),
+			Client: options.Client, Name: options.RoutesSecret, Owner: FieldOwner, Now: options.Now, Webhooks: webhookNames(options),
 			NamespaceLimit: options.MaxRouteBytesPerNamespace,
 		}),
 		routesSecret: options.RoutesSecret, secrets: secrets,
@@ -145,7 +145,7 @@ func (p *publisher) set(ctx context.Context, webhook *v1alpha1.MandrillWebhook, 
 	}
 	if errors.Is(err, routestore.ErrFull) {
 		return false, controllers.StalledAt(v1alpha1.ReasonRoutesFull, dependencyRetry, // no watch sees the room that others leave
-			fmt.Errorf("the Secrets %s to %s have no room for another route: delete MandrillWebhooks that are not needed, or use a second installation",
+			fmt.Errorf("the Secrets %s to %s have no room for another route: delete MandrillWebhooks that are not needed, or divide them between two installations, by --watch-namespaces or spec.installation",
 				p.routesSecret, routes.SecretName(p.routesSecret.Name, routes.MaxSecrets-1)))
 	}
 	return changed, err

@@ -64,7 +64,10 @@ func TestContestEndsInPauses(t *testing.T) {
 func TestChangesThatAreNoContest(t *testing.T) {
 	t.Parallel()
 	for name, step := range map[string]func(r *rival, i int) (have string, after time.Duration, written bool){
-		"the spec changes":      func(r *rival, i int) (string, time.Duration, bool) { r.want = string(rune('c' + i)); return "b", time.Minute, true },
+		"the spec changes": func(r *rival, i int) (string, time.Duration, bool) {
+			r.want = string(rune('c' + i))
+			return "b", time.Minute, true
+		},
 		"writes fail":           func(*rival, int) (string, time.Duration, bool) { return "b", time.Second, false },
 		"another state":         func(_ *rival, i int) (string, time.Duration, bool) { return string(rune('c' + i)), time.Minute, true },
 		"a state, now and then": func(*rival, int) (string, time.Duration, bool) { return "b", 31 * time.Minute, true },

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -113,6 +114,10 @@ func (s *Store) Repair(ctx context.Context, name types.NamespacedName) error {
 		return err
 	}
 	s.mu.Lock()
+	if !s.mayRepair() {
+		s.mu.Unlock()
+		return errShared
+	}
 	s.changes++
 	s.secrets[number].changed = s.changes
 	flush, first := s.join()
@@ -125,6 +130,17 @@ func (s *Store) Repair(ctx context.Context, name types.NamespacedName) error {
 		return fmt.Errorf("writing routes: %w", flush.err)
 	}
 	return nil
+}
+
+// mayRepair counts a repair, and reports whether there were few of late.
+func (s *Store) mayRepair() bool {
+	now := s.options.Now()
+	s.repairs = slices.DeleteFunc(s.repairs, func(at time.Time) bool { return now.Sub(at) >= repairWindow })
+	if len(s.repairs) >= maxRepairs {
+		return false
+	}
+	s.repairs = append(s.repairs, now)
+	return true
 }
 
 // differs reports whether a Secret is not the version that was last written, or is still to be written. It waits for a
