@@ -124,6 +124,23 @@ func Decode(data []byte) (*Document, error) {
 	return &document, nil
 }
 
+// DecodeOwn decodes a document that a user has written, and refuses two routes with one URL. The operator's documents have
+// such routes for a short time, when a URL moves from one webhook to another.
+func DecodeOwn(data []byte) (*Document, error) {
+	document, err := Decode(data)
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]string{}
+	for _, route := range document.Routes {
+		if other, taken := names[route.URL]; taken {
+			return nil, fmt.Errorf("routes %q and %q have the same url: give each a url of its own, or make them one route with the keys of both", other, route.Name)
+		}
+		names[route.URL] = route.Name
+	}
+	return document, nil
+}
+
 var (
 	// quoted matches from the first quotation mark to the last, because a quoted text may have quotation marks itself.
 	quoted = regexp.MustCompile("(?s)[\"'`].*[\"'`]")

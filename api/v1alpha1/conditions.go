@@ -19,6 +19,9 @@ const (
 	ConditionEventsAccepted = "EventsAccepted"
 	// ConditionDelivering is Mandrill's own view of whether it can deliver. It does not count for Ready.
 	ConditionDelivering = "Delivering"
+	// ConditionURLExclusive: nothing else posts to the webhook's URL or claims it, as far as the operator sees. It does not
+	// count for Ready.
+	ConditionURLExclusive = "URLExclusive"
 	// ConditionReconciling is kstatus's: the operator is still working on the spec. Absent otherwise.
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is kstatus's: the operator waits for the user to change something. Absent otherwise.
@@ -82,7 +85,7 @@ const (
 	// the URL or --receiver-url leads to a server that accepts connections and says nothing, or its name is not resolved.
 	ReasonProbing = "Probing"
 	// ReasonRoutesFull: the Secrets that the receiver reads have no room for another route. Delete MandrillWebhooks
-	// that are not needed, or use a second installation of operator and receiver.
+	// that are not needed, or divide them between two installations, by --watch-namespaces or by spec.installation.
 	ReasonRoutesFull = "RoutesFull"
 	// ReasonQuotaExceeded: the namespace has as many MandrillWebhooks, or as many bytes of routes, as the operator's
 	// installation allows. Delete some, make them smaller, or ask the administrator of the operator.
@@ -90,7 +93,8 @@ const (
 	// ReasonSuspended: the receiver refuses batches with 503, as spec.suspend says; Mandrill keeps them for some
 	// hours. Set it to false to resume.
 	ReasonSuspended = "Suspended"
-	// ReasonURLConflict: another MandrillWebhook, which the message names, has the same URL. Change one of them.
+	// ReasonURLConflict: another MandrillWebhook, which the message names, has the same URL. Change one of them. Also a reason of
+	// URLExclusive, at the object that keeps the URL.
 	ReasonURLConflict = "URLConflict"
 )
 
@@ -114,9 +118,10 @@ const (
 	// ReasonStoredDifferently: the webhook is registered, and Mandrill stores the description in another form than the
 	// spec has it. Write it as the message shows it, or ignore it.
 	ReasonStoredDifferently = "StoredDifferently"
-	// ReasonOtherWebhooks: the webhook is registered, and the account has other webhooks at the same URL, which the
-	// message names. Their batches are signed with other keys and refused. Delete them in Mandrill.
-	ReasonOtherWebhooks = "OtherWebhooks"
+	// ReasonContested: somebody else changes the webhook back each time, such as another installation or another cluster with
+	// this URL and account. The operator leaves it as it is for a while and tries again by itself. Let only one of them have it.
+	// Also a reason of SigningKeyStored, for the Secret.
+	ReasonContested = "Contested"
 	// ReasonWritesPaused: the operator has changed the webhook at Mandrill too often, and pauses for up to 30 minutes.
 	// Something undoes its changes, such as another installation or a program, or the spec changes all the time. Find out
 	// which; the operator continues by itself.
@@ -166,6 +171,13 @@ const (
 	ReasonNothingSentYet = "NothingSentYet"
 )
 
+// Reasons of URLExclusive.
+const (
+	// ReasonOtherWebhooks: the account has other webhooks at the same URL, which the message names. Their batches are accepted,
+	// so that events may arrive twice, except those that the message names. Delete them in Mandrill.
+	ReasonOtherWebhooks = "OtherWebhooks"
+)
+
 // Reasons of Kubernetes Events that are not reasons of a condition too.
 const (
 	// ReasonRegistered: the webhook was created at Mandrill.
@@ -176,8 +188,13 @@ const (
 	ReasonUpdated = "Updated"
 	// ReasonDeleted: the webhook was deleted at Mandrill.
 	ReasonDeleted = "Deleted"
-	// ReasonRetained: the webhook was left at Mandrill, as spec.deletionPolicy says.
+	// ReasonRetained: the webhook was left at Mandrill, as spec.deletionPolicy says, or because it was contested.
 	ReasonRetained = "Retained"
+	// ReasonRecreated: somebody else had deleted the webhook at Mandrill, such as another cluster with this URL, and it was made
+	// again. What Mandrill had queued for it is lost.
+	ReasonRecreated = "Recreated"
+	// ReasonHandedOver: the object is another installation's, by spec.installation; the webhook stays at Mandrill.
+	ReasonHandedOver = "HandedOver"
 	// ReasonOrphaned: the object is gone and its webhook may still exist at Mandrill. Delete it there.
 	ReasonOrphaned = "Orphaned"
 	// ReasonInboundChanged: an inbound domain or route was added, changed or deleted at Mandrill; the message says which.

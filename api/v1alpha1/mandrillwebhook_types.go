@@ -54,6 +54,16 @@ type MandrillWebhookList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.sink.audience) || has(self.receiver) && self.receiver == 'Sidecar'",message="sink.audience is for a Sidecar, whose pod has tokens of its own: leave it out; for the Shared receiver the audience is the one that sink.ref publishes"
 // +kubebuilder:validation:XValidation:rule="!has(self.delivery) || !has(self.delivery.deadLetterSink) || !has(self.delivery.deadLetterSink.audience) || has(self.receiver) && self.receiver == 'Sidecar'",message="delivery.deadLetterSink.audience is for a Sidecar, whose pod has tokens of its own: leave it out; for the Shared receiver the audience is the one that deadLetterSink.ref publishes"
 type MandrillWebhookSpec struct {
+	// Installation is the name of the installation that handles the object, as its operator's --installation says. Default: the
+	// installation without a name. An object of an installation that does not exist is left alone. When it changes, the
+	// webhook stays at Mandrill, and the other installation takes it over.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=40
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="installation is the name of an installation: write lower case letters, digits and -, such as blue, or leave it out"
+	Installation string `json:"installation,omitempty"`
+
 	// URL is the public URL that Mandrill posts to, exactly as it is registered and signed: nothing in it is
 	// normalised. It may have userinfo (https://user:password@host/path), which requests must then send and which is
 	// hidden in the status. Default: the installation's public URL followed by /<namespace>/<name>.
@@ -259,7 +269,7 @@ type MandrillWebhookStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// Conditions: Ready sums up SinkProvided, ReceiverReady, Registered, SigningKeyStored and, with spec.inbound,
 	// InboundReady. EventsAccepted says whether Mandrill accepted all events, Delivering is Mandrill's own view of its
-	// deliveries; they do not count for Ready. Reconciling and Stalled are those of kstatus.
+	// deliveries, URLExclusive whether nothing else posts to the URL; they do not count for Ready. Reconciling and Stalled are those of kstatus.
 	//
 	// +optional
 	// +listType=map

@@ -21,6 +21,7 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -36,6 +37,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/crd"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
+	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
+	"github.com/mandrill-operator/mandrill-operator/controllers/scope"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/quantity"
 	"github.com/mandrill-operator/mandrill-operator/version"
@@ -59,6 +62,7 @@ type options struct {
 	leaderElect, crossNamespaceSinks   bool
 	sinkHosts, sinkAudiences           string
 	leaderElectionID, leaderElectionNS string
+	scope                              scope.Scope
 	resync                             time.Duration
 	maxWebhooks                        int
 	maxRouteBytes                      int64
@@ -90,11 +94,16 @@ func parseFlags(args []string) (options, error) {
 	flags.StringVar(&o.sinkHosts, "allow-sink-hosts", "", "comma-separated hosts to allow as sinks although they are loopback, link-local or a metadata service")
 	flags.StringVar(&o.sinkAudiences, "sink-audiences", "", "comma-separated audiences of sinks for which the receiver has OIDC tokens, by its --oidc-token")
 	flags.DurationVar(&o.resync, "resync-interval", 5*time.Minute, "how often each Mandrill account is listed, within 10 %")
+	flags.Func("watch-namespaces", "comma-separated namespaces of the MandrillWebhooks to handle; default: all", func(value string) error {
+		o.scope.Namespaces = list(value)
+		return nil
+	})
+	flags.StringVar(&o.scope.Installation, "installation", "", "name of this installation: handle only objects with this spec.installation; default: only objects without the field")
 	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics; 0 for none")
 	flags.StringVar(&o.healthListen, "health-listen", ":8081", "address of /healthz and /readyz; 0 for none")
 	flags.StringVar(&o.hintsListen, "hints-listen", ":8082", "address at which receivers report bad signatures, by their --operator-url; 0 for none")
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "work only while holding the Lease; needed wherever two operators may run at the same time, as during an update")
-	flags.StringVar(&o.leaderElectionID, "leader-election-id", "mandrill-operator", "name of the Lease")
+	flags.StringVar(&o.leaderElectionID, "leader-election-id", "", "name of the Lease; default: mandrill-operator, with --installation mandrill-operator-NAME")
 	flags.StringVar(&o.leaderElectionNS, "leader-election-namespace", "", "namespace of the Lease; default: that of the routes Secret")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.BoolVar(&o.version, "version", false, "print the version, the commit, the version of Go and the platform, and exit")
@@ -120,6 +129,14 @@ func (o options) validate() error {
 	if o.maxWebhooks < 0 || o.maxRouteBytes < 0 {
 		return errors.New("--max-webhooks-per-namespace and --max-route-bytes-per-namespace must not be negative")
 	}
+	for _, namespace := range o.scope.Namespaces {
+		if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
+			return fmt.Errorf("--watch-namespaces: %q is not the name of a namespace", namespace)
+		}
+	}
+	if problems := validation.IsDNS1123Label(o.scope.Installation); o.scope.Installation != "" && (len(problems) > 0 || len(o.scope.Installation) > scope.MaxName) {
+		return fmt.Errorf("--installation: %q is not a name of at most %d lower case letters, digits and -", o.scope.Installation, scope.MaxName)
+	}
 	if o.resync <= 0 {
 		return errors.New("--resync-interval must be positive")
 	}
@@ -142,6 +159,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if !ok || namespace == "" || name == "" {
 		return fmt.Errorf("--routes-secret: %q is not of the form NAMESPACE/NAME", o.routesSecret)
 	}
+	if o.leaderElectionID == "" {
+		o.leaderElectionID = o.scope.LeaseName()
+	}
 	if o.leaderElectionNS == "" {
 		o.leaderElectionNS = namespace
 	}
@@ -160,13 +180,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	metrics := mandrillwebhook.NewMetrics(ctrlmetrics.Registry)
+	counters := metrics.New(ctrlmetrics.Registry)
 	reconciler := mandrillwebhook.New(mandrillwebhook.Options{
-		Client: manager.GetClient(), Recorder: manager.GetEventRecorder("mandrill-operator"),
+		Client: manager.GetClient(), Live: manager.GetAPIReader(), Scope: o.scope, Recorder: manager.GetEventRecorder("mandrill-operator"),
 		NewAPI: func(apiKey string) (account.API, error) {
-			return mandrill.NewClient(mandrill.ClientOptions{Key: apiKey, BaseURL: o.apiURL, Observe: metrics.ObserveCall})
+			return mandrill.NewClient(mandrill.ClientOptions{Key: apiKey, BaseURL: o.apiURL, Observe: counters.ObserveCall})
 		},
-		Metrics:      metrics,
+		Metrics:      counters,
 		RoutesSecret: types.NamespacedName{Namespace: namespace, Name: name},
 		PublicURL:    o.publicURL, ReceiverURL: o.receiverURL, ClusterDomain: o.clusterDomain, Resync: o.resync,
 		AllowCrossNamespaceSinks: o.crossNamespaceSinks, AllowSinkHosts: list(strings.ToLower(o.sinkHosts)), SinkAudiences: list(o.sinkAudiences),
@@ -178,7 +198,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := serveHints(ctx, manager, o.hintsListen, reconciler.Hints(manager.Elected())); err != nil {
 		return err
 	}
-	logger.Info("Started", "api", o.apiURL, "routesSecret", o.routesSecret)
+	logger.Info("Started", "api", o.apiURL, "routesSecret", o.routesSecret, "installation", o.scope.Installation, "watchNamespaces", o.scope.Namespaces)
 	return manager.Start(ctx)
 }
 
@@ -234,6 +254,7 @@ func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
 		return nil, fmt.Errorf("building the scheme: %w", err)
 	}
 	managed := mandrillwebhook.ManagerOptions(scheme)
+	o.scope.Limit(&managed.Cache)
 	managed.Metrics = metricsserver.Options{BindAddress: o.metricsListen}
 	managed.HealthProbeBindAddress = o.healthListen
 	managed.LeaderElection = o.leaderElect

@@ -42,7 +42,7 @@ func check(args []string, getenv func(string) string, stdout io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("reading routes: %w", err)
 	}
-	document, err := routes.Decode(data)
+	document, err := routes.DecodeOwn(data)
 	if err != nil {
 		return err
 	}

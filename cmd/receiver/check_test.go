@@ -110,6 +110,7 @@ func TestCheck(t *testing.T) {
 		"nothing":  {[]string{"check"}, "give --config FILE or the variables"},
 		"argument": {[]string{"check", "--config=x", "y"}, "unexpected argument"},
 		"missing":  {[]string{"check", "--config", filepath.Join(folder, "missing")}, "reading routes"},
+		"one url":  {file("one", strings.ReplaceAll(document, "https://hooks.example.com/new", "https://hooks.example.com/retried")), `routes "shop/new" and "shop/retried" have the same url: give each a url of its own`},
 		"faults":   {file("bad", strings.ReplaceAll(document, "PT5S", "5s")), `route "shop/transactional": delivery.timeout must be`},
 	} {
 		if err := run(t.Context(), test.args, unset, io.Discard); err == nil || !strings.Contains(err.Error(), test.want) {

@@ -195,3 +195,19 @@ func (p *Pool) wait(ctx context.Context, account *Account) bool {
 	}
 	return true
 }
+
+// Others returns how many webhooks that concern the objects are not the objects' own, see [Account.FollowOthers].
+func (p *Pool) Others() int {
+	p.mu.Lock()
+	accounts := slices.Collect(maps.Values(p.accounts))
+	p.mu.Unlock()
+	count := 0
+	for _, account := range accounts {
+		account.mu.Lock()
+		for _, seen := range account.followers {
+			count += len(seen.others)
+		}
+		account.mu.Unlock()
+	}
+	return count
+}

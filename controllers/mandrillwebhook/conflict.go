@@ -9,10 +9,13 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 )
 
-// urlOwner returns another object that has a better claim to the URL of this one, or nil.
-func (r *Reconciler) urlOwner(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (*v1alpha1.MandrillWebhook, error) {
+// urlOwner returns another object that has a better claim to the URL of this one, or nil. Then those that wait for the URL are in
+// the state.
+func (r *Reconciler) urlOwner(ctx context.Context, run *state) (*v1alpha1.MandrillWebhook, error) {
+	webhook := run.webhook
 	others, err := r.sameURL(ctx, webhook)
 	if err != nil {
 		return nil, err
@@ -21,7 +24,9 @@ func (r *Reconciler) urlOwner(ctx context.Context, webhook *v1alpha1.MandrillWeb
 		if r.precedes(&other, webhook) {
 			return &other, nil
 		}
+		run.waiting = append(run.waiting, other.Namespace+"/"+other.Name)
 	}
+	slices.Sort(run.waiting)
 	return nil, nil //nolint:nilnil // nobody
 }
 
@@ -34,22 +39,26 @@ func (r *Reconciler) yieldURL(ctx context.Context, run *state, owner *v1alpha1.M
 	if err := r.publisher.withdrawFrom(ctx, run.webhook, run.url); err != nil {
 		return err
 	}
+	why := "it is older"
+	if r.isRegistered(owner) {
+		why = "it is registered there"
+	}
 	return controllers.Stalled(v1alpha1.ReasonURLConflict,
-		fmt.Errorf("the MandrillWebhook %s/%s has the same URL: change one of them", owner.Namespace, owner.Name))
+		fmt.Errorf("the MandrillWebhook %s/%s has the same URL: change one of them; that one keeps the URL, because %s, and this one waits for it", owner.Namespace, owner.Name, why))
 }
 
 // sameURL returns the other objects with the URL of this one.
 func (r *Reconciler) sameURL(ctx context.Context, webhook *v1alpha1.MandrillWebhook) ([]v1alpha1.MandrillWebhook, error) {
-	ours, err := r.urls.of(webhook)
+	ours, err := r.urls.Of(webhook)
 	if err != nil {
 		return nil, nil //nolint:nilerr // without a URL there is nothing to share
 	}
 	var list v1alpha1.MandrillWebhookList
-	if err := r.Client.List(ctx, &list, client.MatchingFields{byURL: redactURL(ours)}); err != nil {
+	if err := r.Client.List(ctx, &list, client.MatchingFields{byURL: webhookurl.Redact(ours)}); err != nil {
 		return nil, fmt.Errorf("listing MandrillWebhooks: %w", err)
 	}
 	return slices.DeleteFunc(list.Items, func(other v1alpha1.MandrillWebhook) bool {
-		theirs, err := r.urls.of(&other)
+		theirs, err := r.urls.Of(&other)
 		return err != nil || theirs != ours || other.UID == webhook.UID
 	}), nil
 }
@@ -57,13 +66,15 @@ func (r *Reconciler) sameURL(ctx context.Context, webhook *v1alpha1.MandrillWebh
 // precedes reports whether object a has a better claim to a URL than b: the one that is registered there, else the
 // older one.
 func (r *Reconciler) precedes(a, b *v1alpha1.MandrillWebhook) bool {
-	registered := func(o *v1alpha1.MandrillWebhook) bool {
-		return o.Status.WebhookID != 0 && o.Status.URL == r.urls.shown(o)
-	}
-	if registered(a) != registered(b) {
-		return registered(a)
+	if r.isRegistered(a) != r.isRegistered(b) {
+		return r.isRegistered(a)
 	}
 	return older(a, b)
+}
+
+// isRegistered reports whether an object's webhook is at the object's URL.
+func (r *Reconciler) isRegistered(o *v1alpha1.MandrillWebhook) bool {
+	return o.Status.WebhookID != 0 && o.Status.URL == r.urls.Shown(o)
 }
 
 // older reports whether object a is older than b.

@@ -35,7 +35,7 @@ const (
 // finalize undoes what the steps did: first at Mandrill, so that it stops sending, inbound routes before the webhook that
 // holds their key, and then at the receiver.
 func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (ctrl.Result, error) {
-	if !controllerutil.ContainsFinalizer(webhook, Finalizer) {
+	if !controllerutil.ContainsFinalizer(webhook, r.Scope.Finalizer()) {
 		return ctrl.Result{}, nil
 	}
 	run := newState(webhook)
@@ -58,10 +58,9 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 	if err := r.removeFinalizer(ctx, webhook); err != nil {
 		return retryConflict("removing the finalizer", err)
 	}
-	r.forget(run.key())
-	r.outcomes.Forget(webhook.UID)
+	r.forget(webhook)
 	r.finished.Forget(webhook.UID)
-	r.Metrics.reconciled(nil)
+	r.Metrics.Reconciled(nil)
 	return ctrl.Result{}, nil
 }
 
@@ -75,11 +74,11 @@ func (s *state) remains() string {
 
 // removeFinalizer removes the finalizer by its position, so that a change of anything else is no conflict.
 func (r *Reconciler) removeFinalizer(ctx context.Context, webhook *v1alpha1.MandrillWebhook) error {
-	at := slices.Index(webhook.Finalizers, Finalizer)
+	at := slices.Index(webhook.Finalizers, r.Scope.Finalizer())
 	path := fmt.Sprintf("/metadata/finalizers/%d", at)
 	operations, err := json.Marshal([]map[string]string{
 		{"op": "test", "path": "/metadata/uid", "value": string(webhook.UID)},
-		{"op": "test", "path": path, "value": Finalizer},
+		{"op": "test", "path": path, "value": r.Scope.Finalizer()},
 		{"op": "remove", "path": path},
 	})
 	if err != nil {
@@ -134,7 +133,7 @@ func (r *Reconciler) stillDeleting(ctx context.Context, run *state, cause error)
 	}
 	waiting := controllers.Waiting(v1alpha1.ReasonDeleting, deletionRetry, fmt.Errorf("deleting the webhook at Mandrill, which is tried for 10 minutes: %w", cause))
 	run.conditions.Summarise(waiting)
-	r.Metrics.reconciled(waiting)
+	r.Metrics.Reconciled(waiting)
 	webhook.Status.ObservedGeneration = webhook.Generation
 	if err := r.Client.Status().Patch(ctx, webhook, statusPatch(run)); client.IgnoreNotFound(err) != nil {
 		return retryConflict("writing the status", err)
@@ -157,6 +156,11 @@ func (r *Reconciler) unregister(ctx context.Context, run *state, last bool) erro
 	}
 	if webhook.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
 		r.normal(webhook, v1alpha1.ReasonRetained, "Left the webhook at Mandrill, as deletionPolicy says")
+		return nil
+	}
+	if isContested(webhook) {
+		r.warn(webhook, v1alpha1.ReasonRetained, fmt.Sprintf(
+			"Left webhook %d at Mandrill, because somebody else changes it too, such as another installation or cluster: delete it there if nobody needs it", webhook.Status.WebhookID))
 		return nil
 	}
 	if err := r.resolveURL(ctx, run); err != nil && !isStep(err) { // without a URL nothing is found by it

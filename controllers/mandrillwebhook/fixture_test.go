@@ -33,6 +33,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
+	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
@@ -274,7 +275,7 @@ func (f *fixture) mustReconcile() *v1alpha1.MandrillWebhook {
 // restart makes the operator forget everything it has in memory.
 func (f *fixture) restart() {
 	f.metrics = prometheus.NewRegistry()
-	f.options.Metrics = mandrillwebhook.NewMetrics(f.metrics)
+	f.options.Metrics = metrics.New(f.metrics)
 	f.reconciler = mandrillwebhook.New(f.options)
 }
 

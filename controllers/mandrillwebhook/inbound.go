@@ -16,6 +16,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/inbound"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -67,7 +68,7 @@ func (r *Reconciler) repairInbound(ctx context.Context, run *state, own inbound.
 			return err
 		}
 		if wasTrue(run.webhook, v1alpha1.ConditionInboundReady) {
-			r.Metrics.repaired(causeInbound)
+			r.Metrics.Repaired(causeInbound)
 		}
 		if view, err = r.inboundView(ctx, run, addMaxAge); err != nil {
 			return run.refusal("listing inbound routes", err)
@@ -186,7 +187,7 @@ func (r *Reconciler) ownRoutes(ctx context.Context, run *state, id int64) (inbou
 	for _, route := range run.webhook.Status.InboundRoutes {
 		own.Recorded[route.ID] = true
 	}
-	held := id != 0 && run.webhook.Status.URL == r.urls.shown(run.webhook)
+	held := id != 0 && run.webhook.Status.URL == r.urls.Shown(run.webhook)
 	for _, other := range list.Items {
 		if other.UID == run.webhook.UID || !other.DeletionTimestamp.IsZero() {
 			continue
@@ -194,14 +195,14 @@ func (r *Reconciler) ownRoutes(ctx context.Context, run *state, id int64) (inbou
 		for _, route := range other.Status.InboundRoutes {
 			own.Recorded[route.ID] = false
 		}
-		theirs, err := r.urls.of(&other)
+		theirs, err := r.urls.Of(&other)
 		if err != nil {
 			continue
 		}
 		for url := range own.URLs {
 			same := url == theirs
 			if ref := other.Spec.URLSecretRef; ref != nil {
-				same = strings.HasPrefix(url, withParameter(theirs, ref.Parameter, ""))
+				same = strings.HasPrefix(url, webhookurl.WithParameter(theirs, ref.Parameter, ""))
 			}
 			if same && (url != run.url || !held) {
 				own.URLs[url] = false

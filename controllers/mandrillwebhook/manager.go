@@ -28,7 +28,9 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/fairqueue"
+	"github.com/mandrill-operator/mandrill-operator/controllers/scope"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 )
 
 // Back-off of transient failures: quick at first, because most pass at once, and in the end as slow as a resync.
@@ -93,23 +95,19 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 	if err := errors.Join(manager.Add(r.accounts), manager.Add(r.probes), manager.Add(fair), manager.Add(r.publisher.shared)); err != nil {
 		return fmt.Errorf("adding the pollers, the probes, the queue and the routes: %w", err)
 	}
-	err := ctrl.NewControllerManagedBy(manager).Named("receiver-routes").
-		For(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(predicate.NewPredicateFuncs(func(object client.Object) bool {
-			return r.publisher.shared.Owns(client.ObjectKeyFromObject(object))
-		}))).
-		Complete(reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-			return reconcile.Result{}, r.publisher.shared.Repair(ctx, request.NamespacedName)
-		}))
-	if err != nil {
+	if err := r.watchRoutes(manager); err != nil {
 		return fmt.Errorf("watching the routes Secrets: %w", err)
 	}
-	built, err := ctrl.NewControllerManagedBy(manager).
-		For(&v1alpha1.MandrillWebhook{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+	controllerBuilder := ctrl.NewControllerManagedBy(manager)
+	if len(r.Scope.Namespaces) == 0 { // otherwise roles in the namespaces are to be enough, and kinds are looked for again and again
+		controllerBuilder.WatchesMetadata(sinks.Definitions(), r.watches.Installed())
+	}
+	built, err := controllerBuilder.
+		For(&v1alpha1.MandrillWebhook{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, r.leaving()))).
 		Watches(&corev1.Secret{}, r.referring(bySecret), builder.OnlyMetadata).
 		Watches(&corev1.Service{}, r.watches.Services()).
-		WatchesMetadata(sinks.Definitions(), r.watches.Installed()).
 		WatchesRawSource(source.Channel(r.changed, &handler.EnqueueRequestForObject{})).
-		Watches(&v1alpha1.MandrillWebhook{}, handler.EnqueueRequestsFromMapFunc(r.sharingURL), builder.WithPredicates(mayFreeURL)).
+		Watches(&v1alpha1.MandrillWebhook{}, handler.EnqueueRequestsFromMapFunc(r.sharingURL), builder.WithPredicates(mayShareURL)).
 		WatchesRawSource(fair.Source()).
 		Build(fair)
 	if err != nil {
@@ -124,7 +122,7 @@ func (r *Reconciler) reconcileNamed(ctx context.Context, request reconcile.Reque
 	var webhook v1alpha1.MandrillWebhook
 	err := r.Client.Get(ctx, request.NamespacedName, &webhook)
 	if apierrors.IsNotFound(err) {
-		r.forget(request.NamespacedName)
+		r.forgetNamed(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
 	if err != nil {
@@ -133,8 +131,8 @@ func (r *Reconciler) reconcileNamed(ctx context.Context, request reconcile.Reque
 	return r.Reconcile(ctx, &webhook)
 }
 
-// forget ends what runs for an object that is gone.
-func (r *Reconciler) forget(object types.NamespacedName) {
+// forgetNamed ends what runs for an object that is gone.
+func (r *Reconciler) forgetNamed(object types.NamespacedName) {
 	r.accounts.Forget(object)
 	r.probes.Forget(object)
 	r.reenables.Forget(object)
@@ -148,6 +146,27 @@ func (r *Reconciler) keyName(ctx context.Context, request reconcile.Request) str
 		return "" // it is gone
 	}
 	return webhook.Spec.APIKeySecretRef.Name
+}
+
+// watchRoutes makes the manager repair the Secrets with routes when somebody else changes them.
+func (r *Reconciler) watchRoutes(manager ctrl.Manager) error {
+	routes := ctrl.NewControllerManagedBy(manager).Named("receiver-routes")
+	if r.Scope.Watches(r.RoutesSecret.Namespace) {
+		routes.For(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(predicate.NewPredicateFuncs(func(object client.Object) bool {
+			return r.publisher.shared.Owns(client.ObjectKeyFromObject(object))
+		})))
+	} else {
+		sources, err := scope.WatchSecrets(manager, r.publisher.shared.Names())
+		if err != nil {
+			return err
+		}
+		for _, one := range sources {
+			routes.WatchesRawSource(one)
+		}
+	}
+	return routes.Complete(reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+		return reconcile.Result{}, r.publisher.shared.Repair(ctx, request.NamespacedName)
+	}))
 }
 
 // Indexes are the indexes of MandrillWebhooks in the cache, by name.
@@ -171,8 +190,8 @@ func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
 			return nil
 		},
 		byURL: func(object client.Object) []string {
-			if url, err := r.urls.of(object.(*v1alpha1.MandrillWebhook)); err == nil {
-				return []string{redactURL(url)}
+			if url, err := r.urls.Of(object.(*v1alpha1.MandrillWebhook)); err == nil {
+				return []string{webhookurl.Redact(url)}
 			}
 			return nil
 		},
@@ -191,10 +210,9 @@ func (r *Reconciler) enqueue(ctx context.Context, object types.NamespacedName) {
 	}
 }
 
-// mayFreeURL passes events that may make a URL free: an object is deleted, its spec changes, or it is registered at
-// another URL.
-var mayFreeURL = predicate.Funcs{
-	CreateFunc: func(event.CreateEvent) bool { return false },
+// mayShareURL passes events after which a URL may be free, or have one object more: an object is created or deleted, its spec
+// changes, or it is registered at another URL.
+var mayShareURL = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
 			e.ObjectOld.(*v1alpha1.MandrillWebhook).Status.URL != e.ObjectNew.(*v1alpha1.MandrillWebhook).Status.URL
@@ -215,15 +233,15 @@ func (r *Reconciler) referring(index string) handler.EventHandler {
 	})
 }
 
-// sharingURL maps an object that was deleted, or both states of one that changed, to the objects that wait for its URL.
+// sharingURL maps an object that was deleted, or both states of one that changed, to the others with its URL.
 func (r *Reconciler) sharingURL(ctx context.Context, object client.Object) []reconcile.Request {
 	webhook := object.(*v1alpha1.MandrillWebhook)
 	var found []reconcile.Request
-	current, err := r.urls.of(webhook)
+	current, err := r.urls.Of(webhook)
 	if err != nil {
-		current = "" // nobody waits for it
+		current = "" // nobody has it
 	}
-	for _, url := range []string{redactURL(current), withoutSecret(webhook.Status.URL)} {
+	for _, url := range []string{webhookurl.Redact(current), webhookurl.WithoutSecret(webhook.Status.URL)} {
 		var list v1alpha1.MandrillWebhookList
 		if err := r.Client.List(ctx, &list, client.MatchingFields{byURL: url}); err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "Could not find the MandrillWebhooks that share a URL")

@@ -13,16 +13,9 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
-
-// shownAs reports whether a URL may be the one that the status shows with its secrets hidden.
-func shownAs(url, shown string) bool {
-	if prefix, hides := strings.CutSuffix(shown, "="+hidden); hides {
-		return strings.HasPrefix(redactURL(url), prefix+"=")
-	}
-	return shown != "" && redactURL(url) == shown
-}
 
 // remoteView is what an account has for an object.
 type remoteView struct {
@@ -80,7 +73,7 @@ func (r *Reconciler) claimant(ctx context.Context, webhook *v1alpha1.MandrillWeb
 		return nil, fmt.Errorf("listing MandrillWebhooks: %w", err)
 	}
 	for _, other := range list.Items {
-		if other.UID != webhook.UID && other.Status.WebhookID == have.ID && strings.HasPrefix(redactURL(have.URL), withoutSecret(other.Status.URL)) {
+		if other.UID != webhook.UID && other.Status.WebhookID == have.ID && strings.HasPrefix(webhookurl.Redact(have.URL), webhookurl.WithoutSecret(other.Status.URL)) {
 			return &other, nil
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -37,7 +38,7 @@ func descriptionRemark(have mandrill.Webhook) remark {
 
 func urlRemark(run *state, have mandrill.Webhook) remark {
 	return remark{v1alpha1.ReasonURLChanged,
-		fmt.Sprintf("Mandrill has registered the URL as %s: write it like that in spec.url", run.redact(redactURL(have.URL)))}
+		fmt.Sprintf("Mandrill has registered the URL as %s: write it like that in spec.url", run.redact(webhookurl.Redact(have.URL)))}
 }
 
 // reported reports whether Registered makes a remark about this generation.

@@ -72,7 +72,7 @@ func TestLateRegistrationIsUndone(t *testing.T) {
 	human := f.addByHand(url)
 	f.hourLater().mustReconcile()
 	f.hasIDs(late.ID-1, human.ID)
-	f.assert("Ready", "True", "OtherWebhooks", "delete 103 in Mandrill")
+	f.assert("URLExclusive", "False", "OtherWebhooks", "delete 103 in Mandrill")
 	f.assertEvent("Warning OtherWebhooks")
 	f.deleteObject(true)
 	f.hasIDs(human.ID)

@@ -7,11 +7,12 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/probe"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 )
 
-func newProbes(options Options, changed func(context.Context, types.NamespacedName)) *probe.Pool {
+func newProbes(options Options, urls webhookurl.URLs, changed func(context.Context, types.NamespacedName)) *probe.Pool {
 	prober := probe.New(probe.Options{
-		PublicURL: options.PublicURL, ReceiverURL: options.ReceiverURL, AllowHosts: options.AllowSinkHosts,
+		PublicURL: urls.Public, ReceiverURL: options.ReceiverURL, AllowHosts: options.AllowSinkHosts,
 		Client: options.HTTPClient, Resolver: options.Resolver,
 	})
 	return probe.NewPool(probe.PoolOptions{Prober: prober, Changed: changed, Interval: options.ProbeInterval, Wait: options.ProbeWait})
@@ -29,7 +30,7 @@ func (r *Reconciler) served(ctx context.Context, run *state, condition, key stri
 		r.probes.Renew(question)
 	}
 	receiver := probe.Receiver{
-		URL: r.urls.shown(webhook), Secret: r.RoutesSecret.String(), Sidecar: question.Sidecar,
+		URL: r.urls.Shown(webhook), Secret: r.RoutesSecret.String(), Sidecar: question.Sidecar,
 		Buffered: webhook.Spec.Delivery != nil && webhook.Spec.Delivery.Mode == v1alpha1.ModeBuffered,
 	}
 	if question.Sidecar {

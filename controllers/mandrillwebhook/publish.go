@@ -26,25 +26,10 @@ type publisher struct {
 func newPublisher(options Options, secrets ownedsecrets.Store) *publisher {
 	return &publisher{
 		shared: routestore.New(routestore.Options{
-			Client: options.Client, Name: options.RoutesSecret, Owner: FieldOwner, Webhooks: webhookNames(options.Client),
+			Client: options.Client, Name: options.RoutesSecret, Owner: FieldOwner, Now: options.Now, Webhooks: webhookNames(options),
 			NamespaceLimit: options.MaxRouteBytesPerNamespace,
 		}),
 		routesSecret: options.RoutesSecret, secrets: secrets,
-	}
-}
-
-// isRoutesSecret returns a function that reports whether a Secret is one of those with the routes of the shared receiver.
-func isRoutesSecret(first types.NamespacedName) func(types.NamespacedName) bool {
-	return func(name types.NamespacedName) bool {
-		if name.Namespace != first.Namespace {
-			return false
-		}
-		for number := range routes.MaxSecrets {
-			if name.Name == routes.SecretName(first.Name, number) {
-				return true
-			}
-		}
-		return false
 	}
 }
 
@@ -59,7 +44,7 @@ func (r *Reconciler) checkQuota(ctx context.Context, webhook *v1alpha1.MandrillW
 	}
 	before := 0
 	for _, other := range list.Items {
-		if other.UID != webhook.UID && other.DeletionTimestamp.IsZero() && older(&other, webhook) {
+		if r.Scope.Handles(&other) && other.UID != webhook.UID && other.DeletionTimestamp.IsZero() && older(&other, webhook) {
 			before++
 		}
 	}
@@ -70,16 +55,16 @@ func (r *Reconciler) checkQuota(ctx context.Context, webhook *v1alpha1.MandrillW
 		fmt.Errorf("this namespace may have %d MandrillWebhooks and has more: delete those that are not needed, or have the operator run with a higher --max-webhooks-per-namespace", r.MaxWebhooksPerNamespace))
 }
 
-// webhookNames returns a function that lists the names of all objects, as their routes have them.
-func webhookNames(from client.Client) func(context.Context) (map[string]bool, error) {
+// webhookNames returns a function that lists the names of all objects of the installation, as their routes have them.
+func webhookNames(options Options) func(context.Context) (map[string]bool, error) {
 	return func(ctx context.Context) (map[string]bool, error) {
 		var list v1alpha1.MandrillWebhookList
-		if err := from.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		if err := options.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, err
 		}
 		names := make(map[string]bool, len(list.Items))
 		for _, webhook := range list.Items {
-			names[routeName(&webhook)] = true
+			names[routeName(&webhook)] = options.Scope.Holds(&webhook)
 		}
 		return names, nil
 	}
@@ -160,7 +145,7 @@ func (p *publisher) set(ctx context.Context, webhook *v1alpha1.MandrillWebhook, 
 	}
 	if errors.Is(err, routestore.ErrFull) {
 		return false, controllers.StalledAt(v1alpha1.ReasonRoutesFull, dependencyRetry, // no watch sees the room that others leave
-			fmt.Errorf("the Secrets %s to %s have no room for another route: delete MandrillWebhooks that are not needed, or use a second installation",
+			fmt.Errorf("the Secrets %s to %s have no room for another route: delete MandrillWebhooks that are not needed, or divide them between two installations, by --watch-namespaces or spec.installation",
 				p.routesSecret, routes.SecretName(p.routesSecret.Name, routes.MaxSecrets-1)))
 	}
 	return changed, err

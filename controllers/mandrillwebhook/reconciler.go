@@ -32,15 +32,18 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/fairqueue"
+	"github.com/mandrill-operator/mandrill-operator/controllers/hints"
+	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
 	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
 	"github.com/mandrill-operator/mandrill-operator/controllers/probe"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
+	"github.com/mandrill-operator/mandrill-operator/controllers/routestore"
+	"github.com/mandrill-operator/mandrill-operator/controllers/scope"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 )
 
 const (
-	// Finalizer keeps an object until its webhook at Mandrill is gone.
-	Finalizer = "mandrill-operator.io/webhook"
 	// FieldOwner is the operator's name as a manager of fields.
 	FieldOwner = client.FieldOwner("mandrill-operator")
 
@@ -54,6 +57,8 @@ type Options struct {
 	Client        client.Client
 	NewAPI        func(apiKey string) (account.API, error)
 	Recorder      events.EventRecorder
+	Scope         scope.Scope          // which objects the installation handles; default: all without spec.installation
+	Live          client.Reader        // reads what is not in the cache; default: nothing is
 	RoutesSecret  types.NamespacedName // where the receiver reads its routes
 	PublicURL     string               // prefix of default URLs; without it every object needs spec.url
 	ReceiverURL   string               // where the operator reaches the receiver; default: the public URL itself
@@ -64,7 +69,7 @@ type Options struct {
 	Resolver      *net.Resolver        // for hosts that users name; default: the system's
 	ProbeInterval time.Duration        // how often the receiver is asked for each URL that it serves; default 2 minutes
 	ProbeWait     time.Duration        // how long a reconcile waits for an answer of the receiver; default 100 ms
-	Metrics       *Metrics             // default: not exported
+	Metrics       *metrics.Metrics     // default: not exported
 
 	AllowCrossNamespaceSinks bool     // sinks in another namespace than their object's
 	SinkAudiences            []string // for which the shared receiver has OIDC tokens
@@ -78,7 +83,7 @@ type Options struct {
 // Reconciler reconciles MandrillWebhooks.
 type Reconciler struct {
 	Options
-	urls      webhookURLs
+	urls      webhookurl.URLs
 	secrets   ownedsecrets.Store
 	publisher *publisher
 	probes    *probe.Pool
@@ -88,6 +93,8 @@ type Reconciler struct {
 	accounts  *account.Pool
 	reenables registration.Reenables
 	writes    registration.Budget
+	contests  registration.Contests
+	handovers scope.Handovers
 	outcomes  registration.Outcomes
 	finished  registration.Finished
 	orphans   registration.Orphans
@@ -99,27 +106,28 @@ func New(options Options) *Reconciler {
 	options = withDefaults(options)
 	r := &Reconciler{
 		Options: options,
-		urls:    webhookURLs{options.PublicURL},
-		secrets: ownedsecrets.Store{Client: options.Client, Owner: FieldOwner, Reserved: isRoutesSecret(options.RoutesSecret)},
+		urls:    webhookurl.URLs{Public: options.PublicURL, Installation: options.Scope.Installation},
+		secrets: ownedsecrets.Store{Client: options.Client, Owner: FieldOwner, Reserved: routestore.IsSecret(options.RoutesSecret)},
 		watches: sinks.NewWatches(options.Client, sinkNames(options)),
 		changed: make(chan event.GenericEvent, changedBuffer),
 		queue:   fairqueue.New(shares),
 	}
+	r.contests.Interval = options.Resync
 	r.publisher = newPublisher(options, r.secrets)
-	r.probes = newProbes(options, r.enqueue)
+	r.probes = newProbes(options, r.urls, r.enqueue)
 	r.sinks = sinks.New(sinks.Options{
-		Client: options.Client, Names: sinkNames(options), AllowCrossNamespace: options.AllowCrossNamespaceSinks,
+		Client: options.Scope.Reader(options.Client, options.Live), Names: sinkNames(options), AllowCrossNamespace: options.AllowCrossNamespaceSinks,
 		AllowHosts: options.AllowSinkHosts, Audiences: options.SinkAudiences,
 	}, r.watches)
 	r.accounts = account.NewPool(account.Options{
 		NewAPI: options.NewAPI, Interval: options.Resync, Gap: options.PollGap, Now: options.Now, Changed: r.enqueue,
 	})
-	options.Metrics.registerer.MustRegister(overview{r}, fairqueue.Collect(r.queue))
+	options.Metrics.Registerer.MustRegister(overview{r}, fairqueue.Collect(r.queue))
 	return r
 }
 
 func sinkNames(options Options) sinks.Names {
-	return sinks.Names{ClusterDomain: options.ClusterDomain, Receiver: options.RoutesSecret.Namespace}
+	return sinks.Names{Namespaces: options.Scope.Namespaces, ClusterDomain: options.ClusterDomain, Receiver: options.RoutesSecret.Namespace}
 }
 
 func withDefaults(options Options) Options {
@@ -136,7 +144,7 @@ func withDefaults(options Options) Options {
 		}
 	}
 	if options.Metrics == nil {
-		options.Metrics = NewMetrics(prometheus.NewRegistry())
+		options.Metrics = metrics.New(prometheus.NewRegistry())
 	}
 	if options.Now == nil {
 		options.Now = time.Now
@@ -146,11 +154,14 @@ func withDefaults(options Options) Options {
 
 // Reconcile brings Mandrill and the cluster in line with one object, and writes its status once.
 func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (ctrl.Result, error) {
-	if !webhook.DeletionTimestamp.IsZero() {
+	switch {
+	case !r.Scope.Handles(webhook):
+		return r.handOver(ctx, webhook)
+	case !webhook.DeletionTimestamp.IsZero():
 		return r.finalize(ctx, webhook)
 	}
 	before := webhook.DeepCopy()
-	if controllerutil.AddFinalizer(webhook, Finalizer) {
+	if controllerutil.AddFinalizer(webhook, r.Scope.Finalizer()) {
 		if err := r.Client.Patch(ctx, webhook, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 			return retryConflict("adding the finalizer", err)
 		}
@@ -159,7 +170,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 	err := controllers.Run(ctx, run, run.conditions, r.steps(webhook)...)
 	r.setConditions(run, err)
 	webhook.Status.ObservedGeneration = webhook.Generation
-	r.Metrics.reconciled(err)
+	r.Metrics.Reconciled(err)
 	if controllers.ShouldWarn(err, run.before.Status.Conditions) {
 		r.warn(webhook, controllers.Reason(err), err.Error())
 	}
@@ -241,6 +252,11 @@ func earliest(a, b time.Duration) time.Duration {
 		return b
 	}
 	return a
+}
+
+// Hints serves the reports of receivers about batches with bad signatures, see [hints.Handler].
+func (r *Reconciler) Hints(elected <-chan struct{}) http.Handler {
+	return hints.Handler(elected, r.accounts.PollSoon)
 }
 
 // normal and warn record Kubernetes Events. The message must hold nothing secret.

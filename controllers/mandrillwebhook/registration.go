@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -80,15 +78,21 @@ func (r *Reconciler) converge(ctx context.Context, run *state, view remoteView, 
 			return have, err
 		}
 		r.normal(run.webhook, v1alpha1.ReasonRegistered, fmt.Sprintf("Created webhook %d at Mandrill", have.ID))
+		r.reportRecreated(run, have)
 		r.countDrift(run, causeDeleted)
 		return have, nil
 	}
 	have = view.webhook
 	if differences := r.outstanding(run, want, have); len(differences) > 0 {
+		if err = r.checkContest(run, want, have, differences); err != nil {
+			run.account.Follow(run.key(), have) //nolint:contextcheck // a poller outlives the reconcile
+			return have, err
+		}
 		if have, err = r.update(ctx, run, view, want, differences); err != nil {
 			return have, err // what is pending stays: it may be the only proof that the webhook is the object's
 		}
 	}
+	r.contests.InOrder(run.contested(subjectWebhook), registration.Text(want), r.Now())
 	if at := run.facts().Pending(view.webhook); view.why != registration.Recorded && at >= 0 {
 		run.facts().FoundPending(at)
 	}
@@ -146,65 +150,11 @@ func (r *Reconciler) add(ctx context.Context, run *state, want mandrill.WebhookS
 	return have, nil
 }
 
-// checkOthers deletes webhooks that earlier attempts to register have made, and remarks on others at the object's URL.
-func (r *Reconciler) checkOthers(ctx context.Context, run *state, view remoteView) error {
-	concerns := concerned(run)
-	var others []int64
-	for _, other := range view.list {
-		if other.ID == run.remote.ID || !concerns(other) {
-			continue
-		}
-		owner, err := r.claimant(ctx, run.webhook, other)
-		if err != nil {
-			return err
-		}
-		at := run.facts().Pending(other)
-		if owner != nil || at < 0 {
-			others = append(others, other.ID)
-			continue
-		}
-		if err := r.mayWrite(run); err != nil {
-			return err
-		}
-		if err := run.account.Delete(ctx, other.ID); err != nil {
-			return run.refusal("deleting a duplicate", err)
-		}
-		run.facts().FoundPending(at)
-		r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d at Mandrill, which an earlier attempt to register had made", other.ID))
-	}
-	slices.Sort(others)
-	run.account.FollowOthers(run.key(), concerned(run), others)
-	if len(others) > 0 {
-		run.remark = remark{v1alpha1.ReasonOtherWebhooks, fmt.Sprintf(
-			"The account has other webhooks at this URL, whose batches the receiver refuses, because they are signed with other keys: delete %s in Mandrill", joinIDs(others))}
-		if !reported(run, run.remark) {
-			r.warn(run.webhook, run.remark.reason, run.remark.message)
-		}
-	}
-	return nil
-}
-
-// concerned returns a function that reports whether another webhook of the account may be the object's too. It keeps a copy of the
-// object, because the poller asks while later steps change the object.
-func concerned(run *state) func(mandrill.Webhook) bool {
-	facts := run.facts()
-	facts.Object = run.webhook.DeepCopy()
-	return func(webhook mandrill.Webhook) bool { return webhook.URL == facts.URL || facts.Pending(webhook) >= 0 }
-}
-
-func joinIDs(ids []int64) string {
-	var texts []string
-	for _, id := range ids {
-		texts = append(texts, strconv.FormatInt(id, 10))
-	}
-	return strings.Join(texts, ", ")
-}
-
 // countDrift counts differences that were repaired although the object had been in order and has not changed.
 func (r *Reconciler) countDrift(run *state, causes ...string) {
 	if run.account == r.accounts.Followed(run.key()) && wasTrue(run.webhook, v1alpha1.ConditionRegistered) {
 		for _, cause := range causes {
-			r.Metrics.repaired(cause)
+			r.Metrics.Repaired(cause)
 		}
 	}
 }
@@ -238,6 +188,14 @@ func (r *Reconciler) reportLeft(run *state, view remoteView) {
 	id := run.webhook.Status.WebhookID
 	r.orphans.Add(run.key(), id, nil)
 	r.warn(run.webhook, v1alpha1.ReasonOrphaned, leftBehind(id))
+}
+
+// reportRecreated warns of a webhook that somebody else had deleted.
+func (r *Reconciler) reportRecreated(run *state, now mandrill.Webhook) {
+	if id := run.webhook.Status.WebhookID; id != 0 && run.webhook.Status.Upstream != nil && !run.changedKey(run.account) {
+		r.warn(run.webhook, v1alpha1.ReasonRecreated, fmt.Sprintf("Somebody else has deleted webhook %d at Mandrill, such as another cluster or "+
+			"installation with this URL, and it is made again as %d: what Mandrill had queued for it is lost", id, now.ID))
+	}
 }
 
 func leftBehind(id int64) string {
@@ -289,28 +247,23 @@ func (r *Reconciler) report(run *state) {
 	before := status.Upstream
 	status.WebhookID = remote.ID
 	status.APIKeyFingerprint = run.account.Fingerprint(string(run.webhook.UID))
-	status.URL = r.urls.shown(run.webhook)
+	status.URL = r.urls.Shown(run.webhook)
 	status.Events = registration.CurrentNames(remote.Events)
 	r.reportEvents(run)
 	next := &v1alpha1.Upstream{
-		CreatedAt: optionalTime(remote.CreatedAt), LastSentAt: optionalTime(remote.LastSentAt),
+		CreatedAt: registration.OptionalTime(remote.CreatedAt), LastSentAt: registration.OptionalTime(remote.LastSentAt),
 		BatchesSent: remote.BatchesSent, EventsSent: remote.EventsSent,
 		LastError: run.redact(remote.LastError),
 	}
 	if before != nil {
 		next.LastCheckedAt = before.LastCheckedAt
 	}
-	if before == nil || !sameUpstream(*before, *next) {
+	if before == nil || !registration.SameUpstream(*before, *next) {
 		now := metav1.NewTime(r.Now().Truncate(1e9))
 		next.LastCheckedAt = &now
 		reportDelivering(run.conditions, before, next)
 	}
 	status.Upstream = next
-}
-
-func sameUpstream(a, b v1alpha1.Upstream) bool {
-	return a.CreatedAt.Equal(b.CreatedAt) && a.LastSentAt.Equal(b.LastSentAt) && a.BatchesSent == b.BatchesSent &&
-		a.EventsSent == b.EventsSent && a.LastError == b.LastError
 }
 
 // reportDelivering sets Delivering, Mandrill's own view. Batches sent since the last report mean that an error is over.
@@ -324,12 +277,4 @@ func reportDelivering(conditions *controllers.Conditions, before, now *v1alpha1.
 	default:
 		conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionUnknown, v1alpha1.ReasonNothingSentYet, "Mandrill has not sent anything yet")
 	}
-}
-
-func optionalTime(t mandrill.Time) *metav1.Time {
-	if t.IsZero() {
-		return nil
-	}
-	whole := metav1.NewTime(t.Truncate(1e9))
-	return &whole
 }

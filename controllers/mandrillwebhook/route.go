@@ -26,7 +26,7 @@ func (r *Reconciler) route(ctx context.Context, run *state) error {
 	if err := r.resolveURL(ctx, run); err != nil {
 		return err
 	}
-	owner, err := r.urlOwner(ctx, run.webhook)
+	owner, err := r.urlOwner(ctx, run)
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (r *Reconciler) signingKey(ctx context.Context, run *state) error {
 // countKeyDrift counts a key that changed or was lost although the webhook did not change.
 func (r *Reconciler) countKeyDrift(run *state, cause string) {
 	if wasTrue(run.webhook, v1alpha1.ConditionSigningKeyStored) {
-		r.Metrics.repaired(cause)
+		r.Metrics.Repaired(cause)
 	}
 }
 
@@ -158,5 +158,12 @@ func (r *Reconciler) storeKey(ctx context.Context, run *state, present identity)
 	if run.secret != nil && metav1.IsControlledBy(run.secret, run.webhook) && maps.EqualFunc(run.secret.Data, data, bytes.Equal) {
 		return nil
 	}
-	return r.secrets.Write(ctx, run.webhook, r.keySecret(run.webhook), run.secret, data)
+	if err := r.checkSecretContest(run, present); err != nil {
+		return err
+	}
+	if err := r.secrets.Write(ctx, run.webhook, r.keySecret(run.webhook), run.secret, data); err != nil {
+		return err
+	}
+	r.contests.InOrder(run.contested(subjectSecret), present.URL+" "+present.Key, r.Now())
+	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -36,6 +37,8 @@ type state struct {
 	account *account.Account
 	remote  mandrill.Webhook // as Mandrill has it
 	remark  remark           // about the webhook, if there is one
+	others  bool             // other webhooks post to the URL
+	waiting []string         // objects that wait for the URL
 }
 
 func newState(webhook *v1alpha1.MandrillWebhook) *state {
@@ -50,7 +53,7 @@ func (s *state) key() types.NamespacedName { return client.ObjectKeyFromObject(s
 
 // facts are what the object's webhook is recognised by.
 func (s *state) facts() registration.Facts {
-	return registration.Facts{Object: s.webhook, URL: s.url, Key: s.stored.Key, ShownAs: shownAs}
+	return registration.Facts{Object: s.webhook, URL: s.url, Key: s.stored.Key, ShownAs: webhookurl.ShownAs}
 }
 
 // accepted are the identities that batches may have, the present one first.
@@ -68,6 +71,9 @@ func (s *state) recheck() time.Duration {
 	var soonest time.Duration
 	if len(s.webhook.Status.PendingRegistrations) > 0 {
 		soonest = pendingRecheck
+	}
+	if s.others {
+		soonest = earliest(soonest, othersRecheck)
 	}
 	for _, sink := range []*sinks.Sink{s.sink, s.deadLetter} {
 		if sink != nil {

@@ -5,6 +5,7 @@ package registration
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
@@ -34,4 +35,10 @@ func Diff(want mandrill.WebhookSpec, have mandrill.Webhook) []string {
 func sameSet(a, b []string) bool {
 	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
 	return slices.Equal(slices.Compact(a), slices.Compact(b))
+}
+
+// Text returns a webhook as a text that is equal for equal ones.
+func Text(spec mandrill.WebhookSpec) string {
+	events := slices.Sorted(slices.Values(spec.Events))
+	return strings.Join([]string{spec.URL, spec.Description, strings.Join(slices.Compact(events), ",")}, "\n")
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,7 +31,14 @@ const (
 	// 1/growthShare of a Secret is for existing webhooks only: one whose key was reset
 	// must find room however many webhooks are new.
 	growthShare = 8
+	// maxRepairs is how many changes by others are reverted within repairWindow. Two operators with the same Secrets would revert
+	// each other's as fast as they can.
+	maxRepairs   = 10
+	repairWindow = time.Minute
 )
+
+// errShared is for the log: no object is to blame.
+var errShared = errors.New("somebody else rewrites the routes Secrets again and again, such as another operator: give each operator and its receiver a --routes-secret of its own")
 
 var (
 	// ErrFull means that no Secret has room for the routes.
@@ -49,6 +57,8 @@ type Options struct {
 	SoftLimit, HardLimit int
 	// NamespaceLimit is how many bytes the routes of all webhooks of a namespace may have. Default: no limit.
 	NamespaceLimit int
+	// Now is the time; default time.Now.
+	Now func() time.Time
 	// Webhooks returns the names of all webhooks that exist. Routes of others are dropped when the Secrets are loaded.
 	// Default: none are.
 	Webhooks func(context.Context) (map[string]bool, error)
@@ -64,8 +74,9 @@ type Store struct {
 	webhooks map[string]*entry
 	spaces   map[string]int // bytes of all lines, by namespace
 	secrets  [routes.MaxSecrets]secret
-	changes  int64  // number of the last change
-	next     *flush // shared by all changes until it begins
+	changes  int64       // number of the last change
+	next     *flush      // shared by all changes until it begins
+	repairs  []time.Time // that were made within the last minute
 }
 
 // entry is the routes of one webhook, encoded. An entry without routes is removed once that has been written.
@@ -104,6 +115,9 @@ func New(options Options) *Store {
 	}
 	if options.HardLimit == 0 {
 		options.HardLimit = hardLimit
+	}
+	if options.Now == nil {
+		options.Now = time.Now
 	}
 	return &Store{options: options, webhooks: map[string]*entry{}, spaces: map[string]int{}}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -330,6 +331,33 @@ func TestRepairRewritesChangedSecrets(t *testing.T) {
 	if err := store.Repair(t.Context(), name); err == nil {
 		t.Error("a repair that failed is said to have succeeded")
 	}
+}
+
+// Two operators with the same Secrets revert each other's changes no more than ten times a minute, and the log says why.
+func TestRepairsOfSharedSecretsAreBounded(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	now := time.Unix(0, 0)
+	name := types.NamespacedName{Namespace: "system", Name: "routes"}
+	store := routestore.New(routestore.Options{Client: f.client, Name: name, Owner: "test", Now: func() time.Time { return now }})
+	f.mustSet(store, true, "a/a", route(1))
+	f.onWrite(nil)
+	var last error
+	for range 100 {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}, Data: map[string][]byte{routes.Key: []byte("routes: []")}}
+		if err := f.client.Update(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+		last = store.Repair(t.Context(), name)
+	}
+	if got := len(f.written()); got != 10 || last == nil || !strings.Contains(last.Error(), "--routes-secret of its own") {
+		t.Errorf("%d writes in a minute, and the error %v", got, last)
+	}
+	now = now.Add(time.Minute)
+	if err := store.Repair(t.Context(), name); err != nil {
+		t.Error(err)
+	}
+	f.wantStored(map[string]string{"routes": "a/a"})
 }
 
 // A namespace has a share of the Secrets, of which an eighth is for webhooks that exist. Others are not held up by it.

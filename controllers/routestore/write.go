@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -99,7 +100,7 @@ func (s *Store) finishMoves(entry *entry) {
 
 // Repair rewrites one of the Secrets if somebody else has changed it.
 func (s *Store) Repair(ctx context.Context, name types.NamespacedName) error {
-	number := slices.IndexFunc(s.names(), func(other types.NamespacedName) bool { return other == name })
+	number := slices.IndexFunc(s.Names(), func(other types.NamespacedName) bool { return other == name })
 	if number < 0 {
 		return nil
 	}
@@ -113,6 +114,10 @@ func (s *Store) Repair(ctx context.Context, name types.NamespacedName) error {
 		return err
 	}
 	s.mu.Lock()
+	if !s.mayRepair() {
+		s.mu.Unlock()
+		return errShared
+	}
 	s.changes++
 	s.secrets[number].changed = s.changes
 	flush, first := s.join()
@@ -125,6 +130,17 @@ func (s *Store) Repair(ctx context.Context, name types.NamespacedName) error {
 		return fmt.Errorf("writing routes: %w", flush.err)
 	}
 	return nil
+}
+
+// mayRepair counts a repair, and reports whether there were few of late.
+func (s *Store) mayRepair() bool {
+	now := s.options.Now()
+	s.repairs = slices.DeleteFunc(s.repairs, func(at time.Time) bool { return now.Sub(at) >= repairWindow })
+	if len(s.repairs) >= maxRepairs {
+		return false
+	}
+	s.repairs = append(s.repairs, now)
+	return true
 }
 
 // differs reports whether a Secret is not the version that was last written, or is still to be written. It waits for a
@@ -144,7 +160,8 @@ func (s *Store) differs(ctx context.Context, number int) (bool, error) {
 	return object.ResourceVersion != state.version || state.changed > state.written, nil
 }
 
-func (s *Store) names() []types.NamespacedName {
+// Names returns the names of the Secrets.
+func (s *Store) Names() []types.NamespacedName {
 	var names []types.NamespacedName
 	for number := range routes.MaxSecrets {
 		names = append(names, s.secretName(number))
@@ -153,4 +170,19 @@ func (s *Store) names() []types.NamespacedName {
 }
 
 // Owns reports whether a Secret is one of the store's.
-func (s *Store) Owns(name types.NamespacedName) bool { return slices.Contains(s.names(), name) }
+func (s *Store) Owns(name types.NamespacedName) bool { return slices.Contains(s.Names(), name) }
+
+// IsSecret returns a function that reports whether a Secret is one of those with the routes of the shared receiver.
+func IsSecret(first types.NamespacedName) func(types.NamespacedName) bool {
+	return func(name types.NamespacedName) bool {
+		if name.Namespace != first.Namespace {
+			return false
+		}
+		for number := range routes.MaxSecrets {
+			if name.Name == routes.SecretName(first.Name, number) {
+				return true
+			}
+		}
+		return false
+	}
+}

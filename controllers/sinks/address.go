@@ -63,7 +63,11 @@ func (r *Resolver) address(ctx context.Context, namespace string, ref v1alpha1.R
 		return Sink{}, err
 	}
 	if isService(ref) {
-		return r.serviceAddress(ctx, key)
+		found, err := r.serviceAddress(ctx, key)
+		if !r.options.Names.watches(key.Namespace) {
+			found.Recheck = recheckInterval
+		}
+		return found, err
 	}
 	gv, err := schema.ParseGroupVersion(ref.APIVersion)
 	if err != nil {
@@ -72,7 +76,8 @@ func (r *Resolver) address(ctx context.Context, namespace string, ref v1alpha1.R
 	}
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(gv.WithKind(ref.Kind))
-	watched := r.watches.ensure(ctx, object.GroupVersionKind()) // before it is read, so that no change is missed
+	// Before it is read, so that no change is missed.
+	watched := r.options.Names.watches(key.Namespace) && r.watches.ensure(ctx, object.GroupVersionKind())
 	err = r.options.Client.Get(ctx, key, object)
 	if meta.IsNoMatchError(err) || isGone(err) {
 		return Sink{}, controllers.Waiting(v1alpha1.ReasonSinkNotFound, retry,
@@ -145,6 +150,10 @@ func (r *Resolver) serviceAddress(ctx context.Context, key types.NamespacedName)
 	err := r.options.Client.Get(ctx, key, &service)
 	if apierrors.IsNotFound(err) {
 		return Sink{}, notFound("Service", key)
+	}
+	if apierrors.IsForbidden(err) {
+		return Sink{}, controllers.Waiting(v1alpha1.ReasonSinkNotAllowed, forbiddenRetry,
+			fmt.Errorf("the operator may not read the Services of the namespace %q: name a sink in a namespace that it watches, or let the operator get them", key.Namespace))
 	}
 	if err != nil {
 		return Sink{}, fmt.Errorf("reading the sink: %w", err)

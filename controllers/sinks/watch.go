@@ -69,9 +69,7 @@ func (w *Watches) ensure(ctx context.Context, kind schema.GroupVersionKind) bool
 		return true
 	}
 	// The manager would retry a watch that is not permitted forever, so try a list first.
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
-	if err := w.manager.GetAPIReader().List(ctx, list, client.Limit(1)); err != nil {
+	if !w.mayList(ctx, kind) {
 		return false
 	}
 	w.mu.Lock()
@@ -91,6 +89,19 @@ func (w *Watches) ensure(ctx context.Context, kind schema.GroupVersionKind) bool
 	}
 	w.kinds[kind] = true
 	return true
+}
+
+// mayList reports whether the operator may list a kind where it watches.
+func (w *Watches) mayList(ctx context.Context, kind schema.GroupVersionKind) bool {
+	namespaces := w.names.Namespaces
+	if len(namespaces) == 0 {
+		namespaces = []string{metav1.NamespaceAll}
+	}
+	return !slices.ContainsFunc(namespaces, func(namespace string) bool {
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+		return w.manager.GetAPIReader().List(ctx, list, client.Limit(1), client.InNamespace(namespace)) != nil
+	})
 }
 
 // forget ends the watches of a group's kinds. Kinds that still exist are watched again when an object needs them.

@@ -28,9 +28,11 @@ type Routes struct {
 
 // Load replaces the routes of a document by those of its new content. Requests in flight finish on the old ones. A bad
 // document changes nothing: it is logged and counted, and its error is returned.
-func (r *Routes) Load(name string, data []byte) error {
+func (r *Routes) Load(name string, data []byte) error { return r.load(name, data, routes.Decode) }
+
+func (r *Routes) load(name string, data []byte, decode func([]byte) (*routes.Document, error)) error {
 	start := time.Now()
-	document, err := routes.Decode(data)
+	document, err := decode(data)
 	var table *Table
 	if err == nil {
 		table, err = NewTable(document)

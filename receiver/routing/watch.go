@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
 )
 
 const (
@@ -66,7 +68,7 @@ func (r *Routes) Watch(ctx context.Context, document Document) error {
 	if err != nil {
 		return fmt.Errorf("reading routes: %w", err)
 	}
-	if err := r.Load(document.Name, loaded); err != nil {
+	if err := r.load(document.Name, loaded, routes.DecodeOwn); err != nil {
 		return err
 	}
 	r.Complete()
@@ -112,7 +114,7 @@ func (r *Routes) reload(document Document, loaded []byte, faults *faultLog) []by
 	}
 	faults.clear()
 	if !bytes.Equal(data, loaded) {
-		_ = r.Load(document.Name, data) // logged and counted there
+		_ = r.load(document.Name, data, routes.DecodeOwn) // logged and counted there
 	}
 	return data
 }

@@ -119,3 +119,25 @@ func TestDocumentConcernsItsFilesAndTheLinkOfAMountedSecret(t *testing.T) {
 		}
 	}
 }
+
+// Two routes with one URL are refused where a user writes them, and not where the operator does: there a URL moves from one webhook to
+// another.
+func TestTwoRoutesWithOneURLAreRefusedInAFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "routes.yaml")
+	route := func(name string) string {
+		return "{name: " + name + ", url: 'https://a.example/s3cret', source: s, sink: {uri: 'http://x.example'}}"
+	}
+	document := []byte("routes: [" + route("first") + ", " + route("second") + "]")
+	if err := os.WriteFile(path, document, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	routes := &Routes{Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(prometheus.NewRegistry())}
+	err := routes.WatchFile(t.Context(), path)
+	if err == nil || !strings.Contains(err.Error(), `routes "first" and "second" have the same url`) || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("got error %v", err)
+	}
+	if err := routes.Load("mandrill-receiver-routes", document); err != nil {
+		t.Errorf("the operator's document is refused: %v", err)
+	}
+}

@@ -450,9 +450,11 @@ func TestLifecycle(t *testing.T) {
 		await(t, older, "Ready", "True", "Succeeded")
 		younger := i.create(t, true, func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = shared })
 		await(t, younger, "Stalled", "True", v1alpha1.ReasonURLConflict)
+		await(t, older, "URLExclusive", "False", v1alpha1.ReasonURLConflict)
 		edit(t, older, func() { older.Spec.URL = shared + "/moved" })
 		await(t, younger, "Ready", "True", "Succeeded")
 		await(t, older, "Ready", "True", "Succeeded")
+		await(t, older, "URLExclusive", "True", "Succeeded")
 		if moved, kept := i.remote(older.Status.WebhookID), i.remote(younger.Status.WebhookID); moved.URL != shared+"/moved" || kept.URL != shared {
 			t.Errorf("Mandrill has %s and %s", moved.URL, kept.URL)
 		}

@@ -215,6 +215,7 @@ func isNotServed(t *testing.T, webhook *v1alpha1.MandrillWebhook) {
 // remediesElsewhere are the reasons of Stalled whose remedy no watch of the cluster can see. Tests of the reconciler check
 // that their objects are looked at again.
 var remediesElsewhere = map[string]string{
+	"Contested":            "at another installation or cluster, which TestTwoOperatorsWithOneObjectGiveWay removes",
 	"Refused":              "at Mandrill",
 	"InboundRouteConflict": "at Mandrill",
 	"QuotaExceeded":        "room that other objects leave, or a flag of the operator",

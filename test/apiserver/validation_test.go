@@ -69,6 +69,8 @@ func TestCRDAcceptsAndRefuses(t *testing.T) {
 		{"sink.uri with other characters", []string{`sink: {uri: "http://c.shop.svc/a%20b"}`}, []string{`sink: {uri: "http://c.shop.svc/a b"}`, `sink: {ref: {apiVersion: v1, kind: Service, name: x}, uri: "/a b"}`},
 			"uri has a space, a control character or a letter outside of ASCII"},
 		{"sink.uri with a fragment", nil, []string{`sink: {uri: "http://c.shop.svc/#x"}`}, "uri has a fragment, which is never sent"},
+		{"installation", []string{`installation: blue`, `installation: b2-x`}, []string{`installation: Blue`, `installation: -b`, `installation: a.b`},
+			"installation is the name of an installation: write lower case letters, digits and -, such as blue, or leave it out"},
 		{"url empty", nil, []string{`url: ""`}, "spec.url"},
 		{"events", []string{`events: [send, delivered, deferral, hard_bounce, soft_bounce, open, click, spam, unsub, reject, allowlist, denylist]`, `events: [sms_sent]`}, []string{`events: []`},
 			"events must name at least one event, because Mandrill takes an empty list for a disabled webhook: to pause delivery set suspend"},

@@ -47,12 +47,15 @@ var allowed = map[string][]string{
 	"controllers/fairqueue":        nil,
 	"controllers/hints":            nil,
 	"controllers/inbound":          {"api/v1alpha1", "controllers/account", "mandrill"},
+	"controllers/metrics":          {"controllers", "mandrill"},
 	"controllers/ownedsecrets":     {"api/v1alpha1", "controllers"},
 	"controllers/probe":            {"api/routes", "api/v1alpha1", "controllers", "controllers/fairqueue", "mandrill"},
 	"controllers/registration":     {"api/v1alpha1", "controllers/account", "mandrill"},
 	"controllers/routestore":       {"api/routes"},
+	"controllers/scope":            {"api/v1alpha1"},
 	"controllers/sinks":            {"api/routes", "api/v1alpha1", "controllers"},
-	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/fairqueue", "controllers/hints", "controllers/inbound", "controllers/ownedsecrets", "controllers/probe", "controllers/registration", "controllers/routestore", "controllers/sinks", "mandrill"},
+	"controllers/webhookurl":       {"api/v1alpha1", "controllers"},
+	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/fairqueue", "controllers/hints", "controllers/inbound", "controllers/metrics", "controllers/ownedsecrets", "controllers/probe", "controllers/registration", "controllers/routestore", "controllers/scope", "controllers/sinks", "controllers/webhookurl", "mandrill"},
 }
 
 var programs = []string{"cmd/", "hack/", "test/"}

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
+	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
@@ -24,7 +25,7 @@ func register(registerer prometheus.Registerer) {
 	journal.NewMetrics(registerer)
 	dispatch.NewMetrics(registerer, events)
 	registerer.MustRegister(dispatch.New(dispatch.Options{}))
-	mandrillwebhook.New(mandrillwebhook.Options{Metrics: mandrillwebhook.NewMetrics(registerer)})
+	mandrillwebhook.New(mandrillwebhook.Options{Metrics: metrics.New(registerer)})
 }
 
 // Gatherer returns the metrics of both programs. Each has at least one sample, with placeholders as the values of labels.

@@ -1,0 +1,136 @@
+package mandrillwebhook
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+)
+
+// Other webhooks of the account may post to the object's URL: somebody made them by hand, by another program or in another
+// cluster. If their batches were refused, Mandrill would repeat these and hold back all others for the URL. So their keys, which
+// the list has, are accepted like earlier keys of the object's own webhook, as long as the webhooks exist.
+const (
+	// maxOthers bounds the keys of other webhooks.
+	maxOthers = maxPrevious / 2
+	// othersRecheck is how soon to accept the keys of other webhooks for longer, long before they expire.
+	othersRecheck = gracePeriod / 4
+)
+
+// checkOthers deletes webhooks that earlier attempts to register have made, and accepts and reports others at the object's URL.
+func (r *Reconciler) checkOthers(ctx context.Context, run *state, view remoteView) error {
+	concerns := concerned(run)
+	var all []int64
+	var foreign []mandrill.Webhook
+	for _, other := range view.list {
+		if other.ID == run.remote.ID || !concerns(other) {
+			continue
+		}
+		owner, err := r.claimant(ctx, run.webhook, other)
+		if err != nil {
+			return err
+		}
+		at := run.facts().Pending(other)
+		if owner != nil || at < 0 {
+			if all = append(all, other.ID); owner == nil {
+				foreign = append(foreign, other)
+			}
+			continue
+		}
+		if err := r.mayWrite(run); err != nil {
+			return err
+		}
+		if err := run.account.Delete(ctx, other.ID); err != nil {
+			return run.refusal("deleting a duplicate", err)
+		}
+		run.facts().FoundPending(at)
+		r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d at Mandrill, which an earlier attempt to register had made", other.ID))
+	}
+	slices.Sort(all)
+	run.account.FollowOthers(run.key(), concerned(run), all)
+	slices.SortFunc(foreign, func(a, b mandrill.Webhook) int { return cmp.Compare(a.ID, b.ID) })
+	r.reportOthers(run, foreign, run.acceptOthers(foreign, r.Now()))
+	return nil
+}
+
+// acceptOthers accepts the keys of other webhooks for a while, and returns the numbers of those whose batches are refused.
+func (s *state) acceptOthers(others []mandrill.Webhook, now time.Time) (refused []int64) {
+	s.others = len(others) > 0
+	for i, other := range others {
+		key := identity{s.url, other.AuthKey}
+		if other.AuthKey == "" || i >= maxOthers || !key.usable() {
+			refused = append(refused, other.ID)
+			continue
+		}
+		s.retired = acceptOther(s.retired, key, now)
+	}
+	return refused
+}
+
+// acceptOther adds an identity to the retired ones, or renews it before it expires. It goes first, because the first make room for
+// those of the object's own webhook.
+func acceptOther(list []retired, other identity, now time.Time) []retired {
+	until := metav1.NewTime(now.Add(gracePeriod).Truncate(time.Second))
+	list = slices.Clone(list)
+	if at := slices.IndexFunc(list, func(r retired) bool { return r.identity == other }); at < 0 {
+		list = slices.Insert(list, 0, retired{other, until})
+	} else if list[at].Until.Sub(now) < gracePeriod/2 {
+		list[at].Until = until
+	}
+	return list
+}
+
+// reportOthers sets URLExclusive: which other webhooks post to the object's URL, and which other objects wait for it.
+func (r *Reconciler) reportOthers(run *state, foreign []mandrill.Webhook, refused []int64) {
+	switch {
+	case len(foreign) > 0:
+		message := fmt.Sprintf("The account has other webhooks at this URL, so that events may arrive twice: delete %s in Mandrill", joinIDs(idsOf(foreign)))
+		if len(refused) > 0 {
+			message += fmt.Sprintf("; batches of %s are refused, because there are too many keys, and hold up those of all others at this URL", joinIDs(refused))
+		}
+		before := meta.FindStatusCondition(run.webhook.Status.Conditions, v1alpha1.ConditionURLExclusive)
+		if before == nil || before.Message != controllers.Truncate(message) {
+			r.warn(run.webhook, v1alpha1.ReasonOtherWebhooks, message)
+		}
+		run.conditions.Set(v1alpha1.ConditionURLExclusive, metav1.ConditionFalse, v1alpha1.ReasonOtherWebhooks, message)
+	case len(run.waiting) > 0:
+		run.conditions.Set(v1alpha1.ConditionURLExclusive, metav1.ConditionFalse, v1alpha1.ReasonURLConflict, fmt.Sprintf(
+			"Other MandrillWebhooks have the same URL and wait for it, while this one keeps it: change the URL of %s, or of this one", strings.Join(run.waiting, ", ")))
+	default:
+		run.conditions.Set(v1alpha1.ConditionURLExclusive, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
+	}
+}
+
+func idsOf(list []mandrill.Webhook) []int64 {
+	ids := make([]int64, 0, len(list))
+	for _, webhook := range list {
+		ids = append(ids, webhook.ID)
+	}
+	return ids
+}
+
+// concerned returns a function that reports whether another webhook of the account may be the object's too. It keeps a copy of the
+// object, because the poller asks while later steps change the object.
+func concerned(run *state) func(mandrill.Webhook) bool {
+	facts := run.facts()
+	facts.Object = run.webhook.DeepCopy()
+	return func(webhook mandrill.Webhook) bool { return webhook.URL == facts.URL || facts.Pending(webhook) >= 0 }
+}
+
+func joinIDs(ids []int64) string {
+	var texts []string
+	for _, id := range ids {
+		texts = append(texts, strconv.FormatInt(id, 10))
+	}
+	return strings.Join(texts, ", ")
+}
