@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -66,7 +67,7 @@ func TestBufferModes(t *testing.T) {
 			objects := template(t, test.args...)
 			w := workloadOf(t, find(t, objects, test.kind, test.workload))
 			w.has(t, test.flags...)
-			if fmt.Sprint(w.spec["replicas"]) != fmt.Sprint(test.replicas) {
+			if fmt.Sprint(w.spec["replicas"]) != strconv.Itoa(test.replicas) {
 				t.Errorf("%v replicas, want %d", w.spec["replicas"], test.replicas)
 			}
 			if test.name == "none" && strings.Contains(strings.Join(w.args, " "), "--buffer") {
