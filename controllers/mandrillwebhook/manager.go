@@ -57,7 +57,7 @@ const (
 // +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
-// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=mandrill-operator-system,resources=leases,verbs=get;list;watch;create;update;patch
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=mandrill-operator-system,resources=leases,verbs=get;create;update
 // +kubebuilder:rbac:groups="",namespace=mandrill-operator-system,resources=events,verbs=create;patch
 
 // ManagerOptions are the options that the reconciler needs its manager to have.

@@ -76,7 +76,7 @@ func documented(text string) (list []value) {
 func at(values map[string]any, path []string) any {
 	var current any = values
 	for _, key := range path {
-		current = current.(map[string]any)[key] //nolint:errcheck // the path was read from the same file
+		current = current.(map[string]any)[key] // the path was read from the same file
 	}
 	return current
 }

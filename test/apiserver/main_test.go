@@ -5,6 +5,7 @@ package apiserver_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"testing"
 	"time"
@@ -64,7 +65,14 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return m.Run()
+	if code := m.Run(); code != 0 || filtered() {
+		return code
+	}
+	if err := reportUnusedRights(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // applyFiles creates every object of manifests.
@@ -92,6 +100,9 @@ func rightsOf(t *testing.T, name string) *rest.Config {
 	}
 	config := user.Config()
 	config.QPS = -1 // as the operator does
+	if name == "mandrill-operator" {
+		config.Wrap(func(next http.RoundTripper) http.RoundTripper { return recorder{next} })
+	}
 	return config
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -66,7 +67,7 @@ func TestBufferModes(t *testing.T) {
 			objects := template(t, test.args...)
 			w := workloadOf(t, find(t, objects, test.kind, test.workload))
 			w.has(t, test.flags...)
-			if fmt.Sprint(w.spec["replicas"]) != fmt.Sprint(test.replicas) {
+			if fmt.Sprint(w.spec["replicas"]) != strconv.Itoa(test.replicas) {
 				t.Errorf("%v replicas, want %d", w.spec["replicas"], test.replicas)
 			}
 			if test.name == "none" && strings.Contains(strings.Join(w.args, " "), "--buffer") {
@@ -242,5 +243,46 @@ func TestExamplesAreDescribed(t *testing.T) {
 		if text := readFile(t, path); !strings.HasPrefix(text, "# ") {
 			t.Errorf("%s does not begin with a comment", filepath.Base(path))
 		}
+	}
+}
+
+// Uninstalling a release does not delete the CRD, and with it every MandrillWebhook, unless somebody wants that.
+func TestCRDIsKept(t *testing.T) {
+	t.Parallel()
+	const policy, name = "helm.sh/resource-policy", "mandrillwebhooks.mandrill-operator.io"
+	for set, want := range map[string]string{"crds.keep=true": "keep", "crds.keep=false": ""} {
+		if got := find(t, template(t, "--set", set), "CustomResourceDefinition", name).GetAnnotations()[policy]; got != want {
+			t.Errorf("%s: %s is %q, want %q", set, policy, got, want)
+		}
+	}
+	for _, object := range template(t, "--set", "crds.install=false") {
+		if object.GetKind() == "CustomResourceDefinition" {
+			t.Error("crds.install=false installs a CRD")
+		}
+	}
+}
+
+// The Service sends requests to receivers only, whatever their buffer mode, so that a change of the mode leaves no gap.
+func TestServiceSelectsReceiversOfAllModes(t *testing.T) {
+	t.Parallel()
+	objects := template(t, "--set", "receiver.drain.ordinals={1}")
+	selector, _, _ := unstructured.NestedStringMap(find(t, objects, "Service", "mandrill-receiver").Object, "spec", "selector")
+	selected := 0
+	for _, object := range objects {
+		pod := podOf(t, object)
+		if pod == nil {
+			continue
+		}
+		matches := true
+		for label, value := range selector {
+			matches = matches && pod.Labels[label] == value
+		}
+		if want := object.GetName() == "mandrill-receiver"; matches != want {
+			t.Errorf("the Service selects the pods of %s: %t, want %t", object.GetName(), matches, want)
+		}
+		selected++
+	}
+	if selected != 3 || selector["mandrill-operator.io/buffer"] != "" {
+		t.Errorf("%d workloads, selector %v", selected, selector)
 	}
 }

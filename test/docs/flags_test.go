@@ -73,7 +73,7 @@ var flagInText = regexp.MustCompile(`(?:^|[^\w-])--([a-z][a-z0-9-]*)`)
 
 // foreign are flags of other programs that the documents name.
 var foreign = map[string]bool{
-	"unix-socket": true, // curl's
+	"unix-socket": true,                                                                                         // curl's
 	"install":     true, "namespace": true, "create-namespace": true, "set": true, "values": true, "wait": true, // Helm's
 	"all": true, "cascade": true, // kubectl's
 }

@@ -1,11 +1,11 @@
 package receiver_test
 
 import (
-	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -19,7 +19,7 @@ func TestDrainDeliversWhatWaitsAndEnds(t *testing.T) {
 	buffer := []string{"--config", config, "--buffer=embedded", "--buffer-dir", t.TempDir(), "--buffer-max-bytes=134217728"}
 	receiver := newReplica(t, buffer...)
 	for n := range 20 {
-		if err := ledger.send(t.Context(), "http://"+receiver.address, fmt.Sprint(n)); err != nil {
+		if err := ledger.send(t.Context(), "http://"+receiver.address, strconv.Itoa(n)); err != nil {
 			t.Fatal(err)
 		}
 	}

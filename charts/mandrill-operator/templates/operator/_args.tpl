@@ -11,6 +11,9 @@
 {{- with .Values.mandrillAPIURL }}
 - --mandrill-api-url={{ . }}
 {{- end }}
+{{- with .Values.installation }}
+- --installation={{ . }}
+{{- end }}
 {{- with .Values.watchNamespaces }}
 - --watch-namespaces={{ join "," . }}
 {{- end }}
