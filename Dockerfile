@@ -1,10 +1,10 @@
 # For those who build with Docker; make image needs none and makes the same layout. One image for each target:
-#   docker build --target receiver --build-arg VERSION=v1.2.3 -t receiver:v1.2.3 .
+#   docker build --target receiver --build-arg VERSION=v1.2.3 --build-arg COMMIT=$(git rev-parse HEAD) -t receiver:v1.2.3 .
 FROM --platform=$BUILDPLATFORM golang:1.26.10 AS build
 WORKDIR /src
 COPY . .
-ARG VERSION TARGETARCH
-RUN GOOS=linux GOARCH=$TARGETARCH make build TOOLCHAIN=local VERSION="$VERSION"
+ARG VERSION COMMIT TARGETARCH
+RUN GOOS=linux GOARCH=$TARGETARCH make build TOOLCHAIN=local VERSION="$VERSION" COMMIT="$COMMIT"
 
 FROM scratch AS base
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fails when generated files are out of date, when a go.mod is not tidy, and when a metric or the CI workflow has a fault.
+# Fails when generated files are out of date, when a go.mod is not tidy, and when a metric or a workflow has a fault.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . hack/toolchain.sh
@@ -12,8 +12,8 @@ if ! diff <(echo "$before") <(sha256sum "${generated[@]}") >&2; then
   echo "These generated files were out of date and have been regenerated: commit them." >&2
   exit 1
 fi
-# Not hack/promtool: to tidy it, Go downloads the modules of all build tags, hundreds that the build does not need.
-for module in . hack/cluster/kube hack/cluster/etcd hack/actionlint hack/govulncheck hack/helm hack/nats/oldest hack/nats/previous test/conformance; do
+# Not hack/promtool and hack/cosign: to tidy them, Go downloads the modules of all build tags, hundreds that the build does not need.
+for module in . hack/image hack/cyclonedx-gomod hack/cluster/kube hack/cluster/etcd hack/actionlint hack/govulncheck hack/helm hack/nats/oldest hack/nats/previous test/conformance; do
   hack/progress.sh "Checking that $module/go.mod is tidy" go -C "$module" mod tidy -diff
 done
 # Without the checks that depend on which other linters a machine has.

@@ -7,7 +7,7 @@ import (
 	"runtime/debug"
 )
 
-// version and commit are set by the linker, as in the Makefile. Without them Go's own record of the build serves.
+// version and commit are set by the linker, see the Makefile. In a build by go install, Go's own record serves.
 var version, commit string
 
 // Info describes a build.
