@@ -53,3 +53,59 @@ func TestContinueRunsTheNextStepOnly(t *testing.T) {
 		})
 	}
 }
+
+// A tolerated error sets its condition, and the steps after it run. The run ends with it, unless one of them fails too.
+func TestToleratedErrorLetsAllStepsRun(t *testing.T) {
+	t.Parallel()
+	away, refused := controllers.Waiting("RouteNotServed", 1, errors.New("no receiver")), controllers.Stalled("Refused", errors.New("refused"))
+	for name, test := range map[string]struct{ last, want error }{
+		"the others succeed": {nil, away},
+		"another one fails":  {refused, refused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var list []metav1.Condition
+			ran := 0
+			returns := func(err error) func(context.Context, *int) error {
+				return func(_ context.Context, ran *int) error { *ran++; return err }
+			}
+			conditions := &controllers.Conditions{List: &list}
+			err := controllers.Run(t.Context(), &ran, conditions,
+				controllers.Step[*int]{Condition: "First", Run: returns(controllers.Tolerated(away))},
+				controllers.Step[*int]{Condition: "Next", Run: returns(nil)},
+				controllers.Step[*int]{Condition: "Last", Run: returns(test.last)})
+			if controllers.Reason(err) != controllers.Reason(test.want) || ran != 3 {
+				t.Errorf("got error %v after %d steps, want %v", err, ran, test.want)
+			}
+			if first := meta.FindStatusCondition(list, "First"); first == nil || first.Status != metav1.ConditionFalse || first.Reason != "RouteNotServed" {
+				t.Errorf("First is %+v", first)
+			}
+			if !meta.IsStatusConditionTrue(list, "Next") {
+				t.Errorf("the conditions are %+v", list)
+			}
+			conditions.Summarise(err, "First", "Next", "Last")
+			if ready := meta.FindStatusCondition(list, "Ready"); ready.Status != metav1.ConditionFalse || ready.Reason != controllers.Reason(test.want) {
+				t.Errorf("Ready is %+v", ready)
+			}
+		})
+	}
+}
+
+// While nobody knows, the condition and Ready are Unknown, and kstatus says that the object is in progress.
+func TestPendingIsUnknown(t *testing.T) {
+	t.Parallel()
+	var list []metav1.Condition
+	conditions := &controllers.Conditions{List: &list}
+	err := controllers.Run(t.Context(), 0, conditions, controllers.Step[int]{Condition: "First", Run: func(context.Context, int) error {
+		return controllers.Pending("Probing", 1, errors.New("no answer yet"))
+	}})
+	conditions.Summarise(err, "First")
+	for _, name := range []string{"First", "Ready"} {
+		if got := meta.FindStatusCondition(list, name); got == nil || got.Status != metav1.ConditionUnknown || got.Reason != "Probing" {
+			t.Errorf("%s is %+v", name, got)
+		}
+	}
+	if !meta.IsStatusConditionTrue(list, "Reconciling") || controllers.ShouldWarn(err, nil) {
+		t.Errorf("the conditions are %+v", list)
+	}
+}

@@ -146,10 +146,14 @@ func (a *Account) Delete(ctx context.Context, id int64) error {
 	return a.wrote(mandrill.Webhook{ID: id}, true, err)
 }
 
-// wrote applies a write to the view. After an error nobody knows whether Mandrill made it, so the view is dropped.
+// wrote applies a write to the view. After an error nobody knows whether Mandrill made it, so the view is dropped, unless Mandrill
+// says that it did not like the arguments. Hundreds of objects may have arguments that it does not like, such as their URLs.
 func (a *Account) wrote(webhook mandrill.Webhook, deleted bool, err error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if errors.Is(err, mandrill.ErrValidation) {
+		return err
+	}
 	if err != nil {
 		a.view, a.viewed = nil, time.Time{}
 		a.unsure++

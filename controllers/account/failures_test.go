@@ -112,6 +112,29 @@ func TestListBeforeAFailedWriteIsNotReused(t *testing.T) {
 	}
 }
 
+// Hundreds of objects with URLs that Mandrill refuses share a list.
+func TestRefusedArgumentsKeepTheView(t *testing.T) {
+	t.Parallel()
+	s := &scriptedAPI{
+		list: func(context.Context) ([]mandrill.Webhook, error) { return nil, nil },
+		add: func() (mandrill.Webhook, error) {
+			return mandrill.Webhook{}, &mandrill.APIError{Call: "webhooks/add", Name: "ValidationError", Message: `{"url":"no"}`}
+		},
+	}
+	_, a := s.account(t)
+	for range 100 {
+		if _, err := a.Webhooks(t.Context(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Add(t.Context(), mandrill.WebhookSpec{}); err == nil {
+			t.Error("no error")
+		}
+	}
+	if n := s.lists.Load(); n != 1 {
+		t.Errorf("%d lists", n)
+	}
+}
+
 // Callers that wait for a list get its failure too, and no list takes for ever.
 func TestFailedListIsShared(t *testing.T) {
 	t.Parallel()

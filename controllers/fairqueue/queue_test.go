@@ -3,6 +3,7 @@ package fairqueue_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -51,11 +52,12 @@ func TestTenantIsNotDelayedByHangingJobsOfOthers(t *testing.T) {
 		"many tenants":                      {100, 1, 20, (100/4 + 2) * options.Slow},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				q := fairqueue.New(options)
 				for i := range test.jobs {
 					for tenant := range test.tenants {
-						add(q, fmt.Sprint("slow", tenant), fmt.Sprint(i%test.groups), hang)
+						add(q, fmt.Sprint("slow", tenant), strconv.Itoa(i%test.groups), hang)
 					}
 				}
 				delay := add(q, "another", "", 0)
@@ -111,12 +113,13 @@ func TestRunningJobsAreBounded(t *testing.T) {
 		want          fairqueue.Counts
 	}{
 		"by workers while they are fast": {
-			func(i int) string { return fmt.Sprint(i) }, func(int) string { return "" }, options.Slow / 2, fairqueue.Counts{Waiting: 96, Running: 4},
+			strconv.Itoa, func(int) string { return "" }, options.Slow / 2, fairqueue.Counts{Waiting: 96, Running: 4},
 		},
 		"by the group":  {func(int) string { return "t" }, func(int) string { return "g" }, hang, fairqueue.Counts{Waiting: 97, Running: 3, Slow: 3}},
-		"by the tenant": {func(int) string { return "t" }, func(i int) string { return fmt.Sprint(i) }, hang, fairqueue.Counts{Waiting: 94, Running: 6, Slow: 6}},
+		"by the tenant": {func(int) string { return "t" }, strconv.Itoa, hang, fairqueue.Counts{Waiting: 94, Running: 6, Slow: 6}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				q := fairqueue.New(options)
 				for i := range 100 {
@@ -143,7 +146,7 @@ func TestEveryJobRuns(t *testing.T) {
 		var mu sync.Mutex
 		ran := map[string][]int{}
 		for i := range 300 {
-			tenant, group := fmt.Sprint(i%3), fmt.Sprint(i%7)
+			tenant, group := strconv.Itoa(i%3), strconv.Itoa(i%7)
 			q.Add(fairqueue.Job{Tenant: tenant, Group: group, Run: func() {
 				<-time.After(time.Duration(i%5) * time.Millisecond)
 				mu.Lock()

@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
 // Poll runs the pollers, as the manager does.
@@ -25,3 +26,13 @@ func (r *Reconciler) ForgetProbes(object types.NamespacedName) { r.probes.Forget
 
 // Changed has the objects whose webhook is not as it was.
 func (r *Reconciler) Changed() <-chan event.GenericEvent { return r.changed }
+
+// ReconcileNamed is what the queue calls.
+func (r *Reconciler) ReconcileNamed(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	return r.reconcileNamed(ctx, request)
+}
+
+// Follows reports whether anything runs for an object.
+func (r *Reconciler) Follows(object types.NamespacedName) bool {
+	return r.accounts.Followed(object) != nil
+}

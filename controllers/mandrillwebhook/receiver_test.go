@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
@@ -82,6 +83,31 @@ func TestConditionsAreUnknownWithoutAnAnswer(t *testing.T) {
 	f.assert("Ready", "Unknown", "Probing", "has not answered yet")
 	if made := f.emulator.Calls()[calls:]; len(made) > 0 {
 		t.Errorf("calls to Mandrill: %v", made)
+	}
+}
+
+// Nothing runs any more for an object that is gone, also if somebody removed its finalizer.
+func TestObjectThatIsGoneIsForgotten(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.apply()
+	f.mustReconcile()
+	if !f.reconciler.Follows(webhookKey) {
+		t.Fatal("the object is not followed")
+	}
+	webhook := f.get()
+	webhook.Finalizers = nil
+	if err := f.client.Update(t.Context(), webhook); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.client.Delete(t.Context(), webhook); err != nil {
+		t.Fatal(err)
+	}
+	if result, err := f.reconciler.ReconcileNamed(t.Context(), reconcile.Request{NamespacedName: webhookKey}); err != nil || !result.IsZero() {
+		t.Errorf("got %v, %v", result, err)
+	}
+	if f.reconciler.Follows(webhookKey) {
+		t.Error("the object is still followed")
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/probe"
 )
 
-// receivers answer by URL: nil serves it, and hang never answers.
+// receivers answer by URL: nil serves it, and errHang never answers.
 type receivers struct {
 	mu      sync.Mutex
 	answers map[string]error
@@ -23,14 +23,14 @@ type receivers struct {
 	changed map[types.NamespacedName]int
 }
 
-var hang = errors.New("hang")
+var errHang = errors.New("hang")
 
 func (r *receivers) Probe(ctx context.Context, url, key string, _ bool) error {
 	r.mu.Lock()
 	r.asked[url+key]++
 	err := r.answers[url+key]
 	r.mu.Unlock()
-	if errors.Is(err, hang) {
+	if errors.Is(err, errHang) {
 		<-ctx.Done()
 		return errors.New("no answer in time")
 	}
@@ -87,15 +87,15 @@ func ask(namespace, url string) probe.Question {
 }
 
 var (
-	refused = errors.New("connection refused")
-	served  = probe.Answer{Known: true}
+	errRefused = errors.New("connection refused")
+	served     = probe.Answer{Known: true}
 )
 
 // A reconcile waits a moment only. When the answer comes later, the object is reconciled.
 func TestLateAnswerReachesTheObject(t *testing.T) {
 	t.Parallel()
 	inPool(t, func(t *testing.T, pool *probe.Pool, r *receivers) {
-		r.set(url, hang)
+		r.set(url, errHang)
 		start := time.Now()
 		if got := pool.Ask(t.Context(), ask("a", url), false); got.Known {
 			t.Errorf("got %+v", got)
@@ -131,13 +131,14 @@ func TestAnswerBelongsToItsQuestion(t *testing.T) {
 		"a sidecar":          func(q *probe.Question) { q.Sidecar = true },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			inPool(t, func(t *testing.T, pool *probe.Pool, r *receivers) {
 				if got := pool.Ask(t.Context(), ask("a", url), false); got != served {
 					t.Fatalf("got %+v", got)
 				}
 				next := ask("a", url)
 				change(&next)
-				r.set(next.URL, hang)
+				r.set(next.URL, errHang)
 				if got := pool.Ask(t.Context(), next, false); got.Known {
 					t.Errorf("the answer to an earlier question counts: %+v", got)
 				}
@@ -145,9 +146,10 @@ func TestAnswerBelongsToItsQuestion(t *testing.T) {
 		})
 	}
 	t.Run("routes that changed", func(t *testing.T) {
+		t.Parallel()
 		inPool(t, func(t *testing.T, pool *probe.Pool, r *receivers) {
 			pool.Ask(t.Context(), ask("a", url), false)
-			r.set(url, hang)
+			r.set(url, errHang)
 			pool.Renew(ask("a", url))
 			if got := pool.Ask(t.Context(), ask("a", url), false); got.Known {
 				t.Errorf("the answer about earlier routes counts: %+v", got)
@@ -155,8 +157,9 @@ func TestAnswerBelongsToItsQuestion(t *testing.T) {
 		})
 	})
 	t.Run("a probe in flight", func(t *testing.T) {
+		t.Parallel()
 		inPool(t, func(t *testing.T, pool *probe.Pool, r *receivers) {
-			r.set(url, hang)
+			r.set(url, errHang)
 			pool.Ask(t.Context(), ask("a", url), false)
 			next := ask("a", url)
 			next.Generation++
@@ -181,11 +184,12 @@ func TestReceiverThatGoesAwayIsNoticed(t *testing.T) {
 		trusted bool
 		within  time.Duration
 	}{
-		"refuses":                         {refused, false, 3 * time.Minute},
-		"hangs":                           {hang, false, 4 * time.Minute},
-		"refuses after a restart of ours": {refused, true, 3 * time.Minute},
+		"refuses":                         {errRefused, false, 3 * time.Minute},
+		"hangs":                           {errHang, false, 4 * time.Minute},
+		"refuses after a restart of ours": {errRefused, true, 3 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			inPool(t, func(t *testing.T, pool *probe.Pool, r *receivers) {
 				if got := pool.Ask(t.Context(), ask("a", url), test.trusted); got != served {
 					t.Fatalf("got %+v", got)
@@ -221,7 +225,7 @@ func TestOneFailureIsNotBelieved(t *testing.T) {
 		pool.Ask(t.Context(), ask("a", url), false)
 		for range 20 {
 			r.since()
-			r.set(url, refused)
+			r.set(url, errRefused)
 			for { // until it has failed once
 				wait(time.Second)
 				if asked, _ := r.since(); asked[url] > 0 {
@@ -240,8 +244,9 @@ func TestOneFailureIsNotBelieved(t *testing.T) {
 // A URL that leads nowhere costs two probes a minute, and its object no reconcile while the answer is the same.
 func TestProbesOfAURLThatLeadsNowhereAreBounded(t *testing.T) {
 	t.Parallel()
-	for name, answer := range map[string]error{"refuses": refused, "hangs": hang} {
+	for name, answer := range map[string]error{"refuses": errRefused, "hangs": errHang} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			inPool(t, func(t *testing.T, pool *probe.Pool, r *receivers) {
 				r.set(url, answer)
 				pool.Ask(t.Context(), ask("a", url), false)
@@ -265,7 +270,7 @@ func TestHangingURLsDelayNobodyElse(t *testing.T) {
 		begin := func(namespace, url string) {
 			question := ask(namespace, url)
 			question.Object.Name = url
-			r.set(url, hang)
+			r.set(url, errHang)
 			go pool.Ask(t.Context(), question, false)
 		}
 		for i := range 200 {

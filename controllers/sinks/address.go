@@ -84,7 +84,7 @@ func (r *Resolver) address(ctx context.Context, namespace string, ref v1alpha1.R
 			fmt.Errorf("the cluster has no kind %s in %s: install it, or correct the reference", ref.Kind, ref.APIVersion))
 	}
 	if apierrors.IsNotFound(err) {
-		return Sink{}, notFound(ref.Kind, key)
+		return Sink{}, notFound(ref.Kind, key, watched)
 	}
 	if apierrors.IsForbidden(err) {
 		return Sink{}, controllers.Waiting(v1alpha1.ReasonSinkNotAllowed, forbiddenRetry,
@@ -105,8 +105,12 @@ func isGone(err error) bool {
 	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
-func notFound(kind string, key types.NamespacedName) error {
-	return controllers.Waiting(v1alpha1.ReasonSinkNotFound, retry,
+func notFound(kind string, key types.NamespacedName, watched bool) error {
+	after := retry
+	if watched {
+		after = recheckInterval
+	}
+	return controllers.Waiting(v1alpha1.ReasonSinkNotFound, after,
 		fmt.Errorf("there is no %s %q in the namespace %q: create it, or correct the reference", kind, key.Name, key.Namespace))
 }
 
@@ -149,7 +153,7 @@ func (r *Resolver) serviceAddress(ctx context.Context, key types.NamespacedName)
 	var service corev1.Service
 	err := r.options.Client.Get(ctx, key, &service)
 	if apierrors.IsNotFound(err) {
-		return Sink{}, notFound("Service", key)
+		return Sink{}, notFound("Service", key, true)
 	}
 	if apierrors.IsForbidden(err) {
 		return Sink{}, controllers.Waiting(v1alpha1.ReasonSinkNotAllowed, forbiddenRetry,

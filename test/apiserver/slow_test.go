@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -115,7 +116,6 @@ func TestSlowObjectsDelayNoOtherTenant(t *testing.T) {
 	})
 	t.Cleanup(func() { close(slow.ended) })
 	before := i.timeToReady(t)
-	t.Logf("without slow objects: ready after %v", before)
 	nowhere := silence(t, "tcp")
 	for _, test := range []struct {
 		name, key string
@@ -149,12 +149,8 @@ func TestSlowObjectsDelayNoOtherTenant(t *testing.T) {
 				}
 				return fmt.Errorf("the conditions are %+v", last.Status.Conditions)
 			})
-			for range 3 {
-				took := i.timeToReady(t)
-				t.Logf("ready after %v", took)
-				if took > before+maxDelay {
-					t.Errorf("a new object of another tenant is ready after %v, without the slow objects after %v", took, before)
-				}
+			if took := i.timeToReady(t); took > before+maxDelay {
+				t.Errorf("a new object of another tenant is ready after %v, without the slow objects after %v", took, before)
 			}
 		})
 	}
@@ -176,16 +172,23 @@ func (i *installation) object(namespace, name, url string) *v1alpha1.MandrillWeb
 	}
 }
 
-// timeToReady creates an object in a namespace of its own, and returns how long it takes to be ready.
+// timeToReady creates objects, one after the other and each in a namespace of its own, and returns how long they take to be ready. It is
+// the median, because a busy machine delays one or the other.
 func (i *installation) timeToReady(t *testing.T) time.Duration {
 	t.Helper()
-	namespace := newNamespace(t)
-	createKey(t, namespace, lifecycleKey)
-	start := time.Now()
-	webhook := i.object(namespace, "new", "")
-	create(t, webhook)
-	await(t, webhook, "Ready", "True", "Succeeded")
-	return time.Since(start)
+	var took []time.Duration
+	for range 5 {
+		namespace := newNamespace(t)
+		createKey(t, namespace, lifecycleKey)
+		start := time.Now()
+		webhook := i.object(namespace, "new", "")
+		create(t, webhook)
+		await(t, webhook, "Ready", "True", "Succeeded")
+		took = append(took, time.Since(start))
+	}
+	t.Logf("ready after %v", took)
+	slices.Sort(took)
+	return took[len(took)/2]
 }
 
 // abandoned removes the objects of the test once its operator has stopped: those whose account does not answer cannot be deleted

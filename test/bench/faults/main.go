@@ -78,22 +78,24 @@ func run(ctx context.Context, o options) (err error) {
 	fmt.Println("| fault | calls to Mandrill | probes | requests to the API server | of these status writes | Events |")
 	fmt.Println("|---|---|---|---|---|---|")
 	for _, f := range faults {
-		row := "| " + f.name + " |"
+		fmt.Print("| ", f.name, " |")
 		for _, kind := range kinds {
 			key := countKey{namespaceOf(f), kind}
 			early := begin[key]
 			if f.begin == nil {
 				early = 0 // its fault is there from the creation
 			}
-			row += fmt.Sprintf(" %s, then %s |", perObject(first[key]-early, o.objects), perObject(last[key]-first[key], o.objects*(o.minutes-1)))
+			fmt.Printf(" %s, then %s |", perObject(first[key]-early, o.objects), perObject(last[key]-first[key], o.objects*(o.minutes-1)))
 		}
-		fmt.Println(row)
+		fmt.Println()
 	}
 	return nil
 }
 
 // perObject formats a number per object, with two digits that count.
-func perObject(count, objects int) string { return fmt.Sprintf("%.2g", float64(count)/float64(objects)) }
+func perObject(count, objects int) string {
+	return fmt.Sprintf("%.2g", float64(count)/float64(objects))
+}
 
 func pause(ctx context.Context, d time.Duration) error {
 	select {
