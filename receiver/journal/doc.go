@@ -46,7 +46,7 @@
 //   - parts of a batch that was not acknowledged are added to when Mandrill sends the batch again (append.go),
 //   - an incomplete remainder yields to what it was to replace, a complete one replaces it (remainders.go),
 //   - a dead letter is stored again under the same id,
-//   - objects that nothing refers to are removed (gc.go).
+//   - objects that nothing refers to are removed (package gc).
 //
 // So events may be delivered twice, with the same ids: those of the last second before a crash, those of a batch whose deletion was not
 // synced when the power failed, and those that two leaders have read. In a partition a member without the others refuses batches.

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/lease"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
@@ -32,7 +33,7 @@ type Options struct {
 	Existing bool
 	Replicas int    // of each stream; default 1
 	Name     string // begins the names of streams and subjects; default "mandrill"
-	// LeaseTime is how long the leader may be silent before another process takes over; default DefaultLeaseTime.
+	// LeaseTime is how long the leader may be silent before another process takes over; default lease.DefaultTime.
 	LeaseTime time.Duration
 	Metrics   *Metrics
 	Logger    *slog.Logger     // default: slog.Default()
@@ -90,17 +91,15 @@ type session struct {
 	finished      jetstream.Stream
 	dead          jetstream.Stream
 	objects       *store.Objects
-	stateStream   jetstream.Stream // under state
-	state         jetstream.KeyValue
+	state         *store.State
 	secretKey     []byte // of identities
 	maxMessage    int
 	disk          *engine.DiskReserve // nil: the volume is not ours
 	isPartitioned func() bool         // nil: never
 	diskLow       bool                // the volume has no space for batches
-	leaseTime     time.Duration
-	failedAppends atomic.Int32    // in a row
-	unreadable    atomic.Bool     // a message could not be read
-	lifetime      context.Context //nolint:containedctx // ends with the session
+	failedAppends atomic.Int32        // in a row
+	unreadable    atomic.Bool         // a message could not be read
+	lifetime      context.Context     //nolint:containedctx // ends with the session
 }
 
 // New returns a journal, which works while Run runs.
@@ -114,7 +113,7 @@ func New(options Options) *Journal {
 		j.name = DefaultName
 	}
 	if j.leaseTime == 0 {
-		j.leaseTime = DefaultLeaseTime
+		j.leaseTime = lease.DefaultTime
 	}
 	if j.metrics == nil {
 		j.metrics = NewMetrics(nil)
@@ -244,7 +243,7 @@ func (j *Journal) waitForRecovery(ctx context.Context, s *session) error {
 func (s *session) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, min(s.store.Timeout, appendTimeout))
 	defer cancel()
-	if _, err := s.state.Put(ctx, "probe", nil); err != nil {
+	if _, err := s.state.KeyValue.Put(ctx, "probe", nil); err != nil {
 		return err
 	}
 	info, err := s.batches.Info(ctx)

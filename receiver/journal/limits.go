@@ -20,19 +20,6 @@ const (
 	checkInterval = 10 * time.Second
 )
 
-const (
-	// DefaultLeaseTime is how long the leader may be silent before another member takes over.
-	DefaultLeaseTime = 12 * time.Second
-	// The leader renews its lease leaseRenewals times per lease time. If it cannot, it stops after yieldQuarters quarters of the
-	// lease time, before another may begin.
-	leaseRenewals = 8
-	yieldQuarters = 3
-	// A request of the lease may take 1/leaseRequests of the lease time.
-	leaseRequests = 5
-	// leasePollInterval is how often the others check whether the lease is free. The leader cannot announce that it is gone.
-	leasePollInterval = 500 * time.Millisecond
-)
-
 // The limits of the consumer by which new batches are watched (watch.go).
 const (
 	// watchMessages is how many headers are read ahead.
@@ -75,6 +62,4 @@ const (
 
 	// MaxDeadLetters is the most dead letters that are read, or worked on, at once.
 	MaxDeadLetters = 500
-	// maxDeletedWebhooks with the longest names take three quarters of the state bucket. The lease needs the rest.
-	maxDeletedWebhooks = 5000
 )

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/lease"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
@@ -11,11 +12,8 @@ import (
 func TestTimeLimits(t *testing.T) {
 	t.Parallel()
 	shared, exclusive := store.PolicyFor(false), store.PolicyFor(true)
-	s := &session{leaseTime: DefaultLeaseTime, store: &store.Store{Policy: shared}}
-	leaseCtx, cancel := s.withLeaseTimeout(t.Context())
-	defer cancel()
-	deadline, _ := leaseCtx.Deadline()
-	leaseRequest := time.Until(deadline).Round(100 * time.Millisecond)
+	election := &lease.Election{Time: lease.DefaultTime, Timeout: shared.Timeout}
+	leaseRequest := election.RequestTimeout()
 	for _, chain := range []struct {
 		why    string
 		limits []time.Duration // each is less than the next
@@ -26,8 +24,8 @@ func TestTimeLimits(t *testing.T) {
 		{"a slow disk fails an append first", []time.Duration{appendTimeout, exclusive.Timeout}},
 		{"an exclusive buffer is asked once", []time.Duration{exclusive.RetryFor, 1}},
 		{"an exclusive buffer has no replicas", []time.Duration{exclusive.ReplicaLag, 1}},
-		{"a leader survives three lost requests", []time.Duration{s.renewInterval() + 3*leaseRequest, s.yieldAfter()}},
-		{"a leader stops before the next one starts", []time.Duration{s.yieldAfter() + leaseRequest + leasePollInterval, s.leaseTime}},
+		{"a leader survives three lost requests", []time.Duration{election.RenewInterval() + 3*leaseRequest, election.YieldAfter()}},
+		{"a leader stops before the next one starts", []time.Duration{election.YieldAfter() + leaseRequest + lease.PollInterval, election.Time}},
 		{"a request of the lease is one of the buffer", []time.Duration{leaseRequest, shared.Timeout}},
 		{"a lost consumer is noticed before the leader is asked", []time.Duration{2 * watchHeartbeat, askLeaderAfter, watchExpiry, watchInactive}},
 		{"another consumer is found while one elects", []time.Duration{askLeaderAfter + shared.Timeout, shared.RetryFor}},

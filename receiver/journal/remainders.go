@@ -263,7 +263,7 @@ func (c *Consumer) takeAgain(ctx context.Context, seqs []uint64, take func(*Stor
 }
 
 // discardObject removes the object of a message that was not stored, unless it is another message's too. If that is not
-// possible it is garbage (gc.go).
+// possible it is garbage (package gc).
 func (s *session) discardObject(ctx context.Context, msg *nats.Msg, shared string) {
 	if name := msg.Header.Get(headerObject); name != "" && name != shared {
 		_ = s.objects.Remove(context.WithoutCancel(ctx), name)
