@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -120,4 +122,20 @@ func (b *buffer) run(ctx context.Context) error {
 	err := b.journal.Lead(leading, func(ctx context.Context, consumer *journal.Consumer) error { return b.dispatcher.Run(ctx, consumer) })
 	stopJournal()
 	return errors.Join(err, <-journalEnded)
+}
+
+// note says how many messages of the buffer are gone, for /readyz. It is no reason to be not ready: batches can be stored.
+func (b *buffer) note() string {
+	if b == nil {
+		return ""
+	}
+	var parts []string
+	for stream, count := range b.journal.Lost() {
+		parts = append(parts, fmt.Sprintf("%d of %s", count, stream))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	slices.Sort(parts)
+	return "ready; messages of the buffer are gone: " + strings.Join(parts, ", ")
 }

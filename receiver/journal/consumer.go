@@ -119,6 +119,7 @@ func (c *Consumer) markFinishedAndDelete(ctx context.Context, position Position,
 		return err
 	}
 	if !position.Remainder {
+		defer c.journal.checkpoint.RemovingBatch()()
 		err := c.session.store.RetryWhileNoLeader(ctx, func(ctx context.Context) error {
 			_, _, err := c.session.store.Publish(ctx, nats.NewMsg(c.session.finishedSubject(id)))
 			return err

@@ -119,7 +119,7 @@ func (c *Consumer) evictOne(ctx context.Context) (bool, error) {
 func (s *session) removeDeadLetter(ctx context.Context, seq uint64, header nats.Header) (removed bool, err error) {
 	bounded, cancel := s.store.WithTimeout(ctx)
 	defer cancel()
-	err = s.dead.DeleteMsg(bounded, seq)
+	err = s.store.RemoveOnce(bounded, s.dead, seq, s.dead.DeleteMsg)
 	if err != nil && !store.IsGone(err) {
 		return false, fmt.Errorf("removing a dead letter: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/checkpoint"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/lease"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
@@ -73,6 +74,7 @@ type Journal struct {
 	metrics              *Metrics
 	logger               *slog.Logger
 	now                  func() time.Time
+	checkpoint           *checkpoint.Tracker
 	intercept            func(jetstream.JetStream) jetstream.JetStream // set by tests
 
 	current    atomic.Pointer[session] // nil: not available
@@ -124,6 +126,7 @@ func New(options Options) *Journal {
 	if j.now == nil {
 		j.now = time.Now
 	}
+	j.checkpoint = checkpoint.New(j.logger, j.now)
 	return j
 }
 
@@ -168,9 +171,20 @@ func (j *Journal) runSession(ctx context.Context) error {
 	if err := s.probe(ctx); err != nil {
 		return fmt.Errorf("writing to the buffer: %w", err)
 	}
+	if err := j.findLost(ctx, s, connection); err != nil {
+		return err
+	}
 	life, end := context.WithCancel(ctx)
-	defer end()
+	var background sync.WaitGroup
+	defer func() {
+		end()
+		background.Wait()
+		if ctx.Err() != nil {
+			j.writeLastCheckpoint(ctx, s)
+		}
+	}()
 	s.lifetime = life
+	background.Go(func() { j.keepCheckpoint(life, s) })
 	j.checkDisk(s)
 	j.current.Store(s)
 	defer j.current.Store(nil)
@@ -269,7 +283,7 @@ func (j *Journal) reportUnreadable(s *session) {
 
 // measure sets the metrics of the streams.
 func (j *Journal) measure(ctx context.Context, s *session) error {
-	for name, stream := range map[string]jetstream.Stream{"batches": s.batches, "remainders": s.remainders, "dead_letters": s.dead} {
+	for name, stream := range s.measured() {
 		bounded, cancel := s.store.WithTimeout(ctx)
 		info, err := stream.Info(bounded)
 		cancel()
@@ -278,11 +292,7 @@ func (j *Journal) measure(ctx context.Context, s *session) error {
 		}
 		j.metrics.stored.WithLabelValues(name).Set(float64(info.State.Bytes))
 		j.metrics.limit.WithLabelValues(name).Set(float64(info.Config.MaxBytes))
-		lost := 0
-		if info.State.Lost != nil {
-			lost = len(info.State.Lost.Msgs)
-		}
-		j.metrics.lost.WithLabelValues(name).Set(float64(lost))
+		j.showLost(name)
 	}
 	return nil
 }

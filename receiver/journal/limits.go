@@ -16,6 +16,8 @@ const (
 	// openTimeout bounds finding or creating all streams. A cluster that starts has no leader for some seconds.
 	openTimeout = time.Minute
 
+	// checkpointInterval is how often the state of an exclusive buffer is written, if it has changed.
+	checkpointInterval = time.Second
 	// checkInterval is how often an idle journal checks whether the buffer works, for metrics and readiness.
 	checkInterval = 10 * time.Second
 )

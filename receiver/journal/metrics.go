@@ -51,7 +51,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "mandrill_receiver_buffer_limit_bytes", Help: "Bytes that may be stored, by stream.",
 		}, []string{"stream"}),
 		lost: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "mandrill_receiver_buffer_lost_messages", Help: "Messages that the store found damaged when it was opened, by stream.",
+			Name: "mandrill_receiver_buffer_lost_messages", Help: "Stored messages that were found to be gone when the buffer was opened, in the last day, by stream.",
 		}, []string{"stream"}),
 		free: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mandrill_receiver_buffer_free_bytes", Help: "Bytes of the buffer's volume that are free for batches, apart from the limits.",

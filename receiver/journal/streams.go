@@ -151,6 +151,7 @@ func (j *Journal) open(ctx context.Context, connection *engine.Connection) (*ses
 	if err := j.openStreams(ctx, s); err != nil {
 		return nil, err
 	}
+	s.store.BeforeRemoval = j.checkpointRemovals(s)
 	if err := s.checkFormat(ctx); err != nil {
 		return nil, err
 	}

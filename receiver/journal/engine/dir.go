@@ -19,6 +19,7 @@ const (
 	reserveFile   = "reserve"
 	probeFile     = "room"
 	formatFile    = "format"
+	checkpoint    = "checkpoint"
 )
 
 // minFreeBytes must be free for the server to start: it writes while it recovers, and cannot read what it has written half.
