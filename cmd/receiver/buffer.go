@@ -41,7 +41,7 @@ func (o *bufferOptions) open(options dispatch.Options, registry prometheus.Regis
 	if err != nil {
 		return nil, err
 	}
-	stored.Metrics, stored.Logger = journal.NewMetrics(registry), logger
+	stored.Metrics, stored.Logger, stored.DeadLetterMaxAge = journal.NewMetrics(registry), logger, o.deadLetterAge
 	options.DeletedWebhookRetention, options.MaxAge = o.deletedRetention, o.maxAge
 	b := &buffer{journal: journal.New(stored), dispatcher: dispatch.New(options)}
 	registry.MustRegister(b.dispatcher)

@@ -18,3 +18,6 @@ func Intercept(j *Journal, wrap func(jetstream.JetStream) jetstream.JetStream) {
 
 // CollectEvery has a journal that does not run yet collect garbage more often.
 func CollectEvery(j *Journal, interval time.Duration) { j.gcInterval = interval }
+
+// Elapse replaces the time that passes for a journal that does not run yet.
+func Elapse(j *Journal, elapsed func() time.Duration) { j.elapsed = elapsed }

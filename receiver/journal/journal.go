@@ -36,9 +36,11 @@ type Options struct {
 	Name     string // begins the names of streams and subjects; default "mandrill"
 	// LeaseTime is how long the leader may be silent before another process takes over; default lease.DefaultTime.
 	LeaseTime time.Duration
-	Metrics   *Metrics
-	Logger    *slog.Logger     // default: slog.Default()
-	Now       func() time.Time // default time.Now
+	// DeadLetterMaxAge is when dead letters are removed; 0: never.
+	DeadLetterMaxAge time.Duration
+	Metrics          *Metrics
+	Logger           *slog.Logger     // default: slog.Default()
+	Now              func() time.Time // default time.Now
 }
 
 // Engine runs the server with the streams, or connects to it: one of package engine.
@@ -71,6 +73,8 @@ type Journal struct {
 	holder               string // of the lease: this process
 	leaseTime            time.Duration
 	gcInterval           time.Duration
+	deadLetterMaxAge     time.Duration
+	elapsed              func() time.Duration // since the start, whatever happens to the time of day
 	metrics              *Metrics
 	logger               *slog.Logger
 	now                  func() time.Time
@@ -108,7 +112,7 @@ type session struct {
 func New(options Options) *Journal {
 	j := &Journal{
 		engine: options.Engine, limits: options.Limits, keepLimits: options.KeepLimits, existing: options.Existing, replicas: max(options.Replicas, 1), name: options.Name,
-		holder: nuid.Next(), leaseTime: options.LeaseTime, gcInterval: gcInterval,
+		holder: nuid.Next(), leaseTime: options.LeaseTime, gcInterval: gcInterval, deadLetterMaxAge: options.DeadLetterMaxAge,
 		metrics: options.Metrics, logger: options.Logger, now: options.Now, failed: make(chan *session, 1), available: make(chan struct{}),
 	}
 	if j.name == "" {
@@ -126,6 +130,8 @@ func New(options Options) *Journal {
 	if j.now == nil {
 		j.now = time.Now
 	}
+	begun := time.Now()
+	j.elapsed = func() time.Duration { return time.Since(begun) }
 	j.checkpoint = checkpoint.New(j.logger, j.now)
 	return j
 }

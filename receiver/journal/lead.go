@@ -62,6 +62,7 @@ func (j *Journal) lead(ctx context.Context, do func(context.Context, *Consumer) 
 	defer j.metrics.leader.Set(0)
 	consumer := j.newConsumer(s, leaseCtx)
 	go s.collector(j.logger).Run(ctx, j.gcInterval)
+	go consumer.runAging(ctx)
 	err := do(ctx, consumer)
 	if err != nil && leaseCtx.Err() == nil {
 		j.fail(s) // the buffer may be the cause

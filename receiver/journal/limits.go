@@ -38,6 +38,8 @@ const (
 const (
 	// gcInterval is how often unreferenced objects are looked for. It is longer than it takes to store a reference to an object.
 	gcInterval = 15 * time.Minute
+	// DefaultDeadLetterMaxAge is a month, in which somebody has looked at them.
+	DefaultDeadLetterMaxAge = 720 * time.Hour
 	// gcAtStartTimeout bounds the garbage collection at the start, for which batches wait.
 	gcAtStartTimeout = 10 * time.Second
 	// progressInterval is how long Redrive and Purge go on before they report their progress.

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -30,7 +31,11 @@ func (j *Journal) findLost(ctx context.Context, s *session, connection *engine.C
 	for name, stream := range s.measured() {
 		damaged[name] = connection.Repairs.Lost[store.NameOf(stream)]
 	}
-	j.checkpoint.Compare(now, s.store.Exclusive, damaged)
+	for name, last := range j.checkpoint.Compare(now, s.store.Exclusive, damaged) {
+		if err := s.measured()[name].Purge(ctx, jetstream.WithPurgeSequence(last+1)); err != nil {
+			return fmt.Errorf("continuing the sequence of a stream: %w", err)
+		}
+	}
 	j.showLost(checkpoint.Streams...)
 	return nil
 }

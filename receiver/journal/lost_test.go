@@ -89,6 +89,12 @@ func waitingBatches(o *opened, webhook string) (count uint64) {
 	}
 }
 
+// appendOther stores a batch of another webhook and returns its sequence.
+func (o *opened) appendOther() uint64 {
+	o.append(batch("shop/other", "1"))
+	return o.next("shop/other", 0).Position.Seq
+}
+
 // Batches that were acknowledged and vanish with a file are counted, whatever vanishes and however the receiver ended. The next
 // start finds nothing new, and still shows them.
 func TestBatchesThatVanishAreCounted(t *testing.T) {
@@ -126,6 +132,9 @@ func TestBatchesThatVanishAreCounted(t *testing.T) {
 				}
 				o := open(t, dir, journal.MinBytes)
 				left := waitingBatches(o, "shop/a")
+				if last := o.appendOther(); left == 0 && last <= stored {
+					t.Errorf("a new batch has the sequence %d again", last)
+				}
 				var want map[string]uint64
 				if left < waiting {
 					want = map[string]uint64{"batches": waiting - left}

@@ -67,8 +67,10 @@ func readFile(path string) (*record, error) {
 }
 
 // Compare finds out how many messages are gone since the last checkpoint, logs it, and writes a checkpoint of what is there. Damaged
-// has the messages by stream that were found damaged: it counts where the checkpoint says nothing.
-func (t *Tracker) Compare(now Sample, exclusive bool, damaged map[string]int) {
+// has the messages by stream that were found damaged: it counts where the checkpoint says nothing. It returns the streams that are
+// empty and began again, with the sequence at which they ended: their sequences must not be used again, because the order of
+// batches and the numbers of dead letters depend on them.
+func (t *Tracker) Compare(now Sample, exclusive bool, damaged map[string]int) (restarted map[string]uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.record == nil {
@@ -93,7 +95,15 @@ func (t *Tracker) Compare(now Sample, exclusive bool, damaged map[string]int) {
 			"remedy", "see Lost messages in docs/buffer.md")
 		t.record.Lost, t.record.LostAt = lost, t.now()
 	}
+	now.Streams, restarted = maps.Clone(now.Streams), map[string]uint64{}
+	for name, stream := range now.Streams {
+		if before := t.record.Streams[name].LastSeq; exclusive && stream.Messages == 0 && stream.LastSeq < before {
+			restarted[name] = before
+			now.Streams[name] = Stream{LastSeq: before}
+		}
+	}
 	t.write(now, false, exclusive)
+	return restarted
 }
 
 // Write writes a checkpoint. Stopped says that nothing changes afterwards. In a shared buffer others change it.
