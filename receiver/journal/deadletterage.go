@@ -22,7 +22,7 @@ func (c *Consumer) runAging(ctx context.Context) {
 	if j.deadLetterMaxAge <= 0 {
 		return
 	}
-	(&age.Remover{Buffer: agingLetters{c}, MaxAge: j.deadLetterMaxAge, Now: j.now, Elapsed: j.elapsed, Logger: j.logger}).Run(ctx)
+	(&age.Remover{Buffer: agingLetters{c}, MaxAge: j.deadLetterMaxAge, Now: j.now, Elapsed: j.elapsed, Logger: j.logger, Interval: j.ageInterval}).Run(ctx)
 }
 
 // agingLetters are the dead letters of a consumer.

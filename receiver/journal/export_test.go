@@ -19,5 +19,7 @@ func Intercept(j *Journal, wrap func(jetstream.JetStream) jetstream.JetStream) {
 // CollectEvery has a journal that does not run yet collect garbage more often.
 func CollectEvery(j *Journal, interval time.Duration) { j.gcInterval = interval }
 
-// Elapse replaces the time that passes for a journal that does not run yet.
-func Elapse(j *Journal, elapsed func() time.Duration) { j.elapsed = elapsed }
+// AgeEvery has a journal that does not run yet look at the age of dead letters more often, and by another clock.
+func AgeEvery(j *Journal, interval time.Duration, elapsed func() time.Duration) {
+	j.ageInterval, j.elapsed = interval, elapsed
+}

@@ -74,6 +74,7 @@ type Journal struct {
 	leaseTime            time.Duration
 	gcInterval           time.Duration
 	deadLetterMaxAge     time.Duration
+	ageInterval          time.Duration        // set by tests
 	elapsed              func() time.Duration // since the start, whatever happens to the time of day
 	metrics              *Metrics
 	logger               *slog.Logger

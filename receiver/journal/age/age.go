@@ -12,6 +12,7 @@
 package age
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"time"
@@ -49,18 +50,20 @@ type Buffer interface {
 	Record(ctx context.Context, now time.Time) error
 }
 
-// Remover removes old dead letters. All fields are required.
+// Remover removes old dead letters. All fields except Interval are required.
 type Remover struct {
 	Buffer  Buffer
 	MaxAge  time.Duration
 	Now     func() time.Time
 	Elapsed func() time.Duration // since a fixed moment, whatever happens to the time of day
 	Logger  *slog.Logger
+	// Interval between passes; default: a twentieth of MaxAge, from a second to ten minutes.
+	Interval time.Duration
 }
 
 // Run removes old dead letters until the context ends. Only the leader may call it.
 func (r *Remover) Run(ctx context.Context) {
-	interval := min(max(r.MaxAge/passes, minInterval), maxInterval)
+	interval := cmp.Or(r.Interval, min(max(r.MaxAge/passes, minInterval), maxInterval))
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	r.run(ctx, ticker.C)
