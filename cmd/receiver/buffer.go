@@ -14,14 +14,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
+	"github.com/mandrill-operator/mandrill-operator/receiver/erase"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
-// buffer is the journal that stores batches, and the dispatcher that delivers them.
+// buffer is the journal that stores batches, the dispatcher that delivers them, and the eraser that erases some on request.
 type buffer struct {
 	journal    *journal.Journal
 	dispatcher *dispatch.Dispatcher
+	eraser     *erase.Runner
 }
 
 // open returns the buffer, or nil without --buffer.
@@ -43,7 +45,7 @@ func (o *bufferOptions) open(options dispatch.Options, registry prometheus.Regis
 	}
 	stored.Metrics, stored.Logger, stored.DeadLetterMaxAge = journal.NewMetrics(registry), logger, o.deadLetterAge
 	options.DeletedWebhookRetention, options.MaxAge = o.deletedRetention, o.maxAge
-	b := &buffer{journal: journal.New(stored), dispatcher: dispatch.New(options)}
+	b := &buffer{journal: journal.New(stored), dispatcher: dispatch.New(options), eraser: &erase.Runner{Interval: erase.DefaultInterval, Logger: logger}}
 	registry.MustRegister(b.dispatcher)
 	return b, nil
 }
@@ -119,7 +121,9 @@ func (b *buffer) run(ctx context.Context) error {
 		defer stopLeading()
 		journalEnded <- b.journal.Run(journalCtx)
 	}()
-	err := b.journal.Lead(leading, func(ctx context.Context, consumer *journal.Consumer) error { return b.dispatcher.Run(ctx, consumer) })
+	err := b.journal.Lead(leading, func(ctx context.Context, consumer *journal.Consumer) error {
+		return b.eraser.Run(ctx, consumer, func(ctx context.Context) error { return b.dispatcher.Run(ctx, consumer) })
+	})
 	stopJournal()
 	return errors.Join(err, <-journalEnded)
 }

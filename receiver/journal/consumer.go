@@ -23,6 +23,10 @@ type Consumer struct {
 
 	shares store.Shares // of the dead letters, by webhook
 
+	// How messages and objects are removed.
+	remove       func(context.Context, jetstream.Stream, uint64) error
+	removeObject func(context.Context, string) error
+
 	mu         sync.Mutex
 	incomplete map[Position][]uint64 // messages of incomplete remainders, by what they were to replace
 }
@@ -128,11 +132,11 @@ func (c *Consumer) markFinishedAndDelete(ctx context.Context, position Position,
 			return fmt.Errorf("marking a batch as finished: %w", err)
 		}
 	}
-	if err := c.session.store.Delete(ctx, c.session.streamOf(position), position.Seq); err != nil {
+	if err := c.remove(ctx, c.session.streamOf(position), position.Seq); err != nil {
 		return fmt.Errorf("deleting a batch: %w", err)
 	}
 	if object != "" {
-		return c.session.objects.Remove(ctx, object)
+		return c.removeObject(ctx, object)
 	}
 	return nil
 }

@@ -71,7 +71,7 @@ func (j *Journal) lead(ctx context.Context, do func(context.Context, *Consumer) 
 }
 
 func (j *Journal) newConsumer(s *session, leaseCtx context.Context) *Consumer { //nolint:revive // it is not the context of this call
-	return &Consumer{session: s, journal: j, lease: leaseCtx, incomplete: map[Position][]uint64{}}
+	return &Consumer{session: s, journal: j, lease: leaseCtx, incomplete: map[Position][]uint64{}, remove: s.store.Delete, removeObject: s.objects.Remove}
 }
 
 // collector removes objects to which no message refers. References move from batches to remainders, and to dead letters.
