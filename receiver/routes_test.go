@@ -171,7 +171,7 @@ func TestNotReadyWithoutRoutes(t *testing.T) {
 			return errors.New("no routes")
 		}
 		return nil
-	})
+	}, func() string { return "" })
 	for path, want := range map[string]int{"/readyz": http.StatusServiceUnavailable, "/healthz": http.StatusOK} {
 		response := httptest.NewRecorder()
 		admin.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))

@@ -7,19 +7,23 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
+	"github.com/mandrill-operator/mandrill-operator/receiver/erase"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
-// buffer is the journal that stores batches, and the dispatcher that delivers them.
+// buffer is the journal that stores batches, the dispatcher that delivers them, and the eraser that erases some on request.
 type buffer struct {
 	journal    *journal.Journal
 	dispatcher *dispatch.Dispatcher
+	eraser     *erase.Runner
 }
 
 // open returns the buffer, or nil without --buffer.
@@ -39,9 +43,9 @@ func (o *bufferOptions) open(options dispatch.Options, registry prometheus.Regis
 	if err != nil {
 		return nil, err
 	}
-	stored.Metrics, stored.Logger = journal.NewMetrics(registry), logger
+	stored.Metrics, stored.Logger, stored.DeadLetterMaxAge = journal.NewMetrics(registry), logger, o.deadLetterAge
 	options.DeletedWebhookRetention, options.MaxAge = o.deletedRetention, o.maxAge
-	b := &buffer{journal: journal.New(stored), dispatcher: dispatch.New(options)}
+	b := &buffer{journal: journal.New(stored), dispatcher: dispatch.New(options), eraser: &erase.Runner{Interval: erase.DefaultInterval, Logger: logger}}
 	registry.MustRegister(b.dispatcher)
 	return b, nil
 }
@@ -117,7 +121,25 @@ func (b *buffer) run(ctx context.Context) error {
 		defer stopLeading()
 		journalEnded <- b.journal.Run(journalCtx)
 	}()
-	err := b.journal.Lead(leading, func(ctx context.Context, consumer *journal.Consumer) error { return b.dispatcher.Run(ctx, consumer) })
+	err := b.journal.Lead(leading, func(ctx context.Context, consumer *journal.Consumer) error {
+		return b.eraser.Run(ctx, consumer, func(ctx context.Context) error { return b.dispatcher.Run(ctx, consumer) })
+	})
 	stopJournal()
 	return errors.Join(err, <-journalEnded)
+}
+
+// note says how many messages of the buffer are gone, for /readyz. It is no reason to be not ready: batches can be stored.
+func (b *buffer) note() string {
+	if b == nil {
+		return ""
+	}
+	var parts []string
+	for stream, count := range b.journal.Lost() {
+		parts = append(parts, fmt.Sprintf("%d of %s", count, stream))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	slices.Sort(parts)
+	return "ready; messages of the buffer are gone: " + strings.Join(parts, ", ")
 }

@@ -31,7 +31,7 @@ func checkBufferDir(dir string) error {
 }
 
 // bufferEntries are what a buffer writes into its directory. Other entries, such as lost+found, are left alone.
-var bufferEntries = []string{"lock", "reserve", "nats", "cluster", "damaged", "processing"}
+var bufferEntries = []string{"lock", "reserve", "nats", "cluster", "damaged", "processing", "checkpoint"}
 
 func checkDirWritable(dir string) error {
 	file, err := os.CreateTemp(dir, "write-*")

@@ -25,6 +25,7 @@ type bufferOptions struct {
 	maxBytes         int64
 	deadLetterBytes  int64
 	deletedRetention time.Duration
+	deadLetterAge    time.Duration
 	maxAge           time.Duration
 	// cluster only
 	peers, listen string
@@ -67,6 +68,8 @@ func (o *bufferOptions) add(flags *flag.FlagSet) {
 	flags.Var(quantity.Value(&o.deadLetterBytes, 0), "dead-letter-max-bytes",
 		"bytes of the buffer for dead letters; when they are used up the oldest dead letters are removed; default: a tenth of "+
 			"the buffer")
+	flags.DurationVar(&o.deadLetterAge, "dead-letter-max-age", journal.DefaultDeadLetterMaxAge,
+		"age at which dead letters in the buffer are deleted; 0: never")
 	flags.DurationVar(&o.deletedRetention, "deleted-webhook-retention", dispatch.DefaultDeletedWebhookRetention,
 		"how long the buffer keeps the events of a deleted webhook before they become dead letters")
 	flags.DurationVar(&o.maxAge, "delivery-max-age", dispatch.DefaultMaxAge,
@@ -107,6 +110,7 @@ var flagModes = map[string][]string{
 	"buffer-tls-key-file":       {bufferCluster, bufferExternal},
 	"buffer-tls-ca-file":        {bufferCluster, bufferExternal},
 	"buffer-max-bytes":          {bufferEmbedded, bufferCluster, bufferExternal},
+	"dead-letter-max-age":       {bufferEmbedded, bufferCluster, bufferExternal},
 	"dead-letter-max-bytes":     {bufferEmbedded, bufferCluster, bufferExternal},
 	"deleted-webhook-retention": {bufferEmbedded, bufferCluster, bufferExternal},
 	"delivery-max-age":          {bufferEmbedded, bufferCluster, bufferExternal},
@@ -131,6 +135,8 @@ func (o *bufferOptions) check() error {
 		return fmt.Errorf("--buffer-max-bytes must be at least %d", journal.MinBytes)
 	case o.deletedRetention <= 0 || o.maxAge <= 0:
 		return errors.New("--deleted-webhook-retention and --delivery-max-age must be positive")
+	case o.deadLetterAge < 0 || o.deadLetterAge > 0 && o.deadLetterAge < time.Minute:
+		return errors.New("--dead-letter-max-age must be at least a minute, or 0 to keep dead letters whatever their age")
 	case (o.tls.Cert == "") != (o.tls.Key == ""):
 		return errCertWithoutKey
 	}

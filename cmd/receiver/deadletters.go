@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/erasure"
 )
 
 const deadLettersUsage = `receiver dead-letters lists, shows, redrives and purges the dead letters in the buffer: events that could not be delivered.
@@ -21,8 +23,10 @@ const deadLettersUsage = `receiver dead-letters lists, shows, redrives and purge
   receiver dead-letters show    SEQ
   receiver dead-letters redrive SEQ... | --webhook NAME [--reason REASON] | --all [--reason REASON]
   receiver dead-letters purge   SEQ... | --webhook NAME [--reason REASON] | --all [--reason REASON]
+  receiver dead-letters purge   --recipient ADDRESS | --message ID  [--webhook NAME] [--dry-run]
 
-redrive delivers dead letters again, purge deletes them. SEQ is a number that list shows.
+redrive delivers dead letters again, purge deletes them. SEQ is a number that list shows. With --recipient or --message, purge
+erases the events of a recipient or of a message: dead letters, and events that wait for delivery.
 
 The command talks to the receiver in this container or on this machine: give its --buffer-dir or its --admin-socket. If the
 buffer is in NATS, it talks to NATS instead: give the --buffer of the receivers and the flags for the connection.
@@ -38,6 +42,9 @@ type deadLetterCommand struct {
 	place     bufferPlace
 	output    string
 	request   admin.DeadLetterRequest
+	stdin     io.Reader
+	erasure   erasure.Request
+	patience  time.Duration // with an order to erase that nobody carries out
 }
 
 // deadLetters runs receiver dead-letters.
@@ -67,6 +74,7 @@ func newDeadLetterCommand(args []string, stdout io.Writer) (*deadLetterCommand, 
 	}
 	command := commands[args[0]]
 	command.name, command.now, command.stdout = args[0], time.Now, stdout
+	command.stdin, command.patience = os.Stdin, erasurePatience
 	return command, command.parse(args[1:])
 }
 
@@ -83,6 +91,11 @@ func (c *deadLetterCommand) parse(args []string) error {
 		flags.StringVar(&c.output, "output", "table", "table or json")
 	case "redrive", "purge":
 		flags.BoolVar(&c.request.All, "all", false, "all dead letters that exist now")
+	}
+	if c.name == "purge" {
+		flags.StringVar(&c.erasure.Recipient, "recipient", "", "erase the events of this address, also those that wait; -: read the address from standard input")
+		flags.StringVar(&c.erasure.Message, "message", "", "erase the events of this message, also those that wait: Mandrill's _id")
+		flags.BoolVar(&c.erasure.DryRun, "dry-run", false, "with --recipient or --message: count the events and erase nothing")
 	}
 	for { // the flag package stops at the first number
 		if err := flags.Parse(args); err != nil {
@@ -117,6 +130,9 @@ func (c *deadLetterCommand) check() error {
 		}
 		return nil
 	}
+	if c.erasure.Recipient != "" || c.erasure.Message != "" || c.erasure.DryRun {
+		return c.checkErasure()
+	}
 	err := c.request.Check()
 	if errors.Is(err, admin.ErrNothingSelected) {
 		return fmt.Errorf("%w, such as: receiver dead-letters %s 17 18, with numbers that list shows, or --webhook shop/a, or --all", err, c.name)
@@ -133,6 +149,9 @@ func (c *deadLetterCommand) redrive(ctx context.Context, store deadLetterStore) 
 }
 
 func (c *deadLetterCommand) purge(ctx context.Context, store deadLetterStore) error {
+	if c.erasure.Recipient != "" || c.erasure.Message != "" {
+		return c.erase(ctx, store)
+	}
 	return c.work(ctx, "purged", store.Purge)
 }
 

@@ -22,12 +22,14 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/erasure"
 )
 
 // fakeDeadLetters is a journal with dead letters in memory. It returns two per page, and does two per request.
 type fakeDeadLetters struct {
 	letters []journal.DeadLetterInfo
 	full    bool
+	erased  []erasure.Request
 }
 
 func (f *fakeDeadLetters) DeadLetters(_ context.Context, filter journal.DeadLetterFilter, after uint64, _ int) (page []journal.DeadLetterInfo, next uint64, err error) {
@@ -82,6 +84,22 @@ func (f *fakeDeadLetters) Purge(ctx context.Context, selection journal.Selection
 		done.Count++
 	}
 	return done, nil
+}
+
+// OrderErasure takes every order and has it carried out at once.
+func (f *fakeDeadLetters) OrderErasure(_ context.Context, request erasure.Request) (string, error) {
+	if err := request.Check(); err != nil {
+		return "", err
+	}
+	f.erased = append(f.erased, request)
+	return "order", nil
+}
+
+func (f *fakeDeadLetters) ErasureResult(context.Context, string) (*erasure.Result, error) {
+	if f.full {
+		return &erasure.Result{Kept: 2, Unreadable: 1}, nil
+	}
+	return &erasure.Result{DeadLetters: 1, Events: 2, Batches: 2}, nil
 }
 
 func newFakeDeadLetters() *fakeDeadLetters {
@@ -148,6 +166,10 @@ func TestDeadLetters(t *testing.T) {
 		"redrive 6 3":                                 {want: "redrove 1 dead letter\n", err: "dead letters that cannot be read were skipped, purge removes them: 6", left: 2},
 		"purge --webhook shop/a":                      {want: "purged 2 dead letters\n", left: 1},
 		"purge --webhook shop/c":                      {want: "purged 0 dead letters\n", left: 3},
+		"purge --recipient ana@example.com":           {want: erasedText("erased"), left: 3},
+		"purge --message 12 --webhook=shop/a":         {want: erasedText("erased"), left: 3},
+		"purge --dry-run --recipient=ana@example.com": {want: erasedText("would erase"), left: 3},
+		"purge --recipient Ana@example.com":           {full: true, want: strings.Replace(erasedText("erased"), "1 dead letter, and 2 waiting events in 2", "0 dead letters, and 0 waiting events in 0", 1), err: "2 events are still there, because the buffer has no space to rewrite their batches: repeat the command when there is space\n1 stored message cannot be read", left: 3},
 		"redrive --webhook shop/a --reason=refused":   {full: true, want: "redrove 1 dead letter\n", err: journal.ErrFull.Error(), left: 2},
 	} {
 		words := append(strings.Fields(args), "--admin-socket=x")
@@ -168,6 +190,30 @@ func TestDeadLetters(t *testing.T) {
 			if diff := cmp.Diff(test.want, out.String()); diff != "" || len(f.letters) != test.left {
 				t.Errorf("%s, %s: %d are left, want %d (-want +got):\n%s", name, args, len(f.letters), test.left, diff)
 			}
+		}
+	}
+}
+
+func erasedText(verb string) string {
+	return verb + " 1 dead letter, and 2 waiting events in 2 stored messages\n" + notReached
+}
+
+// The address may come from standard input, so that it is in no list of processes. Errors do not have it.
+func TestErasureReadsTheAddress(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ input, want, err string }{
+		{" ana@example.com\nbob@example.com\n", "ana@example.com", ""},
+		{"ana@example.com", "ana@example.com", ""},
+		{"", "", "there is none"},
+		{"Ana <ana@example.com>\n", "", "must be an address such as"},
+	} {
+		command := &deadLetterCommand{name: "purge", socket: "x", stdin: strings.NewReader(test.input), erasure: erasure.Request{Recipient: "-"}}
+		err := command.check()
+		if (err == nil) != (test.err == "") || err != nil && (!strings.Contains(err.Error(), test.err) || strings.Contains(err.Error(), "<ana")) {
+			t.Errorf("%q: %v", test.input, err)
+		}
+		if err == nil && command.erasure.Recipient != test.want {
+			t.Errorf("%q: got %q", test.input, command.erasure.Recipient)
 		}
 	}
 }
@@ -231,24 +277,34 @@ func TestDeadLettersRefuses(t *testing.T) {
 		"list --admin-socket=x --buffer-dir=y":  "give one of --buffer-dir, --admin-socket and --buffer",
 		"list --buffer=embedded":                "--buffer must be embedded, cluster or URLs",
 		"list --buffer=nats://x --buffer-dir=y": "give one of --buffer-dir, --admin-socket and --buffer",
-		"list --buffer=nats://x --buffer-name=a.b":         "--buffer-name must be",
-		"list 7 --admin-socket=x":                          `unexpected argument "7"`,
-		"list --output=yaml --admin-socket=x":              "--output must be table or json",
-		"list --reason=bored --admin-socket=x":             "reason must be one of refused, exhausted, expired, webhook_deleted, quarantined, set_aside",
-		"list --admin-socket=/" + strings.Repeat("x", 120): "the system allows 107",
-		"list --admin-socket=" + missing:                   "no receiver answers at " + missing,
-		"list --buffer-dir=" + filepath.Dir(missing):       "no receiver answers at " + missing,
-		"show --admin-socket=x":                            "give the number of one dead letter",
-		"show 1 2 --admin-socket=x":                        "give the number of one dead letter",
-		"show -- -1 --admin-socket=x":                      `unexpected argument "-1"`,
-		"redrive --admin-socket=x":                         "nothing is selected: give seqs, webhook or all, such as: receiver dead-letters redrive 17 18, with numbers that list shows, or --webhook shop/a, or --all",
-		"purge --admin-socket=x":                           "nothing is selected: give seqs, webhook or all, such as: receiver dead-letters purge 17 18",
-		"purge --reason=refused --admin-socket=x":          "nothing is selected",
-		"purge x --admin-socket=x":                         `unexpected argument "x"`,
-		"purge 1 --all --admin-socket=x":                   "seqs cannot be combined with webhook, all or reason",
-		"purge --webhook=a --all --admin-socket=x":         "webhook cannot be combined with all",
-		"purge 1 --reason=refused --admin-socket=x":        "seqs cannot be combined with webhook, all or reason",
-		"purge 1 --admin-socket=" + missing:                "no receiver answers at " + missing,
+		"list --buffer=nats://x --buffer-name=a.b":                   "--buffer-name must be",
+		"list 7 --admin-socket=x":                                    `unexpected argument "7"`,
+		"list --output=yaml --admin-socket=x":                        "--output must be table or json",
+		"list --reason=bored --admin-socket=x":                       "reason must be one of refused, exhausted, expired, webhook_deleted, quarantined, set_aside",
+		"list --admin-socket=/" + strings.Repeat("x", 120):           "the system allows 107",
+		"list --admin-socket=" + missing:                             "no receiver answers at " + missing,
+		"list --buffer-dir=" + filepath.Dir(missing):                 "no receiver answers at " + missing,
+		"show --admin-socket=x":                                      "give the number of one dead letter",
+		"show 1 2 --admin-socket=x":                                  "give the number of one dead letter",
+		"show -- -1 --admin-socket=x":                                `unexpected argument "-1"`,
+		"redrive --admin-socket=x":                                   "nothing is selected: give seqs, webhook or all, such as: receiver dead-letters redrive 17 18, with numbers that list shows, or --webhook shop/a, or --all",
+		"purge --admin-socket=x":                                     "nothing is selected: give seqs, webhook or all, such as: receiver dead-letters purge 17 18",
+		"purge --reason=refused --admin-socket=x":                    "nothing is selected",
+		"purge x --admin-socket=x":                                   `unexpected argument "x"`,
+		"purge 1 --all --admin-socket=x":                             "seqs cannot be combined with webhook, all or reason",
+		"purge --webhook=a --all --admin-socket=x":                   "webhook cannot be combined with all",
+		"purge 1 --reason=refused --admin-socket=x":                  "seqs cannot be combined with webhook, all or reason",
+		"purge 1 --admin-socket=" + missing:                          "no receiver answers at " + missing,
+		"list --admin-socket=/" + strings.Repeat("x", 120):           "the system allows 107",
+		"list --admin-socket=" + missing:                             "no receiver answers at " + missing,
+		"list --buffer-dir=" + filepath.Dir(missing):                 "no receiver answers at " + missing,
+		"purge --recipient=a@b.example --all --admin-socket=x":       "--recipient and --message can be combined with --webhook and --dry-run only",
+		"purge 7 --message=1 --admin-socket=x":                       "--recipient and --message can be combined with --webhook and --dry-run only",
+		"purge --message=1 --recipient=a@b.example --admin-socket=x": "give a recipient or a message, not both",
+		"purge --dry-run --admin-socket=x":                           "give a recipient or a message",
+		"purge --recipient=Ana --admin-socket=x":                     "the recipient must be an address",
+		"redrive --recipient=a@b.example --admin-socket=x":           "flag provided but not defined: -recipient",
+		"purge 1 --admin-socket=" + missing:                          "no receiver answers at " + missing,
 	} {
 		var out bytes.Buffer
 		err := run(t.Context(), append([]string{"dead-letters"}, strings.Fields(args)...), unset, &out)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/erasure"
 )
 
 // deadLetterStore gives access to the dead letters of a buffer: through the admin socket of a receiver ([socketClient]), or
@@ -16,6 +17,7 @@ type deadLetterStore interface {
 	Show(ctx context.Context, seq uint64, w io.Writer) error
 	Redrive(ctx context.Context, request admin.DeadLetterRequest) (journal.Progress, error)
 	Purge(ctx context.Context, request admin.DeadLetterRequest) (journal.Progress, error)
+	admin.Erasures
 }
 
 // journalStore is the store of a journal that this process has opened.
@@ -35,6 +37,14 @@ func (s journalStore) Show(ctx context.Context, seq uint64, w io.Writer) error {
 		return err
 	}
 	return admin.WriteDeadLetter(w, info, event)
+}
+
+func (s journalStore) OrderErasure(ctx context.Context, request erasure.Request) (string, error) {
+	return s.deadLetters.OrderErasure(ctx, request)
+}
+
+func (s journalStore) ErasureResult(ctx context.Context, id string) (*erasure.Result, error) {
+	return s.deadLetters.ErasureResult(ctx, id)
 }
 
 func (s journalStore) Redrive(ctx context.Context, request admin.DeadLetterRequest) (journal.Progress, error) {

@@ -67,6 +67,12 @@ func TestDeadLettersAtNATS(t *testing.T) {
 	if out, err := command("list"); err != nil || !strings.Contains(out, "set_aside") {
 		t.Errorf("list: %q, %v", out, err)
 	}
+	impatient, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	var out bytes.Buffer
+	if err := deadLetters(impatient, []string{"purge", "--message", "1", "--buffer", nats.ClientURL()}, &out); err == nil || !strings.Contains(err.Error(), "no receiver has carried out the order yet") {
+		t.Errorf("erased without a receiver: %q, %v", out.String(), err)
+	}
 	if out, err := command("purge", "1"); err == nil || !strings.Contains(err.Error(), "there is no dead letter 1") {
 		t.Errorf("purge: %q, %v", out, err)
 	}

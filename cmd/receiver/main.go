@@ -107,7 +107,7 @@ func receive(ctx context.Context, o options, handling receiver.Options) error {
 	if err != nil {
 		return err
 	}
-	metricsHandler := admin.HealthHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ready)
+	metricsHandler := admin.HealthHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ready, stored.note)
 	metricsServer, err := newServer(ctx, "--metrics-listen", o.metricsListen, metricsHandler, logger)
 	if err != nil {
 		return err

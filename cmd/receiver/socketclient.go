@@ -14,6 +14,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/erasure"
 )
 
 // socketClient is a client of the admin socket of a running receiver.
@@ -83,6 +84,35 @@ func (s *socketClient) Redrive(ctx context.Context, request admin.DeadLetterRequ
 
 func (s *socketClient) Purge(ctx context.Context, request admin.DeadLetterRequest) (journal.Progress, error) {
 	return s.work(ctx, "/dead-letters/purge", request)
+}
+
+func (s *socketClient) OrderErasure(ctx context.Context, request erasure.Request) (id string, err error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return "", fmt.Errorf("encoding a request: %w", err)
+	}
+	answer, err := s.erasure(ctx, http.MethodPost, "/erasures", body)
+	return answer.ID, err
+}
+
+func (s *socketClient) ErasureResult(ctx context.Context, id string) (*erasure.Result, error) {
+	answer, err := s.erasure(ctx, http.MethodGet, "/erasures/"+url.PathEscape(id), nil)
+	return answer.Result, err
+}
+
+func (s *socketClient) erasure(ctx context.Context, method, path string, body []byte) (answer admin.ErasureAnswer, err error) {
+	response, err := s.request(ctx, method, path, body)
+	if err != nil {
+		return answer, err
+	}
+	defer response.Body.Close() //nolint:errcheck // it is only read
+	switch response.StatusCode {
+	case http.StatusOK, http.StatusAccepted:
+		return answer, decode(response, &answer)
+	case http.StatusNotFound:
+		return answer, erasure.ErrUnknown
+	}
+	return answer, errorOf(response)
 }
 
 func (s *socketClient) work(ctx context.Context, path string, request admin.DeadLetterRequest) (journal.Progress, error) {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/erasure"
 )
 
 // DeadLetters gives access to the dead letters in the buffer. [journal.Journal] implements it.
@@ -21,6 +22,7 @@ type DeadLetters interface {
 	DeadLetter(ctx context.Context, seq uint64) (journal.DeadLetterInfo, journal.PendingEvent, error)
 	Redrive(ctx context.Context, selection journal.Selection) (journal.Progress, error)
 	Purge(ctx context.Context, selection journal.Selection) (journal.Progress, error)
+	Erasures
 }
 
 // DeadLetterPage is a page of dead letters. The next page is requested with after=next; next is 0 on the last page.
@@ -100,6 +102,8 @@ func DeadLettersHandler(store DeadLetters, logger *slog.Logger) http.Handler {
 	mux.HandleFunc("GET /dead-letters/{seq}", s.show)
 	mux.HandleFunc("POST /dead-letters/redrive", s.work("Redrove dead letters", store.Redrive))
 	mux.HandleFunc("POST /dead-letters/purge", s.work("Purged dead letters", store.Purge))
+	mux.HandleFunc("POST /erasures", s.orderErasure)
+	mux.HandleFunc("GET /erasures/{id}", s.showErasure)
 	return mux
 }
 
@@ -208,9 +212,9 @@ func statusOf(err error) int {
 	switch {
 	case errors.As(err, new(requestError)):
 		return http.StatusBadRequest
-	case errors.As(err, new(DeadLettersNotFoundError)), errors.As(err, new(NotWaitingError)):
+	case errors.As(err, new(DeadLettersNotFoundError)), errors.As(err, new(NotWaitingError)), errors.Is(err, erasure.ErrUnknown):
 		return http.StatusNotFound
-	case errors.Is(err, journal.ErrFull), errors.Is(err, journal.ErrUnavailable):
+	case errors.Is(err, journal.ErrFull), errors.Is(err, journal.ErrUnavailable), errors.Is(err, erasure.ErrTooMany):
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
@@ -219,7 +223,7 @@ func statusOf(err error) int {
 func (s *deadLetterServer) fail(w http.ResponseWriter, err error) {
 	status := statusOf(err)
 	if status >= http.StatusInternalServerError {
-		s.logger.Warn("Could not read dead letters", "error", err.Error())
+		s.logger.Warn("Could not answer a request of the admin socket", "error", err.Error())
 	}
 	answerJSON(w, status, map[string]string{"error": err.Error()})
 }

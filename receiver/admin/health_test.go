@@ -13,7 +13,8 @@ import (
 func TestReadinessNamesItsCause(t *testing.T) {
 	t.Parallel()
 	var cause error
-	handler := admin.HealthHandler(http.NotFoundHandler(), func(context.Context) error { return cause })
+	var note string
+	handler := admin.HealthHandler(http.NotFoundHandler(), func(context.Context) error { return cause }, func() string { return note })
 	get := func(path string) (int, string) {
 		response := httptest.NewRecorder()
 		handler.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
@@ -21,6 +22,10 @@ func TestReadinessNamesItsCause(t *testing.T) {
 	}
 	if status, body := get("/readyz"); status != http.StatusOK || body != "" {
 		t.Errorf("ready: got %d %q", status, body)
+	}
+	note = "the buffer has lost messages"
+	if status, body := get("/readyz"); status != http.StatusOK || body != note+"\n" {
+		t.Errorf("ready with a note: got %d %q", status, body)
 	}
 	cause = errors.New("the buffer cannot be written")
 	if status, body := get("/readyz"); status != http.StatusServiceUnavailable || body != "the buffer cannot be written\n" {

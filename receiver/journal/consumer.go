@@ -25,6 +25,10 @@ type Consumer struct {
 	shares store.Shares       // of the dead letters, by webhook
 	record *quarantine.Record // nil: nothing is recorded
 
+	// How messages and objects are removed.
+	remove       func(context.Context, jetstream.Stream, uint64) error
+	removeObject func(context.Context, string) error
+
 	mu         sync.Mutex
 	incomplete map[Position][]uint64 // messages of incomplete remainders, by what they were to replace
 	held       map[Position]bool     // batches that are not read, and stay where they are
@@ -127,6 +131,7 @@ func (c *Consumer) markFinishedAndDelete(ctx context.Context, position Position,
 		return err
 	}
 	if !position.Remainder {
+		defer c.journal.checkpoint.RemovingBatch()()
 		err := c.session.store.RetryWhileNoLeader(ctx, func(ctx context.Context) error {
 			_, _, err := c.session.store.Publish(ctx, nats.NewMsg(c.session.finishedSubject(id)))
 			return err
@@ -135,11 +140,11 @@ func (c *Consumer) markFinishedAndDelete(ctx context.Context, position Position,
 			return fmt.Errorf("marking a batch as finished: %w", err)
 		}
 	}
-	if err := c.session.store.Delete(ctx, c.session.streamOf(position), position.Seq); err != nil {
+	if err := c.remove(ctx, c.session.streamOf(position), position.Seq); err != nil {
 		return fmt.Errorf("deleting a batch: %w", err)
 	}
 	if object != "" {
-		return c.session.objects.Remove(ctx, object)
+		return c.removeObject(ctx, object)
 	}
 	return nil
 }

@@ -105,7 +105,7 @@ func (c *Consumer) evictOne(ctx context.Context) (bool, error) {
 		if err != nil {
 			return false, fmt.Errorf("looking for the oldest dead letter: %w", err)
 		}
-		removed, err := c.session.removeDeadLetter(ctx, oldest.Sequence, oldest.Header)
+		removed, err := c.session.removeDeadLetter(ctx, oldest.Sequence, oldest.Header.Get(headerObject))
 		if err != nil {
 			return false, err
 		}
@@ -117,16 +117,16 @@ func (c *Consumer) evictOne(ctx context.Context) (bool, error) {
 	}
 }
 
-// removeDeadLetter removes a dead letter and its object, and reports whether it was still there.
-func (s *session) removeDeadLetter(ctx context.Context, seq uint64, header nats.Header) (removed bool, err error) {
+// removeDeadLetter removes a dead letter and its object if it has one, and reports whether it was still there.
+func (s *session) removeDeadLetter(ctx context.Context, seq uint64, object string) (removed bool, err error) {
 	bounded, cancel := s.store.WithTimeout(ctx)
 	defer cancel()
-	err = s.dead.DeleteMsg(bounded, seq)
+	err = s.store.RemoveOnce(bounded, s.dead, seq, s.dead.DeleteMsg)
 	if err != nil && !store.IsGone(err) {
 		return false, fmt.Errorf("removing a dead letter: %w", err)
 	}
 	removed = err == nil
-	if object := header.Get(headerObject); object != "" {
+	if object != "" {
 		return removed, s.objects.Remove(ctx, object)
 	}
 	return removed, nil

@@ -4,11 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 
 	"github.com/minio/highwayhash"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // identityKey is where the key of identities is in the state bucket.
@@ -32,32 +30,11 @@ func (b *Batch) identity(key []byte) (string, error) {
 func (s *session) identitySecret(ctx context.Context) (key []byte, err error) {
 	fresh := make([]byte, highwayhash.Size)
 	_, _ = rand.Read(fresh) // never fails
-	if key, err = s.getOrCreate(ctx, identityKey, fresh); err != nil {
+	if key, err = s.state.GetOrCreate(ctx, identityKey, fresh); err != nil {
 		return nil, fmt.Errorf("reading the key of identities: %w", err)
 	}
 	if len(key) != highwayhash.Size {
-		return nil, &ConfigError{Err: fmt.Errorf("the key %s of the bucket %s has %d bytes, not %d; remove it, then another is made", identityKey, s.state.Bucket(), len(key), highwayhash.Size)}
+		return nil, &ConfigError{Err: fmt.Errorf("the key %s of the bucket %s has %d bytes, not %d; remove it, then another is made", identityKey, s.state.KeyValue.Bucket(), len(key), highwayhash.Size)}
 	}
 	return key, nil
-}
-
-// getOrCreate returns the value of a key of the buffer's state, which is fresh unless another process has set it.
-func (s *session) getOrCreate(ctx context.Context, key string, fresh []byte) (value []byte, err error) {
-	err = s.store.RetryWhileNoLeader(ctx, func(ctx context.Context) error {
-		entry, err := s.state.Get(ctx, key)
-		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			if _, err = s.state.Create(ctx, key, fresh); err == nil {
-				value = fresh
-				return nil
-			}
-			if errors.Is(err, jetstream.ErrKeyExists) { // another process was faster
-				entry, err = s.state.Get(ctx, key)
-			}
-		}
-		if err == nil {
-			value = entry.Value()
-		}
-		return err
-	})
-	return value, err
 }

@@ -18,3 +18,8 @@ func Intercept(j *Journal, wrap func(jetstream.JetStream) jetstream.JetStream) {
 
 // CollectEvery has a journal that does not run yet collect garbage more often.
 func CollectEvery(j *Journal, interval time.Duration) { j.gcInterval = interval }
+
+// AgeEvery has a journal that does not run yet look at the age of dead letters more often, and by another clock.
+func AgeEvery(j *Journal, interval time.Duration, elapsed func() time.Duration) {
+	j.ageInterval, j.elapsed = interval, elapsed
+}

@@ -14,7 +14,7 @@ const formatKey = "format"
 
 // checkFormat refuses a buffer of a newer format, and marks one that has no mark.
 func (s *session) checkFormat(ctx context.Context) error {
-	value, err := s.getOrCreate(ctx, formatKey, []byte(strconv.Itoa(engine.FormatVersion)))
+	value, err := s.state.GetOrCreate(ctx, formatKey, []byte(strconv.Itoa(engine.FormatVersion)))
 	if err != nil {
 		return fmt.Errorf("reading the format of the buffer: %w", err)
 	}

@@ -12,7 +12,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/checkpoint"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/lease"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
@@ -32,11 +34,13 @@ type Options struct {
 	Existing bool
 	Replicas int    // of each stream; default 1
 	Name     string // begins the names of streams and subjects; default "mandrill"
-	// LeaseTime is how long the leader may be silent before another process takes over; default DefaultLeaseTime.
+	// LeaseTime is how long the leader may be silent before another process takes over; default lease.DefaultTime.
 	LeaseTime time.Duration
-	Metrics   *Metrics
-	Logger    *slog.Logger     // default: slog.Default()
-	Now       func() time.Time // default time.Now
+	// DeadLetterMaxAge is when dead letters are removed; 0: never.
+	DeadLetterMaxAge time.Duration
+	Metrics          *Metrics
+	Logger           *slog.Logger     // default: slog.Default()
+	Now              func() time.Time // default time.Now
 }
 
 // Engine runs the server with the streams, or connects to it: one of package engine.
@@ -69,9 +73,13 @@ type Journal struct {
 	holder               string // of the lease: this process
 	leaseTime            time.Duration
 	gcInterval           time.Duration
+	deadLetterMaxAge     time.Duration
+	ageInterval          time.Duration        // set by tests
+	elapsed              func() time.Duration // since the start, whatever happens to the time of day
 	metrics              *Metrics
 	logger               *slog.Logger
 	now                  func() time.Time
+	checkpoint           *checkpoint.Tracker
 	intercept            func(jetstream.JetStream) jetstream.JetStream // set by tests
 
 	current    atomic.Pointer[session] // nil: not available
@@ -90,32 +98,30 @@ type session struct {
 	finished      jetstream.Stream
 	dead          jetstream.Stream
 	objects       *store.Objects
-	stateStream   jetstream.Stream // under state
-	state         jetstream.KeyValue
+	state         *store.State
 	secretKey     []byte // of identities
 	maxMessage    int
 	disk          *engine.DiskReserve // nil: the volume is not ours
 	isPartitioned func() bool         // nil: never
 	recordFile    string              // of what is being processed; empty: it is in the state
 	diskLow       bool                // the volume has no space for batches
-	leaseTime     time.Duration
-	failedAppends atomic.Int32    // in a row
-	unreadable    atomic.Bool     // a message could not be read
-	lifetime      context.Context //nolint:containedctx // ends with the session
+	failedAppends atomic.Int32        // in a row
+	unreadable    atomic.Bool         // a message could not be read
+	lifetime      context.Context     //nolint:containedctx // ends with the session
 }
 
 // New returns a journal, which works while Run runs.
 func New(options Options) *Journal {
 	j := &Journal{
 		engine: options.Engine, limits: options.Limits, keepLimits: options.KeepLimits, existing: options.Existing, replicas: max(options.Replicas, 1), name: options.Name,
-		holder: nuid.Next(), leaseTime: options.LeaseTime, gcInterval: gcInterval,
+		holder: nuid.Next(), leaseTime: options.LeaseTime, gcInterval: gcInterval, deadLetterMaxAge: options.DeadLetterMaxAge,
 		metrics: options.Metrics, logger: options.Logger, now: options.Now, failed: make(chan *session, 1), available: make(chan struct{}),
 	}
 	if j.name == "" {
 		j.name = DefaultName
 	}
 	if j.leaseTime == 0 {
-		j.leaseTime = DefaultLeaseTime
+		j.leaseTime = lease.DefaultTime
 	}
 	if j.metrics == nil {
 		j.metrics = NewMetrics(nil)
@@ -126,6 +132,9 @@ func New(options Options) *Journal {
 	if j.now == nil {
 		j.now = time.Now
 	}
+	begun := time.Now()
+	j.elapsed = func() time.Duration { return time.Since(begun) }
+	j.checkpoint = checkpoint.New(j.logger, j.now)
 	return j
 }
 
@@ -170,9 +179,20 @@ func (j *Journal) runSession(ctx context.Context) error {
 	if err := s.probe(ctx); err != nil {
 		return fmt.Errorf("writing to the buffer: %w", err)
 	}
+	if err := j.findLost(ctx, s, connection); err != nil {
+		return err
+	}
 	life, end := context.WithCancel(ctx)
-	defer end()
+	var background sync.WaitGroup
+	defer func() {
+		end()
+		background.Wait()
+		if ctx.Err() != nil {
+			j.writeLastCheckpoint(ctx, s)
+		}
+	}()
 	s.lifetime = life
+	background.Go(func() { j.keepCheckpoint(life, s) })
 	j.checkDisk(s)
 	j.current.Store(s)
 	defer j.current.Store(nil)
@@ -245,7 +265,7 @@ func (j *Journal) waitForRecovery(ctx context.Context, s *session) error {
 func (s *session) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, min(s.store.Timeout, appendTimeout))
 	defer cancel()
-	if _, err := s.state.Put(ctx, "probe", nil); err != nil {
+	if _, err := s.state.KeyValue.Put(ctx, "probe", nil); err != nil {
 		return err
 	}
 	info, err := s.batches.Info(ctx)
@@ -279,11 +299,7 @@ func (j *Journal) measure(ctx context.Context, s *session) error {
 	return s.store.EachInfo(ctx, s.streams(), func(name string, info *jetstream.StreamInfo) {
 		j.metrics.stored.WithLabelValues(name).Set(float64(info.State.Bytes))
 		j.metrics.limit.WithLabelValues(name).Set(float64(info.Config.MaxBytes))
-		lost := 0
-		if info.State.Lost != nil {
-			lost = len(info.State.Lost.Msgs)
-		}
-		j.metrics.lost.WithLabelValues(name).Set(float64(lost))
+		j.showLost(name)
 	})
 }
 

@@ -16,16 +16,19 @@ const (
 	// openTimeout bounds finding or creating all streams. A cluster that starts has no leader for some seconds.
 	openTimeout = time.Minute
 
+	// checkpointInterval is how often the state of an exclusive buffer is written, if it has changed.
+	checkpointInterval = time.Second
 	// checkInterval is how often an idle journal checks whether the buffer works, for metrics and readiness.
 	checkInterval = 10 * time.Second
 )
 
-// DefaultLeaseTime is how long the leader may be silent before another member takes over.
-const DefaultLeaseTime = 12 * time.Second
-
 const (
 	// gcInterval is how often unreferenced objects are looked for. It is longer than it takes to store a reference to an object.
 	gcInterval = 15 * time.Minute
+	// DefaultDeadLetterMaxAge is a month, in which somebody has looked at them.
+	DefaultDeadLetterMaxAge = 720 * time.Hour
+	// gcAtStartTimeout bounds the garbage collection at the start, for which batches wait.
+	gcAtStartTimeout = 10 * time.Second
 	// progressInterval is how long Redrive and Purge go on before they report their progress.
 	progressInterval = 10 * time.Second
 	// duplicateWindow covers Mandrill's retries and some hours in which we do not answer.
@@ -50,6 +53,4 @@ const (
 
 	// MaxDeadLetters is the most dead letters that are read, or worked on, at once.
 	MaxDeadLetters = 500
-	// maxDeletedWebhooks with the longest names take three quarters of the state bucket. The lease needs the rest.
-	maxDeletedWebhooks = 5000
 )

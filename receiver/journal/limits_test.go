@@ -13,8 +13,8 @@ import (
 func TestTimeLimits(t *testing.T) {
 	t.Parallel()
 	shared, exclusive := store.PolicyFor(false), store.PolicyFor(true)
-	times := (&session{leaseTime: DefaultLeaseTime, store: &store.Store{Policy: shared}}).leaseTimes()
-	leaseRequest := times.Request()
+	election := &lease.Election{Time: lease.DefaultTime, Timeout: shared.Timeout}
+	leaseRequest := election.RequestTimeout()
 	for _, chain := range []struct {
 		why    string
 		limits []time.Duration // each is less than the next
@@ -25,8 +25,8 @@ func TestTimeLimits(t *testing.T) {
 		{"a slow disk fails an append first", []time.Duration{appendTimeout, exclusive.Timeout}},
 		{"an exclusive buffer is asked once", []time.Duration{exclusive.RetryFor, 1}},
 		{"an exclusive buffer has no replicas", []time.Duration{exclusive.ReplicaLag, 1}},
-		{"a leader survives three lost requests", []time.Duration{times.RenewInterval() + 3*leaseRequest, times.YieldAfter()}},
-		{"a leader stops before the next one starts", []time.Duration{times.YieldAfter() + leaseRequest + lease.PollInterval, times.Lease}},
+		{"a leader survives three lost requests", []time.Duration{election.RenewInterval() + 3*leaseRequest, election.YieldAfter()}},
+		{"a leader stops before the next one starts", []time.Duration{election.YieldAfter() + leaseRequest + lease.PollInterval, election.Time}},
 		{"a request of the lease is one of the buffer", []time.Duration{leaseRequest, shared.Timeout}},
 		{"a lost consumer is noticed before the leader is asked", []time.Duration{2 * watch.Heartbeat, watch.AskLeaderAfter, watch.Expiry, watch.Inactive}},
 		{"another consumer is found while one elects", []time.Duration{watch.AskLeaderAfter + shared.Timeout, shared.RetryFor}},

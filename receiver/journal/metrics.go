@@ -11,6 +11,7 @@ type Metrics struct {
 	damaged        prometheus.Counter
 	repairsSkipped *prometheus.CounterVec
 	evicted        *prometheus.CounterVec
+	agedOut        *prometheus.CounterVec
 	stored         *prometheus.GaugeVec
 	limit          *prometheus.GaugeVec
 	lost           *prometheus.GaugeVec
@@ -44,6 +45,9 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		evicted: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mandrill_receiver_dead_letters_evicted_total", Help: "Dead letters that were removed because newer ones needed the space, by their webhook.",
 		}, []string{"webhook"}),
+		agedOut: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mandrill_receiver_dead_letters_aged_out_total", Help: "Dead letters that were removed because they were older than --dead-letter-max-age, by their webhook.",
+		}, []string{"webhook"}),
 		stored: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mandrill_receiver_buffer_stored_bytes", Help: "Bytes stored, by stream.",
 		}, []string{"stream"}),
@@ -51,7 +55,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "mandrill_receiver_buffer_limit_bytes", Help: "Bytes that may be stored, by stream.",
 		}, []string{"stream"}),
 		lost: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "mandrill_receiver_buffer_lost_messages", Help: "Messages that the store found damaged when it was opened, by stream.",
+			Name: "mandrill_receiver_buffer_lost_messages", Help: "Stored messages that were found to be gone when the buffer was opened, in the last day, by stream.",
 		}, []string{"stream"}),
 		free: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mandrill_receiver_buffer_free_bytes", Help: "Bytes of the buffer's volume that are free for batches, apart from the limits.",
@@ -61,7 +65,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.available, m.failures, m.appendDuration, m.duplicates, m.damaged, m.repairsSkipped, m.evicted, m.stored, m.limit, m.lost, m.leader, m.free)
+		registerer.MustRegister(m.available, m.failures, m.appendDuration, m.duplicates, m.damaged, m.repairsSkipped, m.evicted, m.agedOut, m.stored, m.limit, m.lost, m.leader, m.free)
 	}
 	return m
 }

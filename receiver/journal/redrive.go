@@ -58,7 +58,7 @@ func (j *Journal) Purge(ctx context.Context, selection Selection) (Progress, err
 
 // dropDeadLetter removes a dead letter, [ErrNotFound] when another process has.
 func (s *session) dropDeadLetter(ctx context.Context, seq uint64, header nats.Header) error {
-	removed, err := s.removeDeadLetter(ctx, seq, header)
+	removed, err := s.removeDeadLetter(ctx, seq, header.Get(headerObject))
 	if err == nil && !removed {
 		return ErrNotFound
 	}

@@ -229,7 +229,7 @@ func (c *Consumer) dropIncomplete(ctx context.Context, parent Position) error {
 	seqs := c.incomplete[parent]
 	c.mu.Unlock()
 	for _, seq := range seqs {
-		if err := c.session.store.Delete(ctx, c.session.remainders, seq); err != nil {
+		if err := c.remove(ctx, c.session.remainders, seq); err != nil {
 			return fmt.Errorf("deleting an incomplete remainder: %w", err)
 		}
 	}

@@ -24,11 +24,11 @@ func (j *Journal) newRecord(s *session, leaseCtx context.Context) *quarantine.Re
 	if s.recordFile != "" {
 		return quarantine.New(quarantine.NewFile(s.recordFile, failed))
 	}
-	get := func(ctx context.Context) ([]byte, error) { return s.getOrCreate(ctx, recordKey, []byte("\n")) }
+	get := func(ctx context.Context) ([]byte, error) { return s.state.GetOrCreate(ctx, recordKey, []byte("\n")) }
 	put := func(data []byte) error {
 		ctx, cancel := context.WithTimeout(leaseCtx, s.store.Attempt) // once the lease is lost, the record is another leader's
 		defer cancel()
-		_, err := s.state.Put(ctx, recordKey, data)
+		_, err := s.state.KeyValue.Put(ctx, recordKey, data)
 		return err
 	}
 	return quarantine.New(quarantine.NewBucket(get, put, failed))

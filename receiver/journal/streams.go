@@ -141,7 +141,7 @@ func (j *Journal) open(ctx context.Context, connection *engine.Connection) (*ses
 		stream = j.intercept(stream)
 	}
 	s := &session{
-		name: j.name, leaseTime: j.leaseTime, maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve),
+		name: j.name, maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve),
 		store: &store.Store{Policy: policy, JetStream: stream, Conn: conn, SyncDir: func(string) error { return nil }},
 		disk:  connection.Reserve, isPartitioned: connection.Partitioned, recordFile: connection.RecordFile,
 	}
@@ -151,6 +151,7 @@ func (j *Journal) open(ctx context.Context, connection *engine.Connection) (*ses
 	if err := j.openStreams(ctx, s); err != nil {
 		return nil, err
 	}
+	s.store.BeforeRemoval = j.checkpointRemovals(s)
 	if err := s.checkFormat(ctx); err != nil {
 		return nil, err
 	}
@@ -163,7 +164,7 @@ func (j *Journal) open(ctx context.Context, connection *engine.Connection) (*ses
 		}
 		s.store.SyncDir = connection.SyncDir
 	}
-	j.collector(s).AtStart(ctx, j.limits.Objects/2)
+	j.gcAtStart(ctx, s)
 	return s, nil
 }
 
@@ -179,7 +180,7 @@ func checkServer(conn *nats.Conn) error {
 }
 
 func (j *Journal) openStreams(ctx context.Context, s *session) (err error) {
-	var objects jetstream.Stream
+	var objects, state jetstream.Stream
 	for _, each := range []struct {
 		is     *jetstream.Stream
 		config jetstream.StreamConfig
@@ -189,7 +190,7 @@ func (j *Journal) openStreams(ctx context.Context, s *session) (err error) {
 		{&s.dead, j.config(kindDeadLetter, j.limits.DeadLetters)},
 		{&s.finished, j.finishedConfig()},
 		{&objects, j.objectsConfig()},
-		{&s.stateStream, j.stateConfig()},
+		{&state, j.stateConfig()},
 	} {
 		if *each.is, err = j.ensureStream(ctx, s, each.config); err != nil {
 			return err
@@ -200,10 +201,8 @@ func (j *Journal) openStreams(ctx context.Context, s *session) (err error) {
 	if s.objects, err = s.store.OpenObjects(bounded, j.bucket(kindObjects), objects, s.maxMessage); err != nil {
 		return err
 	}
-	if s.state, err = s.store.JetStream.KeyValue(bounded, j.bucket(kindState)); err != nil {
-		return fmt.Errorf("opening the store of the buffer's state: %w", err)
-	}
-	return nil
+	s.state, err = s.store.OpenState(bounded, j.bucket(kindState), state)
+	return err
 }
 
 // ensureStream creates a stream, or checks the one that there is. A shared buffer is asked until the context ends: a cluster that

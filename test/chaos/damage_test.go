@@ -2,6 +2,8 @@ package chaos_test
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/json"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -13,7 +15,11 @@ import (
 	"time"
 )
 
-const waitingBatches = 60
+const (
+	waitingBatches = 60
+	// vanished is how many batches may be lost with files: those that wait, the remainder, and the first ones if they are not delivered.
+	vanished = waitingBatches + 4
+)
 
 // damage is a way to damage the files of a stream.
 type damage struct {
@@ -21,7 +27,7 @@ type damage struct {
 	stream     string
 	apply      func(t *testing.T, dir string)
 	maxLost    int    // batches that may be lost at most
-	unreported bool   // nothing is lost, so it need not be logged or counted
+	unreported bool   // it need not be counted as damage: nothing is lost, or files are gone without a trace
 	shortRun   string // without -long, the case runs only after this end of the receiver; empty: never
 }
 
@@ -93,6 +99,16 @@ func truncate(number int, part float64) func(*testing.T, string) {
 	}
 }
 
+func truncateAll(t *testing.T, dir string) {
+	blocks, err := filepath.Glob(filepath.Join(dir, "msgs", "*.blk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range blocks {
+		overwrite(t, path, func([]byte) []byte { return nil })
+	}
+}
+
 func flipFile(name string) func(*testing.T, string) {
 	return func(t *testing.T, dir string) {
 		overwrite(t, filepath.Join(dir, name), func(data []byte) []byte {
@@ -116,6 +132,26 @@ func removeFile(name string) func(*testing.T, string) {
 	}
 }
 
+// cutAtRecord cuts the first file at the end of a message, where the server finds nothing wrong.
+func cutAtRecord(t *testing.T, dir string) {
+	overwrite(t, blockFile(t, dir, 0), func(data []byte) []byte {
+		at := 0
+		for at < len(data)/2 {
+			at += int(binary.LittleEndian.Uint32(data[at:]) &^ (1 << 31))
+		}
+		return data[:at]
+	})
+}
+
+// removeAbove removes the folder of the stream, or one above it.
+func removeAbove(up string) func(*testing.T, string) {
+	return func(t *testing.T, dir string) {
+		if err := os.RemoveAll(filepath.Join(dir, up)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 var damages = []damage{
 	{"a bit in the middle of a block", "mandrill-batch", flipBit(0, 0.5), 1, false, "killed"},
 	{"a bit at the beginning of a block", "mandrill-batch", flipBit(0, 0.001), 1, false, ""},
@@ -127,6 +163,11 @@ var damages = []damage{
 	{"the length of a message's headers", "mandrill-batch", flipLength, 1, false, ""},
 	{"the first block cut short", "mandrill-batch", truncate(0, 0.8), waitingBatches / 2, false, ""},
 	{"the last block cut short", "mandrill-batch", truncate(-1, 0.5), waitingBatches / 2, false, "killed"},
+	{"all messages' files empty", "mandrill-batch", truncateAll, vanished, true, "killed"},
+	{"the first messages' file missing", "mandrill-batch", func(t *testing.T, dir string) { removeFile("msgs/"+filepath.Base(blockFile(t, dir, 0)))(t, dir) }, vanished, true, "stopped"},
+	{"the first messages' file cut at the end of a message", "mandrill-batch", cutAtRecord, vanished, true, ""},
+	{"the folder of the batches missing", "mandrill-batch", removeAbove("."), vanished, true, ""},
+	{"the folder of the store missing", "mandrill-batch", removeAbove("../../../.."), vanished, true, "killed"},
 	{"index.db changed", "mandrill-batch", flipFile("msgs/index.db"), 0, true, "stopped"},
 	{"index.db empty", "mandrill-batch", emptyFile("msgs/index.db"), 0, true, ""},
 	{"index.db removed", "mandrill-batch", removeFile("msgs/index.db"), 0, true, ""},
@@ -145,6 +186,7 @@ var damages = []damage{
 // damageKinds names the kinds of damage in the results, by how many batches may be lost.
 var damageKinds = map[int]string{
 	0: "indexes, settings and deduplication data damaged", 1: "one bit of the messages flipped", waitingBatches / 2: "message files truncated",
+	vanished: "message files emptied, removed or cut between two messages",
 }
 
 // Files of the buffer are damaged while the receiver is stopped. It logs and counts the damage, and delivers what is not damaged.
@@ -154,7 +196,7 @@ func TestDamagedFilesLoseOnlyWhatIsDamaged(t *testing.T) {
 	cases, maxLost := map[int]int{}, map[int]int{} // by damage.maxLost
 	t.Cleanup(func() {
 		for _, allowed := range slices.Sorted(maps.Keys(cases)) {
-			addResult("%s in %d ways, while the receiver was down | at most %d of %d batches lost, the others delivered in order", damageKinds[allowed], cases[allowed], maxLost[allowed], waitingBatches+7)
+			addResult("%s in %d ways, while the receiver was down | at most %d of %d batches lost and counted as lost, the others delivered in order", damageKinds[allowed], cases[allowed], maxLost[allowed], waitingBatches+7)
 		}
 	})
 	for _, fault := range damages {
@@ -191,6 +233,7 @@ func (d damage) run(t *testing.T, how string, record func(lost int)) {
 	r.await("remainders", func() bool { return s.makeRemainder(t, r) })
 	sink.down()
 	s.send(t.Context(), 0, waitingBatches)
+	r.await("a checkpoint", func() bool { return r.checkpointed() > waitingBatches }) // and the remainder
 	if how == "killed" {
 		r.kill()
 	} else {
@@ -209,11 +252,29 @@ func (d damage) run(t *testing.T, how string, record func(lost int)) {
 	if !d.unreported && (counted == 0 || len(logged) == 0) {
 		t.Errorf("%v damaged places were counted, and the log has %v", counted, logged)
 	}
+	if reported := r.metric("mandrill_receiver_buffer_lost_messages"); reported < float64(len(lost)) || len(lost) == 0 && d.maxLost == 0 && reported > 0 {
+		t.Errorf("%d batches are lost, the metric says %v", len(lost), reported)
+	}
 	if len(ledger.outOfOrder) > 0 {
 		t.Errorf("out of order: %v", ledger.outOfOrder)
 	}
 	t.Logf("%d of %d batches lost, %v damaged places counted, log: %v", len(lost), waitingBatches+7, counted, logged)
 	record(len(lost))
+}
+
+// checkpointed returns how many batches and remainders the checkpoint of the buffer has. It is up to a second old.
+func (r *receiver) checkpointed() int {
+	var checkpoint struct {
+		Streams map[string]struct{ Messages int }
+	}
+	data, err := os.ReadFile(filepath.Join(r.dir, "checkpoint"))
+	if err == nil {
+		err = json.Unmarshal(data, &checkpoint)
+	}
+	if err != nil {
+		return 0
+	}
+	return checkpoint.Streams["batches"].Messages + checkpoint.Streams["remainders"].Messages
 }
 
 // makeRemainder sends a batch to the failing sink, once, and reports whether its events were retried.

@@ -86,6 +86,9 @@ func testPowerLoss(t *testing.T, order unsynced.Order, rounds, failures int) {
 	if logged["Lost a damaged message of the buffer"] > 0 {
 		t.Errorf("messages are damaged; log: %v", logged)
 	}
+	if reported := r.logCounts("ERROR")["Messages of the buffer are gone that were stored before"]; reported > 0 {
+		t.Errorf("%d losses were reported, and nothing is lost", reported)
+	}
 	acked, lost := ledger.count()
 	t.Logf("%d failures, %d events, %d duplicates, log: %v", len(failureTimes), acked, ledger.duplicateCount(), logged)
 	if unexplained := ledger.unexplainedDuplicates(failureTimes); len(unexplained) > 0 {
@@ -122,6 +125,9 @@ func TestPowerLossAtRestRepeatsNothing(t *testing.T) {
 				r.await("an empty backlog", func() bool { return r.metric("mandrill_receiver_backlog_events") == 0 })
 				sink.down()
 				p.failPowerAtRest(r)
+			}
+			if reported := r.logCounts("ERROR")["Messages of the buffer are gone that were stored before"]; reported > 0 {
+				t.Errorf("%d losses were reported, and nothing is lost", reported)
 			}
 			acked, lost := ledger.count()
 			if ledger.duplicateCount() > 0 {

@@ -86,7 +86,7 @@ func (c *Cluster) Open(ctx context.Context) (*Connection, error) {
 			c.Close()
 		}
 	}
-	return &Connection{Conn: conn, Close: closeConn, Partitioned: c.partitioned.Load, Reserve: m.reserve}, nil
+	return &Connection{Conn: conn, Close: closeConn, Partitioned: c.partitioned.Load, Reserve: m.reserve, Checkpoint: filepath.Join(c.Dir, checkpoint)}, nil
 }
 
 // Close stops the server.

@@ -24,6 +24,8 @@ type Connection struct {
 	Failed <-chan struct{}
 	// Repairs says what was damaged in the server's files, and what was not repaired, since the previous successful Open.
 	Repairs natsfiles.Report
+	// Checkpoint is the file for what is known of the streams, outside of the server's files; empty: the volume is not ours.
+	Checkpoint string
 	// SyncDirs syncs the directories of all streams, and SyncDir those of one stream. SyncDirs must be called when the
 	// streams exist, and SyncDir before a change of a stream counts as durable.
 	SyncDirs func() error

@@ -20,6 +20,7 @@ const (
 	probeFile     = "room"
 	formatFile    = "format"
 	recordFile    = "processing"
+	checkpoint    = "checkpoint"
 )
 
 // minFreeBytes must be free for the server to start: it writes while it recovers, and cannot read what it has written half.

@@ -44,6 +44,7 @@ func (e *Embedded) Open(ctx context.Context) (*Connection, error) {
 	}
 	stop := conn.Close
 	conn.Close = func() { stop(); unlock() }
+	conn.Checkpoint = filepath.Join(e.Dir, checkpoint)
 	conn.Reserve, conn.Repairs, e.repairs = reserve, e.repairs, natsfiles.Report{}
 	conn.RecordFile = filepath.Join(e.Dir, recordFile)
 	return conn, nil

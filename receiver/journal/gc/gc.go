@@ -1,8 +1,6 @@
-// Package gc removes large events that no message refers to.
-//
-// Objects to which no message refers are garbage: an Append or a process ended after an object was stored and before its message
-// was. The leader looks for them at intervals, and removes those that it finds twice: by then an Append that was storing one has
-// ended, on any member and whatever the clocks say.
+// Package gc removes objects to which no message of the buffer refers. An Append or a process ended after an object was stored and
+// before its message was. The leader looks for them at intervals, and removes those that it finds twice: by then an Append that was
+// storing one has ended, on any member and whatever the clocks say.
 package gc
 
 import (
@@ -19,52 +17,42 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
-// atStartTimeout bounds the garbage collection at the start, for which batches wait.
-const atStartTimeout = 10 * time.Second
+// errIncomplete means that the server did not hand over all messages that it has.
+var errIncomplete = errors.New("the buffer's server does not find a message that it has")
 
-// Collector collects the garbage of a buffer.
+// Collector collects garbage. All fields are required.
 type Collector struct {
 	Store   *store.Store
 	Objects *store.Objects
-	// Streams are those whose messages refer to objects, in the order in which references move.
+	// Streams have the messages that refer to objects. They are read in this order, which must be that in which references move.
 	Streams []jetstream.Stream
-	// Header is the header with the name of the object of a message.
-	Header string
-	Logger *slog.Logger
+	Header  string // of a message, with the name of its object
+	Logger  *slog.Logger
 }
 
-// errUnreadable means that the server does not hand over all messages that it has.
-var errUnreadable = errors.New("the buffer's server does not find a message that it has")
-
-// AtStart removes what an earlier process has left when objects take more than a limit, before anybody stores one. In a shared
-// buffer others may be storing one.
-func (c *Collector) AtStart(ctx context.Context, limit int64) {
-	if !c.Store.Exclusive {
-		return
-	}
-	bounded, cancel := context.WithTimeout(ctx, atStartTimeout)
-	defer cancel()
-	state, err := c.Store.State(bounded, c.Objects.Stream)
-	if err == nil && state.Bytes < uint64(limit) { //nolint:gosec // it is positive
+// AtStart removes what an earlier process has left when it takes up at least some bytes. Nobody else may store objects meanwhile.
+func (c *Collector) AtStart(ctx context.Context, least int64) {
+	state, err := c.Store.State(ctx, c.Objects.Stream)
+	if err == nil && state.Bytes < uint64(least) { //nolint:gosec // it is positive
 		return
 	}
 	var garbage map[string]bool
 	if err == nil {
-		garbage, err = c.unreferenced(bounded, store.Headers, true)
+		garbage, err = c.unreferenced(ctx, store.Headers, true)
 	}
 	if err == nil {
-		err = c.deleteObjects(bounded, garbage)
+		err = c.deleteObjects(ctx, garbage)
 	}
-	c.logFailed(ctx, err)
+	c.logFailure(ctx, err)
 }
 
-func (c *Collector) logFailed(ctx context.Context, err error) {
+func (c *Collector) logFailure(ctx context.Context, err error) {
 	if err != nil && ctx.Err() == nil {
 		c.Logger.Warn("Looking for unreferenced large events failed", "error", err.Error())
 	}
 }
 
-// Run collects garbage at intervals until the context ends.
+// Run collects garbage until the context ends.
 func (c *Collector) Run(ctx context.Context, interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -77,7 +65,7 @@ func (c *Collector) Run(ctx context.Context, interval time.Duration) {
 		}
 		found, err := c.collect(ctx, candidates)
 		candidates = found
-		c.logFailed(ctx, err)
+		c.logFailure(ctx, err)
 	}
 }
 
@@ -115,8 +103,8 @@ func (c *Collector) deleteObjects(ctx context.Context, subjects map[string]bool)
 }
 
 // unreferenced returns the subjects of objects that no message refers to. Streams are read in the order in which references
-// move, so a reference that moves meanwhile is seen. With strict it fails if the server
-// skipped messages, as it may when one is damaged.
+// move, so a reference that moves meanwhile is seen. With strict it fails if the server skipped messages, as it may when one is
+// damaged.
 func (c *Collector) unreferenced(ctx context.Context, read store.HeaderReading, strict bool) (map[string]bool, error) {
 	state, err := c.Store.State(ctx, c.Objects.Stream, jetstream.WithSubjectFilter(">"))
 	if err != nil {
@@ -170,7 +158,7 @@ func (c *Collector) references(ctx context.Context, stream jetstream.Stream, rea
 		return nil, err
 	}
 	if removed := removals(after) - removals(before); strict && seen+removed < before.Msgs {
-		return nil, fmt.Errorf("%w: %d of %d messages", errUnreadable, before.Msgs-seen-removed, before.Msgs)
+		return nil, fmt.Errorf("%w: %d of %d messages", errIncomplete, before.Msgs-seen-removed, before.Msgs)
 	}
 	return names, nil
 }

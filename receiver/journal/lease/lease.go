@@ -1,7 +1,6 @@
-// Package lease lets one process at a time lead where several share a buffer.
-//
-// The lease is a key of the state bucket with the name of its holder, who writes it again and again. Others see by its revision
-// that it changes. They compare times of their own clock only, so it does not matter what other clocks say.
+// Package lease elects the one process that delivers from a shared buffer. The lease is a key of the state bucket with the name of
+// its holder, who writes it again and again. Others see by its revision that it changes. They compare times of their own clock
+// only, so it does not matter what other clocks say.
 package lease
 
 import (
@@ -15,9 +14,14 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
+const key = "leader"
+
+// The time limits. The package comment of journal has a table of those that depend on each other.
 const (
-	// The leader renews its lease renewals times per lease time. If it cannot, it stops after yieldQuarters quarters of the lease
-	// time, before another may begin.
+	// DefaultTime is how long the leader may be silent before another member takes over.
+	DefaultTime = 12 * time.Second
+	// The leader renews its lease renewals times per lease time. If it cannot, it stops after yieldQuarters quarters of the
+	// lease time, before another may begin.
 	renewals      = 8
 	yieldQuarters = 3
 	// A request of the lease may take 1/requests of the lease time.
@@ -26,26 +30,25 @@ const (
 	PollInterval = 500 * time.Millisecond
 )
 
-const leaseKey = "leader"
-
-// Times are the time limits of a lease.
-type Times struct {
-	Lease      time.Duration // how long the leader may be silent
-	MaxRequest time.Duration // of any request to the buffer
+// Election is where processes elect a leader. All of them must have the same Time.
+type Election struct {
+	State   jetstream.KeyValue
+	Time    time.Duration // how long a holder may be silent
+	Timeout time.Duration // of a request, if less than Time allows
 }
 
-// RenewInterval is how often the leader renews its lease.
-func (t Times) RenewInterval() time.Duration { return t.Lease / renewals }
+// RenewInterval is how often a holder renews its lease.
+func (e *Election) RenewInterval() time.Duration { return e.Time / renewals }
 
-// YieldAfter is how old a lease may get before its holder gives it up.
-func (t Times) YieldAfter() time.Duration { return t.Lease * yieldQuarters / 4 }
+// YieldAfter is how long a holder goes on that cannot renew its lease.
+func (e *Election) YieldAfter() time.Duration { return e.Time * yieldQuarters / 4 }
 
-// Request bounds a request of the lease.
-func (t Times) Request() time.Duration { return min(t.Lease/requests, t.MaxRequest) }
+// RequestTimeout bounds a request of the lease.
+func (e *Election) RequestTimeout() time.Duration { return min(e.Time/requests, e.Timeout) }
 
 // Lease is a lease that this process holds.
 type Lease struct {
-	bucket   bucket
+	election *Election
 	holder   string
 	revision uint64
 	renewed  time.Time
@@ -53,17 +56,16 @@ type Lease struct {
 
 // Acquire waits until nobody holds the lease, and takes it. A holder is alive while the revision changes. A lease that this
 // holder had before, and could not release, it takes at once.
-func Acquire(ctx context.Context, state jetstream.KeyValue, times Times, holder string) (*Lease, error) {
-	b := bucket{state, times}
+func (e *Election) Acquire(ctx context.Context, holder string) (*Lease, error) {
 	for seen, since := uint64(0), time.Now(); ; {
-		found, err := b.read(ctx)
+		found, err := e.read(ctx)
 		if err == nil && found.revision != seen {
 			seen, since = found.revision, time.Now()
 		}
-		if err == nil && (found.holder == "" || found.holder == holder || time.Since(since) >= times.Lease) {
+		if err == nil && (found.holder == "" || found.holder == holder || time.Since(since) >= e.Time) {
 			begun := time.Now()
-			if revision, err := b.write(ctx, holder, found.revision); err == nil {
-				return &Lease{bucket: b, holder: holder, revision: revision, renewed: begun}, nil
+			if revision, err := e.write(ctx, holder, found.revision); err == nil {
+				return &Lease{election: e, holder: holder, revision: revision, renewed: begun}, nil
 			} // else another process was faster, or there is no answer
 		}
 		if err := store.Sleep(ctx, PollInterval); err != nil {
@@ -72,21 +74,15 @@ func Acquire(ctx context.Context, state jetstream.KeyValue, times Times, holder 
 	}
 }
 
-// bucket has the lease.
-type bucket struct {
-	state jetstream.KeyValue
-	times Times
-}
-
 type entry struct {
 	holder   string
 	revision uint64
 }
 
-func (b bucket) read(ctx context.Context) (entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.times.Request())
+func (e *Election) read(ctx context.Context) (entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.RequestTimeout())
 	defer cancel()
-	found, err := b.state.Get(ctx, leaseKey)
+	found, err := e.State.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return entry{}, nil
 	}
@@ -97,21 +93,21 @@ func (b bucket) read(ctx context.Context) (entry, error) {
 }
 
 // write writes who holds the lease, if nobody else has written it since a revision.
-func (b bucket) write(ctx context.Context, holder string, revision uint64) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.times.Request())
+func (e *Election) write(ctx context.Context, holder string, revision uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.RequestTimeout())
 	defer cancel()
 	if revision == 0 {
-		return b.state.Create(ctx, leaseKey, []byte(holder))
+		return e.State.Create(ctx, key, []byte(holder))
 	}
-	return b.state.Update(ctx, leaseKey, []byte(holder), revision)
+	return e.State.Update(ctx, key, []byte(holder), revision)
 }
 
 // Keep renews the lease until the context ends, another process has it, or it is so old that one soon may.
 func (l *Lease) Keep(ctx context.Context) {
-	ticker := time.NewTicker(l.bucket.times.RenewInterval())
+	ticker := time.NewTicker(l.election.RenewInterval())
 	defer ticker.Stop()
 	for held := true; held; {
-		sure, cancel := context.WithDeadline(ctx, l.renewed.Add(l.bucket.times.YieldAfter()))
+		sure, cancel := context.WithDeadline(ctx, l.renewed.Add(l.election.YieldAfter()))
 		select {
 		case <-sure.Done():
 			held = false
@@ -125,7 +121,7 @@ func (l *Lease) Keep(ctx context.Context) {
 // renew tries to renew the lease, and reports whether no other process has taken it.
 func (l *Lease) renew(ctx context.Context) bool {
 	begun := time.Now()
-	revision, err := l.bucket.write(ctx, l.holder, l.revision)
+	revision, err := l.election.write(ctx, l.holder, l.revision)
 	if err == nil {
 		l.revision, l.renewed = revision, begun
 		return true
@@ -133,7 +129,7 @@ func (l *Lease) renew(ctx context.Context) bool {
 	if !store.IsTaken(err) {
 		return true
 	}
-	found, err := l.bucket.read(ctx)
+	found, err := l.election.read(ctx)
 	if err == nil && found.holder == l.holder { // an earlier attempt succeeded, and its answer was lost
 		l.revision = found.revision
 	}
@@ -142,5 +138,5 @@ func (l *Lease) renew(ctx context.Context) bool {
 
 // Release lets another process take over at once.
 func (l *Lease) Release() {
-	_, _ = l.bucket.write(context.Background(), "", l.revision) // if it fails, the others wait for the lease time
+	_, _ = l.election.write(context.Background(), "", l.revision) // if it fails, the others wait for the lease time
 }

@@ -15,6 +15,7 @@ import (
 type Report struct {
 	Damaged int            // places that were damaged
 	Skipped map[Reason]int // how often files were not repaired
+	Lost    map[string]int // messages that were damaged, by stream; some may have been delivered and removed before
 }
 
 // Add adds another report to r.
@@ -23,6 +24,9 @@ func (r *Report) Add(other Report) {
 	for reason, count := range other.Skipped {
 		r.skip(reason, count)
 	}
+	for stream, count := range other.Lost {
+		r.lose(stream, count)
+	}
 }
 
 func (r *Report) skip(reason Reason, count int) {
@@ -30,6 +34,13 @@ func (r *Report) skip(reason Reason, count int) {
 		r.Skipped = map[Reason]int{}
 	}
 	r.Skipped[reason] += count
+}
+
+func (r *Report) lose(stream string, count int) {
+	if r.Lost == nil {
+		r.Lost = map[string]int{}
+	}
+	r.Lost[stream] += count
 }
 
 // Store is the store of a server that does not run.
@@ -66,6 +77,7 @@ func (s *Store) Repair() (report Report, err error) {
 		r := &repairer{dir: scan.dir, stream: scan.stream, quarantine: s.Quarantine, logger: s.Logger, now: time.Now}
 		damaged, err := r.repair(scan)
 		report.Damaged += damaged
+		report.lose(scan.stream, scan.lost)
 		if err != nil {
 			return report, fmt.Errorf("repairing the buffer's files: %w", err)
 		}

@@ -30,6 +30,7 @@ type streamScan struct {
 	blocks      []blockScan // those that need a repair, in order
 	intact      int         // records in all blocks
 	damaged     int         // records in all blocks, except in those that gave I/O errors
+	lost        int         // records in all blocks, except those at the end that may never have been acknowledged
 	incomplete  int         // those of them that are the end of an interrupted write
 	unexplained int         // blocks with more damaged records than damage explains
 }
@@ -103,6 +104,9 @@ func (s *streamScan) scanBlock(number int, data []byte, last bool) {
 	block := blockScan{number: number, damage: damage, tornEnd: last && len(damage) == 1 && damage[0].to == len(data)}
 	if block.tornEnd && incomplete(data[damage[0].from:]) {
 		s.incomplete++
+	}
+	if !block.tornEnd {
+		s.lost += damaged
 	}
 	if !damageExplains(damaged, intact) {
 		s.unexplained++

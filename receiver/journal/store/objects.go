@@ -101,6 +101,20 @@ func (o *Objects) Remove(ctx context.Context, name string) error {
 	return nil
 }
 
+// Erase removes an object, which may be gone, and overwrites it on disk.
+func (o *Objects) Erase(ctx context.Context, name string) error {
+	subjects, err := o.Subjects(ctx, name)
+	for _, subject := range subjects {
+		err = errors.Join(err, o.store.Scan(ctx, o.Stream, subject, func(msg *jetstream.RawStreamMsg) error {
+			return o.store.Erase(ctx, o.Stream, msg.Sequence)
+		}))
+	}
+	if err != nil {
+		return fmt.Errorf("erasing a large event: %w", err)
+	}
+	return nil
+}
+
 // Purge removes a subject of an object.
 func (o *Objects) Purge(ctx context.Context, subject string) error {
 	return o.store.RetryWhileNoLeader(ctx, func(ctx context.Context) error {

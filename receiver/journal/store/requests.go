@@ -54,6 +54,8 @@ type Store struct {
 	JetStream jetstream.JetStream
 	Conn      *nats.Conn
 	SyncDir   func(stream string) error // syncs the directory of a stream after something was written to it
+	// BeforeRemoval is called before a message of a stream is removed; nil: nothing is.
+	BeforeRemoval func(stream string)
 }
 
 // Sleep waits, and returns the context's error if that ends first.
@@ -130,12 +132,29 @@ func (s *Store) RetryWhileNoLeader(ctx context.Context, ask func(context.Context
 
 // Delete deletes a message, which may be gone already.
 func (s *Store) Delete(ctx context.Context, stream jetstream.Stream, seq uint64) error {
+	return s.remove(ctx, stream, seq, stream.DeleteMsg)
+}
+
+// Erase is Delete that overwrites the message on disk. The server rewrites the whole file, so it is slow.
+func (s *Store) Erase(ctx context.Context, stream jetstream.Stream, seq uint64) error {
+	return s.remove(ctx, stream, seq, stream.SecureDeleteMsg)
+}
+
+func (s *Store) remove(ctx context.Context, stream jetstream.Stream, seq uint64, remove func(context.Context, uint64) error) error {
 	return s.RetryWhileNoLeader(ctx, func(ctx context.Context) error {
-		if err := stream.DeleteMsg(ctx, seq); err != nil && !IsGone(err) {
+		if err := s.RemoveOnce(ctx, stream, seq, remove); err != nil && !IsGone(err) {
 			return err
 		}
 		return s.SyncDir(NameOf(stream))
 	})
+}
+
+// RemoveOnce removes a message by one of the methods of its stream.
+func (s *Store) RemoveOnce(ctx context.Context, stream jetstream.Stream, seq uint64, remove func(context.Context, uint64) error) error {
+	if s.BeforeRemoval != nil {
+		s.BeforeRemoval(NameOf(stream))
+	}
+	return remove(ctx, seq)
 }
 
 // Get reads the message at a sequence, or with a subject the first one with it from there on.

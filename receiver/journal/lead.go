@@ -2,18 +2,16 @@ package journal
 
 import (
 	"context"
+	"log/slog"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/deleted"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/gc"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/lease"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
-
-// leaseTimes are the time limits of the lease.
-func (s *session) leaseTimes() lease.Times {
-	return lease.Times{Lease: s.leaseTime, MaxRequest: s.store.Timeout}
-}
 
 // Lead runs do whenever this process holds the lease, until ctx ends. When ctx ends, the context of do ends, and do may finish its
 // work under [Consumer.LeaseContext]. When the lease is lost or the buffer fails, both contexts end at once (see "When the lease is
@@ -46,7 +44,8 @@ func (j *Journal) lead(ctx context.Context, do func(context.Context, *Consumer) 
 	defer cancel()
 	defer context.AfterFunc(leaseCtx, cancel)()
 	if !s.store.Exclusive {
-		held, err := lease.Acquire(ctx, s.state, s.leaseTimes(), j.holder)
+		election := lease.Election{State: s.state.KeyValue, Time: j.leaseTime, Timeout: s.store.Timeout}
+		held, err := election.Acquire(ctx, j.holder)
 		if err != nil {
 			return err
 		}
@@ -64,7 +63,8 @@ func (j *Journal) lead(ctx context.Context, do func(context.Context, *Consumer) 
 	consumer := j.newConsumer(s, leaseCtx)
 	consumer.record = j.newRecord(s, leaseCtx)
 	defer consumer.record.Close()
-	go j.collector(s).Run(ctx, j.gcInterval)
+	go s.collector(j.logger).Run(ctx, j.gcInterval)
+	go consumer.runAging(ctx)
 	err := do(ctx, consumer)
 	if err != nil && leaseCtx.Err() == nil {
 		j.fail(s) // the buffer may be the cause
@@ -73,12 +73,37 @@ func (j *Journal) lead(ctx context.Context, do func(context.Context, *Consumer) 
 }
 
 func (j *Journal) newConsumer(s *session, leaseCtx context.Context) *Consumer { //nolint:revive // it is not the context of this call
-	return &Consumer{session: s, journal: j, lease: leaseCtx, incomplete: map[Position][]uint64{}, held: map[Position]bool{}}
+	return &Consumer{session: s, journal: j, lease: leaseCtx, incomplete: map[Position][]uint64{}, held: map[Position]bool{}, remove: s.store.Delete, removeObject: s.objects.Remove}
 }
 
-// collector returns what collects the garbage of a session. References move from batches to remainders to dead letters.
-func (j *Journal) collector(s *session) *gc.Collector {
+// collector removes objects to which no message refers. References move from batches to remainders, and to dead letters.
+func (s *session) collector(logger *slog.Logger) *gc.Collector {
 	return &gc.Collector{
-		Store: s.store, Objects: s.objects, Streams: []jetstream.Stream{s.batches, s.remainders, s.dead}, Header: headerObject, Logger: j.logger,
+		Store: s.store, Objects: s.objects, Streams: []jetstream.Stream{s.batches, s.remainders, s.dead}, Header: headerObject, Logger: logger,
 	}
+}
+
+// gcAtStart removes what an earlier process has left when it takes up much of the space, before anybody stores an object. In a
+// shared buffer others may be storing one.
+func (j *Journal) gcAtStart(ctx context.Context, s *session) {
+	if !s.store.Exclusive {
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, gcAtStartTimeout)
+	defer cancel()
+	s.collector(j.logger).AtStart(bounded, j.limits.Objects/2)
+}
+
+func (s *session) deletedWebhooks(logger *slog.Logger) *deleted.Webhooks {
+	return &deleted.Webhooks{Store: s.store, State: s.state, Logger: logger}
+}
+
+// DeletedWebhooks returns the webhooks that were deleted while the buffer has events of them, and since when.
+func (c *Consumer) DeletedWebhooks(ctx context.Context) (map[string]time.Time, error) {
+	return c.session.deletedWebhooks(c.journal.logger).List(ctx)
+}
+
+// MarkDeleted remembers since when a webhook is deleted, or with a zero time that it is not.
+func (c *Consumer) MarkDeleted(ctx context.Context, webhook string, since time.Time) error {
+	return c.session.deletedWebhooks(c.journal.logger).Mark(ctx, webhook, since)
 }

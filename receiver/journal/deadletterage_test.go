@@ -1,0 +1,113 @@
+package journal_test
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+)
+
+// Dead letters that are too old are removed with their large events, and counted by webhook, in a buffer of one process and in a
+// shared one. Younger ones stay. With a maximum age of 0 all do.
+func TestDeadLettersAgeOut(t *testing.T) {
+	t.Parallel()
+	for name, setEngine := range map[string]func(*testing.T, *journal.Options){
+		"exclusive": func(t *testing.T, options *journal.Options) {
+			options.Engine = &engine.Embedded{Dir: t.TempDir(), Reserve: options.Limits.Reserve, Logger: options.Logger}
+		},
+		"shared": func(t *testing.T, options *journal.Options) {
+			options.Engine = &engine.External{URLs: []string{newExternal(t).url()}, Logger: options.Logger}
+		},
+	} {
+		for _, maxAge := range []time.Duration{90 * time.Minute, 0} {
+			t.Run(name+" "+maxAge.String(), func(t *testing.T) {
+				t.Parallel()
+				options, _ := shared(t)
+				setEngine(t, &options)
+				testAgeOut(t, options, maxAge)
+			})
+		}
+	}
+}
+
+// await polls a condition until the context ends.
+func (o *opened) await(ctx context.Context, what string, condition func() bool) {
+	o.t.Helper()
+	for tick := time.Tick(20 * time.Millisecond); !condition(); <-tick {
+		if ctx.Err() != nil {
+			o.t.Errorf("%s did not happen", what)
+			return
+		}
+	}
+}
+
+func testAgeOut(t *testing.T, options journal.Options, maxAge time.Duration) {
+	t.Helper()
+	var passed atomic.Int64
+	begun := time.Now()
+	registry := prometheus.NewRegistry()
+	options.Metrics, options.DeadLetterMaxAge = journal.NewMetrics(registry), maxAge
+	options.Now = func() time.Time { return begun.Add(time.Duration(passed.Load())) }
+	j := journal.New(options)
+	journal.AgeEvery(j, 20*time.Millisecond, func() time.Duration { return time.Duration(passed.Load()) })
+	o := run(t, j)
+	o.deadLetter("shop/a", `{"a":1}`, journal.ReasonRefused)
+	o.deadLetter("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 1)), journal.ReasonRefused)
+	o.deadLetter("shop/b", `{"b":1}`, journal.ReasonRefused)
+	passed.Add(int64(40 * time.Minute))
+	o.deadLetter("shop/b", `{"b":2}`, journal.ReasonRefused)
+	if maxAge > 0 {
+		o.work(func(ctx context.Context, _ *journal.Consumer) {
+			o.await(ctx, "the first pass", func() bool {
+				state, err := o.server().KeyValue(ctx, "mandrill-state")
+				if err == nil {
+					_, err = state.Get(ctx, "clock")
+				}
+				return err == nil
+			})
+			passed.Add(int64(61 * time.Minute))
+			o.await(ctx, "the removal", func() bool { //nolint:contextcheck // that of the test
+				seqs, _ := o.seqs(journal.DeadLetterFilter{}, 10)
+				return len(seqs) < 2
+			})
+		})
+	}
+	want, aged, objects := []uint64{1, 2, 3, 4}, map[string]float64{"shop/a": 0, "shop/b": 0}, true
+	if maxAge > 0 {
+		want, aged, objects = []uint64{4}, map[string]float64{"shop/a": 2, "shop/b": 1}, false
+	}
+	seqs, _ := o.seqs(journal.DeadLetterFilter{}, 10)
+	if diff := cmp.Diff(want, seqs); diff != "" {
+		t.Errorf("dead letters (-want +got):\n%s", diff)
+	}
+	if stored := o.messages(objectStream) > 0; stored != objects {
+		t.Errorf("large events are there: %t, want %t", stored, objects)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{"shop/a": 0, "shop/b": 0}
+	for _, family := range families {
+		if family.GetName() == "mandrill_receiver_dead_letters_aged_out_total" {
+			for _, metric := range family.GetMetric() {
+				got[metric.GetLabel()[0].GetValue()] = metric.GetCounter().GetValue()
+			}
+		}
+	}
+	if diff := cmp.Diff(aged, got); diff != "" {
+		t.Errorf("counted (-want +got):\n%s", diff)
+	}
+	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
+		t.Errorf("names of metrics: %v, %v", problems, err)
+	}
+}
