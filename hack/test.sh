@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 . hack/toolchain.sh
 hack/progress.sh "Downloading Go modules" go mod download
 hack/progress.sh "Downloading Go modules of test/conformance" go -C test/conformance mod download
+hack/tool.sh helm version >/dev/null # for test/chart; it takes minutes the first time, and says so
 go build -o bin/testreport ./hack/testreport # not go run, which adds a line of its own to the summary
 export CGO_ENABLED=1
 {
