@@ -207,7 +207,7 @@ func TestErasureReadsTheAddress(t *testing.T) {
 		{"", "", "there is none"},
 		{"Ana <ana@example.com>\n", "", "must be an address such as"},
 	} {
-		command := &deadLetterCommand{name: "purge", socket: "x", stdin: strings.NewReader(test.input), erasure: erasure.Request{Recipient: "-"}}
+		command := &deadLetterCommand{name: "purge", place: bufferPlace{socket: "x"}, stdin: strings.NewReader(test.input), erasure: erasure.Request{Recipient: "-"}}
 		err := command.check()
 		if (err == nil) != (test.err == "") || err != nil && (!strings.Contains(err.Error(), test.err) || strings.Contains(err.Error(), "<ana")) {
 			t.Errorf("%q: %v", test.input, err)

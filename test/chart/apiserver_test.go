@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -93,6 +95,37 @@ func TestChartIsAcceptedByAPIServer(t *testing.T) {
 				t.Errorf("%v\n%s", err, output)
 			}
 		})
+	}
+}
+
+// The hook before uninstalling has rights of its own, which nobody has before or after, and only in the namespaces that are watched.
+func TestUninstallHookIsAcceptedByAPIServer(t *testing.T) {
+	t.Parallel()
+	for watched, kinds := range map[string][]string{"": {"ClusterRole"}, "shop,crm": {"Role", "Role"}} {
+		var hooks []*unstructured.Unstructured
+		var roles []string
+		set := "uninstall.deleteObjects=true,uninstall.keepWebhooks=true"
+		if watched != "" {
+			set += ",watchNamespaces={" + watched + "}"
+		}
+		for _, object := range template(t, "--set", set) {
+			if object.GetAnnotations()["helm.sh/hook"] != "pre-delete" {
+				continue
+			}
+			hooks = append(hooks, object)
+			if kind := object.GetKind(); strings.HasSuffix(kind, "Role") {
+				roles = append(roles, kind)
+			}
+		}
+		accepted(t, hooks)
+		if !slices.Equal(roles, kinds) {
+			t.Errorf("watching %q: the hook has %v, want %v", watched, roles, kinds)
+		}
+		w := workloadOf(t, find(t, hooks, "Job", "mandrill-operator-uninstall"))
+		w.has(t, "uninstall", "--timeout=4m", "--keep-webhooks")
+		if got := slices.Contains(w.args, "--namespaces="+watched); got != (watched != "") {
+			t.Errorf("watching %q: the arguments are %q", watched, w.args)
+		}
 	}
 }
 

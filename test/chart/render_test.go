@@ -218,6 +218,7 @@ func TestRefusals(t *testing.T) {
 		{"ingress.controller=envoy", "at '/ingress/controller': value must be one of"},
 		{"gateway.enabled=true,publicURL=https://a.example", "gateway.enabled needs gateway.parentRefs"},
 		{"monitoring.podMonitor=true,monitoring.serviceMonitor=true", "choose one"},
+		{"uninstall.deleteObjects=true,installation=blue", "would delete the objects of other installations too"},
 		{"image.registry=https://registry.example", "at '/image/registry'"},
 		{"receiver.image.digest=abc", "at '/receiver/image/digest'"},
 		{"watchNamespaces={a,a}", "at '/watchNamespaces': items at 0 and 1 are equal"},

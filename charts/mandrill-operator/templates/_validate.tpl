@@ -82,6 +82,10 @@
 {{- fail "monitoring.podMonitor and monitoring.serviceMonitor would scrape everything twice: choose one." }}
 {{- end }}
 
+{{- if and .Values.uninstall.deleteObjects .Values.installation (not .Values.watchNamespaces) }}
+{{- fail "uninstall.deleteObjects would delete the objects of other installations too: set watchNamespaces, or delete your objects yourself." }}
+{{- end }}
+
 {{/* What is installed. lookup finds nothing where the chart is rendered without a cluster. */}}
 {{- $namespace := .Release.Namespace }}
 {{- $cluster := lookup "v1" "Namespace" "" "kube-system" }}

@@ -34,3 +34,10 @@
 - {{ . | quote }}
 {{- end }}
 {{- end -}}
+
+{{/* Annotations of an object of the hook before uninstalling; the argument is its place in the order. */}}
+{{- define "mandrill.uninstallHook" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end -}}
