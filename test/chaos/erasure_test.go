@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Events of a message are erased while the sinks of its webhook fail and another webhook is delivered under load. All other events
@@ -25,7 +26,7 @@ func TestErasureLeavesOtherEventsAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	failing, good := newSender(ledger, r), newSender(ledger, r)
-	failing.events, good.events = 20, 20
+	failing.events, good.events, good.interval = 20, 20, 500*time.Millisecond
 	var running sync.WaitGroup
 	sending, stop := context.WithCancel(t.Context())
 	running.Go(func() { good.run(sending, t.Context(), 1) })

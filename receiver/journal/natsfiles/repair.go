@@ -37,6 +37,9 @@ func (r *Report) skip(reason Reason, count int) {
 }
 
 func (r *Report) lose(stream string, count int) {
+	if count == 0 {
+		return
+	}
 	if r.Lost == nil {
 		r.Lost = map[string]int{}
 	}

@@ -126,6 +126,7 @@ func (s *fakeStore) files() map[string]string {
 func TestGuard(t *testing.T) {
 	t.Parallel()
 	skipped := func(reason Reason, count int) map[Reason]int { return map[Reason]int{reason: count} }
+	lost := func(stream string, count int) map[string]int { return map[string]int{stream: count} }
 	for name, test := range map[string]struct {
 		change    func(*fakeStore)
 		want      Report
@@ -156,14 +157,14 @@ func TestGuard(t *testing.T) {
 				s.write(stream, metaSumFile, []byte("0123456789abcdef"))
 			}
 		}, Report{Skipped: skipped(TooMuchDamage, 3)}, true},
-		"one record":                       {func(s *fakeStore) { s.change("a", 1, flip(5, 1000)) }, Report{Damaged: 1}, false},
-		"one record in ten":                {func(s *fakeStore) { s.change("a", 1, flip(0, 10)) }, Report{Damaged: 10}, false},
-		"four records of a small block":    {func(s *fakeStore) { s.change("b", 1, flip(0, 2)) }, Report{Damaged: 4}, false},
-		"all of a block of two":            {func(s *fakeStore) { s.change("c", 1, flip(0, 1)) }, Report{Damaged: 1}, false},
-		"a hole of half a block":           {func(s *fakeStore) { s.change("a", 1, func(data []byte) []byte { clear(data[1000:4000]); return data }) }, Report{Damaged: 1}, false},
-		"a block of zeros":                 {func(s *fakeStore) { s.change("a", 2, func(data []byte) []byte { clear(data); return data }) }, Report{Damaged: 1}, false},
+		"one record":                       {func(s *fakeStore) { s.change("a", 1, flip(5, 1000)) }, Report{Damaged: 1, Lost: lost("a", 1)}, false},
+		"one record in ten":                {func(s *fakeStore) { s.change("a", 1, flip(0, 10)) }, Report{Damaged: 10, Lost: lost("a", 10)}, false},
+		"four records of a small block":    {func(s *fakeStore) { s.change("b", 1, flip(0, 2)) }, Report{Damaged: 4, Lost: lost("b", 4)}, false},
+		"all of a block of two":            {func(s *fakeStore) { s.change("c", 1, flip(0, 1)) }, Report{Damaged: 1, Lost: lost("c", 2)}, false},
+		"a hole of half a block":           {func(s *fakeStore) { s.change("a", 1, func(data []byte) []byte { clear(data[1000:4000]); return data }) }, Report{Damaged: 1, Lost: lost("a", 1)}, false},
+		"a block of zeros":                 {func(s *fakeStore) { s.change("a", 2, func(data []byte) []byte { clear(data); return data }) }, Report{Damaged: 1, Lost: lost("a", 1)}, false},
 		"metadata of one":                  {func(s *fakeStore) { s.write("a", metaFile, nil) }, Report{Damaged: 1}, false},
-		"another layout and damage":        {func(s *fakeStore) { s.change("a", 2, flip(0, 5)); s.change("b", 1, flip(0, 1000)) }, Report{Damaged: 1, Skipped: skipped(TooMuchDamage, 1)}, false},
+		"another layout and damage":        {func(s *fakeStore) { s.change("a", 2, flip(0, 5)); s.change("b", 1, flip(0, 1000)) }, Report{Damaged: 1, Skipped: skipped(TooMuchDamage, 1), Lost: lost("b", 1)}, false},
 		"the end of the stream incomplete": {func(s *fakeStore) { s.change("a", 3, func(data []byte) []byte { return data[:len(data)-9] }) }, Report{Damaged: 1}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
