@@ -72,7 +72,12 @@ var pagesOfFlags = []string{"docs/install.md", "docs/buffer.md", "docs/delivery.
 var flagInText = regexp.MustCompile(`(?:^|[^\w-])--([a-z][a-z0-9-]*)`)
 
 // foreign are flags of other programs that the documents name.
-var foreign = map[string]bool{"unix-socket": true} // curl's
+var foreign = map[string]bool{
+	"unix-socket": true,                                                                // curl
+	"target":      true,                                                                // docker
+	"type":        true, "certificate-oidc-issuer": true, "certificate-identity": true, // cosign
+	"full-ref": true, "platform": true, // crane
+}
 
 // Every flag of the operator and the receiver is documented, and every flag that a document names exists.
 func TestFlags(t *testing.T) {
