@@ -81,10 +81,11 @@ images() {
   hack/image.sh
   provenance >"$DIST/provenance.json"
   mkdir -p "$DIST/sbom"
-  local name arch reference
+  local name arch reference sbom
   while read -r name arch reference; do
-    quiet "$cyclonedx" bin -json -noserial -output "$DIST/sbom/$name-$arch.cdx.json" "$DIST/bin/linux_$arch/$name"
-    quiet "$cosign" attest "${sign[@]}" --type cyclonedx --predicate "$DIST/sbom/$name-$arch.cdx.json" "$reference"
+    sbom=$DIST/sbom/$name-$arch.cdx.json
+    quiet "$cyclonedx" bin -json -std -noserial -notimestamp -version "$VERSION" -output "$sbom" "$DIST/bin/linux_$arch/$name"
+    quiet "$cosign" attest "${sign[@]}" --type cyclonedx --predicate "$sbom" "$reference"
   done <"$DIST/platforms.txt"
   while read -r reference; do
     quiet "$cosign" sign "${sign[@]}" --recursive "$reference"
@@ -130,8 +131,8 @@ chart() {
   tool=$(hack/tool.sh --path helm)
   quiet "$tool" package $folder --version "${VERSION#v}" --app-version "$VERSION" --destination "$work/chart"
   package=$(echo "$work"/chart/*.tgz)
-  "$tool" push "$package" "oci://$IMAGE_PUSH/charts" "${helm[@]}" >"$work/pushed" 2>&1 || { cat "$work/pushed" >&2; fail "pushing the chart failed"; }
-  reference=$IMAGE_PUSH/charts/mandrill-operator@$(sed -n 's/^Digest: *//p' "$work/pushed")
+  quiet "$tool" push "$package" "oci://$IMAGE_PUSH/charts" "${helm[@]}"
+  reference=$IMAGE_PUSH/charts/mandrill-operator@$(sed -n 's/^Digest: *//p' "$work/output")
   quiet "$cosign" sign "${sign[@]}" "$reference"
   quiet "$cosign" verify "${trust[@]}" "$reference"
   quiet "$tool" pull "oci://$IMAGE_PUSH/charts/mandrill-operator" --version "${VERSION#v}" --destination "$work" "${helm[@]}"

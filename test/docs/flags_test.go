@@ -76,6 +76,9 @@ var foreign = map[string]bool{
 	"unix-socket": true,                                                                                         // curl's
 	"install":     true, "namespace": true, "create-namespace": true, "set": true, "values": true, "wait": true, // Helm's
 	"all": true, "cascade": true, // kubectl's
+	"target": true,                                                                // docker
+	"type":   true, "certificate-oidc-issuer": true, "certificate-identity": true, // cosign
+	"full-ref": true, "platform": true, // crane
 }
 
 // Every flag of the operator and the receiver is documented, and every flag that a document names exists.
