@@ -1,10 +1,15 @@
 package mandrillwebhook
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
@@ -29,7 +34,7 @@ func (r *Reconciler) checkContest(run *state, want mandrill.WebhookSpec, have ma
 	}
 	wait := r.contests.Changed(run.contested(subjectWebhook), registration.Change{
 		Want: registration.Text(want), Have: registration.Text(mandrill.WebhookSpec{URL: have.URL, Description: have.Description, Events: have.Events}),
-		Limit: registration.WebhookChanges, WasInOrder: wasTrue(run.webhook, v1alpha1.ConditionRegistered), WasContested: isContested(run.webhook),
+		Limit: registration.WebhookChanges, WasInOrder: wasTrue(run.webhook, v1alpha1.ConditionRegistered), WasContested: registration.IsContested(run.webhook) && !registration.IsNewer(run.webhook, v1alpha1.ConditionRegistered),
 	}, r.Now())
 	if wait == 0 {
 		return nil
@@ -62,8 +67,12 @@ func (r *Reconciler) checkSecretContest(run *state, present identity) error {
 			"let only one of them handle it, by --watch-namespaces or spec.installation; the operator tries again after a pause, or when the spec changes", secretName(run.webhook)))
 }
 
-// isContested reports whether the object's webhook is contested, as the status says.
-func isContested(webhook *v1alpha1.MandrillWebhook) bool {
-	condition := meta.FindStatusCondition(webhook.Status.Conditions, v1alpha1.ConditionRegistered)
-	return condition != nil && condition.Reason == v1alpha1.ReasonContested && condition.ObservedGeneration == webhook.Generation
+// lookAgain looks again after a pause at an object that becomes contested. If another operator wrote that into the status and has
+// gone since, nothing else would take it back.
+func (r *Reconciler) lookAgain() handler.EventHandler {
+	return handler.Funcs{UpdateFunc: func(_ context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		if registration.SaysContested(e.ObjectNew.(*v1alpha1.MandrillWebhook)) && !registration.SaysContested(e.ObjectOld.(*v1alpha1.MandrillWebhook)) {
+			queue.AddAfter(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(e.ObjectNew)}, r.contests.FirstPause())
+		}
+	}}
 }

@@ -158,7 +158,7 @@ func (r *Reconciler) unregister(ctx context.Context, run *state, last bool) erro
 		r.normal(webhook, v1alpha1.ReasonRetained, "Left the webhook at Mandrill, as deletionPolicy says")
 		return nil
 	}
-	if isContested(webhook) {
+	if registration.IsContested(webhook) {
 		r.warn(webhook, v1alpha1.ReasonRetained, fmt.Sprintf(
 			"Left webhook %d at Mandrill, because somebody else changes it too, such as another installation or cluster: delete it there if nobody needs it", webhook.Status.WebhookID))
 		return nil

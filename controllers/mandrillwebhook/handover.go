@@ -20,7 +20,7 @@ func (r *Reconciler) handOver(ctx context.Context, webhook *v1alpha1.MandrillWeb
 		return ctrl.Result{}, nil
 	}
 	deleting := !webhook.DeletionTimestamp.IsZero()
-	if deleting && !r.Scope.OthersHold(webhook) {
+	if deleting && !r.Scope.OthersHold(webhook) && !r.handovers.Served(webhook.UID) {
 		return r.finalize(ctx, webhook)
 	}
 	r.forget(webhook)

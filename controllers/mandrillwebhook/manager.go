@@ -108,6 +108,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 		Watches(&corev1.Service{}, r.watches.Services()).
 		WatchesRawSource(source.Channel(r.changed, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.MandrillWebhook{}, handler.EnqueueRequestsFromMapFunc(r.sharingURL), builder.WithPredicates(mayShareURL)).
+		Watches(&v1alpha1.MandrillWebhook{}, r.lookAgain()).
 		WatchesRawSource(fair.Source()).
 		Build(fair)
 	if err != nil {

@@ -160,6 +160,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 	case !webhook.DeletionTimestamp.IsZero():
 		return r.finalize(ctx, webhook)
 	}
+	r.handovers.Forget(webhook.UID)
 	before := webhook.DeepCopy()
 	if controllerutil.AddFinalizer(webhook, r.Scope.Finalizer()) {
 		if err := r.Client.Patch(ctx, webhook, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {

@@ -127,6 +127,9 @@ func (c *Contests) wasContested(o *contest, now time.Time) bool {
 	return !o.tried.IsZero() && now.Sub(o.tried) < 2*maxContest*c.Interval
 }
 
+// FirstPause is how long a contest lasts at least.
+func (c *Contests) FirstPause() time.Duration { return contestPause * c.Interval }
+
 // begin begins a pause. Each is twice as long as the one before it, if that was not long ago.
 func (c *Contests) begin(o *contest, now time.Time) time.Duration {
 	if !c.wasContested(o, now) {

@@ -38,6 +38,13 @@ func (h *Handovers) Left(object types.UID, grace time.Duration, now time.Time) t
 	return max(0, h.list[object].Add(grace).Sub(now))
 }
 
+// Served reports whether the other installation has served an object: then that one deletes its webhook.
+func (h *Handovers) Served(object types.UID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.list[object].IsZero()
+}
+
 // Forget forgets an object.
 func (h *Handovers) Forget(object types.UID) {
 	h.mu.Lock()

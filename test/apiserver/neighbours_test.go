@@ -1,11 +1,12 @@
 package apiserver_test
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,8 +60,8 @@ func rule(group string, resources []string, verbs ...string) rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: resources, Verbs: verbs}
 }
 
-// start runs the operator with a Mandrill and the rights of its user, or all rights without rules.
-func (n *neighbour) start(t *testing.T, apiURL string, groups ...string) {
+// start runs the operator with the rights of its user and of groups, until the test ends or stops it.
+func (n *neighbour) start(t *testing.T, apiURL string, groups ...string) (stop func()) {
 	t.Helper()
 	user, err := environment.AddUser(envtest.User{Name: n.user, Groups: groups}, nil)
 	if err != nil {
@@ -89,7 +90,17 @@ func (n *neighbour) start(t *testing.T, apiURL string, groups ...string) {
 	if err := reconciler.SetupWithManager(t.Context(), manager); err != nil {
 		t.Fatal(err)
 	}
-	background(t, "operator of "+n.routes.Namespace, manager.Start)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- manager.Start(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("operator of %s: %v", n.routes.Namespace, err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
 }
 
 // mandrillOf returns a Mandrill with an account, and the URL of its API.
@@ -192,7 +203,7 @@ func TestNamespacesAreWatchedWithRolesOnly(t *testing.T) {
 	}
 	eventually(t, "the webhook goes", func() error {
 		if list := account.Webhooks(); len(list) > 0 {
-			return fmt.Errorf("Mandrill has %+v", list) //nolint:staticcheck // a name
+			return fmt.Errorf("Mandrill has %+v", list)
 		}
 		return nil
 	})
@@ -209,28 +220,29 @@ func TestTwoOperatorsWithOneObjectGiveWay(t *testing.T) {
 		t.Cleanup(server.Close)
 		n.publicURL = server.URL
 	}
-	namespace := newNamespace(t)
 	first.start(t, apiURL, "system:masters")
-	t.Run("while both handle it", func(t *testing.T) {
-		second.start(t, apiURL, "system:masters")
-		webhook := newObject(t, namespace, "shared")
-		eventually(t, "one of them gives way", func() error {
-			if err := admin.Get(t.Context(), client.ObjectKeyFromObject(webhook), webhook); err != nil {
-				return err
-			}
-			for _, name := range []string{"Registered", "SigningKeyStored"} {
-				if got := condition(webhook, name); got.Reason == v1alpha1.ReasonContested && strings.Contains(got.Message, "spec.installation") {
-					return nil
-				}
-			}
-			return fmt.Errorf("the conditions are %+v", webhook.Status.Conditions)
-		})
-	})
-	webhook := &v1alpha1.MandrillWebhook{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "transactional"}}
+	webhook := newObject(t, newNamespace(t), "shared")
 	await(t, webhook, "Ready", "True", "Succeeded")
+	stop := second.start(t, apiURL, "system:masters")
+	eventually(t, "one of them gives way", func() error {
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(webhook), webhook); err != nil {
+			return err
+		}
+		for _, name := range []string{"Registered", "SigningKeyStored"} {
+			if got := condition(webhook, name); got.Reason == v1alpha1.ReasonContested && strings.Contains(got.Message, "spec.installation") {
+				return nil
+			}
+		}
+		return fmt.Errorf("the conditions are %+v", webhook.Status.Conditions)
+	})
+	stop()
 	eventually(t, "the first has the webhook", func() error {
-		if list := account.Webhooks(); len(list) != 1 || !strings.HasPrefix(list[0].URL, first.publicURL) {
-			return errors.New("Mandrill has another")
+		list := account.Webhooks()
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(webhook), webhook); err != nil {
+			return err
+		}
+		if ready := condition(webhook, "Ready"); len(list) != 1 || !strings.HasPrefix(list[0].URL, first.publicURL) || ready.Reason != "Succeeded" {
+			return fmt.Errorf("the object says %+v, and Mandrill has %+v", ready, list)
 		}
 		return nil
 	})
