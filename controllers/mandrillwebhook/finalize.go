@@ -39,6 +39,7 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 		return ctrl.Result{}, nil
 	}
 	run := newState(webhook)
+	r.probes.Forget(run.key())
 	since := failingSince(webhook)
 	last := !since.IsZero() && r.Now().Sub(since) >= deletionDeadline
 	if err := r.unregister(ctx, run, last); err != nil {

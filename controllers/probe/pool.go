@@ -122,7 +122,7 @@ func (p *Pool) Ask(ctx context.Context, question Question, trusted bool) Answer 
 	e := p.entries[key]
 	if e == nil || e.question != question {
 		p.drop(key)
-		e = p.begin(key, question, trusted)
+		e = p.begin(key, question, trusted) //nolint:contextcheck // a probe outlives the reconcile
 	}
 	p.mu.Unlock()
 	wait := time.NewTimer(p.options.Wait)

@@ -21,7 +21,7 @@ var kinds = []string{callsKind, probesKind, requestsKind, statusKind, eventsKind
 
 type countKey struct{ namespace, kind string }
 
-// counts counts by namespace.
+// counts are numbers by namespace and kind.
 type counts struct {
 	mu   sync.Mutex
 	list map[countKey]int
