@@ -61,7 +61,7 @@ e2e:
 fuzz:
 	@hack/fuzz.sh $(FUZZTIME) $(FUZZ)
 
-## generate: regenerate the CRD, its Go code, the role, and the API and event references
+## generate: regenerate the CRD, its Go code, the role, the references, and config from the chart
 generate: toolchain
 	@hack/tool.sh controller-gen object crd rbac:roleName=mandrill-operator paths=./api/... paths=./controllers/... \
 		output:crd:dir=config/crd output:rbac:dir=config/rbac
@@ -69,6 +69,7 @@ generate: toolchain
 	@hack/tool.sh crd-ref-docs --source-path=api/v1alpha1 --config=hack/docs/api.yaml \
 		--renderer=markdown --output-path=docs/api.md --log-level=ERROR
 	@go run ./hack/docs/events >docs/events.md
+	@go run ./hack/chart
 
 ## verify: check that generated files and go.mod are up to date, the names of metrics, and the CI workflow
 verify:
@@ -90,9 +91,13 @@ vuln: build
 install:
 	kubectl apply -k config
 
+## deploy: install the programs as well, as the chart does by default
+deploy:
+	kubectl apply -k config/default
+
 ## ci: run what every change must pass: verify, lint, vuln, demo, test
 ci: verify lint vuln
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
 	@$(MAKE) --no-print-directory test
 
-.PHONY: toolchain help build assets demo test bench chaos cluster-up cluster-down e2e fuzz generate verify fmt lint vuln install ci
+.PHONY: toolchain help build assets demo test bench chaos cluster-up cluster-down e2e fuzz generate verify fmt lint vuln install deploy ci

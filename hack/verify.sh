@@ -3,7 +3,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . hack/toolchain.sh
-generated=(api/v1alpha1/zz_generated.deepcopy.go config/crd/*.yaml config/rbac/role.yaml docs/api.md docs/events.md)
+chart=charts/mandrill-operator
+generated=(api/v1alpha1/zz_generated.deepcopy.go config/crd/*.yaml config/rbac/*.yaml docs/api.md docs/events.md
+  "$chart"/README.md "$chart"/files/*.yaml config/{default,operator,receiver,drain}/*.yaml)
 before=$(sha256sum "${generated[@]}")
 make --no-print-directory generate
 if ! diff <(echo "$before") <(sha256sum "${generated[@]}") >&2; then
@@ -11,7 +13,7 @@ if ! diff <(echo "$before") <(sha256sum "${generated[@]}") >&2; then
   exit 1
 fi
 # Not hack/promtool: to tidy it, Go downloads the modules of all build tags, hundreds that the build does not need.
-for module in . hack/cluster/kube hack/cluster/etcd hack/cluster/node hack/actionlint hack/govulncheck hack/nats/oldest hack/nats/previous test/conformance; do
+for module in . hack/cluster/kube hack/cluster/etcd hack/cluster/node hack/actionlint hack/govulncheck hack/helm hack/nats/oldest hack/nats/previous test/conformance; do
   hack/progress.sh "Checking that $module/go.mod is tidy" go -C "$module" mod tidy -diff
 done
 # Without the checks that depend on which other linters a machine has.

@@ -34,6 +34,7 @@ type options struct {
 	sinkConcurrency       int
 	buffer                bufferOptions
 	adminPath             string
+	drain                 bool
 	admin                 *adminSocket // nil: none
 	logLevel              slog.Level
 }
@@ -95,6 +96,8 @@ func (o *options) add(flags *flag.FlagSet) {
 	o.buffer.add(flags)
 	flags.StringVar(&o.adminPath, "admin-socket", "",
 		"path of the Unix socket for receiver dead-letters; default: "+adminSocketName+" in --buffer-dir, or none without it")
+	flags.BoolVar(&o.drain, "drain", false,
+		"accept no requests, deliver what is in --buffer-dir, and exit when nothing is left there, dead letters included")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; default: $KUBECONFIG, or the pod's service account")
 }
@@ -111,6 +114,8 @@ func (o *options) check() error {
 		return errors.New("--max-body-bytes must be positive")
 	case o.maxInflightBytes < 2*o.maxBodyBytes:
 		return errors.New("--max-inflight-bytes must be at least twice --max-body-bytes, because a body is copied while its buffer grows")
+	case o.drain && o.buffer.kind != bufferEmbedded:
+		return errors.New("--drain needs --buffer=embedded: other buffers are shared, and other receivers deliver what is in them")
 	case o.sinkConcurrency <= 0:
 		return errors.New("--sink-concurrency must be positive")
 	case o.routesSecret == "" && o.kubeconfig != "":

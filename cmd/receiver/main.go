@@ -93,7 +93,7 @@ func receive(ctx context.Context, o options, handling receiver.Options) error {
 		parts = append(parts, stored.run, o.admin.serve(stored.journal, logger))
 	}
 	ready := readiness(ctx, table, stored)
-	webhooks, err := o.webhookServer(ctx, o.withHealthPath(receiver.NewHandler(handling), table, ready), logger)
+	running, err := o.task(ctx, o.withHealthPath(receiver.NewHandler(handling), table, ready), stored, logger)
 	if err != nil {
 		return err
 	}
@@ -111,8 +111,8 @@ func receive(ctx context.Context, o options, handling receiver.Options) error {
 		parts = append(parts, profiles.Serve)
 		logger.Info("Serving profiles", "pprofListen", profiles.Listener.Addr().String())
 	}
-	logger.Info("Started", "listen", webhooks.Listener.Addr().String(), "metricsListen", metricsServer.Listener.Addr().String())
-	return serve(ctx, webhooks.Serve, parts...)
+	logger.Info("Started", "listen", running.listen, "metricsListen", metricsServer.Listener.Addr().String())
+	return serve(ctx, running.run, parts...)
 }
 
 // readiness reports why the receiver is not ready to accept batches, if it is not.
@@ -172,8 +172,8 @@ func newServer(ctx context.Context, flagName, address string, handler http.Handl
 	return &receiver.Server{Listener: listener, Handler: handler, Logger: logger}, nil
 }
 
-// serve runs webhooks until ctx ends or a part fails. The other parts run until webhooks has answered its last request.
-func serve(ctx context.Context, webhooks func(context.Context) error, parts ...func(context.Context) error) error {
+// serve runs task until it ends, ctx ends or a part fails. The other parts run until task has ended.
+func serve(ctx context.Context, task func(context.Context) error, parts ...func(context.Context) error) error {
 	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
 	partsCtx, stopParts := context.WithCancel(failed)
 	serving, stop := context.WithCancel(failed)
@@ -181,7 +181,7 @@ func serve(ctx context.Context, webhooks func(context.Context) error, parts ...f
 	defer context.AfterFunc(ctx, stop)()
 	group.Go(func() error {
 		defer stopParts()
-		return webhooks(serving)
+		return task(serving)
 	})
 	for _, part := range parts {
 		group.Go(func() error { return part(partsCtx) })

@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	apiKey = "demo-key" // as in config/samples
+	apiKey = "demo-key" // as in the sample
 	// deadline is how long a batch may take to arrive, and a program to start.
 	deadline = 60 * time.Second
 	// eventInterval is the time between events after the first batch.
@@ -137,8 +137,8 @@ func (s *stack) run(ctx context.Context, args ...string) error {
 
 // apply applies the samples and waits until they are ready, as a user would.
 func (s *stack) apply(ctx context.Context) error {
-	say("kubectl apply -f config/samples")
-	if err := s.run(ctx, "apply", "-f", "config/samples"); err != nil {
+	say("kubectl apply -f config/samples/transactional.yaml")
+	if err := s.run(ctx, "apply", "-f", "config/samples/transactional.yaml"); err != nil {
 		return err
 	}
 	say("kubectl wait --for=condition=Ready -n shop mandrillwebhook/transactional")

@@ -268,15 +268,14 @@ func (j *Journal) reportUnreadable(s *session) {
 	j.fail(s)
 }
 
+// streams are those that hold events, by their name in the metrics.
+func (s *session) streams() map[string]jetstream.Stream {
+	return map[string]jetstream.Stream{"batches": s.batches, "remainders": s.remainders, "dead_letters": s.dead}
+}
+
 // measure sets the metrics of the streams.
 func (j *Journal) measure(ctx context.Context, s *session) error {
-	for name, stream := range map[string]jetstream.Stream{"batches": s.batches, "remainders": s.remainders, "dead_letters": s.dead} {
-		bounded, cancel := s.store.WithTimeout(ctx)
-		info, err := stream.Info(bounded)
-		cancel()
-		if err != nil {
-			return fmt.Errorf("asking for the state of a stream: %w", err)
-		}
+	return s.store.EachInfo(ctx, s.streams(), func(name string, info *jetstream.StreamInfo) {
 		j.metrics.stored.WithLabelValues(name).Set(float64(info.State.Bytes))
 		j.metrics.limit.WithLabelValues(name).Set(float64(info.Config.MaxBytes))
 		lost := 0
@@ -284,8 +283,17 @@ func (j *Journal) measure(ctx context.Context, s *session) error {
 			lost = len(info.State.Lost.Msgs)
 		}
 		j.metrics.lost.WithLabelValues(name).Set(float64(lost))
+	})
+}
+
+// Stored counts the messages in the buffer, by stream as in the metrics: batches, remainders and dead_letters.
+func (j *Journal) Stored(ctx context.Context) (map[string]uint64, error) {
+	s := j.current.Load()
+	if s == nil {
+		return nil, ErrUnavailable
 	}
-	return nil
+	counts := map[string]uint64{}
+	return counts, s.store.EachInfo(ctx, s.streams(), func(name string, info *jetstream.StreamInfo) { counts[name] = info.State.Msgs })
 }
 
 // Available reports whether a batch can be stored.

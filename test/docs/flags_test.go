@@ -72,7 +72,11 @@ var pagesOfFlags = []string{"docs/install.md", "docs/buffer.md", "docs/delivery.
 var flagInText = regexp.MustCompile(`(?:^|[^\w-])--([a-z][a-z0-9-]*)`)
 
 // foreign are flags of other programs that the documents name.
-var foreign = map[string]bool{"unix-socket": true} // curl's
+var foreign = map[string]bool{
+	"unix-socket": true, // curl's
+	"install":     true, "namespace": true, "create-namespace": true, "set": true, "values": true, "wait": true, // Helm's
+	"all": true, "cascade": true, // kubectl's
+}
 
 // Every flag of the operator and the receiver is documented, and every flag that a document names exists.
 func TestFlags(t *testing.T) {

@@ -97,6 +97,20 @@ func (s *Store) WithTimeout(ctx context.Context) (context.Context, context.Cance
 	return context.WithTimeout(ctx, s.Timeout)
 }
 
+// EachInfo calls each with the name and the information of every stream. Each stream is asked once.
+func (s *Store) EachInfo(ctx context.Context, streams map[string]jetstream.Stream, each func(name string, info *jetstream.StreamInfo)) error {
+	for name, stream := range streams {
+		bounded, cancel := s.WithTimeout(ctx)
+		info, err := stream.Info(bounded)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("asking for the state of a stream: %w", err)
+		}
+		each(name, info)
+	}
+	return nil
+}
+
 // RetryWhileNoLeader repeats a request that nobody answers, as the policy says. The request must be harmless when it is
 // executed twice.
 func (s *Store) RetryWhileNoLeader(ctx context.Context, ask func(context.Context) error) error {

@@ -67,11 +67,7 @@ func start(ctx context.Context, died context.CancelCauseFunc, dir string, o opti
 			return s, err
 		}
 	}
-	manifests, err := filepath.Glob("config/rbac/*.yaml")
-	if err != nil {
-		return s, fmt.Errorf("finding the manifests: %w", err)
-	}
-	for _, manifest := range append([]string{"config/namespace.yaml"}, manifests...) {
+	for _, manifest := range []string{"config/namespace.yaml", "config/rbac/role.yaml", "config/rbac/bindings.yaml"} {
 		if err := s.apply(ctx, manifest); err != nil {
 			return s, err
 		}
