@@ -6,8 +6,19 @@ TOOLCHAIN ?= $(shell sed -n 's/^toolchain //p' go.mod)
 export TOOLCHAIN
 export GOTOOLCHAIN := $(TOOLCHAIN)
 
+# What --version prints, and the tag of the images.
+ifndef VERSION
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+endif
+BIN ?= bin
+# Symbols are a third of a program. Stack traces and profiles do not need them, but the search for vulnerabilities does.
+STRIP ?= -s -w
 # Without the tag gRPC doubles the size of the receiver, see ADR 1.
-GOBUILD := -trimpath -tags grpcnotrace
+GOBUILD = -trimpath -tags grpcnotrace -ldflags "$(STRIP) -X github.com/mandrill-operator/mandrill-operator/version.version=$(VERSION)"
+# Images are named IMAGE_REPO/NAME:VERSION. IMAGE_PUSH is a registry, or a prefix of names in one, that gets them as well.
+IMAGE_REPO ?= mandrill-operator.io
+IMAGE_ARCHS ?= amd64 arm64
+export IMAGE_REPO IMAGE_ARCHS IMAGE_PUSH VERSION
 FUZZTIME ?= 60s
 
 # Downloads that version, so that no later step is the first to need it.
@@ -20,7 +31,19 @@ help:
 
 ## build: build the three programs into bin/
 build: toolchain
-	@hack/progress.sh "Downloading modules and building the programs" go build $(GOBUILD) -o bin/ ./cmd/...
+	@hack/progress.sh "Downloading modules and building the programs" go build $(GOBUILD) -o $(BIN)/ ./cmd/...
+
+## image: build images of the programs into dist/ without Docker; IMAGE_REPO, VERSION, IMAGE_ARCHS=amd64, IMAGE_PUSH=HOST:PORT
+image: toolchain
+	@hack/image.sh
+
+## release-dry-run: rehearse a release with a registry on loopback: push, SBOMs, signatures, attestations, verification, chart
+release-dry-run: toolchain
+	@hack/release.sh rehearse
+
+## release: push images and chart to IMAGE_PUSH, and sign and attest them with the identity of the GitHub workflow
+release: toolchain
+	@hack/release.sh publish
 
 ## assets: find or build an API server and etcd, and print their folder
 assets:
@@ -84,8 +107,9 @@ lint:
 	@hack/tool.sh golangci-lint run
 
 ## vuln: fail when the packages or programs call code with a known vulnerability
-vuln: build
-	@hack/vuln.sh bin/operator bin/receiver bin/mandrill-emulator
+vuln:
+	@$(MAKE) --no-print-directory build BIN=bin/symbols STRIP=
+	@hack/vuln.sh bin/symbols/operator bin/symbols/receiver bin/symbols/mandrill-emulator
 
 ## install: install the CRD and the accounts into the cluster of the current kubectl context
 install:
@@ -100,4 +124,4 @@ ci: verify lint vuln
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
 	@$(MAKE) --no-print-directory test
 
-.PHONY: toolchain help build assets demo test bench chaos cluster-up cluster-down e2e fuzz generate verify fmt lint vuln install deploy ci
+.PHONY: toolchain help build image release-dry-run release assets demo test bench chaos cluster-up cluster-down e2e fuzz generate verify fmt lint vuln install deploy ci

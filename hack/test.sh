@@ -6,11 +6,13 @@ cd "$(dirname "$0")/.."
 . hack/toolchain.sh
 hack/progress.sh "Downloading Go modules" go mod download
 hack/progress.sh "Downloading Go modules of test/conformance" go -C test/conformance mod download
+hack/progress.sh "Downloading Go modules of hack/image" go -C hack/image mod download
 go build -o bin/testreport ./hack/testreport # not go run, which adds a line of its own to the summary
 export CGO_ENABLED=1
 {
   status=0
   go test -race -json -timeout 30m ./... || status=1
   go -C test/conformance test -race -json ./... || status=1
+  go -C hack/image test -race -json ./... || status=1
   exit "$status"
 } | bin/testreport -logs bin/test

@@ -57,7 +57,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	})
 	group.Go(func() error {
 		<-stopping.Done()
-		if ctx.Err() != nil { // told to stop, not failed
+		if ctx.Err() != nil && s.Delay > 0 { // told to stop, not failed
+			s.Logger.Info("Was told to stop, serving until load balancers have noticed", "delay", s.Delay.String())
 			<-time.After(s.Delay)
 		}
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)

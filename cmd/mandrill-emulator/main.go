@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,18 +20,19 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/version"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "mandrill-emulator:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, args []string) error {
+func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("mandrill-emulator", flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:8085", "address of the API, at /api/1.0/, and of the controls, at /emulator/")
 	apiKeys := flags.String("api-key", "test-key", "comma-separated API keys to accept, each with an account of its own")
@@ -38,7 +40,12 @@ func run(ctx context.Context, args []string) error {
 	retryInterval := flags.Duration("retry-interval", 20*time.Minute, "mean time between attempts to post a batch")
 	emitInterval := flags.Duration("emit-interval", 0, "generate an event in every account once per interval, with each kind in turn; 0: none")
 	validMX := flags.Bool("valid-mx", false, "report the MX records of inbound domains as valid")
+	showVersion := flags.Bool("version", false, "print the version, the commit, the version of Go and the platform, and exit")
 	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *showVersion {
+		_, err := fmt.Fprintln(stdout, "mandrill-emulator", version.Get())
 		return err
 	}
 	if flags.NArg() > 0 {
@@ -48,6 +55,7 @@ func run(ctx context.Context, args []string) error {
 		return errors.New("intervals must be positive")
 	}
 	logger := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	logger.Info("Starting", version.Get().LogValues()...)
 	keys := strings.Split(*apiKeys, ",")
 	emulator := mandrilltest.New(mandrilltest.Options{
 		APIKeys: keys, BatchInterval: *batchInterval, RetryInterval: *retryInterval, ValidMX: *validMX, Logger: logger,

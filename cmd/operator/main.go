@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,7 +21,9 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -31,12 +34,18 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/crd"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/quantity"
+	"github.com/mandrill-operator/mandrill-operator/version"
 )
 
 // gcPercent saves a fifth of the memory for some processor time, of which an operator needs little.
 const gcPercent = 50
+
+// discoveryTimeout is how long the API server may take to say which kinds it has.
+const discoveryTimeout = 10 * time.Second
 
 // hintsTimeout ends connections of receivers that send nothing.
 const hintsTimeout = 10 * time.Second
@@ -51,14 +60,16 @@ type options struct {
 	sinkHosts, sinkAudiences           string
 	leaderElectionID, leaderElectionNS string
 	resync                             time.Duration
-	maxWebhooks, maxRouteBytes         int
+	maxWebhooks                        int
+	maxRouteBytes                      int64
 	logLevel                           slog.Level
+	version                            bool // print it and exit
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "operator:", err)
 		os.Exit(1)
 	}
@@ -75,7 +86,7 @@ func parseFlags(args []string) (options, error) {
 	flags.StringVar(&o.clusterDomain, "cluster-domain", "cluster.local", "DNS domain of the cluster's Services")
 	flags.BoolVar(&o.crossNamespaceSinks, "allow-cross-namespace-sinks", false, "allow sinks in another namespace than their MandrillWebhook's, by reference and by URI")
 	flags.IntVar(&o.maxWebhooks, "max-webhooks-per-namespace", 1000, "how many MandrillWebhooks a namespace may have; 0 for no limit")
-	flags.IntVar(&o.maxRouteBytes, "max-route-bytes-per-namespace", 2<<20, "how many bytes the routes of a namespace may have of the 8 MiB that all have together; 0 for no limit")
+	flags.Var(quantity.Value(&o.maxRouteBytes, 2<<20), "max-route-bytes-per-namespace", "how many bytes the routes of a namespace may have of the 8 MiB that all have together; 0 for no limit")
 	flags.StringVar(&o.sinkHosts, "allow-sink-hosts", "", "comma-separated hosts to allow as sinks although they are loopback, link-local or a metadata service")
 	flags.StringVar(&o.sinkAudiences, "sink-audiences", "", "comma-separated audiences of sinks for which the receiver has OIDC tokens, by its --oidc-token")
 	flags.DurationVar(&o.resync, "resync-interval", 5*time.Minute, "how often each Mandrill account is listed, within 10 %")
@@ -86,6 +97,7 @@ func parseFlags(args []string) (options, error) {
 	flags.StringVar(&o.leaderElectionID, "leader-election-id", "mandrill-operator", "name of the Lease")
 	flags.StringVar(&o.leaderElectionNS, "leader-election-namespace", "", "namespace of the Lease; default: that of the routes Secret")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	flags.BoolVar(&o.version, "version", false, "print the version, the commit, the version of Go and the platform, and exit")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -114,9 +126,13 @@ func (o options) validate() error {
 	return nil
 }
 
-func run(ctx context.Context, args []string) error {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parseFlags(args)
 	if err != nil {
+		return err
+	}
+	if o.version {
+		_, err := fmt.Fprintln(stdout, "operator", version.Get())
 		return err
 	}
 	if os.Getenv("GOGC") == "" {
@@ -129,10 +145,18 @@ func run(ctx context.Context, args []string) error {
 	if o.leaderElectionNS == "" {
 		o.leaderElectionNS = namespace
 	}
-	logger := logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
+	logger := logr.FromSlogHandler(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: o.logLevel}))
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger) // client-go's
-	manager, err := newManager(o)
+	logger.Info("Starting", version.Get().LogValues()...)
+	config, err := clusterConfig(o.kubeconfig)
+	if err != nil {
+		return err
+	}
+	if err := awaitDefinition(ctx, config, o.healthListen, logger); err != nil || ctx.Err() != nil {
+		return err
+	}
+	manager, err := newManager(config, o)
 	if err != nil {
 		return err
 	}
@@ -146,7 +170,7 @@ func run(ctx context.Context, args []string) error {
 		RoutesSecret: types.NamespacedName{Namespace: namespace, Name: name},
 		PublicURL:    o.publicURL, ReceiverURL: o.receiverURL, ClusterDomain: o.clusterDomain, Resync: o.resync,
 		AllowCrossNamespaceSinks: o.crossNamespaceSinks, AllowSinkHosts: list(strings.ToLower(o.sinkHosts)), SinkAudiences: list(o.sinkAudiences),
-		MaxWebhooksPerNamespace: o.maxWebhooks, MaxRouteBytesPerNamespace: o.maxRouteBytes,
+		MaxWebhooksPerNamespace: o.maxWebhooks, MaxRouteBytesPerNamespace: int(o.maxRouteBytes),
 	})
 	if err := reconciler.SetupWithManager(ctx, manager); err != nil {
 		return fmt.Errorf("setting up the controller: %w", err)
@@ -179,14 +203,32 @@ func serveHints(ctx context.Context, manager ctrl.Manager, address string, handl
 	return nil
 }
 
-func newManager(o options) (ctrl.Manager, error) {
+// clusterConfig returns how to reach the API server.
+func clusterConfig(kubeconfig string) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules() // without any file: the pod's own account
-	rules.ExplicitPath = o.kubeconfig
+	rules.ExplicitPath = kubeconfig
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("finding the API server: %w", err)
 	}
 	config.QPS = -1 // the API server's priority and fairness limits better than a client can
+	return config, nil
+}
+
+// awaitDefinition waits until the API server serves MandrillWebhooks. The manager cannot start before.
+func awaitDefinition(ctx context.Context, config *rest.Config, healthListen string, logger logr.Logger) error {
+	short := rest.CopyConfig(config)
+	short.Timeout = discoveryTimeout
+	client, err := discovery.NewDiscoveryClientForConfig(short)
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	return crd.Wait(ctx, crd.Options{
+		Served: func(ctx context.Context) error { return crd.Served(ctx, client) }, Logger: logger, HealthListen: healthListen,
+	})
+}
+
+func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("building the scheme: %w", err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/api/pasted"
+	"github.com/mandrill-operator/mandrill-operator/quantity"
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
@@ -60,10 +61,10 @@ func (o *bufferOptions) add(flags *flag.FlagSet) {
 			"receivers; or comma-separated URLs of NATS with JetStream, such as nats://nats:4222 or tls://nats:4222; default: no "+
 			"buffer; a batch is answered once it is delivered")
 	flags.StringVar(&o.dir, "buffer-dir", "", "directory of the buffer")
-	flags.Int64Var(&o.maxBytes, "buffer-max-bytes", 0,
-		"maximum size of the buffer in bytes, at least 64 MiB, in a cluster for each member; a batch that does not fit is "+
+	flags.Var(quantity.Value(&o.maxBytes, 0), "buffer-max-bytes",
+		"maximum size of the buffer, such as 20Gi, at least 64 MiB, in a cluster for each member; a batch that does not fit is "+
 			"answered with 503; default with --buffer=embedded: 80 % of the free space of its volume")
-	flags.Int64Var(&o.deadLetterBytes, "dead-letter-max-bytes", 0,
+	flags.Var(quantity.Value(&o.deadLetterBytes, 0), "dead-letter-max-bytes",
 		"bytes of the buffer for dead letters; when they are used up the oldest dead letters are removed; default: a tenth of "+
 			"the buffer")
 	flags.DurationVar(&o.deletedRetention, "deleted-webhook-retention", dispatch.DefaultDeletedWebhookRetention,

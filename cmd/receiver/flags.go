@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/api/pasted"
+	"github.com/mandrill-operator/mandrill-operator/quantity"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
@@ -37,7 +38,11 @@ type options struct {
 	drain                 bool
 	admin                 *adminSocket // nil: none
 	logLevel              slog.Level
+	version               bool // print it and exit
 }
+
+// defaultShutdownDelay is longer than most load balancers, and the proxies of Services, take to notice that a receiver stops.
+const defaultShutdownDelay = 10 * time.Second
 
 func parseFlags(args []string, getenv func(string) string) (options, error) {
 	var o options
@@ -45,6 +50,9 @@ func parseFlags(args []string, getenv func(string) string) (options, error) {
 	o.add(flags)
 	if err := flags.Parse(args); err != nil {
 		return o, err
+	}
+	if o.version {
+		return o, nil
 	}
 	if err := o.chooseRoutes(getenv); err != nil {
 		return o, err
@@ -71,7 +79,7 @@ func (o *options) add(flags *flag.FlagSet) {
 	flags.StringVar(&o.listen, "listen", ":8080", "address of the webhook endpoints")
 	flags.StringVar(&o.certFile, "tls-cert-file", "", "server certificate, PEM, reloaded when it is renewed; default: no TLS")
 	flags.StringVar(&o.keyFile, "tls-key-file", "", "key of the certificate")
-	flags.DurationVar(&o.shutdownDelay, "shutdown-delay", 0,
+	flags.DurationVar(&o.shutdownDelay, "shutdown-delay", defaultShutdownDelay,
 		"how long to keep serving after SIGTERM while /readyz reports not ready, so that load balancers stop sending first")
 	flags.StringVar(&o.healthPath, "health-path", "/healthz",
 		"path at --listen that tells load balancers whether the receiver is ready, such as / for those that probe it by default; "+
@@ -89,9 +97,9 @@ func (o *options) add(flags *flag.FlagSet) {
 			"service; without --routes-secret all hosts may")
 	flags.IntVar(&o.sinkConcurrency, "sink-concurrency", sink.DefaultConcurrency,
 		"maximum of concurrent requests of one webhook to its sink; fewer while the sink is overloaded")
-	flags.Int64Var(&o.maxBodyBytes, "max-body-bytes", receiver.DefaultMaxBodyBytes,
+	flags.Var(quantity.Value(&o.maxBodyBytes, receiver.DefaultMaxBodyBytes), "max-body-bytes",
 		"maximum size of a request body; inbound mail with attachments is large")
-	flags.Int64Var(&o.maxInflightBytes, "max-inflight-bytes", receiver.DefaultMaxInflightBytes,
+	flags.Var(quantity.Value(&o.maxInflightBytes, receiver.DefaultMaxInflightBytes), "max-inflight-bytes",
 		"memory for the bodies of all requests; a request that gets none within 5 s is answered with 503")
 	o.buffer.add(flags)
 	flags.StringVar(&o.adminPath, "admin-socket", "",
@@ -100,6 +108,7 @@ func (o *options) add(flags *flag.FlagSet) {
 		"accept no requests, deliver what is in --buffer-dir, and exit when nothing is left there, dead letters included")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; default: $KUBECONFIG, or the pod's service account")
+	flags.BoolVar(&o.version, "version", false, "print the version, the commit, the version of Go and the platform, and exit")
 }
 
 func (o *options) check() error {

@@ -33,11 +33,13 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/kube"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+	"github.com/mandrill-operator/mandrill-operator/version"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	defer context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) })() // a second Ctrl-C does not wait for --shutdown-delay
 	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "receiver:", err)
 		os.Exit(1)
@@ -55,7 +57,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err != nil {
 		return err
 	}
+	if o.version {
+		_, err := fmt.Fprintln(stdout, "receiver", version.Get())
+		return err
+	}
 	logger := slog.New(newRepeatedLogs(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}), time.Now))
+	logger.Info("Starting", version.Get().LogValues()...)
 	traces, err := newTraces(ctx, getenv, logger)
 	if err != nil {
 		return err

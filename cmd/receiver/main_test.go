@@ -1,14 +1,17 @@
 package main
 
 import (
+	"flag"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+	"github.com/mandrill-operator/mandrill-operator/version"
 )
 
 func unset(string) string { return "" }
@@ -31,6 +34,8 @@ func TestFlags(t *testing.T) {
 		{[]string{file, "--max-body-bytes=0"}, "must be positive"},
 		{[]string{file, "--max-body-bytes=1000", "--max-inflight-bytes=2000"}, ""},
 		{[]string{file, "--max-inflight-bytes=104857600"}, "at least twice --max-body-bytes"},
+		{[]string{file, "--max-body-bytes=10Mi", "--max-inflight-bytes=1Gi"}, ""},
+		{[]string{file, "--max-body-bytes=10MB"}, "did you mean 10Mi?"},
 		{[]string{file, "--sink-concurrency=1"}, ""},
 		{[]string{file, "--sink-concurrency=0"}, "--sink-concurrency must be positive"},
 		{[]string{file, "--drain", "--buffer=embedded", "--buffer-dir=" + folder}, ""},
@@ -69,6 +74,55 @@ func TestFlags(t *testing.T) {
 		if (err == nil) != (test.want == "") || err != nil && (!strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), sentinel)) {
 			t.Errorf("%v: got error %v, want one with %q", test.args, err, test.want)
 		}
+	}
+}
+
+// Every flag whose value is a size takes the units of Kubernetes, and a number of bytes as before.
+func TestSizesHaveUnits(t *testing.T) {
+	t.Parallel()
+	var o options
+	flags := flag.NewFlagSet("receiver", flag.ContinueOnError)
+	o.add(flags)
+	var found []string
+	flags.VisitAll(func(f *flag.Flag) {
+		if !strings.HasSuffix(f.Name, "-bytes") {
+			return
+		}
+		found = append(found, f.Name)
+		for text, want := range map[string]string{"800Mi": "800Mi", "1Gi": "1Gi", "67108864": "64Mi"} {
+			if err := f.Value.Set(text); err != nil || f.Value.String() != want {
+				t.Errorf("--%s=%s: got %s, %v", f.Name, text, f.Value, err)
+			}
+		}
+		before := f.Value.String()
+		for text, want := range map[string]string{"1GB": "did you mean 1Gi?", "800 MiB": "did you mean 800Mi?", "much": "such as 800Mi or 1Gi", "": "such as 800Mi or 1Gi"} {
+			if err := f.Value.Set(text); err == nil || !strings.Contains(err.Error(), want) || f.Value.String() != before {
+				t.Errorf("--%s=%s: got %s, %v", f.Name, text, f.Value, err)
+			}
+		}
+	})
+	if want := []string{"buffer-max-bytes", "dead-letter-max-bytes", "max-body-bytes", "max-inflight-bytes"}; !slices.Equal(found, want) {
+		t.Errorf("sizes are %v, want %v", found, want)
+	}
+}
+
+// A receiver that stops serves for longer than a load balancer takes to notice, unless it is told otherwise.
+func TestShutdownDelayByDefault(t *testing.T) {
+	t.Parallel()
+	for want, args := range map[time.Duration][]string{10 * time.Second: nil, 0: {"--shutdown-delay=0s"}, 20 * time.Second: {"--shutdown-delay=20s"}} {
+		o, err := parseFlags(append([]string{"--config=routes.yaml"}, args...), unset)
+		if err != nil || o.shutdownDelay != want {
+			t.Errorf("%v: got %s, %v, want %s", args, o.shutdownDelay, err, want)
+		}
+	}
+}
+
+// The version is printed whatever the other flags and the environment lack.
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	if err := run(t.Context(), []string{"--version"}, unset, &out); err != nil || out.String() != "receiver "+version.Get().String()+"\n" {
+		t.Errorf("got %q, %v", out.String(), err)
 	}
 }
 

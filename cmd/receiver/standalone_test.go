@@ -62,7 +62,7 @@ func start(t *testing.T, environment []string, args ...string) *program {
 	if err != nil {
 		t.Fatalf("building: %v", err)
 	}
-	args = append([]string{"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--log-level=debug"}, args...)
+	args = append([]string{"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--log-level=debug", "--shutdown-delay=0s"}, args...)
 	p := &program{Cmd: exec.CommandContext(context.WithoutCancel(t.Context()), binary, args...), lines: make(chan map[string]any, 1000)}
 	p.Env = environment
 	stderr, err := p.StderrPipe()
@@ -172,6 +172,9 @@ func TestStandalone(t *testing.T) {
 		"MANDRILL_WEBHOOK_URL_FILE=" + urlFile, "MANDRILL_SIGNING_KEY_FILE=" + keyFile,
 		"K_SINK=" + sink, `K_CE_OVERRIDES={"extensions":{"env":"test"}}`, "MANDRILL_CE_SOURCE=/mail",
 	})
+	if first := <-p.lines; first["msg"] != "Starting" || first["version"] == "" || first["commit"] == "" {
+		t.Errorf("the first log line is %v", first)
+	}
 	address, _ := p.await(t, "Started")["listen"].(string)
 	p.await(t, "Loaded routes")
 	url := "http://" + address + "/hook?secret=s3ntinel"

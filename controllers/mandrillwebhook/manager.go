@@ -2,6 +2,7 @@ package mandrillwebhook
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -82,8 +83,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 			return fmt.Errorf("indexing %s: %w", field, err)
 		}
 	}
-	if err := manager.Add(r.accounts); err != nil {
-		return fmt.Errorf("adding the pollers: %w", err)
+	if err := errors.Join(manager.Add(r.accounts), manager.Add(r.publisher.shared)); err != nil {
+		return fmt.Errorf("adding the pollers and the routes: %w", err)
 	}
 	err := ctrl.NewControllerManagedBy(manager).Named("receiver-routes").
 		For(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(predicate.NewPredicateFuncs(func(object client.Object) bool {

@@ -299,7 +299,11 @@ func (s *Store) load(ctx context.Context) error {
 			return fmt.Errorf("reading routes: %w", err)
 		}
 		secrets[number].version = object.ResourceVersion
-		document, err := routes.Decode(object.Data[routes.Key])
+		data, ok := object.Data[routes.Key]
+		if !ok { // receivers are not ready until there is one
+			secrets[number].changed = 1
+		}
+		document, err := routes.Decode(data)
 		if err != nil {
 			log.FromContext(ctx).Info("Found a routes Secret that cannot be decoded, rewriting it", "secret", object.Name)
 			document, secrets[number].changed = &routes.Document{}, 1

@@ -74,7 +74,7 @@ func (s *stack) startPrograms(ctx context.Context, consumerURL string) error {
 		s.program(nil, "mandrill-emulator", "--listen", mandrillAddress, "--api-key", apiKey, "--batch-interval", "2s", "--retry-interval", "5s", "--valid-mx"),
 		// There is no pod network here: the consumer plays an HTTP proxy, so that the Service's name leads to it.
 		s.program([]string{"HTTP_PROXY=" + consumerURL, "http_proxy=" + consumerURL, "NO_PROXY=", "no_proxy="},
-			"receiver", "--listen", receiverAddress, "--metrics-listen", "127.0.0.1:0", "--log-level", "warn",
+			"receiver", "--listen", receiverAddress, "--metrics-listen", "127.0.0.1:0", "--log-level", "warn", "--shutdown-delay", "0s",
 			"--operator-url", "http://"+hintsAddress, "--routes-secret", namespace+"/mandrill-receiver-routes",
 			"--kubeconfig", filepath.Join(s.folder, "mandrill-receiver"),
 			"--buffer", "embedded", "--buffer-dir", filepath.Join(s.folder, "buffer"), "--buffer-max-bytes", bufferBytes),

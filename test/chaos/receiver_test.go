@@ -129,7 +129,7 @@ func (r *receiver) start() {
 		r.t.Fatal(err)
 	}
 	defer log.Close()
-	command := slices.Concat(r.launcher, []string{program, "--listen", r.address, "--metrics-listen", r.health}, r.args)
+	command := slices.Concat(r.launcher, []string{program, "--listen", r.address, "--metrics-listen", r.health, "--shutdown-delay=0s"}, r.args)
 	r.process = exec.Command(command[0], command[1:]...)
 	r.process.Stderr = log
 	r.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // even if the test is killed

@@ -74,7 +74,7 @@ func freeAddress(t *testing.T) string {
 func newReplica(t *testing.T, args ...string) *replica {
 	t.Helper()
 	r := &replica{t: t, address: freeAddress(t), health: freeAddress(t)}
-	r.args = append([]string{"--listen", r.address, "--metrics-listen", r.health}, args...)
+	r.args = append([]string{"--listen", r.address, "--metrics-listen", r.health, "--shutdown-delay=0s"}, args...)
 	r.start()
 	t.Cleanup(r.stop)
 	return r

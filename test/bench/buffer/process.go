@@ -31,7 +31,7 @@ func startReceiver(ctx context.Context, died context.CancelCauseFunc, dir, confi
 		return nil, err
 	}
 	program, err := harness.Start(died, "receiver", "--config", config, "--listen=127.0.0.1:0", "--metrics-listen", admin,
-		"--buffer=embedded", "--buffer-dir", dir, "--buffer-max-bytes", strconv.Itoa(bufferBytes), "--log-level=warn")
+		"--buffer=embedded", "--buffer-dir", dir, "--buffer-max-bytes", strconv.Itoa(bufferBytes), "--log-level=warn", "--shutdown-delay=0s")
 	return &receiverProcess{program, admin}, err
 }
 

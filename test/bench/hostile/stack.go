@@ -62,7 +62,8 @@ func start(ctx context.Context, died context.CancelCauseFunc, o options) (*stack
 			return s, err
 		}
 	}
-	s.receiver, err = harness.Start(died, "receiver", "--listen", s.address, "--metrics-listen", s.metrics, "--config", config, "--log-level", o.logLevel)
+	s.receiver, err = harness.Start(died, "receiver", "--shutdown-delay=0s",
+		"--listen", s.address, "--metrics-listen", s.metrics, "--config", config, "--log-level", o.logLevel)
 	if err != nil {
 		return s, err
 	}

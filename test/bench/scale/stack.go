@@ -187,7 +187,7 @@ func (s *stack) startMandrill(ctx context.Context, accounts int) error {
 }
 
 func (s *stack) startReceiver() (err error) {
-	s.receiver, err = harness.Start(s.died, "receiver", "--listen", s.receiverAddress, "--metrics-listen", s.receiverMetrics,
+	s.receiver, err = harness.Start(s.died, "receiver", "--shutdown-delay=0s", "--listen", s.receiverAddress, "--metrics-listen", s.receiverMetrics,
 		"--routes-secret", systemNamespace+"/"+routesSecret, "--kubeconfig", filepath.Join(s.dir, "mandrill-receiver"), "--log-level", s.logLevel)
 	return err
 }

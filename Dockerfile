@@ -1,0 +1,23 @@
+# For those who build with Docker; make image needs none and makes the same layout. One image for each target:
+#   docker build --target receiver --build-arg VERSION=v1.2.3 -t receiver:v1.2.3 .
+FROM --platform=$BUILDPLATFORM golang:1.26.10 AS build
+WORKDIR /src
+COPY . .
+ARG VERSION TARGETARCH
+RUN GOOS=linux GOARCH=$TARGETARCH make build TOOLCHAIN=local VERSION="$VERSION"
+
+FROM scratch AS base
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+USER 65532:65532
+
+FROM base AS operator
+COPY --from=build /src/bin/operator /
+ENTRYPOINT ["/operator"]
+
+FROM base AS mandrill-emulator
+COPY --from=build /src/bin/mandrill-emulator /
+ENTRYPOINT ["/mandrill-emulator"]
+
+FROM base AS receiver
+COPY --from=build /src/bin/receiver /
+ENTRYPOINT ["/receiver"]
