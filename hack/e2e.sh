@@ -26,12 +26,12 @@ ln -sf "${KUBECTL:-$(hack/cluster/build.sh node)/kubectl}" "$tools/kubectl"
 go build -o bin/testreport ./hack/testreport
 
 arch=$(go env GOARCH)
-make --no-print-directory image VERSION="$E2E_TAG" IMAGE_ARCHS="$arch" IMAGE_PUSH="${E2E_REGISTRY:-}" >/dev/null
+make --no-print-directory image VERSION="$E2E_TAG" IMAGE_ARCHS="$arch" DIST="$tools/dist" IMAGE_PUSH="${E2E_REGISTRY:-}" >/dev/null
 hack/cluster/image.sh "$tools/traffic.tar" "${E2E_REGISTRY:-mandrill-operator.io}/traffic:$E2E_TAG" "$tools/traffic"
 if [ -n "${E2E_REGISTRY:-}" ]; then
   bin/image push "$tools/traffic.tar" "$E2E_REGISTRY/traffic:$E2E_TAG"
 else
-  hack/cluster/cluster.sh load dist/images/*-"$arch".tar "$tools/traffic.tar"
+  hack/cluster/cluster.sh load "$tools"/dist/images/*-"$arch".tar "$tools/traffic.tar"
 fi
 
 PATH=$tools:$PATH go test -json -count=1 -timeout 30m ./test/e2e "$@" | bin/testreport -logs bin/test-e2e
