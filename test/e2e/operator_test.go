@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,15 +28,17 @@ func restartedOperator(t *testing.T, c *cluster) {
 	command(t, "kubectl", "delete", "namespace", "restarted", "--timeout=60s")
 }
 
-// A sink that refuses connections for a minute costs nothing, neither events nor their order. Deletions need no sink, and run meanwhile.
+// A sink that refuses connections for a minute costs nothing, neither events nor their order. Batches go to one receiver, because each
+// keeps the order of what it accepted itself. Deletions need no sink, and run meanwhile.
 func sinkIsDown(t *testing.T, c *cluster) {
-	load := c.startLoad(t, "shop", receiver, map[string]any{"sticky": true, "intervalMs": 400})
+	pod := c.pods(t, system, "receiver")[0]
+	load := c.startLoad(t, "shop", pod.Status.PodIP+":8080", map[string]any{"intervalMs": 400})
 	c.setSink(t, true, 0)
 	defer c.setSink(t, false, 0)
 	minute := time.After(time.Minute)
 	t.Run("SampleIsDeletedTenTimes", func(t *testing.T) { sampleIsDeleted(t, c) })
-	t.Run("NamespaceIsDeleted", func(t *testing.T) { namespaceIsDeleted(t, c, false) })
-	t.Run("NamespaceIsDeletedWithoutOperator", func(t *testing.T) { namespaceIsDeleted(t, c, true) })
+	t.Run("NamespaceIsDeleted", func(t *testing.T) { namespaceIsDeleted(t, c) })
+	t.Run("NamespaceIsDeletedWithoutOperator", func(t *testing.T) { namespaceIsDeletedWithoutOperator(t, c) })
 	<-minute
 	c.setSink(t, false, 0)
 	r := load.finish(t)
@@ -71,9 +74,9 @@ func sampleIsDeleted(t *testing.T, c *cluster) {
 	c.noWebhookOf(t, "sample-")
 }
 
-// namespaceIsDeleted deletes a namespace with webhooks. Without the operator, the Secret with the API key is gone when it comes back.
-func namespaceIsDeleted(t *testing.T, c *cluster, withoutOperator bool) {
-	namespace := "doomed-" + strings.ToLower(fmt.Sprint(withoutOperator))
+// doomed makes a namespace with three webhooks.
+func (c *cluster) doomed(t *testing.T, namespace string) {
+	t.Helper()
 	objects := manifest(t, sample, "shop", namespace)
 	for _, name := range []string{"second", "third"} {
 		objects += "\n---\n" + manifest(t, sample, "shop", namespace, "transactional", name)
@@ -82,30 +85,47 @@ func namespaceIsDeleted(t *testing.T, c *cluster, withoutOperator bool) {
 	for _, name := range []string{"transactional", "second", "third"} {
 		c.awaitCondition(t, namespace, name, v1alpha1.ConditionReady, metav1.ConditionTrue)
 	}
+}
+
+func namespaceIsDeleted(t *testing.T, c *cluster) {
+	c.doomed(t, "doomed")
+	begin := time.Now()
+	command(t, "kubectl", "delete", "namespace", "doomed", "--timeout=90s")
+	t.Logf("the namespace was gone after %v", time.Since(begin).Round(100*time.Millisecond))
+	c.noWebhookOf(t, "doomed/")
+}
+
+// Without the operator, the Secret with the API key is gone when it comes back. The objects then say that they wait for the key, which
+// nobody can put there any more, and the user who gives the webhooks up by deletionPolicy waits no longer.
+func namespaceIsDeletedWithoutOperator(t *testing.T, c *cluster) {
+	c.doomed(t, "deserted")
 	scale := func(replicas int) {
 		command(t, "kubectl", "scale", "--namespace="+system, "deployment/mandrill-operator", fmt.Sprintf("--replicas=%d", replicas))
+		c.awaitReady(t, system, "operator", replicas)
 	}
-	if withoutOperator {
+	t.Run("Away", func(t *testing.T) { // a subtest, so that the operator comes back if it fails
 		scale(0)
-		defer scale(1)
-		c.awaitReady(t, system, "operator", 0)
-	}
-	command(t, "kubectl", "delete", "namespace", namespace, "--wait=false")
-	if withoutOperator {
+		command(t, "kubectl", "delete", "namespace", "deserted", "--wait=false")
 		eventually(t, "the Secret is deleted", func() error {
-			_, err := c.clientset.CoreV1().Secrets(namespace).Get(t.Context(), "mandrill", metav1.GetOptions{})
+			_, err := c.clientset.CoreV1().Secrets("deserted").Get(t.Context(), "mandrill", metav1.GetOptions{})
 			if !apierrors.IsNotFound(err) {
 				return fmt.Errorf("it is there: %w", err)
 			}
 			return nil
 		})
-		scale(1)
+	})
+	scale(1)
+	eventually(t, "the object says what it waits for", func() error {
+		text := command(t, "kubectl", "get", "mandrillwebhook", "transactional", "--namespace=deserted", "--output=jsonpath={.status.conditions}")
+		if !strings.Contains(text, v1alpha1.ReasonDeleting) || !strings.Contains(text, "mandrill") {
+			return errors.New(text)
+		}
+		return nil
+	})
+	for _, name := range []string{"transactional", "second", "third"} {
+		command(t, "kubectl", "patch", "mandrillwebhook", name, "--namespace=deserted", "--type=merge", `--patch={"spec": {"deletionPolicy": "Retain"}}`)
 	}
-	begin := time.Now()
-	command(t, "kubectl", "wait", "--for=delete", "namespace/"+namespace, "--timeout=90s")
-	t.Logf("the namespace was gone after %v", time.Since(begin).Round(100*time.Millisecond))
-	c.noWebhookOf(t, namespace)
-	c.awaitReady(t, system, "operator", 1)
+	command(t, "kubectl", "wait", "--for=delete", "namespace/deserted", "--timeout=90s")
 }
 
 // noWebhookOf fails the test if Mandrill has a webhook of a namespace that begins with a prefix.

@@ -26,7 +26,6 @@ type settings struct {
 	IntervalMS int    `json:"intervalMs"` // between batches of a lane, default 200
 	Events     int    `json:"events"`     // of a batch, default 15
 	Padding    int    `json:"padding"`    // bytes of an event
-	Sticky     bool   `json:"sticky"`     // a lane keeps its connection, and with it one receiver
 }
 
 // flow posts batches until it is stopped.
@@ -73,7 +72,8 @@ func (f *flow) lane(lane int) {
 	for i := range messages {
 		messages[i] = fmt.Sprintf("%s-%d-%d", f.Name, lane, i)
 	}
-	client := &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{DisableKeepAlives: !f.Sticky}}
+	// With a connection for each post, all receivers get some.
+	client := &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	ordinals, padding := map[string]int{}, strings.Repeat("x", f.Padding)
 	ticker := time.NewTicker(time.Duration(f.IntervalMS) * time.Millisecond)
 	defer ticker.Stop()
