@@ -73,6 +73,18 @@ bench: build
 chaos:
 	@hack/chaos.sh $(CHAOS)
 
+## cluster-up: start a Kubernetes cluster of one node on this machine, which needs root and Debian
+cluster-up:
+	@hack/cluster/cluster.sh up
+
+## cluster-down: end that cluster and delete its data
+cluster-down:
+	@hack/cluster/cluster.sh down
+
+## e2e: run the end-to-end tests on it, or on the cluster of E2E_KUBECONFIG with images from E2E_REGISTRY; E2E="-run Clustered" passes flags
+e2e:
+	@hack/e2e.sh $(E2E)
+
 ## fuzz: run every fuzz target for FUZZTIME (60s); FUZZ=FuzzVerify runs one
 fuzz:
 	@hack/fuzz.sh $(FUZZTIME) $(FUZZ)
@@ -117,4 +129,4 @@ ci: verify lint vuln
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
 	@$(MAKE) --no-print-directory test
 
-.PHONY: toolchain help build image release-dry-run release assets demo test bench chaos fuzz generate verify fmt lint vuln install deploy ci
+.PHONY: toolchain help build image release-dry-run release assets demo test bench chaos cluster-up cluster-down e2e fuzz generate verify fmt lint vuln install deploy ci

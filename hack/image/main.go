@@ -3,6 +3,7 @@
 //	image build -version v1.2.3 -repo ghcr.io/example    images as files, and in a registry with -push
 //	image registry -address-file FILE                    a registry in memory, on loopback, until it is told to stop
 //	image tamper FROM TO                                 copies an image and its signatures, and changes the image
+//	image push FILE REFERENCE                            pushes an archive of one image
 //
 // An image has a program, the certificates of public authorities, and nothing else: no shell, no packages, no users.
 package main
@@ -32,7 +33,7 @@ func main() {
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("give a command: build, registry or tamper")
+		return errors.New("give a command: build, registry, tamper or push")
 	}
 	switch command, args := args[0], args[1:]; command {
 	case "build":
@@ -53,8 +54,13 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 			return errors.New("give two references: image tamper FROM TO")
 		}
 		return tamper(ctx, args[0], args[1])
+	case "push":
+		if len(args) != 2 {
+			return errors.New("give an archive and a reference: image push FILE REFERENCE")
+		}
+		return pushArchive(ctx, args[0], args[1])
 	default:
-		return fmt.Errorf("there is no command %q, only build, registry and tamper", command)
+		return fmt.Errorf("there is no command %q, only build, registry, tamper and push", command)
 	}
 }
 

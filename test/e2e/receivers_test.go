@@ -1,0 +1,160 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+)
+
+const receiver = "mandrill-receiver." + system
+
+// noFailedPosts fails the test if a post was not answered with 200.
+func noFailedPosts(t *testing.T, r report) {
+	t.Helper()
+	if len(r.Failed) > 0 {
+		t.Errorf("posts failed: %v", r.Failed)
+	}
+}
+
+// noDuplicates fails the test if an event arrived twice.
+func noDuplicates(t *testing.T, r report) {
+	t.Helper()
+	if r.Duplicates > 0 {
+		t.Errorf("%d events arrived twice", r.Duplicates)
+	}
+}
+
+func rollingRestart(t *testing.T, c *cluster) {
+	load := c.startLoad(t, "shop", receiver, nil)
+	command(t, "kubectl", "rollout", "restart", "--namespace="+system, "statefulset/mandrill-receiver")
+	command(t, "kubectl", "rollout", "status", "--namespace="+system, "statefulset/mandrill-receiver", "--timeout=3m")
+	r := load.finish(t)
+	noFailedPosts(t, r)
+	noDuplicates(t, r)
+}
+
+func deletedReceiver(t *testing.T, c *cluster) {
+	load := c.startLoad(t, "shop", receiver, nil)
+	command(t, "kubectl", "delete", "pod", "--namespace="+system, c.pods(t, system, "receiver")[0].Name)
+	c.awaitReady(t, system, "receiver", 2)
+	load.awaitProgress(t, 100)
+	r := load.finish(t)
+	noFailedPosts(t, r)
+	noDuplicates(t, r)
+}
+
+// The budget lets one receiver be evicted at a time.
+func evictedReceivers(t *testing.T, c *cluster) {
+	load := c.startLoad(t, "shop", receiver, nil)
+	evict := func(name string) error {
+		eviction := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: name}}
+		return c.clientset.PolicyV1().Evictions(system).Evict(t.Context(), eviction)
+	}
+	pods := c.pods(t, system, "receiver")
+	if err := evict(pods[0].Name); err != nil {
+		t.Fatal(err)
+	}
+	if err := evict(pods[1].Name); !apierrors.IsTooManyRequests(err) {
+		t.Errorf("the second eviction: %v, want a refusal by the budget", err)
+	}
+	c.awaitReady(t, system, "receiver", 2)
+	r := load.finish(t)
+	noFailedPosts(t, r)
+	noDuplicates(t, r)
+}
+
+// kill ends the process of a container as the kernel does when memory runs out.
+func kill(t *testing.T, pod *corev1.Pod) {
+	t.Helper()
+	_, id, found := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
+	if !found {
+		t.Fatalf("%s has no container", pod.Name)
+	}
+	inCluster(t, "ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", id)
+}
+
+// awaitRestart waits until the container of a pod has been started again and is ready.
+func (c *cluster) awaitRestart(t *testing.T, old *corev1.Pod) {
+	t.Helper()
+	eventually(t, old.Name+" restarts", func() error {
+		pod, err := c.clientset.CoreV1().Pods(old.Namespace).Get(t.Context(), old.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if status := pod.Status.ContainerStatuses[0]; status.RestartCount == old.Status.ContainerStatuses[0].RestartCount || !status.Ready {
+			return fmt.Errorf("%+v", status.State)
+		}
+		return nil
+	})
+}
+
+func killedReceiver(t *testing.T, c *cluster) {
+	load := c.startLoad(t, "shop", receiver, nil)
+	for _, pod := range c.pods(t, system, "receiver") {
+		kill(t, &pod)
+		c.awaitRestart(t, &pod)
+	}
+	load.awaitProgress(t, 100)
+	load.finish(t)
+}
+
+// While the API server does not answer, receivers serve the routes that they have. One that starts meanwhile has none, and answers 503,
+// so that the batches come again.
+func frozenAPIServer(t *testing.T, c *cluster) {
+	load := c.startLoad(t, "shop", receiver, nil)
+	pod := c.pods(t, system, "receiver")[0]
+	signal := func(name string) {
+		inCluster(t, "sh", "-c", "kill -"+name+" $(cat "+clusterFolder()+"/pid/kube-apiserver)")
+	}
+	signal("STOP")
+	defer signal("CONT")
+	kill(t, &pod)
+	<-time.After(15 * time.Second) // below the 40 seconds after which the node counts as lost
+	signal("CONT")
+	c.awaitReady(t, system, "receiver", 2)
+	load.awaitProgress(t, 100)
+	r := load.finish(t)
+	for outcome := range r.Failed {
+		if outcome != "503" && outcome != "EOF" && outcome != "connection refused" && outcome != "connection reset by peer" {
+			t.Errorf("posts failed with %s", outcome)
+		}
+	}
+}
+
+// Without a receiver no webhook is Ready.
+func noReceivers(t *testing.T, c *cluster) {
+	scale := func(replicas int) {
+		command(t, "kubectl", "scale", "--namespace="+system, "statefulset/mandrill-receiver", fmt.Sprintf("--replicas=%d", replicas))
+	}
+	t.Run("NotReady", func(t *testing.T) { // a subtest, so that the receivers come back if it fails
+		scale(0)
+		begin := time.Now()
+		c.awaitCondition(t, "shop", "load", v1alpha1.ConditionReady, metav1.ConditionFalse)
+		t.Logf("Ready was False %v after the scaling", time.Since(begin).Round(time.Second))
+	})
+	scale(2)
+	c.awaitReady(t, system, "receiver", 2)
+	c.awaitCondition(t, "shop", "load", v1alpha1.ConditionReady, metav1.ConditionTrue)
+}
+
+// What waits on the volume of a receiver that is scaled away is delivered.
+func scaledIn(t *testing.T, c *cluster) {
+	c.setSink(t, true, 0)
+	defer c.setSink(t, false, 0)
+	load := c.startLoad(t, "shop", receiver, nil)
+	load.awaitProgress(t, 500)
+	upgrade(t, system, "receiver.replicas=1")
+	load.awaitProgress(t, 100)
+	c.setSink(t, false, 0)
+	load.finish(t)
+	upgrade(t, system)
+	c.awaitReady(t, system, "receiver", 2)
+}
