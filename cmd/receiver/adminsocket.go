@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -21,7 +22,7 @@ const adminSocketName = "admin.sock"
 // maxSocketPath is the longest path of a Unix socket. The kernel needs one byte more for a terminating zero.
 const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
-// adminSocket is the Unix socket that serves dead letters. File permissions are its only access control.
+// adminSocket is the Unix socket that serves dead letters and the backlog. File permissions are its only access control.
 type adminSocket struct {
 	path   string
 	chosen bool // by --admin-socket, not by default
@@ -31,7 +32,7 @@ type adminSocket struct {
 func newAdminSocket(path string, buffer bufferOptions) (*adminSocket, error) {
 	switch {
 	case path != "" && buffer.kind == "":
-		return nil, errors.New("--admin-socket needs --buffer, because it serves the dead letters in the buffer")
+		return nil, errors.New("--admin-socket needs --buffer, because it serves what is in the buffer")
 	case path == "" && buffer.dir == "":
 		return nil, nil
 	case path == "":
@@ -104,9 +105,24 @@ func removeStale(ctx context.Context, path string) error {
 	return os.Remove(path)
 }
 
-// serve returns a function that serves dead letters on the socket. If the disk is full or read-only the receiver starts
+// adminBuffer is what the socket serves of a buffer. [journal.Journal] implements it.
+type adminBuffer interface {
+	admin.DeadLetters
+	admin.Backlog
+}
+
+func adminHandler(stored adminBuffer, logger *slog.Logger) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/dead-letters", admin.DeadLettersHandler(stored, logger))
+	mux.Handle("/dead-letters/", admin.DeadLettersHandler(stored, logger))
+	mux.Handle("/backlog", admin.BacklogHandler(stored, logger))
+	mux.Handle("/backlog/", admin.BacklogHandler(stored, logger))
+	return mux
+}
+
+// serve returns a function that serves dead letters and the backlog on the socket. If the disk is full or read-only the receiver starts
 // without the default socket, to deliver what it can.
-func (a *adminSocket) serve(deadLetters admin.DeadLetters, logger *slog.Logger) func(context.Context) error {
+func (a *adminSocket) serve(stored adminBuffer, logger *slog.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if a == nil {
 			return nil
@@ -120,6 +136,6 @@ func (a *adminSocket) serve(deadLetters admin.DeadLetters, logger *slog.Logger) 
 			return err
 		}
 		logger.Info("Serving the admin socket")
-		return (&receiver.Server{Listener: listener, Handler: admin.DeadLettersHandler(deadLetters, logger), Logger: logger}).Serve(ctx)
+		return (&receiver.Server{Listener: listener, Handler: adminHandler(stored, logger), Logger: logger}).Serve(ctx)
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -17,7 +16,7 @@ import (
 func (c *deadLetterCommand) list(ctx context.Context, store deadLetterStore) error {
 	write, end := c.table()
 	if c.output == "json" {
-		write, end = c.array()
+		write, end = jsonArray[journal.DeadLetterInfo](c.stdout)
 	}
 	filter := journal.DeadLetterFilter{Webhook: c.request.Webhook, Reason: c.request.Reason}
 	for after := uint64(0); ; {
@@ -45,11 +44,14 @@ func (c *deadLetterCommand) table() (write func([]journal.DeadLetterInfo) error,
 		}
 		lines += len(page)
 		for _, letter := range page {
-			status := "-"
+			kind, status := cmp.Or(letter.Type, "-"), "-"
+			if letter.Events > 0 {
+				kind = fmt.Sprintf("batch of %d", letter.Events)
+			}
 			if letter.Status != 0 {
 				status = strconv.Itoa(letter.Status)
 			}
-			_, _ = fmt.Fprintf(out, "%d\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", letter.Seq, letter.Webhook, cmp.Or(letter.Type, "-"), letter.Reason,
+			_, _ = fmt.Fprintf(out, "%d\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", letter.Seq, letter.Webhook, kind, letter.Reason,
 				status, letter.Attempts, age(c.now().Sub(letter.Received)), age(c.now().Sub(letter.DeadLettered)), letter.ID)
 		}
 		return out.Flush()
@@ -58,33 +60,6 @@ func (c *deadLetterCommand) table() (write func([]journal.DeadLetterInfo) error,
 		if lines == 0 {
 			_, err = io.WriteString(c.stdout, "no dead letters\n")
 		}
-		return err
-	}
-	return write, end
-}
-
-// array returns a function that prints a page as elements of a JSON array, and one that ends the array.
-func (c *deadLetterCommand) array() (write func([]journal.DeadLetterInfo) error, end func() error) {
-	separator := "[\n  "
-	write = func(page []journal.DeadLetterInfo) error {
-		for _, letter := range page {
-			data, err := json.Marshal(letter)
-			if err != nil {
-				return fmt.Errorf("encoding a dead letter: %w", err)
-			}
-			if _, err := fmt.Fprintf(c.stdout, "%s%s", separator, data); err != nil {
-				return err
-			}
-			separator = ",\n  "
-		}
-		return nil
-	}
-	end = func() error {
-		text := "\n]\n"
-		if separator == "[\n  " {
-			text = "[]\n"
-		}
-		_, err := io.WriteString(c.stdout, text)
 		return err
 	}
 	return write, end

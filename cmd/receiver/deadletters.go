@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,15 +30,14 @@ buffer is in NATS, it talks to NATS instead: give the --buffer of the receivers 
 
 // deadLetterCommand is one of the subcommands.
 type deadLetterCommand struct {
-	name        string
-	do          func(*deadLetterCommand, context.Context, deadLetterStore) error
-	takesSeqs   bool
-	now         func() time.Time
-	stdout      io.Writer
-	socket, dir string
-	buffer      bufferOptions // in NATS; with kind "" the socket is used
-	output      string
-	request     admin.DeadLetterRequest
+	name      string
+	do        func(*deadLetterCommand, context.Context, deadLetterStore) error
+	takesSeqs bool
+	now       func() time.Time
+	stdout    io.Writer
+	place     bufferPlace
+	output    string
+	request   admin.DeadLetterRequest
 }
 
 // deadLetters runs receiver dead-letters.
@@ -52,14 +50,9 @@ func deadLetters(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if command.buffer.kind != "" {
-		return command.runAtNATS(ctx)
-	}
-	client, err := newSocketClient(command.socket)
-	if err != nil {
-		return err
-	}
-	return command.do(command, ctx, client)
+	return command.place.use(ctx,
+		func(client *socketClient) error { return command.do(command, ctx, client) },
+		func(opened *journal.Journal) error { return command.do(command, ctx, journalStore{opened}) })
 }
 
 func newDeadLetterCommand(args []string, stdout io.Writer) (*deadLetterCommand, error) {
@@ -80,10 +73,7 @@ func newDeadLetterCommand(args []string, stdout io.Writer) (*deadLetterCommand, 
 // parse parses flags and numbers, in any order.
 func (c *deadLetterCommand) parse(args []string) error {
 	flags := flag.NewFlagSet("receiver dead-letters "+c.name, flag.ContinueOnError)
-	flags.StringVar(&c.socket, "admin-socket", "", "the --admin-socket of the running receiver")
-	flags.StringVar(&c.dir, "buffer-dir", "", "instead: the --buffer-dir of the running receiver, with its default socket")
-	flags.StringVar(&c.buffer.kind, "buffer", "", "instead: the --buffer of receivers that use NATS, such as nats://nats:4222")
-	c.buffer.addConnection(flags)
+	c.place.addFlags(flags)
 	if c.name != "show" {
 		flags.StringVar(&c.request.Webhook, "webhook", "", "only dead letters of this webhook, such as shop/a")
 		flags.StringVar(&c.request.Reason, "reason", "", "only dead letters with this reason: "+strings.Join(journal.Reasons, ", "))
@@ -112,7 +102,7 @@ func (c *deadLetterCommand) parse(args []string) error {
 }
 
 func (c *deadLetterCommand) check() error {
-	if err := c.checkPlace(); err != nil {
+	if err := c.place.check(); err != nil {
 		return err
 	}
 	switch c.name {
@@ -132,27 +122,6 @@ func (c *deadLetterCommand) check() error {
 		return fmt.Errorf("%w, such as: receiver dead-letters %s 17 18, with numbers that list shows, or --webhook shop/a, or --all", err, c.name)
 	}
 	return err
-}
-
-// checkPlace checks that the flags name one buffer, and completes the path of the socket.
-func (c *deadLetterCommand) checkPlace() error {
-	places := 0
-	for _, place := range []string{c.socket, c.dir, c.buffer.kind} {
-		if place != "" {
-			places++
-		}
-	}
-	switch {
-	case places == 0:
-		return errors.New("give the --buffer-dir DIR or --admin-socket PATH of the running receiver, or the --buffer of receivers that use NATS")
-	case places > 1:
-		return errors.New("give one of --buffer-dir, --admin-socket and --buffer")
-	case c.buffer.kind != "":
-		return c.buffer.checkConnection()
-	case c.socket == "":
-		c.socket = filepath.Join(c.dir, adminSocketName)
-	}
-	return nil
 }
 
 func (c *deadLetterCommand) show(ctx context.Context, store deadLetterStore) error {

@@ -3,11 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"log/slog"
-	"os"
-	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
@@ -55,38 +51,4 @@ func (s journalStore) Purge(ctx context.Context, request admin.DeadLetterRequest
 		return journal.Progress{}, err
 	}
 	return s.deadLetters.Purge(ctx, selection)
-}
-
-// connectTimeout bounds the wait for NATS.
-const connectTimeout = 20 * time.Second
-
-// runAtNATS opens the buffer in NATS and runs the command on it.
-func (c *deadLetterCommand) runAtNATS(ctx context.Context) (err error) {
-	logger := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	external, err := c.buffer.external(logger)
-	if err != nil {
-		return err
-	}
-	opened := journal.New(journal.Options{Engine: external, Name: c.buffer.name, KeepLimits: true, Existing: true, Logger: logger})
-	running, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- opened.Run(running) }()
-	defer func() {
-		stop()
-		err = errors.Join(err, <-ended)
-	}()
-	opening, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	available := make(chan error, 1)
-	go func() { available <- opened.WaitAvailable(opening) }()
-	select {
-	case failed := <-ended:
-		ended <- nil
-		return failed
-	case err := <-available:
-		if err != nil {
-			return fmt.Errorf("opening the buffer: %w", err)
-		}
-	}
-	return c.do(c, ctx, journalStore{opened})
 }

@@ -1,7 +1,7 @@
 // The receiver serves webhook endpoints: it verifies Mandrill's batches and delivers their events as CloudEvents.
 //
-// Subcommands: receiver check shows what a routes document means, and receiver dead-letters lists, shows, redrives and
-// purges the dead letters in a buffer.
+// Subcommands: receiver check shows what a routes document means, receiver dead-letters lists, shows, redrives and purges the
+// dead letters in a buffer, and receiver backlog lists, shows, drops and sets aside what waits in it.
 package main
 
 import (
@@ -50,6 +50,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	}
 	if len(args) > 0 && args[0] == "dead-letters" {
 		return deadLetters(ctx, args[1:], stdout)
+	}
+	if len(args) > 0 && args[0] == "backlog" {
+		return backlog(ctx, args[1:], stdout)
 	}
 	o, err := parseFlags(args, getenv)
 	if err != nil {

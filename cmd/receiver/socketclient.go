@@ -41,19 +41,29 @@ func (s *socketClient) List(ctx context.Context, filter journal.DeadLetterFilter
 	if filter.Reason != "" {
 		query.Set("reason", filter.Reason)
 	}
-	response, err := s.request(ctx, http.MethodGet, "/dead-letters?"+query.Encode(), nil)
+	return page, s.get(ctx, "/dead-letters?"+query.Encode(), &page)
+}
+
+// get reads a page.
+func (s *socketClient) get(ctx context.Context, path string, into any) error {
+	response, err := s.request(ctx, http.MethodGet, path, nil)
 	if err != nil {
-		return page, err
+		return err
 	}
 	defer response.Body.Close() //nolint:errcheck // it is only read
 	if response.StatusCode != http.StatusOK {
-		return page, errorOf(response)
+		return errorOf(response)
 	}
-	return page, decode(response, &page)
+	return decode(response, into)
 }
 
 func (s *socketClient) Show(ctx context.Context, seq uint64, w io.Writer) error {
-	response, err := s.request(ctx, http.MethodGet, "/dead-letters/"+strconv.FormatUint(seq, 10), nil)
+	return s.copy(ctx, "/dead-letters/"+strconv.FormatUint(seq, 10), w)
+}
+
+// copy copies an answer.
+func (s *socketClient) copy(ctx context.Context, path string, w io.Writer) error {
+	response, err := s.request(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err
 	}
@@ -62,7 +72,7 @@ func (s *socketClient) Show(ctx context.Context, seq uint64, w io.Writer) error 
 		return errorOf(response)
 	}
 	if _, err := io.Copy(w, response.Body); err != nil {
-		return fmt.Errorf("reading a dead letter: %w", err)
+		return fmt.Errorf("reading the receiver's answer: %w", err)
 	}
 	return nil
 }
@@ -76,23 +86,26 @@ func (s *socketClient) Purge(ctx context.Context, request admin.DeadLetterReques
 }
 
 func (s *socketClient) work(ctx context.Context, path string, request admin.DeadLetterRequest) (journal.Progress, error) {
+	var answer admin.DeadLetterAnswer
+	status, err := s.post(ctx, path, request, &answer)
+	if err == nil && status != http.StatusOK {
+		err = errors.New(answer.Error)
+	}
+	return answer.Progress, err
+}
+
+// post sends a request and reads the answer, whatever its status.
+func (s *socketClient) post(ctx context.Context, path string, request, answer any) (status int, err error) {
 	body, err := json.Marshal(request)
 	if err != nil {
-		return journal.Progress{}, fmt.Errorf("encoding a request: %w", err)
+		return 0, fmt.Errorf("encoding a request: %w", err)
 	}
 	response, err := s.request(ctx, http.MethodPost, path, body)
 	if err != nil {
-		return journal.Progress{}, err
+		return 0, err
 	}
 	defer response.Body.Close() //nolint:errcheck // it is only read
-	var answer admin.DeadLetterAnswer
-	if err := decode(response, &answer); err != nil {
-		return journal.Progress{}, err
-	}
-	if response.StatusCode != http.StatusOK {
-		return answer.Progress, errors.New(answer.Error)
-	}
-	return answer.Progress, nil
+	return response.StatusCode, decode(response, answer)
 }
 
 // request makes a request. It has no timeout: redriving may take long, and the user can interrupt it.

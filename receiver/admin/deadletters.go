@@ -106,7 +106,7 @@ func DeadLettersHandler(store DeadLetters, logger *slog.Logger) http.Handler {
 func (s *deadLetterServer) list(w http.ResponseWriter, r *http.Request) {
 	filter, after, limit, err := parseListQuery(r.URL.Query())
 	if err != nil {
-		s.fail(w, deadLetterRequestError{err})
+		s.fail(w, requestError{err})
 		return
 	}
 	page := DeadLetterPage{}
@@ -148,7 +148,7 @@ func parseListQuery(query url.Values) (filter journal.DeadLetterFilter, after ui
 func (s *deadLetterServer) show(w http.ResponseWriter, r *http.Request) {
 	seq, err := strconv.ParseUint(r.PathValue("seq"), 10, 64)
 	if err != nil {
-		s.fail(w, deadLetterRequestError{errors.New("want the number of a dead letter")})
+		s.fail(w, requestError{errors.New("want the number of a dead letter")})
 		return
 	}
 	info, event, err := s.store.DeadLetter(r.Context(), seq)
@@ -172,12 +172,12 @@ func (s *deadLetterServer) work(message string, do func(context.Context, journal
 		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxDeadLetterRequest))
 		decoder.DisallowUnknownFields()
 		if err := decoder.Decode(&request); err != nil || decoder.More() {
-			s.fail(w, deadLetterRequestError{errors.New(`the body must be JSON such as {"seqs": [1, 2]}, {"webhook": "shop/a"} or {"all": true}`)})
+			s.fail(w, requestError{errors.New(`the body must be JSON such as {"seqs": [1, 2]}, {"webhook": "shop/a"} or {"all": true}`)})
 			return
 		}
 		selection, err := request.Selection()
 		if err != nil {
-			s.fail(w, deadLetterRequestError{err})
+			s.fail(w, requestError{err})
 			return
 		}
 		progress, err := do(r.Context(), selection)
@@ -186,15 +186,15 @@ func (s *deadLetterServer) work(message string, do func(context.Context, journal
 		}
 		if err != nil {
 			s.logger.Warn("Could not complete the work on dead letters", "error", err.Error())
-			answerJSON(w, deadLetterStatus(err), DeadLetterAnswer{progress, err.Error()})
+			answerJSON(w, statusOf(err), DeadLetterAnswer{progress, err.Error()})
 			return
 		}
 		answerJSON(w, http.StatusOK, DeadLetterAnswer{Progress: progress})
 	}
 }
 
-// deadLetterRequestError is an error of a request that can never succeed.
-type deadLetterRequestError struct{ error }
+// requestError is an error of a request that can never succeed.
+type requestError struct{ error }
 
 // DeadLettersNotFoundError says that there are no dead letters with these numbers.
 type DeadLettersNotFoundError struct{ Seqs []uint64 }
@@ -204,11 +204,11 @@ func (e DeadLettersNotFoundError) Error() string {
 	return "there is no dead letter " + strings.ReplaceAll(numbers, " ", ", ") + "; it may have been redriven, purged, or evicted for newer ones"
 }
 
-func deadLetterStatus(err error) int {
+func statusOf(err error) int {
 	switch {
-	case errors.As(err, new(deadLetterRequestError)):
+	case errors.As(err, new(requestError)):
 		return http.StatusBadRequest
-	case errors.As(err, new(DeadLettersNotFoundError)):
+	case errors.As(err, new(DeadLettersNotFoundError)), errors.As(err, new(NotWaitingError)):
 		return http.StatusNotFound
 	case errors.Is(err, journal.ErrFull), errors.Is(err, journal.ErrUnavailable):
 		return http.StatusServiceUnavailable
@@ -217,7 +217,7 @@ func deadLetterStatus(err error) int {
 }
 
 func (s *deadLetterServer) fail(w http.ResponseWriter, err error) {
-	status := deadLetterStatus(err)
+	status := statusOf(err)
 	if status >= http.StatusInternalServerError {
 		s.logger.Warn("Could not read dead letters", "error", err.Error())
 	}

@@ -23,7 +23,16 @@ import (
 // askAdmin sends a request to the admin API and returns the status.
 func (b *bufferedReceiver) askAdmin(method, path, body string, into any) int {
 	b.t.Helper()
-	handler := admin.DeadLettersHandler(b.journal, slog.New(slog.NewJSONHandler(b.log, nil)))
+	return b.ask(admin.DeadLettersHandler(b.journal, slog.New(slog.NewJSONHandler(b.log, nil))), method, path, body, into)
+}
+
+func (b *bufferedReceiver) askBacklog(method, path, body string, into any) int {
+	b.t.Helper()
+	return b.ask(admin.BacklogHandler(b.journal, slog.New(slog.NewJSONHandler(b.log, nil))), method, path, body, into)
+}
+
+func (b *bufferedReceiver) ask(handler http.Handler, method, path, body string, into any) int {
+	b.t.Helper()
 	response := httptest.NewRecorder()
 	handler.ServeHTTP(response, httptest.NewRequestWithContext(b.t.Context(), method, path, strings.NewReader(body)))
 	if response.Header().Get("Content-Type") == "application/json" && into != nil {

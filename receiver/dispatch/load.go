@@ -99,10 +99,11 @@ func (c *cycle) loadWith(ctx context.Context, size int64, read func() (*loadedBa
 		return nil, ok, err
 	}
 	batch, err = read()
+	c.endSection(batch)
 	return batch, true, err
 }
 
-// readPending reads a pending batch again. It returns nil when the batch is gone.
+// readPending reads a pending batch again, in a section that the caller ends. It returns nil when the batch is gone.
 func (c *cycle) readPending(ctx context.Context, pending *pendingBatch) (*loadedBatch, error) {
 	stored, err := c.consumer().Get(ctx, pending.position)
 	if errors.Is(err, journal.ErrNotFound) {
@@ -138,7 +139,7 @@ func (c *cycle) loadNext(ctx context.Context) (*loadedBatch, error) {
 	return batch, err
 }
 
-// readNext reads the first batch from a position on. It returns nil when there is none.
+// readNext reads the first batch from a position on, in a section that the caller ends. It returns nil when there is none.
 func (c *cycle) readNext(ctx context.Context, from uint64, unread unreadBatches, estimate int64) (*loadedBatch, error) {
 	q := c.queue
 	stored, err := c.consumer().Next(ctx, q.webhook, from)
@@ -175,11 +176,20 @@ func (c *cycle) addRead(pending *pendingBatch, stored *journal.StoredBatch) {
 	c.batches = append(c.batches, pending)
 }
 
-// parse parses a batch that was just read, and ends its section in the record.
+// parse parses a batch that was just read. With an error its section in the record has ended.
 func (c *cycle) parse(stored *journal.StoredBatch) (*loadedBatch, error) {
 	batch, err := c.dispatcher().loadBatch(stored)
-	c.consumer().Record().End(quarantine.Key(stored.Position))
+	if err != nil {
+		c.consumer().Record().End(quarantine.Key(stored.Position))
+	}
 	return batch, err
+}
+
+// endSection ends the section of a batch that was read, if there is one.
+func (c *cycle) endSection(batch *loadedBatch) {
+	if batch != nil {
+		c.consumer().Record().End(quarantine.Key(batch.stored.Position))
+	}
 }
 
 // keepOnly removes all events except those that remain, which are in the same order.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 )
 
 // standings remembers whether the sinks of webhooks have proven themselves, also while they have no backlog. Its zero value
@@ -97,6 +98,7 @@ func (c *cycle) readAndTrim(ctx context.Context, size, share int64, read func() 
 		}
 	}
 	batch.keepBytes(sendable[:kept])
+	c.endSection(batch)
 	return batch, large, nil
 }
 
@@ -105,10 +107,20 @@ func (b *loadedBatch) keepBytes(numbers []int) {
 	stored := *b.stored
 	stored.Value, stored.Events = nil, nil
 	b.stored, b.events, b.trimmed = &stored, slices.Clone(b.events), true
+	kept, all := int64(0), int64(0)
+	for i := range b.events {
+		all += int64(len(b.events[i].Raw))
+	}
+	for _, i := range numbers {
+		kept += int64(len(b.events[i].Raw))
+	}
 	next := 0
 	for i := range b.events {
 		if next < len(numbers) && numbers[next] == i {
-			raw := bytes.Clone(b.events[i].Raw)
+			raw := b.events[i].Raw
+			if kept < all/2 { // else a copy would take more than what it frees
+				raw = bytes.Clone(raw)
+			}
 			b.events[i].Raw, b.parsed[i].Raw = raw, raw
 			next++
 			continue
@@ -135,6 +147,7 @@ func (c *cycle) refill(ctx context.Context, batch *loadedBatch, work func() erro
 	if err != nil {
 		return err
 	}
+	c.consumer().Record().End(quarantine.Key(stored.Position))
 	raw := make(map[string][]byte, len(full.events))
 	for _, event := range full.events {
 		raw[event.ID] = event.Raw

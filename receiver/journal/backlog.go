@@ -53,6 +53,8 @@ func (j *Journal) Backlog(ctx context.Context, webhook string, after *Position, 
 		return nil, nil, err
 	case seq > 0:
 		next = &Position{at.Remainder, seq}
+	case at.Remainder && len(page) == 0:
+		return j.Backlog(ctx, webhook, &Position{}, limit)
 	case at.Remainder:
 		next = &Position{}
 	}

@@ -29,6 +29,7 @@ type eventRecord struct {
 	batch        int32
 	sender       int16
 	acknowledged bool
+	ackedAt      time.Time
 	arrivals     uint16
 	first        time.Time // arrival
 	last         time.Time
@@ -87,7 +88,7 @@ func (l *ledger) recordAck(batch *sentBatch) {
 	defer l.mu.Unlock()
 	for i := range batch.events {
 		event := &l.events[batch.first+i]
-		event.acknowledged = true
+		event.acknowledged, event.ackedAt = true, time.Now()
 		l.acknowledged++
 		if event.arrivals == 0 {
 			l.undelivered++
@@ -168,6 +169,19 @@ func (l *ledger) awaitDelivery(t *testing.T) {
 	if len(l.outOfOrder) > 0 {
 		t.Errorf("%d events arrived out of order: %s", len(l.outOfOrder), strings.Join(l.outOfOrder[:min(len(l.outOfOrder), 5)], "; "))
 	}
+}
+
+// slowestDelivery returns the longest time from the acknowledgement of an event to its arrival, of senders that a function selects,
+// and the number of their events that have arrived.
+func (l *ledger) slowestDelivery(selected func(sender int) bool) (slowest time.Duration, events int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, event := range l.events {
+		if event.acknowledged && event.arrivals > 0 && selected(int(event.sender)) {
+			slowest, events = max(slowest, event.first.Sub(event.ackedAt)), events+1
+		}
+	}
+	return slowest, events
 }
 
 // missing returns the serials of acknowledged events that have not arrived.

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -214,8 +215,8 @@ func (r *receiver) answersOK(path string) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// metric returns the sum of a metric's series.
-func (r *receiver) metric(name string) (sum float64) {
+// metric returns the sum of a metric's series that have some labels, each as in webhook="shop/w0".
+func (r *receiver) metric(name string, labels ...string) (sum float64) {
 	response, err := r.client(5 * time.Second).Get("http://" + r.health + "/metrics")
 	if err != nil {
 		return 0
@@ -223,12 +224,57 @@ func (r *receiver) metric(name string) (sum float64) {
 	defer response.Body.Close()
 	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
 		key, value, _ := strings.Cut(lines.Text(), " ")
+		if slices.ContainsFunc(labels, func(label string) bool { return !strings.Contains(key, label) }) {
+			continue
+		}
 		if base, _, _ := strings.Cut(key, "{"); base == name {
 			number, _ := strconv.ParseFloat(value, 64)
 			sum += number
 		}
 	}
 	return sum
+}
+
+// admin makes a request to the admin socket, and decodes the answer.
+func (r *receiver) admin(method, path, body string, answer any) {
+	r.t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(r.dir, "admin.sock"))
+	}}}
+	request, err := http.NewRequestWithContext(r.t.Context(), method, "http://receiver"+path, strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(answer); err != nil || response.StatusCode != http.StatusOK {
+		r.t.Fatalf("%s %s: status %d, %v", method, path, response.StatusCode, err)
+	}
+}
+
+// deadLetter is a dead letter in a list.
+type deadLetter struct {
+	Webhook, ID, Reason string
+	Events              int
+}
+
+// deadLetters returns all dead letters of a webhook, or of all.
+func (r *receiver) deadLetters(webhook string) (letters []deadLetter) {
+	r.t.Helper()
+	for after := 0; ; {
+		var page struct {
+			DeadLetters []deadLetter
+			Next        int
+		}
+		r.admin(http.MethodGet, fmt.Sprintf("/dead-letters?webhook=%s&after=%d", webhook, after), "", &page)
+		letters = append(letters, page.DeadLetters...)
+		if after = page.Next; after == 0 {
+			return letters
+		}
+	}
 }
 
 // await polls a condition that nothing signals, and returns how long it took.

@@ -23,7 +23,7 @@ type sinkServer struct {
 	listen     func(network, address string) (net.Listener, error)
 	onRequest  func() (end func()) // if not nil, called for each request
 	server     *httptest.Server
-	behaviours [16]atomic.Pointer[behaviour] // by webhook
+	behaviours [80]atomic.Pointer[behaviour] // by webhook
 }
 
 func newSinkServer(t *testing.T, ledger *ledger) *sinkServer {
