@@ -234,7 +234,7 @@ func TestDeadLettersRefuses(t *testing.T) {
 		"list --buffer=nats://x --buffer-name=a.b":         "--buffer-name must be",
 		"list 7 --admin-socket=x":                          `unexpected argument "7"`,
 		"list --output=yaml --admin-socket=x":              "--output must be table or json",
-		"list --reason=bored --admin-socket=x":             "reason must be one of refused, exhausted, expired, webhook_deleted",
+		"list --reason=bored --admin-socket=x":             "reason must be one of refused, exhausted, expired, webhook_deleted, quarantined, set_aside",
 		"list --admin-socket=/" + strings.Repeat("x", 120): "the system allows 107",
 		"list --admin-socket=" + missing:                   "no receiver answers at " + missing,
 		"list --buffer-dir=" + filepath.Dir(missing):       "no receiver answers at " + missing,

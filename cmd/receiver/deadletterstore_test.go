@@ -15,7 +15,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
-// Dead letters of a buffer in NATS are reached without a receiver.
+// Dead letters and the backlog of a buffer in NATS are reached without a receiver.
 func TestDeadLettersAtNATS(t *testing.T) {
 	t.Parallel()
 	nats, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
@@ -46,6 +46,25 @@ func TestDeadLettersAtNATS(t *testing.T) {
 		t.Errorf("redrive: %q, %v", out, err)
 	}
 	if out, err := command("list"); err != nil || out != "no dead letters\n" {
+		t.Errorf("list: %q, %v", out, err)
+	}
+	waiting := func(args ...string) string {
+		var out bytes.Buffer
+		if err := backlog(t.Context(), append(args, "--buffer", nats.ClientURL()), &out); err != nil {
+			t.Error(err)
+		}
+		return out.String()
+	}
+	if out := waiting("list"); !strings.Contains(out, "batch:2") || !strings.Contains(out, "shop/a") {
+		t.Errorf("backlog list: %q", out)
+	}
+	if out := waiting("set-aside", "batch:2"); out != "set aside 1 batch with 1 event\n" {
+		t.Errorf("backlog set-aside: %q", out)
+	}
+	if out := waiting("list"); out != "nothing waits\n" {
+		t.Errorf("backlog list: %q", out)
+	}
+	if out, err := command("list"); err != nil || !strings.Contains(out, "set_aside") {
 		t.Errorf("list: %q, %v", out, err)
 	}
 	if out, err := command("purge", "1"); err == nil || !strings.Contains(err.Error(), "there is no dead letter 1") {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
@@ -479,5 +481,42 @@ func TestExternalServerWithTLS(t *testing.T) {
 	until(t, "a connection", func() bool { _, err := o.Append(t.Context(), batch("shop/a", "2")); return err == nil })
 	if took := time.Since(restarted); took > 15*time.Second { // after half a minute the buffer is opened again
 		t.Errorf("it took %s", took)
+	}
+}
+
+// What a leader of a shared buffer was processing when it ended is known to the next one, on whichever machine.
+func TestNextLeaderKnowsWhatEndedTheLast(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	lead := func(do func(context.Context, *quarantine.Record)) {
+		options, _ := shared(t, e.url())
+		o := run(t, journal.New(options))
+		o.work(func(ctx context.Context, c *journal.Consumer) { do(ctx, c.Record()) })
+		o.stop()
+	}
+	found := func(ctx context.Context, record *quarantine.Record) quarantine.Found {
+		found, err := record.Open(ctx)
+		if err != nil {
+			t.Error(err)
+		}
+		return found
+	}
+	key, other := quarantine.Key{Seq: 7}, quarantine.Key{Remainder: true, Seq: 7}
+	for i, want := range []quarantine.Found{{}, {Suspects: 2}, {Poison: []quarantine.Key{key}, Suspects: 1}, {}} {
+		lead(func(ctx context.Context, record *quarantine.Record) {
+			if diff := cmp.Diff(want, found(ctx, record)); diff != "" {
+				t.Errorf("leader %d (-want +got):\n%s", i, diff)
+			}
+			switch i {
+			case 0:
+				record.Begin(other)
+				record.Begin(key)
+			case 1:
+				record.Begin(key)
+			case 2:
+				record.Forget(key)
+				record.Clear()
+			}
+		})
 	}
 }

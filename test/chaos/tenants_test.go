@@ -111,7 +111,7 @@ func TestPoisonIsQuarantined(t *testing.T) {
 			s.send(t.Context(), webhook, batches)
 		}
 	}
-	send(10)
+	send(shortOrLong(3, 30))
 	poison := `{"event":"inbound","_id":"poison","text":"` + strings.Repeat("x", poisonBytes) + `"}`
 	request, err := mandrilltest.NewRequest(t.Context(), "http://receiver/w0", hookURL(0), signingKey, mandrilltest.Batch([]byte(poison)))
 	if err != nil {
@@ -120,7 +120,7 @@ func TestPoisonIsQuarantined(t *testing.T) {
 	if status := s.attempt(t.Context(), request); status != http.StatusOK {
 		t.Fatalf("the poison got the status %d", status)
 	}
-	send(10)
+	send(shortOrLong(3, 30))
 	r.stop()
 	sink.up()
 	unlimited := r.launcher
@@ -173,7 +173,7 @@ func killedByMemory(r *receiver, condition func() bool) (kills int, took time.Du
 func TestDeadLettersOfOneLeaveThoseOfOthers(t *testing.T) {
 	t.Parallel()
 	const webhooks, quietEvents = 4, 20
-	noisy := shortOrLong(2_500, 20_000)
+	noisy := shortOrLong(1_800, 10_000)
 	ledger := newLedger()
 	sink := newSinkServer(t, ledger)
 	sink.up()
