@@ -3,7 +3,6 @@ package quarantine
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"sync/atomic"
@@ -23,20 +22,23 @@ type File struct {
 	file   atomic.Pointer[os.File] // nil: it is not open
 }
 
-// NewFile returns the storage in the file of a path. Failed gets the errors of writes, which are not repeated.
+// NewFile returns the storage in the file of a path. Failed gets all errors: nothing waits for a disk that is full or read-only, and
+// nothing is recorded then.
 func NewFile(path string, failed func(error)) *File { return &File{path: path, failed: failed} }
 
 // Read opens the file, and creates it if it is missing.
 func (f *File) Read(context.Context) ([]byte, error) {
 	f.Close()
-	file, err := os.OpenFile(f.path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // in the user's directory
+	file, err := os.OpenFile(f.path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("opening the record of what is processed: %w", err)
+		f.failed(err)
+		return nil, nil
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxFile))
 	if err != nil {
 		_ = file.Close()
-		return nil, fmt.Errorf("reading the record of what is processed: %w", err)
+		f.failed(err)
+		return nil, nil
 	}
 	if missing := firstSlots*slotSize - len(data); missing > 0 {
 		empty := bytes.Repeat(emptySlot, firstSlots)[:missing]

@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
+// forever never ends: sections are short, and nobody gives up waiting for one.
+var forever = context.Background()
+
 // allSections is more than there can be at once.
 const allSections = 1 << 30
 
@@ -108,7 +111,7 @@ func (r *Record) Begin(key Key) {
 
 // enter waits for a part of the sections, first come, first served.
 func (r *Record) enter(part int64) {
-	_ = r.sections.Acquire(context.Background(), part) // this context does not end
+	_ = r.sections.Acquire(forever, part)
 }
 
 // set gives a batch a slot, and waits until it is written.

@@ -247,15 +247,19 @@ func TestDamagedRecordIsIgnored(t *testing.T) {
 	}
 }
 
-// A record that is not open, or missing, records nothing.
-func TestRecordThatIsNotOpen(t *testing.T) {
+// A record that is not open, is missing, or cannot be written, records nothing and holds nobody up.
+func TestRecordThatCannotBeWritten(t *testing.T) {
 	t.Parallel()
-	var missing *quarantine.Record
-	closed := quarantine.New(quarantine.NewFile(filepath.Join(t.TempDir(), "missing", "processing"), func(err error) { t.Error(err) }))
-	if _, err := closed.Open(t.Context()); err == nil {
-		t.Error("a file in a folder that is missing was opened")
+	failures := 0
+	file := func() *quarantine.File {
+		return quarantine.NewFile(filepath.Join(t.TempDir(), "missing", "processing"), func(error) { failures++ })
 	}
-	for _, record := range []*quarantine.Record{missing, closed} {
+	var missing *quarantine.Record
+	unwritable := quarantine.New(file())
+	if found, err := unwritable.Open(t.Context()); err != nil || found.Suspects > 0 || failures != 1 {
+		t.Errorf("got %+v, %v, %d failures", found, err, failures)
+	}
+	for _, record := range []*quarantine.Record{missing, quarantine.New(file()), unwritable} {
 		record.Begin(batch(1))
 		record.Begin(batch(1))
 		record.End(batch(1))
