@@ -100,7 +100,7 @@ func (o *bufferOptions) cluster(limits journal.Limits, logger *slog.Logger) (*en
 
 func (o *bufferOptions) external(logger *slog.Logger) (*engine.External, error) {
 	if o.credentialsFile != "" {
-		if _, err := os.ReadFile(o.credentialsFile); err != nil { //nolint:gosec // the user's file
+		if _, err := os.ReadFile(o.credentialsFile); err != nil {
 			return nil, fmt.Errorf("--buffer-credentials-file: %w", err)
 		}
 	}

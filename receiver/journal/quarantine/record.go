@@ -4,15 +4,7 @@ import (
 	"context"
 	"runtime/debug"
 	"sync"
-
-	"golang.org/x/sync/semaphore"
 )
-
-// forever never ends: sections are short, and nobody gives up waiting for one.
-var forever = context.Background()
-
-// allSections is more than there can be at once.
-const allSections = 1 << 30
 
 // Storage keeps the slots of a record beyond the end of the process.
 type Storage interface {
@@ -28,7 +20,7 @@ type Storage interface {
 type Record struct {
 	storage    Storage
 	freeMemory func()
-	sections   *semaphore.Weighted // a suspect has all of it, as long as its section lasts
+	turns      *turns
 
 	mu      sync.Mutex // guards what follows
 	opened  bool
@@ -46,7 +38,7 @@ type entry struct {
 
 // New returns a record.
 func New(storage Storage) *Record {
-	return &Record{storage: storage, freeMemory: debug.FreeOSMemory, sections: semaphore.NewWeighted(allSections), entries: map[Key]*entry{}}
+	return &Record{storage: storage, freeMemory: debug.FreeOSMemory, turns: newTurns(), entries: map[Key]*entry{}}
 }
 
 // Found is what an abnormal end has left.
@@ -100,18 +92,13 @@ func (r *Record) Begin(key Key) {
 	case !opened:
 		return
 	case suspect:
-		r.enter(allSections)
+		r.turns.beginAlone()
 		r.freeMemory() // what others have left must not count against it
 		r.set(key, alone)
 	default:
-		r.enter(1)
+		r.turns.begin()
 		r.set(key, processing)
 	}
-}
-
-// enter waits for a part of the sections, first come, first served.
-func (r *Record) enter(part int64) {
-	_ = r.sections.Acquire(forever, part)
 }
 
 // set gives a batch a slot, and waits until it is written.
@@ -154,15 +141,15 @@ func (r *Record) End(key Key) {
 	if section == alone && known.suspect {
 		r.mu.Unlock()
 		r.storage.Write(known.slot, encode(key, suspected), true)
-		r.sections.Release(allSections)
+		r.turns.endAlone()
 		return
 	}
 	r.remove(key)
 	r.mu.Unlock()
 	if section == alone {
-		r.sections.Release(allSections)
+		r.turns.endAlone()
 	} else {
-		r.sections.Release(1)
+		r.turns.end()
 	}
 }
 

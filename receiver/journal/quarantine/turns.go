@@ -1,0 +1,52 @@
+package quarantine
+
+import "sync"
+
+// turns lets any number of sections run at once, or one alone. One that waits to be alone goes before those that come later.
+type turns struct {
+	mu      sync.Mutex // guards what follows
+	changed *sync.Cond
+	running int
+	alone   bool // the one that runs is alone
+	waiting int  // to be alone
+}
+
+func newTurns() *turns {
+	t := &turns{}
+	t.changed = sync.NewCond(&t.mu)
+	return t
+}
+
+func (t *turns) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for t.alone || t.waiting > 0 {
+		t.changed.Wait()
+	}
+	t.running++
+}
+
+func (t *turns) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.running--
+	t.changed.Broadcast()
+}
+
+func (t *turns) beginAlone() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waiting++
+	for t.alone || t.running > 0 {
+		t.changed.Wait()
+	}
+	t.waiting--
+	t.alone = true
+}
+
+func (t *turns) endAlone() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.alone = false
+	t.changed.Broadcast()
+}
