@@ -19,7 +19,7 @@ func TestErasureLeavesOtherEventsAlone(t *testing.T) {
 	sink.up()
 	sink.setBehaviour(0, answerWith(http.StatusInternalServerError, ""))
 	sink.setBehaviour(1, delayRandomly)
-	r := newReceiver(t, writeRoutes(t, "retry: 100, backoffDelay: PT0.2S", sink.uris(2)...))
+	r := newReceiver(t, writeRoutes(t, "retry: 100, backoffPolicy: linear, backoffDelay: PT0.1S", sink.uris(2)...))
 	r.startAndWait()
 	program, err := buildReceiver()
 	if err != nil {
@@ -31,7 +31,7 @@ func TestErasureLeavesOtherEventsAlone(t *testing.T) {
 	sending, stop := context.WithCancel(t.Context())
 	running.Go(func() { good.run(sending, t.Context(), 1) })
 	for _, message := range []string{"s0-m3", "s0-m5"} {
-		failing.send(t.Context(), 0, 15)
+		failing.send(t.Context(), 0, 5)
 		erase := func(args ...string) string {
 			output, err := exec.CommandContext(t.Context(), program, append([]string{"dead-letters", "purge", "--message", message, "--buffer-dir", r.dir}, args...)...).CombinedOutput()
 			if err != nil {
@@ -51,7 +51,7 @@ func TestErasureLeavesOtherEventsAlone(t *testing.T) {
 	stop()
 	running.Wait()
 	sink.setBehaviour(0, nil)
-	want := 15 + 30 // of the first message, and of the second, which had waited longer
+	want := 5 + 10 // of the first message, and of the second, which had waited longer
 	ledger.waitFor(t, "the other events", func() bool { return ledger.undelivered <= want })
 	ledger.mu.Lock()
 	erased := ledger.missing()
