@@ -144,5 +144,7 @@ func leftBehind(t *testing.T, namespace string) []string {
 			names = append(names, name)
 		}
 	}
-	return slices.DeleteFunc(names, func(name string) bool { return name == "configmap/kube-root-ca.crt" || name == "serviceaccount/default" })
+	return slices.DeleteFunc(names, func(name string) bool {
+		return name == "configmap/kube-root-ca.crt" || name == "serviceaccount/default"
+	})
 }

@@ -77,11 +77,11 @@ func sampleIsDeleted(t *testing.T, c *cluster) {
 // doomed makes a namespace with three webhooks.
 func (c *cluster) doomed(t *testing.T, namespace string) {
 	t.Helper()
-	objects := manifest(t, sample, "shop", namespace)
+	objects := []string{manifest(t, sample, "shop", namespace)}
 	for _, name := range []string{"second", "third"} {
-		objects += "\n---\n" + manifest(t, sample, "shop", namespace, "transactional", name)
+		objects = append(objects, manifest(t, sample, "shop", namespace, "transactional", name))
 	}
-	apply(t, objects)
+	apply(t, strings.Join(objects, "\n---\n"))
 	for _, name := range []string{"transactional", "second", "third"} {
 		c.awaitCondition(t, namespace, name, v1alpha1.ConditionReady, metav1.ConditionTrue)
 	}

@@ -118,7 +118,7 @@ func (f *flow) deliver(client *http.Client, batch []byte) bool {
 
 func (f *flow) post(client *http.Client, request *http.Request) bool {
 	begin := time.Now()
-	outcome := "200"
+	var outcome string
 	response, err := client.Do(request)
 	if err == nil {
 		outcome = strconv.Itoa(response.StatusCode)

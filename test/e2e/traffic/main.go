@@ -64,7 +64,7 @@ func (c *control) start(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	f := newFlow(c.ctx, settings)
+	f := newFlow(c.ctx, settings) //nolint:contextcheck // it outlives the request
 	c.mu.Lock()
 	if old := c.flows[settings.Name]; old != nil {
 		old.cancel()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"io"
 	"log"
 	"maps"
@@ -27,7 +28,7 @@ func newSink(address string) *sink {
 }
 
 func (s *sink) open() error {
-	listener, err := net.Listen("tcp", s.address)
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", s.address)
 	if err != nil {
 		return err
 	}
