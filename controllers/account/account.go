@@ -58,25 +58,28 @@ type Account struct {
 	listingInbound sync.Mutex
 	changing       sync.Mutex
 
-	mu        sync.Mutex // guards what follows
-	view      []mandrill.Webhook
-	viewed    time.Time // when the list that the view is from was requested; zero without a view
-	listed    time.Time // when the last successful list was requested
-	tried     time.Time // when the last list was requested
-	attempts  int       // lists that have ended
-	failure   error     // of the last list
-	failures  int       // lists in a row that failed and may succeed later
-	pausedTo  time.Time // the last failure is the answer until then
-	unsure    int       // writes that failed, and that Mandrill may have made anyway
-	known     []int64   // numbers of the webhooks in the last list that counted, and of those added since
-	doubted   bool      // the last list lacked most of known
-	odd       []int64   // numbers of the webhooks with fields that cannot be decoded, which were logged
-	writes    []write   // since the list in flight, or the last one, was requested
-	inbound   inbound
-	checked   map[string]check // of MX records, by domain
-	followers map[types.NamespacedName]follower
-	polling   bool
-	refused   bool // Mandrill refused the key in the last poll
+	mu           sync.Mutex // guards what follows
+	view         []mandrill.Webhook
+	viewed       time.Time                // when the list that the view is from was requested; zero without a view
+	listed       time.Time                // when the last successful list was requested
+	tried        time.Time                // when the last list was requested
+	attempts     int                      // lists that have ended
+	failure      error                    // of the last list
+	failures     int                      // lists in a row that failed and may succeed later
+	pausedTo     time.Time                // the last failure is the answer until then
+	unsure       int                      // writes that failed, and that Mandrill may have made anyway
+	known        []int64                  // numbers of the webhooks in the last list that counted, and of those added since
+	doubted      bool                     // the last list lacked most of known
+	odd          []int64                  // numbers of the webhooks with fields that cannot be decoded, which were logged
+	unreadable   map[string]unreadableLog // by list
+	writes       []write                  // since the list in flight, or the last one, was requested
+	inbound      inbound
+	domainLosses losses             // of the list of inbound domains, by name
+	routeLosses  map[string]*losses // of the lists of inbound routes, by domain
+	checked      map[string]check   // of MX records, by domain
+	followers    map[types.NamespacedName]follower
+	polling      bool
+	refused      bool // Mandrill refused the key in the last poll
 }
 
 // follower is what an object has last seen of its webhook and its inbound domains.

@@ -35,7 +35,7 @@ func (r *Reconciler) inbound(ctx context.Context, run *state) error {
 	}
 	view, err := r.inboundView(ctx, run, viewIntervals*r.Resync)
 	if err != nil {
-		return run.refusal("listing inbound routes", err)
+		return run.unlisted("listing inbound routes", err, v1alpha1.ConditionInboundReady)
 	}
 	own, err := r.ownRoutes(ctx, run, run.webhook.Status.WebhookID)
 	if err != nil {
@@ -54,7 +54,7 @@ func (r *Reconciler) inbound(ctx context.Context, run *state) error {
 func (r *Reconciler) repairInbound(ctx context.Context, run *state, own inbound.Ownership) (view map[string]account.Domain, err error) {
 	err = run.account.ChangeInbound(func() error {
 		if view, err = r.inboundView(ctx, run, addMaxAge); err != nil {
-			return run.refusal("listing inbound routes", err)
+			return run.unlisted("listing inbound routes", err, v1alpha1.ConditionInboundReady)
 		}
 		changes := inbound.Plan(run.inboundRoutes(), run.url, own, view)
 		if len(changes) == 0 {
@@ -152,6 +152,7 @@ func (r *Reconciler) inboundView(ctx context.Context, run *state, maxAge time.Du
 	}
 	for _, route := range run.webhook.Status.InboundRoutes {
 		names[route.Domain] = true
+		run.account.ExpectInbound(route.Domain, route.ID)
 	}
 	if !inboundSetUp(run.webhook) {
 		all, err := run.account.InboundDomains(ctx, maxAge)
@@ -243,13 +244,27 @@ func (r *Reconciler) removeInbound(ctx context.Context, run *state, at registrat
 	if err != nil {
 		return err
 	}
+	view, err := r.allInbound(ctx, run, at)
+	if err != nil {
+		return err
+	}
+	return r.changeInbound(ctx, run, at.account, inbound.Plan(nil, run.url, own, view))
+}
+
+// allInbound returns what an account has for all its domains.
+func (r *Reconciler) allInbound(ctx context.Context, run *state, at registrationAt) (map[string]account.Domain, error) {
+	if at.id != 0 { // otherwise the status speaks of another account
+		for _, route := range run.webhook.Status.InboundRoutes {
+			at.account.ExpectInbound(route.Domain, route.ID)
+		}
+	}
 	names, err := at.account.InboundDomains(ctx, addMaxAge)
 	if err != nil {
-		return run.refusal("listing inbound domains", err)
+		return nil, run.refusal("listing inbound domains", err)
 	}
 	view, err := at.account.Inbound(ctx, addMaxAge, names...)
 	if err != nil {
-		return run.refusal("listing inbound routes", err)
+		return nil, run.refusal("listing inbound routes", err)
 	}
-	return r.changeInbound(ctx, run, at.account, inbound.Plan(nil, run.url, own, view))
+	return view, nil
 }

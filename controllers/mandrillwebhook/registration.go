@@ -32,7 +32,7 @@ const (
 func (r *Reconciler) registration(ctx context.Context, run *state) error {
 	view, err := r.find(ctx, run)
 	if err != nil {
-		return run.unlisted(err)
+		return run.unlisted("listing webhooks", err, v1alpha1.ConditionRegistered, v1alpha1.ConditionSigningKeyStored)
 	}
 	if view.why != registration.None && view.why != registration.Recorded {
 		if err := r.checkClaim(ctx, run, view.webhook); err != nil {
@@ -64,10 +64,11 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 	return r.checkOutcome(run, want, have)
 }
 
-// unlisted gives an error of a list its class. An object that was in order stays so while Mandrill does not answer.
-func (s *state) unlisted(err error) error {
-	refusal := s.refusal("listing webhooks", err)
-	if mandrill.Temporary(err) && wasTrue(s.webhook, v1alpha1.ConditionRegistered) && wasTrue(s.webhook, v1alpha1.ConditionSigningKeyStored) {
+// unlisted gives an error of a list its class. An object of which the conditions were True stays as it is while Mandrill does
+// not answer.
+func (s *state) unlisted(doing string, err error, conditions ...string) error {
+	refusal := s.refusal(doing, err)
+	if mandrill.Temporary(err) && !slices.ContainsFunc(conditions, func(name string) bool { return !wasTrue(s.webhook, name) }) {
 		return controllers.Unchecked(refusal)
 	}
 	return refusal
