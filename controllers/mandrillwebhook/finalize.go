@@ -62,6 +62,7 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 	r.accounts.Forget(run.key())
 	r.reenables.Forget(run.key())
 	r.writes.Forget(run.key())
+	r.spacer.Forget(run.key())
 	r.outcomes.Forget(webhook.UID)
 	r.finished.forget(webhook.UID)
 	r.Metrics.reconciled(nil)

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 )
 
@@ -149,6 +150,7 @@ func TestInboundRoutesAreSetUp(t *testing.T) {
 	f.reconcileUntilDone()
 	f.wantInbound("a.example")
 	f.wantInbound("b.example", "new "+url, "sales "+theirs)
+	f.advance(registration.Spacing)
 	f.edit(inbound())
 	f.reconcileUntilDone()
 	f.wantInbound("b.example", "sales "+theirs)

@@ -82,6 +82,7 @@ type Reconciler struct {
 	accounts  *account.Pool
 	reenables registration.Reenables
 	writes    registration.Budget
+	spacer    registration.Spacer
 	outcomes  registration.Outcomes
 	finished  finished
 	orphans   registration.Orphans
