@@ -78,9 +78,13 @@ vuln: build
 install:
 	kubectl apply -k config
 
+## uninstall: delete all MandrillWebhooks, wait for the operator to finalize them, then undo install; UNINSTALL="--keep-webhooks" passes flags
+uninstall: build
+	@hack/uninstall.sh $(UNINSTALL)
+
 ## ci: run what every change must pass: verify, lint, vuln, demo, test
 ci: verify lint vuln
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
 	@$(MAKE) --no-print-directory test
 
-.PHONY: toolchain help build assets demo test bench chaos fuzz generate verify fmt lint vuln install ci
+.PHONY: toolchain help build assets demo test bench chaos fuzz generate verify fmt lint vuln install uninstall ci

@@ -87,7 +87,8 @@ const (
 	// ReasonSuspended: the receiver refuses batches with 503, as spec.suspend says; Mandrill keeps them for some
 	// hours. Set it to false to resume.
 	ReasonSuspended = "Suspended"
-	// ReasonURLConflict: another MandrillWebhook, which the message names, has the same URL. Change one of them.
+	// ReasonURLConflict: another MandrillWebhook, which the message names, has the same URL. Change one of them. After a rename,
+	// delete that one: this one then takes over its webhook.
 	ReasonURLConflict = "URLConflict"
 )
 
@@ -102,6 +103,9 @@ const (
 	// ReasonURLCheckFailed: Mandrill asked the URL and was not answered with 200. Check DNS, ingress and
 	// certificate of the public URL; the message has Mandrill's words.
 	ReasonURLCheckFailed = "URLCheckFailed"
+	// ReasonAdoptionRefused: a webhook that somebody else made is at the object's URL, and spec.adoptionPolicy is Refuse. Delete
+	// it in Mandrill, or write Adopt to take it over.
+	ReasonAdoptionRefused = "AdoptionRefused"
 	// ReasonRefused: Mandrill refuses the webhook for another reason, which the message has in Mandrill's
 	// words. Change the spec accordingly.
 	ReasonRefused = "Refused"
@@ -167,8 +171,10 @@ const (
 const (
 	// ReasonRegistered: the webhook was created at Mandrill.
 	ReasonRegistered = "Registered"
-	// ReasonAdopted: a webhook that existed at the URL was taken over.
+	// ReasonAdopted: a webhook that existed at the URL was taken over. The message says what it had before.
 	ReasonAdopted = "Adopted"
+	// ReasonHandedOver: the webhook was left to another object with the same URL.
+	ReasonHandedOver = "HandedOver"
 	// ReasonUpdated: the webhook was changed at Mandrill; the message says why.
 	ReasonUpdated = "Updated"
 	// ReasonDeleted: the webhook was deleted at Mandrill.

@@ -21,7 +21,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -50,7 +49,7 @@ type options struct {
 	leaderElect, crossNamespaceSinks   bool
 	sinkHosts, sinkAudiences           string
 	leaderElectionID, leaderElectionNS string
-	resync                             time.Duration
+	resync, renameWindow               time.Duration
 	maxWebhooks, maxRouteBytes         int
 	logLevel                           slog.Level
 }
@@ -58,10 +57,18 @@ type options struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+	if err := dispatch(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "operator:", err)
 		os.Exit(1)
 	}
+}
+
+// dispatch runs a subcommand, or the operator itself.
+func dispatch(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "uninstall" {
+		return runUninstall(ctx, args[1:], os.Stdout)
+	}
+	return run(ctx, args)
 }
 
 func parseFlags(args []string) (options, error) {
@@ -79,6 +86,7 @@ func parseFlags(args []string) (options, error) {
 	flags.StringVar(&o.sinkHosts, "allow-sink-hosts", "", "comma-separated hosts to allow as sinks although they are loopback, link-local or a metadata service")
 	flags.StringVar(&o.sinkAudiences, "sink-audiences", "", "comma-separated audiences of sinks for which the receiver has OIDC tokens, by its --oidc-token")
 	flags.DurationVar(&o.resync, "resync-interval", 5*time.Minute, "how often each Mandrill account is listed, within 10 %")
+	flags.DurationVar(&o.renameWindow, "rename-window", 5*time.Second, "how long the webhook of a deleted object with a spec.url waits for another object with the same URL, as when a tool deletes before it creates; 0 for not at all")
 	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics; 0 for none")
 	flags.StringVar(&o.healthListen, "health-listen", ":8081", "address of /healthz and /readyz; 0 for none")
 	flags.StringVar(&o.hintsListen, "hints-listen", ":8082", "address at which receivers report bad signatures, by their --operator-url; 0 for none")
@@ -108,8 +116,8 @@ func (o options) validate() error {
 	if o.maxWebhooks < 0 || o.maxRouteBytes < 0 {
 		return errors.New("--max-webhooks-per-namespace and --max-route-bytes-per-namespace must not be negative")
 	}
-	if o.resync <= 0 {
-		return errors.New("--resync-interval must be positive")
+	if o.resync <= 0 || o.renameWindow < 0 {
+		return errors.New("--resync-interval must be positive, and --rename-window not negative")
 	}
 	return nil
 }
@@ -144,7 +152,7 @@ func run(ctx context.Context, args []string) error {
 		},
 		Metrics:      metrics,
 		RoutesSecret: types.NamespacedName{Namespace: namespace, Name: name},
-		PublicURL:    o.publicURL, ReceiverURL: o.receiverURL, ClusterDomain: o.clusterDomain, Resync: o.resync,
+		PublicURL:    o.publicURL, ReceiverURL: o.receiverURL, ClusterDomain: o.clusterDomain, Resync: o.resync, RenameWindow: o.renameWindow,
 		AllowCrossNamespaceSinks: o.crossNamespaceSinks, AllowSinkHosts: list(strings.ToLower(o.sinkHosts)), SinkAudiences: list(o.sinkAudiences),
 		MaxWebhooksPerNamespace: o.maxWebhooks, MaxRouteBytesPerNamespace: o.maxRouteBytes,
 	})
@@ -180,11 +188,9 @@ func serveHints(ctx context.Context, manager ctrl.Manager, address string, handl
 }
 
 func newManager(o options) (ctrl.Manager, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules() // without any file: the pod's own account
-	rules.ExplicitPath = o.kubeconfig
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	config, err := clusterConfig(o.kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("finding the API server: %w", err)
+		return nil, err
 	}
 	config.QPS = -1 // the API server's priority and fairness limits better than a client can
 	scheme := runtime.NewScheme()

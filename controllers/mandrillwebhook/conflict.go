@@ -6,9 +6,11 @@ import (
 	"slices"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 )
 
 // urlOwner returns another object that has a better claim to the URL of this one, or nil.
@@ -26,8 +28,13 @@ func (r *Reconciler) urlOwner(ctx context.Context, webhook *v1alpha1.MandrillWeb
 }
 
 // yieldURL leaves the URL to its owner: the routes for it are withdrawn and, if both objects have recorded the same
-// webhook at Mandrill, this one forgets its number. A webhook at another URL, and its routes, stay as they are.
+// webhook at Mandrill, this one forgets its number. A webhook at another URL, and its routes, stay as they are. An owner that is
+// being deleted hands its webhook over, and nothing is changed until it is gone.
 func (r *Reconciler) yieldURL(ctx context.Context, run *state, owner *v1alpha1.MandrillWebhook) error {
+	if !owner.DeletionTimestamp.IsZero() {
+		return controllers.Waiting(v1alpha1.ReasonURLConflict, dependencyRetry,
+			fmt.Errorf("the MandrillWebhook %s/%s has the same URL and is being deleted: wait until it is gone", owner.Namespace, owner.Name))
+	}
 	if status := &run.webhook.Status; status.WebhookID == owner.Status.WebhookID {
 		status.WebhookID = 0
 	}
@@ -35,32 +42,37 @@ func (r *Reconciler) yieldURL(ctx context.Context, run *state, owner *v1alpha1.M
 		return err
 	}
 	return controllers.Stalled(v1alpha1.ReasonURLConflict,
-		fmt.Errorf("the MandrillWebhook %s/%s has the same URL: change one of them", owner.Namespace, owner.Name))
+		fmt.Errorf("the MandrillWebhook %s/%s has the same URL: change one of them, or, if this one is to replace it, delete that one", owner.Namespace, owner.Name))
 }
 
 // sameURL returns the other objects with the URL of this one.
 func (r *Reconciler) sameURL(ctx context.Context, webhook *v1alpha1.MandrillWebhook) ([]v1alpha1.MandrillWebhook, error) {
-	ours, err := r.urls.of(webhook)
+	ours, err := r.urls.Of(webhook)
 	if err != nil {
 		return nil, nil //nolint:nilerr // without a URL there is nothing to share
 	}
 	var list v1alpha1.MandrillWebhookList
-	if err := r.Client.List(ctx, &list, client.MatchingFields{byURL: redactURL(ours)}); err != nil {
+	if err := r.Client.List(ctx, &list, client.MatchingFields{byURL: webhookurl.Redact(ours)}); err != nil {
 		return nil, fmt.Errorf("listing MandrillWebhooks: %w", err)
 	}
 	return slices.DeleteFunc(list.Items, func(other v1alpha1.MandrillWebhook) bool {
-		theirs, err := r.urls.of(&other)
-		return err != nil || theirs != ours || other.UID == webhook.UID
+		theirs, err := r.urls.Of(&other)
+		return err != nil || theirs != ours || other.UID == webhook.UID || isFinalized(&other)
 	}), nil
 }
 
+// isFinalized reports whether an object is gone, except for finalizers of others.
+func isFinalized(webhook *v1alpha1.MandrillWebhook) bool {
+	return !webhook.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(webhook, Finalizer)
+}
+
 // precedes reports whether object a has a better claim to a URL than b: the one that is registered there, else the
-// older one.
+// older one. One that is registered there and being deleted has it until it has handed its webhook over.
 func (r *Reconciler) precedes(a, b *v1alpha1.MandrillWebhook) bool {
 	registered := func(o *v1alpha1.MandrillWebhook) bool {
-		return o.Status.WebhookID != 0 && o.Status.URL == r.urls.shown(o)
+		return o.Status.WebhookID != 0 && o.Status.URL == r.urls.Shown(o)
 	}
-	if registered(a) != registered(b) {
+	if registered(a) != registered(b) || !a.DeletionTimestamp.IsZero() {
 		return registered(a)
 	}
 	return older(a, b)

@@ -16,6 +16,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/inbound"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -93,7 +94,7 @@ func (r *Reconciler) reportInbound(ctx context.Context, run *state, view map[str
 			return route.Pattern == want.Pattern && route.URL == run.url
 		})
 		if at < 0 {
-			conflict = missingRoute(domain, want)
+			conflict = inbound.Missing(domain, want, refusedRetry)
 			continue
 		}
 		status.InboundRoutes = append(status.InboundRoutes, v1alpha1.InboundRouteStatus{ID: domain.Routes[at].ID, Domain: want.Domain, Pattern: want.Pattern})
@@ -108,17 +109,6 @@ func (r *Reconciler) reportInbound(ctx context.Context, run *state, view map[str
 	}
 	return controllers.Waiting(v1alpha1.ReasonMXRecordMissing, mxRetry,
 		fmt.Errorf("mail for %s does not go to Mandrill yet: set the MX record that Mandrill's page of inbound domains shows", strings.Join(withoutMX, ", ")))
-}
-
-// missingRoute says why a domain lacks a route of the object after the changes were made.
-func missingRoute(domain account.Domain, want v1alpha1.InboundRoute) error {
-	for _, route := range domain.Routes {
-		if route.Pattern == want.Pattern {
-			return controllers.StalledAt(v1alpha1.ReasonInboundRouteConflict, refusedRetry,
-				fmt.Errorf("the domain %s has a route for %q that posts to another URL: remove it in Mandrill or from its MandrillWebhook, or choose another pattern", want.Domain, want.Pattern))
-		}
-	}
-	return fmt.Errorf("the domain %s does not list the route for %q: look at it in Mandrill", want.Domain, want.Pattern)
 }
 
 // checkMX makes Mandrill look up wrong MX records again, and returns the domains whose record is still wrong.
@@ -154,7 +144,7 @@ func (r *Reconciler) inboundView(ctx context.Context, run *state, maxAge time.Du
 		names[route.Domain] = true
 		run.account.ExpectInbound(route.Domain, route.ID)
 	}
-	if !inboundSetUp(run.webhook) {
+	if !inbound.IsSetUp(run.webhook) {
 		all, err := run.account.InboundDomains(ctx, maxAge)
 		if err != nil {
 			return nil, err
@@ -164,13 +154,6 @@ func (r *Reconciler) inboundView(ctx context.Context, run *state, maxAge time.Du
 		}
 	}
 	return run.account.Inbound(ctx, maxAge, slices.Sorted(maps.Keys(names))...)
-}
-
-// inboundSetUp reports whether the routes of this generation have been set up.
-func inboundSetUp(webhook *v1alpha1.MandrillWebhook) bool {
-	condition := meta.FindStatusCondition(webhook.Status.Conditions, v1alpha1.ConditionInboundReady)
-	return condition != nil && condition.ObservedGeneration == webhook.Generation &&
-		(condition.Reason == v1alpha1.ReasonSucceeded || condition.Reason == v1alpha1.ReasonMXRecordMissing)
 }
 
 // ownRoutes finds out which inbound routes are the object's in an account where its webhook has the given id, 0 without a
@@ -187,7 +170,7 @@ func (r *Reconciler) ownRoutes(ctx context.Context, run *state, id int64) (inbou
 	for _, route := range run.webhook.Status.InboundRoutes {
 		own.Recorded[route.ID] = true
 	}
-	held := id != 0 && run.webhook.Status.URL == r.urls.shown(run.webhook)
+	held := id != 0 && run.webhook.Status.URL == r.urls.Shown(run.webhook)
 	for _, other := range list.Items {
 		if other.UID == run.webhook.UID || !other.DeletionTimestamp.IsZero() {
 			continue
@@ -195,14 +178,14 @@ func (r *Reconciler) ownRoutes(ctx context.Context, run *state, id int64) (inbou
 		for _, route := range other.Status.InboundRoutes {
 			own.Recorded[route.ID] = false
 		}
-		theirs, err := r.urls.of(&other)
+		theirs, err := r.urls.Of(&other)
 		if err != nil {
 			continue
 		}
 		for url := range own.URLs {
 			same := url == theirs
 			if ref := other.Spec.URLSecretRef; ref != nil {
-				same = strings.HasPrefix(url, withParameter(theirs, ref.Parameter, ""))
+				same = strings.HasPrefix(url, webhookurl.WithParameter(theirs, ref.Parameter, ""))
 			}
 			if same && (url != run.url || !held) {
 				own.URLs[url] = false
@@ -237,7 +220,7 @@ func (r *Reconciler) changeInbound(ctx context.Context, run *state, in *account.
 
 // removeInbound deletes the object's inbound routes in one account, if it may have any.
 func (r *Reconciler) removeInbound(ctx context.Context, run *state, at registrationAt) error {
-	if meta.FindStatusCondition(run.webhook.Status.Conditions, v1alpha1.ConditionInboundReady) == nil {
+	if !inbound.MayExist(run.webhook) {
 		return nil
 	}
 	own, err := r.ownRoutes(ctx, run, at.id)

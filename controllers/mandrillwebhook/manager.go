@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"time"
@@ -26,7 +27,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/hints"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 )
 
 // Back-off of transient failures: quick at first, because most pass at once, and in the end as slow as a resync.
@@ -135,8 +138,8 @@ func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
 			return nil
 		},
 		byURL: func(object client.Object) []string {
-			if url, err := r.urls.of(object.(*v1alpha1.MandrillWebhook)); err == nil {
-				return []string{redactURL(url)}
+			if url, err := r.urls.Of(object.(*v1alpha1.MandrillWebhook)); err == nil {
+				return []string{webhookurl.Redact(url)}
 			}
 			return nil
 		},
@@ -152,6 +155,12 @@ func (r *Reconciler) enqueue(ctx context.Context, object types.NamespacedName) {
 	case r.changed <- event.GenericEvent{Object: &v1alpha1.MandrillWebhook{ObjectMeta: metadata}}:
 	case <-ctx.Done():
 	}
+}
+
+// Hints serves the receivers' reports of webhooks that get batches with bad signatures: their accounts are listed soon, at most
+// once a minute.
+func (r *Reconciler) Hints(elected <-chan struct{}) http.Handler {
+	return hints.Handler(elected, r.accounts.PollSoon)
 }
 
 // mayFreeURL passes events that may make a URL free: an object is deleted, its spec changes, or it is registered at
@@ -182,11 +191,11 @@ func (r *Reconciler) referring(index string) handler.EventHandler {
 func (r *Reconciler) sharingURL(ctx context.Context, object client.Object) []reconcile.Request {
 	webhook := object.(*v1alpha1.MandrillWebhook)
 	var found []reconcile.Request
-	current, err := r.urls.of(webhook)
+	current, err := r.urls.Of(webhook)
 	if err != nil {
 		current = "" // nobody waits for it
 	}
-	for _, url := range []string{redactURL(current), withoutSecret(webhook.Status.URL)} {
+	for _, url := range []string{webhookurl.Redact(current), webhookurl.WithoutSecret(webhook.Status.URL)} {
 		var list v1alpha1.MandrillWebhookList
 		if err := r.Client.List(ctx, &list, client.MatchingFields{byURL: url}); err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "Could not find the MandrillWebhooks that share a URL")

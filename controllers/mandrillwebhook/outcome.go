@@ -10,6 +10,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -45,7 +46,7 @@ func (r *Reconciler) checkOutcome(run *state, want mandrill.WebhookSpec, have ma
 	differences := registration.Diff(want, have)
 	if slices.Contains(differences, causeURL) {
 		return controllers.StalledAt(v1alpha1.ReasonURLChanged, refusedRetry,
-			fmt.Errorf("Mandrill has registered the URL as %s: write it like that in spec.url", run.redact(redactURL(have.URL)))) //nolint:staticcheck // a name
+			fmt.Errorf("Mandrill has registered the URL as %s: write it like that in spec.url", run.redact(webhookurl.Redact(have.URL)))) //nolint:staticcheck // a name
 	}
 	if slices.Contains(differences, causeDescription) {
 		run.remark = descriptionRemark(have)

@@ -32,7 +32,7 @@ const (
 func (r *Reconciler) announce(ctx context.Context, run *state) (known func(), err error) {
 	earlier := run.webhook.Status.PendingRegistrations
 	now := metav1.NewTime(r.Now().Truncate(time.Second))
-	list := registration.Announced(earlier, r.urls.shown(run.webhook), now)
+	list := registration.Announced(earlier, r.urls.Shown(run.webhook), now)
 	written := run.before.DeepCopy()
 	written.Status.PendingRegistrations = list
 	patch := client.MergeFromWithOptions(run.before.DeepCopy(), client.MergeFromWithOptimisticLock{})

@@ -15,6 +15,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/probe"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 )
 
 const (
@@ -26,15 +27,15 @@ const (
 
 // prober asks receivers whether they serve a webhook's URL, as Mandrill does before it registers the URL.
 type prober struct {
-	urls         webhookURLs
+	urls         webhookurl.URLs
 	receivers    *probe.Prober
 	routesSecret types.NamespacedName
 	now          func() time.Time
 }
 
-func newProber(options Options, urls webhookURLs) *prober {
+func newProber(options Options, urls webhookurl.URLs) *prober {
 	receivers := probe.New(probe.Options{
-		PublicURL: urls.public, ReceiverURL: options.ReceiverURL, AllowHosts: options.AllowSinkHosts, Client: options.HTTPClient,
+		PublicURL: urls.Public, ReceiverURL: options.ReceiverURL, AllowHosts: options.AllowSinkHosts, Client: options.HTTPClient,
 	})
 	return &prober{urls: urls, receivers: receivers, routesSecret: options.RoutesSecret, now: options.Now}
 }
@@ -57,11 +58,11 @@ func (p *prober) probeUntilServed(ctx context.Context, run *state, condition, ke
 	if isSidecar(run.webhook) {
 		return controllers.Waiting(v1alpha1.ReasonRouteNotServed, retry,
 			fmt.Errorf("the sidecar does not serve %s yet (%w): %scheck that its pod mounts the Secret %s, that it runs the receiver with --config on the Secret's %s, and that the URL leads there from here too",
-				p.urls.shown(run.webhook), err, first, sidecarSecretName(run.webhook), routes.Key))
+				p.urls.Shown(run.webhook), err, first, sidecarSecretName(run.webhook), routes.Key))
 	}
 	return controllers.Waiting(v1alpha1.ReasonRouteNotServed, retry,
 		fmt.Errorf("the receiver does not serve %s yet (%w): %scheck that it runs, that it reads the Secret %s, and that the operator reaches it, by --receiver-url or at the URL itself",
-			p.urls.shown(run.webhook), err, first, p.routesSecret))
+			p.urls.Shown(run.webhook), err, first, p.routesSecret))
 }
 
 // lacksBuffer reports whether a probe failed as it does at a receiver that should buffer and has no buffer. A proxy

@@ -30,10 +30,13 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/deletion"
+	"github.com/mandrill-operator/mandrill-operator/controllers/inbound"
 	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
 	"github.com/mandrill-operator/mandrill-operator/controllers/probe"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 )
 
 const (
@@ -56,6 +59,7 @@ type Options struct {
 	PublicURL     string               // prefix of default URLs; without it every object needs spec.url
 	ReceiverURL   string               // where the operator reaches the receiver; default: the public URL itself
 	ClusterDomain string               // default cluster.local
+	RenameWindow  time.Duration        // how long a deleted object with a spec.url waits for one that takes its webhook over; default: not
 	Resync        time.Duration        // how often each account is listed; default 5 minutes
 	PollGap       time.Duration        // minimum time before a list that a bad signature brings forward; default 1 minute
 	HTTPClient    *http.Client         // for probing the receiver
@@ -73,7 +77,7 @@ type Options struct {
 // Reconciler reconciles MandrillWebhooks.
 type Reconciler struct {
 	Options
-	urls      webhookURLs
+	urls      webhookurl.URLs
 	secrets   ownedsecrets.Store
 	publisher *publisher
 	prober    *prober
@@ -84,7 +88,7 @@ type Reconciler struct {
 	writes    registration.Budget
 	spacer    registration.Spacer
 	outcomes  registration.Outcomes
-	finished  finished
+	deletions deletion.Memory
 	orphans   registration.Orphans
 	changed   chan event.GenericEvent // objects whose webhook at Mandrill changed
 }
@@ -94,7 +98,7 @@ func New(options Options) *Reconciler {
 	options = withDefaults(options)
 	r := &Reconciler{
 		Options: options,
-		urls:    webhookURLs{options.PublicURL},
+		urls:    webhookurl.URLs{Public: options.PublicURL},
 		secrets: ownedsecrets.Store{Client: options.Client, Owner: FieldOwner, Reserved: isRoutesSecret(options.RoutesSecret)},
 		watches: sinks.NewWatches(options.Client, sinkNames(options)),
 		changed: make(chan event.GenericEvent, changedBuffer),
@@ -222,8 +226,7 @@ func (r *Reconciler) steps(webhook *v1alpha1.MandrillWebhook) []controllers.Step
 		{Condition: v1alpha1.ConditionRegistered, Run: r.registration},
 		{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.signingKey},
 	}
-	hadInbound := meta.FindStatusCondition(webhook.Status.Conditions, v1alpha1.ConditionInboundReady) != nil
-	if webhook.Spec.Inbound != nil || hadInbound {
+	if webhook.Spec.Inbound != nil || inbound.MayExist(webhook) {
 		steps = append(steps, controllers.Step[*state]{Condition: v1alpha1.ConditionInboundReady, Run: r.inbound})
 	}
 	return steps

@@ -3,42 +3,18 @@ package mandrillwebhook
 import (
 	"net/url"
 	"strings"
+
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 )
-
-const hidden = "hidden"
-
-// redactURL hides the userinfo of a URL.
-func redactURL(text string) string {
-	userinfo := userinfoOf(text)
-	if userinfo == "" {
-		return text
-	}
-	return strings.Replace(text, userinfo+"@", hidden+"@", 1)
-}
-
-// userinfoOf returns the userinfo of a URL as it is written: what is before the last @ of the authority.
-func userinfoOf(text string) string {
-	_, rest, _ := strings.Cut(text, "://")
-	authority := rest
-	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
-		authority = rest[:end]
-	}
-	at := strings.LastIndexByte(authority, '@')
-	if at < 0 {
-		return ""
-	}
-	return authority[:at]
-}
 
 // minHidden is the length of the shortest query value that is hidden: hiding shorter ones would garble texts.
 const minHidden = 6
 
-// redact hides the secrets of the object's present and earlier URLs in a text of Mandrill's. It looks for them as they are
-// written in the URL and decoded, because a text may quote a URL either way.
+// redact hides the secrets of the object's present and earlier URLs in a text of Mandrill's.
 func (s *state) redact(text string) string {
 	secrets := []string{url.QueryEscape(s.urlSecret), s.urlSecret}
 	for _, id := range append(s.accepted(), identity{URL: s.url}) {
-		userinfo := userinfoOf(id.URL)
+		userinfo := webhookurl.Userinfo(id.URL)
 		_, password, _ := strings.Cut(userinfo, ":")
 		secrets = append(secrets, userinfo, password)
 		if id.URL == s.url {
@@ -51,20 +27,5 @@ func (s *state) redact(text string) string {
 			}
 		}
 	}
-	for _, secret := range secrets {
-		decoded, err := url.QueryUnescape(secret)
-		if err != nil {
-			decoded = secret
-		}
-		path, err := url.PathUnescape(secret)
-		if err != nil {
-			path = secret
-		}
-		for _, form := range []string{secret, decoded, path} {
-			if form != "" {
-				text = strings.ReplaceAll(text, form, hidden)
-			}
-		}
-	}
-	return text
+	return webhookurl.HideSecrets(text, secrets...)
 }

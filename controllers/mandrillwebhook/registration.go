@@ -39,6 +39,9 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 			return err
 		}
 	}
+	if view.why == registration.AtURL && run.webhook.Spec.AdoptionPolicy == v1alpha1.AdoptionRefuse {
+		return controllers.StalledAt(v1alpha1.ReasonAdoptionRefused, r.Resync, registration.AdoptionRefusal(view.webhook))
+	}
 	if view.why != registration.None {
 		if err := r.checkDisabled(run, view.webhook); err != nil {
 			run.account.Follow(run.key(), view.webhook) //nolint:contextcheck // a poller outlives the reconcile
@@ -53,7 +56,7 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 	r.leaveAccount(ctx, run, view, have)
 	r.orphans.Adopted(have.ID, run.account)
 	if view.why == registration.AtURL {
-		r.normal(run.webhook, v1alpha1.ReasonAdopted, fmt.Sprintf("Took over webhook %d, which existed at this URL", have.ID))
+		r.normal(run.webhook, v1alpha1.ReasonAdopted, registration.AdoptionMessage(view.webhook, run.webhook.Spec.DeletionPolicy))
 	}
 	run.remote = have
 	run.account.Follow(run.key(), have) //nolint:contextcheck // a poller outlives the reconcile
@@ -155,7 +158,7 @@ func (r *Reconciler) checkOthers(ctx context.Context, run *state, view remoteVie
 		if other.ID == run.remote.ID || !concerns(other) {
 			continue
 		}
-		owner, err := r.claimant(ctx, run.webhook, other)
+		owner, err := r.claimant(ctx, run.webhook, run.account, other)
 		if err != nil {
 			return err
 		}
@@ -222,7 +225,7 @@ func (r *Reconciler) leaveAccount(ctx context.Context, run *state, view remoteVi
 	if seen.ID == 0 || before == run.account || seen.ID == now.ID && seen.CreatedAt.Equal(now.CreatedAt.Time) {
 		return // another key of the same account
 	}
-	if err := errors.Join(r.removeInbound(ctx, run, registrationAt{before, seen.ID}), before.Delete(ctx, seen.ID)); err != nil {
+	if err := errors.Join(r.removeInbound(ctx, run, registrationAt{account: before, id: seen.ID}), before.Delete(ctx, seen.ID)); err != nil {
 		r.orphans.Add(run.key(), seen.ID, before)
 		r.warn(run.webhook, v1alpha1.ReasonOrphaned,
 			fmt.Sprintf("The API key is another account's, and webhook %d, or inbound routes to its URL, could not be deleted in the previous account, delete those that still exist there: %s", seen.ID, run.redact(err.Error())))
@@ -290,7 +293,7 @@ func (r *Reconciler) report(run *state) {
 	before := status.Upstream
 	status.WebhookID = remote.ID
 	status.APIKeyFingerprint = run.account.Fingerprint(string(run.webhook.UID))
-	status.URL = r.urls.shown(run.webhook)
+	status.URL = r.urls.Shown(run.webhook)
 	status.Events = registration.CurrentNames(remote.Events)
 	r.reportEvents(run)
 	next := &v1alpha1.Upstream{

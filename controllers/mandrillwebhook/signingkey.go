@@ -40,7 +40,7 @@ func (r *Reconciler) signingKey(ctx context.Context, run *state) error {
 	if previous.Key == "" {
 		r.countKeyDrift(run, causeSecret)
 	}
-	if err := r.storeKey(ctx, run, present); err != nil {
+	if err := r.storeKey(ctx, run, r.keySecret(run.webhook), present); err != nil {
 		return err
 	}
 	run.stored = present
@@ -146,7 +146,7 @@ func (r *Reconciler) restoredKey(ctx context.Context, run *state) error {
 }
 
 // storeKey writes the Secret if it differs.
-func (r *Reconciler) storeKey(ctx context.Context, run *state, present identity) error {
+func (r *Reconciler) storeKey(ctx context.Context, run *state, use ownedsecrets.Use, present identity) error {
 	data := map[string][]byte{signingKeyData: []byte(present.Key), urlData: []byte(present.URL)}
 	if len(run.retired) > 0 {
 		previous, err := json.Marshal(run.retired)
@@ -158,5 +158,5 @@ func (r *Reconciler) storeKey(ctx context.Context, run *state, present identity)
 	if run.secret != nil && metav1.IsControlledBy(run.secret, run.webhook) && maps.EqualFunc(run.secret.Data, data, bytes.Equal) {
 		return nil
 	}
-	return r.secrets.Write(ctx, run.webhook, r.keySecret(run.webhook), run.secret, data)
+	return r.secrets.Write(ctx, run.webhook, use, run.secret, data)
 }

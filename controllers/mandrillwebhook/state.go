@@ -14,6 +14,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -50,7 +51,7 @@ func (s *state) key() types.NamespacedName { return client.ObjectKeyFromObject(s
 
 // facts are what the object's webhook is recognised by.
 func (s *state) facts() registration.Facts {
-	return registration.Facts{Object: s.webhook, URL: s.url, Key: s.stored.Key, ShownAs: shownAs}
+	return registration.Facts{Object: s.webhook, URL: s.url, Key: s.stored.Key, ShownAs: webhookurl.ShownAs}
 }
 
 // accepted are the identities that batches may have, the present one first.

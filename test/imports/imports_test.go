@@ -37,13 +37,18 @@ var allowed = map[string][]string{
 	"receiver/kube":                {"api/routes"},
 	"controllers":                  {"api/v1alpha1"},
 	"controllers/account":          {"mandrill"},
-	"controllers/inbound":          {"api/v1alpha1", "controllers/account", "mandrill"},
+	"controllers/deletion":         {"api/v1alpha1"},
+	"controllers/handover":         {"api/v1alpha1", "controllers/account", "controllers/registration", "mandrill"},
+	"controllers/hints":            nil,
+	"controllers/inbound":          {"api/v1alpha1", "controllers", "controllers/account", "mandrill"},
 	"controllers/ownedsecrets":     {"api/v1alpha1", "controllers"},
 	"controllers/probe":            {"api/routes", "mandrill"},
 	"controllers/registration":     {"api/v1alpha1", "controllers/account", "mandrill"},
 	"controllers/routestore":       {"api/routes"},
 	"controllers/sinks":            {"api/routes", "api/v1alpha1", "controllers"},
-	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/inbound", "controllers/ownedsecrets", "controllers/probe", "controllers/registration", "controllers/routestore", "controllers/sinks", "mandrill"},
+	"controllers/uninstall":        {"api/v1alpha1", "controllers/deletion"},
+	"controllers/webhookurl":       {"api/v1alpha1", "controllers"},
+	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/deletion", "controllers/handover", "controllers/hints", "controllers/inbound", "controllers/ownedsecrets", "controllers/probe", "controllers/registration", "controllers/routestore", "controllers/sinks", "controllers/webhookurl", "mandrill"},
 }
 
 var programs = []string{"cmd/", "hack/", "test/"}

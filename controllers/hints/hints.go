@@ -1,4 +1,5 @@
-package mandrillwebhook
+// Package hints serves the reports of receivers that webhooks get batches with bad signatures.
+package hints
 
 import (
 	"encoding/json"
@@ -11,10 +12,9 @@ import (
 // maxHintBytes bounds a hint. It has room for some 1,000 names of the form namespace/name.
 const maxHintBytes = 1 << 20
 
-// Hints serves the receivers' reports of webhooks that get batches with bad signatures. Their keys may have been reset at
-// Mandrill, so their accounts are listed soon, at most once a minute. Only the elected operator can do that: another
-// answers 503, and the receiver tries again.
-func (r *Reconciler) Hints(elected <-chan struct{}) http.Handler {
+// Handler serves the receivers' reports, and calls pollSoon for each webhook: its key may have been reset at Mandrill. Only the
+// elected operator can look: another answers 503, and the receiver tries again.
+func Handler(elected <-chan struct{}, pollSoon func(types.NamespacedName)) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /signature-hints", func(w http.ResponseWriter, request *http.Request) {
 		select {
@@ -33,7 +33,7 @@ func (r *Reconciler) Hints(elected <-chan struct{}) http.Handler {
 		}
 		for _, route := range hint.Routes {
 			if namespace, name, ok := strings.Cut(route, "/"); ok {
-				r.accounts.PollSoon(types.NamespacedName{Namespace: namespace, Name: name})
+				pollSoon(types.NamespacedName{Namespace: namespace, Name: name})
 			}
 		}
 		w.WriteHeader(http.StatusAccepted)

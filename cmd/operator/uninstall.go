@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
+	"github.com/mandrill-operator/mandrill-operator/controllers/uninstall"
+)
+
+// runUninstall is "operator uninstall": it deletes all MandrillWebhooks while the operator runs elsewhere.
+func runUninstall(ctx context.Context, args []string, output io.Writer) error {
+	options := uninstall.Options{Finalizer: mandrillwebhook.Finalizer, Output: output}
+	var kubeconfig, namespaces string
+	flags := flag.NewFlagSet("operator uninstall", flag.ContinueOnError)
+	flags.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig file; default: $KUBECONFIG, or the pod's own account")
+	flags.StringVar(&namespaces, "namespaces", "", "comma-separated namespaces whose MandrillWebhooks to delete; default: all")
+	flags.DurationVar(&options.Timeout, "timeout", 5*time.Minute, "how long to wait until the operator has finalized them")
+	flags.BoolVar(&options.KeepWebhooks, "keep-webhooks", false, "leave the webhooks at Mandrill, by setting deletionPolicy to Retain first")
+	flags.BoolVar(&options.Abandon, "abandon", false, "after the time-out remove the finalizers, and print which webhooks are left at Mandrill")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if options.Timeout < 0 {
+		return errors.New("--timeout must not be negative")
+	}
+	options.Namespaces = list(namespaces)
+	config, err := clusterConfig(kubeconfig)
+	if err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return fmt.Errorf("building the scheme: %w", err)
+	}
+	if options.Client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+		return fmt.Errorf("connecting to the API server: %w", err)
+	}
+	return uninstall.Run(ctx, options)
+}
+
+// clusterConfig returns how to reach the API server.
+func clusterConfig(kubeconfig string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules() // without any file: the pod's own account
+	rules.ExplicitPath = kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("finding the API server: %w", err)
+	}
+	return config, nil
+}
