@@ -1,10 +1,14 @@
 package apiserver_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,6 +20,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
 // recovery is an object that is stalled, and what the message of its condition says to do.
@@ -172,6 +177,15 @@ func (i *installation) recoveries() map[string]recovery {
 			},
 			recovered: isNotServed,
 		},
+		"AdoptionRefused": {
+			condition: "Registered",
+			object:    func(o *v1alpha1.MandrillWebhook) { o.Spec.AdoptionPolicy = v1alpha1.AdoptionRefuse },
+			prepare:   i.addByHand,
+			remedy: func(t *testing.T, webhook *v1alpha1.MandrillWebhook) {
+				t.Helper()
+				edit(t, webhook, func() { webhook.Spec.AdoptionPolicy = v1alpha1.AdoptionAdopt })
+			},
+		},
 		"APIKeyMissing": {
 			condition: "Registered",
 			object:    func(o *v1alpha1.MandrillWebhook) { o.Spec.APIKeySecretRef.Name = "empty" },
@@ -204,6 +218,21 @@ func (i *installation) recoveries() map[string]recovery {
 			recovered: isNotServed,
 		},
 	}
+}
+
+// addByHand adds a webhook at the URL that the object of a namespace will have.
+func (i *installation) addByHand(t *testing.T, namespace string) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	body := strings.NewReader(fmt.Sprintf(`{"key":%q,"url":%q,"events":["reject"]}`, lifecycleKey, server.URL))
+	response := httptest.NewRecorder()
+	i.emulator.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/1.0/webhooks/add", body))
+	var webhook mandrill.Webhook
+	if err := json.Unmarshal(response.Body.Bytes(), &webhook); err != nil || webhook.ID == 0 {
+		t.Fatalf("%s, %v", response.Body, err)
+	}
+	i.account.Edit(webhook.ID, func(spec *mandrill.WebhookSpec) { spec.URL = i.publicURL + "/" + namespace + "/transactional" })
 }
 
 // isNotServed waits until the object has come to the probe of its URL, which leads nowhere.

@@ -1,0 +1,74 @@
+package scripts_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// uninstalled runs uninstall.sh with programs that record their calls.
+func uninstalled(t *testing.T, claims string, operatorFails bool) (calls []string, stdout string, err error) {
+	t.Helper()
+	root := project(t, nil)
+	log := filepath.Join(root, "calls")
+	write(t, filepath.Join(root, "path/kubectl"), `#!/bin/sh
+echo "kubectl $*" >>"`+log+`"
+case "$*" in
+"config current-context") echo blue ;;
+"get persistentvolumeclaims"*) printf '%s' "`+claims+`" ;;
+esac
+`)
+	status := "0"
+	if operatorFails {
+		status = "1"
+	}
+	write(t, filepath.Join(root, "bin/operator"), "#!/bin/sh\necho \"operator $*\" >>\""+log+"\"\nexit "+status+"\n")
+	environment := []string{"PATH=" + filepath.Join(root, "path") + ":" + os.Getenv("PATH")}
+	stdout, _, err = run(t, root, environment, "uninstall.sh", "--timeout=1m")
+	text, readErr := os.ReadFile(log)
+	if readErr != nil {
+		t.Fatal(readErr)
+	}
+	return strings.Split(strings.TrimSpace(string(text)), "\n"), stdout, err
+}
+
+// The objects go first, while the operator runs, and the CRD last.
+func TestUninstallOrder(t *testing.T) {
+	t.Parallel()
+	calls, stdout, err := uninstalled(t, "", false)
+	want := []string{
+		"kubectl config current-context",
+		"operator uninstall --timeout=1m",
+		"kubectl get persistentvolumeclaims --namespace mandrill-operator-system --ignore-not-found --output name",
+		"kubectl delete namespace mandrill-operator-system --ignore-not-found",
+		"kubectl delete --ignore-not-found --filename config/rbac",
+		"kubectl delete --ignore-not-found --filename config/crd",
+	}
+	if err != nil || !slices.Equal(calls, want) || !strings.Contains(stdout, "of the context blue") {
+		t.Errorf("error %v, calls\n%s\noutput\n%s", err, strings.Join(calls, "\n"), stdout)
+	}
+}
+
+// While objects are left nothing else is removed.
+func TestUninstallStopsWhileObjectsAreLeft(t *testing.T) {
+	t.Parallel()
+	if calls, _, err := uninstalled(t, "", true); err == nil || len(calls) != 2 {
+		t.Errorf("error %v, calls %q", err, calls)
+	}
+}
+
+// A volume of the namespace may be a buffer with undelivered events.
+func TestUninstallKeepsVolumes(t *testing.T) {
+	t.Parallel()
+	calls, stdout, err := uninstalled(t, "persistentvolumeclaim/buffer", false)
+	if err != nil || slices.ContainsFunc(calls, func(call string) bool { return strings.Contains(call, "delete namespace") }) {
+		t.Errorf("error %v, calls %q", err, calls)
+	}
+	for _, want := range []string{"persistentvolumeclaim/buffer", "kubectl delete namespace mandrill-operator-system"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("the output lacks %q:\n%s", want, stdout)
+		}
+	}
+}
