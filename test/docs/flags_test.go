@@ -72,7 +72,7 @@ var pagesOfFlags = []string{"docs/install.md", "docs/lifecycle.md", "docs/buffer
 var flagInText = regexp.MustCompile(`(?:^|[^\w-])--([a-z][a-z0-9-]*)`)
 
 // foreign are flags of other programs that the documents name.
-var foreign = map[string]bool{"unix-socket": true} // curl's
+var foreign = map[string]bool{"unix-socket": true, "type": true} // of curl and kubectl patch
 
 // Every flag of the operator and the receiver is documented, and every flag that a document names exists.
 func TestFlags(t *testing.T) {
