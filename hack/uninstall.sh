@@ -12,7 +12,7 @@ echo "Deleting all MandrillWebhooks of the context $(kubectl config current-cont
 claims=$(kubectl get persistentvolumeclaims --namespace "$namespace" --ignore-not-found --output name)
 if [ -z "$claims" ]; then
 	echo "Deleting the namespace $namespace, with the operator and the receiver in it"
-	kubectl delete namespace "$namespace" --ignore-not-found
+	kubectl delete namespace "$namespace" --ignore-not-found --wait=false
 else
 	echo "The namespace $namespace stays, because a buffer may have undelivered events on these volumes:"
 	echo "$claims"
@@ -21,3 +21,7 @@ fi
 echo "Deleting the service accounts and roles, and the CRD"
 kubectl delete --ignore-not-found --filename config/rbac
 kubectl delete --ignore-not-found --filename config/crd
+if [ -z "$claims" ] && ! kubectl wait --for=delete "namespace/$namespace" --timeout="${NAMESPACE_TIMEOUT:-5m}"; then
+	echo "The namespace $namespace is not gone yet, and make install fails until it is. kubectl get namespace $namespace --output yaml says why"
+	exit 1
+fi

@@ -2,6 +2,7 @@ package apiserver_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -233,6 +235,18 @@ func (i *installation) addByHand(t *testing.T, namespace string) {
 		t.Fatalf("%s, %v", response.Body, err)
 	}
 	i.account.Edit(webhook.ID, func(spec *mandrill.WebhookSpec) { spec.URL = i.publicURL + "/" + namespace + "/transactional" })
+	began, lists := time.Now(), i.lists()
+	eventually(t, "no view without the webhook is used", func() error { // the first list may be in flight
+		if i.lists() < lists+2 && time.Since(began) < 11*time.Second {
+			return errors.New("the account was not listed")
+		}
+		return nil
+	})
+}
+
+// lists is how many lists of webhooks there were.
+func (i *installation) lists() int {
+	return strings.Count(strings.Join(i.emulator.Calls(), " "), "webhooks/list")
 }
 
 // isNotServed waits until the object has come to the probe of its URL, which leads nowhere.
