@@ -173,8 +173,8 @@ const (
 	ReasonRegistered = "Registered"
 	// ReasonAdopted: a webhook that existed at the URL was taken over. The message says what it had before.
 	ReasonAdopted = "Adopted"
-	// ReasonHandedOver: the webhook was left to another object with the same URL.
-	ReasonHandedOver = "HandedOver"
+	// ReasonPassedOn: the webhook was left to another object with the same URL, as after a rename.
+	ReasonPassedOn = "PassedOn"
 	// ReasonUpdated: the webhook was changed at Mandrill; the message says why.
 	ReasonUpdated = "Updated"
 	// ReasonDeleted: the webhook was deleted at Mandrill.

@@ -196,7 +196,7 @@ func (r *Reconciler) unregisterAt(ctx context.Context, run *state, at registrati
 		return err
 	}
 	if at.heir != nil && !taken {
-		if ours, taken, err = r.handOver(ctx, run, at, ours); err != nil {
+		if ours, taken, err = r.passOn(ctx, run, at, ours); err != nil {
 			return err
 		}
 	}

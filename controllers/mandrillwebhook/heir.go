@@ -13,7 +13,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/deletion"
-	"github.com/mandrill-operator/mandrill-operator/controllers/handover"
+	"github.com/mandrill-operator/mandrill-operator/controllers/heirs"
 	"github.com/mandrill-operator/mandrill-operator/controllers/inbound"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
@@ -24,15 +24,15 @@ import (
 // again, after a crash, and the heir waits until the other object is gone.
 
 // awaitHeir returns how long to wait for an heir, as long as there is none: some tools delete the object with the earlier name
-// before they create the one with the new name. That a new object has the URL of a deleted one takes a spec.url, and nearly
-// always two.
+// before they create the one with the new name. Another object rarely has the URL of one without a spec.url, so that one does
+// not wait.
 func (r *Reconciler) awaitHeir(ctx context.Context, webhook *v1alpha1.MandrillWebhook) (time.Duration, error) {
 	if r.RenameWindow == 0 || webhook.Spec.URL == "" || webhook.Spec.DeletionPolicy == v1alpha1.DeletionRetain ||
 		webhook.Status.WebhookID == 0 || r.deletions.IsDone(webhook.UID) {
 		return 0, nil
 	}
 	others, err := r.sameURL(ctx, webhook)
-	if err != nil || len(handover.Candidates(others, webhook, older)) > 0 {
+	if err != nil || len(heirs.Candidates(others, webhook, older)) > 0 {
 		return 0, err
 	}
 	return r.deletions.Left(webhook, r.RenameWindow, r.Now()), nil
@@ -49,7 +49,7 @@ func (r *Reconciler) heir(ctx context.Context, run *state) (*state, error) {
 		return nil, err
 	}
 	since := deletion.FailingSince(run.webhook)
-	for _, candidate := range handover.Candidates(others, run.webhook, older) {
+	for _, candidate := range heirs.Candidates(others, run.webhook, older) {
 		heir := newState(candidate)
 		err := r.resolveURL(ctx, heir)
 		if err == nil {
@@ -60,7 +60,7 @@ func (r *Reconciler) heir(ctx context.Context, run *state) (*state, error) {
 			return heir, nil
 		case err != nil && !isStep(err):
 			return nil, err
-		case err != nil && (since.IsZero() || r.Now().Sub(since) < handover.Patience):
+		case err != nil && (since.IsZero() || r.Now().Sub(since) < heirs.Patience):
 			return nil, fmt.Errorf("the MandrillWebhook %s/%s has the same URL, and whether it takes over the webhook is not known yet, because its API key or URL cannot be read",
 				candidate.Namespace, candidate.Name)
 		}
@@ -68,22 +68,22 @@ func (r *Reconciler) heir(ctx context.Context, run *state) (*state, error) {
 	return nil, nil //nolint:nilnil // there is none
 }
 
-// handOver makes the heir own the webhook, with its signing key and the inbound routes to its URL. It returns the other webhooks
+// passOn makes the heir own the webhook, with its signing key and the inbound routes to its URL. It returns the other webhooks
 // of the object, and reports whether there was one to hand over.
-func (r *Reconciler) handOver(ctx context.Context, run *state, at registrationAt, ours []mandrill.Webhook) (rest []mandrill.Webhook, done bool, err error) {
+func (r *Reconciler) passOn(ctx context.Context, run *state, at registrationAt, ours []mandrill.Webhook) (rest []mandrill.Webhook, done bool, err error) {
 	heir := at.heir
 	webhook, why := run.facts().Match(at.account, ours)
 	if why == registration.None || webhook.URL != heir.url && run.url != heir.url {
 		return ours, false, nil
 	}
-	same, err := handover.SameAccount(ctx, at.account, heir.account, webhook)
+	same, err := heirs.SameAccount(ctx, at.account, heir.account, webhook)
 	if err != nil {
 		return ours, false, run.refusal("looking for the webhook with the API key of the object that takes it over", err)
 	}
 	if !same {
 		return ours, false, nil
 	}
-	handed := handover.Handed{Webhook: webhook, ShownAs: r.urls.Shown(heir.webhook), Account: heir.account}
+	handed := heirs.Handed{Webhook: webhook, ShownAs: r.urls.Shown(heir.webhook), Account: heir.account}
 	if handed.Inbound, err = r.ownInbound(ctx, run, at); err != nil {
 		return ours, false, err
 	}
@@ -96,7 +96,7 @@ func (r *Reconciler) handOver(ctx context.Context, run *state, at registrationAt
 	if pending := run.facts().Pending(webhook); pending >= 0 && why != registration.Recorded {
 		run.facts().FoundPending(pending)
 	}
-	r.normal(run.webhook, v1alpha1.ReasonHandedOver, fmt.Sprintf("Left webhook %d to the MandrillWebhook %s, which has the same URL", webhook.ID, routeName(heir.webhook)))
+	r.normal(run.webhook, v1alpha1.ReasonPassedOn, fmt.Sprintf("Left webhook %d to the MandrillWebhook %s, which has the same URL", webhook.ID, routeName(heir.webhook)))
 	r.normal(heir.webhook, v1alpha1.ReasonAdopted, fmt.Sprintf("Took over webhook %d of the MandrillWebhook %s, which had the same URL and is being deleted", webhook.ID, routeName(run.webhook)))
 	return slices.DeleteFunc(ours, func(other mandrill.Webhook) bool { return other.ID == webhook.ID }), true, nil
 }
@@ -158,7 +158,7 @@ func (r *Reconciler) giveKey(ctx context.Context, run, heir *state, key string) 
 }
 
 // recordHeir makes the webhook the heir's. The heir keeps its finalizer from then on, because the webhook is deleted with it.
-func (r *Reconciler) recordHeir(ctx context.Context, run, heir *state, handed handover.Handed) error {
+func (r *Reconciler) recordHeir(ctx context.Context, run, heir *state, handed heirs.Handed) error {
 	before := heir.webhook.DeepCopy()
 	if controllerutil.AddFinalizer(heir.webhook, Finalizer) {
 		if err := r.Client.Patch(ctx, heir.webhook, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
@@ -166,7 +166,7 @@ func (r *Reconciler) recordHeir(ctx context.Context, run, heir *state, handed ha
 		}
 		before = heir.webhook.DeepCopy()
 	}
-	handover.Record(heir.webhook, run.webhook, handed)
+	heirs.Record(heir.webhook, run.webhook, handed)
 	if err := r.Client.Status().Patch(ctx, heir.webhook, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return fmt.Errorf("writing the status of the object that takes the webhook over: %w", err)
 	}

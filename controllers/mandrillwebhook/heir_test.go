@@ -235,7 +235,7 @@ func TestRenamedObjectKeepsTheWebhook(t *testing.T) {
 				}
 				events := strings.Join(f.recorded(), "\n")
 				for _, want := range []string{ // an object that leaves its webhook hands nothing over once it is gone
-					"Normal HandedOver Left webhook 101 to the MandrillWebhook " + heir.String() + ", which has the same URL",
+					"Normal PassedOn Left webhook 101 to the MandrillWebhook " + heir.String() + ", which has the same URL",
 					"Normal Adopted Took over webhook 101 of the MandrillWebhook shop/transactional",
 				} {
 					if handed := name != "retained" || !deletedFirst; handed && !strings.Contains(events, want) {

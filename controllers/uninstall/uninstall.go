@@ -164,14 +164,19 @@ func (u *uninstall) timedOut(ctx context.Context, left []v1alpha1.MandrillWebhoo
 	return nil
 }
 
-// release removes the operator's finalizer.
+// isOurs reports whether a finalizer is an operator's. Another installation has its name behind it.
+func (u *uninstall) isOurs(finalizer string) bool {
+	return finalizer == u.Finalizer || strings.HasPrefix(finalizer, u.Finalizer+"-")
+}
+
+// release removes the finalizers of operators.
 func (u *uninstall) release(ctx context.Context, webhook *v1alpha1.MandrillWebhook) error {
 	for {
-		if !slices.Contains(webhook.Finalizers, u.Finalizer) {
+		at := slices.IndexFunc(webhook.Finalizers, u.isOurs)
+		if at < 0 {
 			return nil
 		}
-		err := deletion.RemoveFinalizer(ctx, u.Client, webhook, u.Finalizer)
-		if !apierrors.IsConflict(err) {
+		if err := deletion.RemoveFinalizer(ctx, u.Client, webhook, webhook.Finalizers[at]); err != nil && !apierrors.IsConflict(err) {
 			return err
 		}
 		if err := u.Client.Get(ctx, client.ObjectKeyFromObject(webhook), webhook); err != nil {
@@ -182,7 +187,7 @@ func (u *uninstall) release(ctx context.Context, webhook *v1alpha1.MandrillWebho
 
 // obstacle says why an object is still there.
 func (u *uninstall) obstacle(webhook *v1alpha1.MandrillWebhook) string {
-	if !slices.Contains(webhook.Finalizers, u.Finalizer) {
+	if !slices.ContainsFunc(webhook.Finalizers, u.isOurs) {
 		return "it waits for the finalizers " + strings.Join(webhook.Finalizers, ", ") + ", which are not the operator's"
 	}
 	ready := meta.FindStatusCondition(webhook.Status.Conditions, v1alpha1.ConditionReady)

@@ -38,7 +38,7 @@ var allowed = map[string][]string{
 	"controllers":                  {"api/v1alpha1"},
 	"controllers/account":          {"mandrill"},
 	"controllers/deletion":         {"api/v1alpha1"},
-	"controllers/handover":         {"api/v1alpha1", "controllers/account", "controllers/registration", "mandrill"},
+	"controllers/heirs":            {"api/v1alpha1", "controllers/account", "controllers/registration", "mandrill"},
 	"controllers/hints":            nil,
 	"controllers/inbound":          {"api/v1alpha1", "controllers", "controllers/account", "mandrill"},
 	"controllers/ownedsecrets":     {"api/v1alpha1", "controllers"},
@@ -48,7 +48,7 @@ var allowed = map[string][]string{
 	"controllers/sinks":            {"api/routes", "api/v1alpha1", "controllers"},
 	"controllers/uninstall":        {"api/v1alpha1", "controllers/deletion"},
 	"controllers/webhookurl":       {"api/v1alpha1", "controllers"},
-	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/deletion", "controllers/handover", "controllers/hints", "controllers/inbound", "controllers/ownedsecrets", "controllers/probe", "controllers/registration", "controllers/routestore", "controllers/sinks", "controllers/webhookurl", "mandrill"},
+	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/deletion", "controllers/heirs", "controllers/hints", "controllers/inbound", "controllers/ownedsecrets", "controllers/probe", "controllers/registration", "controllers/routestore", "controllers/sinks", "controllers/webhookurl", "mandrill"},
 }
 
 var programs = []string{"cmd/", "hack/", "test/"}

@@ -1,6 +1,6 @@
-// Package handover decides which object takes over the webhook of another one that is being deleted, as after a rename, and what
+// Package heirs decides which object takes over the webhook of another one that is being deleted, as after a rename, and what
 // it records of it. Deleting the webhook and adding another would lose the batches that wait at Mandrill.
-package handover
+package heirs
 
 import (
 	"cmp"
