@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,7 +81,7 @@ func TestListsAreDecodedElementByElement(t *testing.T) {
 		"webhooks/list": func(c *mandrill.Client) (found ids, err error) {
 			list, err := c.Webhooks(t.Context())
 			for _, webhook := range list {
-				found = append(found, fmt.Sprint(webhook.ID))
+				found = append(found, strconv.FormatInt(webhook.ID, 10))
 			}
 			return found, err
 		},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -130,7 +131,7 @@ func (a *Account) logUnreadable(ctx context.Context, list string, positions []in
 func inWords(positions []int) string {
 	texts := make([]string, 0, len(positions))
 	for _, position := range positions {
-		texts = append(texts, fmt.Sprint(position))
+		texts = append(texts, strconv.Itoa(position))
 	}
 	return "element " + strings.Join(texts, " or ")
 }
