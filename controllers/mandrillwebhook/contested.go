@@ -65,5 +65,9 @@ func (r *Reconciler) checkSecretContest(run *state, present identity) error {
 // isContested reports whether the object's webhook is contested, as the status says.
 func isContested(webhook *v1alpha1.MandrillWebhook) bool {
 	condition := meta.FindStatusCondition(webhook.Status.Conditions, v1alpha1.ConditionRegistered)
-	return condition != nil && condition.Reason == v1alpha1.ReasonContested && condition.ObservedGeneration == webhook.Generation
+	generation := webhook.Generation
+	if !webhook.DeletionTimestamp.IsZero() {
+		generation-- // the API server counts the deletion as a change of the spec
+	}
+	return condition != nil && condition.Reason == v1alpha1.ReasonContested && condition.ObservedGeneration >= generation
 }

@@ -67,7 +67,7 @@ func flagName(call *ast.CallExpr) (string, bool) {
 }
 
 // pagesOfFlags have all flags: the page about installation, and those that it refers to for some of them.
-var pagesOfFlags = []string{"docs/install.md", "docs/buffer.md", "docs/delivery.md"}
+var pagesOfFlags = []string{"docs/install.md", "docs/lifecycle.md", "docs/buffer.md", "docs/delivery.md"}
 
 var flagInText = regexp.MustCompile(`(?:^|[^\w-])--([a-z][a-z0-9-]*)`)
 
@@ -75,7 +75,7 @@ var flagInText = regexp.MustCompile(`(?:^|[^\w-])--([a-z][a-z0-9-]*)`)
 var foreign = map[string]bool{
 	"unix-socket": true,                                                                                         // curl's
 	"install":     true, "namespace": true, "create-namespace": true, "set": true, "values": true, "wait": true, // Helm's
-	"all": true, "cascade": true, // kubectl's
+	"all": true, "cascade": true, "type": true, // kubectl's
 }
 
 // Every flag of the operator and the receiver is documented, and every flag that a document names exists.
