@@ -257,6 +257,7 @@ func (f *crashFixture) run(p *crashingProcess) int {
 			f.t.Fatal(err)
 		}
 		result, err := operator.Reconcile(f.t.Context(), &webhook)
+		f.skew += result.RequeueAfter
 		if err != nil {
 			f.skew += 3 * time.Second
 		}

@@ -51,6 +51,7 @@ func (f *crashFixture) runBoth(p *crashingProcess) int {
 			if p.dead {
 				return p.calls
 			}
+			f.skew += result.RequeueAfter
 			if err != nil {
 				f.skew += 3 * time.Second
 			}
