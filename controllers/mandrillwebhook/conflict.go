@@ -51,7 +51,7 @@ func (r *Reconciler) yieldURL(ctx context.Context, run *state, owner *v1alpha1.M
 		why = "it is registered there"
 	}
 	return controllers.Stalled(v1alpha1.ReasonURLConflict,
-		fmt.Errorf("the MandrillWebhook %s/%s has the same URL: change one of them, or, if this one is to replace it, delete that one; that one keeps the URL, because %s, and this one waits for it",
+		fmt.Errorf("the MandrillWebhook %s/%s has the same URL: change one of them; that one keeps the URL, because %s, and this one waits for it; or, if this one is to replace it, delete that one",
 			owner.Namespace, owner.Name, why))
 }
 

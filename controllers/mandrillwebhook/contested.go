@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
@@ -29,7 +27,7 @@ func (r *Reconciler) checkContest(run *state, want mandrill.WebhookSpec, have ma
 	}
 	wait := r.contests.Changed(run.contested(subjectWebhook), registration.Change{
 		Want: registration.Text(want), Have: registration.Text(mandrill.WebhookSpec{URL: have.URL, Description: have.Description, Events: have.Events}),
-		Limit: registration.WebhookChanges, WasInOrder: wasTrue(run.webhook, v1alpha1.ConditionRegistered), WasContested: isContested(run.webhook),
+		Limit: registration.WebhookChanges, WasInOrder: wasTrue(run.webhook, v1alpha1.ConditionRegistered), WasContested: registration.IsContested(run.webhook) && !registration.IsNewer(run.webhook, v1alpha1.ConditionRegistered),
 	}, r.Now())
 	if wait == 0 {
 		return nil
@@ -60,14 +58,4 @@ func (r *Reconciler) checkSecretContest(run *state, present identity) error {
 	return controllers.StalledAt(v1alpha1.ReasonContested, wait, fmt.Errorf(
 		"somebody else changes the Secret %q back each time, such as another installation that handles this object too: "+
 			"let only one of them handle it, by --watch-namespaces or spec.installation; the operator tries again after a pause, or when the spec changes", secretName(run.webhook)))
-}
-
-// isContested reports whether the object's webhook is contested, as the status says.
-func isContested(webhook *v1alpha1.MandrillWebhook) bool {
-	condition := meta.FindStatusCondition(webhook.Status.Conditions, v1alpha1.ConditionRegistered)
-	generation := webhook.Generation
-	if !webhook.DeletionTimestamp.IsZero() {
-		generation-- // the API server counts the deletion as a change of the spec
-	}
-	return condition != nil && condition.Reason == v1alpha1.ReasonContested && condition.ObservedGeneration >= generation
 }

@@ -174,7 +174,7 @@ func (r *Reconciler) unregister(ctx context.Context, run *state, last bool) erro
 
 // stays reports whether the object's webhook stays at Mandrill when the object is deleted.
 func stays(webhook *v1alpha1.MandrillWebhook) bool {
-	return webhook.Spec.DeletionPolicy == v1alpha1.DeletionRetain || isContested(webhook)
+	return webhook.Spec.DeletionPolicy == v1alpha1.DeletionRetain || registration.IsContested(webhook)
 }
 
 func (r *Reconciler) retained(webhook *v1alpha1.MandrillWebhook) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -339,6 +340,7 @@ func TestOnlyAnHeirTakesTheWebhookOver(t *testing.T) {
 		"the URL's secret":      func(_ *fixture, o *v1alpha1.MandrillWebhook) { urlSecret("hook")(o) },
 		"a webhook of its own":  func(_ *fixture, o *v1alpha1.MandrillWebhook) { o.Status.WebhookID = 7 },
 		"another path's object": func(f *fixture, o *v1alpha1.MandrillWebhook) { o.Spec.URL = f.receiver.URL + "/shared/" },
+		"another installation":  func(_ *fixture, o *v1alpha1.MandrillWebhook) { o.Spec.Installation = "blue" },
 		"being deleted":         nil,
 	} {
 		f, _ := twoAccounts(t)
@@ -463,6 +465,51 @@ func TestHeirWaitsUntilTheOtherIsGone(t *testing.T) {
 	f.settle(webhookKey, heir)
 	f.settle(heir)
 	f.wantHeir(heir, was)
+}
+
+// An object that another installation has not let go yet is still there for those that wait for its URL.
+func TestHeirWaitsForOtherInstallations(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.apply(f.atSharedURL, func(o *v1alpha1.MandrillWebhook) { o.Finalizers = []string{"mandrill-operator.io/webhook-blue"} })
+	f.mustReconcile()
+	was := f.account.Webhooks()[0]
+	heir := f.createHeir("shop")
+	f.delete(webhookKey)
+	f.settle(webhookKey)
+	if _, err := f.reconcileObject(heir); err != nil {
+		t.Fatal(err)
+	}
+	registered := condition(f.object(heir), "Ready")
+	if !strings.Contains(registered.Message, "is being deleted: wait until it is gone") {
+		t.Errorf("the heir says %+v", registered)
+	}
+	f.hasIDs(was.ID)
+}
+
+// A webhook that the heir writes in another form than the one before is not contested.
+func TestRenamesAreNoContest(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.apply(f.atSharedURL)
+	f.mustReconcile()
+	from := webhookKey
+	for i, description := range []string{"one", "two", "one", "two", "one"} {
+		heir := f.createHeir("shop", func(o *v1alpha1.MandrillWebhook) {
+			o.Name, o.UID, o.Spec.Description = "renamed-"+strconv.Itoa(i), types.UID("uid-heir-"+strconv.Itoa(i)), description
+		})
+		heir.Name = "renamed-" + strconv.Itoa(i)
+		f.delete(from)
+		f.settle(from, heir)
+		f.settle(heir)
+		if ready := condition(f.object(heir), "Ready"); ready.Status != metav1.ConditionTrue {
+			t.Fatalf("rename %d: %+v", i, ready)
+		}
+		from = heir
+	}
+	if got := f.account.Webhooks(); len(got) != 1 || got[0].Description != "one" {
+		t.Errorf("Mandrill has %+v", got)
+	}
 }
 
 // A finalizer of somebody else on the deleted object does not hold the heir up.

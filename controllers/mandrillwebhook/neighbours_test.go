@@ -198,6 +198,7 @@ func TestContestedWebhookIsNotDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	webhook := f.get()
+	webhook.Generation++ // as the API server does
 	if _, err := f.reconciler.Reconcile(t.Context(), webhook); err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -91,9 +91,9 @@ func acceptOther(list []retired, other identity, now time.Time) []retired {
 func (r *Reconciler) reportOthers(run *state, foreign []mandrill.Webhook, refused []int64) {
 	switch {
 	case len(foreign) > 0:
-		message := fmt.Sprintf("The account has other webhooks at this URL, so that events may arrive twice: delete %s in Mandrill", joinIDs(idsOf(foreign)))
+		message := fmt.Sprintf("The account has other webhooks at this URL, so that events may arrive twice: delete %s in Mandrill", registration.JoinIDs(registration.IDs(foreign)))
 		if len(refused) > 0 {
-			message += fmt.Sprintf("; batches of %s are refused, because there are too many keys, and hold up those of all others at this URL", joinIDs(refused))
+			message += fmt.Sprintf("; batches of %s are refused, because there are too many keys, and hold up those of all others at this URL", registration.JoinIDs(refused))
 		}
 		before := meta.FindStatusCondition(run.webhook.Status.Conditions, v1alpha1.ConditionURLExclusive)
 		if before == nil || before.Message != controllers.Truncate(message) {
@@ -106,20 +106,4 @@ func (r *Reconciler) reportOthers(run *state, foreign []mandrill.Webhook, refuse
 	default:
 		run.conditions.Set(v1alpha1.ConditionURLExclusive, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
 	}
-}
-
-func idsOf(list []mandrill.Webhook) []int64 {
-	ids := make([]int64, 0, len(list))
-	for _, webhook := range list {
-		ids = append(ids, webhook.ID)
-	}
-	return ids
-}
-
-func joinIDs(ids []int64) string {
-	var texts []string
-	for _, id := range ids {
-		texts = append(texts, strconv.FormatInt(id, 10))
-	}
-	return strings.Join(texts, ", ")
 }
