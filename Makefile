@@ -124,9 +124,13 @@ install:
 deploy:
 	kubectl apply -k config/default
 
+## uninstall: delete all MandrillWebhooks, wait for the operator to finalize them, then undo install; UNINSTALL="--keep-webhooks" passes flags
+uninstall: build
+	@hack/uninstall.sh $(UNINSTALL)
+
 ## ci: run what every change must pass: verify, lint, vuln, demo, test
 ci: verify lint vuln
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
 	@$(MAKE) --no-print-directory test
 
-.PHONY: toolchain help build image release-dry-run release assets demo test bench chaos cluster-up cluster-down e2e fuzz generate verify fmt lint vuln install deploy ci
+.PHONY: toolchain help build image release-dry-run release assets demo test bench chaos cluster-up cluster-down e2e fuzz generate verify fmt lint vuln install deploy uninstall ci

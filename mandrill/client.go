@@ -76,13 +76,24 @@ func (c *Client) Ping(ctx context.Context) error {
 	return err
 }
 
-// callList makes a call that returns a list. It refuses null, which would read as an empty list.
-func callList[T any](ctx context.Context, c *Client, name string, arguments map[string]any) ([]T, error) {
-	list, err := call[[]T](ctx, c, name, arguments)
-	if err == nil && list == nil {
+// callElements makes a call that returns a list, and decodes each element by itself: one that cannot be decoded is the zero
+// value. It refuses null, which would read as an empty list.
+func callElements[T any](ctx context.Context, c *Client, name string, arguments map[string]any) ([]T, error) {
+	elements, err := call[[]json.RawMessage](ctx, c, name, arguments)
+	if err != nil {
+		return nil, err
+	}
+	if elements == nil {
 		return nil, &TransportError{name, errors.New("the answer is null instead of a list")}
 	}
-	return list, err
+	list := make([]T, len(elements))
+	for i, element := range elements {
+		var decoded T
+		if err := json.Unmarshal(element, &decoded); err == nil {
+			list[i] = decoded
+		}
+	}
+	return list, nil
 }
 
 // call posts the arguments together with the key, and decodes the answer. Arguments may be nil.

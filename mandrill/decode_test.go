@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -71,25 +72,56 @@ func TestUnusualFieldsAreDecodedByThemselves(t *testing.T) {
 	}
 }
 
-// An element that is no webhook does not make the list useless. A list of such elements is not an empty one.
+// An element that cannot be read keeps its position in the list, without an ID, and does not make the list useless. What is no
+// list is an error.
 func TestListsAreDecodedElementByElement(t *testing.T) {
 	t.Parallel()
-	for answer, want := range map[string]int{
-		`[{"id":1},{"id":"2","events":7},3,null,{"id":"x"}]`: 2,
-		`[]`:         0,
-		`[3,"x"]`:    -1,
-		`[{"id":0}]`: -1,
-		`{"0":{}}`:   -1,
-		`null`:       -1,
+	type ids = []string
+	calls := map[string]func(*mandrill.Client) (ids, error){
+		"webhooks/list": func(c *mandrill.Client) (found ids, err error) {
+			list, err := c.Webhooks(t.Context())
+			for _, webhook := range list {
+				found = append(found, strconv.FormatInt(webhook.ID, 10))
+			}
+			return found, err
+		},
+		"inbound/domains": func(c *mandrill.Client) (found ids, err error) {
+			list, err := c.InboundDomains(t.Context())
+			for _, domain := range list {
+				found = append(found, domain.Domain)
+			}
+			return found, err
+		},
+		"inbound/routes": func(c *mandrill.Client) (found ids, err error) {
+			list, err := c.InboundRoutes(t.Context(), "a.example")
+			for _, route := range list {
+				found = append(found, route.ID)
+			}
+			return found, err
+		},
+	}
+	for _, test := range []struct {
+		call, answer string
+		want         ids // nil for an error
+	}{
+		{"webhooks/list", `[{"id":1},{"id":"2","events":7},3,null,{"id":"x"}]`, ids{"1", "2", "0", "0", "0"}},
+		{"webhooks/list", `[]`, ids{}},
+		{"webhooks/list", `[3,"x"]`, ids{"0", "0"}},
+		{"webhooks/list", `{"0":{}}`, nil},
+		{"webhooks/list", `null`, nil},
+		{"inbound/domains", `[{"domain":"a.example"},7,{"domain":[1]}]`, ids{"a.example", "", ""}},
+		{"inbound/domains", `null`, nil},
+		{"inbound/routes", `[[],{"id":"1.2"},{"id":{"a":1}}]`, ids{"", "1.2", ""}},
+		{"inbound/routes", `"x"`, nil},
 	} {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, answer) }))
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, test.answer) }))
 		client, err := mandrill.NewClient(mandrill.ClientOptions{Key: secretKey, BaseURL: server.URL})
 		if err != nil {
 			t.Fatal(err)
 		}
-		list, err := client.Webhooks(t.Context())
-		if (err != nil) != (want < 0) || err == nil && len(list) != want {
-			t.Errorf("%s: got %d webhooks, error %v", answer, len(list), err)
+		got, err := calls[test.call](client)
+		if (err != nil) != (test.want == nil) || !slices.Equal(got, test.want) {
+			t.Errorf("%s %s: got %q, error %v, want %q", test.call, test.answer, got, err, test.want)
 		}
 		server.Close()
 	}

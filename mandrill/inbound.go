@@ -33,9 +33,10 @@ type RawMessage struct {
 	ClientAddress string
 }
 
-// InboundDomains lists the account's inbound domains.
+// InboundDomains lists the account's inbound domains. An element that is no domain, or whose name cannot be read, keeps its
+// position in the list and has no name.
 func (c *Client) InboundDomains(ctx context.Context) ([]InboundDomain, error) {
-	return callList[InboundDomain](ctx, c, "inbound/domains", nil)
+	return callElements[InboundDomain](ctx, c, "inbound/domains", nil)
 }
 
 // AddInboundDomain adds a domain.
@@ -53,9 +54,10 @@ func (c *Client) DeleteInboundDomain(ctx context.Context, domain string) (Inboun
 	return call[InboundDomain](ctx, c, "inbound/delete-domain", map[string]any{"domain": domain})
 }
 
-// InboundRoutes lists a domain's routes, or returns ErrUnknownInboundDomain.
+// InboundRoutes lists a domain's routes, or returns ErrUnknownInboundDomain. An element that is no route, or whose ID cannot be
+// read, keeps its position in the list and has no ID.
 func (c *Client) InboundRoutes(ctx context.Context, domain string) ([]InboundRoute, error) {
-	return callList[InboundRoute](ctx, c, "inbound/routes", map[string]any{"domain": domain})
+	return callElements[InboundRoute](ctx, c, "inbound/routes", map[string]any{"domain": domain})
 }
 
 // AddInboundRoute adds a route. The URL is probed as by AddWebhook.

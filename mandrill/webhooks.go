@@ -1,10 +1,6 @@
 package mandrill
 
-import (
-	"context"
-	"encoding/json"
-	"errors"
-)
+import "context"
 
 // Webhook is a webhook as the API returns it.
 type Webhook struct {
@@ -37,24 +33,10 @@ func (s WebhookSpec) arguments() map[string]any {
 	return map[string]any{"url": s.URL, "description": s.Description, "events": events}
 }
 
-// Webhooks lists all webhooks of the account. The API has no paging. Elements that are no webhook with an ID are left out,
-// unless all are.
+// Webhooks lists all webhooks of the account. The API has no paging. An element that is no webhook, or whose ID cannot be read,
+// keeps its position in the list and has the ID 0.
 func (c *Client) Webhooks(ctx context.Context) ([]Webhook, error) {
-	elements, err := callList[json.RawMessage](ctx, c, "webhooks/list", nil)
-	if err != nil {
-		return nil, err
-	}
-	list := make([]Webhook, 0, len(elements))
-	for _, element := range elements {
-		var webhook Webhook
-		if err := json.Unmarshal(element, &webhook); err == nil && webhook.ID != 0 {
-			list = append(list, webhook)
-		}
-	}
-	if len(list) == 0 && len(elements) > 0 {
-		return nil, &TransportError{"webhooks/list", errors.New("no element of the list is a webhook")}
-	}
-	return list, nil
+	return callElements[Webhook](ctx, c, "webhooks/list", nil)
 }
 
 // AddWebhook creates a webhook. Mandrill probes the URL first, and returns ErrValidation unless it answers 200.

@@ -93,8 +93,8 @@ const (
 	// ReasonSuspended: the receiver refuses batches with 503, as spec.suspend says; Mandrill keeps them for some
 	// hours. Set it to false to resume.
 	ReasonSuspended = "Suspended"
-	// ReasonURLConflict: another MandrillWebhook, which the message names, has the same URL. Change one of them. Also a reason of
-	// URLExclusive, at the object that keeps the URL.
+	// ReasonURLConflict: another MandrillWebhook, which the message names, has the same URL. Change one of them. After a rename,
+	// delete that one: this one then takes over its webhook. Also a reason of URLExclusive, at the object that keeps the URL.
 	ReasonURLConflict = "URLConflict"
 )
 
@@ -109,6 +109,9 @@ const (
 	// ReasonURLCheckFailed: Mandrill asked the URL and was not answered with 200. Check DNS, ingress and
 	// certificate of the public URL; the message has Mandrill's words.
 	ReasonURLCheckFailed = "URLCheckFailed"
+	// ReasonAdoptionRefused: a webhook that somebody else made is at the object's URL, and spec.adoptionPolicy is Refuse. Delete
+	// it in Mandrill, or write Adopt to take it over.
+	ReasonAdoptionRefused = "AdoptionRefused"
 	// ReasonRefused: Mandrill refuses the webhook for another reason, which the message has in Mandrill's
 	// words. Change the spec accordingly.
 	ReasonRefused = "Refused"
@@ -182,8 +185,10 @@ const (
 const (
 	// ReasonRegistered: the webhook was created at Mandrill.
 	ReasonRegistered = "Registered"
-	// ReasonAdopted: a webhook that existed at the URL was taken over.
+	// ReasonAdopted: a webhook that existed at the URL was taken over. The message says what it had before.
 	ReasonAdopted = "Adopted"
+	// ReasonPassedOn: the webhook was left to another object with the same URL, as after a rename.
+	ReasonPassedOn = "PassedOn"
 	// ReasonUpdated: the webhook was changed at Mandrill; the message says why.
 	ReasonUpdated = "Updated"
 	// ReasonDeleted: the webhook was deleted at Mandrill.

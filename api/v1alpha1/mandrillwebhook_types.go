@@ -146,8 +146,17 @@ type MandrillWebhookSpec struct {
 	// +kubebuilder:default=Shared
 	Receiver ReceiverKind `json:"receiver,omitempty"`
 
-	// DeletionPolicy says what happens to the webhook at Mandrill when this object is deleted: Delete deletes it, Retain
-	// leaves it.
+	// AdoptionPolicy says what happens if Mandrill has a webhook at the URL that no object of this cluster made: Adopt takes it
+	// over, so that its events and description become those of the spec and it is deleted with this object; Refuse leaves it
+	// alone, and this object is stalled. A webhook that another object hands over, or that is known to be this object's after a
+	// restore, is taken over in any case.
+	//
+	// +optional
+	// +kubebuilder:default=Adopt
+	AdoptionPolicy AdoptionPolicy `json:"adoptionPolicy,omitempty"`
+
+	// DeletionPolicy says what happens to the webhook at Mandrill when this object is deleted: Delete deletes it, also one that
+	// was taken over, Retain leaves it. If another object has the same URL and account, as after a rename, that one takes it over.
 	//
 	// +optional
 	// +kubebuilder:default=Delete
@@ -248,17 +257,6 @@ type ReceiverKind string
 const (
 	ReceiverShared  ReceiverKind = "Shared"
 	ReceiverSidecar ReceiverKind = "Sidecar"
-)
-
-// DeletionPolicy says what happens to the webhook at Mandrill when its object is deleted.
-//
-// +kubebuilder:validation:Enum=Delete;Retain
-type DeletionPolicy string
-
-// The deletion policies.
-const (
-	DeletionDelete DeletionPolicy = "Delete"
-	DeletionRetain DeletionPolicy = "Retain"
 )
 
 // MandrillWebhookStatus is what the operator observed and did.

@@ -63,7 +63,7 @@ type options struct {
 	sinkHosts, sinkAudiences           string
 	leaderElectionID, leaderElectionNS string
 	scope                              scope.Scope
-	resync                             time.Duration
+	resync, renameWindow               time.Duration
 	maxWebhooks                        int
 	maxRouteBytes                      int64
 	logLevel                           slog.Level
@@ -73,10 +73,18 @@ type options struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
+	if err := dispatch(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "operator:", err)
 		os.Exit(1)
 	}
+}
+
+// dispatch runs a subcommand, or the operator itself.
+func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "uninstall" {
+		return runUninstall(ctx, args[1:], stdout)
+	}
+	return run(ctx, args, stdout, stderr)
 }
 
 func parseFlags(args []string) (options, error) {
@@ -99,6 +107,7 @@ func parseFlags(args []string) (options, error) {
 		return nil
 	})
 	flags.StringVar(&o.scope.Installation, "installation", "", "name of this installation: handle only objects with this spec.installation; default: only objects without the field")
+	flags.DurationVar(&o.renameWindow, "rename-window", 5*time.Second, "how long the webhook of a deleted object with a spec.url waits for another object with the same URL, as when a tool deletes before it creates; 0 for not at all")
 	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics; 0 for none")
 	flags.StringVar(&o.healthListen, "health-listen", ":8081", "address of /healthz and /readyz; 0 for none")
 	flags.StringVar(&o.hintsListen, "hints-listen", ":8082", "address at which receivers report bad signatures, by their --operator-url; 0 for none")
@@ -137,8 +146,8 @@ func (o options) validate() error {
 	if problems := validation.IsDNS1123Label(o.scope.Installation); o.scope.Installation != "" && (len(problems) > 0 || len(o.scope.Installation) > scope.MaxName) {
 		return fmt.Errorf("--installation: %q is not a name of at most %d lower case letters, digits and -", o.scope.Installation, scope.MaxName)
 	}
-	if o.resync <= 0 {
-		return errors.New("--resync-interval must be positive")
+	if o.resync <= 0 || o.renameWindow < 0 {
+		return errors.New("--resync-interval must be positive, and --rename-window not negative")
 	}
 	return nil
 }
@@ -188,7 +197,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		},
 		Metrics:      counters,
 		RoutesSecret: types.NamespacedName{Namespace: namespace, Name: name},
-		PublicURL:    o.publicURL, ReceiverURL: o.receiverURL, ClusterDomain: o.clusterDomain, Resync: o.resync,
+		PublicURL:    o.publicURL, ReceiverURL: o.receiverURL, ClusterDomain: o.clusterDomain, Resync: o.resync, RenameWindow: o.renameWindow,
 		AllowCrossNamespaceSinks: o.crossNamespaceSinks, AllowSinkHosts: list(strings.ToLower(o.sinkHosts)), SinkAudiences: list(o.sinkAudiences),
 		MaxWebhooksPerNamespace: o.maxWebhooks, MaxRouteBytesPerNamespace: int(o.maxRouteBytes),
 	})

@@ -58,33 +58,36 @@ type Account struct {
 	listingInbound sync.Mutex
 	changing       sync.Mutex
 
-	mu        sync.Mutex // guards what follows
-	view      []mandrill.Webhook
-	viewed    time.Time // when the list that the view is from was requested; zero without a view
-	listed    time.Time // when the last successful list was requested
-	tried     time.Time // when the last list was requested
-	attempts  int       // lists that have ended
-	failure   error     // of the last list
-	failures  int       // lists in a row that failed and may succeed later
-	pausedTo  time.Time // the last failure is the answer until then
-	unsure    int       // writes that failed, and that Mandrill may have made anyway
-	known     []int64   // numbers of the webhooks in the last list that counted, and of those added since
-	doubted   bool      // the last list lacked most of known
-	odd       []int64   // numbers of the webhooks with fields that cannot be decoded, which were logged
-	writes    []write   // since the list in flight, or the last one, was requested
-	inbound   inbound
-	checked   map[string]check // of MX records, by domain
-	followers map[types.NamespacedName]follower
-	polling   bool
-	refused   bool // Mandrill refused the key in the last poll
+	mu           sync.Mutex // guards what follows
+	view         []mandrill.Webhook
+	viewed       time.Time                // when the list that the view is from was requested; zero without a view
+	listed       time.Time                // when the last successful list was requested
+	tried        time.Time                // when the last list was requested
+	attempts     int                      // lists that have ended
+	failure      error                    // of the last list
+	failures     int                      // lists in a row that failed and may succeed later
+	pausedTo     time.Time                // the last failure is the answer until then
+	unsure       int                      // writes that failed, and that Mandrill may have made anyway
+	known        []int64                  // numbers of the webhooks in the last list that counted, and of those added since
+	doubted      bool                     // the last list lacked most of known
+	odd          []int64                  // numbers of the webhooks with fields that cannot be decoded, which were logged
+	unreadable   map[string]unreadableLog // by list
+	writes       []write                  // since the list in flight, or the last one, was requested
+	inbound      inbound
+	domainLosses losses             // of the list of inbound domains, by name
+	routeLosses  map[string]*losses // of the lists of inbound routes, by domain
+	checked      map[string]check   // of MX records, by domain
+	followers    map[types.NamespacedName]follower
+	polling      bool
+	refused      bool // Mandrill refused the key in the last poll
 }
 
 // follower is what an object has last seen of its webhook and its inbound domains.
 type follower struct {
-	webhook  mandrill.Webhook
-	inbound  map[string]Domain
-	concerns func(mandrill.Webhook) bool // whether another webhook concerns the object too; nil if none does
-	others   []int64                     // numbers of those that did
+	webhook mandrill.Webhook
+	inbound map[string]Domain
+	places  []string // where other webhooks concern the object too, see FollowOthers
+	others  []int64  // numbers of those that did, sorted
 }
 
 // write is a change that was made through this account.
@@ -198,13 +201,20 @@ func (a *Account) Follow(object types.NamespacedName, seen mandrill.Webhook) {
 	a.pool.ensurePolling(a)
 }
 
-// FollowOthers records which other webhooks concern an object that follows the account, and their numbers as last seen,
-// sorted. When a later list has others, the pool's Changed is called for the object.
-func (a *Account) FollowOthers(object types.NamespacedName, concerns func(mandrill.Webhook) bool, seen []int64) {
+// FollowOthers records where other webhooks concern an object that follows the account, and those of them that the object has seen.
+// The first place is a URL, and the others are URLs as the status shows them. When a later list has other webhooks at these
+// places, the pool's Changed is called for the object.
+func (a *Account) FollowOthers(object types.NamespacedName, places []string, seen []mandrill.Webhook) {
+	index := a.pool.index(seen)
+	places = slices.Clone(places)
+	for i := 1; i < len(places); i++ {
+		places[i] = a.pool.options.Place(places[i])
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if present, ok := a.followers[object]; ok {
-		present.concerns, present.others = concerns, seen
+		present.places = places
+		present.others = present.othersIn(index)
 		a.followers[object] = present
 	}
 }
@@ -231,6 +241,7 @@ func (a *Account) poll(ctx context.Context) []types.NamespacedName {
 	if err != nil && !all {
 		return nil // wait for the next poll
 	}
+	index := a.pool.index(list) // each object looks up its own places, because there may be thousands of objects and of webhooks
 	byID := make(map[int64]mandrill.Webhook, len(list))
 	for _, webhook := range list {
 		byID[webhook.ID] = webhook
@@ -238,7 +249,7 @@ func (a *Account) poll(ctx context.Context) []types.NamespacedName {
 	var changed []types.NamespacedName
 	for object, seen := range a.followers {
 		now, ok := byID[seen.webhook.ID]
-		if all || !ok || !same(seen.webhook, now) || !slices.Equal(seen.others, seen.othersIn(list)) ||
+		if all || !ok || !same(seen.webhook, now) || !slices.Equal(seen.others, seen.othersIn(index)) ||
 			inboundErr == nil && !sameInbound(seen.inbound, domains) {
 			changed = append(changed, object)
 		}
@@ -246,16 +257,30 @@ func (a *Account) poll(ctx context.Context) []types.NamespacedName {
 	return changed
 }
 
-// othersIn returns the numbers of the webhooks of a list, except the object's own, that concern the object.
-func (f follower) othersIn(list []mandrill.Webhook) []int64 {
-	var others []int64
+// index returns the numbers of webhooks by URL, and by place.
+func (p *Pool) index(list []mandrill.Webhook) map[string][]int64 {
+	index := make(map[string][]int64, len(list))
 	for _, webhook := range list {
-		if f.concerns != nil && webhook.ID != f.webhook.ID && f.concerns(webhook) {
-			others = append(others, webhook.ID)
+		index[webhook.URL] = append(index[webhook.URL], webhook.ID)
+		if place := p.options.Place(webhook.URL); place != webhook.URL {
+			index[place] = append(index[place], webhook.ID)
+		}
+	}
+	return index
+}
+
+// othersIn returns the numbers of the webhooks in an index, except the object's own, that concern the object.
+func (f follower) othersIn(index map[string][]int64) []int64 {
+	var others []int64
+	for _, place := range f.places {
+		for _, id := range index[place] {
+			if id != f.webhook.ID {
+				others = append(others, id)
+			}
 		}
 	}
 	slices.Sort(others)
-	return others
+	return slices.Compact(others)
 }
 
 // same reports whether two views of a webhook are equal in what objects show and compare.

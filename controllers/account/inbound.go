@@ -13,6 +13,12 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
+// The calls that list inbound domains and routes.
+const (
+	domainsCall = "inbound/domains"
+	routesCall  = "inbound/routes"
+)
+
 // Domain is an inbound domain of an account, or one that it does not have.
 type Domain struct {
 	Added   bool
@@ -74,20 +80,33 @@ func (a *Account) domains(ctx context.Context, maxAge time.Duration) (map[string
 	asked := a.pool.now()
 	a.mu.Lock()
 	view, viewed, writes := a.inbound.domains, a.inbound.viewed, a.inbound.writes
+	tooSoon := a.domainLosses.tooSoon(asked)
 	a.mu.Unlock()
 	if !viewed.IsZero() && asked.Sub(viewed) <= maxAge {
 		return view, nil
+	}
+	if tooSoon {
+		return nil, errLost(domainsCall, nil)
 	}
 	list, err := a.api.InboundDomains(ctx)
 	if err != nil {
 		return nil, err
 	}
+	list, unreadable, err := readable(domainsCall, list, func(domain mandrill.InboundDomain) string { return domain.Domain })
 	domains := make(map[string]mandrill.InboundDomain, len(list))
 	for _, domain := range list {
 		domains[strings.ToLower(domain.Domain)] = domain
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.logUnreadable(ctx, domainsCall, unreadable)
+	if err != nil {
+		return nil, err
+	}
+	if a.inbound.writes == writes && a.domainLosses.doubts(slices.Collect(maps.Keys(domains)), len(unreadable), asked) {
+		a.listSoon()
+		return nil, errLost(domainsCall, unreadable)
+	}
 	if a.inbound.writes == writes { // otherwise the list may lack what was written since
 		a.inbound.domains, a.inbound.viewed = domains, asked
 	}
@@ -100,29 +119,74 @@ func (a *Account) domainRoutes(ctx context.Context, maxAge time.Duration, name s
 	a.mu.Lock()
 	view, known := a.inbound.routes[name]
 	writes := a.inbound.writes
+	tooSoon := a.routeLossesOf(name).tooSoon(asked)
 	a.mu.Unlock()
 	if known && asked.Sub(view.viewed) <= maxAge {
 		return view.list, nil
+	}
+	if tooSoon {
+		return nil, errLost(routesCall, nil)
 	}
 	list, err := a.api.InboundRoutes(ctx, name)
 	if err != nil {
 		return nil, err
 	}
+	list, unreadable, err := readable(routesCall, list, func(route mandrill.InboundRoute) string { return route.ID })
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.inbound.writes == writes {
-		if a.inbound.routes == nil {
-			a.inbound.routes = map[string]routeView{}
-		}
-		a.inbound.routes[name] = routeView{list, asked}
+	a.logUnreadable(ctx, routesCall+" of "+name, unreadable)
+	if err != nil {
+		return nil, err
 	}
+	if a.inbound.writes != writes { // the list may lack what was written since
+		return list, nil
+	}
+	if a.routeLossesOf(name).doubts(routeIDs(list), len(unreadable), asked) {
+		a.listSoon()
+		return nil, errLost(routesCall, unreadable)
+	}
+	if a.inbound.routes == nil {
+		a.inbound.routes = map[string]routeView{}
+	}
+	a.inbound.routes[name] = routeView{list, asked}
 	return list, nil
+}
+
+func routeIDs(list []mandrill.InboundRoute) []string {
+	ids := make([]string, 0, len(list))
+	for _, route := range list {
+		ids = append(ids, route.ID)
+	}
+	return ids
+}
+
+// routesOf returns what should be in the next list of a domain's routes. The caller holds mu.
+func (a *Account) routeLossesOf(domain string) *losses {
+	if a.routeLosses == nil {
+		a.routeLosses = map[string]*losses{}
+	}
+	if a.routeLosses[domain] == nil {
+		a.routeLosses[domain] = &losses{}
+	}
+	return a.routeLosses[domain]
+}
+
+// ExpectInbound makes lists doubtful that lack a route, or its domain, that an object has recorded.
+func (a *Account) ExpectInbound(domain, id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.domainLosses.expect(domain)
+	a.routeLossesOf(domain).expect(id)
 }
 
 // AddInboundDomain adds a domain.
 func (a *Account) AddInboundDomain(ctx context.Context, name string) error {
 	_, err := a.api.AddInboundDomain(context.WithoutCancel(ctx), name)
-	return a.wroteInbound(err)
+	return a.wroteInbound(err, func() {
+		a.routeLossesOf(name).deletedAll() // a domain that was not there had no routes
+		delete(a.domainLosses.gone, name)
+		a.domainLosses.expect(name)
+	})
 }
 
 // CheckInboundDomain reports whether a domain's MX record is right. It makes Mandrill look the record up, unless it has
@@ -139,7 +203,7 @@ func (a *Account) CheckInboundDomain(ctx context.Context, name string, maxAge ti
 	}
 	domain, err := a.api.CheckInboundDomain(ctx, name)
 	if err != nil {
-		return false, a.wroteInbound(err)
+		return false, a.wroteInbound(err, nil)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -170,14 +234,18 @@ func (a *Account) ChangeInbound(change func() error) error {
 
 // AddInboundRoute adds a route.
 func (a *Account) AddInboundRoute(ctx context.Context, domain, pattern, url string) error {
-	_, err := a.api.AddInboundRoute(context.WithoutCancel(ctx), domain, pattern, url)
-	return a.wroteInbound(err)
+	route, err := a.api.AddInboundRoute(context.WithoutCancel(ctx), domain, pattern, url)
+	return a.wroteInbound(err, func() {
+		if route.ID != "" {
+			a.routeLossesOf(domain).expect(route.ID)
+		}
+	})
 }
 
 // UpdateInboundRoute changes a route.
 func (a *Account) UpdateInboundRoute(ctx context.Context, id, pattern, url string) error {
 	_, err := a.api.UpdateInboundRoute(context.WithoutCancel(ctx), id, pattern, url)
-	return a.wroteInbound(err)
+	return a.wroteInbound(err, nil)
 }
 
 // DeleteInboundRoute deletes a route. Finding none is success.
@@ -186,13 +254,21 @@ func (a *Account) DeleteInboundRoute(ctx context.Context, id string) error {
 	if errors.Is(err, mandrill.ErrUnknownInboundRoute) {
 		err = nil
 	}
-	return a.wroteInbound(err)
+	return a.wroteInbound(err, func() {
+		for _, routes := range a.routeLosses {
+			routes.deleted(id)
+		}
+	})
 }
 
-// wroteInbound drops the view. Writes are rare, and after an error nobody knows whether Mandrill made the write.
-func (a *Account) wroteInbound(err error) error {
+// wroteInbound drops the view. Writes are rare, and after an error nobody knows whether Mandrill made the write. After a
+// success it calls made, if that is not nil, with mu held.
+func (a *Account) wroteInbound(err error, made func()) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err == nil && made != nil {
+		made()
+	}
 	a.inbound = inbound{writes: a.inbound.writes + 1}
 	return err
 }

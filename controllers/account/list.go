@@ -11,6 +11,9 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
+// listCall is the call that lists webhooks.
+const listCall = "webhooks/list"
+
 // listTimeout bounds a list, because other objects wait for it.
 const listTimeout = 30 * time.Second
 
@@ -29,7 +32,7 @@ const (
 const minLost = 3
 
 // errLostMost is temporary, so that the list is requested again. The second list in a row counts.
-var errLostMost = &mandrill.TransportError{Call: "webhooks/list", Err: errors.New("the list lacks most webhooks of the list before it, and is requested again")}
+var errLostMost = &mandrill.TransportError{Call: listCall, Err: errors.New("the list lacks most webhooks of the list before it, and is requested again")}
 
 // Webhooks returns the account's webhooks from a list requested at most maxAge ago, with everything that was written
 // through this account since. Callers that wait for a list in flight share its result, an error too.
@@ -66,6 +69,10 @@ func (a *Account) list(ctx context.Context, attempts int) ([]mandrill.Webhook, e
 	bounded, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	list, err := a.api.Webhooks(bounded)
+	var unreadable []int
+	if err == nil {
+		list, unreadable, err = readable(listCall, list, func(webhook mandrill.Webhook) int64 { return webhook.ID })
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.attempts, a.failure = a.attempts+1, err
@@ -73,6 +80,7 @@ func (a *Account) list(ctx context.Context, attempts int) ([]mandrill.Webhook, e
 		a.view, a.viewed = nil, time.Time{} // do not serve what the key no longer gives access to
 	}
 	a.pauseAfter(err)
+	a.logUnreadable(ctx, listCall, unreadable)
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,9 @@ type Options struct {
 	Interval time.Duration                                          // between lists of an account, within 10 %; default DefaultInterval
 	Gap      time.Duration                                          // minimum time between a list and one that is brought forward; default 1 minute
 	Now      func() time.Time
+
+	// Place returns the part of a URL that a status shows, in one form for the URL and for what is shown; default: the URL itself.
+	Place func(url string) string
 }
 
 // Pool holds the account of every API key in use, and polls the accounts that objects follow.
@@ -48,6 +51,9 @@ func NewPool(options Options) *Pool {
 	}
 	if options.Now == nil {
 		options.Now = time.Now
+	}
+	if options.Place == nil {
+		options.Place = func(url string) string { return url }
 	}
 	return &Pool{options: options, accounts: map[[sha256.Size]byte]*Account{}, followed: map[types.NamespacedName]*Account{}}
 }

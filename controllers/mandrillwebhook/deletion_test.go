@@ -1,12 +1,14 @@
 package mandrillwebhook_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -283,6 +285,32 @@ func TestOrphansAreReportedInTheOperatorsNamespace(t *testing.T) {
 	if events := strings.Join(f.recorded(), "\n"); !strings.Contains(events, "Warning Orphaned MandrillWebhook shop/transactional: Gave up deleting webhook 101") {
 		t.Errorf("Events are %s", events)
 	}
+}
+
+// In a namespace that is being deleted the Secret with the API key cannot be made again, so the object does not wait for it.
+func TestTerminatingNamespaceIsNotHeldUpWithoutKey(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.apply()
+	f.mustReconcile()
+	f.deleteKey()
+	f.restart()
+	f.deleteObject(false)
+	f.mu.Lock()
+	f.fault = func(verb string, object client.Object) error {
+		if _, isSecret := object.(*corev1.Secret); verb != "create" || !isSecret || object.GetNamespace() != "shop" {
+			return nil
+		}
+		err := apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, object.GetName(), errors.New("the namespace is being terminated"))
+		err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
+		return err
+	}
+	f.mu.Unlock()
+	f.mustFinalize()
+	if events := strings.Join(f.recorded(), "\n"); !strings.Contains(events, "Warning Orphaned MandrillWebhook shop/transactional: Gave up deleting webhook 101") {
+		t.Errorf("Events are %s", events)
+	}
+	f.hasIDs(101)
 }
 
 // An object that was in order stays so while Mandrill does not answer, and a restart of the operator changes nothing about it.

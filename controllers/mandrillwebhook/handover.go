@@ -10,6 +10,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/deletion"
+	"github.com/mandrill-operator/mandrill-operator/controllers/publisher"
 )
 
 // handOver lets an object of another installation go, if this one had it before. Until the other installation serves it, and for
@@ -37,12 +39,12 @@ func (r *Reconciler) handOver(ctx context.Context, webhook *v1alpha1.MandrillWeb
 			return ctrl.Result{RequeueAfter: left}, nil
 		}
 	}
-	if !isSidecar(webhook) { // the Secret of a sidecar is the other installation's now
-		if err := r.publisher.withdraw(ctx, webhook); err != nil {
+	if !publisher.IsSidecar(webhook) { // the Secret of a sidecar is the other installation's now
+		if err := r.publisher.Withdraw(ctx, webhook); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
-	if err := r.removeFinalizer(ctx, webhook); err != nil {
+	if err := deletion.RemoveFinalizer(ctx, r.Client, webhook, r.Scope.Finalizer()); err != nil {
 		return retryConflict("removing the finalizer", err)
 	}
 	r.handovers.Forget(webhook.UID)

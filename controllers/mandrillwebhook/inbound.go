@@ -36,7 +36,7 @@ func (r *Reconciler) inbound(ctx context.Context, run *state) error {
 	}
 	view, err := r.inboundView(ctx, run, viewIntervals*r.Resync)
 	if err != nil {
-		return run.refusal("listing inbound routes", err)
+		return run.unlisted("listing inbound routes", err, v1alpha1.ConditionInboundReady)
 	}
 	own, err := r.ownRoutes(ctx, run, run.webhook.Status.WebhookID)
 	if err != nil {
@@ -55,7 +55,7 @@ func (r *Reconciler) inbound(ctx context.Context, run *state) error {
 func (r *Reconciler) repairInbound(ctx context.Context, run *state, own inbound.Ownership) (view map[string]account.Domain, err error) {
 	err = run.account.ChangeInbound(func() error {
 		if view, err = r.inboundView(ctx, run, addMaxAge); err != nil {
-			return run.refusal("listing inbound routes", err)
+			return run.unlisted("listing inbound routes", err, v1alpha1.ConditionInboundReady)
 		}
 		changes := inbound.Plan(run.inboundRoutes(), run.url, own, view)
 		if len(changes) == 0 {
@@ -94,7 +94,7 @@ func (r *Reconciler) reportInbound(ctx context.Context, run *state, view map[str
 			return route.Pattern == want.Pattern && route.URL == run.url
 		})
 		if at < 0 {
-			conflict = missingRoute(domain, want)
+			conflict = inbound.Missing(domain, want, refusedRetry)
 			continue
 		}
 		status.InboundRoutes = append(status.InboundRoutes, v1alpha1.InboundRouteStatus{ID: domain.Routes[at].ID, Domain: want.Domain, Pattern: want.Pattern})
@@ -109,17 +109,6 @@ func (r *Reconciler) reportInbound(ctx context.Context, run *state, view map[str
 	}
 	return controllers.Waiting(v1alpha1.ReasonMXRecordMissing, mxRetry,
 		fmt.Errorf("mail for %s does not go to Mandrill yet: set the MX record that Mandrill's page of inbound domains shows", strings.Join(withoutMX, ", ")))
-}
-
-// missingRoute says why a domain lacks a route of the object after the changes were made.
-func missingRoute(domain account.Domain, want v1alpha1.InboundRoute) error {
-	for _, route := range domain.Routes {
-		if route.Pattern == want.Pattern {
-			return controllers.StalledAt(v1alpha1.ReasonInboundRouteConflict, refusedRetry,
-				fmt.Errorf("the domain %s has a route for %q that posts to another URL: remove it in Mandrill or from its MandrillWebhook, or choose another pattern", want.Domain, want.Pattern))
-		}
-	}
-	return fmt.Errorf("the domain %s does not list the route for %q: look at it in Mandrill", want.Domain, want.Pattern)
 }
 
 // checkMX makes Mandrill look up wrong MX records again, and returns the domains whose record is still wrong.
@@ -153,8 +142,9 @@ func (r *Reconciler) inboundView(ctx context.Context, run *state, maxAge time.Du
 	}
 	for _, route := range run.webhook.Status.InboundRoutes {
 		names[route.Domain] = true
+		run.account.ExpectInbound(route.Domain, route.ID)
 	}
-	if !inboundSetUp(run.webhook) {
+	if !inbound.IsSetUp(run.webhook) {
 		all, err := run.account.InboundDomains(ctx, maxAge)
 		if err != nil {
 			return nil, err
@@ -164,13 +154,6 @@ func (r *Reconciler) inboundView(ctx context.Context, run *state, maxAge time.Du
 		}
 	}
 	return run.account.Inbound(ctx, maxAge, slices.Sorted(maps.Keys(names))...)
-}
-
-// inboundSetUp reports whether the routes of this generation have been set up.
-func inboundSetUp(webhook *v1alpha1.MandrillWebhook) bool {
-	condition := meta.FindStatusCondition(webhook.Status.Conditions, v1alpha1.ConditionInboundReady)
-	return condition != nil && condition.ObservedGeneration == webhook.Generation &&
-		(condition.Reason == v1alpha1.ReasonSucceeded || condition.Reason == v1alpha1.ReasonMXRecordMissing)
 }
 
 // ownRoutes finds out which inbound routes are the object's in an account where its webhook has the given id, 0 without a
@@ -237,20 +220,34 @@ func (r *Reconciler) changeInbound(ctx context.Context, run *state, in *account.
 
 // removeInbound deletes the object's inbound routes in one account, if it may have any.
 func (r *Reconciler) removeInbound(ctx context.Context, run *state, at registrationAt) error {
-	if meta.FindStatusCondition(run.webhook.Status.Conditions, v1alpha1.ConditionInboundReady) == nil {
+	if !inbound.MayExist(run.webhook) {
 		return nil
 	}
 	own, err := r.ownRoutes(ctx, run, at.id)
 	if err != nil {
 		return err
 	}
+	view, err := r.allInbound(ctx, run, at)
+	if err != nil {
+		return err
+	}
+	return r.changeInbound(ctx, run, at.account, inbound.Plan(nil, run.url, own, view))
+}
+
+// allInbound returns what an account has for all its domains.
+func (r *Reconciler) allInbound(ctx context.Context, run *state, at registrationAt) (map[string]account.Domain, error) {
+	if at.id != 0 { // otherwise the status speaks of another account
+		for _, route := range run.webhook.Status.InboundRoutes {
+			at.account.ExpectInbound(route.Domain, route.ID)
+		}
+	}
 	names, err := at.account.InboundDomains(ctx, addMaxAge)
 	if err != nil {
-		return run.refusal("listing inbound domains", err)
+		return nil, run.refusal("listing inbound domains", err)
 	}
 	view, err := at.account.Inbound(ctx, addMaxAge, names...)
 	if err != nil {
-		return run.refusal("listing inbound routes", err)
+		return nil, run.refusal("listing inbound routes", err)
 	}
-	return r.changeInbound(ctx, run, at.account, inbound.Plan(nil, run.url, own, view))
+	return view, nil
 }

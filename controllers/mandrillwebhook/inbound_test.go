@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 )
 
@@ -87,6 +88,27 @@ func (f *fixture) wantInbound(domain string, want ...string) {
 	}
 }
 
+// doubtLoss reconciles once: a list lacks an inbound domain or route that was there before, so nothing is added, and the
+// object's conditions stay as they are until the next list.
+func (f *fixture) doubtLoss() *fixture {
+	f.t.Helper()
+	before := f.conditions()
+	calls := len(f.emulator.Calls())
+	if _, err := f.reconcile(); err == nil || !strings.Contains(err.Error(), "lacks what was there before, and is requested again") {
+		f.t.Errorf("the loss is not doubted: %v", err)
+	}
+	for _, call := range f.emulator.Calls()[calls:] {
+		if strings.HasPrefix(call, "inbound/add-") {
+			f.t.Errorf("%s was called", call)
+		}
+	}
+	if after := f.conditions(); strings.Contains(before, "\nReady=True") && after != before {
+		f.t.Errorf("the conditions are\n%s", after)
+	}
+	f.advance(3 * time.Second)
+	return f
+}
+
 func TestInboundRoutesAreSetUp(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -128,6 +150,7 @@ func TestInboundRoutesAreSetUp(t *testing.T) {
 	f.reconcileUntilDone()
 	f.wantInbound("a.example")
 	f.wantInbound("b.example", "new "+url, "sales "+theirs)
+	f.advance(registration.Spacing)
 	f.edit(inbound())
 	f.reconcileUntilDone()
 	f.wantInbound("b.example", "sales "+theirs)
@@ -174,7 +197,11 @@ func TestInboundDriftIsRepaired(t *testing.T) {
 	} {
 		before := f.metric("mandrill_operator_drift_repairs_total", "inbound")
 		drift()
-		f.hourLater().mustReconcile()
+		f.hourLater()
+		if name == "deleted" {
+			f.doubtLoss()
+		}
+		f.mustReconcile()
 		if t.Failed() {
 			t.Fatal(name)
 		}
@@ -190,7 +217,7 @@ func TestInboundDriftIsRepaired(t *testing.T) {
 	}
 	f.assertEvent("the inbound route help of a.example at Mandrill")
 	f.callAPI("inbound/delete-domain", `"domain":"a.example"`)
-	f.hourLater().reconcileUntilDone()
+	f.hourLater().doubtLoss().reconcileUntilDone()
 	f.wantInbound("a.example", "help "+url)
 	f.assert("InboundReady", "False", "MXRecordMissing", "")
 }
@@ -221,7 +248,7 @@ func TestForeignInboundRouteIsLeftAlone(t *testing.T) {
 	f.assert("Stalled", "True", "InboundRouteConflict", `the domain a.example has a route for "help" that posts to another URL: remove it in Mandrill or from its MandrillWebhook, or choose another pattern`)
 	f.assertEvent("Warning InboundRouteConflict")
 	f.callAPI("inbound/delete-route", fmt.Sprintf(`"id":%q`, f.account.Routes("a.example")[0].ID))
-	f.hourLater().mustReconcile()
+	f.hourLater().doubtLoss().mustReconcile()
 	f.wantInbound("a.example", "help "+url, "more "+url)
 }
 
@@ -257,22 +284,28 @@ func TestInboundRoutesAreDeletedWithTheObject(t *testing.T) {
 	for name, test := range map[string]struct {
 		prepare func(*fixture)
 		want    []string // what is left
+		lost    bool     // a list lacks what the object has recorded
 	}{
-		"deleted":     {func(*fixture) {}, nil},
-		"retained":    {func(f *fixture) { f.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.DeletionPolicy = "Retain" }) }, []string{"help"}},
-		"domain gone": {func(f *fixture) { f.callAPI("inbound/delete-domain", `"domain":"a.example"`) }, nil},
+		"deleted":     {func(*fixture) {}, nil, false},
+		"retained":    {func(f *fixture) { f.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.DeletionPolicy = "Retain" }) }, []string{"help"}, false},
+		"domain gone": {func(f *fixture) { f.callAPI("inbound/delete-domain", `"domain":"a.example"`) }, nil, true},
 		"route gone": {func(f *fixture) {
 			f.callAPI("inbound/delete-route", fmt.Sprintf(`"id":%q`, f.account.Routes("a.example")[0].ID))
-		}, nil},
-		"key went first":  {func(f *fixture) { f.deleteKey() }, nil},
-		"status was lost": {func(f *fixture) { f.edit(func(o *v1alpha1.MandrillWebhook) { o.Status.InboundRoutes = nil }) }, nil},
+		}, nil, true},
+		"key went first":  {func(f *fixture) { f.deleteKey() }, nil, false},
+		"status was lost": {func(f *fixture) { f.edit(func(o *v1alpha1.MandrillWebhook) { o.Status.InboundRoutes = nil }) }, nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f, _ := inboundReady(t, "help@a.example")
 			test.prepare(f)
 			calls := len(f.emulator.Calls())
-			f.deleteObject(true)
+			f.deleteObject(!test.lost)
+			if test.lost {
+				f.assert("Ready", "False", "Deleting", "lacks what was there before")
+				f.advance(15 * time.Second)
+				f.mustFinalize()
+			}
 			var left []string
 			for _, route := range f.account.Routes("a.example") {
 				left = append(left, route.Pattern)
@@ -385,6 +418,9 @@ func TestInboundIsNotInherited(t *testing.T) {
 			second()
 		}
 		f.deleteObject(true)
+		for range 3 { // the one at the same URL takes over the webhook, and not the routes, which it does not want
+			second()
+		}
 		if left := f.account.Routes("a.example"); len(left) > 0 {
 			t.Errorf("%s: the routes %+v are left", name, left)
 		}
@@ -473,4 +509,33 @@ func TestMissingInboundRouteIsListedAgain(t *testing.T) {
 	}
 	f.mustReconcile()
 	f.wantInbound("a.example", "help "+url+"/new")
+}
+
+// An empty answer to a list of inbound domains or routes adds nothing, also after a restart.
+func TestEmptyInboundAnswersAddNothing(t *testing.T) {
+	t.Parallel()
+	for name, restarted := range map[string]bool{"running": false, "restarted": true} {
+		for _, what := range []string{"domains", "routes"} {
+			odd := &oddAPI{}
+			f := newOddFixture(t, odd)
+			f.apply(inbound("help@a.example"))
+			f.reconcileUntilDone()
+			f.validMX("a.example")
+			f.mustReconcile()
+			url := f.account.Webhooks()[0].URL
+			if restarted {
+				f.restart()
+			}
+			if what == "domains" {
+				odd.noDomains = 1
+			} else {
+				odd.noRoutes = 1
+			}
+			f.hourLater().doubtLoss().mustReconcile()
+			f.wantInbound("a.example", "help "+url)
+			if made := strings.Join(f.emulator.Calls(), " "); strings.Count(made, "inbound/add-") != 2 {
+				t.Errorf("%s, no %s: calls are %s", name, what, made)
+			}
+		}
+	}
 }

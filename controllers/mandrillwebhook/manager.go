@@ -28,6 +28,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/fairqueue"
+	"github.com/mandrill-operator/mandrill-operator/controllers/publisher"
 	"github.com/mandrill-operator/mandrill-operator/controllers/scope"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
 	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
@@ -92,7 +93,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 		Next: reconcile.Func(r.reconcileNamed), Group: r.keyName, Queue: r.queue,
 		Backoff: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
 	})
-	if err := errors.Join(manager.Add(r.accounts), manager.Add(r.probes), manager.Add(fair), manager.Add(r.publisher.shared)); err != nil {
+	if err := errors.Join(manager.Add(r.accounts), manager.Add(r.probes), manager.Add(fair), manager.Add(r.publisher.Shared)); err != nil {
 		return fmt.Errorf("adding the pollers, the probes, the queue and the routes: %w", err)
 	}
 	if err := r.watchRoutes(manager); err != nil {
@@ -138,6 +139,7 @@ func (r *Reconciler) forgetNamed(object types.NamespacedName) {
 	r.probes.Forget(object)
 	r.reenables.Forget(object)
 	r.writes.Forget(object)
+	r.spacer.Forget(object)
 }
 
 // keyName returns the name of the Secret with an object's API key: the objects with the same wait for the same account.
@@ -154,10 +156,10 @@ func (r *Reconciler) watchRoutes(manager ctrl.Manager) error {
 	routes := ctrl.NewControllerManagedBy(manager).Named("receiver-routes")
 	if r.Scope.Watches(r.RoutesSecret.Namespace) {
 		routes.For(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(predicate.NewPredicateFuncs(func(object client.Object) bool {
-			return r.publisher.shared.Owns(client.ObjectKeyFromObject(object))
+			return r.publisher.Shared.Owns(client.ObjectKeyFromObject(object))
 		})))
 	} else {
-		sources, err := scope.WatchSecrets(manager, r.publisher.shared.Names())
+		sources, err := scope.WatchSecrets(manager, r.publisher.Shared.Names())
 		if err != nil {
 			return err
 		}
@@ -166,7 +168,7 @@ func (r *Reconciler) watchRoutes(manager ctrl.Manager) error {
 		}
 	}
 	return routes.Complete(reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-		return reconcile.Result{}, r.publisher.shared.Repair(ctx, request.NamespacedName)
+		return reconcile.Result{}, r.publisher.Shared.Repair(ctx, request.NamespacedName)
 	}))
 }
 
@@ -179,8 +181,8 @@ func (r *Reconciler) Indexes() map[string]client.IndexerFunc {
 			if ref := webhook.Spec.URLSecretRef; ref != nil {
 				names = append(names, ref.Name)
 			}
-			if isSidecar(webhook) {
-				names = append(names, sidecarSecretName(webhook))
+			if publisher.IsSidecar(webhook) {
+				names = append(names, publisher.SidecarSecretName(webhook))
 			}
 			return names
 		},

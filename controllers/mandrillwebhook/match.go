@@ -12,6 +12,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
@@ -57,7 +58,7 @@ func (r *Reconciler) find(ctx context.Context, run *state) (remoteView, error) {
 
 // checkClaim refuses to take over a webhook that another object has recorded.
 func (r *Reconciler) checkClaim(ctx context.Context, run *state, have mandrill.Webhook) error {
-	owner, err := r.claimant(ctx, run.webhook, have)
+	owner, err := r.claimant(ctx, run.webhook, run.account, have)
 	if err != nil || owner == nil {
 		return err
 	}
@@ -65,15 +66,20 @@ func (r *Reconciler) checkClaim(ctx context.Context, run *state, have mandrill.W
 		fmt.Errorf("the webhook at this URL is still that of the MandrillWebhook %s/%s: wait until that has moved, or change one of them", owner.Namespace, owner.Name))
 }
 
-// claimant returns another object that has recorded a webhook, or nil. The URL must agree too: webhooks of different
-// accounts may have the same number.
-func (r *Reconciler) claimant(ctx context.Context, webhook *v1alpha1.MandrillWebhook, have mandrill.Webhook) (*v1alpha1.MandrillWebhook, error) {
+// claimant returns another object that has recorded a webhook of an account, or nil. Webhooks of different accounts may have the
+// same number, so the URL or the API key must agree too. Of two objects that are being deleted either deletes the webhook.
+func (r *Reconciler) claimant(ctx context.Context, webhook *v1alpha1.MandrillWebhook, in *account.Account, have mandrill.Webhook) (*v1alpha1.MandrillWebhook, error) {
 	var list v1alpha1.MandrillWebhookList
 	if err := r.Client.List(ctx, &list, client.MatchingFields{byWebhookID: strconv.FormatInt(have.ID, 10)}); err != nil {
 		return nil, fmt.Errorf("listing MandrillWebhooks: %w", err)
 	}
 	for _, other := range list.Items {
-		if other.UID != webhook.UID && other.Status.WebhookID == have.ID && strings.HasPrefix(webhookurl.Redact(have.URL), webhookurl.WithoutSecret(other.Status.URL)) {
+		deleted := !other.DeletionTimestamp.IsZero() && !webhook.DeletionTimestamp.IsZero()
+		if other.UID == webhook.UID || other.Status.WebhookID != have.ID || r.Scope.IsReleased(&other) || deleted {
+			continue
+		}
+		facts := registration.Facts{Object: &other, ShownAs: webhookurl.ShownAs}
+		if strings.HasPrefix(webhookurl.Redact(have.URL), webhookurl.WithoutSecret(other.Status.URL)) || facts.IsRecorded(in, have) {
 			return &other, nil
 		}
 	}

@@ -23,6 +23,8 @@ type oddAPI struct {
 	hangsUp   bool   // webhooks/add is made, and fails for a caller that has gone
 	late      int    // number of webhooks/add calls that nobody answers, and that are not made yet
 	emptied   int    // number of webhooks/list calls that are answered with []
+	noDomains int    // the same of inbound/domains
+	noRoutes  int    // and of inbound/routes
 	noDelete  int    // number of webhooks/delete calls that are not made, and answered with {}
 	mutely    bool   // webhooks/delete is made, and answered with {}
 	writes    int    // of webhooks, answered or not
@@ -90,10 +92,23 @@ func (o *oddAPI) Webhooks(ctx context.Context) ([]mandrill.Webhook, error) {
 
 func (o *oddAPI) InboundDomains(ctx context.Context) ([]mandrill.InboundDomain, error) {
 	list, err := o.API.InboundDomains(ctx)
+	if o.noDomains > 0 {
+		o.noDomains--
+		return []mandrill.InboundDomain{}, nil
+	}
 	for i := range list {
 		if o.upperCase {
 			list[i].Domain = strings.ToUpper(list[i].Domain[:1]) + list[i].Domain[1:]
 		}
+	}
+	return list, err
+}
+
+func (o *oddAPI) InboundRoutes(ctx context.Context, domain string) ([]mandrill.InboundRoute, error) {
+	list, err := o.API.InboundRoutes(ctx, domain)
+	if o.noRoutes > 0 {
+		o.noRoutes--
+		return []mandrill.InboundRoute{}, nil
 	}
 	return list, err
 }

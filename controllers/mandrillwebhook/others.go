@@ -29,20 +29,18 @@ const (
 
 // checkOthers deletes webhooks that earlier attempts to register have made, and accepts and reports others at the object's URL.
 func (r *Reconciler) checkOthers(ctx context.Context, run *state, view remoteView) error {
-	concerns := concerned(run)
-	var all []int64
-	var foreign []mandrill.Webhook
+	var others, foreign []mandrill.Webhook
 	for _, other := range view.list {
-		if other.ID == run.remote.ID || !concerns(other) {
+		if other.ID == run.remote.ID || run.facts().Pending(other) < 0 && other.URL != run.url {
 			continue
 		}
-		owner, err := r.claimant(ctx, run.webhook, other)
+		owner, err := r.claimant(ctx, run.webhook, run.account, other)
 		if err != nil {
 			return err
 		}
 		at := run.facts().Pending(other)
 		if owner != nil || at < 0 {
-			if all = append(all, other.ID); owner == nil {
+			if others = append(others, other); owner == nil {
 				foreign = append(foreign, other)
 			}
 			continue
@@ -56,8 +54,7 @@ func (r *Reconciler) checkOthers(ctx context.Context, run *state, view remoteVie
 		run.facts().FoundPending(at)
 		r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d at Mandrill, which an earlier attempt to register had made", other.ID))
 	}
-	slices.Sort(all)
-	run.account.FollowOthers(run.key(), concerned(run), all)
+	run.account.FollowOthers(run.key(), run.facts().Places(), others)
 	slices.SortFunc(foreign, func(a, b mandrill.Webhook) int { return cmp.Compare(a.ID, b.ID) })
 	r.reportOthers(run, foreign, run.acceptOthers(foreign, r.Now()))
 	return nil
@@ -109,12 +106,4 @@ func (r *Reconciler) reportOthers(run *state, foreign []mandrill.Webhook, refuse
 	default:
 		run.conditions.Set(v1alpha1.ConditionURLExclusive, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "")
 	}
-}
-
-// concerned returns a function that reports whether another webhook of the account may be the object's too. It keeps a copy of the
-// object, because the poller asks while later steps change the object.
-func concerned(run *state) func(mandrill.Webhook) bool {
-	facts := run.facts()
-	facts.Object = run.webhook.DeepCopy()
-	return func(webhook mandrill.Webhook) bool { return webhook.URL == facts.URL || facts.Pending(webhook) >= 0 }
 }

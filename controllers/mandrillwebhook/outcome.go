@@ -60,12 +60,19 @@ func (r *Reconciler) checkOutcome(run *state, want mandrill.WebhookSpec, have ma
 	return nil
 }
 
-// mayWrite takes a token of the object's budget, or returns Waiting until there is one.
+// mayWrite takes a token of the object's budget, or returns Waiting until there is one. Changes of the object that follow each
+// other quickly share a write.
 func (r *Reconciler) mayWrite(run *state) error {
+	version := registration.Version{Generation: run.webhook.Generation, URL: run.url}
+	if wait := r.spacer.Wait(run.key(), version, r.Now()); wait > 0 {
+		return controllers.Waiting(v1alpha1.ReasonProgressing, wait,
+			fmt.Errorf("an earlier change went to Mandrill less than %s ago, and this one follows", registration.Spacing))
+	}
 	registered := meta.FindStatusCondition(run.webhook.Status.Conditions, v1alpha1.ConditionRegistered)
 	paused := registered != nil && registered.Reason == v1alpha1.ReasonWritesPaused
 	wait, begins := r.writes.Take(run.key(), paused, r.Now())
 	if wait == 0 {
+		r.spacer.Wrote(run.key(), version, r.Now())
 		return nil
 	}
 	message := fmt.Sprintf("the webhook was changed at Mandrill more than %d times within a minute, so that changes pause for up to %s: "+

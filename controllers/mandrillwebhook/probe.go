@@ -7,6 +7,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/probe"
+	"github.com/mandrill-operator/mandrill-operator/controllers/publisher"
 	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 )
 
@@ -24,7 +25,7 @@ func newProbes(options Options, urls webhookurl.URLs, changed func(context.Conte
 func (r *Reconciler) served(ctx context.Context, run *state, condition, key string, changed bool) error {
 	webhook := run.webhook
 	question := probe.Question{
-		Object: run.key(), UID: webhook.UID, Generation: webhook.Generation, URL: run.url, Key: key, Sidecar: isSidecar(webhook),
+		Object: run.key(), UID: webhook.UID, Generation: webhook.Generation, URL: run.url, Key: key, Sidecar: publisher.IsSidecar(webhook),
 	}
 	if changed {
 		r.probes.Renew(question)
@@ -34,7 +35,7 @@ func (r *Reconciler) served(ctx context.Context, run *state, condition, key stri
 		Buffered: webhook.Spec.Delivery != nil && webhook.Spec.Delivery.Mode == v1alpha1.ModeBuffered,
 	}
 	if question.Sidecar {
-		receiver.Secret = sidecarSecretName(webhook)
+		receiver.Secret = publisher.SidecarSecretName(webhook)
 	}
 	return r.probes.Ask(ctx, question, !changed && wasTrue(webhook, condition)).StepError(receiver)
 }

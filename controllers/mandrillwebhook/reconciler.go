@@ -31,11 +31,14 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/deletion"
 	"github.com/mandrill-operator/mandrill-operator/controllers/fairqueue"
 	"github.com/mandrill-operator/mandrill-operator/controllers/hints"
+	"github.com/mandrill-operator/mandrill-operator/controllers/inbound"
 	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
 	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
 	"github.com/mandrill-operator/mandrill-operator/controllers/probe"
+	"github.com/mandrill-operator/mandrill-operator/controllers/publisher"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/controllers/routestore"
 	"github.com/mandrill-operator/mandrill-operator/controllers/scope"
@@ -63,6 +66,7 @@ type Options struct {
 	PublicURL     string               // prefix of default URLs; without it every object needs spec.url
 	ReceiverURL   string               // where the operator reaches the receiver; default: the public URL itself
 	ClusterDomain string               // default cluster.local
+	RenameWindow  time.Duration        // how long a deleted object with a spec.url waits for one that takes its webhook over; default: not
 	Resync        time.Duration        // how often each account is listed; default 5 minutes
 	PollGap       time.Duration        // minimum time before a list that a bad signature brings forward; default 1 minute
 	HTTPClient    *http.Client         // for probing the receiver
@@ -85,7 +89,7 @@ type Reconciler struct {
 	Options
 	urls      webhookurl.URLs
 	secrets   ownedsecrets.Store
-	publisher *publisher
+	publisher *publisher.Publisher
 	probes    *probe.Pool
 	queue     *fairqueue.Queue
 	sinks     *sinks.Resolver
@@ -93,10 +97,11 @@ type Reconciler struct {
 	accounts  *account.Pool
 	reenables registration.Reenables
 	writes    registration.Budget
+	spacer    registration.Spacer
 	contests  registration.Contests
 	handovers scope.Handovers
 	outcomes  registration.Outcomes
-	finished  registration.Finished
+	deletions deletion.Memory
 	orphans   registration.Orphans
 	changed   chan event.GenericEvent // objects whose webhook at Mandrill, or whose receiver, changed
 }
@@ -113,7 +118,10 @@ func New(options Options) *Reconciler {
 		queue:   fairqueue.New(shares),
 	}
 	r.contests.Interval = options.Resync
-	r.publisher = newPublisher(options, r.secrets)
+	r.publisher = &publisher.Publisher{RoutesSecret: options.RoutesSecret, Secrets: r.secrets, Shared: routestore.New(routestore.Options{
+		Client: options.Client, Name: options.RoutesSecret, Owner: FieldOwner, Now: options.Now, Webhooks: publisher.Names(options.Client, options.Scope.Holds),
+		NamespaceLimit: options.MaxRouteBytesPerNamespace,
+	})}
 	r.probes = newProbes(options, r.urls, r.enqueue)
 	r.sinks = sinks.New(sinks.Options{
 		Client: options.Scope.Reader(options.Client, options.Live), Names: sinkNames(options), AllowCrossNamespace: options.AllowCrossNamespaceSinks,
@@ -121,8 +129,10 @@ func New(options Options) *Reconciler {
 	}, r.watches)
 	r.accounts = account.NewPool(account.Options{
 		NewAPI: options.NewAPI, Interval: options.Resync, Gap: options.PollGap, Now: options.Now, Changed: r.enqueue,
+		Place: webhookurl.Place,
 	})
-	options.Metrics.Registerer.MustRegister(overview{r}, fairqueue.Collect(r.queue))
+	options.Metrics.Registerer.MustRegister(
+		metrics.Overview{Objects: options.Client, Handles: options.Scope.Handles, Orphans: r.orphans.Count, Accounts: r.accounts}, fairqueue.Collect(r.queue))
 	return r
 }
 
@@ -240,8 +250,7 @@ func (r *Reconciler) steps(webhook *v1alpha1.MandrillWebhook) []controllers.Step
 		{Condition: v1alpha1.ConditionRegistered, Run: r.registration},
 		{Condition: v1alpha1.ConditionSigningKeyStored, Run: r.signingKey},
 	}
-	hadInbound := meta.FindStatusCondition(webhook.Status.Conditions, v1alpha1.ConditionInboundReady) != nil
-	if webhook.Spec.Inbound != nil || hadInbound {
+	if webhook.Spec.Inbound != nil || inbound.MayExist(webhook) {
 		steps = append(steps, controllers.Step[*state]{Condition: v1alpha1.ConditionInboundReady, Run: r.inbound})
 	}
 	return steps

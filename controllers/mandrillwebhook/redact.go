@@ -10,8 +10,7 @@ import (
 // minHidden is the length of the shortest query value that is hidden: hiding shorter ones would garble texts.
 const minHidden = 6
 
-// redact hides the secrets of the object's present and earlier URLs in a text of Mandrill's. It looks for them as they are
-// written in the URL and decoded, because a text may quote a URL either way.
+// redact hides the secrets of the object's present and earlier URLs in a text of Mandrill's.
 func (s *state) redact(text string) string {
 	secrets := []string{url.QueryEscape(s.urlSecret), s.urlSecret}
 	for _, id := range append(s.accepted(), identity{URL: s.url}) {
@@ -28,20 +27,5 @@ func (s *state) redact(text string) string {
 			}
 		}
 	}
-	for _, secret := range secrets {
-		decoded, err := url.QueryUnescape(secret)
-		if err != nil {
-			decoded = secret
-		}
-		path, err := url.PathUnescape(secret)
-		if err != nil {
-			path = secret
-		}
-		for _, form := range []string{secret, decoded, path} {
-			if form != "" {
-				text = strings.ReplaceAll(text, form, webhookurl.Hidden)
-			}
-		}
-	}
-	return text
+	return webhookurl.HideSecrets(text, secrets...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,12 +31,15 @@ const (
 func (r *Reconciler) registration(ctx context.Context, run *state) error {
 	view, err := r.find(ctx, run)
 	if err != nil {
-		return run.unlisted(err)
+		return run.unlisted("listing webhooks", err, v1alpha1.ConditionRegistered, v1alpha1.ConditionSigningKeyStored)
 	}
 	if view.why != registration.None && view.why != registration.Recorded {
 		if err := r.checkClaim(ctx, run, view.webhook); err != nil {
 			return err
 		}
+	}
+	if view.why == registration.AtURL && run.webhook.Spec.AdoptionPolicy == v1alpha1.AdoptionRefuse {
+		return controllers.StalledAt(v1alpha1.ReasonAdoptionRefused, r.Resync, registration.AdoptionRefusal(view.webhook))
 	}
 	if view.why != registration.None {
 		if err := r.checkDisabled(run, view.webhook); err != nil {
@@ -51,7 +55,7 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 	r.leaveAccount(ctx, run, view, have)
 	r.orphans.Adopted(have.ID, run.account)
 	if view.why == registration.AtURL {
-		r.normal(run.webhook, v1alpha1.ReasonAdopted, fmt.Sprintf("Took over webhook %d, which existed at this URL", have.ID))
+		r.normal(run.webhook, v1alpha1.ReasonAdopted, registration.AdoptionMessage(view.webhook, run.webhook.Spec.DeletionPolicy))
 	}
 	run.remote = have
 	run.account.Follow(run.key(), have) //nolint:contextcheck // a poller outlives the reconcile
@@ -62,10 +66,11 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 	return r.checkOutcome(run, want, have)
 }
 
-// unlisted gives an error of a list its class. An object that was in order stays so while Mandrill does not answer.
-func (s *state) unlisted(err error) error {
-	refusal := s.refusal("listing webhooks", err)
-	if mandrill.Temporary(err) && wasTrue(s.webhook, v1alpha1.ConditionRegistered) && wasTrue(s.webhook, v1alpha1.ConditionSigningKeyStored) {
+// unlisted gives an error of a list its class. An object of which the conditions were True stays as it is while Mandrill does
+// not answer.
+func (s *state) unlisted(doing string, err error, conditions ...string) error {
+	refusal := s.refusal(doing, err)
+	if mandrill.Temporary(err) && !slices.ContainsFunc(conditions, func(name string) bool { return !wasTrue(s.webhook, name) }) {
 		return controllers.Unchecked(refusal)
 	}
 	return refusal
@@ -171,7 +176,7 @@ func (r *Reconciler) leaveAccount(ctx context.Context, run *state, view remoteVi
 	if seen.ID == 0 || before == run.account || seen.ID == now.ID && seen.CreatedAt.Equal(now.CreatedAt.Time) {
 		return // another key of the same account
 	}
-	if err := errors.Join(r.removeInbound(ctx, run, registrationAt{before, seen.ID}), before.Delete(ctx, seen.ID)); err != nil {
+	if err := errors.Join(r.removeInbound(ctx, run, registrationAt{account: before, id: seen.ID}), before.Delete(ctx, seen.ID)); err != nil {
 		r.orphans.Add(run.key(), seen.ID, before)
 		r.warn(run.webhook, v1alpha1.ReasonOrphaned,
 			fmt.Sprintf("The API key is another account's, and webhook %d, or inbound routes to its URL, could not be deleted in the previous account, delete those that still exist there: %s", seen.ID, run.redact(err.Error())))

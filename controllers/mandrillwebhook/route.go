@@ -6,6 +6,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/eventtypes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/publisher"
 )
 
 // route gives the receiver its route and waits until it is served, because Mandrill requests the URL when it registers
@@ -21,7 +22,7 @@ func (r *Reconciler) route(ctx context.Context, run *state) error {
 		}
 	}()
 	if run.sink == nil {
-		return r.publisher.update(ctx, run)
+		return r.updateRoutes(ctx, run)
 	}
 	if err := r.resolveURL(ctx, run); err != nil {
 		return err
@@ -37,7 +38,7 @@ func (r *Reconciler) route(ctx context.Context, run *state) error {
 		return err
 	}
 	run.webhook.Status.CloudEventAttributes = cloudEventAttributes(run.webhook)
-	changed, err := r.publisher.publish(ctx, run)
+	changed, err := r.publish(ctx, run)
 	if err != nil {
 		return err
 	}
@@ -65,7 +66,7 @@ func cloudEventAttributes(webhook *v1alpha1.MandrillWebhook) []v1alpha1.CloudEve
 	}
 	var attributes []v1alpha1.CloudEventAttributes
 	for _, eventType := range types {
-		attributes = append(attributes, v1alpha1.CloudEventAttributes{Type: eventType, Source: eventSource(webhook)})
+		attributes = append(attributes, v1alpha1.CloudEventAttributes{Type: eventType, Source: publisher.EventSource(webhook)})
 	}
 	return attributes
 }

@@ -40,11 +40,11 @@ func (r *Reconciler) signingKey(ctx context.Context, run *state) error {
 	if previous.Key == "" {
 		r.countKeyDrift(run, causeSecret)
 	}
-	if err := r.storeKey(ctx, run, present); err != nil {
+	if err := r.storeKey(ctx, run, r.keySecret(run.webhook), present); err != nil {
 		return err
 	}
 	run.stored = present
-	changed, err := r.publisher.publish(ctx, run)
+	changed, err := r.publish(ctx, run)
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (r *Reconciler) restoredKey(ctx context.Context, run *state) error {
 }
 
 // storeKey writes the Secret if it differs.
-func (r *Reconciler) storeKey(ctx context.Context, run *state, present identity) error {
+func (r *Reconciler) storeKey(ctx context.Context, run *state, use ownedsecrets.Use, present identity) error {
 	data := map[string][]byte{signingKeyData: []byte(present.Key), urlData: []byte(present.URL)}
 	if len(run.retired) > 0 {
 		previous, err := json.Marshal(run.retired)
@@ -161,7 +161,7 @@ func (r *Reconciler) storeKey(ctx context.Context, run *state, present identity)
 	if err := r.checkSecretContest(run, present); err != nil {
 		return err
 	}
-	if err := r.secrets.Write(ctx, run.webhook, r.keySecret(run.webhook), run.secret, data); err != nil {
+	if err := r.secrets.Write(ctx, run.webhook, use, run.secret, data); err != nil {
 		return err
 	}
 	r.contests.InOrder(run.contested(subjectSecret), present.URL+" "+present.Key, r.Now())

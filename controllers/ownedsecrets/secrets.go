@@ -43,7 +43,11 @@ type Use struct {
 	Recognised func(context.Context, *corev1.Secret) (bool, error)
 	// Valid reports whether the contents can be the operator's.
 	Valid func(*corev1.Secret) bool
+	From  types.UID // of an object that hands a Secret of this name over, if there is one
 }
+
+// isFrom reports whether an owner hands the Secret over.
+func (u Use) isFrom(owner metav1.OwnerReference) bool { return u.From != "" && owner.UID == u.From }
 
 // Get reads a Secret of an object; nil if there is none. The object owns it, or it is recognised and the next write makes
 // the object own it again. Any other is a conflict. A Secret that others fill loses the object as its owner, so that the
@@ -81,7 +85,7 @@ func (s Store) Get(ctx context.Context, webhook *v1alpha1.MandrillWebhook, use U
 // object with the same name, or one that the operator has written and whose owner was lost in a backup.
 func recognise(ctx context.Context, webhook *v1alpha1.MandrillWebhook, use Use, secret *corev1.Secret) (bool, error) {
 	if owner := metav1.GetControllerOf(secret); owner != nil {
-		return isEarlier(*owner, webhook), nil
+		return isEarlier(*owner, webhook) || use.isFrom(*owner), nil
 	}
 	if !WrittenByOperator(secret) {
 		return false, nil
@@ -133,7 +137,7 @@ func (s Store) Write(ctx context.Context, webhook *v1alpha1.MandrillWebhook, use
 	}
 	secret.Labels[managedBy] = managedByThis
 	secret.OwnerReferences = slices.DeleteFunc(secret.OwnerReferences, func(owner metav1.OwnerReference) bool {
-		return owner.UID == webhook.UID || isEarlier(owner, webhook)
+		return owner.UID == webhook.UID || isEarlier(owner, webhook) || use.isFrom(owner)
 	})
 	secret.OwnerReferences = append(secret.OwnerReferences, *metav1.NewControllerRef(webhook, v1alpha1.GroupVersion.WithKind("MandrillWebhook")))
 	secret.Data = data

@@ -26,6 +26,15 @@ func (f Facts) Pending(webhook mandrill.Webhook) int {
 	})
 }
 
+// Places returns the URLs at which other webhooks may be the object's too, those of pending registrations as the status shows them.
+func (f Facts) Places() []string {
+	list := []string{f.URL}
+	for _, pending := range f.Object.Status.PendingRegistrations {
+		list = append(list, pending.URL)
+	}
+	return list
+}
+
 // Announced returns the pending registrations with one more call for a URL, as the status shows it.
 func Announced(list []v1alpha1.PendingRegistration, shown string, now metav1.Time) []v1alpha1.PendingRegistration {
 	pending := v1alpha1.PendingRegistration{URL: shown, Since: now}

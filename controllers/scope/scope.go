@@ -72,6 +72,11 @@ func (s Scope) OthersServe(webhook *v1alpha1.MandrillWebhook) bool {
 	return s.OthersHold(webhook) && stored != nil && stored.Reason == v1alpha1.ReasonSucceeded && stored.ObservedGeneration == webhook.Generation
 }
 
+// IsReleased reports whether an object is being deleted, and no installation holds it any more.
+func (s Scope) IsReleased(webhook *v1alpha1.MandrillWebhook) bool {
+	return !webhook.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(webhook, s.Finalizer()) && !s.OthersHold(webhook)
+}
+
 // Limit limits a cache to the namespaces.
 func (s Scope) Limit(options *cache.Options) {
 	if len(s.Namespaces) == 0 {

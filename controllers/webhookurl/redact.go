@@ -1,6 +1,9 @@
 package webhookurl
 
-import "strings"
+import (
+	"net/url"
+	"strings"
+)
 
 // Hidden is what a status shows instead of a secret.
 const Hidden = "hidden"
@@ -34,4 +37,37 @@ func ShownAs(url, shown string) bool {
 		return strings.HasPrefix(Redact(url), prefix+"=")
 	}
 	return shown != "" && Redact(url) == shown
+}
+
+// HideSecrets hides secrets in a text. It looks for them as they are written in a URL and decoded, because a text may quote a
+// URL either way.
+func HideSecrets(text string, secrets ...string) string {
+	for _, secret := range secrets {
+		decoded, err := url.QueryUnescape(secret)
+		if err != nil {
+			decoded = secret
+		}
+		path, err := url.PathUnescape(secret)
+		if err != nil {
+			path = secret
+		}
+		for _, form := range []string{secret, decoded, path} {
+			if form != "" {
+				text = strings.ReplaceAll(text, form, Hidden)
+			}
+		}
+	}
+	return text
+}
+
+// Place returns a URL without its userinfo and without the value of its last parameter, where secrets are. It is the same for a URL
+// and for what a status shows of it.
+func Place(text string) string {
+	text = Redact(text)
+	at := strings.LastIndexAny(text, "?&")
+	if at < 0 {
+		return text
+	}
+	name, _, _ := strings.Cut(text[at:], "=")
+	return text[:at] + name
 }

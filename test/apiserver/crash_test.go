@@ -138,6 +138,8 @@ type crashFixture struct {
 	key      types.NamespacedName
 
 	otherRoute string // where somebody else's inbound route posts
+
+	skew time.Duration // of the operators' clock: what is tried again has waited
 }
 
 func newCrashFixture(t *testing.T, change func(*v1alpha1.MandrillWebhook)) *crashFixture {
@@ -239,6 +241,7 @@ func (f *crashFixture) operator(p *crashingProcess) *mandrillwebhook.Reconciler 
 			api, err := mandrill.NewClient(mandrill.ClientOptions{Key: key, BaseURL: f.api.URL + "/api/1.0"})
 			return crashingAPI{api, p}, err
 		},
+		Now: func() time.Time { return time.Now().Add(f.skew) },
 	})
 }
 
@@ -254,6 +257,10 @@ func (f *crashFixture) run(p *crashingProcess) int {
 			f.t.Fatal(err)
 		}
 		result, err := operator.Reconcile(f.t.Context(), &webhook)
+		f.skew += result.RequeueAfter
+		if err != nil {
+			f.skew += 3 * time.Second
+		}
 		if p.dead || err == nil && (result == reconcile.Result{} || result.RequeueAfter > time.Minute) {
 			return p.calls
 		}

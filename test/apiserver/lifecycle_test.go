@@ -50,6 +50,8 @@ type installation struct {
 	account  *mandrilltest.Account
 	emulator *mandrilltest.Server
 	consumer *consumer
+
+	publicURL string
 }
 
 type consumer struct {
@@ -86,7 +88,8 @@ func install(t *testing.T) *installation {
 	api := httptest.NewServer(i.emulator)
 	t.Cleanup(api.Close)
 	receiverURL := startReceiver(t)
-	startOperator(t, api.URL+"/api/1.0", receiverURL+"/mandrill")
+	i.publicURL = receiverURL + "/mandrill"
+	startOperator(t, api.URL+"/api/1.0", i.publicURL)
 	return i
 }
 
@@ -141,7 +144,7 @@ func startOperator(t *testing.T, apiURL, publicURL string, change ...func(*mandr
 	}
 	operator := mandrillwebhook.Options{
 		Client: manager.GetClient(), Recorder: manager.GetEventRecorder("mandrill-operator"), RoutesSecret: routesSecret, PublicURL: publicURL,
-		Resync: 200 * time.Millisecond, AllowSinkHosts: []string{"127.0.0.1"},
+		Resync: 200 * time.Millisecond, RenameWindow: 5 * time.Second, AllowSinkHosts: []string{"127.0.0.1"},
 		NewAPI: func(key string) (account.API, error) {
 			return mandrill.NewClient(mandrill.ClientOptions{Key: key, BaseURL: apiURL})
 		},
@@ -243,6 +246,9 @@ func TestLifecycle(t *testing.T) {
 	i := install(t)
 
 	t.Run("stalled objects recover", i.testStalledObjectsRecover)
+
+	t.Run("renamed with batches waiting at Mandrill", i.testRename)
+	t.Run("everything is uninstalled", i.testUninstall)
 
 	t.Run("from create to delete", func(t *testing.T) {
 		webhook := i.create(t, true, nil)

@@ -1,13 +1,19 @@
 package apiserver_test
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,6 +22,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
 // recovery is an object that is stalled, and what the message of its condition says to do.
@@ -172,6 +179,15 @@ func (i *installation) recoveries() map[string]recovery {
 			},
 			recovered: isNotServed,
 		},
+		"AdoptionRefused": {
+			condition: "Registered",
+			object:    func(o *v1alpha1.MandrillWebhook) { o.Spec.AdoptionPolicy = v1alpha1.AdoptionRefuse },
+			prepare:   i.addByHand,
+			remedy: func(t *testing.T, webhook *v1alpha1.MandrillWebhook) {
+				t.Helper()
+				edit(t, webhook, func() { webhook.Spec.AdoptionPolicy = v1alpha1.AdoptionAdopt })
+			},
+		},
 		"APIKeyMissing": {
 			condition: "Registered",
 			object:    func(o *v1alpha1.MandrillWebhook) { o.Spec.APIKeySecretRef.Name = "empty" },
@@ -204,6 +220,33 @@ func (i *installation) recoveries() map[string]recovery {
 			recovered: isNotServed,
 		},
 	}
+}
+
+// addByHand adds a webhook at the URL that the object of a namespace will have.
+func (i *installation) addByHand(t *testing.T, namespace string) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	body := strings.NewReader(fmt.Sprintf(`{"key":%q,"url":%q,"events":["reject"]}`, lifecycleKey, server.URL))
+	response := httptest.NewRecorder()
+	i.emulator.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/1.0/webhooks/add", body))
+	var webhook mandrill.Webhook
+	if err := json.Unmarshal(response.Body.Bytes(), &webhook); err != nil || webhook.ID == 0 {
+		t.Fatalf("%s, %v", response.Body, err)
+	}
+	i.account.Edit(webhook.ID, func(spec *mandrill.WebhookSpec) { spec.URL = i.publicURL + "/" + namespace + "/transactional" })
+	began, lists := time.Now(), i.lists()
+	eventually(t, "no view without the webhook is used", func() error { // the first list may be in flight
+		if i.lists() < lists+2 && time.Since(began) < 11*time.Second {
+			return errors.New("the account was not listed")
+		}
+		return nil
+	})
+}
+
+// lists is how many lists of webhooks there were.
+func (i *installation) lists() int {
+	return strings.Count(strings.Join(i.emulator.Calls(), " "), "webhooks/list")
 }
 
 // isNotServed waits until the object has come to the probe of its URL, which leads nowhere.

@@ -67,7 +67,7 @@ func flagName(call *ast.CallExpr) (string, bool) {
 }
 
 // pagesOfFlags have all flags: the page about installation, and those that it refers to for some of them.
-var pagesOfFlags = []string{"docs/install.md", "docs/buffer.md", "docs/delivery.md"}
+var pagesOfFlags = []string{"docs/install.md", "docs/lifecycle.md", "docs/buffer.md", "docs/delivery.md"}
 
 var flagInText = regexp.MustCompile(`(?:^|[^\w-])--([a-z][a-z0-9-]*)`)
 

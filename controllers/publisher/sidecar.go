@@ -1,4 +1,4 @@
-package mandrillwebhook
+package publisher
 
 import (
 	"bytes"
@@ -17,14 +17,16 @@ import (
 // A receiver that runs beside the consumer, as a sidecar in its pod, reads its routes from a Secret beside the object,
 // which the pod mounts.
 
-func isSidecar(webhook *v1alpha1.MandrillWebhook) bool {
+// IsSidecar reports whether the receiver of an object is a sidecar.
+func IsSidecar(webhook *v1alpha1.MandrillWebhook) bool {
 	return webhook.Spec.Receiver == v1alpha1.ReceiverSidecar
 }
 
-func sidecarSecretName(webhook *v1alpha1.MandrillWebhook) string { return webhook.Name + "-receiver" }
+// SidecarSecretName is the name of the Secret of a sidecar.
+func SidecarSecretName(webhook *v1alpha1.MandrillWebhook) string { return webhook.Name + "-receiver" }
 
-func (p *publisher) sidecarRoutes(ctx context.Context, webhook *v1alpha1.MandrillWebhook) ([]routes.Route, error) {
-	secret, err := p.secrets.Get(ctx, webhook, sidecarSecret(webhook))
+func (p *Publisher) sidecarRoutes(ctx context.Context, webhook *v1alpha1.MandrillWebhook) ([]routes.Route, error) {
+	secret, err := p.Secrets.Get(ctx, webhook, SidecarSecret(webhook))
 	if err != nil || secret == nil {
 		return nil, err
 	}
@@ -35,13 +37,13 @@ func (p *publisher) sidecarRoutes(ctx context.Context, webhook *v1alpha1.Mandril
 	return document.Routes, nil
 }
 
-func (p *publisher) setSidecarRoutes(ctx context.Context, webhook *v1alpha1.MandrillWebhook, list []routes.Route) (bool, error) {
-	lines, err := routes.Lines(routes.Named(routeName(webhook), list...)...)
+func (p *Publisher) setSidecarRoutes(ctx context.Context, webhook *v1alpha1.MandrillWebhook, list []routes.Route) (bool, error) {
+	lines, err := routes.Lines(routes.Named(RouteName(webhook), list...)...)
 	if err != nil {
 		return false, fmt.Errorf("encoding routes: %w", err)
 	}
-	use := sidecarSecret(webhook)
-	secret, err := p.secrets.Get(ctx, webhook, use)
+	use := SidecarSecret(webhook)
+	secret, err := p.Secrets.Get(ctx, webhook, use)
 	if err != nil {
 		return false, err
 	}
@@ -49,22 +51,22 @@ func (p *publisher) setSidecarRoutes(ctx context.Context, webhook *v1alpha1.Mand
 	if !owned && len(list) == 0 || owned && bytes.Equal(secret.Data[routes.Key], document) {
 		return false, nil
 	}
-	return true, p.secrets.Write(ctx, webhook, use, secret, map[string][]byte{routes.Key: document})
+	return true, p.Secrets.Write(ctx, webhook, use, secret, map[string][]byte{routes.Key: document})
 }
 
-// sidecarSecret says how the object uses the Secret of its sidecar. It is recognised by the names of its routes.
-func sidecarSecret(webhook *v1alpha1.MandrillWebhook) ownedsecrets.Use {
+// SidecarSecret says how the object uses the Secret of its sidecar. It is recognised by the names of its routes.
+func SidecarSecret(webhook *v1alpha1.MandrillWebhook) ownedsecrets.Use {
 	decode := func(secret *corev1.Secret) (*routes.Document, bool) {
 		document, err := routes.Decode(secret.Data[routes.Key])
 		return document, err == nil
 	}
 	return ownedsecrets.Use{
-		Name: sidecarSecretName(webhook), Entries: []string{routes.Key},
+		Name: SidecarSecretName(webhook), Entries: []string{routes.Key},
 		Remedy: "delete or rename it, or give the MandrillWebhook another name",
 		Recognised: func(_ context.Context, secret *corev1.Secret) (bool, error) {
 			document, ok := decode(secret)
 			return ok && !slices.ContainsFunc(document.Routes, func(route routes.Route) bool {
-				return routes.Webhook(route.Name) != routeName(webhook)
+				return routes.Webhook(route.Name) != RouteName(webhook)
 			}), nil
 		},
 		Valid: func(secret *corev1.Secret) bool { _, ok := decode(secret); return ok },
