@@ -43,7 +43,7 @@ var allowed = map[string][]string{
 	"receiver/telemetry":           {"receiver/sink"},
 	"receiver/routing":             {"api/routes", "receiver/sink"},
 	"receiver/dispatch":            {"mandrill", "receiver/journal", "receiver/journal/quarantine", "receiver/mapping", "receiver/routing", "receiver/sink", "receiver/telemetry"},
-	"receiver/erase":               {"mandrill", "receiver/journal", "receiver/journal/erasure", "receiver/mapping"},
+	"receiver/erase":               {"mandrill", "receiver/journal", "receiver/journal/erasure", "receiver/journal/quarantine", "receiver/mapping"},
 	"receiver/admin":               {"receiver/journal", "receiver/journal/erasure"},
 	"receiver":                     {"api/routes", "mandrill", "receiver/journal", "receiver/mapping", "receiver/routing", "receiver/sink", "receiver/telemetry"},
 	"receiver/kube":                {"api/routes"},
