@@ -15,6 +15,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/erasure"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
 )
 
@@ -27,10 +28,11 @@ type Runner struct {
 	Logger   *slog.Logger
 }
 
-// Run calls deliver until ctx ends or deliver fails, and stops it while it carries out orders.
+// Run calls deliver until ctx ends or deliver fails, and stops it while it carries out orders. An order that was attempted before may
+// have read a batch that ends the process. So at the start deliver goes first, which sets such a batch aside.
 func (r *Runner) Run(ctx context.Context, consumer *journal.Consumer, deliver func(context.Context) error) error {
-	for ctx.Err() == nil {
-		if err := r.carryOut(ctx, consumer, true); err != nil {
+	for starting := true; ctx.Err() == nil; starting = false {
+		if err := r.carryOut(ctx, consumer, func(order *erasure.Order) bool { return !starting || order.Attempts == 0 }); err != nil {
 			return err
 		}
 		if err := r.deliverUntilOrdered(ctx, consumer, deliver); err != nil {
@@ -68,7 +70,7 @@ func (r *Runner) deliverUntilOrdered(ctx context.Context, consumer *journal.Cons
 			}
 		}
 		if len(orders) > 0 {
-			if err := r.carryOut(ctx, consumer, false); err != nil && ctx.Err() == nil {
+			if err := r.carryOut(ctx, consumer, func(order *erasure.Order) bool { return order.DryRun }); err != nil && ctx.Err() == nil {
 				r.Logger.Warn("Counting what would be erased failed", "error", err.Error())
 			}
 		}
@@ -77,14 +79,14 @@ func (r *Runner) deliverUntilOrdered(ctx context.Context, consumer *journal.Cons
 
 var errEnded = errors.New("delivery has ended by itself")
 
-// carryOut carries out the orders that there are. Those that erase need delivery to be stopped.
-func (r *Runner) carryOut(ctx context.Context, consumer *journal.Consumer, stopped bool) error {
+// carryOut carries out the selected orders. Those that erase need delivery to be stopped.
+func (r *Runner) carryOut(ctx context.Context, consumer *journal.Consumer, selected func(*erasure.Order) bool) error {
 	orders, err := consumer.Erasures().Pending(ctx)
 	if err != nil {
 		return err
 	}
 	for _, order := range orders {
-		if !order.DryRun && !stopped {
+		if !selected(order) {
 			continue
 		}
 		again, err := consumer.Erasures().Attempt(ctx, order)
@@ -95,7 +97,10 @@ func (r *Runner) carryOut(ctx context.Context, consumer *journal.Consumer, stopp
 			r.Logger.Error("Gave up an order to erase events, it failed several times", "attempts", order.Attempts)
 			continue
 		}
-		e := &eraser{order: order, consumer: consumer.Erasing()}
+		e := &eraser{order: order, consumer: consumer.Counting()}
+		if !order.DryRun {
+			e.consumer = consumer.Erasing()
+		}
 		if err := e.run(ctx); err != nil {
 			return err
 		}
@@ -121,16 +126,8 @@ type eraser struct {
 
 // run goes through the streams in the order in which a redriven event moves, and remainders before batches, which become remainders.
 func (e *eraser) run(ctx context.Context) error {
-	unreadable, err := e.consumer.ScanDeadLetters(ctx, func(letter *journal.StoredBatch) error {
-		if _, erased, ok := e.divide(letter); !ok || erased == 0 {
-			return nil
-		}
-		e.result.DeadLetters++
-		if e.order.DryRun {
-			return nil
-		}
-		return e.consumer.EraseDeadLetter(ctx, letter)
-	})
+	firstAttempt := e.order.Attempts <= 1 // a quarantined batch may have ended the process
+	unreadable, err := e.consumer.ScanDeadLetters(ctx, firstAttempt, func(letter *journal.StoredBatch) error { return e.eraseDeadLetter(ctx, letter) })
 	e.result.Unreadable += unreadable
 	if err != nil {
 		return err
@@ -141,6 +138,26 @@ func (e *eraser) run(ctx context.Context) error {
 	unreadable, err = e.consumer.ScanBatches(ctx, func(batch *journal.StoredBatch) error { return e.erase(ctx, batch) })
 	e.result.Unreadable += unreadable
 	return err
+}
+
+// eraseDeadLetter erases a dead letter, or replaces a whole batch by its other events.
+func (e *eraser) eraseDeadLetter(ctx context.Context, letter *journal.StoredBatch) error {
+	remaining, erased, ok := e.divide(letter)
+	if !ok || erased == 0 {
+		return nil
+	}
+	if !e.order.DryRun {
+		err := e.consumer.EraseFromDeadLetter(ctx, letter, remaining)
+		if errors.Is(err, journal.ErrFull) {
+			e.result.Kept += erased
+			return nil
+		}
+		if err != nil && !errors.Is(err, journal.ErrNotFound) { // somebody may have purged it
+			return err
+		}
+	}
+	e.result.DeadLetters++
+	return nil
 }
 
 // remainders erases from those remainders that count, which only [journal.Consumer.Remainders] knows.
@@ -166,6 +183,7 @@ func (e *eraser) remainders(ctx context.Context) error {
 		}
 		if err == nil {
 			err = e.erase(ctx, batch)
+			e.consumer.Record().End(quarantine.Key(position)) // which Get has begun
 		}
 		if err != nil {
 			return err

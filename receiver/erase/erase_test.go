@@ -152,7 +152,9 @@ func contents(ctx context.Context, t *testing.T, c *journal.Consumer) map[string
 	t.Helper()
 	found := map[string][]string{}
 	for name, scan := range map[string]func(context.Context, func(*journal.StoredBatch) error) (int, error){
-		"dead letters": c.ScanDeadLetters, "remainders": c.ScanRemainders, "batches": c.ScanBatches,
+		"dead letters": func(ctx context.Context, each func(*journal.StoredBatch) error) (int, error) {
+			return c.ScanDeadLetters(ctx, true, each)
+		}, "remainders": c.ScanRemainders, "batches": c.ScanBatches,
 	} {
 		unreadable, err := scan(ctx, func(batch *journal.StoredBatch) error {
 			events := batch.Events
@@ -426,5 +428,56 @@ func TestOrderThatFailsIsGivenUp(t *testing.T) {
 	})
 	if result := b.awaitResult(id); !result.Failed || attempts.Load() != erasure.MaxAttempts+1 {
 		t.Errorf("%+v after %d attempts", result, attempts.Load())
+	}
+}
+
+// A dead letter that is a whole batch has events of many recipients: those of one are erased from it, and the others stay a dead
+// letter that can be redriven. It is erased as a whole if it has no others.
+func TestRecipientIsErasedFromBatchThatWasSetAside(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	dir := t.TempDir()
+	lead := func(ctx context.Context, c *journal.Consumer) error {
+		runner := erase.Runner{Interval: 10 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}
+		return runner.Run(ctx, c, func(ctx context.Context) error { <-ctx.Done(); return nil })
+	}
+	b := start(t, &engine.Embedded{Dir: dir, Logger: slog.New(slog.DiscardHandler)}, &log, lead)
+	b.append("shop/three", sent(1, bob), sent(2, ana), sent(3, bob))
+	b.append("shop/two", sent(4, ana), sent(5, bob))
+	b.append("shop/one", sent(6, ana))
+	b.append("shop/none", sent(7, bob), sent(8, bob))
+	if _, err := b.SetAside(t.Context(), []journal.Position{{Seq: 1}, {Seq: 2}, {Seq: 3}, {Seq: 4}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, dryRun := range []bool{true, false} {
+		result := b.awaitResult(b.order(erasure.Request{Recipient: ana, DryRun: dryRun}))
+		if diff := cmp.Diff(&erasure.Result{DeadLetters: 3}, result); diff != "" {
+			t.Errorf("dry run %t (-want +got):\n%s", dryRun, diff)
+		}
+	}
+	letters, _, err := b.DeadLetters(t.Context(), journal.DeadLetterFilter{Reason: journal.ReasonSetAside}, 0, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, letter := range letters {
+		_, event, err := b.DeadLetter(t.Context(), letter.Seq)
+		if err != nil || letter.DeadLettered.IsZero() || letter.Received.IsZero() {
+			t.Errorf("%+v, %v", letter, err)
+		}
+		found[letter.Webhook] = fmt.Sprintf("%d %s", letter.Events, event.Raw)
+	}
+	want := map[string]string{
+		"shop/none": "2 [" + sent(7, bob) + "," + sent(8, bob) + "]", "shop/three": "2 [" + sent(1, bob) + "," + sent(3, bob) + "]", "shop/two": "0 " + sent(5, bob),
+	}
+	if diff := cmp.Diff(want, found); diff != "" {
+		t.Errorf("what is left (-want +got):\n%s", diff)
+	}
+	if done, err := b.Redrive(t.Context(), journal.Selection{}); err != nil || done.Count != 3 {
+		t.Errorf("redriven: %+v, %v", done, err)
+	}
+	b.stop()
+	if lost := b.Lost(); lost != nil {
+		t.Errorf("%v are lost", lost)
 	}
 }

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/lease"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
 )
 
 // The reasons why a batch cannot be stored. Mandrill sends it again.
@@ -65,22 +67,19 @@ var errEngineFailed = errors.New("the server's store has failed")
 
 // Journal stores batches until they are delivered. It is safe for concurrent use.
 type Journal struct {
-	engine               Engine
-	limits               Limits
-	keepLimits, existing bool
-	replicas             int
-	name                 string
-	holder               string // of the lease: this process
-	leaseTime            time.Duration
-	gcInterval           time.Duration
-	deadLetterMaxAge     time.Duration
-	ageInterval          time.Duration        // set by tests
-	elapsed              func() time.Duration // since the start, whatever happens to the time of day
-	metrics              *Metrics
-	logger               *slog.Logger
-	now                  func() time.Time
-	checkpoint           *checkpoint.Tracker
-	intercept            func(jetstream.JetStream) jetstream.JetStream // set by tests
+	engine           Engine
+	layout           streams.Layout
+	holder           string // of the lease: this process
+	leaseTime        time.Duration
+	gcInterval       time.Duration
+	deadLetterMaxAge time.Duration
+	ageInterval      time.Duration        // set by tests
+	elapsed          func() time.Duration // since the start, whatever happens to the time of day
+	metrics          *Metrics
+	logger           *slog.Logger
+	now              func() time.Time
+	checkpoint       *checkpoint.Tracker
+	intercept        func(jetstream.JetStream) jetstream.JetStream // set by tests
 
 	current    atomic.Pointer[session] // nil: not available
 	failed     chan *session           // sessions with an error, to be checked
@@ -113,12 +112,10 @@ type session struct {
 // New returns a journal, which works while Run runs.
 func New(options Options) *Journal {
 	j := &Journal{
-		engine: options.Engine, limits: options.Limits, keepLimits: options.KeepLimits, existing: options.Existing, replicas: max(options.Replicas, 1), name: options.Name,
+		engine: options.Engine,
+		layout: streams.Layout{Name: cmp.Or(options.Name, DefaultName), Limits: options.Limits, Replicas: max(options.Replicas, 1), KeepLimits: options.KeepLimits, Existing: options.Existing},
 		holder: nuid.Next(), leaseTime: options.LeaseTime, gcInterval: gcInterval, deadLetterMaxAge: options.DeadLetterMaxAge,
 		metrics: options.Metrics, logger: options.Logger, now: options.Now, failed: make(chan *session, 1), available: make(chan struct{}),
-	}
-	if j.name == "" {
-		j.name = DefaultName
 	}
 	if j.leaseTime == 0 {
 		j.leaseTime = lease.DefaultTime
@@ -179,20 +176,22 @@ func (j *Journal) runSession(ctx context.Context) error {
 	if err := s.probe(ctx); err != nil {
 		return fmt.Errorf("writing to the buffer: %w", err)
 	}
-	if err := j.findLost(ctx, s, connection); err != nil {
+	checkpoints := j.checkpointKeeper(s)
+	if err := checkpoints.FindLost(ctx, connection.Checkpoint, connection.Repairs.Lost); err != nil {
 		return err
 	}
+	j.showLost(checkpoint.Streams...)
 	life, end := context.WithCancel(ctx)
 	var background sync.WaitGroup
 	defer func() {
 		end()
 		background.Wait()
 		if ctx.Err() != nil {
-			j.writeLastCheckpoint(ctx, s)
+			checkpoints.WriteLast(ctx)
 		}
 	}()
 	s.lifetime = life
-	background.Go(func() { j.keepCheckpoint(life, s) })
+	background.Go(func() { checkpoints.Run(life, s.keeperInterval()) })
 	j.checkDisk(s)
 	j.current.Store(s)
 	defer j.current.Store(nil)
@@ -289,14 +288,9 @@ func (j *Journal) reportUnreadable(s *session) {
 	j.fail(s)
 }
 
-// streams are those that hold events, by their name in the metrics.
-func (s *session) streams() map[string]jetstream.Stream {
-	return map[string]jetstream.Stream{"batches": s.batches, "remainders": s.remainders, "dead_letters": s.dead}
-}
-
 // measure sets the metrics of the streams.
 func (j *Journal) measure(ctx context.Context, s *session) error {
-	return s.store.EachInfo(ctx, s.streams(), func(name string, info *jetstream.StreamInfo) {
+	return s.store.EachInfo(ctx, s.measured(), func(name string, info *jetstream.StreamInfo) {
 		j.metrics.stored.WithLabelValues(name).Set(float64(info.State.Bytes))
 		j.metrics.limit.WithLabelValues(name).Set(float64(info.Config.MaxBytes))
 		j.showLost(name)
@@ -310,7 +304,7 @@ func (j *Journal) Stored(ctx context.Context) (map[string]uint64, error) {
 		return nil, ErrUnavailable
 	}
 	counts := map[string]uint64{}
-	return counts, s.store.EachInfo(ctx, s.streams(), func(name string, info *jetstream.StreamInfo) { counts[name] = info.State.Msgs })
+	return counts, s.store.EachInfo(ctx, s.measured(), func(name string, info *jetstream.StreamInfo) { counts[name] = info.State.Msgs })
 }
 
 // Available reports whether a batch can be stored.

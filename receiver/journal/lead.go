@@ -91,7 +91,7 @@ func (j *Journal) gcAtStart(ctx context.Context, s *session) {
 	}
 	bounded, cancel := context.WithTimeout(ctx, gcAtStartTimeout)
 	defer cancel()
-	s.collector(j.logger).AtStart(bounded, j.limits.Objects/2)
+	s.collector(j.logger).AtStart(bounded, j.layout.Limits.Objects/2)
 }
 
 func (s *session) deletedWebhooks(logger *slog.Logger) *deleted.Webhooks {

@@ -31,8 +31,6 @@ const (
 	gcAtStartTimeout = 10 * time.Second
 	// progressInterval is how long Redrive and Purge go on before they report their progress.
 	progressInterval = 10 * time.Second
-	// duplicateWindow covers Mandrill's retries and some hours in which we do not answer.
-	duplicateWindow = 12 * time.Hour
 	// mandrillRetries is how long Mandrill retries a batch: 20 times, up to 25 minutes apart.
 	mandrillRetries = 20 * 25 * time.Minute
 )

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/lease"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/watch"
 )
 
@@ -32,7 +33,7 @@ func TestTimeLimits(t *testing.T) {
 		{"another consumer is found while one elects", []time.Duration{watch.AskLeaderAfter + shared.Timeout, shared.RetryFor}},
 		{"a lagging replica catches up within a request", []time.Duration{shared.ReplicaLag, shared.Timeout}},
 		{"an object gets its message before it is garbage", []time.Duration{appendTimeout, store.CopyTimeout, gcInterval}},
-		{"a batch that Mandrill retries is a duplicate", []time.Duration{mandrillRetries, duplicateWindow}},
+		{"a batch that Mandrill retries is a duplicate", []time.Duration{mandrillRetries, streams.DuplicateWindow}},
 		{"a failed buffer is tried soon", []time.Duration{store.MinPause, store.MaxPause, checkInterval}},
 	} {
 		for i, limit := range chain.limits[1:] {

@@ -48,9 +48,9 @@ func normalize(address string) string {
 
 // Result says what an order did.
 type Result struct {
-	DeadLetters int `json:"deadLetters"`
-	Events      int `json:"events"`  // that waited
-	Batches     int `json:"batches"` // that had them
+	DeadLetters int `json:"deadLetters"` // of a whole batch that was set aside, only such events
+	Events      int `json:"events"`      // that waited
+	Batches     int `json:"batches"`     // that had them
 	// Unreadable are stored messages that could not be read. They may have events that were to be erased.
 	Unreadable int `json:"unreadable,omitempty"`
 	// Kept are events that are still there because the buffer had no space to rewrite their batches.
