@@ -189,7 +189,7 @@ func (r *Reconciler) retained(webhook *v1alpha1.MandrillWebhook) {
 
 // hasLostKey reports whether the API key is missing and cannot come back, because the namespace is being deleted.
 func (r *Reconciler) hasLostKey(ctx context.Context, webhook *v1alpha1.MandrillWebhook, err error) bool {
-	return controllers.Reason(err) == v1alpha1.ReasonAPIKeyMissing && deletion.InTerminatingNamespace(ctx, r.Client, webhook)
+	return controllers.Reason(err) == v1alpha1.ReasonAPIKeySecretNotFound && deletion.InTerminatingNamespace(ctx, r.Client, webhook)
 }
 
 // neverRegistered reports whether the object has recorded nothing that may exist at Mandrill.
