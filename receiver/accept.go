@@ -42,10 +42,10 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, memory *reserva
 		// then be answered in the place of somebody else's request.
 		w.Header().Set("Connection", "close")
 	}
-	ready := h.routes.Ready() // before Match, or routes may be loaded in between
+	confirmed := h.routes.Confirmed() // before Match, or routes may be loaded in between
 	accepted.candidates = h.routes.Match(r)
-	if len(accepted.candidates) == 0 && r.Method == http.MethodPost && !ready {
-		return accepted, refuse(KindNotReady, "no routes have been loaded yet")
+	if len(accepted.candidates) == 0 && !confirmed { // 404 would say that no webhook has the path
+		return accepted, refuse(KindNotReady, "not all routes have been loaded yet")
 	}
 	if len(accepted.candidates) == 0 {
 		h.advisePath(r)

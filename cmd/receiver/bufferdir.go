@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/keptroutes"
 )
 
 // checkBufferDir fails if this user may not write to the directory of the buffer, or to something that a buffer has left there.
@@ -30,8 +32,8 @@ func checkBufferDir(dir string) error {
 	return fmt.Errorf("--buffer-dir: %w", err)
 }
 
-// bufferEntries are what a buffer writes into its directory. Other entries, such as lost+found, are left alone.
-var bufferEntries = []string{"lock", "reserve", "nats", "cluster", "damaged", "processing", "checkpoint"}
+// bufferEntries are what the receiver writes into the directory of its buffer. Other entries, such as lost+found, are left alone.
+var bufferEntries = []string{"lock", "reserve", "nats", "cluster", "damaged", "processing", "checkpoint", keptroutes.FileName}
 
 func checkDirWritable(dir string) error {
 	file, err := os.CreateTemp(dir, "write-*")

@@ -23,14 +23,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
-	"github.com/mandrill-operator/mandrill-operator/receiver/kube"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 	"github.com/mandrill-operator/mandrill-operator/version"
@@ -215,55 +212,5 @@ func newClient(o options) *sink.Client {
 		Tokens:     tokens,
 		Refuse:     routes.LocalAddress,
 		AllowHosts: o.allowedHosts(),
-	}
-}
-
-// watchRoutes keeps the table up to date with the file, the environment or the Secrets.
-func watchRoutes(ctx context.Context, o options, table *routing.Routes, logger *slog.Logger) error {
-	if o.config != "" {
-		return table.WatchFile(ctx, o.config)
-	}
-	if o.environment != nil {
-		if _, err := o.environment.read(); err == nil && !o.environment.hadKeys {
-			logger.Warn("Found no signing key, batches are answered with 503 until there is one", "variable", variableKey)
-		}
-		return table.Watch(ctx, routing.Document{Name: environmentName, Files: o.environment.files(), Read: o.environment.read})
-	}
-	namespace, name, err := kube.ParseName(o.routesSecret)
-	if err != nil {
-		return fmt.Errorf("--routes-secret: %w", err)
-	}
-	rules := clientcmd.NewDefaultClientConfigLoadingRules() // without any file: the pod's service account
-	rules.ExplicitPath = o.kubeconfig
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
-	if err != nil {
-		return fmt.Errorf("finding the API server: %w", err)
-	}
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return fmt.Errorf("making a Kubernetes client: %w", err)
-	}
-	ticker := time.NewTicker(missingRoutesInterval)
-	defer ticker.Stop()
-	go reportMissingRoutes(ctx, table.Ready, ticker.C, logger)
-	return kube.WatchSecrets(ctx, client, namespace, name, table, logger)
-}
-
-// missingRoutesInterval is how long the first routes may take. The log leaves out most of what repeats.
-const missingRoutesInterval = 30 * time.Second
-
-// reportMissingRoutes warns until there are routes: the watch is silent while the API server refuses connections, or while there
-// is no Secret.
-func reportMissingRoutes(ctx context.Context, ready func() bool, tick <-chan time.Time, logger *slog.Logger) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick:
-		}
-		if ready() {
-			return
-		}
-		logger.Warn("Found no routes yet; check that the API server is reachable, that the Secret of --routes-secret exists, and that it may be watched")
 	}
 }

@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -22,6 +23,7 @@ type Routes struct {
 	mu       sync.Mutex // guards what follows, except reading current
 	tables   map[string]*Table
 	complete bool
+	kept     map[string]bool // documents of LoadKept that the source has not replaced; nil: none were loaded
 	current  atomic.Pointer[[]*Table]
 	changed  chan struct{} // closed when they change; nil while nobody waits
 }
@@ -42,6 +44,7 @@ func (r *Routes) load(name string, data []byte, decode func([]byte) (*routes.Doc
 	if r.tables == nil {
 		r.tables = map[string]*Table{}
 	}
+	delete(r.kept, name) // the document exists; if it is bad, the kept one is the last good one
 	if err != nil {
 		if _, known := r.tables[name]; !known {
 			r.tables[name] = nil // it exists and is not usable
@@ -56,6 +59,37 @@ func (r *Routes) load(name string, data []byte, decode func([]byte) (*routes.Doc
 	r.Metrics.routes.Set(float64(total))
 	r.Logger.Info("Loaded routes", "document", name, "routes", table.size, "duration", time.Since(start).String())
 	return nil
+}
+
+// LoadKept puts documents in use that were kept from an earlier run, until the source has replaced them or [Routes.Complete] was
+// called. It reports whether it did: it changes nothing after Complete, or when a document is bad.
+func (r *Routes) LoadKept(documents map[string][]byte) (used bool, err error) {
+	tables := map[string]*Table{}
+	for name, data := range documents {
+		document, err := routes.Decode(data)
+		if err == nil {
+			tables[name], err = NewTable(document)
+		}
+		if err != nil {
+			return false, fmt.Errorf("document %s: %w", name, err)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.complete {
+		return false, nil
+	}
+	if r.tables == nil {
+		r.tables = map[string]*Table{}
+	}
+	r.kept = map[string]bool{}
+	for name, table := range tables {
+		if _, loaded := r.tables[name]; !loaded {
+			r.tables[name], r.kept[name] = table, true
+		}
+	}
+	r.Metrics.routes.Set(float64(r.swap()))
+	return true, nil
 }
 
 // swap puts the tables in use and returns how many routes they have.
@@ -91,7 +125,7 @@ func (r *Routes) Changed() <-chan struct{} {
 }
 
 // Webhook returns where the events of a webhook go now. Without a route it reports whether the webhook is deleted, which is
-// unknown while some documents are not loaded.
+// unknown while some documents are not loaded, and while kept ones are in use.
 func (r *Routes) Webhook(name string) (route *Route, gone bool) {
 	if tables := r.current.Load(); tables != nil {
 		for _, table := range *tables {
@@ -100,27 +134,47 @@ func (r *Routes) Webhook(name string) (route *Route, gone bool) {
 			}
 		}
 	}
-	return nil, r.Ready()
+	return nil, r.Confirmed()
 }
 
-// Complete says that every document that exists was loaded once.
+// Complete says that every document that exists was loaded once. Kept documents that do not exist any more are gone.
 func (r *Routes) Complete() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.complete = true
+	for name := range r.kept {
+		delete(r.tables, name)
+	}
+	if r.kept != nil {
+		r.kept = nil
+		r.Metrics.routes.Set(float64(r.swap()))
+	}
 	r.notifyChanged()
 }
 
-// Ready reports whether there are routes, and every document has been good once.
+// Confirmed reports whether the receiver is ready and its routes are all that the source has, so that a path without a route is
+// unknown. It may not be while kept documents are in use.
+func (r *Routes) Confirmed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.complete && r.ready()
+}
+
+// Ready reports whether there are routes, and every document has been good once, in this run or in the one that kept it.
 func (r *Routes) Ready() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.ready()
+}
+
+// ready is Ready; the caller holds mu.
+func (r *Routes) ready() bool {
 	for _, table := range r.tables {
 		if table == nil {
 			return false
 		}
 	}
-	return r.complete && len(r.tables) > 0
+	return (r.complete || r.kept != nil) && len(r.tables) > 0
 }
 
 // Match returns the routes for a request's path, see [Table.Match], first those with its host.

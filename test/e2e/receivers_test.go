@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -106,8 +107,8 @@ func killedReceiver(t *testing.T, c *cluster) {
 	load.finish(t)
 }
 
-// While the API server does not answer, receivers serve the routes that they have. One that starts meanwhile has none, and answers 503,
-// so that the batches come again.
+// While the API server does not answer, receivers serve the routes that they have. One that restarts meanwhile serves those that it
+// kept on its volume.
 func frozenAPIServer(t *testing.T, c *cluster) {
 	load := c.startLoad(t, "shop", receiver, nil)
 	pod := c.pods(t, system, "receiver")[0]
@@ -116,10 +117,13 @@ func frozenAPIServer(t *testing.T, c *cluster) {
 	}
 	signal("STOP")
 	defer signal("CONT")
+	since := time.Now()
 	kill(t, &pod)
-	<-time.After(15 * time.Second) // below the 40 seconds after which the node counts as lost
+	<-time.After(30 * time.Second) // below the 40 seconds after which the node counts as lost
+	frozen := time.Now()
 	signal("CONT")
 	c.awaitReady(t, system, "receiver", 2)
+	servesKeptRoutes(t, pod.Name, since, frozen)
 	load.awaitProgress(t, 100)
 	r := load.finish(t)
 	for outcome := range r.Failed {
@@ -127,6 +131,22 @@ func frozenAPIServer(t *testing.T, c *cluster) {
 			t.Errorf("posts failed with %s", outcome)
 		}
 	}
+}
+
+// servesKeptRoutes asserts that a receiver that was restarted after one time served the routes that it had kept, before another.
+func servesKeptRoutes(t *testing.T, pod string, since, until time.Time) {
+	t.Helper()
+	output := command(t, "kubectl", "logs", "--namespace="+system, pod, "--since-time="+since.UTC().Format(time.RFC3339))
+	for line := range strings.SplitSeq(output, "\n") {
+		var entry struct {
+			Time    time.Time `json:"time"`
+			Message string    `json:"msg"`
+		}
+		if json.Unmarshal([]byte(line), &entry) == nil && strings.HasSuffix(entry.Message, "serving the kept routes") && entry.Time.Before(until) {
+			return
+		}
+	}
+	t.Errorf("%s did not serve its last routes while the API server was frozen:\n%s", pod, output)
 }
 
 // Without a receiver no webhook is Ready.

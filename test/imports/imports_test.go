@@ -46,6 +46,7 @@ var allowed = map[string][]string{
 	"receiver/erase":               {"mandrill", "receiver/journal", "receiver/journal/erasure", "receiver/journal/quarantine", "receiver/mapping"},
 	"receiver/admin":               {"receiver/journal", "receiver/journal/erasure"},
 	"receiver":                     {"api/routes", "mandrill", "receiver/journal", "receiver/mapping", "receiver/routing", "receiver/sink", "receiver/telemetry"},
+	"receiver/keptroutes":          nil,
 	"receiver/kube":                {"api/routes"},
 	"controllers":                  {"api/v1alpha1"},
 	"controllers/crd":              {"api/v1alpha1"},

@@ -82,6 +82,13 @@ func newReplica(t *testing.T, args ...string) *replica {
 
 func (r *replica) start() {
 	r.t.Helper()
+	r.launch()
+	eventually(r.t, "the receiver is ready", r.ready)
+}
+
+// launch starts the process.
+func (r *replica) launch() {
+	r.t.Helper()
 	program, err := build()
 	if err != nil {
 		r.t.Fatal(err)
@@ -92,7 +99,6 @@ func (r *replica) start() {
 	if err := r.process.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	eventually(r.t, "the receiver is ready", r.ready)
 }
 
 // stop terminates the process as a kubelet does and asserts that it exits with 0.

@@ -1,0 +1,125 @@
+package keptroutes
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The first line of the file is format, the version and the checksum of what follows, with spaces in between. What follows is
+// the content as JSON.
+const (
+	format  = "mandrill-routes"
+	version = 1
+	// maxFile is more than the Secrets can hold.
+	maxFile = 64 << 20
+)
+
+// content is what the file says.
+type content struct {
+	Source    string            `json:"source"` // where the routes are from, as --routes-secret has it
+	SavedAt   time.Time         `json:"savedAt"`
+	Documents map[string][]byte `json:"documents"` // by the names of their Secrets
+}
+
+// read returns the content of the file. It fails if the file is damaged, of another version, or of routes from elsewhere. Its
+// errors hold no secret.
+func read(path, source string) (*content, error) {
+	file, err := os.Open(path) //nolint:gosec // in the user's directory
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxFile {
+		return nil, errors.New("it is larger than routes can be")
+	}
+	return parse(data, source)
+}
+
+func parse(data []byte, source string) (*content, error) {
+	head, body, _ := bytes.Cut(data, []byte("\n"))
+	fields := strings.Split(string(head), " ")
+	if fields[0] != format || len(fields) < 2 {
+		return nil, errors.New("it is no file of routes")
+	}
+	if number, err := strconv.Atoi(fields[1]); err == nil && number > version {
+		return nil, fmt.Errorf("it has the format %d of a newer receiver", number)
+	}
+	if len(fields) != 3 || fields[1] != strconv.Itoa(version) || fields[2] != checksum(body) {
+		return nil, errors.New("it is damaged")
+	}
+	var parsed content
+	if json.Unmarshal(body, &parsed) != nil { // the cause quotes the content
+		return nil, errors.New("it is damaged")
+	}
+	if parsed.Source != source {
+		return nil, fmt.Errorf("its routes are from %q", parsed.Source)
+	}
+	return &parsed, nil
+}
+
+// write replaces the file. After a crash it has the old or the new content, and the new one when this has returned.
+func write(path string, saved content) error {
+	body, err := json.Marshal(saved)
+	if err != nil {
+		return err
+	}
+	data := append(fmt.Appendf(nil, "%s %d %s\n", format, version, checksum(body)), body...)
+	temporary := path + ".new"
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	file, err := os.OpenFile(temporary, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600) //nolint:gosec // in the user's directory
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temporary))
+	}
+	return syncDir(path)
+}
+
+// remove removes the file, if there is one.
+func remove(path string) error {
+	if err := os.Remove(path); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return syncDir(path)
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func checksum(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+func equal(a, b map[string][]byte) bool { return maps.EqualFunc(a, b, bytes.Equal) }
