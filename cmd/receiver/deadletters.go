@@ -182,11 +182,7 @@ func (c *deadLetterCommand) work(ctx context.Context, verb string, do func(conte
 			}
 		}
 	}
-	noun := "dead letters"
-	if total.Count == 1 {
-		noun = "dead letter"
-	}
-	_, printErr := fmt.Fprintf(c.stdout, "%s %d %s\n", verb, total.Count, noun)
+	_, printErr := fmt.Fprintf(c.stdout, "%s %s\n", verb, counted(total.Count, "dead letter", "dead letters"))
 	errs := []error{err, printErr}
 	if len(total.Missing) > 0 {
 		errs = append(errs, admin.DeadLettersNotFoundError{Seqs: total.Missing})
