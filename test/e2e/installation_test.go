@@ -60,10 +60,15 @@ func (c *cluster) fixtures(t *testing.T) {
 	command(t, "kubectl", "rollout", "status", "--namespace=shop", "deployment/traffic", "--timeout=2m")
 }
 
-// install makes a namespace that enforces the restricted Pod Security standard and installs the chart there. Values are of the form a.b=c.
+// restricted is a namespace that enforces the restricted Pod Security standard.
+func restricted(namespace string) string {
+	return fmt.Sprintf(`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": %q, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}`, namespace)
+}
+
+// install makes a namespace and installs the chart there. Values are of the form a.b=c.
 func install(t *testing.T, namespace string, values ...string) {
 	t.Helper()
-	apply(t, fmt.Sprintf(`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": %q, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}`, namespace))
+	apply(t, restricted(namespace))
 	begin := time.Now()
 	upgrade(t, namespace, values...)
 	t.Logf("helm install --wait took %v", time.Since(begin).Round(100*time.Millisecond))

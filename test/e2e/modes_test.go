@@ -14,30 +14,40 @@ import (
 func (c *cluster) other(t *testing.T, namespace string, values ...string) {
 	t.Helper()
 	c.fixtures(t)
-	values = append(values, "publicURL=http://mandrill-receiver."+namespace+"/mandrill")
-	install(t, namespace, values...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			diagnose(t, namespace)
 		}
-		for _, args := range [][]string{
-			{"kubectl", "delete", "mandrillwebhooks", "--all", "--all-namespaces", "--timeout=60s"},
-			{"helm", "uninstall", "mandrill-operator", "--namespace=" + namespace, "--wait"},
-			{"kubectl", "delete", "namespace", namespace, "--wait=false"},
-		} {
-			if output, err := run(context.WithoutCancel(t.Context()), "", args...); err != nil {
-				t.Errorf("%s: %v\n%s", strings.Join(args, " "), err, output)
-			}
-		}
+		cleanUp(t, "kubectl", "delete", "mandrillwebhooks", "--all", "--all-namespaces", "--timeout=60s")
+		cleanUp(t, "helm", "uninstall", "mandrill-operator", "--namespace="+namespace, "--wait")
+		deleteNamespaces(t, namespace)
 	})
+	install(t, namespace, append(values, "publicURL=http://mandrill-receiver."+namespace+"/mandrill")...)
+}
+
+// cleanUp is command for cleanups, which run to their end.
+func cleanUp(t *testing.T, args ...string) {
+	t.Helper()
+	if output, err := run(context.WithoutCancel(t.Context()), "", args...); err != nil {
+		t.Errorf("%s: %v\n%s", strings.Join(args, " "), err, output)
+	}
+}
+
+func deleteNamespaces(t *testing.T, names ...string) {
+	t.Helper()
+	cleanUp(t, append([]string{"kubectl", "delete", "namespace", "--ignore-not-found", "--timeout=2m"}, names...)...)
 }
 
 // An operator of some namespaces works there, and may read Secrets only there.
 func TestWatchedNamespaces(t *testing.T) {
 	c := connect(t)
-	apply(t, manifest(t, sample, "shop", "watched"))
+	// The watched namespace exists before the installation, and is deleted after it, because it holds the rights of the operator.
+	apply(t, restricted("watched"))
+	t.Cleanup(func() { deleteNamespaces(t, "watched", "unwatched") })
 	c.other(t, "watching", "watchNamespaces={watched}", "receiver.replicas=1")
-	apply(t, manifest(t, sample, "shop", "unwatched"))
+	for _, namespace := range []string{"watched", "unwatched"} {
+		apply(t, manifest(t, sample, "shop", namespace))
+	}
 	c.awaitCondition(t, "watched", "transactional", v1alpha1.ConditionReady, metav1.ConditionTrue)
 	if conditions := c.webhook(t, "unwatched", "transactional").Status.Conditions; len(conditions) > 0 {
 		t.Errorf("the operator worked in a namespace that it does not watch: %v", conditions)
@@ -62,4 +72,24 @@ func TestClusteredBuffer(t *testing.T) {
 	c.awaitReady(t, "clustered", "receiver", 3)
 	load.awaitProgress(t, 100)
 	load.finish(t)
+}
+
+// Two installations share a cluster and an account of Mandrill. Each handles its own objects.
+func TestTwoInstallations(t *testing.T) {
+	c := connect(t)
+	c.other(t, "plain", "receiver.replicas=1")
+	c.other(t, "blue", "receiver.replicas=1", "installation=blue")
+	apply(t, manifest(t, sample))
+	apply(t, manifest(t, sample, "shop", "azure", "\nspec:\n  description", "\nspec:\n  installation: blue\n  description"))
+	for namespace, release := range map[string]string{"shop": "plain", "azure": "blue"} {
+		c.awaitCondition(t, namespace, "transactional", v1alpha1.ConditionReady, metav1.ConditionTrue)
+		if url := c.webhook(t, namespace, "transactional").Status.URL; !strings.HasPrefix(url, "http://mandrill-receiver."+release+"/") {
+			t.Errorf("the webhook of %s has the URL %s, want one of the installation %s", namespace, url, release)
+		}
+	}
+	command(t, "kubectl", "delete", "namespace", "azure", "--timeout=90s")
+	urls := strings.Join(c.mandrillWebhooks(t), " ")
+	if strings.Contains(urls, "mandrill-receiver.blue/") || !strings.Contains(urls, "mandrill-receiver.plain/") {
+		t.Errorf("Mandrill has %s, want the webhook of the other installation only", urls)
+	}
 }
