@@ -202,7 +202,6 @@ func TestBacklogRefuses(t *testing.T) {
 // What administrators ask of the socket is checked there, too.
 func TestBacklogRequests(t *testing.T) {
 	t.Parallel()
-	handler := adminHandler(newFakeBacklog(), slog.New(slog.DiscardHandler))
 	for request, want := range map[string]int{
 		"GET /backlog": http.StatusOK,
 		"GET /backlog?webhook=shop/a&after=batch:17&limit=500": http.StatusOK,
@@ -228,6 +227,7 @@ func TestBacklogRequests(t *testing.T) {
 			body = words[2]
 		}
 		response := httptest.NewRecorder()
+		handler := adminHandler(newFakeBacklog(), slog.New(slog.DiscardHandler))
 		handler.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), words[0], words[1], strings.NewReader(body)))
 		if response.Code != want {
 			t.Errorf("%.60s: got %d, want %d", request, response.Code, want)

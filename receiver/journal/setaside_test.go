@@ -3,6 +3,8 @@ package journal_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -120,6 +122,37 @@ func TestBatchOutOfTheBacklogIsADuplicate(t *testing.T) {
 	}
 	if letters, _, err := o.DeadLetters(t.Context(), journal.DeadLetterFilter{}, 0, 10); err != nil || len(letters) != 1 {
 		t.Errorf("the dead letters are %+v, %v", letters, err)
+	}
+}
+
+// A batch that was dropped or set aside is not lost, however the process ends.
+func TestBatchOutOfTheBacklogIsNotLost(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := open(t, dir, journal.MinBytes)
+	for _, event := range []string{`{"a":1}`, `{"b":1}`, `{"c":1}`} {
+		o.append(batch("shop/a", event))
+	}
+	awaitCheckpoint(t, dir, 3)
+	claim, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.SetAside(t.Context(), []journal.Position{{Seq: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Drop(t.Context(), []journal.Position{{Seq: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	killed := copyDir(t, dir)
+	if err := os.WriteFile(filepath.Join(killed, "checkpoint"), claim, 0o600); err != nil { // as after a kill
+		t.Fatal(err)
+	}
+	o.stop()
+	for name, dir := range map[string]string{"killed": killed, "stopped": dir} {
+		if lost := open(t, dir, journal.MinBytes).Lost(); lost != nil {
+			t.Errorf("%s: %v are lost", name, lost)
+		}
 	}
 }
 

@@ -57,7 +57,7 @@ func SplitLimits(total, deadLetters int64) (Limits, error) {
 	return Limits{Batches: left - remainders - objects, Remainders: remainders, Objects: objects, DeadLetters: deadLetters, Finished: finished, Reserve: reserve}, nil
 }
 
-// Total returns the bytes of all streams.
+// Total is the space that the streams may take; the reserve is not in it.
 func (l Limits) Total() int64 {
 	return l.Batches + l.Remainders + l.Objects + l.DeadLetters + l.Finished + stateBytes
 }
