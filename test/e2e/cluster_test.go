@@ -116,8 +116,8 @@ func apply(t *testing.T, manifests string) {
 	commandWith(t, manifests, "kubectl", "apply", "--filename", "-")
 }
 
-// patience is how long something may take: more than the 2 minutes after which the operator asks again whether a receiver serves a URL.
-const patience = 3 * time.Minute
+// patience is how long something may take: more than the 4 minutes in which the operator notices that a receiver has gone.
+const patience = 5 * time.Minute
 
 // eventually waits until the condition holds, and fails with what it last reported if that takes too long.
 func eventually(t *testing.T, what string, condition func() error) {
