@@ -28,7 +28,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	c := &control{ctx: ctx, sink: newSink(*sinkAddress), flows: map[string]*flow{}}
-	if err := c.sink.open(); err != nil {
+	if err := c.sink.open(ctx); err != nil {
 		log.Fatal(err)
 	}
 	server := &http.Server{Addr: *controlAddress, Handler: c.routes(), ReadHeaderTimeout: 10 * time.Second}
@@ -83,7 +83,7 @@ func (c *control) setSink(w http.ResponseWriter, r *http.Request) {
 	}
 	err := json.NewDecoder(r.Body).Decode(&want)
 	if err == nil {
-		err = c.sink.set(want.Closed, want.Status)
+		err = c.sink.set(r.Context(), want.Closed, want.Status)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)

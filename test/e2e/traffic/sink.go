@@ -27,8 +27,8 @@ func newSink(address string) *sink {
 	return &sink{address: address, types: map[string]map[string]int{}, ledgers: map[string]*ledger{}}
 }
 
-func (s *sink) open() error {
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", s.address)
+func (s *sink) open(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.address)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (s *sink) open() error {
 }
 
 // set opens or closes the port, and chooses the answer.
-func (s *sink) set(closed bool, status int) error {
+func (s *sink) set(ctx context.Context, closed bool, status int) error {
 	s.mu.Lock()
 	s.status = status
 	server := s.server
@@ -53,7 +53,7 @@ func (s *sink) set(closed bool, status int) error {
 	case closed && server != nil:
 		return server.Close()
 	case !closed && server == nil:
-		return s.open()
+		return s.open(ctx)
 	}
 	return nil
 }
