@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -21,6 +22,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 )
@@ -43,6 +45,7 @@ func connect(t *testing.T) *cluster {
 		t.Fatal(err)
 	}
 	config.QPS = -1
+	log.SetLogger(logr.Discard()) // the client has nothing to say, and complains without a logger
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
@@ -116,8 +119,8 @@ func apply(t *testing.T, manifests string) {
 	commandWith(t, manifests, "kubectl", "apply", "--filename", "-")
 }
 
-// patience is how long something may take: more than the 2 minutes after which the operator asks again whether a receiver serves a URL.
-const patience = 3 * time.Minute
+// patience is how long something may take: more than the 4 minutes in which the operator notices that a receiver has gone.
+const patience = 5 * time.Minute
 
 // eventually waits until the condition holds, and fails with what it last reported if that takes too long.
 func eventually(t *testing.T, what string, condition func() error) {

@@ -20,7 +20,8 @@ func (c *cluster) other(t *testing.T, namespace string, values ...string) {
 		}
 		cleanUp(t, "kubectl", "delete", "mandrillwebhooks", "--all", "--all-namespaces", "--timeout=60s")
 		cleanUp(t, "helm", "uninstall", "mandrill-operator", "--namespace="+namespace, "--wait")
-		deleteNamespaces(t, namespace)
+		// Not waited for: Kubernetes looks at a namespace again when half the time is over that its last pods may take to end.
+		cleanUp(t, "kubectl", "delete", "namespace", namespace, "--wait=false")
 	})
 	install(t, namespace, append(values, "publicURL=http://mandrill-receiver."+namespace+"/mandrill")...)
 }

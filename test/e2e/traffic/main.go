@@ -28,7 +28,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	c := &control{ctx: ctx, sink: newSink(*sinkAddress), flows: map[string]*flow{}}
-	if err := c.sink.open(context.Background()); err != nil {
+	if err := c.sink.open(ctx); err != nil {
 		log.Fatal(err)
 	}
 	server := &http.Server{Addr: *controlAddress, Handler: c.routes(), ReadHeaderTimeout: 10 * time.Second}

@@ -1,0 +1,65 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+)
+
+// kustomization writes that of docs/install.md into a folder, with the images and the URLs of the tests.
+func kustomization(t *testing.T) string {
+	t.Helper()
+	_, text, found := strings.Cut(manifest(t, "../../docs/install.md"), "```yaml\napiVersion: kustomize.config.k8s.io/v1beta1\n")
+	text, _, ended := strings.Cut(text, "```")
+	if !found || !ended {
+		t.Fatal("docs/install.md has no kustomization")
+	}
+	folder := t.TempDir()
+	base, err := filepath.Abs("../../config/default")
+	if err == nil {
+		base, err = filepath.Rel(folder, base)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	const argument = `    - {op: add, path: /spec/template/spec/containers/0/args/-, value: "--public-url=https://hooks.example.com/mandrill"}`
+	text = strings.NewReplacer(
+		"github.com/mandrill-operator/mandrill-operator/config/default", base,
+		"registry.example.com/mandrill-operator/operator", registry()+"/operator, newTag: "+tag(),
+		"registry.example.com/mandrill-operator/receiver", registry()+"/receiver, newTag: "+tag(),
+		argument, strings.ReplaceAll(argument, "https://hooks.example.com/mandrill", "http://"+receiver+"/mandrill")+"\n"+
+			strings.ReplaceAll(argument, "--public-url=https://hooks.example.com/mandrill", "--mandrill-api-url=http://mandrill.e2e:8085/api/1.0"),
+	).Replace(text)
+	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// The kustomization of docs/install.md installs what delivers events.
+func TestKustomize(t *testing.T) {
+	c := connect(t)
+	c.fixtures(t)
+	folder := kustomization(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			diagnose(t, system)
+		}
+		cleanUp(t, "kubectl", "delete", "mandrillwebhooks", "--all", "--all-namespaces", "--timeout=60s")
+		cleanUp(t, "kubectl", "delete", "--kustomize="+folder, "--timeout=2m")
+	})
+	command(t, "kubectl", "apply", "--kustomize="+folder)
+	command(t, "kubectl", "rollout", "status", "--namespace="+system, "deployment/mandrill-operator", "--timeout=2m")
+	command(t, "kubectl", "rollout", "status", "--namespace="+system, "statefulset/mandrill-receiver", "--timeout=2m")
+	apply(t, manifest(t, sample))
+	apply(t, manifest(t, "testdata/load.yaml", "NAMESPACE", "shop"))
+	c.awaitCondition(t, "shop", "load", v1alpha1.ConditionReady, metav1.ConditionTrue)
+	r := c.startLoad(t, "shop", receiver, nil).finish(t)
+	noFailedPosts(t, r)
+	noDuplicates(t, r)
+}
