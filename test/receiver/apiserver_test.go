@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -67,7 +68,7 @@ func (a *apiServer) setPath(path string) {
 func (a *apiServer) state() (secret map[string]any, version string, changed <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	version = fmt.Sprint(a.version)
+	version = strconv.Itoa(a.version)
 	document := fmt.Sprintf("routes: [{name: shop/x, url: %q, path: %q, keys: [%q], source: /x, sink: {uri: 'http://sink.example'}}]", hookURL, a.path, signingKey)
 	return map[string]any{
 		"apiVersion": "v1", "kind": "Secret", "data": map[string][]byte{"routes.yaml": []byte(document)},
