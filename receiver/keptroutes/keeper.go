@@ -101,6 +101,12 @@ func (k *Keeper) notifyChanged() {
 func (k *Keeper) Run(ctx context.Context) error {
 	if k.awaitComplete(ctx) {
 		k.keep(ctx)
+		return nil
+	}
+	select {
+	case <-k.complete: // at the moment of the end
+		k.keep(ctx)
+	default:
 	}
 	return nil
 }
