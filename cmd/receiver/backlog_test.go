@@ -202,7 +202,6 @@ func TestBacklogRefuses(t *testing.T) {
 // What administrators ask of the socket is checked there, too.
 func TestBacklogRequests(t *testing.T) {
 	t.Parallel()
-	handler := adminHandler(newFakeBacklog(), slog.New(slog.DiscardHandler))
 	for request, want := range map[string]int{
 		"GET /backlog": http.StatusOK,
 		"GET /backlog?webhook=shop/a&after=batch:17&limit=500": http.StatusOK,
@@ -227,6 +226,7 @@ func TestBacklogRequests(t *testing.T) {
 		if len(words) == 3 {
 			body = words[2]
 		}
+		handler := adminHandler(newFakeBacklog(), slog.New(slog.DiscardHandler)) // no request depends on another one
 		response := httptest.NewRecorder()
 		handler.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), words[0], words[1], strings.NewReader(body)))
 		if response.Code != want {
