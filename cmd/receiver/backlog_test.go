@@ -226,6 +226,7 @@ func TestBacklogRequests(t *testing.T) {
 		if len(words) == 3 {
 			body = words[2]
 		}
+		handler := adminHandler(newFakeBacklog(), slog.New(slog.DiscardHandler)) // no request depends on another one
 		response := httptest.NewRecorder()
 		handler := adminHandler(newFakeBacklog(), slog.New(slog.DiscardHandler))
 		handler.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), words[0], words[1], strings.NewReader(body)))
