@@ -228,7 +228,6 @@ func TestBacklogRequests(t *testing.T) {
 		}
 		handler := adminHandler(newFakeBacklog(), slog.New(slog.DiscardHandler)) // no request depends on another one
 		response := httptest.NewRecorder()
-		handler := adminHandler(newFakeBacklog(), slog.New(slog.DiscardHandler))
 		handler.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), words[0], words[1], strings.NewReader(body)))
 		if response.Code != want {
 			t.Errorf("%.60s: got %d, want %d", request, response.Code, want)
