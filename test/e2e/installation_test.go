@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,9 +91,13 @@ func upgrade(t *testing.T, namespace string, values ...string) {
 // diagnose logs what a reader needs after a failure.
 func diagnose(t *testing.T, namespace string) {
 	t.Helper()
-	t.Log(command(t, "kubectl", "get", "pods,mandrillwebhooks,events", "--all-namespaces"))
+	show := func(args ...string) {
+		output, err := run(context.WithoutCancel(t.Context()), "", args...) // also in cleanups
+		t.Log(output, err)
+	}
+	show("kubectl", "get", "pods,mandrillwebhooks,events", "--all-namespaces")
 	for _, component := range []string{"operator", "receiver"} {
-		t.Log(command(t, "kubectl", "logs", "--namespace="+namespace, "--selector=app.kubernetes.io/component="+component, "--tail=40", "--prefix", "--ignore-errors"))
+		show("kubectl", "logs", "--namespace="+namespace, "--selector=app.kubernetes.io/component="+component, "--tail=40", "--prefix", "--ignore-errors")
 	}
 }
 
@@ -137,6 +142,7 @@ func uninstalled(t *testing.T, c *cluster) {
 	})
 	t.Log("stays:", command(t, "kubectl", "get", "persistentvolumeclaims,secrets,leases", "--namespace="+system, "--output=name"))
 	command(t, "kubectl", "get", "customresourcedefinition", "mandrillwebhooks.mandrill-operator.io")
+	deleteDefinition(t)
 }
 
 // leftBehind returns objects of the namespace, and objects of the cluster with its name, that hold no data.

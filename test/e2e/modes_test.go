@@ -39,11 +39,18 @@ func deleteNamespaces(t *testing.T, names ...string) {
 	cleanUp(t, append([]string{"kubectl", "delete", "namespace", "--ignore-not-found", "--timeout=2m"}, names...)...)
 }
 
+// deleteDefinition lets the next release install its own CRD. That of a release that is gone stays, and other releases leave it alone.
+func deleteDefinition(t *testing.T) {
+	t.Helper()
+	cleanUp(t, "kubectl", "delete", "customresourcedefinition", "mandrillwebhooks.mandrill-operator.io", "--ignore-not-found", "--timeout=60s")
+}
+
 // An operator of some namespaces works there, and may read Secrets only there.
 func TestWatchedNamespaces(t *testing.T) {
 	c := connect(t)
 	// The watched namespace exists before the installation, and is deleted after it, because it holds the rights of the operator.
 	apply(t, restricted("watched"))
+	t.Cleanup(func() { deleteDefinition(t) })
 	t.Cleanup(func() { deleteNamespaces(t, "watched", "unwatched") })
 	c.other(t, "watching", "watchNamespaces={watched}", "receiver.replicas=1")
 	for _, namespace := range []string{"watched", "unwatched"} {
@@ -64,6 +71,7 @@ func TestWatchedNamespaces(t *testing.T) {
 // Two of three members of a clustered buffer go on without the third.
 func TestClusteredBuffer(t *testing.T) {
 	c := connect(t)
+	t.Cleanup(func() { deleteDefinition(t) })
 	c.other(t, "clustered", "receiver.buffer.mode=Cluster", "receiver.buffer.cluster.tls=None")
 	apply(t, manifest(t, sample))
 	apply(t, manifest(t, "testdata/load.yaml", "NAMESPACE", "shop"))
@@ -78,6 +86,7 @@ func TestClusteredBuffer(t *testing.T) {
 // Two installations share a cluster and an account of Mandrill. Each handles its own objects.
 func TestTwoInstallations(t *testing.T) {
 	c := connect(t)
+	t.Cleanup(func() { deleteDefinition(t) })
 	c.other(t, "plain", "receiver.replicas=1")
 	c.other(t, "blue", "receiver.replicas=1", "installation=blue")
 	apply(t, manifest(t, sample))
