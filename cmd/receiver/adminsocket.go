@@ -113,8 +113,7 @@ type adminBuffer interface {
 
 func adminHandler(stored adminBuffer, logger *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/dead-letters", admin.DeadLettersHandler(stored, logger))
-	mux.Handle("/dead-letters/", admin.DeadLettersHandler(stored, logger))
+	mux.Handle("/", admin.DeadLettersHandler(stored, logger)) // and the orders to erase
 	mux.Handle("/backlog", admin.BacklogHandler(stored, logger))
 	mux.Handle("/backlog/", admin.BacklogHandler(stored, logger))
 	return mux

@@ -219,7 +219,9 @@ func TestBacklogRequests(t *testing.T) {
 		`POST /backlog/drop {"positions":["batch:1"` + strings.Repeat(`,"batch:1"`, 500) + `]}`: http.StatusBadRequest,
 		"POST /backlog":     http.StatusMethodNotAllowed,
 		"GET /dead-letters": http.StatusOK,
-		"GET /nothing":      http.StatusNotFound,
+		`POST /erasures {"recipient":"ana@example.com"}`: http.StatusAccepted,
+		`POST /erasures {"recipient":"Ana"}`:             http.StatusBadRequest,
+		"GET /nothing":                                   http.StatusNotFound,
 	} {
 		words := strings.SplitN(request, " ", 3)
 		body := ""
