@@ -200,16 +200,6 @@ func TestFreshInstallationGetsReady(t *testing.T) {
 		return response.StatusCode, string(body)
 	}
 
-	config, _ := c.account("mandrill-receiver")
-	clientset, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	routes := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
-	background(t, func(ctx context.Context) error {
-		return kube.WatchSecrets(ctx, clientset, "mandrill-operator-system", "mandrill-receiver-routes", routes, routes.Logger)
-	})
-
 	_, kubeconfig := c.account("mandrill-operator")
 	logged := &output{}
 	background(t, func(ctx context.Context) error {
@@ -222,10 +212,21 @@ func TestFreshInstallationGetsReady(t *testing.T) {
 	if status, text := probe("/healthz"); status != http.StatusOK {
 		t.Errorf("/healthz: %d %s", status, text)
 	}
+	eventually(t, "the operator logs what is missing", func() bool { return strings.Contains(logged.String(), "Waiting for the CustomResourceDefinition") })
+
+	// The receiver starts now, because the operator sets a logger of client-go that is the process's.
+	config, _ := c.account("mandrill-receiver")
+	clientset, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
+	background(t, func(ctx context.Context) error {
+		return kube.WatchSecrets(ctx, clientset, "mandrill-operator-system", "mandrill-receiver-routes", routes, routes.Logger)
+	})
 	if routes.Ready() {
 		t.Error("the receiver is ready without routes")
 	}
-	eventually(t, "the operator logs what is missing", func() bool { return strings.Contains(logged.String(), "Waiting for the CustomResourceDefinition") })
 	var first struct{ Msg, Version, Commit, Go, Platform string }
 	if err := json.Unmarshal([]byte(strings.SplitN(logged.String(), "\n", 2)[0]), &first); err != nil || first.Msg != "Starting" || first.Version == "" || first.Commit == "" {
 		t.Errorf("the first log line is %+v, %v", first, err)
