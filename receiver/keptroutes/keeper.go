@@ -68,9 +68,9 @@ func New(path, source string, table Table, logger *slog.Logger) *Keeper {
 
 // Load loads a document that the API server has. A document that is refused does not replace the kept one.
 func (k *Keeper) Load(name string, document []byte) error {
-	err := k.table.Load(name, document)
-	k.mu.Lock()
+	k.mu.Lock() // before, so that what is in use is kept even if the receiver stops at this moment
 	defer k.mu.Unlock()
+	err := k.table.Load(name, document)
 	if err != nil {
 		if _, known := k.documents[name]; known || k.kept == nil || k.kept.Documents[name] == nil {
 			return err
