@@ -15,8 +15,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// A list may lack what Mandrill has, as an empty answer in error does. Whoever believes it adds everything a second time. So an
-// element counts as gone when two lists in a row lack it, with a pause between them.
+// A list may lack what Mandrill has, as an empty answer in error does. An operator that believes it adds everything a second
+// time. So an element counts as gone when two lists in a row lack it, with a pause between them.
 
 // confirmPause is the least time between a list that is doubted and the one that confirms it.
 const confirmPause = 2 * time.Second

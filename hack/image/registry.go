@@ -25,7 +25,7 @@ func serveRegistry(ctx context.Context, addressFile string) error {
 	handler := registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0)))
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	written := addressFile + ".new" // whoever waits for the file reads all of it
+	written := addressFile + ".new" // a program that waits for the file reads all of it
 	if err := os.WriteFile(written, []byte(listener.Addr().String()), 0o600); err != nil {
 		return err
 	}

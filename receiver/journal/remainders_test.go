@@ -131,8 +131,8 @@ func TestRequeueOfPartsWithoutSpace(t *testing.T) {
 	}
 }
 
-// A former leader that does not know yet that it lost the lease may go on requeueing a batch after the next leader has begun. Whoever
-// is first, no event is lost.
+// A former leader that does not know yet that it lost the lease may go on requeueing a batch after the next leader has begun. No event
+// is lost, whichever of them is first.
 func TestRequeueByAFormerLeader(t *testing.T) {
 	t.Parallel()
 	b := large(100 << 10)

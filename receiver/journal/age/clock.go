@@ -3,8 +3,8 @@ package age
 import "time"
 
 const (
-	// steadyTime is how long the clock must have run without a jump before it is trusted. Whoever sets a clock wrongly, or by a
-	// wrong time server, notices within that time.
+	// steadyTime is how long the clock must have run without a jump before it is trusted. A person who sets a clock wrongly,
+	// or uses a wrong time server, notices within that time.
 	steadyTime = time.Hour
 	// A gap since the time that the last leader has recorded means that no receiver ran for so long, or that the clock is wrong.
 	// After a gap of more than longGap it must have run for longSteadyTime.
