@@ -15,20 +15,21 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 )
 
 // adviceFixture is a handler with a clock, and a log of warnings.
 type adviceFixture struct {
 	handler http.Handler
 	now     atomic.Int64 // minutes
-	log     *lockedBuffer
+	log     *logbuffer.Buffer
 }
 
 func newAdviceFixture(t *testing.T, document *routes.Document) *adviceFixture {
 	t.Helper()
 	f := newFixture(t)
 	f.loadRoutes(t, document)
-	a := &adviceFixture{log: &lockedBuffer{}}
+	a := &adviceFixture{log: &logbuffer.Buffer{}}
 	a.handler = receiver.NewHandler(receiver.Options{
 		Routes: f.routes, Metrics: f.metrics, Logger: slog.New(slog.NewJSONHandler(a.log, nil)), MaxBodyBytes: maxBody,
 		Now: func() time.Time { return time.Unix(60*a.now.Load(), 0) },

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 )
 
 // keyPair returns a self-signed certificate for localhost and its key, as PEM.
@@ -55,7 +56,7 @@ func TestRenewedCertificateIsUsedWithoutRestart(t *testing.T) {
 	}
 	var elapsed atomic.Int64
 	now := func() time.Time { return time.Unix(elapsed.Load(), 0) }
-	log := &lockedBuffer{}
+	log := &logbuffer.Buffer{}
 	logger := slog.New(slog.NewJSONHandler(log, nil))
 	if _, err := receiver.NewCertificate(certFile, keyFile, logger, now); err == nil {
 		t.Error("files that do not exist were accepted")

@@ -24,6 +24,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 )
 
 const (
@@ -58,13 +59,13 @@ type directFixture struct {
 	handler  http.Handler
 	registry *prometheus.Registry
 	metrics  *receiver.Metrics
-	log      *lockedBuffer
+	log      *logbuffer.Buffer
 	routes   *routing.Routes
 }
 
 func newDirectFixture(t *testing.T, delivery routes.Delivery) *directFixture {
 	t.Helper()
-	d := &directFixture{fakeSinks: &fakeSinks{began: time.Now()}, t: t, registry: prometheus.NewRegistry(), log: &lockedBuffer{}}
+	d := &directFixture{fakeSinks: &fakeSinks{began: time.Now()}, t: t, registry: prometheus.NewRegistry(), log: &logbuffer.Buffer{}}
 	d.metrics = receiver.NewMetrics(d.registry)
 	logger := slog.New(slog.NewJSONHandler(d.log, nil))
 	d.routes = &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}

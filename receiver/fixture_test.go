@@ -1,7 +1,6 @@
 package receiver_test
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,6 +22,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 )
 
 const (
@@ -82,24 +82,7 @@ type fixture struct {
 	routes   *routing.Routes
 	registry *prometheus.Registry
 	metrics  *receiver.Metrics
-	log      *lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.String()
+	log      *logbuffer.Buffer
 }
 
 // patience is how long a test waits, far longer than any step takes on a busy machine.
@@ -109,7 +92,7 @@ const maxBody = 1 << 20
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{sink: newSinkServer(t), registry: prometheus.NewRegistry(), log: &lockedBuffer{}}
+	f := &fixture{sink: newSinkServer(t), registry: prometheus.NewRegistry(), log: &logbuffer.Buffer{}}
 	logger := slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	f.metrics = receiver.NewMetrics(f.registry)
 	f.routes = &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(f.registry)}

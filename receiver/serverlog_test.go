@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 )
 
 // net/http logs addresses and what clients send. The server's log must have neither, but say where a panic was.
 func TestServerLogHasNoAddresses(t *testing.T) {
 	t.Parallel()
-	log := &lockedBuffer{}
+	log := &logbuffer.Buffer{}
 	certificate, key := keyPair(t, 1)
 	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {

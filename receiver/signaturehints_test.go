@@ -22,6 +22,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 )
 
 // signatureRecorder records the routes of bad signatures.
@@ -95,7 +96,7 @@ func TestOnlySignaturesOfAnotherKeyAreReported(t *testing.T) {
 type fakeOperator struct {
 	*receiver.HintReporter
 	registry    *prometheus.Registry
-	log         *lockedBuffer
+	log         *logbuffer.Buffer
 	requests    chan []string      // the webhooks of each request
 	statuses    chan int           // how each request is answered
 	intervals   chan time.Duration // sent to when the reporter waits for the end of an interval
@@ -105,7 +106,7 @@ type fakeOperator struct {
 func newFakeOperator(t *testing.T) *fakeOperator {
 	t.Helper()
 	o := &fakeOperator{
-		registry: prometheus.NewRegistry(), log: &lockedBuffer{},
+		registry: prometheus.NewRegistry(), log: &logbuffer.Buffer{},
 		requests: make(chan []string), statuses: make(chan int, 1), intervals: make(chan time.Duration), intervalEnd: make(chan time.Time),
 	}
 	server := httptest.NewServer(o)
@@ -292,7 +293,7 @@ func TestHintsNeverBlock(t *testing.T) {
 	for i := range 20_000 {
 		idle.BadSignature(strconv.Itoa(i))
 	}
-	log := &lockedBuffer{}
+	log := &logbuffer.Buffer{}
 	asked, answers := make(chan time.Duration), make(chan error)
 	reporter := receiver.NewHintReporter(receiver.HintReporterOptions{
 		URL: "http://s3ntinel.example", Metrics: receiver.NewMetrics(prometheus.NewRegistry()), Logger: slog.New(slog.NewJSONHandler(log, nil)),
@@ -331,7 +332,7 @@ func TestHintsNeverBlock(t *testing.T) {
 
 func TestUnreachableOperatorIsLoggedWithoutItsAddress(t *testing.T) {
 	t.Parallel()
-	log, asked := &lockedBuffer{}, make(chan struct{})
+	log, asked := &logbuffer.Buffer{}, make(chan struct{})
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
 	reporter := receiver.NewHintReporter(receiver.HintReporterOptions{

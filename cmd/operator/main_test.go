@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +26,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/kube"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 	"github.com/mandrill-operator/mandrill-operator/version"
 )
@@ -60,24 +60,6 @@ func TestVersion(t *testing.T) {
 	if err := run(t.Context(), []string{"--version"}, &out, io.Discard); err != nil || out.String() != "operator "+version.Get().String()+"\n" {
 		t.Errorf("got %q, %v", out.String(), err)
 	}
-}
-
-// output collects what the operator logs.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 // cluster is an API server without anything of ours.
@@ -201,7 +183,7 @@ func TestFreshInstallationGetsReady(t *testing.T) {
 	}
 
 	_, kubeconfig := c.account("mandrill-operator")
-	logged := &output{}
+	logged := &logbuffer.Buffer{}
 	background(t, func(ctx context.Context) error {
 		return run(ctx, []string{"--kubeconfig", kubeconfig, "--health-listen", health, "--metrics-listen=0", "--hints-listen=0"}, io.Discard, logged)
 	})

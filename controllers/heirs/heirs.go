@@ -16,8 +16,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// Patience is how long a deletion waits for an object with the same URL of which it is not known whether it takes the webhook
-// over, because its API key or the secret in its URL cannot be read.
+// Patience is how long a deletion waits for another object with the same URL. Whether that one takes the webhook over is not known
+// while its API key or the secret in its URL cannot be read.
 const Patience = time.Minute
 
 // Candidates returns the objects of a list, which have the URL of one that is being deleted, that may take its webhook over, the

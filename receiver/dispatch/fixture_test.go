@@ -1,7 +1,6 @@
 package dispatch_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -26,29 +25,13 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 )
 
 // patience is how long a test waits, far longer than any step takes on a busy machine.
 const patience = 3 * time.Minute
 
 const signingKey = "s3ntinel-signing-key"
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.String()
-}
 
 func attributesOfSpan(span tracetest.SpanStub) map[string]string {
 	attributes := map[string]string{}
@@ -66,7 +49,7 @@ type bufferedReceiver struct {
 	routes     *routing.Routes
 	registry   *prometheus.Registry
 	metrics    *receiver.Metrics
-	log        *lockedBuffer
+	log        *logbuffer.Buffer
 	options    dispatch.Options
 	webhooks   map[string]routes.Delivery
 	suspended  map[string]bool
@@ -86,7 +69,7 @@ func newBufferedReceiver(t *testing.T, change ...func(*bufferedReceiver)) *buffe
 	t.Helper()
 	b := &bufferedReceiver{
 		t: t, dir: t.TempDir(), sinks: newFakeSinks(),
-		log: &lockedBuffer{}, maxBytes: journal.MinBytes, webhooks: map[string]routes.Delivery{"a": {BackoffDelay: "PT0.02S"}},
+		log: &logbuffer.Buffer{}, maxBytes: journal.MinBytes, webhooks: map[string]routes.Delivery{"a": {BackoffDelay: "PT0.02S"}},
 	}
 	for _, configure := range change {
 		configure(b)

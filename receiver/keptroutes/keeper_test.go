@@ -24,29 +24,13 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/receiver/kube"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 )
 
 const (
 	source = "system/routes"
 	key    = "a-signing-key"
 )
-
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
-}
 
 func document(webhook string) []byte {
 	return []byte("routes: [{name: " + webhook + ", url: 'https://a.example/" + webhook + "', keys: [" + key + "], source: s, sink: {uri: 'http://x.example'}}]")
@@ -60,13 +44,13 @@ func secret(webhook string) *corev1.Secret {
 type receiver struct {
 	table  *routing.Routes
 	keeper *Keeper
-	log    *lockedBuffer
+	log    *logbuffer.Buffer
 	stop   func()
 }
 
 func start(t *testing.T, path string, client *fake.Clientset) *receiver {
 	t.Helper()
-	r := &receiver{log: &lockedBuffer{}}
+	r := &receiver{log: &logbuffer.Buffer{}}
 	logger := slog.New(slog.NewTextHandler(r.log, nil))
 	r.table = &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 	keeper := New(path, source, r.table, logger)

@@ -8,29 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 )
-
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
-}
 
 // A log that is written beside the document made the receiver read, and log that it could not, for each of its own lines.
 func TestOtherFilesBesideTheDocumentAreIgnored(t *testing.T) {
@@ -41,7 +25,7 @@ func TestOtherFilesBesideTheDocumentAreIgnored(t *testing.T) {
 	if err := os.WriteFile(path, document, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	log := &lockedBuffer{}
+	log := &logbuffer.Buffer{}
 	routes := &Routes{Logger: slog.New(slog.NewTextHandler(log, nil)), Metrics: NewMetrics(prometheus.NewRegistry())}
 	reads := make(chan struct{}, 10_000)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -90,7 +74,7 @@ func TestOtherFilesBesideTheDocumentAreIgnored(t *testing.T) {
 
 func TestRepeatedFaultsAreLoggedAtGrowingPauses(t *testing.T) {
 	t.Parallel()
-	log, now := &lockedBuffer{}, time.Unix(0, 0)
+	log, now := &logbuffer.Buffer{}, time.Unix(0, 0)
 	faults := &faultLog{logger: slog.New(slog.NewTextHandler(log, nil)), now: func() time.Time { return now }}
 	for range 24 * 60 * 6 { // a day of polls
 		faults.report("Could not read", errors.New("it is gone"))
