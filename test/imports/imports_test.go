@@ -18,6 +18,7 @@ const module = "github.com/mandrill-operator/mandrill-operator"
 var allowed = map[string][]string{
 	"api/eventtypes":               nil,
 	"api/pasted":                   nil,
+	"api/reports":                  nil,
 	"api/routes":                   {"api/pasted"},
 	"api/v1alpha1":                 nil,
 	"mandrill":                     nil,
