@@ -43,7 +43,7 @@ func (j *Journal) Backlog(ctx context.Context, webhook string, after *Position, 
 	limit = min(max(limit, 1), MaxDeadLetters)
 	seq, err := store.ScanHeaders(ctx, s.streamOf(at), j.subject(kind, filter), at.Seq, func(seq uint64, header nats.Header) bool {
 		stored, _ := strconv.Atoi(header.Get(nats.MsgSize)) // 0 does no harm
-		if batch, err := parseHeaders(Position{at.Remainder, seq}, header, stored); err == nil {
+		if batch, err := parseHeaders(Position{Remainder: at.Remainder, Seq: seq}, header, stored); err == nil {
 			page = append(page, waiting(batch))
 		}
 		return len(page) < limit
@@ -52,7 +52,7 @@ func (j *Journal) Backlog(ctx context.Context, webhook string, after *Position, 
 	case err != nil:
 		return nil, nil, err
 	case seq > 0:
-		next = &Position{at.Remainder, seq}
+		next = &Position{Remainder: at.Remainder, Seq: seq}
 	case at.Remainder && len(page) == 0:
 		return j.Backlog(ctx, webhook, &Position{}, limit)
 	case at.Remainder:

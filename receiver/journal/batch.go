@@ -3,9 +3,9 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
 )
 
 // Batch is what Mandrill sent in one request.
@@ -37,36 +37,7 @@ type PendingEvent struct {
 }
 
 // Position is where a message is: a sequence of the stream of batches or of that of remainders.
-type Position struct {
-	Remainder bool
-	Seq       uint64
-}
-
-func (p Position) String() string {
-	kind := kindBatch
-	if p.Remainder {
-		kind = kindRemainder
-	}
-	return kind + ":" + strconv.FormatUint(p.Seq, 10)
-}
-
-// MarshalText and UnmarshalText read and write a position as String does.
-func (p Position) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
-
-// UnmarshalText reads a position.
-func (p *Position) UnmarshalText(text []byte) (err error) {
-	*p, err = parsePosition(string(text))
-	return err
-}
-
-func parsePosition(text string) (Position, error) {
-	kind, number, _ := strings.Cut(text, ":")
-	seq, err := strconv.ParseUint(number, 10, 64)
-	if err != nil || kind != kindBatch && kind != kindRemainder {
-		return Position{}, errors.New("invalid position")
-	}
-	return Position{kind == kindRemainder, seq}, nil
-}
+type Position = streams.Position
 
 // StoredBatch is a message of the buffer: a batch, a part of a batch that was too large for one message, or a remainder of
 // either.
@@ -86,9 +57,10 @@ type StoredBatch struct {
 	Size        int64 // bytes of its events in memory
 	StoredBytes int64 // bytes of the message
 
-	parent Position     // of a remainder: what it replaces
-	set    remainderSet // of a remainder that is stored in several messages
-	object string       // the object that has its event; empty: the message has its events
+	parent   Position          // of a remainder: what it replaces
+	replaced streams.Positions // of a remainder: what its parent has replaced, the latest first
+	set      remainderSet      // of a remainder that is stored in several messages
+	object   string            // the object that has its event; empty: the message has its events
 }
 
 // remainderSet says which messages together are one remainder. It is zero for a remainder in one message.

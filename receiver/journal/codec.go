@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
 )
 
 // The headers of a message. Those without "of a ..." are in every message.
@@ -30,9 +31,10 @@ const (
 	headerObject   = "Mandrill-Object"   // of a large event: the object that has it
 	headerRedriven = "Mandrill-Redriven" // of a redriven event: milliseconds since 1970
 
-	headerOrigin = "Mandrill-Origin" // of a remainder: StoredBatch.Origin
-	headerParent = "Mandrill-Parent" // of a remainder: the position of what it replaces
-	headerSet    = "Mandrill-Set"    // of a remainder in several messages: "ID PART/PARTS"
+	headerOrigin   = "Mandrill-Origin"   // of a remainder: StoredBatch.Origin
+	headerParent   = "Mandrill-Parent"   // of a remainder: the position of what it replaces
+	headerReplaced = "Mandrill-Replaced" // of a remainder: the positions of what its parent has replaced
+	headerSet      = "Mandrill-Set"      // of a remainder in several messages: "ID PART/PARTS"
 
 	headerReason       = "Mandrill-Reason"        // of a dead letter
 	headerDeadLettered = "Mandrill-Dead-Lettered" // of a dead letter: milliseconds since 1970
@@ -208,7 +210,8 @@ func parseHeaders(position Position, header nats.Header, stored int) (*StoredBat
 	}
 	if position.Remainder {
 		batch.Origin = readHeader(r, headerOrigin, false, parseUint64)
-		batch.parent = readHeader(r, headerParent, false, parsePosition)
+		batch.parent = readHeader(r, headerParent, false, streams.ParsePosition)
+		batch.replaced = readHeader(r, headerReplaced, true, streams.ParsePositions)
 		batch.set = readHeader(r, headerSet, true, parseRemainderSet)
 	}
 	if r.err == nil && batch.Webhook == "" {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
 )
 
 // A remainder replaces its parent: a batch, or an earlier remainder, of which some events are delivered. It is stored before
@@ -26,12 +27,21 @@ import (
 //
 // The messages of an incomplete remainder are not deleted at once, but just before their parent is. A former leader may still be
 // about to store the missing ones and to delete the parent, and then they are all that there is of its events.
+//
+// On some file systems a deletion does not survive a loss of power, even if a later one does. So a remainder also names what its
+// parent has replaced: of that nothing counts, although its own remainder is gone.
+
+// maxReplaced bounds how many earlier ancestors a remainder names. Deletions that many requeues ago have reached the disk.
+const maxReplaced = 16
 
 // Requeue replaces a batch or a remainder by what remains of it. After [ErrFull] nothing has changed. After another error it is
 // not known whether it has, and the consumer must not be used any more.
 func (c *Consumer) Requeue(ctx context.Context, batch *StoredBatch, remaining []PendingEvent) ([]*StoredBatch, error) {
 	remainder := *batch
 	remainder.Value, remainder.parent, remainder.set = nil, batch.Position, remainderSet{}
+	if batch.Position.Remainder {
+		remainder.replaced = append(streams.Positions{batch.parent}, batch.replaced[:min(len(batch.replaced), maxReplaced-1)]...)
+	}
 	groups := groupBySize(remaining, c.session.maxMessage)
 	if len(groups) > 1 {
 		remainder.set = remainderSet{id: nuid.Next(), parts: len(groups)}
@@ -69,6 +79,9 @@ func (c *Consumer) storeRemainder(ctx context.Context, remainder *StoredBatch, e
 	}
 	msg.Header.Set(headerOrigin, strconv.FormatUint(remainder.Origin, 10))
 	msg.Header.Set(headerParent, remainder.parent.String())
+	if len(remainder.replaced) > 0 {
+		msg.Header.Set(headerReplaced, remainder.replaced.String())
+	}
 	if remainder.set.parts > 1 {
 		msg.Header.Set(headerSet, remainder.set.String())
 	}
@@ -110,7 +123,9 @@ func (c *Consumer) removeStored(ctx context.Context, stored []*StoredBatch, pare
 // Remainders hands over all remainders, in no order, and finishes or undoes what a crash has interrupted. It is to be called
 // before the other methods.
 func (c *Consumer) Remainders(ctx context.Context, take func(*StoredBatch)) error {
-	objects := map[string]uint64{}                              // the remainder of each large event
+	objects := map[string]uint64{}    // the remainder of each large event
+	replaced := map[Position]string{} // the batch's id of each earlier ancestor that may be there
+	older := map[Position]bool{}
 	found, parents := map[Position]*siblings{}, []Position(nil) // parents are in order, each after its own parent
 	err := c.session.store.Scan(ctx, c.session.remainders, ">", func(msg *jetstream.RawStreamMsg) error {
 		position := Position{Remainder: true, Seq: msg.Sequence}
@@ -132,6 +147,12 @@ func (c *Consumer) Remainders(ctx context.Context, take func(*StoredBatch)) erro
 			}
 			objects[remainder.object] = msg.Sequence
 		}
+		for _, ancestor := range remainder.replaced { // an ancestor is older, so it was read before
+			if !ancestor.Remainder || older[ancestor] {
+				replaced[ancestor] = remainder.ID
+			}
+		}
+		older[position] = true
 		of := found[remainder.parent]
 		if of == nil {
 			of = &siblings{id: remainder.ID, sets: map[string]*foundSet{}}
@@ -156,7 +177,26 @@ func (c *Consumer) Remainders(ctx context.Context, take func(*StoredBatch)) erro
 		}
 		accepted = append(accepted, seqs...)
 	}
+	if err := c.deleteReplaced(ctx, replaced); err != nil {
+		return err
+	}
 	return c.takeAgain(ctx, accepted, take)
+}
+
+// deleteReplaced deletes earlier ancestors of remainders whose deletion a loss of power undid.
+func (c *Consumer) deleteReplaced(ctx context.Context, replaced map[Position]string) error {
+	for position, id := range replaced {
+		there, err := c.isThere(ctx, position, id)
+		if err != nil {
+			return err
+		}
+		if there {
+			if err := c.markFinishedAndDelete(ctx, position, id, ""); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // siblings are the remainders with one parent. There are several if it was requeued again after a crash.

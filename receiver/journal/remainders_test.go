@@ -238,3 +238,51 @@ func TestReplacedRemainderThatComesBack(t *testing.T) {
 	})
 	o.finish()
 }
+
+// A loss of power can bring back a batch, or a remainder, whose replacement has been replaced meanwhile and is gone. The newest
+// remainder counts.
+func TestReplacedBatchThatComesBack(t *testing.T) {
+	t.Parallel()
+	for back, stream := range []string{"mandrill-batch", "mandrill-remainder"} {
+		t.Run(stream, func(t *testing.T) {
+			t.Parallel()
+			o := open(t, t.TempDir(), 1<<30)
+			b := batch("shop/a", `"0"`, `"1"`, `"2"`, `"3"`)
+			o.append(b)
+			var positions []journal.Position
+			o.work(func(ctx context.Context, c *journal.Consumer) {
+				stored, err := c.Next(ctx, "shop/a", 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				positions = append(positions, stored.Position)
+				for n := range 3 {
+					requeue := func() { _, _ = c.Requeue(ctx, stored, remaining(b, n+1)) }
+					if n == back {
+						o.withoutDeletion(stream, requeue)
+					} else {
+						requeue()
+					}
+					positions = append(positions, journal.Position{Remainder: true, Seq: uint64(n + 1)})
+					if stored, err = c.Get(ctx, positions[n+1]); err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
+			o.work(func(ctx context.Context, c *journal.Consumer) {
+				if _, err := c.Get(ctx, positions[back]); err != nil {
+					t.Fatalf("%s is not there again: %v", positions[back], err)
+				}
+				if err := c.Remainders(ctx, func(*journal.StoredBatch) {}); err != nil {
+					t.Fatal(err)
+				}
+				for n, position := range positions {
+					if _, err := c.Get(ctx, position); (err == nil) != (n == 3) {
+						t.Errorf("reading %s: %v", position, err)
+					}
+				}
+			})
+			o.finish()
+		})
+	}
+}
