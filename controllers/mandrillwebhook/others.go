@@ -13,6 +13,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/progress"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
@@ -48,7 +49,8 @@ func (r *Reconciler) checkOthers(ctx context.Context, run *state, view remoteVie
 		if err := r.mayWrite(run); err != nil {
 			return err
 		}
-		if err := run.account.Delete(ctx, other.ID); err != nil {
+		r.during(ctx, run, progress.Removal(other.ID, "which an earlier attempt to register had made"), func() { err = run.account.Delete(ctx, other.ID) })
+		if err != nil {
 			return run.refusal("deleting a duplicate", err)
 		}
 		run.facts().FoundPending(at)

@@ -38,6 +38,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
 	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
 	"github.com/mandrill-operator/mandrill-operator/controllers/probe"
+	"github.com/mandrill-operator/mandrill-operator/controllers/progress"
 	"github.com/mandrill-operator/mandrill-operator/controllers/publisher"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/controllers/routestore"
@@ -53,6 +54,8 @@ const (
 	defaultClusterDomain = "cluster.local"
 	// changedBuffer is how many changed objects a poll can report before it has to wait for the queue.
 	changedBuffer = 1024
+	// slowCall is above what calls take that Mandrill answers without asking a URL.
+	slowCall = 2 * time.Second
 )
 
 // Options configures a [Reconciler]. Client, NewAPI, Recorder and RoutesSecret are required.
@@ -73,6 +76,7 @@ type Options struct {
 	Resolver      *net.Resolver        // for hosts that users name; default: the system's
 	ProbeInterval time.Duration        // how often the receiver is asked for each URL that it serves; default 2 minutes
 	ProbeWait     time.Duration        // how long a reconcile waits for an answer of the receiver; default 100 ms
+	SlowCall      time.Duration        // how long a call to Mandrill takes before the status says that it is made; default 2 seconds
 	Metrics       *metrics.Metrics     // default: not exported
 
 	AllowCrossNamespaceSinks bool     // sinks in another namespace than their object's
@@ -153,6 +157,9 @@ func withDefaults(options Options) Options {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}
+	if options.SlowCall == 0 {
+		options.SlowCall = slowCall
+	}
 	if options.Metrics == nil {
 		options.Metrics = metrics.New(prometheus.NewRegistry())
 	}
@@ -182,9 +189,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 	r.setConditions(run, err)
 	webhook.Status.ObservedGeneration = webhook.Generation
 	r.Metrics.Reconciled(err)
-	if controllers.ShouldWarn(err, run.before.Status.Conditions) {
+	if controllers.ShouldWarn(err, run.found) {
 		r.warn(webhook, controllers.Reason(err), err.Error())
 	}
+	progress.Settle(webhook.Status.Conditions, run.before.Status.Conditions)
 	if !equality.Semantic.DeepEqual(run.before.Status, webhook.Status) {
 		if patchErr := r.Client.Status().Patch(ctx, webhook, statusPatch(run)); patchErr != nil {
 			return retryConflict("writing the status", patchErr)
