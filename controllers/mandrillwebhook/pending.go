@@ -41,7 +41,7 @@ func (r *Reconciler) announce(ctx context.Context, run *state, activity progress
 		}
 		return nil, fmt.Errorf("writing the status: %w", err)
 	}
-	run.isWritten(written)
+	r.wrote(run, written)
 	run.webhook.Status.PendingRegistrations = list
 	return func() { run.webhook.Status.PendingRegistrations = earlier }, nil
 }

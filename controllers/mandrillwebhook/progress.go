@@ -15,7 +15,7 @@ func (r *Reconciler) during(ctx context.Context, run *state, activity progress.A
 	written, patch := run.doing(activity)
 	var err error
 	if progress.During(r.SlowCall, call, func() { err = r.Client.Status().Patch(ctx, written, patch) }) && err == nil {
-		run.isWritten(written)
+		r.wrote(run, written)
 	} // an object that has changed meanwhile is reconciled again, and another error is that of the write that follows
 }
 
@@ -28,8 +28,9 @@ func (s *state) doing(activity progress.Activity) (*v1alpha1.MandrillWebhook, cl
 	return written, client.MergeFromWithOptions(s.before.DeepCopy(), client.MergeFromWithOptimisticLock{})
 }
 
-// isWritten records that the cluster has a status.
-func (s *state) isWritten(written *v1alpha1.MandrillWebhook) {
-	s.before.ResourceVersion, s.webhook.ResourceVersion = written.ResourceVersion, written.ResourceVersion
-	s.before.Status = *written.Status.DeepCopy()
+// wrote records that the cluster has a status.
+func (r *Reconciler) wrote(run *state, written *v1alpha1.MandrillWebhook) {
+	run.before.ResourceVersion, run.webhook.ResourceVersion = written.ResourceVersion, written.ResourceVersion
+	run.before.Status = *written.Status.DeepCopy()
+	r.said.Set(written)
 }
