@@ -3,6 +3,11 @@
 // annotation of the CRD that Knative's event registry reads.
 package eventtypes
 
+import (
+	"fmt"
+	"strings"
+)
+
 // Family is the part of Mandrill that an event comes from.
 type Family string
 
@@ -105,6 +110,17 @@ func Suggest(name string) string {
 		}
 	}
 	return best
+}
+
+// DidYouMean suggests names for those that are not in the table, nothing if none is alike.
+func DidYouMean(names []string) string {
+	var text strings.Builder
+	for _, name := range names {
+		if known := Suggest(name); known != "" {
+			fmt.Fprintf(&text, "; %s is not an event that is known: did you mean %s?", name, known)
+		}
+	}
+	return text.String()
 }
 
 // distance is how many letters must be changed, added or removed to make one word another.

@@ -37,7 +37,7 @@ const (
 	ReasonRetrying = "Retrying"
 	// ReasonProgressing: the operator has not done this yet; an earlier condition says why.
 	ReasonProgressing = "Progressing"
-	// ReasonDeleting: the object is being deleted; the message says what is still in the way.
+	// ReasonDeleting: the object is being deleted; the message says what is done, or what is in the way.
 	ReasonDeleting = "Deleting"
 )
 
@@ -100,6 +100,12 @@ const (
 
 // Reasons of Registered.
 const (
+	// ReasonRegistering: Mandrill has been asked to register the webhook, and has not answered yet. It asks the URL first, which
+	// takes up to two minutes.
+	ReasonRegistering = "Registering"
+	// ReasonUpdating: Mandrill has been asked to change a webhook, or to delete one that is not needed any more, and has not
+	// answered yet. Also a reason of InboundReady, for inbound domains and routes.
+	ReasonUpdating = "Updating"
 	// ReasonAPIKeySecretNotFound: the Secret of spec.apiKeySecretRef does not exist. Create it.
 	ReasonAPIKeySecretNotFound = "APIKeySecretNotFound"
 	// ReasonAPIKeyMissing: the Secret does not have the key of spec.apiKeySecretRef, or it is empty. Add it.

@@ -31,7 +31,7 @@ func (r *Reconciler) upsert(ctx context.Context, run *state, id int64, want mand
 		}
 		if err == nil && len(have.Events) == 0 {
 			return have, controllers.StalledAt(v1alpha1.ReasonRefused, refusedRetry,
-				errors.New("Mandrill took none of the events: name others in spec.events, or tick them in Mandrill's web interface"+didYouMean(want.Events)))
+				errors.New("Mandrill took none of the events: name others in spec.events, or tick them in Mandrill's web interface"+eventtypes.DidYouMean(want.Events)))
 		}
 		refused := registration.RefusedEvents(err, want.Events)
 		if len(refused) == 0 || len(refused) == len(want.Events) {
@@ -52,7 +52,7 @@ func (r *Reconciler) reportEvents(run *state) {
 	switch {
 	case len(missing) > 0:
 		message := fmt.Sprintf("Mandrill does not accept %s; the other events are registered: take out of spec.events what is not needed, or tick it for webhook %d in Mandrill's web interface",
-			strings.Join(missing, ", "), run.webhook.Status.WebhookID) + didYouMean(missing)
+			strings.Join(missing, ", "), run.webhook.Status.WebhookID) + eventtypes.DidYouMean(missing)
 		if before := meta.FindStatusCondition(run.webhook.Status.Conditions, v1alpha1.ConditionEventsAccepted); before == nil || before.Message != message {
 			r.warn(run.webhook, v1alpha1.ReasonEventsRefused, message)
 		}
@@ -61,17 +61,6 @@ func (r *Reconciler) reportEvents(run *state) {
 		run.conditions.Set(v1alpha1.ConditionEventsAccepted, metav1.ConditionTrue, v1alpha1.ReasonEventsAdded,
 			"Mandrill sends more than was asked for: "+strings.Join(added, ", "))
 	default:
-		run.conditions.Set(v1alpha1.ConditionEventsAccepted, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, strings.TrimPrefix(didYouMean(have), "; "))
+		run.conditions.Set(v1alpha1.ConditionEventsAccepted, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, strings.TrimPrefix(eventtypes.DidYouMean(have), "; "))
 	}
-}
-
-// didYouMean suggests names for events that are not known, nothing if none is alike.
-func didYouMean(events []string) string {
-	var text strings.Builder
-	for _, event := range events {
-		if known := eventtypes.Suggest(event); known != "" {
-			fmt.Fprintf(&text, "; %s is not an event that is known: did you mean %s?", event, known)
-		}
-	}
-	return text.String()
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/deletion"
 	"github.com/mandrill-operator/mandrill-operator/controllers/inbound"
 	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
+	"github.com/mandrill-operator/mandrill-operator/controllers/progress"
 	"github.com/mandrill-operator/mandrill-operator/controllers/publisher"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
@@ -46,7 +47,9 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 	}
 	since := deletion.FailingSince(webhook)
 	last := !since.IsZero() && r.Now().Sub(since) >= deletionDeadline
-	if err := r.unregister(ctx, run, last); err != nil {
+	var err error
+	r.during(ctx, run, progress.Deletion, func() { err = r.unregister(ctx, run, last) })
+	if err != nil {
 		switch {
 		case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err): // the heir has changed meanwhile
 			return ctrl.Result{RequeueAfter: conflictRetry}, nil

@@ -56,6 +56,7 @@ func (r *Reconciler) forget(webhook *v1alpha1.MandrillWebhook) {
 	r.forgetNamed(client.ObjectKeyFromObject(webhook))
 	r.outcomes.Forget(webhook.UID)
 	r.contests.Forget(webhook.UID)
+	r.said.Forget(webhook.UID)
 }
 
 // leaving passes every change of objects that this installation is to let go.

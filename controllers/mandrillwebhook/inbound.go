@@ -16,6 +16,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/inbound"
+	"github.com/mandrill-operator/mandrill-operator/controllers/progress"
 	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
@@ -64,7 +65,8 @@ func (r *Reconciler) repairInbound(ctx context.Context, run *state, own inbound.
 		if err := r.mayWrite(run); err != nil {
 			return err
 		}
-		if err := r.changeInbound(ctx, run, run.account, changes); err != nil {
+		r.during(ctx, run, progress.Inbound, func() { err = r.changeInbound(ctx, run, run.account, changes) })
+		if err != nil {
 			return err
 		}
 		if wasTrue(run.webhook, v1alpha1.ConditionInboundReady) {

@@ -40,6 +40,9 @@ const (
 	lastRetry  = 5 * time.Minute
 )
 
+// doubtPause is how long a status may say something else than this operator before it looks again.
+const doubtPause = 30 * time.Second
+
 // shares bound the reconciles that run at the same time. Those that wait for Mandrill become slow, and are no burden to
 // objects of other namespaces, nor to those with another API key.
 var shares = fairqueue.Options{Workers: 16, Slow: 100 * time.Millisecond, PerTenant: 32, PerGroup: 8}
@@ -110,6 +113,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager)
 		WatchesRawSource(source.Channel(r.changed, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.MandrillWebhook{}, handler.EnqueueRequestsFromMapFunc(r.sharingURL), builder.WithPredicates(mayShareURL)).
 		Watches(&v1alpha1.MandrillWebhook{}, r.lookAgain()).
+		Watches(&v1alpha1.MandrillWebhook{}, r.said.LookAgain(r.Client, doubtPause)).
 		WatchesRawSource(fair.Source()).
 		Build(fair)
 	if err != nil {

@@ -25,24 +25,24 @@ type remoteView struct {
 	why     registration.Evidence
 }
 
-// find looks for the object's webhook. A list that lacks a recorded webhook is not believed: Mandrill is asked for that one,
-// because a second webhook would be added otherwise.
+// find looks for the object's webhook. A list that lacks a recorded webhook is not believed: Mandrill is asked for that one.
+// Otherwise a second webhook would be added, or the recorded one would be forgotten for another that the object has made.
 func (r *Reconciler) find(ctx context.Context, run *state) (remoteView, error) {
 	maxAge := viewIntervals * r.Resync
 	if len(run.webhook.Status.PendingRegistrations) > 0 {
 		maxAge = addMaxAge
 	}
+	id := run.webhook.Status.WebhookID
 	var view remoteView
 	var err error
 	for _, maxAge := range slices.Compact([]time.Duration{maxAge, addMaxAge}) {
 		if view.list, err = run.account.Webhooks(ctx, maxAge); err != nil {
 			return view, err
 		}
-		if view.webhook, view.why = run.facts().Match(run.account, view.list); view.why <= registration.ByKey {
+		if view.webhook, view.why = run.facts().Match(run.account, view.list); view.why == registration.Recorded || view.why == registration.ByKey && id == 0 {
 			return view, nil
 		}
 	}
-	id := run.webhook.Status.WebhookID
 	if id == 0 {
 		return view, nil
 	}

@@ -28,18 +28,27 @@ type oddAPI struct {
 	noDelete  int    // number of webhooks/delete calls that are not made, and answered with {}
 	mutely    bool   // webhooks/delete is made, and answered with {}
 	writes    int    // of webhooks, answered or not
+	during    func() // runs within each write of a webhook, if it is set
 	// stored changes what a write stores and how it is answered and listed.
 	stored func(*mandrill.Webhook)
 }
 
 func (o *oddAPI) UpdateWebhook(ctx context.Context, id int64, spec mandrill.WebhookSpec) (mandrill.Webhook, error) {
 	o.writes++
+	o.run()
 	webhook, err := o.API.UpdateWebhook(ctx, id, spec)
 	o.store(&webhook)
 	return webhook, err
 }
 
+func (o *oddAPI) run() {
+	if o.during != nil {
+		o.during()
+	}
+}
+
 func (o *oddAPI) DeleteWebhook(ctx context.Context, id int64) (mandrill.Webhook, error) {
+	o.run()
 	if o.noDelete > 0 {
 		o.noDelete--
 		return mandrill.Webhook{}, nil
@@ -59,6 +68,7 @@ func (o *oddAPI) store(webhook *mandrill.Webhook) {
 
 func (o *oddAPI) AddWebhook(ctx context.Context, spec mandrill.WebhookSpec) (mandrill.Webhook, error) {
 	o.writes++
+	o.run()
 	if o.late > 0 {
 		o.late--
 		return mandrill.Webhook{}, &mandrill.TransportError{Call: "webhooks/add", Err: context.DeadlineExceeded}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/progress"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
@@ -27,7 +28,8 @@ const (
 	othersRecheck = gracePeriod / 4
 )
 
-// checkOthers deletes webhooks that earlier attempts to register have made, and accepts and reports others at the object's URL.
+// checkOthers deletes webhooks that earlier attempts to register have made, also those of another operator that handles the object,
+// and accepts and reports others at the object's URL.
 func (r *Reconciler) checkOthers(ctx context.Context, run *state, view remoteView) error {
 	var others, foreign []mandrill.Webhook
 	for _, other := range view.list {
@@ -39,7 +41,7 @@ func (r *Reconciler) checkOthers(ctx context.Context, run *state, view remoteVie
 			return err
 		}
 		at := run.facts().Pending(other)
-		if owner != nil || at < 0 {
+		if owner != nil || at < 0 && run.facts().Evidence(run.account, other) != registration.ByKey {
 			if others = append(others, other); owner == nil {
 				foreign = append(foreign, other)
 			}
@@ -48,10 +50,13 @@ func (r *Reconciler) checkOthers(ctx context.Context, run *state, view remoteVie
 		if err := r.mayWrite(run); err != nil {
 			return err
 		}
-		if err := run.account.Delete(ctx, other.ID); err != nil {
+		r.during(ctx, run, progress.Removal(other.ID, "which an earlier attempt to register had made"), func() { err = run.account.Delete(ctx, other.ID) })
+		if err != nil {
 			return run.refusal("deleting a duplicate", err)
 		}
-		run.facts().FoundPending(at)
+		if at >= 0 {
+			run.facts().FoundPending(at)
+		}
 		r.normal(run.webhook, v1alpha1.ReasonDeleted, fmt.Sprintf("Deleted webhook %d at Mandrill, which an earlier attempt to register had made", other.ID))
 	}
 	run.account.FollowOthers(run.key(), run.facts().Places(), others)

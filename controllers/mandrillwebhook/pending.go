@@ -9,10 +9,10 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/progress"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
@@ -27,23 +27,21 @@ const (
 	conflictRetry = 50 * time.Millisecond
 )
 
-// announce writes into the status that the object's URL is about to be registered. The returned function takes that back: the
-// outcome of the call is known.
-func (r *Reconciler) announce(ctx context.Context, run *state) (known func(), err error) {
+// announce writes into the status that the object's URL is being registered. The returned function takes that back: the outcome of
+// the call is known.
+func (r *Reconciler) announce(ctx context.Context, run *state, activity progress.Activity) (known func(), err error) {
 	earlier := run.webhook.Status.PendingRegistrations
 	now := metav1.NewTime(r.Now().Truncate(time.Second))
 	list := registration.Announced(earlier, r.urls.Shown(run.webhook), now)
-	written := run.before.DeepCopy()
-	written.Status.PendingRegistrations = list
-	patch := client.MergeFromWithOptions(run.before.DeepCopy(), client.MergeFromWithOptimisticLock{})
+	written, patch := run.doing(activity)
+	written.Status.PendingRegistrations = slices.Clone(list)
 	if err := r.Client.Status().Patch(ctx, written, patch); err != nil {
 		if apierrors.IsConflict(err) {
-			return nil, controllers.Waiting(v1alpha1.ReasonProgressing, conflictRetry, errors.New("the webhook is about to be registered"))
+			return nil, controllers.Waiting(v1alpha1.ReasonProgressing, conflictRetry, errors.New("the object has changed, and is registered as it is now"))
 		}
 		return nil, fmt.Errorf("writing the status: %w", err)
 	}
-	run.before.ResourceVersion, run.webhook.ResourceVersion = written.ResourceVersion, written.ResourceVersion
-	run.before.Status.PendingRegistrations = slices.Clone(list)
+	r.wrote(run, written)
 	run.webhook.Status.PendingRegistrations = list
 	return func() { run.webhook.Status.PendingRegistrations = earlier }, nil
 }

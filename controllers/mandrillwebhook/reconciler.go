@@ -38,6 +38,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
 	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
 	"github.com/mandrill-operator/mandrill-operator/controllers/probe"
+	"github.com/mandrill-operator/mandrill-operator/controllers/progress"
 	"github.com/mandrill-operator/mandrill-operator/controllers/publisher"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/controllers/routestore"
@@ -53,6 +54,8 @@ const (
 	defaultClusterDomain = "cluster.local"
 	// changedBuffer is how many changed objects a poll can report before it has to wait for the queue.
 	changedBuffer = 1024
+	// slowCall is above what calls take that Mandrill answers without asking a URL.
+	slowCall = 2 * time.Second
 )
 
 // Options configures a [Reconciler]. Client, NewAPI, Recorder and RoutesSecret are required.
@@ -73,6 +76,7 @@ type Options struct {
 	Resolver      *net.Resolver        // for hosts that users name; default: the system's
 	ProbeInterval time.Duration        // how often the receiver is asked for each URL that it serves; default 2 minutes
 	ProbeWait     time.Duration        // how long a reconcile waits for an answer of the receiver; default 100 ms
+	SlowCall      time.Duration        // how long a call to Mandrill takes before the status says that it is made; default 2 seconds
 	Metrics       *metrics.Metrics     // default: not exported
 
 	AllowCrossNamespaceSinks bool     // sinks in another namespace than their object's
@@ -101,6 +105,7 @@ type Reconciler struct {
 	contests  registration.Contests
 	handovers scope.Handovers
 	outcomes  registration.Outcomes
+	said      progress.Said
 	deletions deletion.Memory
 	orphans   registration.Orphans
 	changed   chan event.GenericEvent // objects whose webhook at Mandrill, or whose receiver, changed
@@ -153,6 +158,9 @@ func withDefaults(options Options) Options {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}
+	if options.SlowCall == 0 {
+		options.SlowCall = slowCall
+	}
 	if options.Metrics == nil {
 		options.Metrics = metrics.New(prometheus.NewRegistry())
 	}
@@ -182,9 +190,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 	r.setConditions(run, err)
 	webhook.Status.ObservedGeneration = webhook.Generation
 	r.Metrics.Reconciled(err)
-	if controllers.ShouldWarn(err, run.before.Status.Conditions) {
+	if controllers.ShouldWarn(err, run.found) {
 		r.warn(webhook, controllers.Reason(err), err.Error())
 	}
+	progress.Settle(webhook.Status.Conditions, run.before.Status.Conditions)
+	r.said.Set(webhook)
 	if !equality.Semantic.DeepEqual(run.before.Status, webhook.Status) {
 		if patchErr := r.Client.Status().Patch(ctx, webhook, statusPatch(run)); patchErr != nil {
 			return retryConflict("writing the status", patchErr)
@@ -223,9 +233,11 @@ func (r *Reconciler) result(run *state, err error) (ctrl.Result, error) {
 	return result, err
 }
 
-// statusPatch is the change of the status. A list of pending registrations that is not the newest must not replace it.
+// statusPatch is the change of the status. What says which webhooks are the object's must not replace what is newer: otherwise one
+// that another operator has recorded would be forgotten.
 func statusPatch(run *state) client.Patch {
-	if equality.Semantic.DeepEqual(run.before.Status.PendingRegistrations, run.webhook.Status.PendingRegistrations) {
+	before, now := run.before.Status, run.webhook.Status
+	if before.WebhookID == now.WebhookID && equality.Semantic.DeepEqual(before.PendingRegistrations, now.PendingRegistrations) {
 		return client.MergeFrom(run.before)
 	}
 	return client.MergeFromWithOptions(run.before, client.MergeFromWithOptimisticLock{})
@@ -237,6 +249,14 @@ func retryConflict(doing string, err error) (ctrl.Result, error) {
 		return ctrl.Result{RequeueAfter: conflictRetry}, nil
 	}
 	return ctrl.Result{}, fmt.Errorf("%s: %w", doing, err)
+}
+
+// raced makes a step run again at once if what it changed was not the newest.
+func raced(err error) error {
+	if err == nil || isStep(err) || !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	return controllers.Waiting(v1alpha1.ReasonProgressing, conflictRetry, err)
 }
 
 // steps are the steps of an object's reconcile, in order.
@@ -252,6 +272,10 @@ func (r *Reconciler) steps(webhook *v1alpha1.MandrillWebhook) []controllers.Step
 	}
 	if webhook.Spec.Inbound != nil || inbound.MayExist(webhook) {
 		steps = append(steps, controllers.Step[*state]{Condition: v1alpha1.ConditionInboundReady, Run: r.inbound})
+	}
+	for i := range steps {
+		do := steps[i].Run
+		steps[i].Run = func(ctx context.Context, run *state) error { return raced(do(ctx, run)) }
 	}
 	return steps
 }

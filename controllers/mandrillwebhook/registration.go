@@ -13,6 +13,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/progress"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
@@ -115,11 +116,12 @@ func (r *Reconciler) update(ctx context.Context, run *state, view remoteView, wa
 	disabled, known := len(have.Events) == 0, func() {}
 	if view.why == registration.ByIntent && have.URL != want.URL {
 		var err error
-		if known, err = r.announce(ctx, run); err != nil {
+		if known, err = r.announce(ctx, run, progress.Update(have.ID, differences)); err != nil {
 			return have, err
 		}
 	}
-	have, err := r.upsert(ctx, run, have.ID, want)
+	var err error
+	r.during(ctx, run, progress.Update(have.ID, differences), func() { have, err = r.upsert(ctx, run, have.ID, want) })
 	if isOutcome(err) {
 		known()
 	}
@@ -140,7 +142,7 @@ func (r *Reconciler) add(ctx context.Context, run *state, want mandrill.WebhookS
 	if err := r.mayWrite(run); err != nil {
 		return mandrill.Webhook{}, err
 	}
-	known, err := r.announce(ctx, run)
+	known, err := r.announce(ctx, run, progress.Registration(run.found, run.webhook.Generation))
 	if err != nil {
 		return mandrill.Webhook{}, err
 	}
@@ -176,7 +178,11 @@ func (r *Reconciler) leaveAccount(ctx context.Context, run *state, view remoteVi
 	if seen.ID == 0 || before == run.account || seen.ID == now.ID && seen.CreatedAt.Equal(now.CreatedAt.Time) {
 		return // another key of the same account
 	}
-	if err := errors.Join(r.removeInbound(ctx, run, registrationAt{account: before, id: seen.ID}), before.Delete(ctx, seen.ID)); err != nil {
+	var err error
+	r.during(ctx, run, progress.Removal(seen.ID, "which is in the account of the API key before"), func() {
+		err = errors.Join(r.removeInbound(ctx, run, registrationAt{account: before, id: seen.ID}), before.Delete(ctx, seen.ID))
+	})
+	if err != nil {
 		r.orphans.Add(run.key(), seen.ID, before)
 		r.warn(run.webhook, v1alpha1.ReasonOrphaned,
 			fmt.Sprintf("The API key is another account's, and webhook %d, or inbound routes to its URL, could not be deleted in the previous account, delete those that still exist there: %s", seen.ID, run.redact(err.Error())))

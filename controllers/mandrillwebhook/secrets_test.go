@@ -37,9 +37,10 @@ func TestSecretThatAppearsMeanwhileIsNotOverwritten(t *testing.T) {
 		handler.ServeHTTP(w, r)
 	})
 	f.apply()
-	if _, err := f.reconcile(); err == nil {
-		t.Error("a Secret that appeared is no error")
+	if result, err := f.reconcile(); err != nil || result.RequeueAfter == 0 {
+		t.Errorf("got %v, %v for a Secret that appeared; want another look", result, err)
 	}
+	f.assert("Ready", "False", "Progressing", "already exists")
 	if _, err := f.reconcile(); err == nil {
 		t.Error("a Secret of others is no error")
 	}

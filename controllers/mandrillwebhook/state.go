@@ -1,6 +1,7 @@
 package mandrillwebhook
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +23,7 @@ import (
 type state struct {
 	webhook    *v1alpha1.MandrillWebhook
 	before     *v1alpha1.MandrillWebhook // as the cluster has it
+	found      []metav1.Condition        // that the reconcile began with
 	conditions *controllers.Conditions   // of webhook; all that a reconcile sets are set here
 
 	secret  *corev1.Secret // of the signing key, nil if there is none; perhaps not owned by the object yet
@@ -45,6 +47,7 @@ func newState(webhook *v1alpha1.MandrillWebhook) *state {
 	return &state{
 		webhook:    webhook,
 		before:     webhook.DeepCopy(),
+		found:      slices.Clone(webhook.Status.Conditions),
 		conditions: &controllers.Conditions{List: &webhook.Status.Conditions, Generation: webhook.Generation},
 	}
 }

@@ -61,3 +61,20 @@ func TestBadKeptDocumentsChangeNothing(t *testing.T) {
 		t.Errorf("used %t, error %v, ready %t", used, err, r.Ready())
 	}
 }
+
+// A source that has no document has no routes: a path without a route is unknown. Yet no webhook counts as deleted, because the
+// document may have been deleted by mistake.
+func TestSourceWithoutDocumentsHasNoRoutes(t *testing.T) {
+	t.Parallel()
+	r := &Routes{Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(prometheus.NewRegistry())}
+	if r.Confirmed() {
+		t.Error("confirmed before the source is complete")
+	}
+	r.Complete()
+	if _, gone := r.Webhook("any"); !r.Confirmed() || r.Ready() || gone {
+		t.Errorf("confirmed %t, ready %t, gone %t", r.Confirmed(), r.Ready(), gone)
+	}
+	if err := r.Load("one", []byte("nonsense")); err == nil || r.Confirmed() {
+		t.Errorf("confirmed with a document that is not usable, error %v", err)
+	}
+}

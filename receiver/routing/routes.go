@@ -125,7 +125,7 @@ func (r *Routes) Changed() <-chan struct{} {
 }
 
 // Webhook returns where the events of a webhook go now. Without a route it reports whether the webhook is deleted, which is
-// unknown while some documents are not loaded, and while kept ones are in use.
+// unknown while some documents are not loaded, while kept ones are in use, and if there is no document at all: it may come back.
 func (r *Routes) Webhook(name string) (route *Route, gone bool) {
 	if tables := r.current.Load(); tables != nil {
 		for _, table := range *tables {
@@ -134,7 +134,9 @@ func (r *Routes) Webhook(name string) (route *Route, gone bool) {
 			}
 		}
 	}
-	return nil, r.Confirmed()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return nil, r.complete && r.ready()
 }
 
 // Complete says that every document that exists was loaded once. Kept documents that do not exist any more are gone.
@@ -152,12 +154,12 @@ func (r *Routes) Complete() {
 	r.notifyChanged()
 }
 
-// Confirmed reports whether the receiver is ready and its routes are all that the source has, so that a path without a route is
-// unknown. It may not be while kept documents are in use.
+// Confirmed reports whether the routes are all that the source has, so that a path without a route is unknown. They are if the
+// source has no document, as before an operator has written one, and not while kept documents are in use.
 func (r *Routes) Confirmed() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.complete && r.ready()
+	return r.complete && (len(r.tables) == 0 || r.ready())
 }
 
 // Ready reports whether there are routes, and every document has been good once, in this run or in the one that kept it.

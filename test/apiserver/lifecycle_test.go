@@ -31,6 +31,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/credentials"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
@@ -335,7 +336,7 @@ func TestLifecycle(t *testing.T) {
 			t.Fatal(err)
 		}
 		await(t, webhook, "ReceiverReady", "False", v1alpha1.ReasonSecretNotAllowed)
-		secret.Annotations = map[string]string{mandrillwebhook.AllowURLSecret: "true"}
+		secret.Annotations = map[string]string{credentials.AllowURLSecret: "true"}
 		if err := admin.Update(t.Context(), secret); err != nil {
 			t.Fatal(err)
 		}

@@ -51,6 +51,7 @@ var allowed = map[string][]string{
 	"receiver/kube":                {"api/routes"},
 	"controllers":                  {"api/v1alpha1"},
 	"controllers/crd":              {"api/v1alpha1"},
+	"controllers/credentials":      {"api/v1alpha1", "controllers", "controllers/ownedsecrets"},
 	"controllers/account":          {"mandrill"},
 	"controllers/deletion":         {"api/v1alpha1"},
 	"controllers/fairqueue":        nil,
@@ -60,6 +61,7 @@ var allowed = map[string][]string{
 	"controllers/metrics":          {"api/v1alpha1", "controllers", "mandrill"},
 	"controllers/ownedsecrets":     {"api/v1alpha1", "controllers"},
 	"controllers/probe":            {"api/routes", "api/v1alpha1", "controllers", "controllers/fairqueue", "mandrill"},
+	"controllers/progress":         {"api/v1alpha1", "controllers"},
 	"controllers/publisher":        {"api/routes", "api/v1alpha1", "controllers", "controllers/ownedsecrets", "controllers/routestore", "controllers/sinks"},
 	"controllers/registration":     {"api/v1alpha1", "controllers/account", "mandrill"},
 	"controllers/routestore":       {"api/routes"},
@@ -67,7 +69,7 @@ var allowed = map[string][]string{
 	"controllers/sinks":            {"api/routes", "api/v1alpha1", "controllers"},
 	"controllers/uninstall":        {"api/v1alpha1", "controllers/deletion"},
 	"controllers/webhookurl":       {"api/v1alpha1", "controllers"},
-	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/deletion", "controllers/fairqueue", "controllers/heirs", "controllers/hints", "controllers/inbound", "controllers/metrics", "controllers/ownedsecrets", "controllers/probe", "controllers/publisher", "controllers/registration", "controllers/routestore", "controllers/scope", "controllers/sinks", "controllers/webhookurl", "mandrill"},
+	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/credentials", "controllers/deletion", "controllers/fairqueue", "controllers/heirs", "controllers/hints", "controllers/inbound", "controllers/metrics", "controllers/ownedsecrets", "controllers/probe", "controllers/progress", "controllers/publisher", "controllers/registration", "controllers/routestore", "controllers/scope", "controllers/sinks", "controllers/webhookurl", "mandrill"},
 }
 
 var programs = []string{"cmd/", "hack/", "test/"}
