@@ -33,7 +33,6 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/deletion"
 	"github.com/mandrill-operator/mandrill-operator/controllers/fairqueue"
-	"github.com/mandrill-operator/mandrill-operator/controllers/hints"
 	"github.com/mandrill-operator/mandrill-operator/controllers/inbound"
 	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
 	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
@@ -74,6 +73,7 @@ type Options struct {
 	ProbeInterval time.Duration        // how often the receiver is asked for each URL that it serves; default 2 minutes
 	ProbeWait     time.Duration        // how long a reconcile waits for an answer of the receiver; default 100 ms
 	Metrics       *metrics.Metrics     // default: not exported
+	Delivery      statusWriter         // writes into the status of objects too; default: nobody does
 
 	AllowCrossNamespaceSinks bool     // sinks in another namespace than their object's
 	SinkAudiences            []string // for which the shared receiver has OIDC tokens
@@ -109,6 +109,7 @@ type Reconciler struct {
 // New returns a reconciler.
 func New(options Options) *Reconciler {
 	options = withDefaults(options)
+	options.Recorder = controllers.Distinct(options.Recorder)
 	r := &Reconciler{
 		Options: options,
 		urls:    webhookurl.URLs{Public: options.PublicURL, Installation: options.Scope.Installation},
@@ -186,7 +187,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 		r.warn(webhook, controllers.Reason(err), err.Error())
 	}
 	if !equality.Semantic.DeepEqual(run.before.Status, webhook.Status) {
-		if patchErr := r.Client.Status().Patch(ctx, webhook, statusPatch(run)); patchErr != nil {
+		if patchErr := r.patchStatus(ctx, run); patchErr != nil {
 			return retryConflict("writing the status", patchErr)
 		}
 	}
@@ -223,14 +224,6 @@ func (r *Reconciler) result(run *state, err error) (ctrl.Result, error) {
 	return result, err
 }
 
-// statusPatch is the change of the status. A list of pending registrations that is not the newest must not replace it.
-func statusPatch(run *state) client.Patch {
-	if equality.Semantic.DeepEqual(run.before.Status.PendingRegistrations, run.webhook.Status.PendingRegistrations) {
-		return client.MergeFrom(run.before)
-	}
-	return client.MergeFromWithOptions(run.before, client.MergeFromWithOptimisticLock{})
-}
-
 // retryConflict makes the reconcile run again at once if the object was not the newest, and returns other errors.
 func retryConflict(doing string, err error) (ctrl.Result, error) {
 	if apierrors.IsConflict(err) {
@@ -264,10 +257,9 @@ func earliest(a, b time.Duration) time.Duration {
 	return a
 }
 
-// Hints serves the reports of receivers about batches with bad signatures, see [hints.Handler].
-func (r *Reconciler) Hints(elected <-chan struct{}) http.Handler {
-	return hints.Handler(elected, r.accounts.PollSoon)
-}
+// KeyMayHaveChanged makes the account of an object be listed soon, at most once a minute: a receiver has got a batch for it with a
+// bad signature.
+func (r *Reconciler) KeyMayHaveChanged(object types.NamespacedName) { r.accounts.PollSoon(object) }
 
 // normal and warn record Kubernetes Events. The message must hold nothing secret.
 func (r *Reconciler) normal(webhook *v1alpha1.MandrillWebhook, reason, message string) {
