@@ -3,7 +3,6 @@ package delivery
 import (
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
@@ -79,14 +78,11 @@ func laterTime(before *metav1.Time, now time.Time) *metav1.Time {
 
 // statusUrgency says how soon a change of status.delivery is to be written.
 func (v view) statusUrgency(before, next *v1alpha1.DeliveryStatus, refresh time.Duration) urgency {
-	switch {
-	case before == nil:
+	if before == nil {
 		before = &v1alpha1.DeliveryStatus{}
 		if v.sum.Live == 0 && len(next.Receivers) == 0 {
 			return nothing // the conditions say it
 		}
-	case equality.Semantic.DeepEqual(before, next):
-		return nothing
 	}
 	switch {
 	case next.LostMessages > before.LostMessages:

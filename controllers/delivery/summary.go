@@ -92,9 +92,13 @@ func (s *Summary) latest(e *entry) {
 	}
 }
 
-// fail takes the failure of a receiver, unless the sink has accepted events of another one since then.
+// fail takes the failure of a receiver. It is over if the sink has accepted events of another receiver since then, unless events
+// wait for this one.
 func (s *Summary) fail(e *entry, live bool) {
-	if e.receiver.gone || e.failingSince.IsZero() || e.failure == nil || s.Delivered.After(e.delivered) && s.Delivered.After(e.failure.at) {
+	if e.receiver.gone || e.failingSince.IsZero() || e.failure == nil {
+		return
+	}
+	if e.waiting == 0 && s.Delivered.After(e.delivered) && s.Delivered.After(e.failure.at) {
 		return
 	}
 	if !live {

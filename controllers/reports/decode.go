@@ -3,7 +3,6 @@ package reports
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -30,13 +29,13 @@ type envelope struct {
 
 // decode reads one report. It returns an error for one that is malformed as a whole; see [Valid] for its webhooks.
 func decode(body io.Reader) (*form.Report, error) {
-	var read envelope
-	decoder := json.NewDecoder(body)
-	if err := decoder.Decode(&read); err != nil {
+	data, err := io.ReadAll(body)
+	if err != nil {
 		return nil, readError(err)
 	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, readError(err)
+	var read envelope
+	if err := json.Unmarshal(data, &read); err != nil {
+		return nil, errMalformed
 	}
 	report := &read.Report
 	switch {
@@ -47,7 +46,6 @@ func decode(body io.Reader) (*form.Report, error) {
 	case !isName(report.Receiver, maxName) || !isName(report.Instance, maxID) || !validBuffer(report.Buffer):
 		return nil, errMalformed
 	}
-	var err error
 	report.Webhooks, err = decodeWebhooks(read.Webhooks)
 	return report, err
 }

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// maxBodies bounds the bodies that are read at the same time, of form.MaxBytes each.
-	maxBodies = 32
+	// maxBodies bounds the bodies that are read at the same time. Each takes up to eight times form.MaxBytes.
+	maxBodies = 8
 	// maxToken is far above the size of a ServiceAccount token.
 	maxToken = 16 << 10
 )

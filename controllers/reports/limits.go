@@ -10,7 +10,7 @@ const (
 	reportsPerSecond = 5
 	reportsBurst     = 60
 	// maxConcurrent bounds the reports of one reporter that are read at the same time.
-	maxConcurrent = 4
+	maxConcurrent = 2
 	// maxReporters bounds the reporters that are remembered. Those that were idle for limitMemory are forgotten.
 	maxReporters = 20000
 	limitMemory  = time.Minute
