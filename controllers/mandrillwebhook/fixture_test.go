@@ -166,8 +166,19 @@ func (f *fixture) interceptors() interceptor.Funcs {
 			if err := check("patch "+sub, object); err != nil {
 				return err
 			}
+			f.wantMessages(object)
 			return c.SubResource(sub).Patch(ctx, object, p, o...)
 		},
+	}
+}
+
+// wantMessages fails the test if a status is written that has a condition without a message.
+func (f *fixture) wantMessages(object client.Object) {
+	f.t.Helper()
+	for _, condition := range object.(*v1alpha1.MandrillWebhook).Status.Conditions {
+		if condition.Message == "" {
+			f.t.Errorf("the condition %s %s %s has no message", condition.Type, condition.Status, condition.Reason)
+		}
 	}
 }
 

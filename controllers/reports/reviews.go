@@ -34,9 +34,9 @@ const (
 	accountUser  = "system:serviceaccount:"
 )
 
-// Reviews asks the API server whose a token is. It remembers hashes of tokens only.
-//
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+
+// Reviews asks the API server whose a token is. It remembers hashes of tokens only.
 type Reviews struct {
 	client  client.Writer
 	metrics *Metrics
