@@ -18,9 +18,26 @@ type Conditions struct {
 	Generation int64
 }
 
-// Set sets a condition; its transition time changes only with its status.
+// inOrder are the messages of conditions about which there is nothing more to say: what holds, in one sentence.
+var inOrder = map[string]string{
+	v1alpha1.ConditionReady:            "The webhook is registered, and the receiver accepts its batches",
+	v1alpha1.ConditionSinkProvided:     "The sink has an address",
+	v1alpha1.ConditionReceiverReady:    "The receiver answers at the URL",
+	v1alpha1.ConditionRegistered:       "Mandrill has the webhook as the spec says",
+	v1alpha1.ConditionSigningKeyStored: "The Secret and the receiver have the key that Mandrill signs with",
+	v1alpha1.ConditionInboundReady:     "Mandrill has the inbound routes, and the MX records lead to it",
+	v1alpha1.ConditionEventsAccepted:   "Mandrill accepted all events of the spec",
+	v1alpha1.ConditionDelivering:       "Mandrill reports no failed delivery",
+	v1alpha1.ConditionURLExclusive:     "Nothing else posts to the URL or claims it",
+}
+
+// Set sets a condition; its transition time changes only with its status. Without a message, it gets the one of a condition that
+// is in order.
 func (c *Conditions) Set(name string, status metav1.ConditionStatus, reason, message string) {
 	message = Truncate(message)
+	if message == "" && status == metav1.ConditionTrue {
+		message = inOrder[name]
+	}
 	meta.SetStatusCondition(c.List, metav1.Condition{
 		Type: name, Status: status, Reason: reason, Message: message, ObservedGeneration: c.Generation,
 	})
@@ -48,6 +65,11 @@ func (c *Conditions) initialise(name string) {
 // Summarise sets Ready from the conditions it depends on, in order, and kstatus's Reconciling and Stalled from
 // the error of the run.
 func (c *Conditions) Summarise(err error, dependencies ...string) {
+	for i, condition := range *c.List { // of an earlier version, which wrote no messages
+		if condition.Message == "" && condition.Status == metav1.ConditionTrue {
+			(*c.List)[i].Message = inOrder[condition.Type]
+		}
+	}
 	ready, reason, message := metav1.ConditionTrue, v1alpha1.ReasonSucceeded, ""
 	for _, name := range dependencies {
 		dependency := meta.FindStatusCondition(*c.List, name)

@@ -19,6 +19,11 @@ const (
 	ConditionEventsAccepted = "EventsAccepted"
 	// ConditionDelivering is Mandrill's own view of whether it can deliver. It does not count for Ready.
 	ConditionDelivering = "Delivering"
+	// ConditionDelivered: the sink accepts the events, as the receivers report. It does not count for Ready: the webhook is in
+	// order, Mandrill's batches are accepted, and a sink that fails for some minutes must not make a rollout fail.
+	ConditionDelivered = "Delivered"
+	// ConditionReceiving: events come as often as spec.expectEvents says. Absent without it. It does not count for Ready.
+	ConditionReceiving = "Receiving"
 	// ConditionURLExclusive: nothing else posts to the webhook's URL or claims it, as far as the operator sees. It does not
 	// count for Ready.
 	ConditionURLExclusive = "URLExclusive"
@@ -91,7 +96,7 @@ const (
 	// installation allows. Delete some, make them smaller, or ask the administrator of the operator.
 	ReasonQuotaExceeded = "QuotaExceeded"
 	// ReasonSuspended: the receiver refuses batches with 503, as spec.suspend says; Mandrill keeps them for some
-	// hours. Set it to false to resume.
+	// hours. Set it to false to resume. Also a reason of Delivering, Delivered and Receiving.
 	ReasonSuspended = "Suspended"
 	// ReasonURLConflict: another MandrillWebhook, which the message names, has the same URL. Change one of them. After a rename,
 	// delete that one: this one then takes over its webhook. Also a reason of URLExclusive, at the object that keeps the URL.
@@ -180,6 +185,42 @@ const (
 	ReasonNothingSentYet = "NothingSentYet"
 )
 
+// Reasons of Delivered.
+const (
+	// ReasonSinkFailing: the sink has accepted nothing for a minute or more. The message says how it fails; events wait, or
+	// Mandrill keeps them. Repair the sink, or name another. Also the reason of an Event.
+	ReasonSinkFailing = "SinkFailing"
+	// ReasonSinkRefusing: the sink refuses the events for good, as with 400, so that they become dead letters. Make it accept
+	// them, and redrive the dead letters.
+	ReasonSinkRefusing = "SinkRefusing"
+	// ReasonCircuitOpen: the sink failed so often that one request at a time asks whether it works again. As SinkFailing.
+	ReasonCircuitOpen = "CircuitOpen"
+	// ReasonDeadLettering: the sink accepts some events, and others became dead letters within the last minutes. Look at these.
+	ReasonDeadLettering = "DeadLettering"
+	// ReasonBufferFull: the receiver's buffer is full, so that batches of all webhooks are refused and Mandrill keeps them.
+	// Repair the sinks that fail, or make the buffer larger.
+	ReasonBufferFull = "BufferFull"
+	// ReasonBufferUnavailable: the receiver cannot write to its buffer, so that batches are refused. Look at its log.
+	ReasonBufferUnavailable = "BufferUnavailable"
+	// ReasonNothingSent: nothing was sent to the sink yet. Nothing to do.
+	ReasonNothingSent = "NothingSent"
+	// ReasonNoReports: no receiver reports about the webhook. Check that it runs, with --operator-url, and that it reaches the
+	// operator. Events may be delivered all the same. Also a reason of Receiving.
+	ReasonNoReports = "NoReports"
+)
+
+// Reasons of Receiving.
+const (
+	// ReasonSilent: nothing was received for longer than spec.expectEvents says, and Mandrill says that it sent nothing. Look
+	// whether mail is sent, and whether Mandrill's account is in order. Also the reason of an Event.
+	ReasonSilent = "Silent"
+	// ReasonNotArriving: Mandrill says that it sent batches, and no receiver has accepted any. Events are being lost or held
+	// up on the way: look at DNS, ingress and the receiver's log. Also the reason of an Event.
+	ReasonNotArriving = "NotArriving"
+	// ReasonNothingReceived: nothing was received yet, and the time is not over. Nothing to do.
+	ReasonNothingReceived = "NothingReceived"
+)
+
 // Reasons of URLExclusive.
 const (
 	// ReasonOtherWebhooks: the account has other webhooks at the same URL, which the message names. Their batches are accepted,
@@ -210,6 +251,16 @@ const (
 	ReasonOrphaned = "Orphaned"
 	// ReasonInboundChanged: an inbound domain or route was added, changed or deleted at Mandrill; the message says which.
 	ReasonInboundChanged = "InboundChanged"
+	// ReasonSinkRecovered: the sink accepts events again.
+	ReasonSinkRecovered = "SinkRecovered"
+	// ReasonDeadLettered: events were given up, and are kept as dead letters. Look at them, repair the sink, redrive.
+	ReasonDeadLettered = "DeadLettered"
+	// ReasonMessagesLost: stored batches vanished from a receiver's buffer, with a file or a volume. Their events are lost.
+	ReasonMessagesLost = "MessagesLost"
+	// ReasonWebhookDisabled: Mandrill has disabled the webhook, and the operator enables it again.
+	ReasonWebhookDisabled = "WebhookDisabled"
+	// ReasonEventsResumed: events arrive again, after Silent or NotArriving.
+	ReasonEventsResumed = "EventsResumed"
 	// ReasonSigningKeyChanged: Mandrill signs with another key, and the Secret now has it.
 	ReasonSigningKeyChanged = "SigningKeyChanged"
 )

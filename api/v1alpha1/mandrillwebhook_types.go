@@ -12,11 +12,15 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:resource:shortName=mwh,categories={all,knative,sources}
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
-// +kubebuilder:printcolumn:name="Sink",type=string,JSONPath=`.status.sinkUri`
-// +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`
-// +kubebuilder:printcolumn:name="Events",type=string,JSONPath=`.status.events`,priority=1
-// +kubebuilder:printcolumn:name="Last sent",type=date,JSONPath=`.status.upstream.lastSentAt`
+// +kubebuilder:printcolumn:name="Delivered",type=string,JSONPath=`.status.conditions[?(@.type=="Delivered")].status`
+// +kubebuilder:printcolumn:name="Waiting",type=integer,JSONPath=`.status.delivery.waitingEvents`
+// +kubebuilder:printcolumn:name="Last event",type=date,JSONPath=`.status.delivery.lastReceivedAt`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Dead letters",type=integer,JSONPath=`.status.delivery.deadLetters`,priority=1
+// +kubebuilder:printcolumn:name="Last sent",type=date,JSONPath=`.status.upstream.lastSentAt`,priority=1
+// +kubebuilder:printcolumn:name="Events",type=string,JSONPath=`.status.events`,priority=1
+// +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`,priority=1
+// +kubebuilder:printcolumn:name="Sink",type=string,JSONPath=`.status.sinkUri`,priority=1
 // +kubebuilder:metadata:labels="duck.knative.dev/source=true"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="the name is too long: use at most 63 characters, because the names of Secrets are made from it"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.receiver) || self.spec.receiver != 'Sidecar' || !has(self.spec.signingKeySecretName) || self.spec.signingKeySecretName != self.metadata.name + '-receiver'",message="signingKeySecretName is the name of the Secret that the Sidecar's routes go to: choose another"
@@ -137,6 +141,11 @@ type MandrillWebhookSpec struct {
 	//
 	// +optional
 	Delivery *Delivery `json:"delivery,omitempty"`
+
+	// ExpectEvents says that events are expected, so that their absence is reported.
+	//
+	// +optional
+	ExpectEvents *ExpectEvents `json:"expectEvents,omitempty"`
 
 	// Receiver says which receiver answers at the URL: the installation's Shared receiver, or a Sidecar of the consumer, which
 	// reads its routes from the Secret <name>-receiver, key routes.yaml, that the operator writes beside the object. It
@@ -267,7 +276,8 @@ type MandrillWebhookStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// Conditions: Ready sums up SinkProvided, ReceiverReady, Registered, SigningKeyStored and, with spec.inbound,
 	// InboundReady. EventsAccepted says whether Mandrill accepted all events, Delivering is Mandrill's own view of its
-	// deliveries, URLExclusive whether nothing else posts to the URL; they do not count for Ready. Reconciling and Stalled are those of kstatus.
+	// deliveries, Delivered is whether the sink accepts the events, Receiving, with spec.expectEvents, whether events come,
+	// URLExclusive whether nothing else posts to the URL; they do not count for Ready. Reconciling and Stalled are those of kstatus.
 	//
 	// +optional
 	// +listType=map
@@ -328,6 +338,11 @@ type MandrillWebhookStatus struct {
 	//
 	// +optional
 	Upstream *Upstream `json:"upstream,omitempty"`
+	// Delivery is what the receivers report about the webhook. It is written when it says something new: a count or a time
+	// that changes all the time is up to some minutes old.
+	//
+	// +optional
+	Delivery *DeliveryStatus `json:"delivery,omitempty"`
 }
 
 // PendingRegistration is one or more calls of webhooks/add for one URL whose outcome is not known.

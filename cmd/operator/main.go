@@ -36,6 +36,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/crd"
+	"github.com/mandrill-operator/mandrill-operator/controllers/delivery"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
 	"github.com/mandrill-operator/mandrill-operator/controllers/scope"
@@ -50,15 +51,15 @@ const gcPercent = 50
 // discoveryTimeout is how long the API server may take to say which kinds it has.
 const discoveryTimeout = 10 * time.Second
 
-// hintsTimeout ends connections of receivers that send nothing.
-const hintsTimeout = 10 * time.Second
+// reportsTimeout ends connections of receivers that send nothing.
+const reportsTimeout = 10 * time.Second
 
 type options struct {
 	kubeconfig, apiURL                 string
 	publicURL, receiverURL             string
 	routesSecret, clusterDomain        string
 	metricsListen, healthListen        string
-	hintsListen                        string
+	reportsListen, receiverAccounts    string
 	leaderElect, crossNamespaceSinks   bool
 	sinkHosts, sinkAudiences           string
 	leaderElectionID, leaderElectionNS string
@@ -110,7 +111,8 @@ func parseFlags(args []string) (options, error) {
 	flags.DurationVar(&o.renameWindow, "rename-window", 5*time.Second, "how long the webhook of a deleted object with a spec.url waits for another object with the same URL, as when a tool deletes before it creates; 0 for not at all")
 	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics; 0 for none")
 	flags.StringVar(&o.healthListen, "health-listen", ":8081", "address of /healthz and /readyz; 0 for none")
-	flags.StringVar(&o.hintsListen, "hints-listen", ":8082", "address at which receivers report bad signatures, by their --operator-url; 0 for none")
+	flags.StringVar(&o.reportsListen, "reports-listen", ":8082", "address at which receivers report about delivery and bad signatures, by their --operator-url; 0 for none")
+	flags.StringVar(&o.receiverAccounts, "receiver-service-accounts", "", "comma-separated ServiceAccounts, NAMESPACE/NAME, of the shared receivers, whose reports count; default: mandrill-receiver in the namespace of the routes Secret")
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "work only while holding the Lease; needed wherever two operators may run at the same time, as during an update")
 	flags.StringVar(&o.leaderElectionID, "leader-election-id", "", "name of the Lease; default: mandrill-operator, with --installation mandrill-operator-NAME")
 	flags.StringVar(&o.leaderElectionNS, "leader-election-namespace", "", "namespace of the Lease; default: that of the routes Secret")
@@ -141,6 +143,11 @@ func (o options) validate() error {
 	for _, namespace := range o.scope.Namespaces {
 		if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
 			return fmt.Errorf("--watch-namespaces: %q is not the name of a namespace", namespace)
+		}
+	}
+	for _, account := range list(o.receiverAccounts) {
+		if namespace, name, ok := strings.Cut(account, "/"); !ok || namespace == "" || name == "" {
+			return fmt.Errorf("--receiver-service-accounts: %q is not of the form NAMESPACE/NAME", account)
 		}
 	}
 	if problems := validation.IsDNS1123Label(o.scope.Installation); o.scope.Installation != "" && (len(problems) > 0 || len(o.scope.Installation) > scope.MaxName) {
@@ -189,26 +196,45 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	counters := metrics.New(ctrlmetrics.Registry)
-	reconciler := mandrillwebhook.New(mandrillwebhook.Options{
-		Client: manager.GetClient(), Live: manager.GetAPIReader(), Scope: o.scope, Recorder: manager.GetEventRecorder("mandrill-operator"),
-		NewAPI: func(apiKey string) (account.API, error) {
-			return mandrill.NewClient(mandrill.ClientOptions{Key: apiKey, BaseURL: o.apiURL, Observe: counters.ObserveCall})
-		},
-		Metrics:      counters,
-		RoutesSecret: types.NamespacedName{Namespace: namespace, Name: name},
-		PublicURL:    o.publicURL, ReceiverURL: o.receiverURL, ClusterDomain: o.clusterDomain, Resync: o.resync, RenameWindow: o.renameWindow,
-		AllowCrossNamespaceSinks: o.crossNamespaceSinks, AllowSinkHosts: list(strings.ToLower(o.sinkHosts)), SinkAudiences: list(o.sinkAudiences),
-		MaxWebhooksPerNamespace: o.maxWebhooks, MaxRouteBytesPerNamespace: int(o.maxRouteBytes),
-	})
-	if err := reconciler.SetupWithManager(ctx, manager); err != nil {
-		return fmt.Errorf("setting up the controller: %w", err)
-	}
-	if err := serveHints(ctx, manager, o.hintsListen, reconciler.Hints(manager.Elected())); err != nil {
+	if err := setup(ctx, manager, o, types.NamespacedName{Namespace: namespace, Name: name}); err != nil {
 		return err
 	}
 	logger.Info("Started", "api", o.apiURL, "routesSecret", o.routesSecret, "installation", o.scope.Installation, "watchNamespaces", o.scope.Namespaces)
 	return manager.Start(ctx)
+}
+
+// setup adds the controller, and what shows delivery, to the manager.
+func setup(ctx context.Context, manager ctrl.Manager, o options, routesSecret types.NamespacedName) error {
+	counters := metrics.New(ctrlmetrics.Registry)
+	var reconciler *mandrillwebhook.Reconciler
+	shown := delivery.New(delivery.Options{
+		Client: manager.GetClient(), Recorder: manager.GetEventRecorder("mandrill-operator"), Registerer: ctrlmetrics.Registry,
+		Elected: manager.Elected(), Handles: o.scope.Handles, Resync: o.resync,
+		SharedReceivers: receiverAccounts(o.receiverAccounts, routesSecret.Namespace),
+		BadSignature:    func(object types.NamespacedName) { reconciler.KeyMayHaveChanged(object) },
+	})
+	reconciler = mandrillwebhook.New(mandrillwebhook.Options{
+		Client: manager.GetClient(), Live: manager.GetAPIReader(), Scope: o.scope, Recorder: manager.GetEventRecorder("mandrill-operator"),
+		NewAPI: func(apiKey string) (account.API, error) {
+			return mandrill.NewClient(mandrill.ClientOptions{Key: apiKey, BaseURL: o.apiURL, Observe: counters.ObserveCall})
+		},
+		Metrics: counters, Delivery: shown.Writer, RoutesSecret: routesSecret,
+		PublicURL: o.publicURL, ReceiverURL: o.receiverURL, ClusterDomain: o.clusterDomain, Resync: o.resync, RenameWindow: o.renameWindow,
+		AllowCrossNamespaceSinks: o.crossNamespaceSinks, AllowSinkHosts: list(strings.ToLower(o.sinkHosts)), SinkAudiences: list(o.sinkAudiences),
+		MaxWebhooksPerNamespace: o.maxWebhooks, MaxRouteBytesPerNamespace: int(o.maxRouteBytes),
+	})
+	if err := errors.Join(reconciler.SetupWithManager(ctx, manager), shown.SetupWithManager(ctx, manager)); err != nil {
+		return fmt.Errorf("setting up the controller: %w", err)
+	}
+	return serveReports(ctx, manager, o.reportsListen, shown)
+}
+
+// receiverAccounts are the ServiceAccounts of the shared receivers.
+func receiverAccounts(flag, namespace string) []string {
+	if accounts := list(flag); len(accounts) > 0 {
+		return accounts
+	}
+	return []string{namespace + "/mandrill-receiver"}
 }
 
 // list splits a flag's value.
@@ -216,18 +242,18 @@ func list(text string) []string {
 	return strings.FieldsFunc(text, func(c rune) bool { return c == ',' || c == ' ' })
 }
 
-// serveHints serves the receivers' hints as long as the manager runs.
-func serveHints(ctx context.Context, manager ctrl.Manager, address string, handler http.Handler) error {
+// serveReports serves the receivers' reports as long as the manager runs.
+func serveReports(ctx context.Context, manager ctrl.Manager, address string, handler http.Handler) error {
 	if address == "0" {
 		return nil
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("--hints-listen: %w", err)
+		return fmt.Errorf("--reports-listen: %w", err)
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: hintsTimeout, ReadTimeout: hintsTimeout, IdleTimeout: 2 * time.Minute}
-	if err := manager.Add(&ctrlmanager.Server{Name: "signature hints", Server: server, Listener: listener}); err != nil {
-		return fmt.Errorf("adding the server of signature hints: %w", err)
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: reportsTimeout, ReadTimeout: reportsTimeout, IdleTimeout: 2 * time.Minute}
+	if err := manager.Add(&ctrlmanager.Server{Name: "reports of receivers", Server: server, Listener: listener}); err != nil {
+		return fmt.Errorf("adding the server of reports: %w", err)
 	}
 	return nil
 }

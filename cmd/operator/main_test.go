@@ -185,7 +185,7 @@ func TestFreshInstallationGetsReady(t *testing.T) {
 	_, kubeconfig := c.account("mandrill-operator")
 	logged := &logbuffer.Buffer{}
 	background(t, func(ctx context.Context) error {
-		return run(ctx, []string{"--kubeconfig", kubeconfig, "--health-listen", health, "--metrics-listen=0", "--hints-listen=0"}, io.Discard, logged)
+		return run(ctx, []string{"--kubeconfig", kubeconfig, "--health-listen", health, "--metrics-listen=0", "--reports-listen=0"}, io.Discard, logged)
 	})
 	eventually(t, "the operator says what is missing", func() bool {
 		status, text := probe("/readyz")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/upstream"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -16,15 +17,11 @@ func (r *Reconciler) checkDisabled(run *state, have mandrill.Webhook) error {
 	if have.ID != run.webhook.Status.WebhookID || len(have.Events) > 0 {
 		return nil
 	}
-	message := "Mandrill has disabled the webhook, because too many batches failed"
-	if have.LastError != "" {
-		message += ", the last with: " + run.redact(have.LastError)
-	}
-	run.conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionFalse, v1alpha1.ReasonDisabled, message)
+	message, remedy := upstream.Disabled(run.webhook.Spec.Suspend, run.redact(have.LastError))
+	run.conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionFalse, v1alpha1.ReasonDisabled, message+": "+remedy)
 	if wait := r.reenables.Due(run.key(), r.Now()); wait > 0 {
-		return controllers.Waiting(v1alpha1.ReasonDisabled, wait,
-			fmt.Errorf("%s: it is enabled again after a pause; look at the sink, and at the receiver's log and metrics", message))
+		return controllers.Waiting(v1alpha1.ReasonDisabled, wait, fmt.Errorf("%s: it is enabled again after a pause; %s", message, remedy))
 	}
-	r.warn(run.webhook, v1alpha1.ReasonDisabled, message+"; it is enabled again")
+	r.warn(run.webhook, v1alpha1.ReasonWebhookDisabled, message+"; it is enabled again; "+remedy)
 	return nil
 }

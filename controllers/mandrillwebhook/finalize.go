@@ -117,7 +117,7 @@ func (r *Reconciler) stillDeleting(ctx context.Context, run *state, cause error)
 	run.conditions.Summarise(waiting)
 	r.Metrics.Reconciled(waiting)
 	webhook.Status.ObservedGeneration = webhook.Generation
-	if err := r.Client.Status().Patch(ctx, webhook, statusPatch(run)); client.IgnoreNotFound(err) != nil {
+	if err := r.patchStatus(ctx, run); client.IgnoreNotFound(err) != nil {
 		return retryConflict("writing the status", err)
 	}
 	return controllers.Result(waiting)

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,8 +59,6 @@ type fixture struct {
 	reconciler *mandrillwebhook.Reconciler
 	options    mandrillwebhook.Options
 	metrics    *prometheus.Registry // of the operator that runs
-
-	signatures atomic.Pointer[receiver.HintReporter] // told by the receiver, if any
 
 	mu    sync.Mutex
 	now   time.Time
@@ -169,8 +166,19 @@ func (f *fixture) interceptors() interceptor.Funcs {
 			if err := check("patch "+sub, object); err != nil {
 				return err
 			}
+			f.wantMessages(object)
 			return c.SubResource(sub).Patch(ctx, object, p, o...)
 		},
+	}
+}
+
+// wantMessages fails the test if a status is written that has a condition without a message.
+func (f *fixture) wantMessages(object client.Object) {
+	f.t.Helper()
+	for _, condition := range object.(*v1alpha1.MandrillWebhook).Status.Conditions {
+		if condition.Message == "" {
+			f.t.Errorf("the condition %s %s %s has no message", condition.Type, condition.Status, condition.Reason)
+		}
 	}
 }
 
@@ -189,11 +197,7 @@ func (f *fixture) serveReceiver(response http.ResponseWriter, request *http.Requ
 			}
 		}
 	}
-	options := receiver.Options{Routes: loaded, Metrics: metrics, Logger: logger}
-	if hinter := f.signatures.Load(); hinter != nil {
-		options.Signatures = hinter
-	}
-	receiver.NewHandler(options).ServeHTTP(response, request)
+	receiver.NewHandler(receiver.Options{Routes: loaded, Metrics: metrics, Logger: logger}).ServeHTTP(response, request)
 }
 
 func (f *fixture) create(object client.Object) {

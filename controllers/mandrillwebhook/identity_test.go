@@ -1,6 +1,7 @@
 package mandrillwebhook_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -371,7 +372,7 @@ func TestDisabledWebhookIsEnabledAfterAPause(t *testing.T) {
 		t.Fatal("the first repair was not made at once")
 	}
 	f.assert("Delivering", "False", "Disabled", "Mandrill has disabled the webhook, because too many batches failed")
-	f.assertEvent("Warning Disabled")
+	f.assertEvent("Warning WebhookDisabled")
 	for _, minutes := range []int{1, 2, 4, 8, 16, 32, 60, 60} {
 		pause := time.Duration(minutes) * time.Minute
 		disable()
@@ -391,5 +392,44 @@ func TestDisabledWebhookIsEnabledAfterAPause(t *testing.T) {
 	f.mustReconcile()
 	if !enabled() {
 		t.Error("after a day in order the pauses were not forgotten")
+	}
+}
+
+// After a reset of the key, a receiver's word about a bad signature makes it get the new key before the interval is over.
+func TestBadSignatureBringsTheNewKey(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(o *mandrillwebhook.Options) { o.Now, o.PollGap = time.Now, time.Millisecond })
+	f.apply()
+	f.mustReconcile()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	polled := make(chan error, 1)
+	go func() { polled <- f.reconciler.Poll(ctx) }()
+
+	hook := f.account.Webhooks()[0]
+	key, err := f.account.ResetKey(hook.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.post(hook.URL, key); got != http.StatusForbidden {
+		t.Fatalf("the receiver answers %d, want 403", got)
+	}
+	f.reconciler.KeyMayHaveChanged(types.NamespacedName{Namespace: "shop", Name: "unknown"})
+	f.reconciler.KeyMayHaveChanged(webhookKey)
+	select {
+	case changed := <-f.reconciler.Changed():
+		if changed.Object.GetName() != webhookKey.Name {
+			t.Errorf("%s is said to be changed", changed.Object.GetName())
+		}
+	case <-time.After(3 * time.Minute):
+		t.Fatal("nobody looked")
+	}
+	f.mustReconcile()
+	if got := f.post(hook.URL, key); got != http.StatusOK {
+		t.Errorf("the receiver answers %d, want 200", got)
+	}
+	cancel()
+	if err := <-polled; err != nil {
+		t.Error(err)
 	}
 }

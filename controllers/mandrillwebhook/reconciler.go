@@ -33,7 +33,6 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/deletion"
 	"github.com/mandrill-operator/mandrill-operator/controllers/fairqueue"
-	"github.com/mandrill-operator/mandrill-operator/controllers/hints"
 	"github.com/mandrill-operator/mandrill-operator/controllers/inbound"
 	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
 	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
@@ -78,6 +77,7 @@ type Options struct {
 	ProbeWait     time.Duration        // how long a reconcile waits for an answer of the receiver; default 100 ms
 	SlowCall      time.Duration        // how long a call to Mandrill takes before the status says that it is made; default 2 seconds
 	Metrics       *metrics.Metrics     // default: not exported
+	Delivery      statusWriter         // writes into the status of objects too; default: nobody does
 
 	AllowCrossNamespaceSinks bool     // sinks in another namespace than their object's
 	SinkAudiences            []string // for which the shared receiver has OIDC tokens
@@ -114,6 +114,7 @@ type Reconciler struct {
 // New returns a reconciler.
 func New(options Options) *Reconciler {
 	options = withDefaults(options)
+	options.Recorder = controllers.Distinct(options.Recorder)
 	r := &Reconciler{
 		Options: options,
 		urls:    webhookurl.URLs{Public: options.PublicURL, Installation: options.Scope.Installation},
@@ -196,7 +197,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 	progress.Settle(webhook.Status.Conditions, run.before.Status.Conditions)
 	r.said.Set(webhook)
 	if !equality.Semantic.DeepEqual(run.before.Status, webhook.Status) {
-		if patchErr := r.Client.Status().Patch(ctx, webhook, statusPatch(run)); patchErr != nil {
+		if patchErr := r.patchStatus(ctx, run); patchErr != nil {
 			return retryConflict("writing the status", patchErr)
 		}
 	}
@@ -231,16 +232,6 @@ func (r *Reconciler) result(run *state, err error) (ctrl.Result, error) {
 		return ctrl.Result{RequeueAfter: expiry}, nil
 	}
 	return result, err
-}
-
-// statusPatch is the change of the status. What says which webhooks are the object's must not replace what is newer: otherwise one
-// that another operator has recorded would be forgotten.
-func statusPatch(run *state) client.Patch {
-	before, now := run.before.Status, run.webhook.Status
-	if before.WebhookID == now.WebhookID && equality.Semantic.DeepEqual(before.PendingRegistrations, now.PendingRegistrations) {
-		return client.MergeFrom(run.before)
-	}
-	return client.MergeFromWithOptions(run.before, client.MergeFromWithOptimisticLock{})
 }
 
 // retryConflict makes the reconcile run again at once if the object was not the newest, and returns other errors.
@@ -288,10 +279,9 @@ func earliest(a, b time.Duration) time.Duration {
 	return a
 }
 
-// Hints serves the reports of receivers about batches with bad signatures, see [hints.Handler].
-func (r *Reconciler) Hints(elected <-chan struct{}) http.Handler {
-	return hints.Handler(elected, r.accounts.PollSoon)
-}
+// KeyMayHaveChanged makes the account of an object be listed soon, at most once a minute: a receiver has got a batch for it with a
+// bad signature.
+func (r *Reconciler) KeyMayHaveChanged(object types.NamespacedName) { r.accounts.PollSoon(object) }
 
 // normal and warn record Kubernetes Events. The message must hold nothing secret.
 func (r *Reconciler) normal(webhook *v1alpha1.MandrillWebhook, reason, message string) {

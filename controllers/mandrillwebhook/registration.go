@@ -15,6 +15,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/progress"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
+	"github.com/mandrill-operator/mandrill-operator/controllers/upstream"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -269,23 +270,11 @@ func (r *Reconciler) report(run *state) {
 	if before != nil {
 		next.LastCheckedAt = before.LastCheckedAt
 	}
-	if before == nil || !registration.SameUpstream(*before, *next) {
+	changed := before == nil || !registration.SameUpstream(*before, *next)
+	if changed {
 		now := metav1.NewTime(r.Now().Truncate(1e9))
 		next.LastCheckedAt = &now
-		reportDelivering(run.conditions, before, next)
 	}
+	upstream.Report(run.conditions, before, next, changed, run.webhook.Spec.Suspend)
 	status.Upstream = next
-}
-
-// reportDelivering sets Delivering, Mandrill's own view. Batches sent since the last report mean that an error is over.
-func reportDelivering(conditions *controllers.Conditions, before, now *v1alpha1.Upstream) {
-	switch {
-	case before != nil && now.BatchesSent > before.BatchesSent, now.LastError == "" && now.BatchesSent > 0:
-		conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionTrue, v1alpha1.ReasonDelivered, "")
-	case now.LastError != "":
-		conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionFalse, v1alpha1.ReasonLastAttemptFailed,
-			"Mandrill reports, and it may be over: "+now.LastError+" (look at the sink, and at the receiver's log and metrics)")
-	default:
-		conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionUnknown, v1alpha1.ReasonNothingSentYet, "Mandrill has not sent anything yet")
-	}
 }

@@ -72,7 +72,11 @@ func TestUpgradeChangesNothing(t *testing.T) {
 		t.Errorf("the status was %+v and is %+v", before.Status, after.Status)
 	}
 	for i, condition := range before.Status.Conditions {
-		if now := after.Status.Conditions[i]; condition.Type != "Delivering" && now != condition {
+		now := after.Status.Conditions[i]
+		if now.Message == "" {
+			t.Errorf("%s has no message", condition.Type)
+		}
+		if condition.Message = now.Message; condition.Type != "Delivering" && now != condition {
 			t.Errorf("%s was %+v and is %+v", condition.Type, condition, now)
 		}
 	}

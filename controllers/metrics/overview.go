@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,7 +35,7 @@ type Overview struct {
 
 var (
 	webhooksDesc = prometheus.NewDesc("mandrill_operator_webhooks",
-		"MandrillWebhooks by state: registered at Mandrill; degraded, which are not Ready, or whose events Mandrill cannot deliver or does not accept; orphaned, left at Mandrill without an object since the operator started.",
+		"MandrillWebhooks by state: registered at Mandrill; degraded, which are not Ready, or of which another condition is False; orphaned, left at Mandrill without an object since the operator started.",
 		[]string{"state"}, nil)
 	othersDesc = prometheus.NewDesc("mandrill_operator_other_webhooks",
 		"Webhooks at Mandrill that are no object's and post to the URL of one, in the accounts in use.", nil, nil)
@@ -76,9 +77,13 @@ func (o Overview) Collect(metrics chan<- prometheus.Metric) {
 	}
 }
 
+// counted are the conditions besides Ready that make an object degraded when they are False.
+var counted = []string{
+	v1alpha1.ConditionDelivering, v1alpha1.ConditionDelivered, v1alpha1.ConditionReceiving, v1alpha1.ConditionEventsAccepted, v1alpha1.ConditionURLExclusive,
+}
+
 func isDegraded(webhook *v1alpha1.MandrillWebhook) bool {
 	conditions := webhook.Status.Conditions
 	return !meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady) ||
-		meta.IsStatusConditionFalse(conditions, v1alpha1.ConditionDelivering) || meta.IsStatusConditionFalse(conditions, v1alpha1.ConditionEventsAccepted) ||
-		meta.IsStatusConditionFalse(conditions, v1alpha1.ConditionURLExclusive)
+		slices.ContainsFunc(counted, func(name string) bool { return meta.IsStatusConditionFalse(conditions, name) })
 }

@@ -64,7 +64,7 @@ func (s *stack) startPrograms(ctx context.Context, consumerURL string) error {
 	if err != nil {
 		return err
 	}
-	hintsAddress, err := loopback.Address(ctx)
+	reportsAddress, err := loopback.Address(ctx)
 	if err != nil {
 		return err
 	}
@@ -75,12 +75,12 @@ func (s *stack) startPrograms(ctx context.Context, consumerURL string) error {
 		// There is no pod network here: the consumer plays an HTTP proxy, so that the Service's name leads to it.
 		s.program([]string{"HTTP_PROXY=" + consumerURL, "http_proxy=" + consumerURL, "NO_PROXY=", "no_proxy="},
 			"receiver", "--listen", receiverAddress, "--metrics-listen", "127.0.0.1:0", "--log-level", "warn", "--shutdown-delay", "0s",
-			"--operator-url", "http://"+hintsAddress, "--routes-secret", namespace+"/mandrill-receiver-routes",
+			"--operator-url", "http://"+reportsAddress, "--routes-secret", namespace+"/mandrill-receiver-routes",
 			"--kubeconfig", filepath.Join(s.folder, "mandrill-receiver"),
 			"--buffer", "embedded", "--buffer-dir", filepath.Join(s.folder, "buffer"), "--buffer-max-bytes", bufferBytes),
 		s.program(nil, "operator", "--public-url", "http://"+receiverAddress+"/mandrill", "--mandrill-api-url", s.mandrillURL+"/api/1.0",
 			"--kubeconfig", filepath.Join(s.folder, "mandrill-operator"), "--log-level", "warn", "--metrics-listen", "0", "--health-listen", "0",
-			"--hints-listen", hintsAddress, "--resync-interval", "2s"),
+			"--reports-listen", reportsAddress, "--resync-interval", "2s"),
 		waitFor(ctx, s.mandrillURL+"/emulator/"), waitFor(ctx, "http://"+receiverAddress),
 	)
 }

@@ -32,7 +32,9 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/credentials"
+	"github.com/mandrill-operator/mandrill-operator/controllers/delivery"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
+	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
@@ -111,7 +113,7 @@ func background(t *testing.T, what string, run func(context.Context) error) {
 func startReceiver(t *testing.T) string {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
-	metrics := receiver.NewMetrics(prometheus.NewRegistry())
+	counters := receiver.NewMetrics(prometheus.NewRegistry())
 	loaded := &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 	loaded.Complete()
 	clientset, err := kubernetes.NewForConfig(rightsOf(t, "mandrill-receiver"))
@@ -122,7 +124,7 @@ func startReceiver(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := receiver.NewHandler(receiver.Options{Routes: loaded, Sender: sink.NewSender(sink.Options{}), Metrics: metrics, Logger: logger})
+	handler := receiver.NewHandler(receiver.Options{Routes: loaded, Sender: sink.NewSender(sink.Options{}), Metrics: counters, Logger: logger})
 	server := &receiver.Server{Listener: listener, Handler: handler, Logger: logger}
 	background(t, "receiver", server.Serve)
 	background(t, "routes", func(ctx context.Context) error {
@@ -132,6 +134,17 @@ func startReceiver(t *testing.T) string {
 }
 
 func startOperator(t *testing.T, apiURL, publicURL string, change ...func(*mandrillwebhook.Options)) {
+	t.Helper()
+	startOperatorWith(t, delivery.Timing{}, apiURL, publicURL, change...)
+}
+
+// operating is an operator that runs.
+type operating struct {
+	reportsURL string
+	registry   *prometheus.Registry
+}
+
+func startOperatorWith(t *testing.T, timing delivery.Timing, apiURL, publicURL string, change ...func(*mandrillwebhook.Options)) *operating {
 	t.Helper()
 	skipNameValidation := true
 	options := mandrillwebhook.ManagerOptions(scheme)
@@ -153,11 +166,22 @@ func startOperator(t *testing.T, apiURL, publicURL string, change ...func(*mandr
 	for _, c := range change {
 		c(&operator)
 	}
-	reconciler := mandrillwebhook.New(operator)
-	if err := reconciler.SetupWithManager(t.Context(), manager); err != nil {
+	registry := prometheus.NewRegistry()
+	var reconciler *mandrillwebhook.Reconciler
+	shown := delivery.New(delivery.Options{
+		Client: operator.Client, Recorder: operator.Recorder, Registerer: registry, Elected: manager.Elected(), Handles: operator.Scope.Handles,
+		Resync: operator.Resync, Timing: timing, SharedReceivers: []string{routesSecret.Namespace + "/mandrill-receiver"},
+		BadSignature: func(object types.NamespacedName) { reconciler.KeyMayHaveChanged(object) },
+	})
+	operator.Delivery, operator.Metrics = shown.Writer, metrics.New(registry)
+	reconciler = mandrillwebhook.New(operator)
+	if err := errors.Join(reconciler.SetupWithManager(t.Context(), manager), shown.SetupWithManager(t.Context(), manager)); err != nil {
 		t.Fatal(err)
 	}
+	server := httptest.NewServer(shown)
+	t.Cleanup(server.Close)
 	background(t, "operator", manager.Start)
+	return &operating{server.URL, registry}
 }
 
 // create makes an object in a namespace of its own, with its API key unless the test makes it later.

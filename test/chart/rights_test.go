@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
@@ -110,12 +111,25 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// With watchNamespaces nothing gives the operator a right in all namespaces.
+// With watchNamespaces nothing gives the operator a right in all namespaces, except to ask whose a token is, which has no namespace
+// and can be left out.
 func TestWatchedNamespacesBoundRights(t *testing.T) {
 	t.Parallel()
-	for _, object := range template(t, "--set", "watchNamespaces={shop}") {
-		if object.GetKind() == "ClusterRoleBinding" {
-			t.Errorf("%s binds the operator in all namespaces", object.GetName())
+	for setting, want := range map[string]int{"watchNamespaces={shop}": 1, "watchNamespaces={shop},operator.reports=false": 0} {
+		objects, bindings := template(t, "--set", setting), 0
+		for _, object := range objects {
+			if object.GetKind() != "ClusterRoleBinding" {
+				continue
+			}
+			bindings++
+			name, _, _ := unstructured.NestedString(object.Object, "roleRef", "name")
+			rules, _, err := unstructured.NestedSlice(find(t, objects, "ClusterRole", name).Object, "rules")
+			if got := fmt.Sprint(rules); err != nil || got != "[map[apiGroups:[authentication.k8s.io] resources:[tokenreviews] verbs:[create]]]" {
+				t.Errorf("%s binds the operator in all namespaces: %s", object.GetName(), got)
+			}
+		}
+		if bindings != want {
+			t.Errorf("%s: %d bindings in all namespaces, want %d", setting, bindings, want)
 		}
 	}
 }

@@ -54,9 +54,9 @@ var allowed = map[string][]string{
 	"controllers/credentials":      {"api/v1alpha1", "controllers", "controllers/ownedsecrets"},
 	"controllers/account":          {"mandrill"},
 	"controllers/deletion":         {"api/v1alpha1"},
+	"controllers/delivery":         {"api/reports", "api/routes", "api/v1alpha1", "controllers", "controllers/reports"},
 	"controllers/fairqueue":        nil,
 	"controllers/heirs":            {"api/v1alpha1", "controllers/account", "controllers/registration", "mandrill"},
-	"controllers/hints":            nil,
 	"controllers/inbound":          {"api/v1alpha1", "controllers", "controllers/account", "mandrill"},
 	"controllers/metrics":          {"api/v1alpha1", "controllers", "mandrill"},
 	"controllers/ownedsecrets":     {"api/v1alpha1", "controllers"},
@@ -64,12 +64,14 @@ var allowed = map[string][]string{
 	"controllers/progress":         {"api/v1alpha1", "controllers"},
 	"controllers/publisher":        {"api/routes", "api/v1alpha1", "controllers", "controllers/ownedsecrets", "controllers/routestore", "controllers/sinks"},
 	"controllers/registration":     {"api/v1alpha1", "controllers/account", "mandrill"},
+	"controllers/reports":          {"api/reports"},
 	"controllers/routestore":       {"api/routes"},
 	"controllers/scope":            {"api/v1alpha1"},
 	"controllers/sinks":            {"api/routes", "api/v1alpha1", "controllers"},
 	"controllers/uninstall":        {"api/v1alpha1", "controllers/deletion"},
+	"controllers/upstream":         {"api/v1alpha1", "controllers"},
 	"controllers/webhookurl":       {"api/v1alpha1", "controllers"},
-	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/credentials", "controllers/deletion", "controllers/fairqueue", "controllers/heirs", "controllers/hints", "controllers/inbound", "controllers/metrics", "controllers/ownedsecrets", "controllers/probe", "controllers/progress", "controllers/publisher", "controllers/registration", "controllers/routestore", "controllers/scope", "controllers/sinks", "controllers/webhookurl", "mandrill"},
+	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/credentials", "controllers/deletion", "controllers/fairqueue", "controllers/heirs", "controllers/inbound", "controllers/metrics", "controllers/ownedsecrets", "controllers/probe", "controllers/progress", "controllers/publisher", "controllers/registration", "controllers/routestore", "controllers/scope", "controllers/sinks", "controllers/upstream", "controllers/webhookurl", "mandrill"},
 }
 
 var programs = []string{"cmd/", "hack/", "test/"}

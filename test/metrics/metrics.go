@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	shown "github.com/mandrill-operator/mandrill-operator/controllers/delivery"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
@@ -26,6 +27,7 @@ func register(registerer prometheus.Registerer) {
 	dispatch.NewMetrics(registerer, events)
 	registerer.MustRegister(dispatch.New(dispatch.Options{}))
 	mandrillwebhook.New(mandrillwebhook.Options{Metrics: metrics.New(registerer)})
+	shown.New(shown.Options{Registerer: registerer})
 }
 
 // Gatherer returns the metrics of both programs. Each has at least one sample, with placeholders as the values of labels.
@@ -65,13 +67,17 @@ func withSamples(collector prometheus.Collector) prometheus.Collector {
 	return collector
 }
 
-// described has a gauge for each description of a collector that computes its metrics from a state that is not there.
-// A description does not give the type; none of these collectors has another.
+// described has a sample for each description of a collector that computes its metrics from a state that is not there.
+// A description does not give the type: by the convention, names of counters end in _total.
 type described struct{ prometheus.Collector }
 
 func (d described) Collect(metrics chan<- prometheus.Metric) {
 	for _, description := range describe(d) {
-		metrics <- prometheus.MustNewConstMetric(description, prometheus.GaugeValue, 0, placeholders(description)...)
+		kind := prometheus.GaugeValue
+		if strings.Contains(description.String(), `_total", help:`) {
+			kind = prometheus.CounterValue
+		}
+		metrics <- prometheus.MustNewConstMetric(description, kind, 0, placeholders(description)...)
 	}
 }
 

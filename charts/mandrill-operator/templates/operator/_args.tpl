@@ -2,6 +2,10 @@
 {{- $operator := .Values.operator -}}
 - --routes-secret={{ .Release.Namespace }}/{{ include "mandrill.routesSecret" . }}
 - --leader-election-id={{ include "mandrill.fullname" . }}
+- --receiver-service-accounts={{ .Release.Namespace }}/{{ include "mandrill.receiver" . }}
+{{- if not $operator.reports }}
+- --reports-listen=0
+{{- end }}
 {{- with .Values.publicURL }}
 - --public-url={{ . }}
 {{- end }}

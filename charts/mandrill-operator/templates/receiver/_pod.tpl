@@ -7,7 +7,9 @@
 {{- define "mandrill.receiverArgs" -}}
 {{- $receiver := .root.Values.receiver -}}
 - --routes-secret={{ .root.Release.Namespace }}/{{ include "mandrill.routesSecret" .root }}
+{{- if .root.Values.operator.reports }}
 - --operator-url=http://{{ include "mandrill.fullname" .root }}.{{ .root.Release.Namespace }}:8082
+{{- end }}
 - --shutdown-delay={{ int $receiver.shutdownDelaySeconds }}s
 - --max-body-bytes={{ include "mandrill.bytes" $receiver.maxBodySize }}
 - --max-inflight-bytes={{ include "mandrill.bytes" $receiver.maxInflightSize }}
@@ -93,6 +95,10 @@
 {{- $tokens := list -}}
 {{- range $i, $audience := $root.Values.sinks.audiences -}}
 {{- $tokens = append $tokens (dict "serviceAccountToken" (dict "audience" $audience "path" (toString $i))) -}}
+{{- end -}}
+{{- if $root.Values.operator.reports -}}
+{{- $token := dict "serviceAccountToken" (dict "audience" "mandrill-operator" "path" "token") -}}
+{{- $volumes = append $volumes (dict "name" "operator-token" "mountPath" "/var/run/secrets/mandrill-operator" "source" (dict "projected" (dict "sources" (list $token)))) -}}
 {{- end -}}
 {{- if $tokens -}}
 {{- $volumes = append $volumes (dict "name" "tokens" "mountPath" "/tokens" "source" (dict "projected" (dict "sources" $tokens))) -}}
