@@ -24,6 +24,7 @@ type buffer struct {
 	journal    *journal.Journal
 	dispatcher *dispatch.Dispatcher
 	eraser     *erase.Runner
+	metrics    *journal.Metrics
 }
 
 // open returns the buffer, or nil without --buffer.
@@ -45,8 +46,10 @@ func (o *bufferOptions) open(options dispatch.Options, registry prometheus.Regis
 	}
 	stored.Metrics, stored.Logger, stored.DeadLetterMaxAge = journal.NewMetrics(registry), logger, o.deadLetterAge
 	options.DeletedWebhookRetention, options.MaxAge = o.deletedRetention, o.maxAge
-	b := &buffer{journal: journal.New(stored), dispatcher: dispatch.New(options), eraser: &erase.Runner{Interval: erase.DefaultInterval, Logger: logger}}
-	registry.MustRegister(b.dispatcher)
+	b := &buffer{metrics: stored.Metrics, journal: journal.New(stored), dispatcher: dispatch.New(options), eraser: &erase.Runner{Interval: erase.DefaultInterval, Logger: logger}}
+	registry.MustRegister(b.dispatcher, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "mandrill_receiver_delivery_max_age_seconds", Help: "Value of --delivery-max-age: the age at which a failing event in the buffer is given up.",
+	}, o.maxAge.Seconds))
 	return b, nil
 }
 

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,8 +59,6 @@ type fixture struct {
 	reconciler *mandrillwebhook.Reconciler
 	options    mandrillwebhook.Options
 	metrics    *prometheus.Registry // of the operator that runs
-
-	signatures atomic.Pointer[receiver.HintReporter] // told by the receiver, if any
 
 	mu    sync.Mutex
 	now   time.Time
@@ -189,11 +186,7 @@ func (f *fixture) serveReceiver(response http.ResponseWriter, request *http.Requ
 			}
 		}
 	}
-	options := receiver.Options{Routes: loaded, Metrics: metrics, Logger: logger}
-	if hinter := f.signatures.Load(); hinter != nil {
-		options.Signatures = hinter
-	}
-	receiver.NewHandler(options).ServeHTTP(response, request)
+	receiver.NewHandler(receiver.Options{Routes: loaded, Metrics: metrics, Logger: logger}).ServeHTTP(response, request)
 }
 
 func (f *fixture) create(object client.Object) {
