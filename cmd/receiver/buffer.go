@@ -47,9 +47,7 @@ func (o *bufferOptions) open(options dispatch.Options, registry prometheus.Regis
 	stored.Metrics, stored.Logger, stored.DeadLetterMaxAge = journal.NewMetrics(registry), logger, o.deadLetterAge
 	options.DeletedWebhookRetention, options.MaxAge = o.deletedRetention, o.maxAge
 	b := &buffer{metrics: stored.Metrics, journal: journal.New(stored), dispatcher: dispatch.New(options), eraser: &erase.Runner{Interval: erase.DefaultInterval, Logger: logger}}
-	registry.MustRegister(b.dispatcher, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "mandrill_receiver_delivery_max_age_seconds", Help: "Value of --delivery-max-age: the age at which a failing event in the buffer is given up.",
-	}, o.maxAge.Seconds))
+	registry.MustRegister(b.dispatcher)
 	return b, nil
 }
 

@@ -39,17 +39,17 @@ func (s *State) Watch(ctx context.Context, buffer Buffer) {
 }
 
 func (s *State) ask(ctx context.Context, buffer Buffer, counted *time.Time) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	bounded, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	status := buffer.Status(ctx)
-	if ctx.Err() != nil && status.State == reports.BufferUnavailable { // it was not asked to the end
+	status := buffer.Status(bounded)
+	if ctx.Err() != nil { // the answer may be due to that
 		return
 	}
 	s.setBuffer(status)
 	if now := s.now(); status.State == reports.BufferUnavailable || now.Sub(*counted) < deadLetterInterval && now.After(*counted) {
 		return
 	}
-	held, err := buffer.HeldDeadLetters(ctx)
+	held, err := buffer.HeldDeadLetters(bounded)
 	if err != nil { // the next time tells
 		return
 	}

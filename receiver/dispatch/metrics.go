@@ -28,8 +28,9 @@ func NewMetrics(registerer prometheus.Registerer, events *telemetry.EventMetrics
 	return m
 }
 
-// The backlog, by webhook.
+// The backlog, by webhook, and the limit of its age.
 var (
+	maxAge        = prometheus.NewDesc("mandrill_receiver_delivery_max_age_seconds", "Value of --delivery-max-age: the age at which a failing event in the buffer is given up.", nil, nil)
 	backlogEvents = prometheus.NewDesc("mandrill_receiver_backlog_events", "Events in the buffer that are not delivered yet, by webhook.", []string{"webhook"}, nil)
 	backlogBytes  = prometheus.NewDesc("mandrill_receiver_backlog_bytes", "Bytes in the buffer of events that are not delivered yet, by webhook.", []string{"webhook"}, nil)
 	backlogAge    = prometheus.NewDesc("mandrill_receiver_backlog_oldest_age_seconds", "Age of the oldest event in the buffer that is not delivered yet, by webhook.", []string{"webhook"}, nil)
@@ -37,6 +38,7 @@ var (
 
 // Describe and Collect make a dispatcher a collector of metrics of its backlog.
 func (d *Dispatcher) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- maxAge
 	descriptions <- backlogEvents
 	descriptions <- backlogBytes
 	descriptions <- backlogAge
@@ -44,6 +46,7 @@ func (d *Dispatcher) Describe(descriptions chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (d *Dispatcher) Collect(metrics chan<- prometheus.Metric) {
+	metrics <- prometheus.MustNewConstMetric(maxAge, prometheus.GaugeValue, d.maxAge.Seconds())
 	d.Waiting(func(webhook string, waiting delivery.Waiting) {
 		metrics <- prometheus.MustNewConstMetric(backlogEvents, prometheus.GaugeValue, float64(waiting.Events), webhook)
 		metrics <- prometheus.MustNewConstMetric(backlogBytes, prometheus.GaugeValue, float64(waiting.Bytes), webhook)
