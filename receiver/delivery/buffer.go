@@ -8,8 +8,10 @@ import (
 )
 
 const (
-	// bufferInterval is how often the buffer is asked for its state, deadLetterInterval for how many dead letters it holds.
+	// bufferInterval is how often the buffer is asked for its state, troubledInterval the same while it takes no batches, and
+	// deadLetterInterval how often it is asked for how many dead letters it holds.
 	bufferInterval     = 5 * time.Second
+	troubledInterval   = time.Second
 	deadLetterInterval = 30 * time.Second
 	// askTimeout bounds one question to a buffer in the network.
 	askTimeout = 5 * time.Second
@@ -25,15 +27,20 @@ type Buffer interface {
 
 // Watch keeps what is known of the buffer up to date until the context ends.
 func (s *State) Watch(ctx context.Context, buffer Buffer) {
-	ticker := time.NewTicker(bufferInterval)
-	defer ticker.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	var counted time.Time
 	for {
-		s.ask(ctx, buffer, &counted)
 		select {
-		case <-ticker.C:
+		case <-timer.C:
 		case <-ctx.Done():
 			return
+		}
+		s.ask(ctx, buffer, &counted)
+		if seen := s.buffer.Load(); seen != nil && seen.State == reports.BufferAvailable {
+			timer.Reset(bufferInterval)
+		} else {
+			timer.Reset(troubledInterval)
 		}
 	}
 }

@@ -110,5 +110,3 @@ func BenchmarkSnapshot(b *testing.B) {
 		f.Snapshot()
 	}
 }
-
-

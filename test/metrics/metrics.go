@@ -57,7 +57,7 @@ func newState() *delivery.State {
 type leader struct{}
 
 func (leader) Waiting(func(string, delivery.Waiting)) {}
-func (leader) Leading() bool                         { return true }
+func (leader) Leading() bool                          { return true }
 
 // Gatherer returns the metrics of both programs. Each has at least one sample, with placeholders as the values of labels.
 func Gatherer() (prometheus.Gatherer, error) {
