@@ -72,7 +72,7 @@
 {{- end }}
 {{- end -}}
 
-{{/* Volumes of Secrets, as JSON: a list of {name, mountPath, source}. */}}
+{{/* Volumes of Secrets and tokens, as JSON: a list of {name, mountPath, source}. */}}
 {{- define "mandrill.receiverVolumes" -}}
 {{- $root := .root -}}
 {{- $buffer := $root.Values.receiver.buffer -}}
@@ -92,6 +92,8 @@
 {{- $volumes = append $volumes (dict "name" "nats-tls" "mountPath" "/nats/tls" "source" (dict "secret" (dict "secretName" .))) -}}
 {{- end -}}
 {{- end -}}
+{{- $reportToken := dict "audience" "mandrill-operator" "expirationSeconds" 3600 "path" "token" -}}
+{{- $volumes = append $volumes (dict "name" "report-token" "mountPath" "/var/run/secrets/mandrill-operator" "source" (dict "projected" (dict "sources" (list (dict "serviceAccountToken" $reportToken))))) -}}
 {{- $tokens := list -}}
 {{- range $i, $audience := $root.Values.sinks.audiences -}}
 {{- $tokens = append $tokens (dict "serviceAccountToken" (dict "audience" $audience "path" (toString $i))) -}}
@@ -149,8 +151,9 @@ containers:
   {{- range .args }}
   - {{ . }}
   {{- end }}
-  {{- with include "mandrill.goEnv" (dict "resources" $receiver.resources "memoryFraction" 0.6 "extraEnv" $receiver.extraEnv) }}
   env:
+  - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+  {{- with include "mandrill.goEnv" (dict "resources" $receiver.resources "memoryFraction" 0.6 "extraEnv" $receiver.extraEnv) }}
   {{- . | nindent 2 }}
   {{- end }}
   ports:
