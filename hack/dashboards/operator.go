@@ -56,6 +56,8 @@ func operator() *dashboard.DashboardBuilder {
 		query{"max by (state) (mandrill_operator_receivers{})", "{{state}}"})
 	b.lines("Reports", "Reports of receivers, by outcome. All except accepted were ignored.", perSecond, third,
 		query{"sum by (outcome) (rate(mandrill_operator_reports_total{}[$__rate_interval])) > 0", "{{outcome}}"})
+	b.lines("Reports sent", "Reports as the receivers see them, by outcome. Failed: they do not reach the operator.", perSecond, third,
+		query{"sum by (outcome) (rate(mandrill_receiver_reports_total{}[$__rate_interval])) > 0", "{{outcome}}"})
 	b.lines("Webhooks ignored", "Webhooks of accepted reports that were not believed, by reason.", perSecond, third,
 		query{"sum by (reason) (rate(mandrill_operator_report_webhooks_ignored_total{}[$__rate_interval])) > 0", "{{reason}}"})
 	b.lines("Token reviews", "Checks of receivers' tokens at the API server, by outcome.", perSecond, third,

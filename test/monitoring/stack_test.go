@@ -88,7 +88,7 @@ func startStack(t *testing.T) *stack {
 	public := address()
 	runProgram(t, nil, filepath.Join(folder, "receiver"), "--listen", public, "--metrics-listen", s.receiver, "--shutdown-delay=0s", "--log-level=warn",
 		"--routes-secret=mandrill-operator-system/mandrill-receiver-routes", "--kubeconfig", filepath.Join(folder, "mandrill-receiver"),
-		"--buffer=embedded", "--buffer-dir", filepath.Join(folder, "buffer"), "--buffer-max-bytes=128Mi")
+		"--buffer=embedded", "--buffer-dir", filepath.Join(folder, "buffer"), "--buffer-max-bytes=128Mi", "--allow-sink-hosts=127.0.0.1")
 	runProgram(t, nil, filepath.Join(folder, "operator"), "--public-url", "http://"+public+"/mandrill", "--mandrill-api-url", api.URL+"/api/1.0",
 		"--kubeconfig", filepath.Join(folder, "mandrill-operator"), "--metrics-listen", s.operator, "--health-listen=0", reportsListen(t, folder),
 		"--resync-interval", resync.String(), "--allow-sink-hosts=127.0.0.1", "--log-level=warn")
