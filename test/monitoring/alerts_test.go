@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,8 +13,8 @@ import (
 	"testing"
 )
 
-// A real Prometheus that watches the real operator and receiver raises exactly the right alerts when the sink is down and when the key is
-// reset in Mandrill, and ends them afterwards. Alerts are 60 times faster than in production, as is Mandrill.
+// A real Prometheus that watches the real operator and receiver raises exactly the right alerts when the sink is down, when it refuses an
+// event, and when the key is reset in Mandrill, and ends them afterwards. Alerts are 60 times faster than in production, as is Mandrill.
 func TestAlertsFireAndResolve(t *testing.T) {
 	s := startStack(t)
 	s.deliver(t)
@@ -21,14 +22,23 @@ func TestAlertsFireAndResolve(t *testing.T) {
 	p.await()
 
 	before := s.sink.accepted.Load()
-	s.sink.down.Store(true)
+	s.sink.failure.Store(http.StatusInternalServerError)
 	s.emit(t)
 	p.await("MandrillDeliveryDelayed "+webhook, "MandrillSinkFailing "+webhook)
-	s.sink.down.Store(false)
-	s.awaitDelivery(t, before)
+	s.sink.failure.Store(0)
+	grows(t, "events that the sink accepts again", &s.sink.accepted, before)
 	p.await()
 
-	// The operator looks at the account every so often. Right after that the key is reset, so that the receiver refuses batches meanwhile.
+	before = s.sink.answered.Load()
+	s.sink.failure.Store(http.StatusBadRequest)
+	s.emit(t)
+	grows(t, "events that the sink answers", &s.sink.answered, before)
+	s.sink.failure.Store(0)
+	s.deliver(t)
+	p.await("MandrillDeadLetters " + webhook)
+	p.await()
+
+	// The operator lists the account every so often. Right after that the key is reset, so that the receiver refuses batches meanwhile.
 	eventually(t, "the operator has just listed the account", func() error { return p.below("mandrill_operator_poll_age_seconds", 3) })
 	before = s.sink.accepted.Load()
 	if _, err := s.account.ResetKey(s.object.Status.WebhookID); err != nil {
@@ -36,11 +46,13 @@ func TestAlertsFireAndResolve(t *testing.T) {
 	}
 	s.emit(t)
 	p.await("MandrillSignaturesFailing " + webhook)
-	s.awaitDelivery(t, before)
+	grows(t, "events that the sink accepts with the new key", &s.sink.accepted, before)
 	p.await()
 
 	fired, err := p.everFired()
-	want := []string{"MandrillDeliveryDelayed " + webhook, "MandrillSignaturesFailing " + webhook, "MandrillSinkFailing " + webhook}
+	want := []string{
+		"MandrillDeadLetters " + webhook, "MandrillDeliveryDelayed " + webhook, "MandrillSignaturesFailing " + webhook, "MandrillSinkFailing " + webhook,
+	}
 	if err != nil || !slices.Equal(fired, want) {
 		t.Errorf("the alerts that have fired are %q, want %q: %v", fired, want, err)
 	}
@@ -63,8 +75,18 @@ func (p *prometheus) below(expr string, limit float64) error {
 	return err
 }
 
-// emptyPanels are panels that show nothing in this test, because what they show did not happen.
-var emptyPanels = map[string]string{}
+// emptyPanels are panels that show nothing in this test, and why.
+var emptyPanels = map[string]string{
+	"overview: Certificate":      "the public URL is not https",
+	"operator: Certificate":      "the public URL is not https",
+	"operator: Repairs":          "nobody works against the operator",
+	"operator: Failed API calls": "all calls succeed",
+	// With reports the operator would notice at once that the key was reset.
+	"operator: Reports":          "the receiver sends no reports",
+	"operator: Reports sent":     "the receiver sends no reports",
+	"operator: Webhooks ignored": "the receiver sends no reports",
+	"operator: Token reviews":    "the receiver sends no reports",
+}
 
 // checkPanels checks that each panel of each dashboard has shown something of what the programs did.
 func checkPanels(t *testing.T, p *prometheus) {

@@ -1,7 +1,6 @@
 package monitoring_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -35,16 +34,17 @@ const (
 	resync = 45 * time.Second
 )
 
-// sink is an HTTP endpoint that can be down.
+// sink is an HTTP endpoint that accepts events, or answers with an error.
 type sink struct {
 	*httptest.Server
-	down     atomic.Bool
-	accepted atomic.Int64
+	failure            atomic.Int64 // status of its answers; 0: it accepts
+	accepted, answered atomic.Int64
 }
 
 func (s *sink) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	if s.down.Load() {
-		http.Error(w, "down", http.StatusInternalServerError)
+	s.answered.Add(1)
+	if status := s.failure.Load(); status != 0 {
+		w.WriteHeader(int(status))
 		return
 	}
 	s.accepted.Add(1)
@@ -209,14 +209,7 @@ func (s *stack) create(t *testing.T, admin client.Client) {
 	})
 }
 
-// deliver makes Mandrill send an event, and waits until the sink has accepted one more.
-func (s *stack) deliver(t *testing.T) {
-	t.Helper()
-	before := s.sink.accepted.Load()
-	s.emit(t)
-	s.awaitDelivery(t, before)
-}
-
+// emit makes Mandrill send an event.
 func (s *stack) emit(t *testing.T) {
 	t.Helper()
 	if _, err := s.account.Emit("open"); err != nil {
@@ -224,11 +217,20 @@ func (s *stack) emit(t *testing.T) {
 	}
 }
 
-func (s *stack) awaitDelivery(t *testing.T, before int64) {
+// deliver makes Mandrill send an event, and waits until the sink has accepted it.
+func (s *stack) deliver(t *testing.T) {
 	t.Helper()
-	eventually(t, "the sink accepts an event", func() error {
-		if s.sink.accepted.Load() == before {
-			return context.DeadlineExceeded
+	before := s.sink.accepted.Load()
+	s.emit(t)
+	grows(t, "events that the sink accepts", &s.sink.accepted, before)
+}
+
+// grows waits until a counter is above what it was.
+func grows(t *testing.T, what string, counter *atomic.Int64, before int64) {
+	t.Helper()
+	eventually(t, what, func() error {
+		if counter.Load() == before {
+			return fmt.Errorf("still %d", before)
 		}
 		return nil
 	})
