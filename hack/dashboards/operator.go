@@ -15,7 +15,10 @@ var certificateSteps = []dashboard.Threshold{
 }
 
 // conditionColumn has a row for each condition that is not True.
-var conditionColumn = column{"Status (0: False, -1: Unknown)", count, "max by (webhook, condition, reason) (mandrill_operator_webhook_condition{}) < 1"}
+var conditionColumn = column{
+	name: "Status", unit: count, expr: "max by (webhook, condition, reason) (mandrill_operator_webhook_condition{}) < 1",
+	names: map[string]string{"0": "False", "-1": "Unknown"},
+}
 
 // upstream are the counters that Mandrill has of a webhook.
 var upstream = []query{
@@ -65,7 +68,7 @@ func operator() *dashboard.DashboardBuilder {
 	b.lines("Status writes", "Writes of status.delivery, by outcome.", perSecond, third,
 		query{"sum by (outcome) (rate(mandrill_operator_delivery_status_writes_total{}[$__rate_interval])) > 0", "{{outcome}}"})
 	b.rows("Versions", "Programs by version.", third, "",
-		column{"Operators", count, "count by (version, commit) (mandrill_operator_build_info{})"},
-		column{"Receivers", count, "count by (version, commit) (mandrill_receiver_build_info{})"})
+		column{name: "Operators", unit: count, expr: "count by (version, commit) (mandrill_operator_build_info{})"},
+		column{name: "Receivers", unit: count, expr: "count by (version, commit) (mandrill_receiver_build_info{})"})
 	return b.DashboardBuilder
 }

@@ -15,14 +15,14 @@ func overview() *dashboard.DashboardBuilder {
 	b.number("Dead letters", "Dead letters that the buffers hold.", count, "sum(mandrill_receiver_dead_letters{}) or vector(0)", from(1, "orange"))
 	b.number("Certificate", "Time until the certificate of the public URL expires.", seconds, certificate, certificateSteps...)
 	b.rows("Webhooks", "One line per webhook. Failing for is empty while the sink accepts events.", full, "/d/mandrill-webhook?var-webhook=${__value.raw}&${datasource:queryparam}",
-		column{"Received/s", perSecond, "sum by (webhook) (rate(mandrill_receiver_received_events_total{}[$__rate_interval]))"},
-		column{"Delivered/s", perSecond, "sum by (webhook) (rate(mandrill_receiver_delivered_events_total{}[$__rate_interval]))"},
-		column{"Failing for", seconds, "time() - min by (webhook) (mandrill_receiver_failing_since_timestamp_seconds{})"},
-		column{"Waiting", count, "sum by (webhook) (mandrill_receiver_backlog_events{})"},
-		column{"Oldest", seconds, "max by (webhook) (mandrill_receiver_backlog_oldest_age_seconds{})"},
-		column{"Dead letters", count, "sum by (webhook) (mandrill_receiver_dead_letters{})"},
-		column{"Last received", unixMillis, "1000 * max by (webhook) (mandrill_receiver_last_received_timestamp_seconds{})"},
-		column{"Last delivered", unixMillis, "1000 * max by (webhook) (mandrill_receiver_last_delivered_timestamp_seconds{})"},
+		column{name: "Received/s", unit: perSecond, expr: "sum by (webhook) (rate(mandrill_receiver_received_events_total{}[$__rate_interval]))"},
+		column{name: "Delivered/s", unit: perSecond, expr: "sum by (webhook) (rate(mandrill_receiver_delivered_events_total{}[$__rate_interval]))"},
+		column{name: "Failing for", unit: seconds, expr: "time() - min by (webhook) (mandrill_receiver_failing_since_timestamp_seconds{})"},
+		column{name: "Waiting", unit: count, expr: "sum by (webhook) (mandrill_receiver_backlog_events{})"},
+		column{name: "Oldest", unit: seconds, expr: "max by (webhook) (mandrill_receiver_backlog_oldest_age_seconds{})"},
+		column{name: "Dead letters", unit: count, expr: "sum by (webhook) (mandrill_receiver_dead_letters{})"},
+		column{name: "Last received", unit: unixMillis, expr: "1000 * max by (webhook) (mandrill_receiver_last_received_timestamp_seconds{})"},
+		column{name: "Last delivered", unit: unixMillis, expr: "1000 * max by (webhook) (mandrill_receiver_last_delivered_timestamp_seconds{})"},
 	)
 	b.row("Events")
 	b.lines("Events", "Events of batches with a good signature, and events that sinks accepted.", perSecond, half,

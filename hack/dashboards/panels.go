@@ -103,8 +103,24 @@ func (b builder) lines(title, description, unit string, width uint32, queries ..
 	b.WithPanel(panel)
 }
 
-// column is a column of a table: its name, its unit, and what gives its values by the key of the row.
-type column struct{ name, unit, expr string }
+// column is a column of a table: its name, its unit, and what gives its values by the key of the row. Values may have names.
+type column struct {
+	name, unit, expr string
+	names            map[string]string
+}
+
+// properties returns how the values of a column are shown.
+func (c column) properties() []dashboard.DynamicConfigValue {
+	properties := []dashboard.DynamicConfigValue{{Id: "unit", Value: c.unit}}
+	if c.names != nil {
+		options := map[string]any{}
+		for value, name := range c.names {
+			options[value] = map[string]any{"text": name}
+		}
+		properties = append(properties, dashboard.DynamicConfigValue{Id: "mappings", Value: []any{map[string]any{"type": "value", "options": options}}})
+	}
+	return properties
+}
 
 // rows shows a table with a row for each value of the labels that the expressions of all columns are grouped by.
 func (b builder) rows(title, description string, width uint32, link string, columns ...column) {
@@ -115,7 +131,7 @@ func (b builder) rows(title, description string, width uint32, link string, colu
 	for i, c := range columns {
 		panel.WithTarget(b.target(i, query{c.expr, ""}).Instant().Format(prometheus.PromQueryFormatTable))
 		renamed["Value #"+refID(i)] = c.name
-		panel.OverrideByName(c.name, []dashboard.DynamicConfigValue{{Id: "unit", Value: c.unit}})
+		panel.OverrideByName(c.name, c.properties())
 	}
 	if len(columns) == 1 {
 		renamed["Value"] = columns[0].name
