@@ -7,7 +7,10 @@ cd "$(dirname "$0")/.."
 hack/progress.sh "Downloading Go modules" go mod download
 hack/progress.sh "Downloading Go modules of test/conformance" go -C test/conformance mod download
 hack/progress.sh "Downloading Go modules of hack/image" go -C hack/image mod download
+hack/progress.sh "Downloading Go modules of hack/dashboards" go -C hack/dashboards mod download
 hack/tool.sh helm version >/dev/null # for test/chart; it takes minutes the first time, and says so
+hack/tool.sh --path promtool >/dev/null # these two for test/monitoring
+hack/prometheus/build.sh >/dev/null
 go build -o bin/testreport ./hack/testreport # not go run, which adds a line of its own to the summary
 export CGO_ENABLED=1
 {
@@ -15,5 +18,6 @@ export CGO_ENABLED=1
   go test -race -json -timeout 30m ./... || status=1
   go -C test/conformance test -race -json ./... || status=1
   CGO_ENABLED=0 go -C hack/image test -json ./... || status=1 # its tests make images of themselves, which must be static
+  CGO_ENABLED=0 go -C hack/dashboards test -json ./... || status=1
   exit "$status"
 } | bin/testreport -logs bin/test

@@ -17,7 +17,8 @@ modfile=$hack/tools.mod
 if [ -f "$hack/$1/go.mod" ]; then
   modfile=$hack/$1/go.mod
 fi
-if [ "$1" = promtool ]; then
+if [ "$1" = prometheus ] || [ "$1" = promtool ]; then
+  modfile=$hack/prometheus/go.mod
   export GOFLAGS="${GOFLAGS:-} -tags=remove_all_sd" # leaves out the service discovery of the clouds and their libraries
 fi
 "$hack/progress.sh" "Building the tool $1" go tool -modfile="$modfile" -n "$1"

@@ -5,15 +5,15 @@ cd "$(dirname "$0")/.."
 . hack/toolchain.sh
 chart=charts/mandrill-operator
 generated=(api/v1alpha1/zz_generated.deepcopy.go config/crd/*.yaml config/rbac/*.yaml docs/api.md docs/events.md
-  "$chart"/README.md "$chart"/files/*.yaml config/{default,operator,receiver,drain}/*.yaml)
+  "$chart"/README.md "$chart"/files/{crd,role}.yaml "$chart"/files/dashboards/*.json config/{default,operator,receiver,drain}/*.yaml)
 before=$(sha256sum "${generated[@]}")
 make --no-print-directory generate
 if ! diff <(echo "$before") <(sha256sum "${generated[@]}") >&2; then
   echo "These generated files were out of date and have been regenerated: commit them." >&2
   exit 1
 fi
-# Not hack/promtool and hack/cosign: to tidy them, Go downloads the modules of all build tags, hundreds that the build does not need.
-for module in . hack/image hack/cyclonedx-gomod hack/cluster/kube hack/cluster/etcd hack/cluster/node hack/actionlint hack/govulncheck hack/helm hack/nats/oldest hack/nats/previous test/conformance; do
+# Not hack/prometheus and hack/cosign: to tidy them, Go downloads the modules of all build tags, hundreds that the build does not need.
+for module in . hack/image hack/dashboards hack/cyclonedx-gomod hack/cluster/kube hack/cluster/etcd hack/cluster/node hack/actionlint hack/govulncheck hack/helm hack/nats/oldest hack/nats/previous test/conformance; do
   hack/progress.sh "Checking that $module/go.mod is tidy" go -C "$module" mod tidy -diff
 done
 # Without the checks that depend on which other linters a machine has.

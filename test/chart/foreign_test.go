@@ -18,6 +18,7 @@ var foreign = []struct {
 	{"sigs.k8s.io/gateway-api@v1.4.0", []string{"config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"}},
 	{"github.com/prometheus-operator/prometheus-operator@v0.85.0", []string{
 		"example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml", "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
+		"example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
 	}},
 	{"github.com/kedacore/keda/v2@v2.21.0", []string{"config/crd/bases/keda.sh_scaledobjects.yaml"}},
 	{"knative.dev/eventing@v0.50.0", []string{"config/core/resources/broker.yaml", "config/core/resources/trigger.yaml"}},

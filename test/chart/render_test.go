@@ -218,6 +218,8 @@ func TestRefusals(t *testing.T) {
 		{"ingress.controller=envoy", "at '/ingress/controller': value must be one of"},
 		{"gateway.enabled=true,publicURL=https://a.example", "gateway.enabled needs gateway.parentRefs"},
 		{"monitoring.podMonitor=true,monitoring.serviceMonitor=true", "choose one"},
+		{"monitoring.rules=true,monitoring.disabledAlerts={MandrillSinkFails}", "there is no such alert; there are MandrillSinkFailing, "},
+		{"monitoring.alertLabels.tier=1", "at '/monitoring/alertLabels/tier': got number, want string"},
 		{"uninstall.deleteObjects=true,installation=blue", "would delete the objects of other installations too"},
 		{"image.registry=https://registry.example", "at '/image/registry'"},
 		{"receiver.image.digest=abc", "at '/receiver/image/digest'"},

@@ -1,0 +1,128 @@
+package monitoring_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// A real Prometheus that watches the real operator and receiver raises exactly the right alerts when the sink is down, when it refuses an
+// event, and when the key is reset in Mandrill, and ends them afterwards. Alerts are 60 times faster than in production, as is Mandrill.
+func TestAlertsFireAndResolve(t *testing.T) {
+	s := startStack(t)
+	s.deliver(t)
+	p := startPrometheus(t, s.operator, s.receiver)
+	p.await()
+
+	before := s.sink.accepted.Load()
+	s.sink.failure.Store(http.StatusInternalServerError)
+	s.emit(t)
+	p.await("MandrillDeliveryDelayed "+webhook, "MandrillSinkFailing "+webhook)
+	s.sink.failure.Store(0)
+	grows(t, "events that the sink accepts again", &s.sink.accepted, before)
+	p.await()
+
+	before = s.sink.answered.Load()
+	s.sink.failure.Store(http.StatusBadRequest)
+	s.emit(t)
+	grows(t, "events that the sink answers", &s.sink.answered, before)
+	s.sink.failure.Store(0)
+	s.deliver(t)
+	p.await("MandrillDeadLetters " + webhook)
+	p.await()
+
+	// The operator lists the account every so often. Right after that the key is reset, so that the receiver refuses batches meanwhile.
+	eventually(t, "the operator has just listed the account", func() error { return p.below("mandrill_operator_poll_age_seconds", 3) })
+	before = s.sink.accepted.Load()
+	if _, err := s.account.ResetKey(s.object.Status.WebhookID); err != nil {
+		t.Fatal(err)
+	}
+	s.emit(t)
+	p.await("MandrillSignaturesFailing " + webhook)
+	grows(t, "events that the sink accepts with the new key", &s.sink.accepted, before)
+	p.await()
+
+	fired, err := p.everFired()
+	want := []string{
+		"MandrillDeadLetters " + webhook, "MandrillDeliveryDelayed " + webhook, "MandrillSignaturesFailing " + webhook, "MandrillSinkFailing " + webhook,
+	}
+	if err != nil || !slices.Equal(fired, want) {
+		t.Errorf("the alerts that have fired are %q, want %q: %v", fired, want, err)
+	}
+	checkPanels(t, p)
+}
+
+// below returns an error unless an expression has one value, below a limit.
+func (p *prometheus) below(expr string, limit float64) error {
+	samples, err := p.query(expr)
+	if err != nil {
+		return err
+	}
+	if len(samples) != 1 {
+		return fmt.Errorf("%d values", len(samples))
+	}
+	value, err := strconv.ParseFloat(samples[0].value(), 64)
+	if err == nil && value >= limit {
+		err = errors.New(samples[0].value())
+	}
+	return err
+}
+
+// emptyPanels are panels that show nothing in this test, and why.
+var emptyPanels = map[string]string{
+	"overview: Certificate":      "the public URL is not https",
+	"operator: Certificate":      "the public URL is not https",
+	"operator: Repairs":          "nobody works against the operator",
+	"operator: Failed API calls": "all calls succeed",
+	// With reports the operator would notice at once that the key was reset.
+	"operator: Reports":          "the receiver sends no reports",
+	"operator: Reports sent":     "the receiver sends no reports",
+	"operator: Webhooks ignored": "the receiver sends no reports",
+	"operator: Token reviews":    "the receiver sends no reports",
+}
+
+// checkPanels checks that each panel of each dashboard has shown something of what the programs did.
+func checkPanels(t *testing.T, p *prometheus) {
+	t.Helper()
+	paths, err := filepath.Glob(root + "/charts/mandrill-operator/files/dashboards/*.json")
+	if err != nil || len(paths) < 4 {
+		t.Fatalf("%d dashboards: %v", len(paths), err)
+	}
+	variables := strings.NewReplacer("$namespace", ".*", "$webhook", webhook, "$__rate_interval", "10s")
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var dashboard struct {
+			Panels []struct {
+				Title   string
+				Targets []struct{ Expr string }
+			}
+		}
+		if err := json.Unmarshal(data, &dashboard); err != nil {
+			t.Fatal(err)
+		}
+		for _, panel := range dashboard.Panels {
+			shown := len(panel.Targets) == 0
+			for _, target := range panel.Targets {
+				series, err := p.series(variables.Replace(target.Expr))
+				if err != nil {
+					t.Errorf("%s, %s: %v", filepath.Base(path), panel.Title, err)
+				}
+				shown = shown || series > 0
+			}
+			name := strings.TrimSuffix(filepath.Base(path), ".json") + ": " + panel.Title
+			if _, empty := emptyPanels[name]; empty == shown {
+				t.Errorf("%s shows something: %t", name, shown)
+			}
+		}
+	}
+}
