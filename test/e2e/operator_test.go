@@ -16,12 +16,12 @@ import (
 )
 
 // Receivers do not need the operator, and it continues where it was.
-func restartedOperator(t *testing.T, c *cluster) {
-	load := c.startLoad(t, "shop", receiver, nil)
-	command(t, "kubectl", "rollout", "restart", "--namespace="+system, "deployment/mandrill-operator")
-	apply(t, manifest(t, sample, "shop", "restarted"))
-	command(t, "kubectl", "rollout", "status", "--namespace="+system, "deployment/mandrill-operator", "--timeout=2m")
-	c.awaitCondition(t, "restarted", "transactional", v1alpha1.ConditionReady, metav1.ConditionTrue)
+func restartedOperator(t *testing.T, i *installation) {
+	load := i.startLoad(t, nil)
+	command(t, "kubectl", "rollout", "restart", "--namespace="+i.release, "deployment/mandrill-operator")
+	apply(t, i.sample(t, "restarted"))
+	command(t, "kubectl", "rollout", "status", "--namespace="+i.release, "deployment/mandrill-operator", "--timeout=2m")
+	i.cluster.awaitCondition(t, "restarted", "transactional", v1alpha1.ConditionReady, metav1.ConditionTrue)
 	r := load.finish(t)
 	noFailedPosts(t, r)
 	noDuplicates(t, r)
@@ -30,17 +30,17 @@ func restartedOperator(t *testing.T, c *cluster) {
 
 // A sink that refuses connections for a minute costs nothing, neither events nor their order. Batches go to one receiver, because each
 // keeps the order of what it accepted itself. Deletions need no sink, and run meanwhile.
-func sinkIsDown(t *testing.T, c *cluster) {
-	pod := c.pods(t, system, "receiver")[0]
-	load := c.startLoad(t, "shop", pod.Status.PodIP+":8080", map[string]any{"intervalMs": 400})
-	c.setSink(t, true, 0)
-	defer c.setSink(t, false, 0)
+func sinkIsDown(t *testing.T, i *installation) {
+	pod := i.cluster.pods(t, i.release, "receiver")[0]
+	load := i.startLoad(t, map[string]any{"target": "http://" + pod.Status.PodIP + ":8080", "intervalMs": 400})
+	i.setSink(t, true, 0)
+	defer i.setSink(t, false, 0)
 	minute := time.After(time.Minute)
-	t.Run("SampleIsDeletedTenTimes", func(t *testing.T) { sampleIsDeleted(t, c) })
-	t.Run("NamespaceIsDeleted", func(t *testing.T) { namespaceIsDeleted(t, c) })
-	t.Run("NamespaceIsDeletedWithoutOperator", func(t *testing.T) { namespaceIsDeletedWithoutOperator(t, c) })
+	t.Run("SampleIsDeletedTenTimes", func(t *testing.T) { sampleIsDeleted(t, i) })
+	t.Run("NamespaceIsDeleted", func(t *testing.T) { namespaceIsDeleted(t, i) })
+	t.Run("NamespaceIsDeletedWithoutOperator", func(t *testing.T) { namespaceIsDeletedWithoutOperator(t, i) })
 	<-minute
-	c.setSink(t, false, 0)
+	i.setSink(t, false, 0)
 	r := load.finish(t)
 	noFailedPosts(t, r)
 	noDuplicates(t, r)
@@ -50,64 +50,64 @@ func sinkIsDown(t *testing.T, c *cluster) {
 }
 
 // kubectl delete --filename of the sample deletes namespace, Secret, Service and webhook at the same time.
-func sampleIsDeleted(t *testing.T, c *cluster) {
+func sampleIsDeleted(t *testing.T, i *installation) {
 	const count = 10
 	var manifests []string
-	for i := range count {
-		manifests = append(manifests, manifest(t, sample, "shop", fmt.Sprintf("sample-%d", i)))
+	for number := range count {
+		manifests = append(manifests, i.sample(t, fmt.Sprintf("sample-%d", number)))
 	}
 	apply(t, strings.Join(manifests, "\n---\n"))
-	for i := range count {
-		c.awaitCondition(t, fmt.Sprintf("sample-%d", i), "transactional", v1alpha1.ConditionReady, metav1.ConditionTrue)
+	for number := range count {
+		i.cluster.awaitCondition(t, fmt.Sprintf("sample-%d", number), "transactional", v1alpha1.ConditionReady, metav1.ConditionTrue)
 	}
 	begin := time.Now()
 	var deletions sync.WaitGroup
-	for i, manifest := range manifests {
+	for number, manifest := range manifests {
 		deletions.Go(func() {
 			if output, err := run(t.Context(), manifest, "kubectl", "delete", "--filename=-", "--timeout=60s"); err != nil {
-				t.Errorf("deletion %d: %v\n%s", i, err, output)
+				t.Errorf("deletion %d: %v\n%s", number, err, output)
 			}
 		})
 	}
 	deletions.Wait()
 	t.Logf("%d deletions took %v", count, time.Since(begin).Round(time.Second))
-	c.noWebhookOf(t, "sample-")
+	i.cluster.noWebhookOf(t, "sample-")
 }
 
 // doomed makes a namespace with three webhooks.
-func (c *cluster) doomed(t *testing.T, namespace string) {
+func (i *installation) doomed(t *testing.T, namespace string) {
 	t.Helper()
-	objects := []string{manifest(t, sample, "shop", namespace)}
+	objects := []string{i.sample(t, namespace)}
 	for _, name := range []string{"second", "third"} {
-		objects = append(objects, manifest(t, sample, "shop", namespace, "transactional", name))
+		objects = append(objects, i.sample(t, namespace, "transactional", name))
 	}
 	apply(t, strings.Join(objects, "\n---\n"))
 	for _, name := range []string{"transactional", "second", "third"} {
-		c.awaitCondition(t, namespace, name, v1alpha1.ConditionReady, metav1.ConditionTrue)
+		i.cluster.awaitCondition(t, namespace, name, v1alpha1.ConditionReady, metav1.ConditionTrue)
 	}
 }
 
-func namespaceIsDeleted(t *testing.T, c *cluster) {
-	c.doomed(t, "doomed")
+func namespaceIsDeleted(t *testing.T, i *installation) {
+	i.doomed(t, "doomed")
 	begin := time.Now()
 	command(t, "kubectl", "delete", "namespace", "doomed", "--timeout=90s")
 	t.Logf("the namespace was gone after %v", time.Since(begin).Round(100*time.Millisecond))
-	c.noWebhookOf(t, "doomed/")
+	i.cluster.noWebhookOf(t, "doomed/")
 }
 
 // Without the operator, the Secret with the API key is gone when it comes back. The objects then say that they wait for the key, which
 // nobody can put there any more, and the user who gives the webhooks up by deletionPolicy waits no longer.
-func namespaceIsDeletedWithoutOperator(t *testing.T, c *cluster) {
-	c.doomed(t, "deserted")
+func namespaceIsDeletedWithoutOperator(t *testing.T, i *installation) {
+	i.doomed(t, "deserted")
 	scale := func(replicas int) {
-		command(t, "kubectl", "scale", "--namespace="+system, "deployment/mandrill-operator", fmt.Sprintf("--replicas=%d", replicas))
-		c.awaitReady(t, system, "operator", replicas)
+		command(t, "kubectl", "scale", "--namespace="+i.release, "deployment/mandrill-operator", fmt.Sprintf("--replicas=%d", replicas))
+		i.cluster.awaitReady(t, i.release, "operator", replicas)
 	}
 	t.Run("Away", func(t *testing.T) { // a subtest, so that the operator comes back if it fails
 		scale(0)
 		command(t, "kubectl", "delete", "namespace", "deserted", "--wait=false")
 		eventually(t, "the Secret is deleted", func() error {
-			_, err := c.clientset.CoreV1().Secrets("deserted").Get(t.Context(), "mandrill", metav1.GetOptions{})
+			_, err := i.cluster.clientset.CoreV1().Secrets("deserted").Get(t.Context(), "mandrill", metav1.GetOptions{})
 			if !apierrors.IsNotFound(err) {
 				return fmt.Errorf("it is there: %w", err)
 			}
