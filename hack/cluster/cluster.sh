@@ -196,12 +196,12 @@ up() {
     say "it runs already: export KUBECONFIG=$KUBECONFIG"
     return
   fi
-  ! ip link show $interface >/dev/null 2>&1 || fail "another one runs on this machine, which has the interface $interface"
   local lacking assets programs
   mkdir -p "$(dirname "$data")"
   lacking=$(lacks)
   [ -z "$lacking" ] || fail "this machine cannot run pods. Set E2E_KUBECONFIG to another cluster for the tests, or change this:
 $lacking"
+  ! ip link show $interface >/dev/null 2>&1 || fail "another one runs on this machine, which has the interface $interface"
   assets=$("$here/build.sh" etcd kube-apiserver)
   programs=$("$here/build.sh" node)
   (cd "$top" && . hack/toolchain.sh && CGO_ENABLED=0 hack/progress.sh "Building the addons of the cluster" \

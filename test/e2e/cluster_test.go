@@ -28,8 +28,11 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 )
 
-// apiKey is that of the samples. The emulated Mandrill has a second account, for a test that sends many events.
-const apiKey = "demo-key"
+// The emulated Mandrill has two accounts: that of the samples, and one for a test that sends many events.
+const (
+	apiKey  = "demo-key"
+	bulkKey = "bulk-key"
+)
 
 // cluster is the cluster of E2E_KUBECONFIG.
 type cluster struct {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -227,7 +226,7 @@ func batchBecomesCloudEvents(t *testing.T, i *installation) {
 	i.cluster.mandrill(t, "events", nil, &json.RawMessage{})
 	eventually(t, "events arrive", func() error {
 		var counts map[string]int
-		if err := i.cluster.call(t, http.MethodGet, i.objects, "traffic:control", "/events", map[string]string{"path": "/events"}, nil, &counts); err != nil {
+		if err := i.events(t, "/events", &counts); err != nil {
 			return err
 		}
 		for _, attributes := range announced {

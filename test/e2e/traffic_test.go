@@ -78,6 +78,12 @@ func (i *installation) control(t *testing.T, method, control, flow string, body,
 	return i.cluster.call(t, method, i.objects, "traffic:control", "/"+control, query, body, answer)
 }
 
+// events counts what arrived at a path of the consumer, by type.
+func (i *installation) events(t *testing.T, path string, counts *map[string]int) error {
+	t.Helper()
+	return i.cluster.call(t, http.MethodGet, i.objects, "traffic:control", "/events", map[string]string{"path": path}, nil, counts)
+}
+
 func (l *load) report(t *testing.T) report {
 	t.Helper()
 	r, err := l.tryReport(t)
