@@ -53,16 +53,19 @@ programs() {
   ln -sf "${KUBECTL:-$(hack/cluster/build.sh node)/kubectl}" "$tools/kubectl"
   go build -o bin/testreport ./hack/testreport
   if [ -n "${E2E_CLUSTER:-}" ]; then
-    nginx || echo "e2e.sh: there is no nginx, and Debian's could not be downloaded: the test of nginx is skipped" >&2
+    find_nginx || echo "e2e.sh: there is no nginx, and Debian's could not be downloaded: the test of nginx is skipped" >&2
   fi
 }
 
-# nginx finds Debian's, or downloads it without installing it, which would start it.
-nginx() {
-  if [ -z "${NGINX:-}" ] && ! NGINX=$(PATH=$PATH:/usr/sbin command -v nginx) && NGINX=$tools/nginx/usr/sbin/nginx && [ ! -x "$NGINX" ]; then
-    mkdir -p "$tools/nginx"
-    (cd "$tools/nginx" && hack=$OLDPWD/hack && "$hack/progress.sh" "Downloading nginx" sh -c \
-      '{ apt-get download -qq nginx || { apt-get update -qq && apt-get download -qq nginx; }; } && dpkg -x nginx_*.deb .') || return
+# find_nginx finds Debian's, or downloads it without installing it, which would start it.
+find_nginx() {
+  local folder=$tools/nginx progress=$PWD/hack/progress.sh
+  if [ -z "${NGINX:-}" ] && ! NGINX=$(PATH=$PATH:/usr/sbin command -v nginx); then
+    NGINX=$folder/usr/sbin/nginx
+    [ -x "$NGINX" ] || (
+      mkdir -p "$folder" && cd "$folder" && "$progress" "Downloading nginx" sh -c \
+        '{ apt-get download -qq nginx || { apt-get update -qq && apt-get download -qq nginx; }; } && dpkg -x nginx_*.deb .'
+    ) || return
   fi
   export E2E_NGINX=$NGINX
 }
