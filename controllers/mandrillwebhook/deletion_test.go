@@ -329,6 +329,30 @@ func TestCacheThatLagsReportsNoOrphan(t *testing.T) {
 	}
 }
 
+// Kubernetes deletes the operator's role in a namespace before the objects that have finalizers. What the operator knows is enough.
+func TestDeletionNeedsNoRightToSecrets(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.apply()
+	f.mustReconcile()
+	if err := f.client.Delete(t.Context(), f.get()); err != nil {
+		t.Fatal(err)
+	}
+	f.mu.Lock()
+	f.fault = func(_ string, object client.Object) error {
+		if _, isSecret := object.(*corev1.Secret); isSecret && object.GetNamespace() != "mandrill-operator-system" {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, object.GetName(), errors.New("there is no role"))
+		}
+		return nil
+	}
+	f.mu.Unlock()
+	f.mustFinalize()
+	f.hasIDs()
+	if events := strings.Join(f.recorded(), "\n"); strings.Contains(events, "Orphaned") {
+		t.Errorf("Events are %s", events)
+	}
+}
+
 // terminateNamespace makes the API server refuse Secrets in the namespace of the object.
 func (f *fixture) terminateNamespace() {
 	f.mu.Lock()
