@@ -116,6 +116,7 @@ programs
 release . "$E2E_TAG" "$tools/dist"
 program traffic ./test/e2e/traffic
 program skipper github.com/zalando/skipper/cmd/skipper hack/skipper
+program certmanager . hack/certmanager
 previous
 [ ${#images[@]} = 0 ] || hack/cluster/cluster.sh load "${images[@]}"
 

@@ -174,22 +174,22 @@ func (c *cluster) call(t *testing.T, method, namespace, service, path string, qu
 }
 
 // mandrill calls a control of the emulated Mandrill, for the account of an API key.
-func (c *cluster) mandrill(t *testing.T, control string, fields map[string]any, answer any) {
+func (i *installation) mandrill(t *testing.T, control string, fields map[string]any, answer any) {
 	t.Helper()
 	body := map[string]any{"key": apiKey}
 	maps.Copy(body, fields)
-	if err := c.call(t, http.MethodPost, "e2e", "mandrill:api", "/emulator/"+control, nil, body, answer); err != nil {
+	if err := i.cluster.call(t, http.MethodPost, cmp.Or(i.mandrillAt, "e2e"), "mandrill:api", "/emulator/"+control, nil, body, answer); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // mandrillWebhooks returns the URLs of the webhooks that the emulated Mandrill has.
-func (c *cluster) mandrillWebhooks(t *testing.T) []string {
+func (i *installation) mandrillWebhooks(t *testing.T) []string {
 	t.Helper()
 	var webhooks []struct {
 		URL string `json:"url"`
 	}
-	c.mandrill(t, "webhooks", nil, &webhooks)
+	i.mandrill(t, "webhooks", nil, &webhooks)
 	urls := make([]string, 0, len(webhooks))
 	for _, webhook := range webhooks {
 		urls = append(urls, webhook.URL)

@@ -18,10 +18,7 @@ import (
 func TestIngress(t *testing.T) {
 	t.Parallel()
 	i := parallel(t, "front")
-	i.baseURL = "http://skipper.ingress"
-	apply(t, manifest(t, "testdata/ingress.yaml"))
-	t.Cleanup(func() { deleteNamespaces(t, "ingress") })
-	command(t, "kubectl", "rollout", "status", "--namespace=ingress", "deployment/skipper", "--timeout=5m")
+	i.baseURL = "http://" + startSkipper(t, "front-ingress")
 	i.install(t, "ingress.enabled=true", "ingress.controller=skipper")
 	i.webhooks(t)
 	batchBecomesCloudEvents(t, i)
@@ -30,6 +27,57 @@ func TestIngress(t *testing.T) {
 		noFailedPosts(t, r)
 		noDuplicates(t, r)
 	}
+}
+
+// startSkipper runs an ingress controller in a namespace, and returns its host.
+func startSkipper(t *testing.T, namespace string) string {
+	t.Helper()
+	awaitTerminated(t, namespace)
+	apply(t, manifest(t, "testdata/ingress.yaml", "NAMESPACE", namespace))
+	t.Cleanup(func() {
+		cleanUp(t, "kubectl", "delete", "clusterrole,clusterrolebinding", "e2e-"+namespace)
+		deleteNamespaces(t, namespace)
+	})
+	command(t, "kubectl", "rollout", "status", "--namespace="+namespace, "deployment/skipper", "--timeout=5m")
+	return "skipper." + namespace
+}
+
+// cert-manager makes the certificate of the Ingress, and those of the members of a clustered buffer. Mandrill posts with TLS.
+func TestCertManager(t *testing.T) {
+	t.Parallel()
+	i := parallel(t, "secure")
+	startCertManager(t)
+	i.baseURL, i.mandrillAt = "https://"+startSkipper(t, "secure-ingress"), i.release
+	awaitTerminated(t, i.release)
+	apply(t, restricted(i.release))
+	apply(t, manifest(t, "testdata/issuer.yaml", "NAMESPACE", i.release))
+	apply(t, manifest(t, "testdata/mandrill.yaml", // which trusts that issuer
+		"e2e", i.release,
+		"      automount", "      volumes: [{name: ca, secret: {secretName: ca}}]\n      automount",
+		"        ports:", "        env: [{name: SSL_CERT_FILE, value: /ca/tls.crt}]\n        volumeMounts: [{name: ca, mountPath: /ca}]\n        ports:"))
+	i.install(t, "ingress.enabled=true", "ingress.controller=skipper", "ingress.tlsSecretName=mandrill-tls", `ingress.annotations.cert-manager\.io/issuer=ca`,
+		"receiver.buffer.mode=Cluster", "mandrillAPIURL=http://mandrill."+i.release+":8085/api/1.0")
+	i.webhooks(t)
+	batchBecomesCloudEvents(t, i)
+	noFailedPosts(t, i.startLoad(t, nil).finish(t))
+}
+
+// startCertManager runs cert-manager, unless the cluster has it.
+func startCertManager(t *testing.T) {
+	t.Helper()
+	if command(t, "kubectl", "get", "customresourcedefinition", "certificates.cert-manager.io", "--ignore-not-found") != "" {
+		return
+	}
+	folder := strings.TrimSpace(command(t, "go", "-C", "../../hack/certmanager", "list", "-m", "-f", "{{.Dir}}", "github.com/cert-manager/cert-manager"))
+	definitions := folder + "/deploy/crds"
+	command(t, "kubectl", "apply", "--server-side", "--filename="+definitions)
+	apply(t, manifest(t, "testdata/certmanager.yaml"))
+	t.Cleanup(func() {
+		cleanUp(t, "kubectl", "delete", "clusterrolebinding", "e2e-cert-manager")
+		deleteNamespaces(t, "cert-manager")
+		cleanUp(t, "kubectl", "delete", "--filename="+definitions, "--wait=false")
+	})
+	command(t, "kubectl", "rollout", "status", "--namespace=cert-manager", "deployment/cert-manager", "--timeout=5m")
 }
 
 // nginx with its defaults answers 413 to a batch over 1 MB. Mandrill reports that, and the status says who does it and what to set.
@@ -47,7 +95,7 @@ func TestNginxRefusesLargeBatches(t *testing.T) {
 	apply(t, i.sample(t, i.objects, apiKey, bulkKey))
 	i.cluster.awaitCondition(t, i.objects, "transactional", v1alpha1.ConditionReady, metav1.ConditionTrue)
 
-	i.cluster.mandrill(t, "events", map[string]any{"key": bulkKey, "kinds": []string{"click"}, "count": 1000}, &json.RawMessage{})
+	i.mandrill(t, "events", map[string]any{"key": bulkKey, "kinds": []string{"click"}, "count": 1000}, &json.RawMessage{})
 	i.cluster.awaitCondition(t, i.objects, "transactional", v1alpha1.ConditionDelivering, metav1.ConditionFalse)
 	condition := apimeta.FindStatusCondition(i.cluster.webhook(t, i.objects, "transactional").Status.Conditions, v1alpha1.ConditionDelivering)
 	for _, want := range []string{"413", "in front of the receiver", "client_max_body_size"} {

@@ -19,7 +19,8 @@ import (
 const (
 	system = "mandrill-operator-system"
 	sample = "../../config/samples/transactional.yaml"
-	chart  = "../../charts/mandrill-operator"
+	tree   = "../.."
+	chart  = tree + "/charts/mandrill-operator"
 )
 
 // installation is a release of the chart, and a namespace with objects for it, their consumer, and a source of batches. Installations
@@ -31,6 +32,8 @@ type installation struct {
 	name    string // spec.installation of the objects
 	baseURL string // public URL, without the path; empty: the receiver's Service
 	loads   int    // that were started
+
+	mandrillAt string // namespace of the emulated Mandrill, if it is not the common one
 }
 
 func (i *installation) receiver() string { return "mandrill-receiver." + i.release }
@@ -172,14 +175,12 @@ func previousTree() string { return os.Getenv("E2E_PREVIOUS") }
 // installPrevious installs the version before this one, or this one if there is none.
 func (i *installation) installPrevious(t *testing.T) {
 	t.Helper()
-	if previousTree() == "" {
-		i.install(t)
-		return
+	from, tag := tree, tag()
+	if previousTree() != "" {
+		from, tag = previousTree(), "previous"
 	}
 	apply(t, restricted(i.release))
-	if output, err := i.helm(t, previousTree()+"/charts/mandrill-operator", "previous"); err != nil {
-		t.Fatalf("installing the previous version: %v\n%s", err, output)
-	}
+	i.documented(t, from, "helm upgrade --install", "--set=image.tag="+tag, "--values=testdata/values.yaml")
 }
 
 // An upgrade from the version before fails no post and loses nothing.
@@ -189,7 +190,7 @@ func upgraded(t *testing.T, i *installation) {
 	}
 	load := i.startLoad(t, nil)
 	begin := time.Now()
-	i.upgrade(t)
+	i.documented(t, tree, "helm upgrade mandrill-operator", "--set=image.tag="+tag(), "--values=testdata/values.yaml")
 	t.Logf("helm upgrade --wait took %v", time.Since(begin).Round(100*time.Millisecond))
 	load.awaitProgress(t, 100)
 	r := load.finish(t)
@@ -223,7 +224,7 @@ func batchBecomesCloudEvents(t *testing.T, i *installation) {
 	if len(announced) < 10 {
 		t.Fatalf("the status announces %v", announced)
 	}
-	i.cluster.mandrill(t, "events", nil, &json.RawMessage{})
+	i.mandrill(t, "events", nil, &json.RawMessage{})
 	eventually(t, "events arrive", func() error {
 		var counts map[string]int
 		if err := i.events(t, "/events", &counts); err != nil {
@@ -238,16 +239,36 @@ func batchBecomesCloudEvents(t *testing.T, i *installation) {
 	})
 }
 
+// documented runs the commands of a shell block of docs/install.md that begins with a text, on the chart of a tree. Flags are added to
+// those of helm upgrade.
+func (i *installation) documented(t *testing.T, tree, begin string, flags ...string) {
+	t.Helper()
+	_, block, found := strings.Cut(manifest(t, "../../docs/install.md"), "```sh\n"+begin)
+	block, _, ended := strings.Cut(block, "```")
+	if !found || !ended {
+		t.Fatalf("docs/install.md has no commands that begin with %q", begin)
+	}
+	block = strings.NewReplacer(
+		"\\\n", " ", " charts/", " "+tree+"/charts/", "https://hooks.example.com/mandrill", i.publicURL(), "registry.example.com/mandrill-operator", registry(),
+	).Replace(begin + block)
+	for line := range strings.SplitSeq(strings.TrimSpace(block), "\n") {
+		args := strings.Fields(line)
+		if args[0] == "helm" && args[1] == "upgrade" {
+			args = append(args, flags...)
+		}
+		command(t, args[0], args[1:]...)
+	}
+}
+
 // Of an installation that is removed nothing stays except what holds data (volumes, and the CRD with its objects), and what the operator
 // made itself: the Secret with the routes, without any, and its Lease.
 func uninstalled(t *testing.T, i *installation) {
-	command(t, "kubectl", "delete", "mandrillwebhooks", "--all", "--all-namespaces", "--timeout=60s")
-	for _, url := range i.cluster.mandrillWebhooks(t) {
+	i.documented(t, tree, "helm upgrade mandrill-operator charts/mandrill-operator --namespace mandrill-operator-system --wait --reset-then-reuse-values \\")
+	for _, url := range i.mandrillWebhooks(t) {
 		if !strings.Contains(url, "/deserted/") { // which were given up
 			t.Errorf("Mandrill still has %s", url)
 		}
 	}
-	command(t, "helm", "uninstall", "mandrill-operator", "--namespace="+i.release, "--wait", "--timeout=2m")
 	eventually(t, "objects are deleted", func() error {
 		if left := leftBehind(t, i.release); len(left) > 0 {
 			return errors.New("left behind: " + strings.Join(left, " "))
@@ -265,8 +286,7 @@ func uninstalled(t *testing.T, i *installation) {
 	if !definitionExists(t) {
 		t.Error("the CRD is gone, and would have taken objects with it")
 	}
-	deleteDefinition(t)
-	command(t, "kubectl", "delete", "namespace", i.release, "--timeout=2m")
+	i.documented(t, tree, "kubectl delete crd")
 }
 
 // leftBehind returns objects of the namespace, and objects of the cluster with its name, that hold no data.
@@ -297,10 +317,4 @@ const definition = "mandrillwebhooks.mandrill-operator.io"
 func definitionExists(t *testing.T) bool {
 	t.Helper()
 	return command(t, "kubectl", "get", "customresourcedefinition", definition, "--ignore-not-found") != ""
-}
-
-// deleteDefinition lets the next release install its own CRD. That of a release that is gone stays, and other releases leave it alone.
-func deleteDefinition(t *testing.T) {
-	t.Helper()
-	cleanUp(t, "kubectl", "delete", "customresourcedefinition", definition, "--ignore-not-found", "--timeout=60s")
 }

@@ -32,7 +32,7 @@ func TestWatchedNamespaces(t *testing.T) {
 	}
 	// Kubernetes deletes the operator's Role there before its objects.
 	command(t, "kubectl", "delete", "namespace", i.objects, "--timeout=3m")
-	i.cluster.noWebhookOf(t, i.objects+"/")
+	i.noWebhookOf(t, i.objects+"/")
 }
 
 // Two of three members of a clustered buffer go on without the third, whether it is deleted, killed, or starts with an empty volume.
@@ -74,7 +74,7 @@ func TestTwoInstallations(t *testing.T) {
 		}
 	}
 	command(t, "kubectl", "delete", "namespace", blue.objects, "--timeout=2m")
-	urls := strings.Join(plain.cluster.mandrillWebhooks(t), " ")
+	urls := strings.Join(plain.mandrillWebhooks(t), " ")
 	if strings.Contains(urls, blue.publicURL()) || !strings.Contains(urls, plain.publicURL()) {
 		t.Errorf("Mandrill has %s, want the webhook of the other installation only", urls)
 	}

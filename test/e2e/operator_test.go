@@ -71,7 +71,7 @@ func sampleIsDeleted(t *testing.T, i *installation) {
 	}
 	deletions.Wait()
 	t.Logf("%d deletions took %v", count, time.Since(begin).Round(time.Second))
-	i.cluster.noWebhookOf(t, "sample-")
+	i.noWebhookOf(t, "sample-")
 	for number := range count {
 		if object := fmt.Sprintf("sample-%d/transactional", number); i.orphaned(t, object) == nil {
 			t.Errorf("an Event says that the webhook of %s is left at Mandrill", object)
@@ -97,7 +97,7 @@ func namespaceIsDeleted(t *testing.T, i *installation) {
 	begin := time.Now()
 	command(t, "kubectl", "delete", "namespace", "doomed", "--timeout=90s")
 	t.Logf("the namespace was gone after %v", time.Since(begin).Round(100*time.Millisecond))
-	i.cluster.noWebhookOf(t, "doomed/")
+	i.noWebhookOf(t, "doomed/")
 }
 
 // Without the operator, the Secret with the API key is gone when it comes back, and nobody can put it there any more. It lets the objects
@@ -146,9 +146,9 @@ func (i *installation) orphaned(t *testing.T, object string) error {
 }
 
 // noWebhookOf fails the test if Mandrill has a webhook of a namespace that begins with a prefix.
-func (c *cluster) noWebhookOf(t *testing.T, prefix string) {
+func (i *installation) noWebhookOf(t *testing.T, prefix string) {
 	t.Helper()
-	left := slices.DeleteFunc(c.mandrillWebhooks(t), func(url string) bool { return !strings.Contains(url, "/mandrill/"+prefix) })
+	left := slices.DeleteFunc(i.mandrillWebhooks(t), func(url string) bool { return !strings.Contains(url, "/mandrill/"+prefix) })
 	if len(left) > 0 {
 		t.Errorf("Mandrill still has %v", left)
 	}
