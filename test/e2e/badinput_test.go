@@ -74,11 +74,11 @@ func TestSinkThatMayNotBeRead(t *testing.T) {
 	t.Parallel()
 	i := parallel(t, "nosy")
 	i.install(t, "receiver.replicas=1")
-	apply(t, i.sample(t, i.objects, "{apiVersion: v1, kind: Service, name: consumer}", "{apiVersion: apps/v1, kind: Deployment, name: traffic}"))
+	apply(t, i.sample(t, i.objects, "{apiVersion: v1, kind: Service, name: consumer}", "{apiVersion: networking.k8s.io/v1, kind: Ingress, name: consumer}"))
 	eventually(t, "the status names the right", func() error {
 		for _, condition := range i.cluster.webhook(t, i.objects, "transactional").Status.Conditions {
 			if condition.Type == v1alpha1.ConditionSinkProvided && condition.Status == metav1.ConditionFalse && condition.Reason == v1alpha1.ReasonSinkNotAllowed &&
-				strings.Contains(condition.Message, "deployments") {
+				strings.Contains(condition.Message, "may not read the kind Ingress") {
 				t.Log(condition.Message)
 				return nil
 			}
