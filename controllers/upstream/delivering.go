@@ -18,7 +18,7 @@ func Disabled(suspended bool, lastError string) (message, remedy string) {
 	if suspended {
 		return message, "batches are refused because spec.suspend is true"
 	}
-	return message, "look at Delivered, at the receiver's log and, in Direct mode, at the sink"
+	return message, hint(lastError)
 }
 
 // Report sets Delivering, Mandrill's own view. Changed says whether Mandrill reports something else than before.
@@ -37,7 +37,7 @@ func Report(conditions *controllers.Conditions, before, now *v1alpha1.Upstream, 
 	case !changed:
 	case now.LastError != "":
 		conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionFalse, v1alpha1.ReasonLastAttemptFailed,
-			"Mandrill reports, and it may be over: "+now.LastError+" (look at Delivered, at the receiver's log and, in Direct mode, at the sink)")
+			"Mandrill reports, and it may be over: "+now.LastError+" ("+hint(now.LastError)+")")
 	default:
 		conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionUnknown, v1alpha1.ReasonNothingSentYet, "Mandrill has not sent anything yet")
 	}
