@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 . hack/toolchain.sh
 chart=charts/mandrill-operator
 generated=(api/v1alpha1/zz_generated.deepcopy.go config/crd/*.yaml config/rbac/*.yaml docs/api.md docs/events.md
-  "$chart"/README.md "$chart"/files/*.yaml config/{default,operator,receiver,drain}/*.yaml)
+  "$chart"/README.md "$chart"/files/*.yaml config/{default,operator,receiver,drain,sidecar-injection}/*.yaml)
 before=$(sha256sum "${generated[@]}")
 make --no-print-directory generate
 if ! diff <(echo "$before") <(sha256sum "${generated[@]}") >&2; then
