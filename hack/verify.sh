@@ -13,7 +13,7 @@ if ! diff <(echo "$before") <(sha256sum "${generated[@]}") >&2; then
   exit 1
 fi
 # Not hack/promtool and hack/cosign: to tidy them, Go downloads the modules of all build tags, hundreds that the build does not need.
-for module in . hack/image hack/cyclonedx-gomod hack/cluster/kube hack/cluster/etcd hack/cluster/node hack/actionlint hack/govulncheck hack/helm hack/nats/oldest hack/nats/previous test/conformance; do
+for module in . hack/image hack/cyclonedx-gomod hack/cluster/kube hack/cluster/etcd hack/cluster/node hack/actionlint hack/govulncheck hack/helm hack/nats/oldest hack/nats/previous test/argocd test/conformance; do
   hack/progress.sh "Checking that $module/go.mod is tidy" go -C "$module" mod tidy -diff
 done
 # Without the checks that depend on which other linters a machine has.

@@ -216,7 +216,7 @@ func TestSidecarLeavesThePodAsItIs(t *testing.T) {
 	if want := []string{receiverName, "migrate"}; !slices.Equal(containers, want) {
 		t.Errorf("init containers %v, want %v", containers, want)
 	}
-	if want := []string{"data", "mandrill-routes", "mandrill-token"}; !slices.Equal(volumes, want) {
+	if want := []string{"data", "mandrill-routes", "mandrill-operator-token"}; !slices.Equal(volumes, want) {
 		t.Errorf("volumes %v, want %v", volumes, want)
 	}
 }
@@ -311,7 +311,7 @@ func TestSidecarRefusals(t *testing.T) {
 		{"name that cannot be", consumer("My_Hook"), `the label mandrill-operator.io/inject is "My_Hook", which is not the name of a MandrillWebhook`},
 		{"shared webhook", consumer("shared-webhook"), "the MandrillWebhook shared-webhook, which the label mandrill-operator.io/inject names, does not have receiver: Sidecar"},
 		{"receiver of its own", consumer("hook", withInitContainer(receiverName)), "the pod has a container mandrill-receiver already"},
-		{"volume of its own", consumer("hook", withVolume("mandrill-routes")), "the pod has a volume mandrill-routes, mandrill-token or mandrill-buffer already"},
+		{"volume of its own", consumer("hook", withVolume("mandrill-routes")), "the pod has a volume mandrill-routes, mandrill-operator-token or mandrill-buffer already"},
 		{"port of webhooks", consumer("hook", port(corev1.ContainerPort{ContainerPort: 8090})), "a container of the pod has port 8090 or 9091"},
 		{"port of metrics", consumer("hook", port(corev1.ContainerPort{ContainerPort: 9091})), "a container of the pod has port 8090 or 9091"},
 		{"name of the port", consumer("hook", port(corev1.ContainerPort{ContainerPort: 80, Name: "mandrill"})), "or a port named mandrill, which the injected receiver needs"},

@@ -37,8 +37,8 @@ variables.injected && !variables.containers.exists(c, c.name == "mandrill-receiv
 variables.injected ? "" :
 variables.containers.exists(c, c.name == "mandrill-receiver") ?
   "the pod has a container mandrill-receiver already: rename it, or remove the label mandrill-operator.io/inject to run a receiver of your own" :
-variables.volumes.exists(v, v.name in ["mandrill-routes", "mandrill-token", "mandrill-buffer"]) ?
-  "the pod has a volume mandrill-routes, mandrill-token or mandrill-buffer already, which the injected receiver needs: rename it" :
+variables.volumes.exists(v, v.name in ["mandrill-routes", "mandrill-operator-token", "mandrill-buffer"]) ?
+  "the pod has a volume mandrill-routes, mandrill-operator-token or mandrill-buffer already, which the injected receiver needs: rename it" :
 variables.containers.exists(c, has(c.ports) && c.ports.exists(p, p.containerPort in {{ $ports }} || has(p.name) && p.name == "mandrill")) ?
   "a container of the pod has port {{ int .Values.sidecarInjection.port }} or {{ int .Values.sidecarInjection.metricsPort }}, or a port named mandrill, which the injected receiver needs: let it have another" :
 !(variables.buffer in ["None", "EmptyDir"]) && !variables.volumes.exists(v, v.name == variables.buffer) ?
