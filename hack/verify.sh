@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fails when generated files are out of date, when a go.mod is not tidy, and when a metric or a workflow has a fault.
+# Fails when generated files are out of date, when a go.mod is not tidy, and when a metric, a workflow or the chart has a fault.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . hack/toolchain.sh
@@ -13,9 +13,10 @@ if ! diff <(echo "$before") <(sha256sum "${generated[@]}") >&2; then
   exit 1
 fi
 # Not hack/promtool and hack/cosign: to tidy them, Go downloads the modules of all build tags, hundreds that the build does not need.
-for module in . hack/image hack/cyclonedx-gomod hack/cluster/kube hack/cluster/etcd hack/cluster/node hack/actionlint hack/govulncheck hack/helm hack/nats/oldest hack/nats/previous test/argocd test/conformance; do
+for module in . hack/image hack/cyclonedx-gomod hack/cluster/kube hack/cluster/etcd hack/cluster/node hack/actionlint hack/govulncheck hack/helm hack/kube-score hack/nats/oldest hack/nats/previous test/argocd test/conformance; do
   hack/progress.sh "Checking that $module/go.mod is tidy" go -C "$module" mod tidy -diff
 done
 # Without the checks that depend on which other linters a machine has.
 hack/tool.sh actionlint -shellcheck= -pyflakes=
 hack/metrics.sh
+hack/score.sh
