@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Runs all tests with the race detector, which needs a C compiler, and reports what failed and what was slow. The whole output of a
 # package is in bin/test afterwards. Expects KUBEBUILDER_ASSETS.
+#
+#   hack/test.sh           without the end-to-end tests
+#   hack/test.sh --e2e     with them, unless this machine cannot run pods: then the report says what it lacks
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . hack/toolchain.sh
@@ -10,12 +13,26 @@ hack/progress.sh "Downloading Go modules of test/argocd" go -C test/argocd mod d
 hack/progress.sh "Downloading Go modules of hack/image" go -C hack/image mod download
 hack/tool.sh helm version >/dev/null # for test/chart; it takes minutes the first time, and says so
 go build -o bin/testreport ./hack/testreport # not go run, which adds a line of its own to the summary
+packages=(./...)
+e2e='' flags=()
+if [ "${1:-}" = --e2e ]; then
+  lacking=$([ -n "${E2E_KUBECONFIG:-}" ] || hack/cluster/cluster.sh lacks)
+  if [ -z "$lacking" ]; then
+    e2e=1
+    mapfile -t packages < <(go list ./... | grep -v '/test/e2e$')
+  else
+    flags=(-left-out "test/e2e: $lacking")
+  fi
+fi
 export CGO_ENABLED=1
 {
   status=0
-  go test -race -json -timeout 30m ./... || status=1
+  go test -race -json -timeout 30m "${packages[@]}" || status=1
   go -C test/conformance test -race -json ./... || status=1
   go -C test/argocd test -race -json ./... || status=1
   CGO_ENABLED=0 go -C hack/image test -json ./... || status=1 # its tests make images of themselves, which must be static
+  if [ -n "$e2e" ]; then
+    hack/e2e.sh --json || status=1
+  fi
   exit "$status"
-} | bin/testreport -logs bin/test
+} | bin/testreport -logs bin/test "${flags[@]}"

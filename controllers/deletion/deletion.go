@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -63,7 +64,7 @@ type Memory struct {
 
 type object struct {
 	seen time.Time // when it was first seen
-	done bool
+	done time.Time
 }
 
 func (m *Memory) change(uid types.UID, change func(*object)) object {
@@ -78,15 +79,23 @@ func (m *Memory) change(uid types.UID, change func(*object)) object {
 	return o
 }
 
+// remembered is how long it is known that nothing of an object is left: longer than any cache shows the object with its finalizer.
+const remembered = time.Hour
+
 // Done records that nothing of an object exists at Mandrill any more, although its finalizer may. What was done must be known
-// when removing the finalizer is tried again: by then the Secrets may be gone.
-func (m *Memory) Done(uid types.UID) { m.change(uid, func(o *object) { o.done = true }) }
+// when removing the finalizer is tried again, and when a cache still shows the object after that: by then the Secrets may be gone.
+func (m *Memory) Done(uid types.UID, now time.Time) {
+	m.change(uid, func(o *object) { o.done = now })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.objects, func(_ types.UID, o object) bool { return !o.done.IsZero() && now.Sub(o.done) > remembered })
+}
 
 // IsDone reports whether nothing of an object exists at Mandrill any more.
 func (m *Memory) IsDone(uid types.UID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.objects[uid].done
+	return !m.objects[uid].done.IsZero()
 }
 
 // Left returns how much is left of a time that began when the object was first seen being deleted. An object that was deleted
@@ -101,11 +110,4 @@ func (m *Memory) Left(webhook *v1alpha1.MandrillWebhook, period time.Duration, n
 		}
 	})
 	return max(0, o.seen.Add(period).Sub(now))
-}
-
-// Forget forgets an object.
-func (m *Memory) Forget(uid types.UID) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.objects, uid)
 }

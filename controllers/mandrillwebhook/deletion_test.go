@@ -296,7 +296,67 @@ func TestTerminatingNamespaceIsNotHeldUpWithoutKey(t *testing.T) {
 	f.deleteKey()
 	f.restart()
 	f.deleteObject(false)
+	f.terminateNamespace()
+	f.mustFinalize()
+	if events := strings.Join(f.recorded(), "\n"); !strings.Contains(events, "Warning Orphaned MandrillWebhook shop/transactional: Gave up deleting webhook 101") {
+		t.Errorf("Events are %s", events)
+	}
+	f.hasIDs(101)
+}
+
+// A cache that still shows the object with its finalizer, after that was removed and the namespace lost its Secrets, raises no alarm.
+func TestCacheThatLagsReportsNoOrphan(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.apply()
+	f.mustReconcile()
+	if err := f.client.Delete(t.Context(), f.get()); err != nil {
+		t.Fatal(err)
+	}
+	cached := f.get()
+	f.terminateNamespace()
+	f.mustFinalize()
+	f.hasIDs()
+	f.deleteKey()
+	if result, err := f.reconciler.Reconcile(t.Context(), cached.DeepCopy()); err != nil || result.RequeueAfter > 0 {
+		t.Errorf("got %v, %v", result, err)
+	}
+	if events := strings.Join(f.recorded(), "\n"); strings.Contains(events, "Orphaned") {
+		t.Errorf("Events are %s", events)
+	}
+	if n := f.metric("mandrill_operator_webhooks", "orphaned"); n != 0 {
+		t.Errorf("%v orphans", n)
+	}
+}
+
+// Kubernetes deletes the operator's role in a namespace before the objects that have finalizers. What the operator knows is enough.
+func TestDeletionNeedsNoRightToSecrets(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.apply()
+	f.mustReconcile()
+	if err := f.client.Delete(t.Context(), f.get()); err != nil {
+		t.Fatal(err)
+	}
 	f.mu.Lock()
+	f.fault = func(_ string, object client.Object) error {
+		if _, isSecret := object.(*corev1.Secret); isSecret && object.GetNamespace() != "mandrill-operator-system" {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, object.GetName(), errors.New("there is no role"))
+		}
+		return nil
+	}
+	f.mu.Unlock()
+	f.mustFinalize()
+	f.hasIDs()
+	if events := strings.Join(f.recorded(), "\n"); strings.Contains(events, "Orphaned") {
+		t.Errorf("Events are %s", events)
+	}
+}
+
+// terminateNamespace makes the API server refuse Secrets in the namespace of the object.
+func (f *fixture) terminateNamespace() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.fault = func(verb string, object client.Object) error {
 		if _, isSecret := object.(*corev1.Secret); verb != "create" || !isSecret || object.GetNamespace() != "shop" {
 			return nil
@@ -305,12 +365,6 @@ func TestTerminatingNamespaceIsNotHeldUpWithoutKey(t *testing.T) {
 		err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
 		return err
 	}
-	f.mu.Unlock()
-	f.mustFinalize()
-	if events := strings.Join(f.recorded(), "\n"); !strings.Contains(events, "Warning Orphaned MandrillWebhook shop/transactional: Gave up deleting webhook 101") {
-		t.Errorf("Events are %s", events)
-	}
-	f.hasIDs(101)
 }
 
 // An object that was in order stays so while Mandrill does not answer, and a restart of the operator changes nothing about it.

@@ -62,12 +62,11 @@ func (r *Reconciler) finalize(ctx context.Context, webhook *v1alpha1.MandrillWeb
 	if err := r.releaseSecrets(ctx, webhook); err != nil {
 		return ctrl.Result{}, err
 	}
-	r.deletions.Done(webhook.UID)
+	r.deletions.Done(webhook.UID, r.Now())
 	if err := deletion.RemoveFinalizer(ctx, r.Client, webhook, r.Scope.Finalizer()); err != nil {
 		return retryConflict("removing the finalizer", err)
 	}
 	r.forget(webhook)
-	r.deletions.Forget(webhook.UID)
 	r.Metrics.Reconciled(nil)
 	return ctrl.Result{}, nil
 }

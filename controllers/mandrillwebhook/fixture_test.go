@@ -133,6 +133,8 @@ func (f *fixture) interceptors() interceptor.Funcs {
 	}
 	return interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, o ...client.GetOption) error {
+			object.SetNamespace(key.Namespace) // for the fault; reading replaces them
+			object.SetName(key.Name)
 			if err := check("get", object); err != nil {
 				return err
 			}

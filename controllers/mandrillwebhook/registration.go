@@ -278,7 +278,7 @@ func reportDelivering(conditions *controllers.Conditions, before, now *v1alpha1.
 		conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionTrue, v1alpha1.ReasonDelivered, "")
 	case now.LastError != "":
 		conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionFalse, v1alpha1.ReasonLastAttemptFailed,
-			"Mandrill reports, and it may be over: "+now.LastError+" (look at the sink, and at the receiver's log and metrics)")
+			"Mandrill reports, and it may be over: "+now.LastError+" ("+registration.Hint(now.LastError)+")")
 	default:
 		conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionUnknown, v1alpha1.ReasonNothingSentYet, "Mandrill has not sent anything yet")
 	}

@@ -59,6 +59,9 @@ func (s Store) Get(ctx context.Context, webhook *v1alpha1.MandrillWebhook, use U
 	if apierrors.IsNotFound(err) && !s.Reserved(name) {
 		return nil, nil //nolint:nilnil // there is none
 	}
+	if apierrors.IsForbidden(err) && !webhook.DeletionTimestamp.IsZero() {
+		return nil, nil //nolint:nilnil // the operator's role has been deleted with the namespace, and so is the Secret
+	}
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("reading the Secret %q: %w", use.Name, err)
 	}

@@ -70,7 +70,7 @@ func (s *Store) ensure(ctx context.Context, impatient bool) (done bool, err erro
 	return true, nil
 }
 
-// noWebhooks reports whether there are no webhooks.
+// noWebhooks reports whether there are no webhooks, except those of other installations.
 func (s *Store) noWebhooks(ctx context.Context) (bool, error) {
 	if s.options.Webhooks == nil {
 		return true, nil
@@ -79,5 +79,10 @@ func (s *Store) noWebhooks(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("listing webhooks: %w", err)
 	}
-	return len(names) == 0, nil
+	for _, ours := range names {
+		if ours {
+			return false, nil
+		}
+	}
+	return true, nil
 }

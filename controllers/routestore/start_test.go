@@ -53,6 +53,23 @@ func TestStartWritesAnEmptyDocument(t *testing.T) {
 	f.wantStored(map[string]string{"routes": "a/x"})
 }
 
+// Webhooks of other installations do not delay it: they write into Secrets of their own.
+func TestStartDoesNotWaitForOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		started := time.Now()
+		f.mustStart(routestore.New(routestore.Options{
+			Client: f.client, Name: types.NamespacedName{Namespace: "system", Name: "routes"}, Owner: "test",
+			Webhooks: func(context.Context) (map[string]bool, error) { return map[string]bool{"b/other": false}, nil },
+		}))
+		f.wantStored(map[string]string{"routes": ""})
+		if took := time.Since(started); took > 0 {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
 func TestStartCompletesASecretWithoutDocument(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

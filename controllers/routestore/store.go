@@ -59,7 +59,8 @@ type Options struct {
 	NamespaceLimit int
 	// Now is the time; default time.Now.
 	Now func() time.Time
-	// Webhooks returns the names of all webhooks that exist. Routes of others are dropped when the Secrets are loaded.
+	// Webhooks returns the names of webhooks, and whether each exists and is this installation's. Routes of others are dropped when the
+	// Secrets are loaded.
 	// Default: none are.
 	Webhooks func(context.Context) (map[string]bool, error)
 }

@@ -5,6 +5,8 @@
 #   cluster.sh load FILE...    import images, each an archive of "docker save" or of an OCI layout
 #   cluster.sh exec COMMAND    run a command inside, such as: ctr -n k8s.io containers list
 #   cluster.sh down            end it and delete its data
+#   cluster.sh runs            exit with 0 if it runs
+#   cluster.sh lacks           print what this machine lacks for a cluster, a line each; installs packages of Debian
 #
 # It runs in namespaces of its own for processes, mounts, network, names and IPC. This script is their first process: when it is
 # killed, the kernel ends all containers, mounts, addresses and packet filters inside. A pair of interfaces leads from the machine to
@@ -22,17 +24,54 @@ export KUBECONFIG=$data/kubeconfig
 say() { echo "cluster: $*" >&2; }
 fail() { say "$@"; exit 1; }
 
-# packages installs what is missing from Debian.
+# packages installs what is missing from Debian, and prints what it cannot.
 packages() {
   local missing=() pair
-  for pair in containerd:containerd runc:runc iptables:iptables conntrack:conntrack openssl:openssl ip:iproute2 unshare:util-linux; do
+  for pair in containerd:containerd runc:runc iptables:iptables conntrack:conntrack openssl:openssl ip:iproute2 unshare:util-linux pgrep:procps; do
     command -v "${pair%:*}" >/dev/null || missing+=("${pair#*:}")
   done
   [ -x /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
   [ ${#missing[@]} -gt 0 ] || return 0
-  command -v apt-get >/dev/null || fail "these programs are missing, and there is no apt-get to install them: ${missing[*]}"
-  "$here/../progress.sh" "Installing ${missing[*]}" sh -c \
-    'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"' apt "${missing[@]}"
+  if ! command -v apt-get >/dev/null; then
+    echo "these packages are missing, and there is no apt-get to install them: ${missing[*]}"
+  elif ! "$here/../progress.sh" "Installing ${missing[*]}" sh -c \
+    'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"' apt "${missing[@]}"; then
+    echo "these packages are missing, and apt-get could not install them: ${missing[*]}"
+  fi
+}
+
+hierarchies() { # of control groups; version 1 has one for each controller
+  if [ -e /sys/fs/cgroup/cgroup.controllers ]; then echo /sys/fs/cgroup/; else printf '%s\n' /sys/fs/cgroup/*/; fi
+}
+
+# lacks prints what this machine lacks for pods, a line each.
+lacks() {
+  [ "$(uname -s)" = Linux ] || { echo "pods need Linux"; return; }
+  [ "$(id -u)" = 0 ] || { echo "containers need root, and this is the user $(id -un)"; return; }
+  local lacking folder controller
+  lacking=$(packages)
+  [ -z "$lacking" ] || { echo "$lacking"; return; }
+  unshare --pid --fork --mount --mount-proc --net --uts --ipc true 2>/dev/null ||
+    { echo "this user may not make namespaces (unshare --pid --mount --net --uts --ipc fails)"; return; }
+  # shellcheck disable=SC2016 # for the inner shell
+  unshare --net sh -c 'ip link add name one type bridge && ip link add name two type veth peer name three' 2>/dev/null ||
+    echo "the kernel has no bridges or veth pairs (ip link add fails in a namespace of its own)"
+  unshare --net iptables --table nat --list >/dev/null 2>&1 || echo "the kernel has no packet filter (iptables --table nat --list fails)"
+  while read -r folder; do
+    if { mkdir -p "$folder$cgroup/lacks" && rmdir "$folder$cgroup/lacks"; } 2>/dev/null; then
+      rmdir "$folder$cgroup" 2>/dev/null || true # in use if a cluster runs
+    else
+      echo "$folder is not writable, and pods need control groups"
+    fi
+    for controller in cpu memory pids; do
+      grep -qw "$controller" /proc/self/cgroup "$folder/cgroup.controllers" 2>/dev/null || echo "the control groups have no controller for $controller"
+    done
+  done < <(hierarchies) | sort -u
+  folder=$(mktemp -d -p "$(dirname "$data")")
+  mkdir "$folder"/{lower,upper,work,merged}
+  unshare --mount mount -t overlay overlay -o "lowerdir=$folder/lower,upperdir=$folder/upper,workdir=$folder/work" "$folder/merged" 2>/dev/null ||
+    echo "overlays cannot be mounted below $(dirname "$data"), where images are unpacked: set CLUSTER_DIR to a folder of another file system"
+  rm -rf "$folder"
 }
 
 # certificates makes an authority, a certificate of the API server, and one of the administrator, as whom everything in here acts.
@@ -153,14 +192,16 @@ await() { # what seconds command...
 }
 
 up() {
-  [ "$(id -u)" = 0 ] || fail "containers need root: run this as root, or set E2E_KUBECONFIG to another cluster for the tests"
   if pid >/dev/null; then
     say "it runs already: export KUBECONFIG=$KUBECONFIG"
     return
   fi
+  local lacking assets programs
+  mkdir -p "$(dirname "$data")"
+  lacking=$(lacks)
+  [ -z "$lacking" ] || fail "this machine cannot run pods. Set E2E_KUBECONFIG to another cluster for the tests, or change this:
+$lacking"
   ! ip link show $interface >/dev/null 2>&1 || fail "another one runs on this machine, which has the interface $interface"
-  packages
-  local assets programs
   assets=$("$here/build.sh" etcd kube-apiserver)
   programs=$("$here/build.sh" node)
   (cd "$top" && . hack/toolchain.sh && CGO_ENABLED=0 hack/progress.sh "Building the addons of the cluster" \
@@ -171,9 +212,7 @@ up() {
   SECONDS=0
   certificates
   configuration
-  local hierarchies=(/sys/fs/cgroup/*/) # version 1 has one for each controller
-  [ ! -e /sys/fs/cgroup/cgroup.controllers ] || hierarchies=(/sys/fs/cgroup/)
-  mkdir -p "${hierarchies[@]/%/$cgroup}"
+  hierarchies | sed "s/$/$cgroup/" | xargs mkdir -p
   mkdir -p "${folders[@]}"
   setsid unshare --pid --fork --kill-child --mount --mount-proc --net --uts --ipc "$here/cluster.sh" inside "$data" >"$data/log/inside.log" 2>&1 </dev/null &
   until pgrep -P $! >"$data/pid/inside"; do kill -0 $! || fail "unshare ended: $(cat "$data/log/inside.log")"; sleep 0.1; done
@@ -222,6 +261,8 @@ down() {
 
 case ${1:-} in
   up | down) "$1" ;;
+  runs) pid >/dev/null ;;
+  lacks) mkdir -p "$(dirname "$data")" && lacks ;;
   inside) inside ;;
   load) pid >/dev/null || fail "it does not run"; shift; load "$@" ;;
   exec) pid >/dev/null || fail "it does not run"; shift; run "$@" ;;

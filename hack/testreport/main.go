@@ -2,6 +2,7 @@
 // packages and tests, what failed, and as its last line how many tests passed, failed and were skipped. It exits with 1 if any failed.
 //
 //	go test -json ./... | go run ./hack/testreport -logs bin/test
+//	go test -json ./... | go run ./hack/testreport -left-out "test/e2e: containers need root"
 //
 // What is shown is bounded: 200 lines and 20,000 characters of a failed test, and 100,000 characters in all. The output of each package
 // is in the folder of logs, up to 64 MB.
@@ -15,12 +16,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 func main() {
 	logs := flag.String("logs", "bin/test", "folder for the whole output of each package; it is emptied first")
+	left := flag.String("left-out", "", "`PACKAGE: REASON`: count the skipped tests of a package apart, and print why")
 	flag.Parse()
-	failed, err := run(os.Stdin, os.Stdout, *logs)
+	var leftOut leftOut
+	leftOut.pkg, leftOut.reason, _ = strings.Cut(*left, ": ")
+	failed, err := run(os.Stdin, os.Stdout, *logs, leftOut)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testreport:", err)
 	}
@@ -29,11 +34,11 @@ func main() {
 	}
 }
 
-func run(in io.Reader, out io.Writer, logs string) (failed bool, err error) {
+func run(in io.Reader, out io.Writer, logs string, leftOut leftOut) (failed bool, err error) {
 	if err := emptyLogs(logs); err != nil {
 		return false, err
 	}
-	r := newReport(out, logs)
+	r := newReport(out, logs, leftOut)
 	reader := bufio.NewReader(in)
 	for {
 		line, err := reader.ReadBytes('\n')

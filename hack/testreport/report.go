@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,10 +52,16 @@ type report struct {
 
 	packages, tests, failures []result
 	passed, skipped           int
+
+	leftOut      leftOut
+	leftOutTests int
 }
 
-func newReport(out io.Writer, logs string) *report {
-	return &report{out: out, logs: logs, running: map[string]map[string]*excerpt{}, builds: map[string]*excerpt{}, files: map[string]*logFile{}}
+// leftOut is a package whose skipped tests are counted apart, because this machine cannot run them, and why.
+type leftOut struct{ pkg, reason string }
+
+func newReport(out io.Writer, logs string, leftOut leftOut) *report {
+	return &report{out: out, logs: logs, leftOut: leftOut, running: map[string]map[string]*excerpt{}, builds: map[string]*excerpt{}, files: map[string]*logFile{}}
 }
 
 func (r *report) printf(format string, args ...any) {
@@ -159,7 +166,11 @@ func (r *report) endTest(e event) {
 	case "pass":
 		r.passed++
 	case "skip":
-		r.skipped++
+		if e.Package == r.leftOut.pkg {
+			r.leftOutTests++
+		} else {
+			r.skipped++
+		}
 	default:
 		r.failures = append(r.failures, ended)
 		r.printf("== %s failed:\n", ended.name)
@@ -237,7 +248,12 @@ func (r *report) finish() (failed bool) {
 	if more := len(r.failures) - listedFailures; more > 0 {
 		r.printf("  and %d more\n", more)
 	}
-	r.printf("\n%d passed, %d failed, %d skipped\n", r.passed, len(r.failures), r.skipped)
+	counts := fmt.Sprintf("%d passed, %d failed, %d skipped", r.passed, len(r.failures), r.skipped)
+	if r.leftOut.pkg != "" {
+		r.printf("\n%s left out: %s\n", path.Base(r.leftOut.pkg), strings.ReplaceAll(r.leftOut.reason, "\n", "; "))
+		counts += fmt.Sprintf(", %d left out", r.leftOutTests)
+	}
+	r.printf("\n%s\n", counts)
 	return len(r.failures) > 0
 }
 

@@ -26,13 +26,32 @@ func events(name string, lines ...string) string {
 
 func reported(t *testing.T, in string) (out string, failed bool, logs string) {
 	t.Helper()
+	return reportedWithout(t, in, leftOut{})
+}
+
+func reportedWithout(t *testing.T, in string, leftOut leftOut) (out string, failed bool, logs string) {
+	t.Helper()
 	logs = t.TempDir()
 	var b strings.Builder
-	failed, err := run(strings.NewReader(in), &b, logs)
+	failed, err := run(strings.NewReader(in), &b, logs, leftOut)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b.String(), failed, logs
+}
+
+// Tests that the machine cannot run are not counted with those that were skipped for another reason, and the report says why.
+func TestLeftOut(t *testing.T) {
+	t.Parallel()
+	in := events("test/e2e",
+		`{"Action":"skip","Package":"PKG","Test":"TestA","Elapsed":0}`,
+		`{"Action":"skip","Package":"PKG","Test":"TestB","Elapsed":0}`,
+		`{"Action":"pass","Package":"PKG","Elapsed":0}`,
+	) + events("receiver", `{"Action":"skip","Package":"PKG","Test":"TestC","Elapsed":0}`, `{"Action":"pass","Package":"PKG","Elapsed":0}`)
+	got, failed, _ := reportedWithout(t, in, leftOut{"test/e2e", "containers need root\nno bridges"})
+	if want := "\ne2e left out: containers need root; no bridges\n\n0 passed, 0 failed, 1 skipped, 2 left out\n"; failed || !strings.HasSuffix(got, want) {
+		t.Errorf("got %s, want %s at the end", got, want)
+	}
 }
 
 func TestPassed(t *testing.T) {
@@ -165,7 +184,7 @@ func TestReportOfManyFailuresIsBounded(t *testing.T) {
 func TestLogIsBounded(t *testing.T) {
 	t.Parallel()
 	logs := t.TempDir()
-	r := newReport(io.Discard, logs)
+	r := newReport(io.Discard, logs, leftOut{})
 	piece := strings.Repeat("x", 1<<20)
 	for range 2 * logSize >> 20 {
 		if err := r.save("receiver", piece); err != nil {
@@ -247,7 +266,7 @@ func TestLogsAreOfOneRun(t *testing.T) {
 	logs := t.TempDir()
 	for _, name := range []string{"a", "b"} {
 		in := events(name, `{"Action":"output","Package":"PKG","Output":"ok\n"}`, `{"Action":"pass","Package":"PKG"}`)
-		if _, err := run(strings.NewReader(in), &strings.Builder{}, logs); err != nil {
+		if _, err := run(strings.NewReader(in), &strings.Builder{}, logs, leftOut{}); err != nil {
 			t.Fatal(err)
 		}
 	}

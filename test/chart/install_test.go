@@ -1,6 +1,7 @@
 package chart_test
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -11,6 +12,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -180,6 +183,23 @@ func TestNotes(t *testing.T) {
 	}
 }
 
+// Two releases with one public URL would get each other's batches.
+func TestNotesWarnOfTheSameURL(t *testing.T) {
+	t.Parallel()
+	first, second := newNamespace(t), newNamespace(t)
+	const host = "same.example.com"
+	set := []string{"publicURL=https://" + host + "/mandrill", "ingress.enabled=true"}
+	if notes := mustUpgrade(t, first, set...); strings.Contains(notes, "WARNING: the Ingress") {
+		t.Errorf("NOTES warn of the release itself:\n%s", notes)
+	}
+	if notes, want := mustUpgrade(t, second, set...), "WARNING: the Ingress "+first+"/mandrill-receiver has the same host and path, "+host+"/mandrill"; !strings.Contains(notes, want) {
+		t.Errorf("NOTES do not have %q:\n%s", want, notes)
+	}
+	if notes := mustUpgrade(t, second, "publicURL=https://"+host+"/other"); strings.Contains(notes, "WARNING: the Ingress") {
+		t.Errorf("NOTES warn of another path:\n%s", notes)
+	}
+}
+
 // The manifest in NOTES is one that the API server accepts.
 func TestManifestInNotes(t *testing.T) {
 	t.Parallel()
@@ -211,4 +231,68 @@ func TestCRDOfAnother(t *testing.T) {
 	if err := admin.Get(t.Context(), types.NamespacedName{Namespace: place, Name: "mandrill-receiver"}, &set); !apierrors.IsNotFound(err) && set.DeletionTimestamp == nil {
 		t.Errorf("after uninstalling, the StatefulSet is there: %v", err)
 	}
+}
+
+// changeCRD changes the installed CRD as Helm would.
+func changeCRD(t *testing.T, change func(crd *unstructured.Unstructured)) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context()) // also in cleanups
+	crd := &unstructured.Unstructured{}
+	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+	if err := admin.Get(ctx, types.NamespacedName{Name: "mandrillwebhooks.mandrill-operator.io"}, crd); err != nil {
+		t.Fatal(err)
+	}
+	change(crd)
+	crd.SetManagedFields(nil)
+	crd.SetResourceVersion("")
+	unstructured.RemoveNestedField(crd.Object, "status")
+	if err := admin.Apply(ctx, client.ApplyConfigurationFromUnstructured(crd), client.FieldOwner("helm"), client.ForceOwnership); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// makeOlder removes a field from the CRD until the test ends.
+func makeOlder(t *testing.T) {
+	t.Helper()
+	changeCRD(t, func(crd *unstructured.Unstructured) {
+		versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
+		spec, _, _ := unstructured.NestedFieldNoCopy(versions[0].(map[string]any), "schema", "openAPIV3Schema", "properties", "spec")
+		unstructured.RemoveNestedField(spec.(map[string]any), "properties", "installation")
+		unstructured.RemoveNestedField(spec.(map[string]any), "x-kubernetes-validations")
+		_ = unstructured.SetNestedSlice(crd.Object, versions, "spec", "versions")
+	})
+}
+
+// A CRD that is older than the chart would drop fields of objects and of their status. The refusal names its owner, and what to do.
+func TestOlderCRD(t *testing.T) { //nolint:paralleltest // it changes the CRD
+	var before *unstructured.Unstructured
+	changeCRD(t, func(crd *unstructured.Unstructured) { before = crd.DeepCopy() })
+	t.Cleanup(func() {
+		changeCRD(t, func(crd *unstructured.Unstructured) { crd.Object = before.DeepCopy().Object })
+	})
+	heir, other := newNamespace(t), newNamespace(t)
+	owned := func(by string) {
+		changeCRD(t, func(crd *unstructured.Unstructured) {
+			crd.SetLabels(map[string]string{"app.kubernetes.io/managed-by": "Helm"})
+			crd.SetAnnotations(map[string]string{"meta.helm.sh/release-name": "mandrill-operator", "meta.helm.sh/release-namespace": by})
+		})
+	}
+	refused := func(place, want string) {
+		t.Helper()
+		want = "is older than this chart: it has no spec.installation. It belongs to " + want
+		if output, err := upgrade(t, place); err == nil || !strings.Contains(output, want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	makeOlder(t)
+	refused(heir, "another tool than Helm: apply config/crd of this version first.")
+	owned("gone")
+	refused(heir, "the release gone/mandrill-operator, which is gone. Take it over, and try again: kubectl annotate --overwrite"+
+		" customresourcedefinition mandrillwebhooks.mandrill-operator.io meta.helm.sh/release-name=mandrill-operator meta.helm.sh/release-namespace="+heir)
+	owned(heir)
+	mustUpgrade(t, heir, "crds.install=true")
+	makeOlder(t)
+	refused(other, "the release "+heir+"/mandrill-operator: upgrade that first.")
+	mustUpgrade(t, heir, "crds.install=true")
+	mustUpgrade(t, other)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -25,6 +26,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+)
+
+// The emulated Mandrill has two accounts: that of the samples, and one for a test that sends many events.
+const (
+	apiKey  = "demo-key"
+	bulkKey = "bulk-key"
 )
 
 // cluster is the cluster of E2E_KUBECONFIG.
@@ -88,13 +95,17 @@ func run(ctx context.Context, stdin string, args ...string) (string, error) {
 }
 
 // inCluster runs a command on the node, and skips the test if the cluster is not that of make cluster-up.
-func inCluster(t *testing.T, args ...string) {
+func inCluster(t *testing.T, args ...string) string {
 	t.Helper()
-	script := os.Getenv("E2E_CLUSTER")
-	if script == "" {
+	needsNode(t)
+	return command(t, os.Getenv("E2E_CLUSTER"), append([]string{"exec"}, args...)...)
+}
+
+func needsNode(t *testing.T) {
+	t.Helper()
+	if os.Getenv("E2E_CLUSTER") == "" {
 		t.Skip("this needs a command on the node, so it runs on the cluster of make cluster-up only")
 	}
-	command(t, script, append([]string{"exec"}, args...)...)
 }
 
 // clusterFolder is where the cluster of make cluster-up has its data.
@@ -162,15 +173,23 @@ func (c *cluster) call(t *testing.T, method, namespace, service, path string, qu
 	return json.Unmarshal(data, answer)
 }
 
+// mandrill calls a control of the emulated Mandrill, for the account of an API key.
+func (i *installation) mandrill(t *testing.T, control string, fields map[string]any, answer any) {
+	t.Helper()
+	body := map[string]any{"key": apiKey}
+	maps.Copy(body, fields)
+	if err := i.cluster.call(t, http.MethodPost, cmp.Or(i.mandrillAt, "e2e"), "mandrill:api", "/emulator/"+control, nil, body, answer); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // mandrillWebhooks returns the URLs of the webhooks that the emulated Mandrill has.
-func (c *cluster) mandrillWebhooks(t *testing.T) []string {
+func (i *installation) mandrillWebhooks(t *testing.T) []string {
 	t.Helper()
 	var webhooks []struct {
 		URL string `json:"url"`
 	}
-	if err := c.call(t, http.MethodPost, "e2e", "mandrill:api", "/emulator/webhooks", nil, struct{}{}, &webhooks); err != nil {
-		t.Fatal(err)
-	}
+	i.mandrill(t, "webhooks", nil, &webhooks)
 	urls := make([]string, 0, len(webhooks))
 	for _, webhook := range webhooks {
 		urls = append(urls, webhook.URL)
@@ -195,19 +214,25 @@ func (c *cluster) pods(t *testing.T, namespace, component string) []corev1.Pod {
 	return pods
 }
 
+// ready counts the ready pods of a component.
+func (c *cluster) ready(t *testing.T, namespace, component string) int {
+	t.Helper()
+	ready := 0
+	for _, pod := range c.pods(t, namespace, component) {
+		for _, condition := range pod.Status.Conditions {
+			if condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue {
+				ready++
+			}
+		}
+	}
+	return ready
+}
+
 // awaitReady waits until as many pods are ready.
 func (c *cluster) awaitReady(t *testing.T, namespace, component string, want int) {
 	t.Helper()
 	eventually(t, component, func() error {
-		ready := 0
-		for _, pod := range c.pods(t, namespace, component) {
-			for _, condition := range pod.Status.Conditions {
-				if condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue {
-					ready++
-				}
-			}
-		}
-		if ready != want {
+		if ready := c.ready(t, namespace, component); ready != want {
 			return fmt.Errorf("%d pods are ready, want %d", ready, want)
 		}
 		return nil

@@ -5,10 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 )
 
 // kustomization writes that of docs/install.md into a folder, with the images and the URLs of the tests.
@@ -32,7 +28,7 @@ func kustomization(t *testing.T) string {
 		"github.com/mandrill-operator/mandrill-operator/config/default", base,
 		"registry.example.com/mandrill-operator/operator", registry()+"/operator, newTag: "+tag(),
 		"registry.example.com/mandrill-operator/receiver", registry()+"/receiver, newTag: "+tag(),
-		argument, strings.ReplaceAll(argument, "https://hooks.example.com/mandrill", "http://"+receiver+"/mandrill")+"\n"+
+		argument, strings.ReplaceAll(argument, "https://hooks.example.com/mandrill", "http://mandrill-receiver."+system+"/mandrill")+"\n"+
 			strings.ReplaceAll(argument, "--public-url=https://hooks.example.com/mandrill", "--mandrill-api-url=http://mandrill.e2e:8085/api/1.0"),
 	).Replace(text)
 	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o600); err != nil {
@@ -43,23 +39,23 @@ func kustomization(t *testing.T) string {
 
 // The kustomization of docs/install.md installs what delivers events.
 func TestKustomize(t *testing.T) {
-	c := connect(t)
-	c.fixtures(t)
+	i := &installation{cluster: connect(t), release: system, objects: "shop"}
+	i.fixtures(t)
+	awaitTerminated(t, i.release)
 	folder := kustomization(t)
 	t.Cleanup(func() {
 		if t.Failed() {
-			diagnose(t, system)
+			diagnose(t, i.release)
 		}
-		cleanUp(t, "kubectl", "delete", "mandrillwebhooks", "--all", "--all-namespaces", "--timeout=60s")
-		cleanUp(t, "kubectl", "delete", "--kustomize="+folder, "--timeout=2m")
+		cleanUp(t, "kubectl", "delete", "mandrillwebhooks", "--all", "--namespace="+i.objects, "--timeout=60s")
+		cleanUp(t, "kubectl", "delete", "--kustomize="+folder, "--wait=false")
+		deleteNamespaces(t, i.objects)
 	})
 	command(t, "kubectl", "apply", "--kustomize="+folder)
-	command(t, "kubectl", "rollout", "status", "--namespace="+system, "deployment/mandrill-operator", "--timeout=2m")
-	command(t, "kubectl", "rollout", "status", "--namespace="+system, "statefulset/mandrill-receiver", "--timeout=2m")
-	apply(t, manifest(t, sample))
-	apply(t, manifest(t, "testdata/load.yaml", "NAMESPACE", "shop"))
-	c.awaitCondition(t, "shop", "load", v1alpha1.ConditionReady, metav1.ConditionTrue)
-	r := c.startLoad(t, "shop", receiver, nil).finish(t)
+	command(t, "kubectl", "rollout", "status", "--namespace="+i.release, "deployment/mandrill-operator", "--timeout=5m")
+	command(t, "kubectl", "rollout", "status", "--namespace="+i.release, "statefulset/mandrill-receiver", "--timeout=5m")
+	i.webhooks(t)
+	r := i.startLoad(t, nil).finish(t)
 	noFailedPosts(t, r)
 	noDuplicates(t, r)
 }

@@ -11,11 +11,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 )
-
-const receiver = "mandrill-receiver." + system
 
 // noFailedPosts fails the test if a post was not answered with 200.
 func noFailedPosts(t *testing.T, r report) {
@@ -33,19 +29,19 @@ func noDuplicates(t *testing.T, r report) {
 	}
 }
 
-func rollingRestart(t *testing.T, c *cluster) {
-	load := c.startLoad(t, "shop", receiver, nil)
-	command(t, "kubectl", "rollout", "restart", "--namespace="+system, "statefulset/mandrill-receiver")
-	command(t, "kubectl", "rollout", "status", "--namespace="+system, "statefulset/mandrill-receiver", "--timeout=3m")
+func rollingRestart(t *testing.T, i *installation) {
+	load := i.startLoad(t, nil)
+	command(t, "kubectl", "rollout", "restart", "--namespace="+i.release, "statefulset/mandrill-receiver")
+	command(t, "kubectl", "rollout", "status", "--namespace="+i.release, "statefulset/mandrill-receiver", "--timeout=3m")
 	r := load.finish(t)
 	noFailedPosts(t, r)
 	noDuplicates(t, r)
 }
 
-func deletedReceiver(t *testing.T, c *cluster) {
-	load := c.startLoad(t, "shop", receiver, nil)
-	command(t, "kubectl", "delete", "pod", "--namespace="+system, c.pods(t, system, "receiver")[0].Name)
-	c.awaitReady(t, system, "receiver", 2)
+func deletedReceiver(t *testing.T, i *installation) {
+	load := i.startLoad(t, nil)
+	command(t, "kubectl", "delete", "pod", "--namespace="+i.release, i.cluster.pods(t, i.release, "receiver")[0].Name)
+	i.cluster.awaitReady(t, i.release, "receiver", 2)
 	load.awaitProgress(t, 100)
 	r := load.finish(t)
 	noFailedPosts(t, r)
@@ -53,20 +49,20 @@ func deletedReceiver(t *testing.T, c *cluster) {
 }
 
 // The budget lets one receiver be evicted at a time.
-func evictedReceivers(t *testing.T, c *cluster) {
-	load := c.startLoad(t, "shop", receiver, nil)
+func evictedReceivers(t *testing.T, i *installation) {
+	load := i.startLoad(t, nil)
 	evict := func(name string) error {
-		eviction := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: name}}
-		return c.clientset.PolicyV1().Evictions(system).Evict(t.Context(), eviction)
+		eviction := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: i.release, Name: name}}
+		return i.cluster.clientset.PolicyV1().Evictions(i.release).Evict(t.Context(), eviction)
 	}
-	pods := c.pods(t, system, "receiver")
+	pods := i.cluster.pods(t, i.release, "receiver")
 	if err := evict(pods[0].Name); err != nil {
 		t.Fatal(err)
 	}
 	if err := evict(pods[1].Name); !apierrors.IsTooManyRequests(err) {
 		t.Errorf("the second eviction: %v, want a refusal by the budget", err)
 	}
-	c.awaitReady(t, system, "receiver", 2)
+	i.cluster.awaitReady(t, i.release, "receiver", 2)
 	r := load.finish(t)
 	noFailedPosts(t, r)
 	noDuplicates(t, r)
@@ -97,11 +93,11 @@ func (c *cluster) awaitRestart(t *testing.T, old *corev1.Pod) {
 	})
 }
 
-func killedReceiver(t *testing.T, c *cluster) {
-	load := c.startLoad(t, "shop", receiver, nil)
-	for _, pod := range c.pods(t, system, "receiver") {
+func killedReceiver(t *testing.T, i *installation) {
+	load := i.startLoad(t, nil)
+	for _, pod := range i.cluster.pods(t, i.release, "receiver") {
 		kill(t, &pod)
-		c.awaitRestart(t, &pod)
+		i.cluster.awaitRestart(t, &pod)
 	}
 	load.awaitProgress(t, 100)
 	load.finish(t)
@@ -109,9 +105,9 @@ func killedReceiver(t *testing.T, c *cluster) {
 
 // While the API server does not answer, receivers serve the routes that they have. One that restarts meanwhile serves those that it
 // kept on its volume.
-func frozenAPIServer(t *testing.T, c *cluster) {
-	load := c.startLoad(t, "shop", receiver, nil)
-	pod := c.pods(t, system, "receiver")[0]
+func frozenAPIServer(t *testing.T, i *installation) {
+	load := i.startLoad(t, nil)
+	pod := i.cluster.pods(t, i.release, "receiver")[0]
 	signal := func(name string) {
 		inCluster(t, "sh", "-c", "kill -"+name+" $(cat "+clusterFolder()+"/pid/kube-apiserver)")
 	}
@@ -122,8 +118,8 @@ func frozenAPIServer(t *testing.T, c *cluster) {
 	<-time.After(30 * time.Second) // below the 40 seconds after which the node counts as lost
 	frozen := time.Now()
 	signal("CONT")
-	c.awaitReady(t, system, "receiver", 2)
-	servesKeptRoutes(t, pod.Name, since, frozen)
+	i.cluster.awaitReady(t, i.release, "receiver", 2)
+	i.servesKeptRoutes(t, pod.Name, since, frozen)
 	load.awaitProgress(t, 100)
 	r := load.finish(t)
 	for outcome := range r.Failed {
@@ -134,9 +130,9 @@ func frozenAPIServer(t *testing.T, c *cluster) {
 }
 
 // servesKeptRoutes asserts that a receiver that was restarted after one time served the routes that it had kept, before another.
-func servesKeptRoutes(t *testing.T, pod string, since, until time.Time) {
+func (i *installation) servesKeptRoutes(t *testing.T, pod string, since, until time.Time) {
 	t.Helper()
-	output := command(t, "kubectl", "logs", "--namespace="+system, pod, "--since-time="+since.UTC().Format(time.RFC3339))
+	output := command(t, "kubectl", "logs", "--namespace="+i.release, pod, "--since-time="+since.UTC().Format(time.RFC3339))
 	for line := range strings.SplitSeq(output, "\n") {
 		var entry struct {
 			Time    time.Time `json:"time"`
@@ -147,34 +143,4 @@ func servesKeptRoutes(t *testing.T, pod string, since, until time.Time) {
 		}
 	}
 	t.Errorf("%s did not serve its last routes while the API server was frozen:\n%s", pod, output)
-}
-
-// Without a receiver no webhook is Ready.
-func noReceivers(t *testing.T, c *cluster) {
-	scale := func(replicas int) {
-		command(t, "kubectl", "scale", "--namespace="+system, "statefulset/mandrill-receiver", fmt.Sprintf("--replicas=%d", replicas))
-	}
-	t.Run("NotReady", func(t *testing.T) { // a subtest, so that the receivers come back if it fails
-		scale(0)
-		begin := time.Now()
-		c.awaitCondition(t, "shop", "load", v1alpha1.ConditionReady, metav1.ConditionFalse)
-		t.Logf("Ready was False %v after the scaling", time.Since(begin).Round(time.Second))
-	})
-	scale(2)
-	c.awaitReady(t, system, "receiver", 2)
-	c.awaitCondition(t, "shop", "load", v1alpha1.ConditionReady, metav1.ConditionTrue)
-}
-
-// What waits on the volume of a receiver that is scaled away is delivered.
-func scaledIn(t *testing.T, c *cluster) {
-	c.setSink(t, true, 0)
-	defer c.setSink(t, false, 0)
-	load := c.startLoad(t, "shop", receiver, nil)
-	load.awaitProgress(t, 500)
-	upgrade(t, system, "receiver.replicas=1")
-	load.awaitProgress(t, 100)
-	c.setSink(t, false, 0)
-	load.finish(t)
-	upgrade(t, system)
-	c.awaitReady(t, system, "receiver", 2)
 }

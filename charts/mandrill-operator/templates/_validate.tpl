@@ -107,6 +107,10 @@
 {{- if and $cluster (not .Values.crds.install) (not (include "mandrill.crdOwner" .)) }}
 {{- fail "crds.install is false, and the CRD mandrillwebhooks.mandrill-operator.io is not installed: apply config/crd first, or set crds.install=true." }}
 {{- end }}
+{{- with include "mandrill.crdLacks" . | trim }}
+{{- $fields := splitList " " . }}
+{{- fail (printf "The installed CRD mandrillwebhooks.mandrill-operator.io is older than this chart: it has no %s%s. %s" (slice $fields 0 (min 5 (len $fields) | int) | join ", ") (ternary "" (printf ", and %d more fields" (sub (len $fields) 5)) (le (len $fields) 5)) (include "mandrill.crdRemedy" $)) }}
+{{- end }}
 {{- if and (ne $mode "Cluster") (not $buffer.abandonCluster) (lookup "apps/v1" "StatefulSet" $namespace (printf "%s-cluster" (include "mandrill.receiver" .))) }}
 {{- fail (printf "receiver.buffer.mode would change from Cluster to %s, and what waits in the cluster would not be delivered. Stop what sends to it, wait until mandrill_receiver_buffer_stored_bytes of its members is 0 for all streams, and set receiver.buffer.abandonCluster=true." $mode) }}
 {{- end }}

@@ -159,6 +159,7 @@ containers:
   readinessProbe: {httpGet: {path: /readyz, port: metrics}, periodSeconds: 2}
   resources:
     {{- toYaml $receiver.resources | nindent 4 }}
+  terminationMessagePolicy: FallbackToLogsOnError
   securityContext: {{ include "mandrill.containerSecurity" $root }}
   {{- if or $onDisk $volumes }}
   volumeMounts:

@@ -1,0 +1,151 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+)
+
+// Mandrill checks the URL and sends batches through a real ingress, small ones and large ones.
+func TestIngress(t *testing.T) {
+	t.Parallel()
+	i := parallel(t, "front")
+	i.baseURL = "http://" + startSkipper(t, "front-ingress")
+	i.install(t, "ingress.enabled=true", "ingress.controller=skipper")
+	i.webhooks(t)
+	batchBecomesCloudEvents(t, i)
+	for _, settings := range []map[string]any{nil, {"padding": 1 << 20, "lanes": 2, "intervalMs": 1000}} { // batches of 15 MiB
+		r := i.startLoad(t, settings).finish(t)
+		noFailedPosts(t, r)
+		noDuplicates(t, r)
+	}
+}
+
+// startSkipper runs an ingress controller in a namespace, and returns its host.
+func startSkipper(t *testing.T, namespace string) string {
+	t.Helper()
+	awaitTerminated(t, namespace)
+	apply(t, manifest(t, "testdata/ingress.yaml", "NAMESPACE", namespace))
+	t.Cleanup(func() {
+		cleanUp(t, "kubectl", "delete", "clusterrole,clusterrolebinding", "e2e-"+namespace)
+		deleteNamespaces(t, namespace)
+	})
+	command(t, "kubectl", "rollout", "status", "--namespace="+namespace, "deployment/skipper", "--timeout=5m")
+	return "skipper." + namespace
+}
+
+// cert-manager makes the certificate of the Ingress, and those of the members of a clustered buffer. Mandrill posts with TLS.
+func TestCertManager(t *testing.T) {
+	t.Parallel()
+	i := parallel(t, "secure")
+	startCertManager(t)
+	i.baseURL, i.mandrillAt = "https://"+startSkipper(t, "secure-ingress"), i.release
+	awaitTerminated(t, i.release)
+	apply(t, restricted(i.release))
+	apply(t, manifest(t, "testdata/issuer.yaml", "NAMESPACE", i.release))
+	apply(t, manifest(t, "testdata/mandrill.yaml", // which trusts that issuer
+		"e2e", i.release,
+		"      automount", "      volumes: [{name: ca, secret: {secretName: ca}}]\n      automount",
+		"        ports:", "        env: [{name: SSL_CERT_FILE, value: /ca/tls.crt}]\n        volumeMounts: [{name: ca, mountPath: /ca}]\n        ports:"))
+	i.install(t, "ingress.enabled=true", "ingress.controller=skipper", "ingress.tlsSecretName=mandrill-tls", `ingress.annotations.cert-manager\.io/issuer=ca`,
+		"receiver.buffer.mode=Cluster", "mandrillAPIURL=http://mandrill."+i.release+":8085/api/1.0")
+	i.webhooks(t)
+	batchBecomesCloudEvents(t, i)
+	noFailedPosts(t, i.startLoad(t, nil).finish(t))
+}
+
+// startCertManager runs cert-manager, unless the cluster has it.
+func startCertManager(t *testing.T) {
+	t.Helper()
+	if command(t, "kubectl", "get", "customresourcedefinition", "certificates.cert-manager.io", "--ignore-not-found") != "" {
+		return
+	}
+	folder := strings.TrimSpace(command(t, "go", "-C", "../../hack/certmanager", "list", "-m", "-f", "{{.Dir}}", "github.com/cert-manager/cert-manager"))
+	definitions := folder + "/deploy/crds"
+	command(t, "kubectl", "apply", "--server-side", "--filename="+definitions)
+	apply(t, manifest(t, "testdata/certmanager.yaml"))
+	t.Cleanup(func() {
+		cleanUp(t, "kubectl", "delete", "clusterrolebinding", "e2e-cert-manager")
+		deleteNamespaces(t, "cert-manager")
+		cleanUp(t, "kubectl", "delete", "--filename="+definitions, "--wait=false")
+	})
+	command(t, "kubectl", "rollout", "status", "--namespace=cert-manager", "deployment/cert-manager", "--timeout=5m")
+}
+
+// nginx with its defaults answers 413 to a batch over 1 MB. Mandrill reports that, and the status says who does it and what to set.
+// When nginx accepts more, Mandrill's next attempt is delivered.
+func TestNginxRefusesLargeBatches(t *testing.T) {
+	t.Parallel()
+	needsNode(t)
+	if os.Getenv("E2E_NGINX") == "" {
+		t.Skip("there is no nginx")
+	}
+	i := parallel(t, "hostile")
+	i.baseURL = "http://" + nginxAddress
+	i.install(t, "receiver.replicas=1")
+	reload := i.startNginx(t)
+	apply(t, i.sample(t, i.objects, apiKey, bulkKey))
+	i.cluster.awaitCondition(t, i.objects, "transactional", v1alpha1.ConditionReady, metav1.ConditionTrue)
+
+	i.mandrill(t, "events", map[string]any{"key": bulkKey, "kinds": []string{"click"}, "count": 1000}, &json.RawMessage{})
+	i.cluster.awaitCondition(t, i.objects, "transactional", v1alpha1.ConditionDelivering, metav1.ConditionFalse)
+	condition := apimeta.FindStatusCondition(i.cluster.webhook(t, i.objects, "transactional").Status.Conditions, v1alpha1.ConditionDelivering)
+	for _, want := range []string{"413", "in front of the receiver", "client_max_body_size"} {
+		if !strings.Contains(condition.Message, want) {
+			t.Errorf("the status does not say %q: %s", want, condition.Message)
+		}
+	}
+	reload("server {", "server {\n    client_max_body_size 100m;")
+	i.cluster.awaitCondition(t, i.objects, "transactional", v1alpha1.ConditionDelivering, metav1.ConditionTrue)
+	eventually(t, "the events arrive", func() error {
+		var counts map[string]int
+		if err := i.events(t, "/events", &counts); err != nil {
+			return err
+		}
+		if counts["com.mandrill.message.click"] < 1000 {
+			return fmt.Errorf("only %v", counts)
+		}
+		return nil
+	})
+}
+
+// nginxAddress is one of the node, on which pods reach it.
+const nginxAddress = "10.244.0.1:8413"
+
+// startNginx runs Debian's nginx on the node, in front of the receiver's Service, until the test ends. The result changes its
+// configuration by replacements.
+func (i *installation) startNginx(t *testing.T) (reload func(replacements ...string)) {
+	t.Helper()
+	folder := t.TempDir()
+	upstream := command(t, "kubectl", "get", "service", "mandrill-receiver", "--namespace="+i.release, "--output=jsonpath={.spec.clusterIP}")
+	configuration := manifest(t, "testdata/nginx.conf", "FOLDER", folder, "ADDRESS", nginxAddress, "UPSTREAM", upstream)
+	path := filepath.Join(folder, "nginx.conf")
+	nginx := func(args ...string) {
+		t.Helper()
+		inCluster(t, append([]string{os.Getenv("E2E_NGINX"), "-p", folder, "-e", folder + "/error.log", "-c", path}, args...)...)
+	}
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(configuration)
+	nginx()
+	t.Cleanup(func() {
+		cleanUp(t, os.Getenv("E2E_CLUSTER"), "exec", "sh", "-c", "kill $(cat "+folder+"/pid)")
+	})
+	return func(replacements ...string) {
+		t.Helper()
+		write(strings.NewReplacer(replacements...).Replace(configuration))
+		nginx("-s", "reload")
+	}
+}
