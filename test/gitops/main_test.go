@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -177,13 +178,13 @@ func (c *cluster) start(t *testing.T, name, path string, env []string, args ...s
 	return p
 }
 
-// logs shows the ends of all logs after a failure.
+// logs shows the ends of all logs after a failure, without what Flux says about its progress.
 func (c *cluster) logs(t *testing.T) {
 	t.Helper()
 	paths, _ := filepath.Glob(filepath.Join(c.folder, "*.log"))
 	for _, path := range paths {
 		data, _ := os.ReadFile(path)
-		lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+		lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(data)), "\n"), func(line string) bool { return strings.HasPrefix(line, `{"level":"info"`) })
 		t.Logf("%s:\n%s", filepath.Base(path), strings.Join(lines[max(0, len(lines)-15):], "\n"))
 	}
 }

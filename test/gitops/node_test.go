@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -49,7 +50,8 @@ func (n *node) start(t *testing.T) {
 
 func (n *node) run(ctx context.Context) error {
 	for {
-		if err := n.sync(ctx); err != nil && ctx.Err() == nil {
+		// Others write to the same objects, and delete them.
+		if err := n.sync(ctx); err != nil && ctx.Err() == nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
 			return err
 		}
 		select {
@@ -148,6 +150,10 @@ func (n *node) deployment(ctx context.Context, d *appsv1.Deployment) error {
 		return err
 	}
 	replicas := *d.Spec.Replicas
+	set.Status = appsv1.ReplicaSetStatus{ObservedGeneration: set.Generation, Replicas: replicas, ReadyReplicas: replicas, AvailableReplicas: replicas}
+	if err := n.cluster.client.Status().Update(ctx, set); err != nil {
+		return err
+	}
 	d.Status = appsv1.DeploymentStatus{
 		ObservedGeneration: d.Generation, Replicas: replicas, UpdatedReplicas: replicas, ReadyReplicas: replicas, AvailableReplicas: replicas,
 		Conditions: []appsv1.DeploymentCondition{
