@@ -42,7 +42,9 @@ func TestArtifactHubMetadata(t *testing.T) {
 		}
 	})
 	t.Run("repository", func(t *testing.T) {
-		repository := unmarshal[struct{ Ignore []struct{ Name, Version string } }](t, readFile(t, root+"/charts/artifacthub-repo.yml"))
+		repository := unmarshal[struct {
+			Ignore []struct{ Name, Version string }
+		}](t, readFile(t, root+"/charts/artifacthub-repo.yml"))
 		if rule := repository.Ignore[0]; rule.Name != "mandrill-operator" || !regexp.MustCompile(rule.Version).MatchString("1.2.3-rc.1") {
 			t.Errorf("it does not ignore versions before a release: %+v", rule)
 		}
