@@ -85,6 +85,10 @@ cluster-down:
 e2e:
 	@hack/e2e.sh $(E2E)
 
+## test-gitops: run Flux's own controllers on a Git repository with release and webhook; GITOPS="-run Flux -v" passes flags
+test-gitops: toolchain
+	@hack/gitops.sh $(GITOPS)
+
 ## fuzz: run every fuzz target for FUZZTIME (60s); FUZZ=FuzzVerify runs one
 fuzz:
 	@hack/fuzz.sh $(FUZZTIME) $(FUZZ)
@@ -134,4 +138,4 @@ ci: verify lint vuln
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
 	@hack/assets.sh hack/test.sh --e2e
 
-.PHONY: toolchain help build image release-dry-run release assets demo test bench chaos cluster-up cluster-down e2e fuzz generate verify fmt lint vuln install deploy uninstall ci
+.PHONY: toolchain help build image release-dry-run release assets demo test bench chaos cluster-up cluster-down e2e test-gitops fuzz generate verify fmt lint vuln install deploy uninstall ci

@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 . hack/toolchain.sh
 hack/progress.sh "Downloading Go modules" go mod download
 hack/progress.sh "Downloading Go modules of test/conformance" go -C test/conformance mod download
+hack/progress.sh "Downloading Go modules of test/argocd" go -C test/argocd mod download
 hack/progress.sh "Downloading Go modules of hack/image" go -C hack/image mod download
 hack/progress.sh "Downloading Go modules of hack/dashboards" go -C hack/dashboards mod download
 hack/tool.sh helm version >/dev/null # for test/chart; it takes minutes the first time, and says so
@@ -31,6 +32,7 @@ export CGO_ENABLED=1
   status=0
   go test -race -json -timeout 30m "${packages[@]}" || status=1
   go -C test/conformance test -race -json ./... || status=1
+  go -C test/argocd test -race -json ./... || status=1
   CGO_ENABLED=0 go -C hack/image test -json ./... || status=1 # its tests make images of themselves, which must be static
   CGO_ENABLED=0 go -C hack/dashboards test -json ./... || status=1
   if [ -n "$e2e" ]; then

@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
-# Fails when generated files are out of date, when a go.mod is not tidy, and when a metric or a workflow has a fault.
+# Fails when generated files are out of date, when a go.mod is not tidy, and when a metric, a workflow or the chart has a fault.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . hack/toolchain.sh
 chart=charts/mandrill-operator
 generated=(api/v1alpha1/zz_generated.deepcopy.go config/crd/*.yaml config/rbac/*.yaml docs/api.md docs/events.md
-  "$chart"/README.md "$chart"/files/{crd,role}.yaml "$chart"/files/dashboards/*.json config/{default,operator,receiver,drain}/*.yaml)
+  "$chart"/README.md "$chart"/files/*.yaml "$chart"/files/dashboards/*.json config/{default,operator,receiver,drain,sidecar-injection}/*.yaml)
 before=$(sha256sum "${generated[@]}")
 make --no-print-directory generate
 if ! diff <(echo "$before") <(sha256sum "${generated[@]}") >&2; then
   echo "These generated files were out of date and have been regenerated: commit them." >&2
   exit 1
 fi
-# Not hack/prometheus, hack/promtool, hack/cosign, hack/skipper and hack/certmanager: to tidy them, Go downloads the modules of all build
-# tags, hundreds that the build does not need.
-for module in . hack/image hack/dashboards hack/cyclonedx-gomod hack/cluster/kube hack/cluster/etcd hack/cluster/node hack/actionlint hack/govulncheck hack/helm hack/nats/oldest hack/nats/previous test/conformance; do
+# Not hack/prometheus, hack/promtool, hack/cosign, hack/skipper, hack/certmanager and hack/flux: to tidy them, Go downloads the modules of
+# all build tags, hundreds that the build does not need.
+for module in . hack/image hack/dashboards hack/cyclonedx-gomod hack/cluster/kube hack/cluster/etcd hack/cluster/node hack/actionlint hack/govulncheck hack/helm hack/kube-score hack/nats/oldest hack/nats/previous test/argocd test/conformance; do
   hack/progress.sh "Checking that $module/go.mod is tidy" go -C "$module" mod tidy -diff
 done
 # Without the checks that depend on which other linters a machine has.
 hack/tool.sh actionlint -shellcheck= -pyflakes=
 hack/metrics.sh
+hack/score.sh

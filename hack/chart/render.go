@@ -39,7 +39,7 @@ func renderConfig() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", roles, err)
 	}
-	all, err := template("--set", "receiver.drain.ordinals={1}")
+	all, err := template("--set", "receiver.drain.ordinals={1},sidecarInjection.enabled=true")
 	if err != nil {
 		return err
 	}
@@ -68,6 +68,8 @@ func fileOf(o object) string {
 		return "config/operator/operator.yaml"
 	case "receiver-drain":
 		return "config/drain/drain.yaml"
+	case "sidecar-injection":
+		return "config/sidecar-injection/policies.yaml"
 	}
 	return "config/receiver/receiver.yaml"
 }

@@ -1,6 +1,7 @@
 package chart_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -66,6 +67,7 @@ func podOf(t *testing.T, object *unstructured.Unstructured) *corev1.Pod {
 	}
 	pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
 	pod.Namespace, pod.GenerateName = object.GetNamespace(), "pod-"
+	pod.Spec.ServiceAccountName = cmp.Or(pod.Spec.ServiceAccountName, "default") // as the admission of a cluster sets it, which envtest leaves out
 	claims, _, _ := unstructured.NestedSlice(object.Object, "spec", "volumeClaimTemplates")
 	for range claims {
 		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "buffer", VolumeSource: corev1.VolumeSource{
@@ -131,7 +133,7 @@ func TestUninstallHookIsAcceptedByAPIServer(t *testing.T) {
 
 func TestConfigIsAcceptedByAPIServer(t *testing.T) {
 	t.Parallel()
-	for _, folder := range []string{"config", "config/default", "config/drain"} {
+	for _, folder := range []string{"config", "config/default", "config/drain", "config/sidecar-injection"} {
 		t.Run(folder, func(t *testing.T) {
 			t.Parallel()
 			accepted(t, kustomize(t, filepath.Join(root, folder)))

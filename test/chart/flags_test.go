@@ -43,6 +43,12 @@ func TestFlagsExist(t *testing.T) {
 			}
 		}
 	}
+	sidecar := samplePod(t, "sidecar.yaml").Spec.InitContainers[0]
+	for _, arg := range sidecar.Args {
+		if name, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "="); !known["receiver"][name] {
+			t.Errorf("the receiver has no flag --%s, which a sidecar gets", name)
+		}
+	}
 	if checked < 100 {
 		t.Errorf("only %d flags were checked", checked)
 	}

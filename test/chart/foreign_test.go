@@ -21,6 +21,7 @@ var foreign = []struct {
 		"example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
 	}},
 	{"github.com/kedacore/keda/v2@v2.21.0", []string{"config/crd/bases/keda.sh_scaledobjects.yaml"}},
+	{"github.com/external-secrets/external-secrets@v0.16.2", []string{"config/crds/bases/external-secrets.io_externalsecrets.yaml"}},
 	{"knative.dev/eventing@v0.50.0", []string{"config/core/resources/broker.yaml", "config/core/resources/trigger.yaml"}},
 }
 

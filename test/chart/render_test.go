@@ -226,6 +226,10 @@ func TestRefusals(t *testing.T) {
 		{"watchNamespaces={a,a}", "at '/watchNamespaces': items at 0 and 1 are equal"},
 		{"watchNamespaces={A}", "at '/watchNamespaces/0'"},
 		{"sinks.allowHosts={http://localhost}", "at '/sinks/allowHosts/0'"},
+		{"sidecarInjection.enabled=true,receiver.maxInflightSize=250Mi,sidecarInjection.resources.limits.memory=600Mi", "sidecarInjection.resources.limits.memory is 600Mi and must be at least 625Mi"},
+		{"sidecarInjection.enabled=true,sidecarInjection.port=9091", "sidecarInjection.port and sidecarInjection.metricsPort must differ"},
+		{"sidecarInjection.enabled=true,sidecarInjection.bufferSize=64Mi", "sidecarInjection.bufferSize is 64Mi and must be at least 80Mi"},
+		{"sidecarInjection.bufferSize=1.5Gi", "at '/sidecarInjection/bufferSize'"},
 		{"fullnameOverride=a-name-that-is-longer-than-forty-characters", "at '/fullnameOverride': maxLength: got 43, want 40"},
 		{"operator.extraArgs={x}", "at '/operator/extraArgs/0'"},
 	} {
@@ -236,6 +240,17 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("got %v, want a refusal with %q:\n%s", err, test.want, output)
 			}
 		})
+	}
+}
+
+// Before Kubernetes 1.36 there is no policy that could inject sidecars, and the chart shows the other way.
+func TestSidecarInjectionNeedsThePolicy(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[string]string{"v1.35.9": "sidecarInjection.enabled needs Kubernetes 1.36", "v1.36.0": ""} {
+		output, err := helm(t, "template", "mandrill-operator", chart, "--kube-version", version, "--set", "sidecarInjection.enabled=true")
+		if (err == nil) != (want == "") || !strings.Contains(output, want) {
+			t.Errorf("Kubernetes %s: got %v, want %q", version, err, want)
+		}
 	}
 }
 

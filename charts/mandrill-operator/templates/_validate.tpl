@@ -38,10 +38,12 @@
 {{- if lt $inflight (mulf 2 $body) }}
 {{- fail (printf "receiver.maxInflightSize is %s and must be at least twice receiver.maxBodySize, which is %s." $receiver.maxInflightSize $receiver.maxBodySize) }}
 {{- end }}
-{{- with dig "limits" "memory" "" $receiver.resources }}
+{{- range $name, $resources := dict "receiver" $receiver.resources "sidecarInjection" .Values.sidecarInjection.resources }}
+{{- with dig "limits" "memory" "" $resources }}
 {{- $limit := include "mandrill.bytes" . | float64 }}
-{{- if lt $limit (mulf 2.5 $inflight) }}
-{{- fail (printf "receiver.resources.limits.memory is %s and must be at least %.0fMi, which is 2.5 times receiver.maxInflightSize: the receiver would be killed under load." . (ceil (divf (mulf 2.5 $inflight) 1048576))) }}
+{{- if and (lt $limit (mulf 2.5 $inflight)) (or (eq $name "receiver") $.Values.sidecarInjection.enabled) }}
+{{- fail (printf "%s.resources.limits.memory is %s and must be at least %.0fMi, which is 2.5 times receiver.maxInflightSize: the receiver would be killed under load." $name . (ceil (divf (mulf 2.5 $inflight) 1048576))) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if has $mode (list "Volume" "Cluster") }}
@@ -84,6 +86,19 @@
 
 {{- if and .Values.uninstall.deleteObjects .Values.installation (not .Values.watchNamespaces) }}
 {{- fail "uninstall.deleteObjects would delete the objects of other installations too: set watchNamespaces, or delete your objects yourself." }}
+{{- end }}
+
+{{/* Sidecars. */}}
+{{- if .Values.sidecarInjection.enabled }}
+{{- if semverCompare "<1.36.0-0" .Capabilities.KubeVersion.Version }}
+{{- fail (printf "sidecarInjection.enabled needs Kubernetes 1.36, which has MutatingAdmissionPolicy, and the cluster has %s: add the receiver to your pods yourself, as config/samples/sidecar.yaml shows." .Capabilities.KubeVersion.Version) }}
+{{- end }}
+{{- if eq (int .Values.sidecarInjection.port) (int .Values.sidecarInjection.metricsPort) }}
+{{- fail "sidecarInjection.port and sidecarInjection.metricsPort must differ." }}
+{{- end }}
+{{- if lt (include "mandrill.bytes" .Values.sidecarInjection.bufferSize | float64) 83886080.0 }}
+{{- fail (printf "sidecarInjection.bufferSize is %s and must be at least 80Mi: the buffer takes 80 %% of it, and needs 64Mi." .Values.sidecarInjection.bufferSize) }}
+{{- end }}
 {{- end }}
 
 {{/* What is installed. lookup finds nothing where the chart is rendered without a cluster. */}}
