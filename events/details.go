@@ -99,7 +99,7 @@ type SMTPEvent struct {
 
 // Rejection says why Mandrill refused to send a message.
 type Rejection struct {
-	// Reason is hard-bounce, soft-bounce, spam, unsub, custom, invalid-sender, invalid, test-mode-limit, unsigned or rule. Documented,
+	// Reason is one of hard-bounce, soft-bounce, spam, unsub, custom, invalid-sender, invalid, test-mode-limit, unsigned or rule. Documented,
 	// seen since 2015.
 	Reason string `json:"reason,omitempty"`
 	// LastEventAt is when the address was put on the denylist, or last refused. Documented.

@@ -4,7 +4,7 @@ import "encoding/base64"
 
 // Inbound is the data of [TypeInbound]: mail arrived at an inbound route. It has no id: use the header Message-Id.
 type Inbound struct {
-	// Event is inbound. Always present. Documented, seen since 2013.
+	// Event is always inbound. Documented, seen since 2013.
 	Event string `json:"event"`
 	// TS is when the mail arrived, in seconds since 1970. Absent or null: unknown. Documented, seen since 2013.
 	TS Timestamp `json:"ts,omitzero"`
@@ -70,7 +70,7 @@ type Attachment struct {
 	Type string `json:"type,omitempty"`
 	// Content is the text, or the base64 encoding if base64 is true. Documented, seen since 2013.
 	Content string `json:"content,omitempty"`
-	// Base64 says whether Content is encoded. Absent: not known; take it for text. Documented, seen since 2013.
+	// Base64 says whether the content is encoded. Absent: not known; take it for text. Documented, seen since 2013.
 	Base64 *bool `json:"base64,omitempty"`
 	// Extra are the fields that this package does not know.
 	Extra Extra `json:"-"`
@@ -123,7 +123,7 @@ type SpamRule struct {
 
 // SPF is the outcome of a check (RFC 7208).
 type SPF struct {
-	// Result is pass, neutral, fail, softfail, temperror, permerror or none. Documented, seen since 2013.
+	// Result is one of pass, neutral, fail, softfail, temperror, permerror or none. Documented, seen since 2013.
 	Result string `json:"result,omitempty"`
 	// Detail is the result in words. Documented, seen since 2013.
 	Detail string `json:"detail,omitempty"`

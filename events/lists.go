@@ -2,7 +2,7 @@ package events
 
 // AllowlistEvent has the fields that changes of the allowlist have.
 type AllowlistEvent struct {
-	// List is allowlist. Mandrill sends whitelist; documentation called it safelist and calls it allowlist. Documented, seen since 2015.
+	// List is always allowlist. Mandrill sends whitelist; documentation called it safelist and calls it allowlist. Documented, seen since 2015.
 	List string `json:"type"`
 	// Action is what happened to the entry. Always present. Documented, seen since 2015.
 	Action string `json:"action"`
@@ -34,7 +34,7 @@ type AllowlistEntry struct {
 
 // DenylistEvent has the fields that changes of the denylist have.
 type DenylistEvent struct {
-	// List is denylist. Mandrill sends blacklist; documentation calls it denylist. Documented, seen since 2015.
+	// List is always denylist. Mandrill sends blacklist; documentation calls it denylist. Documented, seen since 2015.
 	List string `json:"type"`
 	// Action is what happened to the entry. Always present. Documented, seen since 2015.
 	Action string `json:"action"`
@@ -64,7 +64,7 @@ type OtherListEvent struct{ DenylistEvent }
 type DenylistEntry struct {
 	// Email is the address. Documented, seen since 2015.
 	Email string `json:"email,omitempty"`
-	// Reason is hard-bounce, soft-bounce, spam, unsub, custom, or another that Mandrill may add. Documented, seen since 2015.
+	// Reason is one of hard-bounce, soft-bounce, spam, unsub, custom, or another that Mandrill may add. Documented, seen since 2015.
 	Reason string `json:"reason,omitempty"`
 	// Detail is what the recipient's server answered, or a note. Absent or null: none. Documented, seen since 2015.
 	Detail string `json:"detail,omitempty"`
