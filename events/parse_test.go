@@ -26,7 +26,7 @@ func typeOf(raw []byte) string {
 // parse parses an event as its consumer does.
 func parse(t *testing.T, raw string) any {
 	t.Helper()
-	parsed, err := events.Parse(mapping.CloudEvent("/s", nil, mandrill.ParseEvent([]byte(raw)), "id"))
+	parsed, err := events.Parse(mapping.CloudEvent(mapping.Target{Source: "/s"}, mandrill.ParseEvent([]byte(raw)), "id"))
 	if err != nil {
 		t.Fatalf("%s: %v", raw, err)
 	}

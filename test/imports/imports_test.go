@@ -44,7 +44,7 @@ var allowed = map[string][]string{
 	"receiver/journal/natsfiles":   nil,
 	"receiver/mapping":             {"api/eventtypes", "mandrill"},
 	"receiver/telemetry":           {"receiver/sink"},
-	"receiver/routing":             {"api/routes", "receiver/sink"},
+	"receiver/routing":             {"api/routes", "receiver/mapping", "receiver/sink"},
 	"receiver/dispatch":            {"mandrill", "receiver/journal", "receiver/journal/quarantine", "receiver/mapping", "receiver/routing", "receiver/sink", "receiver/telemetry"},
 	"receiver/erase":               {"mandrill", "receiver/journal", "receiver/journal/erasure", "receiver/journal/quarantine", "receiver/mapping"},
 	"receiver/admin":               {"receiver/journal", "receiver/journal/erasure"},
