@@ -89,14 +89,14 @@ e2e:
 fuzz:
 	@hack/fuzz.sh $(FUZZTIME) $(FUZZ)
 
-## generate: regenerate the CRD, its Go code, the role, the references, and config from the chart
+## generate: regenerate the CRD, its Go code, the role, the references, the JSON Schemas, and config from the chart
 generate: toolchain
 	@hack/tool.sh controller-gen object crd rbac:roleName=mandrill-operator paths=./api/... paths=./controllers/... \
 		output:crd:dir=config/crd output:rbac:dir=config/rbac
 	@go run ./hack/crd config/crd/mandrill-operator.io_mandrillwebhooks.yaml
 	@hack/tool.sh crd-ref-docs --source-path=api/v1alpha1 --config=hack/docs/api.yaml \
 		--renderer=markdown --output-path=docs/api.md --log-level=ERROR
-	@go run ./hack/docs/events >docs/events.md
+	@go run ./hack/events
 	@go run ./hack/chart
 
 ## verify: check that generated files and go.mod are up to date, the names of metrics, and the workflows

@@ -2,13 +2,13 @@ package events
 
 // AllowlistEvent has the fields that changes of the allowlist have.
 type AllowlistEvent struct {
-	// List is always allowlist. Mandrill sends whitelist; documentation called it safelist and calls it allowlist. Documented, seen since 2015.
+	// List is allowlist in the normal form. Mandrill sends whitelist; documentation called it safelist, and calls it allowlist. Documented, seen since 2015.
 	List string `json:"type"`
 	// Action is what happened to the entry. Always present. Documented, seen since 2015.
 	Action string `json:"action"`
 	// TS is when it happened, in seconds since 1970. Absent or null: unknown. Documented, seen since 2015.
 	TS Timestamp `json:"ts,omitzero"`
-	// Entry is what was added or removed. Documentation calls it reject, which is read as well. Seen since 2015.
+	// Entry is what was added or removed. Documentation calls it reject. Seen since 2015.
 	Entry AllowlistEntry `json:"entry" alias:"reject"`
 	// Extra are the fields that this package does not know.
 	Extra Extra `json:"-"`
@@ -34,13 +34,13 @@ type AllowlistEntry struct {
 
 // DenylistEvent has the fields that changes of the denylist have.
 type DenylistEvent struct {
-	// List is always denylist. Mandrill sends blacklist; documentation calls it denylist. Documented, seen since 2015.
+	// List is denylist in the normal form. Mandrill sends blacklist; documentation calls it denylist. Documented, seen since 2015.
 	List string `json:"type"`
 	// Action is what happened to the entry. Always present. Documented, seen since 2015.
 	Action string `json:"action"`
 	// TS is when it happened, in seconds since 1970. Absent or null: unknown. Documented, seen since 2015.
 	TS Timestamp `json:"ts,omitzero"`
-	// Entry is what was added, changed or removed. An entry of the allowlist has the name entry, which is read as well. Documented, seen
+	// Entry is what was added, changed or removed. The allowlist's is called entry. Documented, seen
 	// since 2015.
 	Entry DenylistEntry `json:"reject" alias:"entry"`
 	// Extra are the fields that this package does not know.
@@ -74,7 +74,7 @@ type DenylistEntry struct {
 	LastEventAt Date `json:"last_event_at,omitempty"`
 	// ExpiresAt is when Mandrill will remove the entry, which may be in the past. Absent or null: never. Documented, seen since 2015.
 	ExpiresAt Date `json:"expires_at,omitempty"`
-	// Expired says whether the entry is not in force any more. Documented, seen since 2015.
+	// Expired says whether the entry has expired. Documented, seen since 2015.
 	Expired bool `json:"expired"`
 	// Subaccount that the entry is for, by its id. Absent or null: all. Documented, seen since 2015.
 	Subaccount string `json:"subaccount,omitempty"`

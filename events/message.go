@@ -9,8 +9,8 @@ type MessageEvent struct {
 	ID string `json:"_id,omitempty"`
 	// TS is when the event happened, in seconds since 1970. Absent or null: unknown. Documented, seen since 2012.
 	TS Timestamp `json:"ts,omitzero"`
-	// Message is the message, as it was when the event happened. Absent, null or []: Mandrill does not have it any more, which happens
-	// to opens and clicks of messages that are older than 30 days, or has not indexed it yet. Documented, seen since 2012.
+	// Message is the message as it was when the event happened. Absent, null or [] in opens and clicks of a message that is older than
+	// 30 days, or that Mandrill has not indexed yet. Documented, seen since 2012.
 	Message Message `json:"msg"`
 	// Extra are the fields that this package does not know.
 	Extra Extra `json:"-"`
@@ -73,7 +73,7 @@ type Visit struct {
 type Location struct {
 	// CountryShort is the ISO 3166 code of the country. Documented, seen since 2013.
 	CountryShort string `json:"country_short,omitempty"`
-	// Country is its English name. Documentation calls it country_long, which is read as well. Seen since 2013.
+	// Country is its English name. Documentation calls it country_long. Seen since 2013.
 	Country string `json:"country,omitempty" alias:"country_long"`
 	// Region is the name of the state or province. Documented, seen since 2013.
 	Region string `json:"region,omitempty"`

@@ -17,6 +17,7 @@ type kind int
 
 const (
 	text kind = iota
+	date
 	timestamp
 	integer
 	number
@@ -154,7 +155,7 @@ func (m *model) fields(t reflect.Type) ([]field, error) {
 
 var kinds = map[reflect.Type]kind{
 	reflect.TypeFor[string]():           text,
-	reflect.TypeFor[events.Date]():      text,
+	reflect.TypeFor[events.Date]():      date,
 	reflect.TypeFor[events.Timestamp](): timestamp,
 	reflect.TypeFor[int64]():            integer,
 	reflect.TypeFor[float64]():          number,

@@ -138,7 +138,7 @@ func (w *writer) value(f field) pairs {
 		return w.normalValue(f)
 	}
 	switch f.kind {
-	case text:
+	case text, date:
 		return ref("text")
 	case timestamp, integer, number, optionalNumber:
 		return ref("number")
@@ -170,7 +170,7 @@ func elements(of pairs, types ...string) pairs {
 
 func (w *writer) normalValue(f field) pairs {
 	switch f.kind {
-	case text:
+	case text, date:
 		return pairs{{"type", "string"}}
 	case timestamp:
 		return pairs{{"type", "number"}, {"exclusiveMinimum", 0}}

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"unicode"
@@ -81,13 +82,42 @@ func domainOf(email string) string {
 	return strings.ToLower(email[at+1:])
 }
 
+// maxNesting is how deep JSON may be nested that is called by that name. The strictest of the usual parsers (System.Text.Json) reads 64
+// levels, of which Batched mode takes two.
+const maxNesting = 60
+
 // contentType calls only valid JSON by that name, because consumers parse what is called JSON. JSON is UTF-8: with other bytes
-// consumers refuse it, and in Batched mode all events of the request with it.
+// consumers refuse it, and in Batched mode all events of the request with it. So they do if it is nested too deep.
 func contentType(event mandrill.Event) string {
-	if event.Kind == mandrill.KindUnknown && !json.Valid(event.Raw) || !utf8.Valid(event.Raw) {
+	if event.Kind == mandrill.KindUnknown && !json.Valid(event.Raw) || !utf8.Valid(event.Raw) || nestsDeeper(event.Raw, maxNesting) {
 		return "application/octet-stream"
 	}
 	return contentJSON
+}
+
+// nestsDeeper reports whether valid JSON has more levels.
+func nestsDeeper(raw []byte, levels int) bool {
+	if bytes.Count(raw, []byte{'{'})+bytes.Count(raw, []byte{'['}) <= levels { // nearly always
+		return false
+	}
+	depth := 0
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '{', '[':
+			if depth++; depth > levels {
+				return true
+			}
+		case '}', ']':
+			depth--
+		case '"':
+			for i++; i < len(raw) && raw[i] != '"'; i++ {
+				if raw[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	return false
 }
 
 // attribute returns a value as an attribute, or "" if it cannot be one. Spaces at its ends are removed: HTTP removes them from

@@ -2,6 +2,7 @@ package mapping_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"unicode"
 	"unicode/utf8"
@@ -70,6 +71,25 @@ func TestOnlyUTF8IsCalledJSON(t *testing.T) {
 		ce := mapping.CloudEvent(mapping.Target{Source: "/s"}, mandrill.ParseEvent([]byte(text)), "id")
 		if ce.DataContentType() != want || ce.DataBase64 != (want != "application/json") || string(ce.Data()) != text {
 			t.Errorf("%q: content type %s, base64 %t, want %s", text, ce.DataContentType(), ce.DataBase64, want)
+		}
+	}
+}
+
+// Parsers bound the depth of JSON, and refuse a batch for one event that is deeper.
+func TestDeeplyNestedJSONIsNotCalledJSON(t *testing.T) {
+	t.Parallel()
+	nested := func(levels int) string { // the object is one of them
+		return `{"event":"send","a":` + strings.Repeat("[", levels-1) + strings.Repeat("]", levels-1) + `}`
+	}
+	for text, want := range map[string]string{
+		nested(60): "application/json", nested(61): "application/octet-stream", nested(20_000): "application/octet-stream",
+		`{"event":"send","a":"` + strings.Repeat("[", 100) + `"}`:                  "application/json",
+		`{"event":"send","a":"\"` + strings.Repeat("{", 100) + `"}`:                "application/json",
+		`{"event":"send","a":[` + strings.Repeat(`{},`, 100) + `{}]}`:              "application/json",
+		`{"event":"send","a":[` + strings.Repeat(`"\\",`, 100) + nested(60) + `]}`: "application/octet-stream",
+	} {
+		if ce := mapping.CloudEvent(mapping.Target{Source: "/s"}, mandrill.ParseEvent([]byte(text)), "id"); ce.DataContentType() != want || ce.Type() != "com.mandrill.message.send" {
+			t.Errorf("%.60s: %s %s, want %s", text, ce.Type(), ce.DataContentType(), want)
 		}
 	}
 }
