@@ -59,9 +59,13 @@ demo: build
 	@hack/progress.sh "Building the demo" go build $(GOBUILD) -o bin/demo ./hack/demo
 	@hack/assets.sh bin/demo $(if $(filter once,$(DEMO)),-once)
 
-## test: run the unit, HTTP, reconcile and API server tests with the race detector
+## test: run the unit, HTTP, reconcile and API server tests with the race detector, and those of the npm package
 test:
 	@hack/assets.sh hack/test.sh
+
+## npm: build and test the npm package, with Node.js
+npm:
+	@hack/npm.sh
 
 ## bench: measure with 5000 objects, under attack, and the buffer; BENCH="-objects 200", HOSTILE="-window 5s" and BUFFER="-waiting 5" pass flags
 bench: build
@@ -133,4 +137,4 @@ ci: verify lint vuln
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
 	@$(MAKE) --no-print-directory test
 
-.PHONY: toolchain help build image release-dry-run release assets demo test bench chaos cluster-up cluster-down e2e fuzz generate verify fmt lint vuln install deploy uninstall ci
+.PHONY: toolchain help build image release-dry-run release assets demo test npm bench chaos cluster-up cluster-down e2e fuzz generate verify fmt lint vuln install deploy uninstall ci

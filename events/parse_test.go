@@ -161,6 +161,7 @@ func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ ceType, data, want string }{
 		{"com.example", `{}`, `not a type of Mandrill's events: "com.example"`},
+		{"com.mandrill.message.", `{"event":""}`, "not a type of Mandrill's events"},
 		{events.TypeOpen, `{"event":"click"}`, "event: "},
 		{events.TypeOpen, `{}`, "event: "},
 		{events.TypeDenylistAdd, `{"type":"whitelist","action":"add"}`, "type and action: "},

@@ -69,7 +69,7 @@ var listNames = map[string][]string{
 // TypeNamed returns the type that the data of a CloudEvents type have.
 func TypeNamed(ceType string) (Type, bool) {
 	for _, t := range Types {
-		if t.Name == ceType || t.IsPrefix() && len(ceType) > len(t.Name) && strings.HasPrefix(ceType, t.Name) {
+		if t.Name == ceType && !t.IsPrefix() || t.IsPrefix() && len(ceType) > len(t.Name) && strings.HasPrefix(ceType, t.Name) {
 			return t, true
 		}
 	}

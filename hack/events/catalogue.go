@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -17,14 +18,14 @@ import (
 
 const generatedBy = "<!-- Generated from api/eventtypes and events by make generate. -->\n"
 
-// writeCatalogue writes the page about all types, which hack/events/overview.md begins, and a page for each.
+// overview is the beginning of the page about all types.
+//
+//go:embed overview.txt
+var overview string
+
+// writeCatalogue writes the page about all types, and a page for each.
 func writeCatalogue(m *model) error {
-	overview, err := os.ReadFile("hack/events/overview.md")
-	if err != nil {
-		return err
-	}
-	page := bytes.NewBufferString(generatedBy)
-	page.Write(overview)
+	page := bytes.NewBufferString(generatedBy + overview)
 	for _, row := range eventtypes.Table {
 		name, sent := shown(row)
 		if t, ok := goType(row); ok {

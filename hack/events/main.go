@@ -1,5 +1,5 @@
 // Command events writes what is generated from package events and the table of event types: the JSON Schemas in schemas/v1, and the
-// catalogue in docs/events.md and docs/events. It runs in the root of the module.
+// catalogue in docs/events.md and docs/events, and parts of the npm package. It runs in the root of the module.
 package main
 
 import (
@@ -38,7 +38,10 @@ func run() error {
 			return fmt.Errorf("%s: %w", row.Type, err)
 		}
 	}
-	return writeCatalogue(m)
+	if err := writeCatalogue(m); err != nil {
+		return err
+	}
+	return writePackage(m)
 }
 
 // goType returns the type of package events for a row of the table.
