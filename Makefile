@@ -59,9 +59,13 @@ demo: build
 	@hack/progress.sh "Building the demo" go build $(GOBUILD) -o bin/demo ./hack/demo
 	@hack/assets.sh bin/demo $(if $(filter once,$(DEMO)),-once)
 
-## test: run the unit, HTTP, reconcile and API server tests with the race detector
+## test: run the unit, HTTP, reconcile and API server tests with the race detector, and those of the npm package
 test:
 	@hack/assets.sh hack/test.sh
+
+## npm: build and test the npm package, with Node.js
+npm:
+	@hack/npm.sh
 
 ## bench: measure with 5000 objects, under attack, and the buffer; BENCH="-objects 200", HOSTILE="-window 5s" and BUFFER="-waiting 5" pass flags
 bench: build
@@ -93,14 +97,14 @@ test-gitops: toolchain
 fuzz:
 	@hack/fuzz.sh $(FUZZTIME) $(FUZZ)
 
-## generate: regenerate the CRD, its Go code, the role, the references, the dashboards, and config from the chart
+## generate: regenerate the CRD, its Go code, the role, the references, the JSON Schemas, the dashboards, and config from the chart
 generate: toolchain
 	@hack/tool.sh controller-gen object crd rbac:roleName=mandrill-operator paths=./api/... paths=./controllers/... \
 		output:crd:dir=config/crd output:rbac:dir=config/rbac
 	@go run ./hack/crd config/crd/mandrill-operator.io_mandrillwebhooks.yaml
 	@hack/tool.sh crd-ref-docs --source-path=api/v1alpha1 --config=hack/docs/api.yaml \
 		--renderer=markdown --output-path=docs/api.md --log-level=ERROR
-	@go run ./hack/docs/events >docs/events.md
+	@go run ./hack/events
 	@go -C hack/dashboards run . ../../charts/mandrill-operator/files/dashboards
 	@go run ./hack/chart
 
@@ -138,4 +142,4 @@ ci: verify lint vuln
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
 	@hack/assets.sh hack/test.sh --e2e
 
-.PHONY: toolchain help build image release-dry-run release assets demo test bench chaos cluster-up cluster-down e2e test-gitops fuzz generate verify fmt lint vuln install deploy uninstall ci
+.PHONY: toolchain help build image release-dry-run release assets demo test npm bench chaos cluster-up cluster-down e2e test-gitops fuzz generate verify fmt lint vuln install deploy uninstall ci

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs all tests with the race detector, which needs a C compiler, and reports what failed and what was slow. The whole output of a
+# Runs all tests with the race detector, which needs a C compiler, and reports what failed and what was slow. Those of the npm package need
+# Node.js. The whole output of a
 # package is in bin/test afterwards. Expects KUBEBUILDER_ASSETS.
 #
 #   hack/test.sh           without the end-to-end tests
@@ -16,6 +17,7 @@ hack/tool.sh helm version >/dev/null # for test/chart; it takes minutes the firs
 hack/tool.sh --path promtool >/dev/null # these two for test/monitoring
 hack/prometheus/build.sh >/dev/null
 go build -o bin/testreport ./hack/testreport # not go run, which adds a line of its own to the summary
+hack/npm.sh
 packages=(./...)
 e2e='' flags=()
 if [ "${1:-}" = --e2e ]; then

@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . hack/toolchain.sh
 chart=charts/mandrill-operator
-generated=(api/v1alpha1/zz_generated.deepcopy.go config/crd/*.yaml config/rbac/*.yaml docs/api.md docs/events.md
+generated=(api/v1alpha1/zz_generated.deepcopy.go config/crd/*.yaml config/rbac/*.yaml docs/api.md docs/events.md docs/events/*.md
+  schemas/v1/*.json schemas/v1/normalized/*.json packages/mandrill-events/src/{fields,types}.ts packages/mandrill-events/test/fixtures.json
   "$chart"/README.md "$chart"/files/*.yaml "$chart"/files/dashboards/*.json config/{default,operator,receiver,drain,sidecar-injection}/*.yaml)
 before=$(sha256sum "${generated[@]}")
 make --no-print-directory generate

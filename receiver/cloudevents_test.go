@@ -65,6 +65,9 @@ func attributesOf(event cloudevents.Event) map[string]any {
 		"id": event.ID(), "source": event.Source(), "specversion": event.SpecVersion(), "type": event.Type(),
 		"datacontenttype": event.DataContentType(),
 	}
+	if event.DataSchema() != "" {
+		attributes["dataschema"] = event.DataSchema()
+	}
 	if event.Subject() != "" {
 		attributes["subject"] = event.Subject()
 	}

@@ -58,9 +58,9 @@ func (h *Handler) prepareEvents(ctx context.Context, route *routing.Route, event
 			h.metrics.Events.Count(event.label, "duplicate")
 			continue
 		}
-		ce := mapping.CloudEvent(route.Source, route.CEOverrides.Extensions, parsed, id)
+		ce := mapping.CloudEvent(route.Mapping, parsed, id)
 		event.span = h.tracer.StartEvent(ctx, route.Name, event.label, &ce)
-		event.item.Event, event.item.OrderKey = &ce, parsed.MessageID
+		event.item.Event, event.item.OrderKey = &ce, mapping.OrderKey(parsed)
 		outgoing = append(outgoing, event)
 	}
 	h.state.Webhook(routes.Webhook(route.Name)).Received(len(outgoing))

@@ -287,59 +287,73 @@ func TestOpenCircuitRefusesBatchesAtOnce(t *testing.T) {
 	})
 }
 
-// Retried events stay before the later events of their message.
-func TestRetriesKeepTheOrderWithinAMessage(t *testing.T) {
+// Retried events stay before the later events of their message, of the address on a list, or of the address that received mail.
+func TestRetriesKeepTheOrder(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []string{"Binary", "Batched"} {
-		f := newFixture(t)
-		document := f.document()
-		document.Routes[0].Delivery = routes.Delivery{ContentMode: mode, Retry: new(10), BackoffDelay: "PT0.001S", BackoffPolicy: "linear"}
-		var mu sync.Mutex
-		tries, last := 0, map[string]int{}
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			body, err := io.ReadAll(r.Body)
-			if err != nil {
-				t.Error(err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if tries++; tries%5 == 0 {
-				w.WriteHeader(http.StatusServiceUnavailable)
-				return
-			}
-			for part := range strings.SplitSeq(string(body), `"n":`) {
-				var n int
-				var id string
-				if _, err := fmt.Sscanf(part, `%d,"_id":%q`, &n, &id); err != nil {
-					continue
-				}
-				if n != last[id]+1 {
-					t.Errorf("%s: event %d of %s after %d", mode, n, id, last[id])
-				}
-				last[id] = n
-			}
-		}))
-		t.Cleanup(server.Close)
-		document.Routes[0].Sink.URI = server.URL
-		f.loadRoutes(t, document)
-		var batch [][]byte
-		for n := range 60 {
-			for _, id := range []string{"a", "b", "c"} {
-				batch = append(batch, fmt.Appendf(nil, `{"n":%d,"_id":%q,"event":"open"}`, n+1, id))
-			}
+	for kind, rest := range map[string]string{
+		"messages":     `"_id":%[1]q,"event":"open"`,
+		"list changes": `"type":"blacklist","action":"add","reject":{"email":%[1]q}`,
+		"inbound mail": `"event":"inbound","msg":{"email":%[1]q}`,
+	} {
+		for _, mode := range []string{"Binary", "Batched"} {
+			t.Run(kind+" "+mode, func(t *testing.T) {
+				t.Parallel()
+				retriesKeepTheOrder(t, mode, rest)
+			})
 		}
-		for try := 0; ; try++ {
-			response, _ := f.do(t, f.request(t, string(mandrilltest.Batch(batch...))))
-			if response.StatusCode == http.StatusOK {
-				break
-			}
-			if try == 20 {
-				t.Fatalf("%s: the batch was not delivered in 20 attempts: %v", mode, last)
-			}
+	}
+}
+
+func retriesKeepTheOrder(t *testing.T, mode, rest string) {
+	t.Helper()
+	f := newFixture(t)
+	document := f.document()
+	document.Routes[0].Delivery = routes.Delivery{ContentMode: mode, Retry: new(10), BackoffDelay: "PT0.001S", BackoffPolicy: "linear"}
+	var mu sync.Mutex
+	tries, last := 0, map[string]int{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
 		}
-		if last["a"] != 60 || last["b"] != 60 || last["c"] != 60 {
-			t.Errorf("%s: delivered up to %v", mode, last)
+		mu.Lock()
+		defer mu.Unlock()
+		if tries++; tries%5 == 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
 		}
+		for part := range strings.SplitSeq(string(body), `"n":`) {
+			var n int
+			var key string
+			if _, err := fmt.Sscanf(part, `%d,"key":%q`, &n, &key); err != nil {
+				continue
+			}
+			if n != last[key]+1 {
+				t.Errorf("event %d of %s after %d", n, key, last[key])
+			}
+			last[key] = n
+		}
+	}))
+	t.Cleanup(server.Close)
+	document.Routes[0].Sink.URI = server.URL
+	f.loadRoutes(t, document)
+	var batch [][]byte
+	for n := range 60 {
+		for _, key := range []string{"a@x", "b@x", "c@x"} {
+			batch = append(batch, fmt.Appendf(nil, `{"n":%d,"key":%q,%s}`, n+1, key, fmt.Sprintf(rest, key)))
+		}
+	}
+	for try := 0; ; try++ {
+		response, _ := f.do(t, f.request(t, string(mandrilltest.Batch(batch...))))
+		if response.StatusCode == http.StatusOK {
+			break
+		}
+		if try == 20 {
+			t.Fatalf("the batch was not delivered in 20 attempts: %v", last)
+		}
+	}
+	if last["a@x"] != 60 || last["b@x"] != 60 || last["c@x"] != 60 {
+		t.Errorf("delivered up to %v", last)
 	}
 }
 

@@ -30,6 +30,16 @@ type EventType struct {
 // IsPrefix reports whether Type is completed by the event's name, so that the row stands for any number of types.
 func (t EventType) IsPrefix() bool { return t.Name == "" && t.Family != Unknown }
 
+// SchemaBase is the beginning of the URLs of all JSON Schemas. A change of a schema that makes it refuse what it accepted, or gives a
+// field another meaning, needs a new version.
+const SchemaBase = "https://mandrill-operator.io/schemas/v1/"
+
+// SchemaFile is the name of the file that has the JSON Schema of the data.
+func (t EventType) SchemaFile() string { return strings.TrimSuffix(t.Type, ".") + ".json" }
+
+// Schema is the URL of the JSON Schema of the data, which is the attribute dataschema.
+func (t EventType) Schema() string { return SchemaBase + t.SchemaFile() }
+
 // Table has every event that Mandrill documents, and one row for each family that Mandrill may add events to.
 var Table = []EventType{
 	{Message, "send", "", "com.mandrill.message.send", "Mandrill accepted the message"},

@@ -72,6 +72,8 @@ type Delivery struct {
 	// Mode is ModeBuffered or ModeDirect. Default: ModeBuffered if the receiver has a buffer, else ModeDirect.
 	Mode        string `json:"mode,omitempty"`
 	ContentMode string `json:"contentMode,omitempty"`
+	// DataSchema is SchemaInclude or SchemaOmit. Default: SchemaInclude.
+	DataSchema string `json:"dataSchema,omitempty"`
 	// Timeout of one request, an ISO 8601 duration. Default: PT10S.
 	Timeout string `json:"timeout,omitempty"`
 	// Retry is how often a failed event is sent again. Default: DefaultBufferedRetry in Buffered mode; in Direct mode none,
@@ -90,6 +92,12 @@ type Delivery struct {
 const (
 	ModeBuffered = "Buffered" // a batch is acknowledged when it is on disk, and delivered later
 	ModeDirect   = "Direct"   // a batch is acknowledged when its events are delivered
+)
+
+// Whether CloudEvents have the attribute dataschema.
+const (
+	SchemaInclude = "Include"
+	SchemaOmit    = "Omit"
 )
 
 // DefaultBufferedRetry is how often a failed event is sent again in Buffered mode if the route does not say. In Direct

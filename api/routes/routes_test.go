@@ -85,6 +85,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"CACerts of nothing":     {`CACerts: ""`, `CACerts: s3cret`, "sink.CACerts holds no PEM certificate"},
 		"mode nobody knows":      {"mode: Direct", "mode: Sometimes", "delivery.mode must be Buffered or Direct"},
 		"content mode of nobody": {"Binary", "Text", "delivery.contentMode must be Binary, Structured or Batched"},
+		"schema of nobody":       {"PT10S", "PT10S, dataSchema: Never", "delivery.dataSchema must be Include or Omit"},
 		"negative retry":         {"PT10S", "PT10S, retry: -1", "delivery.retry must be 0 to 100"},
 		"too many retries":       {"PT10S", "PT10S, retry: 101", "delivery.retry must be 0 to 100"},
 		"retry of another type":  {"PT10S", "PT10S, retry: ten", "retry"},

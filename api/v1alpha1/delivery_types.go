@@ -25,6 +25,17 @@ const (
 	ContentBatched    ContentMode = "Batched"
 )
 
+// DataSchemaPolicy says whether CloudEvents have the attribute dataschema.
+//
+// +kubebuilder:validation:Enum=Include;Omit
+type DataSchemaPolicy string
+
+// The policies.
+const (
+	DataSchemaInclude DataSchemaPolicy = "Include"
+	DataSchemaOmit    DataSchemaPolicy = "Omit"
+)
+
 // Delivery says how CloudEvents are sent. The names are those of Knative's DeliverySpec.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.mode) || self.mode != 'Direct' || has(self.retry) || !has(self.backoffPolicy) && !has(self.backoffDelay)",message="delivery.backoffPolicy and backoffDelay say when the retries are, and in Direct mode there are none without retry: set delivery.retry, or leave them out"
@@ -41,6 +52,11 @@ type Delivery struct {
 	//
 	// +optional
 	ContentMode ContentMode `json:"contentMode,omitempty"`
+	// DataSchema says whether CloudEvents have the attribute dataschema, the URL of the JSON Schema of their data. Omit it for a
+	// consumer that refuses attributes which it does not expect. Default: Include.
+	//
+	// +optional
+	DataSchema DataSchemaPolicy `json:"dataSchema,omitempty"`
 	// Timeout of one request to the sink, an ISO 8601 duration of at most 30 seconds, which in Direct mode is also what a
 	// whole batch may take. Default: PT10S.
 	//

@@ -29,12 +29,12 @@ func TestDeliveryReachesTheRoute(t *testing.T) {
 		sink := refTo("example.com/v1", "Broker", "dead")
 		sink.URI = "b"
 		o.Spec.Delivery = &v1alpha1.Delivery{
-			ContentMode: "Batched", Timeout: "PT5S", Retry: new(int32(3)), BackoffPolicy: "linear", BackoffDelay: "PT2S", DeadLetterSink: &sink,
+			ContentMode: "Batched", DataSchema: "Omit", Timeout: "PT5S", Retry: new(int32(3)), BackoffPolicy: "linear", BackoffDelay: "PT2S", DeadLetterSink: &sink,
 		}
 	})
 	status := f.mustReconcile().Status
 	want := routes.Delivery{
-		ContentMode: "Batched", Timeout: "PT5S", Retry: new(3), BackoffPolicy: "linear", BackoffDelay: "PT2S",
+		ContentMode: "Batched", DataSchema: "Omit", Timeout: "PT5S", Retry: new(3), BackoffPolicy: "linear", BackoffDelay: "PT2S",
 		DeadLetterSink: &routes.Sink{URI: "https://dead.example/b", CACerts: certs, Audience: "dead"},
 	}
 	if diff := cmp.Diff(want, f.routes()[0].Delivery); diff != "" {

@@ -53,12 +53,13 @@ func annotate(path string) error {
 func announcement() (string, error) {
 	type eventType struct {
 		Type        string `json:"type"`
+		Schema      string `json:"schema"`
 		Description string `json:"description"`
 	}
 	var list []eventType
 	for _, row := range eventtypes.Table {
 		if !row.IsPrefix() {
-			list = append(list, eventType{row.Type, row.Description})
+			list = append(list, eventType{row.Type, row.Schema(), row.Description})
 		}
 	}
 	data, err := json.Marshal(list)

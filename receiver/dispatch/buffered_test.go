@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -84,6 +85,54 @@ func TestFailedEventHoldsUpLaterBatchesOfItsMessage(t *testing.T) {
 		t.Errorf("order of one message (-want +got):\n%s", diff)
 	}
 	b.waitEmpty()
+}
+
+// A consumer that mirrors a list, or follows a conversation, gets the changes of an address in order, although the sink fails now and
+// then and the receiver restarts.
+func TestEventsOfAnAddressArriveInOrder(t *testing.T) {
+	t.Parallel()
+	b := newBufferedReceiver(t, func(b *bufferedReceiver) {
+		b.webhooks = map[string]routes.Delivery{"a": {BackoffDelay: "PT0.002S", Retry: new(100)}}
+	})
+	var posts atomic.Int64
+	b.sinks.setAnswer(func(string, string, int) error {
+		if posts.Add(1)%3 == 0 {
+			return errSinkDown
+		}
+		return nil
+	})
+	const addresses, changes = 20, 6
+	actions := []string{"add", "change", "remove"}
+	want := map[string][]string{}
+	for n := range changes {
+		var batch [][]byte
+		for i := range addresses {
+			email := fmt.Sprintf("u%d@shop.example", i)
+			batch = append(batch, fmt.Appendf(nil, `{"type":"blacklist","action":%q,"reject":{"email":%q},"ts":1767225606,"n":%d}`, actions[n%3], email, n))
+			want[email] = append(want[email], "a com.mandrill.sync.denylist."+actions[n%3]+" "+email)
+		}
+		if status := b.postRaw("a", batch...); status != http.StatusOK {
+			t.Fatalf("status %d", status)
+		}
+		if n == changes/2 {
+			b.stop()
+			b.start()
+		}
+	}
+	b.sinks.waitFor(t, "all changes", func(accepted []string, _ map[string]int) bool { return len(accepted) >= addresses*changes })
+	b.waitEmpty()
+	b.stop()
+	got := map[string][]string{}
+	for _, event := range b.sinks.accepted {
+		email := event[strings.LastIndexByte(event, ' ')+1:]
+		got[email] = append(got[email], event)
+	}
+	for email := range want {
+		got[email] = slices.Compact(got[email]) // a stop may repeat the last one
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("changes by address (-want +got):\n%s", diff)
+	}
 }
 
 // A restart keeps the remaining events of a batch, their attempts, their due times and their order.

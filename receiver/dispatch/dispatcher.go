@@ -17,6 +17,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/delivery"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
+	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 	"github.com/mandrill-operator/mandrill-operator/receiver/telemetry"
@@ -145,12 +146,13 @@ func (d *Dispatcher) setLeadership(l *leadership) {
 	d.current = l
 }
 
-// orderKey stands for the message of an event. It is 0 when the event belongs to none.
+// orderKey stands for the message of an event, or the address of one that belongs to no message. It is 0 when the event has neither.
 func (d *Dispatcher) orderKey(event mandrill.Event) uint64 {
-	if event.MessageID == "" {
+	key := mapping.OrderKey(event)
+	if key == "" {
 		return 0
 	}
-	return max(maphash.String(d.seed, event.MessageID), 1)
+	return max(maphash.String(d.seed, key), 1)
 }
 
 // leadership is the time during which a dispatcher has the lease. It has a queue for each webhook with a backlog.

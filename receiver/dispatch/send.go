@@ -92,11 +92,11 @@ func (c *cycle) choose(batches []*loadedBatch) (items []*sink.Item) {
 // prepare maps an event of a batch and restores how far its delivery has come.
 func (c *cycle) prepare(ctx context.Context, batch *loadedBatch, i int) *outgoingEvent {
 	pending, parsed := batch.events[i], batch.parsed[i]
-	ce := mapping.CloudEvent(c.route.Source, c.route.CEOverrides.Extensions, parsed, pending.ID)
+	ce := mapping.CloudEvent(c.route.Mapping, parsed, pending.ID)
 	event := &outgoingEvent{batch: batch}
 	_, event.label = mapping.TypeOf(parsed)
 	event.span = c.dispatcher().tracer.StartEvent(ctx, c.route.Name, event.label, &ce)
-	event.item = sink.Item{Event: &ce, OrderKey: parsed.MessageID, Attempts: pending.Attempts, DeadLetterAttempts: pending.DeadLetterAttempts}
+	event.item = sink.Item{Event: &ce, OrderKey: mapping.OrderKey(parsed), Attempts: pending.Attempts, DeadLetterAttempts: pending.DeadLetterAttempts}
 	if len(pending.Raw) >= largeEvent {
 		event.item.BeforeEncoding = c.section(batch)
 	}

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"unicode"
@@ -16,13 +17,20 @@ const maxAttribute = 1024
 
 const contentJSON = "application/json"
 
+// Target is what the CloudEvents of a webhook have in common.
+type Target struct {
+	Source     string
+	Extensions map[string]string // override those of events
+	OmitSchema bool              // leave dataschema out
+}
+
 // CloudEvent maps an event of Mandrill. The data is the event's bytes, unchanged. A value that cannot be an attribute is
-// left out. Overrides are set last.
-func CloudEvent(source string, overrides map[string]string, event mandrill.Event, id string) cloudevents.Event {
+// left out. The extensions of the target are set last.
+func CloudEvent(target Target, event mandrill.Event, id string) cloudevents.Event {
 	ce := cloudevents.New(cloudevents.CloudEventsVersionV1)
 	ce.SetID(id)
-	ce.SetSource(source)
-	ceType, _ := TypeOf(event)
+	ce.SetSource(target.Source)
+	ceType, label := TypeOf(event)
 	ce.SetType(ceType)
 	if !event.Time.IsZero() {
 		ce.SetTime(event.Time)
@@ -37,20 +45,32 @@ func CloudEvent(source string, overrides map[string]string, event mandrill.Event
 	ce.SetDataContentType(contentType(event))
 	ce.DataEncoded = event.Raw
 	ce.DataBase64 = ce.DataContentType() != contentJSON // in JSON, where anything else cannot be embedded
-	for name, value := range map[string]string{
-		"partitionkey": event.MessageID, "recipientdomain": domainOf(event.Email),
-		"subaccount": event.Subaccount, "template": event.Template, "tag": event.Tag,
+	if !target.OmitSchema && !ce.DataBase64 {
+		ce.Context.(*cloudevents.EventContextV1).DataSchema = schemaURLs[label]
+	}
+	for _, extension := range [...]struct{ name, value string }{
+		{"partitionkey", OrderKey(event)}, {"recipientdomain", domainOf(event.Email)},
+		{"subaccount", event.Subaccount}, {"template", event.Template}, {"tag", event.Tag},
 	} {
-		if value = attribute(value); value != "" {
-			ce.SetExtension(name, value)
+		if value := attribute(extension.value); value != "" {
+			ce.SetExtension(extension.name, value)
 		}
 	}
-	for name, value := range overrides {
+	for name, value := range target.Extensions {
 		if value = attribute(value); value != "" {
 			ce.SetExtension(name, value)
 		}
 	}
 	return ce
+}
+
+// OrderKey is what events have in common that are delivered in order: of messages their id, of changes of lists the address, of inbound
+// mail the address that received it. It is empty for an event that has none.
+func OrderKey(event mandrill.Event) string {
+	if event.Kind == mandrill.KindSync || event.Kind == mandrill.KindInbound {
+		return strings.ToLower(event.Email)
+	}
+	return event.MessageID
 }
 
 // domainOf returns what follows the last @ of an address, in lower case: the part before it may be quoted and have some too.
@@ -62,13 +82,42 @@ func domainOf(email string) string {
 	return strings.ToLower(email[at+1:])
 }
 
+// maxNesting is how deep JSON may be nested that is called by that name. The strictest of the usual parsers (System.Text.Json) reads 64
+// levels, of which Batched mode takes two.
+const maxNesting = 60
+
 // contentType calls only valid JSON by that name, because consumers parse what is called JSON. JSON is UTF-8: with other bytes
-// consumers refuse it, and in Batched mode all events of the request with it.
+// consumers refuse it, and in Batched mode all events of the request with it. So they do if it is nested too deep.
 func contentType(event mandrill.Event) string {
-	if event.Kind == mandrill.KindUnknown && !json.Valid(event.Raw) || !utf8.Valid(event.Raw) {
+	if event.Kind == mandrill.KindUnknown && !json.Valid(event.Raw) || !utf8.Valid(event.Raw) || nestsDeeper(event.Raw, maxNesting) {
 		return "application/octet-stream"
 	}
 	return contentJSON
+}
+
+// nestsDeeper reports whether valid JSON has more levels.
+func nestsDeeper(raw []byte, levels int) bool {
+	if bytes.Count(raw, []byte{'{'})+bytes.Count(raw, []byte{'['}) <= levels { // nearly always
+		return false
+	}
+	depth := 0
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '{', '[':
+			if depth++; depth > levels {
+				return true
+			}
+		case '}', ']':
+			depth--
+		case '"':
+			for i++; i < len(raw) && raw[i] != '"'; i++ {
+				if raw[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	return false
 }
 
 // attribute returns a value as an attribute, or "" if it cannot be one. Spaces at its ends are removed: HTTP removes them from

@@ -2,6 +2,7 @@ package mapping_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"unicode"
 	"unicode/utf8"
@@ -67,9 +68,28 @@ func TestOnlyUTF8IsCalledJSON(t *testing.T) {
 		`["no name"]`:   "application/json",
 		`{"event":"x"}`: "application/json",
 	} {
-		ce := mapping.CloudEvent("/s", nil, mandrill.ParseEvent([]byte(text)), "id")
+		ce := mapping.CloudEvent(mapping.Target{Source: "/s"}, mandrill.ParseEvent([]byte(text)), "id")
 		if ce.DataContentType() != want || ce.DataBase64 != (want != "application/json") || string(ce.Data()) != text {
 			t.Errorf("%q: content type %s, base64 %t, want %s", text, ce.DataContentType(), ce.DataBase64, want)
+		}
+	}
+}
+
+// Parsers bound the depth of JSON, and refuse a batch for one event that is deeper.
+func TestDeeplyNestedJSONIsNotCalledJSON(t *testing.T) {
+	t.Parallel()
+	nested := func(levels int) string { // the object is one of them
+		return `{"event":"send","a":` + strings.Repeat("[", levels-1) + strings.Repeat("]", levels-1) + `}`
+	}
+	for text, want := range map[string]string{
+		nested(60): "application/json", nested(61): "application/octet-stream", nested(20_000): "application/octet-stream",
+		`{"event":"send","a":"` + strings.Repeat("[", 100) + `"}`:                  "application/json",
+		`{"event":"send","a":"\"` + strings.Repeat("{", 100) + `"}`:                "application/json",
+		`{"event":"send","a":[` + strings.Repeat(`{},`, 100) + `{}]}`:              "application/json",
+		`{"event":"send","a":[` + strings.Repeat(`"\\",`, 100) + nested(60) + `]}`: "application/octet-stream",
+	} {
+		if ce := mapping.CloudEvent(mapping.Target{Source: "/s"}, mandrill.ParseEvent([]byte(text)), "id"); ce.DataContentType() != want || ce.Type() != "com.mandrill.message.send" {
+			t.Errorf("%.60s: %s %s, want %s", text, ce.Type(), ce.DataContentType(), want)
 		}
 	}
 }
@@ -78,10 +98,57 @@ func TestOnlyUTF8IsCalledJSON(t *testing.T) {
 func TestAttributesHaveNoSpacesAtTheirEnds(t *testing.T) {
 	t.Parallel()
 	const text = `{"event":"send","_id":" a ","msg":{"email":"x@shop.example","tags":[" leading"],"template":"two words ","subaccount":"  "}}`
-	ce := mapping.CloudEvent("/s", map[string]string{"env": " prod ", "blank": " ", "broken": "a\nb"}, mandrill.ParseEvent([]byte(text)), "id")
+	ce := mapping.CloudEvent(mapping.Target{Source: "/s", Extensions: map[string]string{"env": " prod ", "blank": " ", "broken": "a\nb"}}, mandrill.ParseEvent([]byte(text)), "id")
 	want := map[string]any{"partitionkey": "a", "tag": "leading", "template": "two words", "recipientdomain": "shop.example", "env": "prod"}
 	if diff := cmp.Diff(want, ce.Extensions()); diff != "" || ce.Subject() != "a" {
 		t.Errorf("subject %q, extensions (-want +got):\n%s", ce.Subject(), diff)
+	}
+}
+
+// What must arrive in order has the same key: for the receiver, and for the partitions of a log that a consumer writes it into.
+func TestWhatIsOrderedHasAPartitionKey(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`{"event":"open","_id":"A","msg":{"email":"x@shop.example"}}`:                       "A",
+		`{"event":"open","msg":{"_id":"b"}}`:                                                "b",
+		`{"event":"open","msg":{"email":"x@shop.example"}}`:                                 "",
+		`{"type":"blacklist","action":"add","reject":{"email":"X@Shop.example"},"_id":"a"}`: "x@shop.example",
+		`{"type":"blacklist","action":"remove","reject":{"email":"x@shop.example"}}`:        "x@shop.example",
+		`{"type":"whitelist","action":"add","entry":{"email":"x@shop.example"}}`:            "x@shop.example",
+		`{"type":"whitelist","action":"add"}`:                                               "",
+		`{"event":"inbound","msg":{"email":"Help@in.shop.example","from_email":"x@y"}}`:     "help@in.shop.example",
+		`{"event":"inbound"}`: "",
+		`[]`:                  "",
+	} {
+		parsed := mandrill.ParseEvent([]byte(text))
+		ce := mapping.CloudEvent(mapping.Target{Source: "/s"}, parsed, "id")
+		if got, _ := ce.Extensions()["partitionkey"].(string); got != want || mapping.OrderKey(parsed) != want {
+			t.Errorf("%s: got %q and %q, want %q", text, got, mapping.OrderKey(parsed), want)
+		}
+	}
+}
+
+// Every event has the URL of the schema of its type. Bytes that are not JSON have none, because no schema describes them.
+func TestDataSchemaIsThatOfTheType(t *testing.T) {
+	t.Parallel()
+	const base = "https://mandrill-operator.io/schemas/v1/"
+	for text, want := range map[string]string{
+		`{"event":"open"}`:                     base + "com.mandrill.message.open.json",
+		`{"event":"tomorrow"}`:                 base + "com.mandrill.message.json",
+		`{"type":"whitelist","action":"add"}`:  base + "com.mandrill.sync.allowlist.add.json",
+		`{"type":"whitelist","action":"swap"}`: base + "com.mandrill.sync.json",
+		`{"event":"inbound"}`:                  base + "com.mandrill.inbound.json",
+		`[]`:                                   base + "com.mandrill.unknown.json",
+		"{\"event\":\"open\",\"ip\":\"\xff\"}": "",
+		`{`:                                    "",
+	} {
+		parsed := mandrill.ParseEvent([]byte(text))
+		if ce := mapping.CloudEvent(mapping.Target{Source: "/s"}, parsed, "id"); ce.DataSchema() != want {
+			t.Errorf("%s: got %s, want %s", text, ce.DataSchema(), want)
+		}
+		if ce := mapping.CloudEvent(mapping.Target{Source: "/s", OmitSchema: true}, parsed, "id"); ce.DataSchema() != "" {
+			t.Errorf("%s: got %s, want none", text, ce.DataSchema())
+		}
 	}
 }
 
@@ -90,7 +157,7 @@ func TestRecipientDomainFollowsTheLastAt(t *testing.T) {
 	for email, want := range map[string]any{
 		"a@Shop.example": "shop.example", `\"a@b\"@example.com`: "example.com", "a@b@c.example": "c.example", "a@": nil, "nobody": nil, "": nil,
 	} {
-		ce := mapping.CloudEvent("/s", nil, mandrill.ParseEvent([]byte(`{"event":"send","msg":{"email":"`+email+`"}}`)), "id")
+		ce := mapping.CloudEvent(mapping.Target{Source: "/s"}, mandrill.ParseEvent([]byte(`{"event":"send","msg":{"email":"`+email+`"}}`)), "id")
 		if got := ce.Extensions()["recipientdomain"]; got != want {
 			t.Errorf("%s: got %v, want %v", email, got, want)
 		}
@@ -102,7 +169,7 @@ func FuzzCloudEvent(f *testing.F) {
 		f.Add(sample)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		ce := mapping.CloudEvent("/s", map[string]string{"env": "prod"}, mandrill.ParseEvent(raw), mapping.EventIDs([][]byte{raw})[0])
+		ce := mapping.CloudEvent(mapping.Target{Source: "/s", Extensions: map[string]string{"env": "prod"}}, mandrill.ParseEvent(raw), mapping.EventIDs([][]byte{raw})[0])
 		if err := ce.Validate(); err != nil {
 			t.Fatalf("not a valid CloudEvent: %v", err)
 		}

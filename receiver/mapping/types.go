@@ -1,6 +1,8 @@
 package mapping
 
 import (
+	"github.com/cloudevents/sdk-go/v2/types"
+
 	"github.com/mandrill-operator/mandrill-operator/api/eventtypes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
@@ -12,6 +14,19 @@ var families = map[mandrill.Kind]eventtypes.Family{
 	mandrill.KindInbound: eventtypes.Inbound,
 	mandrill.KindUnknown: eventtypes.Unknown,
 }
+
+// schemaURLs are the URLs of the schemas by the labels of types. They are parsed once, and shared by all events.
+var schemaURLs = func() map[string]*types.URI {
+	urls := map[string]*types.URI{}
+	for _, row := range eventtypes.Table {
+		label := row.Type
+		if row.IsPrefix() {
+			label += "*"
+		}
+		urls[label] = types.ParseURI(row.Schema())
+	}
+	return urls
+}()
 
 // TypeOf returns the CloudEvents type of an event, and a label from a closed set for metrics and spans: the same type, or
 // a prefix and an asterisk for names that the table does not have.

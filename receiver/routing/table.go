@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -18,6 +19,7 @@ type Route struct {
 	routes.Route
 	Direct   sink.Delivery // how events are sent in Direct mode
 	Buffered sink.Delivery // how events are sent in Buffered mode
+	Mapping  mapping.Target
 
 	user  *url.Userinfo // required of requests when not nil
 	query url.Values    // parameters required of requests
@@ -43,7 +45,7 @@ func NewTable(document *routes.Document) (*Table, error) {
 		if err != nil {
 			return nil, fmt.Errorf("route %q: url cannot be parsed", entry.Name) // the cause quotes the URL
 		}
-		route := &Route{Route: entry, user: registered.User, query: registered.Query(), host: hostOf(registered.Host)}
+		route := &Route{Route: entry, user: registered.User, query: registered.Query(), host: hostOf(registered.Host), Mapping: mappingOf(entry)}
 		if route.Direct, route.Buffered, err = deliveryOf(entry); err != nil {
 			return nil, fmt.Errorf("route %q: %w", entry.Name, err)
 		}
@@ -55,6 +57,11 @@ func NewTable(document *routes.Document) (*Table, error) {
 		}
 	}
 	return table, nil
+}
+
+// mappingOf prepares what a route's CloudEvents have in common.
+func mappingOf(route routes.Route) mapping.Target {
+	return mapping.Target{Source: route.Source, Extensions: route.CEOverrides.Extensions, OmitSchema: route.Delivery.DataSchema == routes.SchemaOmit}
 }
 
 // deliveryOf prepares how a route's events are sent, in each mode.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
@@ -34,29 +33,55 @@ func (m ContentMode) encode(event *cloudevents.Event) (Payload, error) {
 	return binary(event)
 }
 
+// headerNames are the headers of attributes that most events have. Others are named like them.
+var headerNames = map[string]string{
+	"partitionkey": "Ce-Partitionkey", "recipientdomain": "Ce-Recipientdomain", "subaccount": "Ce-Subaccount", "template": "Ce-Template", "tag": "Ce-Tag",
+	"traceparent": "Ce-Traceparent", "tracestate": "Ce-Tracestate",
+}
+
 // binary encodes an event in binary mode. The body shares the memory of the event's data.
 func binary(event *cloudevents.Event) (Payload, error) {
-	attributes := map[string]any{"specversion": event.SpecVersion(), "id": event.ID(), "source": event.Source(), "type": event.Type()}
-	if subject := event.Subject(); subject != "" {
-		attributes["subject"] = subject
+	const attributes = 9 // that are not extensions, and the content type
+	extensions := extensionsOf(event)
+	header := make(http.Header, attributes+len(extensions))
+	values := make([]string, 0, attributes+len(extensions)) // all in one, which each header has a part of
+	set := func(name, value string) {
+		if value != "" {
+			values = append(values, escape(value))
+			header[name] = values[len(values)-1 : len(values) : len(values)]
+		}
 	}
-	if schema := event.DataSchema(); schema != "" {
-		attributes["dataschema"] = schema
-	}
+	header["Content-Type"] = []string{event.DataContentType()}
+	set("Ce-Specversion", event.SpecVersion())
+	set("Ce-Id", event.ID())
+	set("Ce-Source", event.Source())
+	set("Ce-Type", event.Type())
+	set("Ce-Subject", event.Subject())
+	set("Ce-Dataschema", event.DataSchema())
 	if at := event.Time(); !at.IsZero() {
-		attributes["time"] = at
+		set("Ce-Time", types.FormatTime(at))
 	}
-	maps.Copy(attributes, event.Extensions())
-	header := http.Header{"Content-Type": {event.DataContentType()}}
-	for name, value := range attributes {
+	for name, value := range extensions {
 		text, err := types.Format(value)
 		if err != nil {
 			return Payload{}, fmt.Errorf("encoding the attribute %s: %w", name, err)
 		}
-		header.Set("Ce-"+name, escape(text))
+		if known, ok := headerNames[name]; ok {
+			set(known, text)
+		} else {
+			set(http.CanonicalHeaderKey("Ce-"+name), text)
+		}
 	}
-	continueTrace(header, event)
+	continueTrace(header, extensions)
 	return Payload{header, event.DataEncoded}, nil
+}
+
+// extensionsOf returns the extensions of an event, which must not be changed: Extensions makes a copy.
+func extensionsOf(event *cloudevents.Event) map[string]any {
+	if context, ok := event.Context.(*cloudevents.EventContextV1); ok {
+		return context.Extensions
+	}
+	return event.Extensions()
 }
 
 // structured encodes an event in structured mode. JSON data stays as it is, byte for byte, which encoding/json would not
@@ -68,7 +93,7 @@ func structured(event *cloudevents.Event) (Payload, error) {
 		return Payload{}, fmt.Errorf("encoding the event: %w", err)
 	}
 	header := http.Header{"Content-Type": {cloudevents.ApplicationCloudEventsJSON}}
-	continueTrace(header, event)
+	continueTrace(header, extensionsOf(event))
 	return Payload{header, body.Bytes()}, nil
 }
 

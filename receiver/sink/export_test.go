@@ -20,3 +20,6 @@ var RetryAfter = retryAfter
 
 // MaxAnswer is the longest answer in a dead letter.
 const MaxAnswer = maxAnswer
+
+// Encode encodes an event for a request.
+func Encode(mode ContentMode, event *cloudevents.Event) (Payload, error) { return mode.encode(event) }

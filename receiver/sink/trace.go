@@ -3,21 +3,19 @@ package sink
 import (
 	"net/http"
 	"regexp"
-
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 )
 
 var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
 
 // continueTrace copies the trace context of an event from its extensions to the headers, for consumers that do not read
 // the extensions.
-func continueTrace(header http.Header, event *cloudevents.Event) {
-	parent, _ := event.Extensions()["traceparent"].(string)
+func continueTrace(header http.Header, extensions map[string]any) {
+	parent, _ := extensions["traceparent"].(string)
 	if !traceparent.MatchString(parent) {
 		return
 	}
 	header.Set("Traceparent", parent)
-	if state, _ := event.Extensions()["tracestate"].(string); state != "" {
+	if state, _ := extensions["tracestate"].(string); state != "" {
 		header.Set("Tracestate", state)
 	}
 }

@@ -72,14 +72,14 @@ func TestAnnouncedEventTypes(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(read(t, "config/crd/mandrill-operator.io_mandrillwebhooks.yaml")), &crd); err != nil {
 		t.Fatal(err)
 	}
-	type eventType struct{ Type, Description string }
+	type eventType struct{ Type, Schema, Description string }
 	var got, want []eventType
 	if err := json.Unmarshal([]byte(crd.Metadata.Annotations["registry.knative.dev/eventTypes"]), &got); err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range eventtypes.Table {
 		if !strings.HasSuffix(row.Type, ".") { // rows for what Mandrill may add have no type of their own
-			want = append(want, eventType{row.Type, row.Description})
+			want = append(want, eventType{row.Type, row.Schema(), row.Description})
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

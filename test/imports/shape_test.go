@@ -38,7 +38,7 @@ func sources(t *testing.T) []source {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && path != root && strings.HasPrefix(entry.Name(), "."), entry.IsDir() && entry.Name() == "bin":
+		case entry.IsDir() && path != root && strings.HasPrefix(entry.Name(), "."), entry.IsDir() && (entry.Name() == "bin" || entry.Name() == "node_modules"):
 			return filepath.SkipDir
 		case entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
 			return nil
