@@ -92,8 +92,6 @@
 {{- $volumes = append $volumes (dict "name" "nats-tls" "mountPath" "/nats/tls" "source" (dict "secret" (dict "secretName" .))) -}}
 {{- end -}}
 {{- end -}}
-{{- $reportToken := dict "audience" "mandrill-operator" "expirationSeconds" 3600 "path" "token" -}}
-{{- $volumes = append $volumes (dict "name" "report-token" "mountPath" "/var/run/secrets/mandrill-operator" "source" (dict "projected" (dict "sources" (list (dict "serviceAccountToken" $reportToken))))) -}}
 {{- $tokens := list -}}
 {{- range $i, $audience := $root.Values.sinks.audiences -}}
 {{- $tokens = append $tokens (dict "serviceAccountToken" (dict "audience" $audience "path" (toString $i))) -}}
