@@ -66,6 +66,8 @@ const (
 	adviceStripped  = "Refused a request at the end of a webhook's path; does the ingress strip the prefix?"
 	advicePrefixed  = "Refused a request whose path ends with that of a webhook; does a proxy add a prefix?"
 	adviceRespelled = "Refused a request whose path differs from that of a webhook in capitals, escapes or slashes; does a proxy change it?"
+	adviceNoRoute   = "Refused a POST to a path that no webhook has; was its webhook deleted, or does a proxy rewrite the path?"
+	adviceUnsigned  = "Refused an unsigned POST to a path that no webhook has; it is not from Mandrill"
 	adviceRoot      = "Refused a signed request at the path /, which no webhook has; does the ingress rewrite all paths to /?"
 	adviceNoAuth    = "Refused a signed request without the Authorization header that the userinfo of the URL requires; does a proxy remove it?"
 	adviceUserinfo  = "Refused a signed request whose Authorization header is not the userinfo of the URL; does a proxy replace it?"
@@ -77,16 +79,38 @@ var nearAdvice = map[routing.Nearness]string{
 	routing.Stripped: adviceStripped, routing.Prefixed: advicePrefixed, routing.Respelled: adviceRespelled,
 }
 
-// advisePath gives advice about a path that no webhook has. It shows what a path has in common with that of a webhook, and
-// nothing of others, which may be secret.
+// advisePath gives advice about a path that no webhook has. Path is what it has in common with that of a webhook. Of a POST,
+// requestPath is the whole path, which is not secret: see docs/security.md. The query may be, and is not shown.
 func (h *Handler) advisePath(r *http.Request) {
-	if near := h.routes.Near(r); near.How != routing.NotNear {
-		h.advice.advise(r.Context(), nearAdvice[near.How], "webhook", near.Webhook, "path", near.Path)
-		return
+	post, signed := r.Method == http.MethodPost, r.Header.Get(mandrill.SignatureHeader) != ""
+	var attributes []any
+	if post {
+		attributes = append(attributes, "requestPath", shownPath(r))
 	}
-	if r.URL.Path == "/" && r.Method == http.MethodPost && r.Header.Get(mandrill.SignatureHeader) != "" {
-		h.advice.advise(r.Context(), adviceRoot)
+	near := h.routes.Near(r)
+	switch {
+	case near.How != routing.NotNear:
+		h.advice.advise(r.Context(), nearAdvice[near.How], append(attributes, "webhook", near.Webhook, "path", near.Path)...)
+	case !post:
+	case signed && r.URL.Path == "/":
+		h.advice.advise(r.Context(), adviceRoot, attributes...)
+	case signed:
+		h.advice.advise(r.Context(), adviceNoRoute, attributes...)
+	default: // others can send what they like, and must not hide what Mandrill sends
+		h.advice.advise(r.Context(), adviceUnsigned, attributes...)
 	}
+}
+
+// maxShownPath bounds the part of a path that is logged: anybody can send long ones.
+const maxShownPath = 200
+
+// shownPath returns the path of a request, with escapes.
+func shownPath(r *http.Request) string {
+	path := r.URL.EscapedPath()
+	if len(path) > maxShownPath {
+		path = path[:maxShownPath] + "..."
+	}
+	return path
 }
 
 // lacks says for the log what a request lacks of the URL, and gives the advice.

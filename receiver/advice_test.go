@@ -60,8 +60,8 @@ var advisedRoutes = &routes.Document{Routes: []routes.Route{
 	{Name: "shop/user", URL: "https://robot:s3ntinel@a.example/user", Source: "/s", Sink: routes.Sink{URI: "http://x.example"}},
 }}
 
-// What a proxy in front did to a request is logged with the question that leads to the remedy. Of a path, only what it has in
-// common with that of a webhook is shown.
+// What a proxy in front did to a request is logged with the question that leads to the remedy. Of a POST the path is shown, never
+// the query.
 func TestProxiesThatChangeRequestsAreSuspected(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -73,16 +73,19 @@ func TestProxiesThatChangeRequestsAreSuspected(t *testing.T) {
 		{method: "HEAD", target: "/shop/deep", want: "strip the prefix", path: "/shop/deep", hook: "shop/deep"},
 		{method: "POST", target: "/Shop/deep?secret=s3ntinel", signed: true, want: "strip the prefix", path: "/shop/deep", hook: "shop/deep"},
 		{method: "POST", target: "/deep/?x=s3ntinel", want: "strip the prefix", path: "/deep", hook: "shop/deep"},
-		{method: "POST", target: "/s3ntinel/hooks/Shop/deep", want: "add a prefix", path: "/hooks/shop/deep", hook: "shop/deep"},
+		{method: "POST", target: "/added/hooks/Shop/deep?x=s3ntinel", want: "add a prefix", path: "/hooks/shop/deep", hook: "shop/deep"},
 		{method: "GET", target: "/hooks/Shop/deep/", want: "capitals, escapes or slashes", path: "/hooks/shop/deep", hook: "shop/deep"},
 		{method: "GET", target: "/hooks//shop/d%65ep", want: "capitals, escapes or slashes", path: "/hooks/shop/deep", hook: "shop/deep"},
 		{method: "POST", target: "/?secret=s3ntinel", signed: true, want: "rewrite all paths to /"},
 		{method: "GET", target: "/"},
-		{method: "POST", target: "/"},
-		{method: "POST", target: "/s3ntinel", signed: true},
-		{method: "POST", target: "/hooks/shop/deep/s3ntinel", signed: true},
-		{method: "POST", target: "/hooks", signed: true},
-		{method: "POST", target: "/" + strings.Repeat("s3ntinel/", 500) + "shop/deep", signed: true},
+		{method: "GET", target: "/other"},
+		{method: "HEAD", target: "/other"},
+		{method: "POST", target: "/", want: "unsigned POST to a path that no webhook has"},
+		{method: "POST", target: "/other?secret=s3ntinel", want: "unsigned POST to a path that no webhook has"},
+		{method: "POST", target: "/other?secret=s3ntinel", signed: true, want: "POST to a path that no webhook has"},
+		{method: "POST", target: "/hooks/shop/deep/other", signed: true, want: "POST to a path that no webhook has"},
+		{method: "POST", target: "/hooks", signed: true, want: "POST to a path that no webhook has"},
+		{method: "POST", target: "/" + strings.Repeat("other/", 500) + "shop/deep", signed: true, want: "POST to a path that no webhook has"},
 		{method: "POST", target: "/hooks/Shop/deep", signed: true, want: "without the query of the URL", hook: "shop/deep"},
 		{method: "POST", target: "/hooks/Shop/deep?secret=other", signed: true, want: "without the query of the URL", hook: "shop/deep"},
 		{method: "POST", target: "/hooks/Shop/deep"},
@@ -116,6 +119,12 @@ func TestProxiesThatChangeRequestsAreSuspected(t *testing.T) {
 		path, _ := advice[0]["path"].(string)
 		webhook, _ := advice[0]["webhook"].(string)
 		message, _ := advice[0]["msg"].(string)
+		requestPath, _ := advice[0]["requestPath"].(string)
+		if whole, _, _ := strings.Cut(test.target, "?"); test.method == "POST" && !strings.HasPrefix(message, "Refused a signed request w") {
+			if shown := strings.TrimSuffix(requestPath, "..."); shown == "" || !strings.HasPrefix(whole, shown) || len(whole) <= 200 && shown != whole || len(shown) > 200 {
+				t.Errorf("%s %s: the path %q is shown", test.method, test.target, requestPath)
+			}
+		}
 		if !strings.Contains(message, test.want) || path != test.path || webhook != test.hook || advice[0]["level"] != "WARN" {
 			t.Errorf("%s %s: got %v, want %q with path %q and webhook %q", test.method, test.target, advice[0], test.want, test.path, test.hook)
 		}

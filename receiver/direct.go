@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
@@ -16,7 +17,7 @@ import (
 // accepted all of them. Events of one message go out in order, others at the same time. Events that were delivered when the
 // batch came before are not sent again.
 func (h *Handler) deliverDirect(ctx context.Context, route *routing.Route, events [][]byte) error {
-	outgoing := h.prepareEvents(ctx, route, events)
+	begun, outgoing := h.now(), h.prepareEvents(ctx, route, events)
 	if len(outgoing) == 0 {
 		return nil
 	}
@@ -27,7 +28,8 @@ func (h *Handler) deliverDirect(ctx context.Context, route *routing.Route, event
 	bounded, cancel := context.WithTimeout(ctx, directTimeout)
 	defer cancel()
 	h.sendWithRetries(bounded, route.Direct, items)
-	failed := h.recordOutcomes(outgoing)
+	failed, accepted := h.recordOutcomes(outgoing)
+	h.state.Webhook(routes.Webhook(route.Name)).Delivered(accepted, h.now().Sub(begun))
 	switch {
 	case len(failed) == 0:
 		return nil
@@ -61,6 +63,7 @@ func (h *Handler) prepareEvents(ctx context.Context, route *routing.Route, event
 		event.item.Event, event.item.OrderKey = &ce, parsed.MessageID
 		outgoing = append(outgoing, event)
 	}
+	h.state.Webhook(routes.Webhook(route.Name)).Received(len(outgoing))
 	return outgoing
 }
 
@@ -90,15 +93,16 @@ func noneAttempted(items []*sink.Item) bool {
 	return true
 }
 
-// recordOutcomes remembers and counts what became of the events, and returns those that were not delivered.
-func (h *Handler) recordOutcomes(outgoing []outgoingEvent) []*sink.Item {
-	var failed []*sink.Item
+// recordOutcomes remembers and counts what became of the events, and returns those that were not delivered, and how many the sink
+// accepted.
+func (h *Handler) recordOutcomes(outgoing []outgoingEvent) (failed []*sink.Item, accepted int) {
 	for i := range outgoing {
 		event := &outgoing[i]
 		outcome := "failed"
 		switch event.item.State {
 		case sink.Accepted:
 			outcome = "accepted"
+			accepted++
 		case sink.DeadLettered:
 			outcome = "dead_letter_sink"
 		default:
@@ -110,7 +114,7 @@ func (h *Handler) recordOutcomes(outgoing []outgoingEvent) []*sink.Item {
 		h.metrics.Events.Count(event.label, outcome)
 		event.span.End(outcome, event.item.Err)
 	}
-	return failed
+	return failed, accepted
 }
 
 // firstCause returns one of the causes, which is enough for the log.

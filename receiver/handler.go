@@ -11,6 +11,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/receiver/delivery"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
@@ -28,18 +29,13 @@ type Buffer interface {
 	Append(ctx context.Context, batch journal.Batch) (duplicate bool, err error)
 }
 
-// SignatureObserver is notified of each route that a batch with a bad signature may have been for.
-type SignatureObserver interface {
-	BadSignature(route string) // must not block
-}
-
 // Options configures a [Handler]. Routes, Sender and Metrics are required.
 type Options struct {
 	Routes       *routing.Routes
 	Sender       Sender
 	Metrics      *Metrics
 	Buffer       Buffer               // nil: none, and routes in mode Buffered get 503
-	Signatures   SignatureObserver    // nil: bad signatures are not reported
+	State        *delivery.State      // nil: nobody looks at the state of delivery
 	Tracer       trace.TracerProvider // nil: no traces
 	Logger       *slog.Logger         // default: slog.Default()
 	MaxBodyBytes int64                // default DefaultMaxBodyBytes
@@ -54,7 +50,7 @@ type Handler struct {
 	sender       Sender
 	metrics      *Metrics
 	buffer       Buffer
-	signatures   SignatureObserver
+	state        *delivery.State
 	tracer       telemetry.Tracer
 	logger       *slog.Logger
 	maxBodyBytes int64
@@ -68,7 +64,7 @@ type Handler struct {
 // NewHandler returns a handler.
 func NewHandler(options Options) *Handler {
 	h := &Handler{
-		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, buffer: options.Buffer, signatures: options.Signatures,
+		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, buffer: options.Buffer, state: options.State,
 		tracer: telemetry.NewTracer(options.Tracer), logger: options.Logger, maxBodyBytes: cmp.Or(options.MaxBodyBytes, DefaultMaxBodyBytes),
 		parsing: newParseLimit(), delivered: newDeliveredCache(deliveredCacheSize), now: options.Now,
 	}
@@ -99,15 +95,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // summary is what is logged of a request.
 type summary struct {
 	webhook string
+	batch   string // its id in the buffer; empty: none
 	events  int
 	bytes   int
+	probe   bool // HEAD or GET
 }
 
 // serve handles a request: accept, verify, split, then store the batch or deliver it. It returns nil when Mandrill need not
 // send the batch again.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, memory *reservation) (summary, error) {
 	accepted, err := h.accept(w, r, memory)
-	sum := summary{webhook: accepted.webhook(), bytes: accepted.bytes}
+	sum := summary{webhook: accepted.webhook(), bytes: accepted.bytes, probe: r.Method == http.MethodHead || r.Method == http.MethodGet}
 	if err != nil || r.Method != http.MethodPost { // HEAD and GET ask whether the route is served
 		return sum, err
 	}
@@ -126,12 +124,15 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, memory *reservat
 	if err != nil {
 		return sum, err
 	}
-	sum.events = len(events)
+	if sum.events = len(events); sum.events > 0 {
+		h.state.Webhook(routes.Webhook(route.Name)).Arrived()
+	}
 	switch {
 	case h.lacksBuffer(route):
 		return sum, errNoBuffer
 	case h.buffers(route):
-		return sum, h.storeBatch(r.Context(), route, accepted.form.Get(mandrill.EventsField), events)
+		sum.batch, err = h.storeBatch(r.Context(), route, accepted.form.Get(mandrill.EventsField), events)
+		return sum, err
 	}
 	if extra := int64(len(events)*eventMemory - bodyFactor*accepted.bytes); extra > smallBody {
 		if err := memory.grow(r.Context(), extra); err != nil {
@@ -153,11 +154,8 @@ func (h *Handler) lacksBuffer(route *routing.Route) bool {
 
 // reportBadSignature reports all routes that a batch may have been for: only a valid signature would tell which one it was.
 func (h *Handler) reportBadSignature(candidates []*routing.Route) {
-	if h.signatures == nil {
-		return
-	}
 	for _, route := range candidates {
-		h.signatures.BadSignature(route.Name)
+		h.state.Webhook(routes.Webhook(route.Name)).BadSignature()
 	}
 }
 
@@ -171,6 +169,9 @@ func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, start time.
 	if err != nil {
 		answer := answers[kindOf(err)]
 		status, outcome, level, cause = answer.status, answer.outcome, answer.level, err.Error()
+		if sum.probe { // nothing was refused that must come again
+			level = min(level, slog.LevelInfo)
+		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 	}
@@ -183,9 +184,8 @@ func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, start time.
 	h.metrics.duration.Observe(duration.Seconds())
 	h.metrics.bytes.Add(float64(sum.bytes))
 	h.tracer.EndBatch(ctx, telemetry.Batch{Webhook: sum.webhook, Outcome: outcome, Events: sum.events, Bytes: sum.bytes, Status: status})
-	attributes := []any{
-		"webhook", sum.webhook, "outcome", outcome, "status", status, "events", sum.events, "bytes", sum.bytes, "duration", duration.String(),
-	}
+	attributes := telemetry.BatchAttributes(sum.batch, h.tracer.Traceparent(ctx),
+		"webhook", sum.webhook, "outcome", outcome, "status", status, "events", sum.events, "bytes", sum.bytes, "durationSeconds", duration.Seconds())
 	if err != nil {
 		attributes = append(attributes, "error", cause)
 	}

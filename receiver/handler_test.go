@@ -248,7 +248,7 @@ func TestOneLogLinePerRequest(t *testing.T) {
 	if len(lines) != 1 {
 		t.Fatalf("%d log lines:\n%s", len(lines), f.log)
 	}
-	for _, want := range []string{`"msg":"Answered a request"`, `"webhook":"shop/plain"`, `"outcome":"accepted"`, `"status":200`, `"events":2`, `"bytes":`, `"duration":`} {
+	for _, want := range []string{`"msg":"Answered a request"`, `"webhook":"shop/plain"`, `"outcome":"accepted"`, `"status":200`, `"events":2`, `"bytes":`, `"durationSeconds":`} {
 		if !strings.Contains(lines[0], want) {
 			t.Errorf("the log line lacks %s: %s", want, lines[0])
 		}

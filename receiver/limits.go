@@ -50,14 +50,4 @@ const (
 	// directTimeout bounds a batch in Direct mode, so that a sink that hangs holds one connection of Mandrill for that long
 	// and not for a thousand timeouts.
 	directTimeout = routes.MaxDirectTimeout
-	// hintInterval is the shortest time between two reports to the operator: forged batches are cheap to send.
-	hintInterval = time.Minute
-	// hintTimeout bounds one report.
-	hintTimeout = 5 * time.Second
-	// maxHints bounds the webhooks that wait to be reported.
-	maxHints = 10_000
-	// maxHintsPerRequest keeps a report small.
-	maxHintsPerRequest = 1000
-	// maxHintAnswer is how much of the operator's answer is read.
-	maxHintAnswer = 64 << 10
 )

@@ -14,7 +14,6 @@ type Metrics struct {
 	duration prometheus.Histogram
 	inflight prometheus.Gauge
 	bytes    prometheus.Counter
-	hints    *prometheus.CounterVec
 	buffered *prometheus.CounterVec
 }
 
@@ -33,13 +32,19 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mandrill_receiver_received_bytes_total", Help: "Bytes of request bodies that were read, including those of refused requests.",
 		}),
-		hints: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mandrill_receiver_signature_hints_total", Help: "Reports of bad signatures to the operator, by outcome.",
-		}, []string{"outcome"}),
 		buffered: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mandrill_receiver_buffered_events_total", Help: "Events of batches for the buffer, by outcome: stored, or duplicate when the batch had been stored before.",
 		}, []string{"outcome"}),
 	}
-	registerer.MustRegister(m.requests, m.duration, m.inflight, m.bytes, m.hints, m.buffered)
+	for _, answer := range answers { // so that rate() sees the first of each
+		m.requests.WithLabelValues(answer.outcome)
+	}
+	for _, outcome := range []string{outcomeAccepted, outcomeProbe} {
+		m.requests.WithLabelValues(outcome)
+	}
+	for _, outcome := range []string{"stored", "duplicate"} {
+		m.buffered.WithLabelValues(outcome)
+	}
+	registerer.MustRegister(m.requests, m.duration, m.inflight, m.bytes, m.buffered)
 	return m
 }

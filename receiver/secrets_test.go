@@ -29,6 +29,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 // secretsFixture is a receiver whose log, metrics and spans are searched for the sentinel, which is in keys, secret parts of URLs,
@@ -98,7 +99,7 @@ func TestRequestsLeakNoSecrets(t *testing.T) {
 		s.request(t, "[]"),
 		s.bareRequest(t, http.MethodHead, "/mandrill/shop?s3ntinel"),
 		s.bareRequest(t, http.MethodGet, "/s3ntinel"),
-		s.requestTo(t, "/s3ntinel?s3ntinel", plainURL, signingKey, secretBatch),
+		s.requestTo(t, "/nowhere?s3ntinel", plainURL, signingKey, secretBatch),
 		with(func(r *http.Request) { r.Method = "S3NTINEL" }),
 		s.request(t, `["`+strings.Repeat("s3ntinel", maxBody/8)+`"]`),
 		with(func(r *http.Request) { r.Header.Set("Content-Type", "s3ntinel/s3ntinel; s3ntinel; s3ntinel") }),
@@ -221,8 +222,10 @@ func newSinkDoing(t *testing.T, do func(net.Conn)) string {
 // failingSinks returns a sink for every kind of failure, by what the log says about it.
 func (s *secretsFixture) failingSinks(t *testing.T) map[string]routes.Sink {
 	t.Helper()
-	down := httptest.NewServer(http.NotFoundHandler())
-	down.Close()
+	down, err := loopback.Address(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
 	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	secure.StartTLS()
@@ -231,7 +234,7 @@ func (s *secretsFixture) failingSinks(t *testing.T) map[string]routes.Sink {
 	hanging := make(chan struct{})
 	t.Cleanup(func() { close(hanging) })
 	targets := map[string]routes.Sink{
-		"connection refused":       {URI: down.URL},
+		"connection refused":       {URI: "http://" + down},
 		"not trusted":              {URI: secure.URL},
 		"not spoken there":         {URI: strings.Replace(newSinkDoing(t, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 400 s3ntinel\r\n\r\n") }), "http:", "https:", 1)},
 		"timeout":                  {URI: newSinkDoing(t, func(net.Conn) { <-hanging })},

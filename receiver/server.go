@@ -58,7 +58,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	group.Go(func() error {
 		<-stopping.Done()
 		if ctx.Err() != nil && s.Delay > 0 { // told to stop, not failed
-			s.Logger.Info("Was told to stop, serving until load balancers have noticed", "delay", s.Delay.String())
+			s.Logger.Info("Was told to stop, serving until load balancers have noticed", "delaySeconds", s.Delay.Seconds())
 			<-time.After(s.Delay)
 		}
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)

@@ -17,10 +17,14 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/version"
+	"github.com/mandrill-operator/mandrill-operator/version/buildinfo"
 )
 
 func main() {
@@ -65,7 +69,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}
-	server := &http.Server{Handler: emulator, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: withMetrics(emulator), ReadHeaderTimeout: 10 * time.Second}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -82,6 +86,16 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	logger.Info("Started", "api", "http://"+listener.Addr().String()+"/api/1.0")
 	return group.Wait()
+}
+
+// withMetrics adds /metrics, which says which build runs.
+func withMetrics(emulator http.Handler) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), buildinfo.New("emulator"))
+	mux := http.NewServeMux()
+	mux.Handle("/", emulator)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return mux
 }
 
 // emit generates events, one kind after the other, until the context ends.

@@ -43,6 +43,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/quantity"
 	"github.com/mandrill-operator/mandrill-operator/version"
+	"github.com/mandrill-operator/mandrill-operator/version/buildinfo"
 )
 
 // gcPercent saves a fifth of the memory for some processor time, of which an operator needs little.
@@ -290,6 +291,7 @@ func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
 	}
 	managed := mandrillwebhook.ManagerOptions(scheme)
 	o.scope.Limit(&managed.Cache)
+	_ = ctrlmetrics.Registry.Register(buildinfo.New("operator")) // the registry is that of the process, and may have it
 	managed.Metrics = metricsserver.Options{BindAddress: o.metricsListen}
 	managed.HealthProbeBindAddress = o.healthListen
 	managed.LeaderElection = o.leaderElect

@@ -24,6 +24,7 @@ type buffer struct {
 	journal    *journal.Journal
 	dispatcher *dispatch.Dispatcher
 	eraser     *erase.Runner
+	metrics    *journal.Metrics
 }
 
 // open returns the buffer, or nil without --buffer.
@@ -45,7 +46,7 @@ func (o *bufferOptions) open(options dispatch.Options, registry prometheus.Regis
 	}
 	stored.Metrics, stored.Logger, stored.DeadLetterMaxAge = journal.NewMetrics(registry), logger, o.deadLetterAge
 	options.DeletedWebhookRetention, options.MaxAge = o.deletedRetention, o.maxAge
-	b := &buffer{journal: journal.New(stored), dispatcher: dispatch.New(options), eraser: &erase.Runner{Interval: erase.DefaultInterval, Logger: logger}}
+	b := &buffer{metrics: stored.Metrics, journal: journal.New(stored), dispatcher: dispatch.New(options), eraser: &erase.Runner{Interval: erase.DefaultInterval, Logger: logger}}
 	registry.MustRegister(b.dispatcher)
 	return b, nil
 }

@@ -336,8 +336,7 @@ func TestDeadLettersOfRunningReceiver(t *testing.T) {
 	config := filepath.Join(folder, "routes.yaml")
 	write(t, config, `routes: [{name: shop/a, url: "https://hooks.example.com/a?s3ntinel", keys: [s3ntinel], source: /a, sink: {uri: "`+sink.URL+`/s3ntinel"}}]`)
 	p := start(t, nil, "--config", config, "--buffer=embedded", "--buffer-dir", folder, "--buffer-max-bytes=67108864")
-	address, _ := p.await(t, "Started")["listen"].(string)
-	p.await(t, "Serving the admin socket")
+	address, _ := p.awaitBoth(t, "Started", "Serving the admin socket")["listen"].(string)
 	post := func() int {
 		request, err := mandrilltest.NewRequest(t.Context(), "http://"+address+"/a?s3ntinel", "https://hooks.example.com/a?s3ntinel", "s3ntinel", []byte(`[{"event":"send","_id":"s3ntinel"}]`))
 		if err != nil {

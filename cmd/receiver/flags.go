@@ -23,6 +23,8 @@ type options struct {
 	environment           *environment // nil: routes do not come from variables
 	kubeconfig            string
 	operatorURL           string
+	reportTokenFile       string
+	name, instance        string // of this receiver, in reports
 	sinkHosts             string
 	certFile, keyFile     string
 	healthPath            string
@@ -48,6 +50,10 @@ func parseFlags(args []string, getenv func(string) string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("receiver", flag.ContinueOnError)
 	o.add(flags)
+	o.instance = newInstance()
+	if o.name = getenv("POD_NAME"); o.name == "" {
+		o.name, _ = os.Hostname() // without a name the instance must do
+	}
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -88,7 +94,9 @@ func (o *options) add(flags *flag.FlagSet) {
 	flags.StringVar(&o.pprofListen, "pprof-listen", "",
 		"address of /debug/pprof/, such as :6060; without a host only this machine can reach it; default: off")
 	flags.StringVar(&o.operatorURL, "operator-url", "",
-		"URL of the operator to report bad signatures to, such as http://mandrill-operator.mandrill-operator-system:8082; default: no reports")
+		"URL of the operator to report the state of delivery to, such as http://mandrill-operator.mandrill-operator-system:8082; default: no reports")
+	flags.StringVar(&o.reportTokenFile, "report-token-file", defaultTokenFile,
+		"file with the token that shows the operator who reports, read for each report; without the file there is none")
 	o.tokens = map[string]string{}
 	flags.Func("oidc-token",
 		"AUDIENCE=FILE with the OIDC token for sinks with this audience, reloaded when it is renewed; may be repeated", o.addToken)

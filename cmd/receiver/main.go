@@ -27,10 +27,12 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
+	"github.com/mandrill-operator/mandrill-operator/receiver/delivery"
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 	"github.com/mandrill-operator/mandrill-operator/version"
+	"github.com/mandrill-operator/mandrill-operator/version/buildinfo"
 )
 
 func main() {
@@ -78,26 +80,30 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 // receive serves until ctx ends or a part fails. It completes handling, which has the logger and the limits.
 func receive(ctx context.Context, o options, handling receiver.Options) error {
 	logger, registry := handling.Logger, prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildinfo.New("receiver"))
 	metrics := receiver.NewMetrics(registry)
 	table := &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(registry)}
-	sender := newSender(o, sink.NewMetrics(registry))
-	handling.Routes, handling.Sender, handling.Metrics = table, sender, metrics
+	state := delivery.New(delivery.Options{Logger: logger})
+	registry.MustRegister(state)
+	sender := newSender(o, sink.NewMetrics(registry), state)
+	handling.Routes, handling.Sender, handling.Metrics, handling.State = table, sender, metrics, state
 	parts := []func(context.Context) error{func(ctx context.Context) error { return watchRoutes(ctx, o, table, logger) }}
 
-	if o.operatorURL != "" {
-		hints := receiver.NewHintReporter(receiver.HintReporterOptions{URL: o.operatorURL, Metrics: metrics, Logger: logger})
-		handling.Signatures = hints
-		parts = append(parts, func(ctx context.Context) error { hints.Run(ctx); return nil })
+	dispatching := dispatch.Options{
+		Routes: table, Sender: sender, Metrics: dispatch.NewMetrics(registry, metrics.Events), Tracer: handling.Tracer, Logger: logger, State: state,
 	}
-	dispatching := dispatch.Options{Routes: table, Sender: sender, Metrics: dispatch.NewMetrics(registry, metrics.Events), Tracer: handling.Tracer, Logger: logger}
 	stored, err := o.buffer.open(dispatching, registry, logger)
 	if err != nil {
 		return err
 	}
 	if stored != nil {
 		handling.Buffer = stored.journal
-		parts = append(parts, stored.run, o.admin.serve(stored.journal, logger))
+		parts = append(parts, stored.run, o.admin.serve(stored.journal, logger), stored.watch(state, o.instance))
+	}
+	follow(table, state, stored)
+	reporting := o.newReports(state, registry, logger)
+	if reporting != nil {
+		parts = append(parts, func(ctx context.Context) error { reporting.Run(ctx); return nil })
 	}
 	ready := readiness(ctx, table, stored)
 	running, err := o.task(ctx, o.withHealthPath(receiver.NewHandler(handling), table, ready), stored, logger)
@@ -105,7 +111,7 @@ func receive(ctx context.Context, o options, handling receiver.Options) error {
 		return err
 	}
 	metricsHandler := admin.HealthHandler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ready, stored.note)
-	metricsServer, err := newServer(ctx, "--metrics-listen", o.metricsListen, metricsHandler, logger)
+	metricsServer, err := newServer(ctx, "--metrics-listen", o.metricsListen, o.statusHandler(state, reporting, ready, metricsHandler), logger)
 	if err != nil {
 		return err
 	}
@@ -118,7 +124,10 @@ func receive(ctx context.Context, o options, handling receiver.Options) error {
 		parts = append(parts, profiles.Serve)
 		logger.Info("Serving profiles", "pprofListen", profiles.Listener.Addr().String())
 	}
-	logger.Info("Started", "listen", running.listen, "metricsListen", metricsServer.Listener.Addr().String())
+	parts = append(parts, func(ctx context.Context) error {
+		logStarted(ctx, table, logger, "listen", running.listen, "metricsListen", metricsServer.Listener.Addr().String())
+		return nil
+	})
 	return serve(ctx, running.run, parts...)
 }
 
@@ -196,8 +205,8 @@ func serve(ctx context.Context, task func(context.Context) error, parts ...func(
 	return group.Wait()
 }
 
-func newSender(o options, metrics *sink.Metrics) *sink.Sender {
-	return sink.NewSender(sink.Options{Poster: newClient(o), Concurrency: o.sinkConcurrency, Metrics: metrics})
+func newSender(o options, metrics *sink.Metrics, observer sink.Observer) *sink.Sender {
+	return sink.NewSender(sink.Options{Poster: newClient(o), Concurrency: o.sinkConcurrency, Metrics: metrics, Observer: observer})
 }
 
 // newClient returns the client for sinks. Users of the cluster write its routes, and must not use the receiver to reach

@@ -113,6 +113,26 @@ func (p *program) await(t *testing.T, message string) map[string]any {
 	}
 }
 
+// awaitBoth reads the log up to two messages that come in any order, and returns the line of the first one.
+func (p *program) awaitBoth(t *testing.T, first, second string) map[string]any {
+	t.Helper()
+	found := map[string]map[string]any{}
+	for found[first] == nil || found[second] == nil {
+		select {
+		case line, open := <-p.lines:
+			if !open {
+				t.Fatalf("the receiver ended before it logged %q and %q:\n%s", first, second, p.logged())
+			}
+			if message, _ := line["msg"].(string); message == first || message == second {
+				found[message] = line
+			}
+		case <-time.After(patience):
+			t.Fatalf("the receiver did not log %q and %q:\n%s", first, second, p.logged())
+		}
+	}
+	return found[first]
+}
+
 // stop sends SIGTERM and waits for the process to end.
 func (p *program) stop(t *testing.T) {
 	t.Helper()
@@ -175,8 +195,8 @@ func TestStandalone(t *testing.T) {
 	if first := <-p.lines; first["msg"] != "Starting" || first["version"] == "" || first["commit"] == "" {
 		t.Errorf("the first log line is %v", first)
 	}
-	address, _ := p.await(t, "Started")["listen"].(string)
 	p.await(t, "Loaded routes")
+	address, _ := p.await(t, "Started")["listen"].(string) // not before there is a configuration
 	url := "http://" + address + "/hook?secret=s3ntinel"
 	write(t, urlFile, url)
 	p.await(t, "Loaded routes")

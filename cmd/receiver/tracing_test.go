@@ -106,8 +106,8 @@ func startTraced(t *testing.T, environment ...string) (*program, http.Header) {
 	if response.StatusCode != http.StatusOK || missing.StatusCode != http.StatusNotFound {
 		t.Errorf("goroutine %d, cmdline %d, want 200 and 404", response.StatusCode, missing.StatusCode)
 	}
-	address, _ := p.await(t, "Started")["listen"].(string)
 	p.await(t, "Loaded routes")
+	address, _ := p.await(t, "Started")["listen"].(string)
 	request, err := mandrilltest.NewRequest(t.Context(), "http://"+address+"/hook?secret=s3ntinel", url, "s3ntinel-key", []byte(secretBatch))
 	if err != nil {
 		t.Fatal(err)

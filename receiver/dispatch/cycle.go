@@ -68,7 +68,7 @@ func (c *cycle) deadLetter(ctx context.Context, batch *journal.StoredBatch, dead
 		reasons[event.Reason]++
 	}
 	for reason, events := range reasons {
-		c.dispatcher().metrics.deadLettered.WithLabelValues(reason).Add(float64(events))
+		c.dispatcher().state.DeadLettered(c.queue.webhook, reason, events)
 		c.dispatcher().logger.Warn("Kept events as dead letters", "webhook", c.queue.webhook, "events", events, "reason", reason)
 	}
 	return nil

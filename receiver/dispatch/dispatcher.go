@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/receiver/delivery"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
@@ -59,6 +60,7 @@ type Options struct {
 	Metrics *Metrics
 	Tracer  trace.TracerProvider // nil: no traces
 	Logger  *slog.Logger         // default: slog.Default()
+	State   *delivery.State      // nil: nobody looks at the state of delivery
 	// Memory bounds, approximately, the batches that are loaded at the same time; default DefaultMemory.
 	Memory int64
 	// DeletedWebhookRetention is how long the events of a deleted webhook are kept; default DefaultDeletedWebhookRetention.
@@ -75,6 +77,7 @@ type Dispatcher struct {
 	metrics          *Metrics
 	tracer           telemetry.Tracer
 	logger           *slog.Logger
+	state            *delivery.State
 	memory           *memoryLimit // for webhooks whose sinks work
 	slowMemory       *memoryLimit // for webhooks that are slow, and hold it for long
 	smallMemory      *memoryLimit // for cycles of up to smallCycleBytes
@@ -92,7 +95,7 @@ type Dispatcher struct {
 // New returns a dispatcher.
 func New(options Options) *Dispatcher {
 	d := &Dispatcher{
-		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, tracer: telemetry.NewTracer(options.Tracer), logger: options.Logger,
+		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, tracer: telemetry.NewTracer(options.Tracer), logger: options.Logger, state: options.State,
 		deletedRetention: cmp.Or(options.DeletedWebhookRetention, DefaultDeletedWebhookRetention), maxAge: cmp.Or(options.MaxAge, DefaultMaxAge),
 		now: options.Now, seed: maphash.MakeSeed(),
 	}

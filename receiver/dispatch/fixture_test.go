@@ -20,6 +20,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/delivery"
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
@@ -48,6 +49,7 @@ type bufferedReceiver struct {
 	sinks      *fakeSinks
 	routes     *routing.Routes
 	registry   *prometheus.Registry
+	state      *delivery.State
 	metrics    *receiver.Metrics
 	log        *logbuffer.Buffer
 	options    dispatch.Options
@@ -108,7 +110,9 @@ func (b *bufferedReceiver) start() {
 	b.registry = prometheus.NewRegistry()
 	b.metrics = receiver.NewMetrics(b.registry)
 	logger := slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	b.routes = &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(b.registry)}
+	b.state = delivery.New(delivery.Options{Logger: logger, Now: b.now})
+	b.registry.MustRegister(b.state)
+	b.routes = &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(b.registry), Observe: b.state.SetWebhooks}
 	b.loadRoutes()
 	limits, err := journal.SplitLimits(b.maxBytes, 0)
 	if err != nil {
@@ -121,13 +125,15 @@ func (b *bufferedReceiver) start() {
 	if poster == nil {
 		poster = b.sinks
 	}
-	sender := sink.NewSender(sink.Options{Poster: poster, Metrics: sink.NewMetrics(b.registry)})
+	sender := sink.NewSender(sink.Options{Poster: poster, Metrics: sink.NewMetrics(b.registry), Observer: b.state})
 	options := b.options
+	options.State = b.state
 	options.Routes, options.Sender, options.Metrics, options.Logger = b.routes, sender, dispatch.NewMetrics(b.registry, b.metrics.Events), logger
 	dispatcher := dispatch.New(options)
 	b.dispatcher = dispatcher
 	b.registry.MustRegister(dispatcher)
-	b.handler = receiver.NewHandler(receiver.Options{Routes: b.routes, Sender: sender, Metrics: b.metrics, Logger: logger, Buffer: b.journal, Tracer: b.options.Tracer, Now: b.now})
+	b.state.SetBacklog(dispatcher)
+	b.handler = receiver.NewHandler(receiver.Options{Routes: b.routes, Sender: sender, Metrics: b.metrics, Logger: logger, Buffer: b.journal, Tracer: b.options.Tracer, Now: b.now, State: b.state})
 	running, stopJournal := context.WithCancel(context.Background())
 	dispatching, stopDispatcher := context.WithCancel(context.Background())
 	var group sync.WaitGroup

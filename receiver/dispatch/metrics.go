@@ -1,8 +1,12 @@
 package dispatch
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/delivery"
 	"github.com/mandrill-operator/mandrill-operator/receiver/telemetry"
 )
 
@@ -10,7 +14,6 @@ import (
 type Metrics struct {
 	events       *telemetry.EventMetrics
 	redeliveries prometheus.Counter
-	deadLettered *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics and registers them. Outcomes of events are counted in those of all modes.
@@ -20,16 +23,14 @@ func NewMetrics(registerer prometheus.Registerer, events *telemetry.EventMetrics
 		redeliveries: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mandrill_receiver_redeliveries_total", Help: "Events from the buffer that were sent again after a failed attempt.",
 		}),
-		deadLettered: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mandrill_receiver_dead_lettered_total", Help: "Events that were given up and kept as dead letters in the buffer, by reason.",
-		}, []string{"reason"}),
 	}
-	registerer.MustRegister(m.redeliveries, m.deadLettered)
+	registerer.MustRegister(m.redeliveries)
 	return m
 }
 
-// The backlog, by webhook.
+// The backlog, by webhook, and the limit of its age.
 var (
+	maxAge        = prometheus.NewDesc("mandrill_receiver_delivery_max_age_seconds", "Value of --delivery-max-age: the age at which a failing event in the buffer is given up.", nil, nil)
 	backlogEvents = prometheus.NewDesc("mandrill_receiver_backlog_events", "Events in the buffer that are not delivered yet, by webhook.", []string{"webhook"}, nil)
 	backlogBytes  = prometheus.NewDesc("mandrill_receiver_backlog_bytes", "Bytes in the buffer of events that are not delivered yet, by webhook.", []string{"webhook"}, nil)
 	backlogAge    = prometheus.NewDesc("mandrill_receiver_backlog_oldest_age_seconds", "Age of the oldest event in the buffer that is not delivered yet, by webhook.", []string{"webhook"}, nil)
@@ -37,6 +38,7 @@ var (
 
 // Describe and Collect make a dispatcher a collector of metrics of its backlog.
 func (d *Dispatcher) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- maxAge
 	descriptions <- backlogEvents
 	descriptions <- backlogBytes
 	descriptions <- backlogAge
@@ -44,20 +46,36 @@ func (d *Dispatcher) Describe(descriptions chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (d *Dispatcher) Collect(metrics chan<- prometheus.Metric) {
-	d.mu.Lock()
-	l := d.current
-	d.mu.Unlock()
+	metrics <- prometheus.MustNewConstMetric(maxAge, prometheus.GaugeValue, d.maxAge.Seconds())
+	d.Waiting(func(webhook string, waiting delivery.Waiting) {
+		metrics <- prometheus.MustNewConstMetric(backlogEvents, prometheus.GaugeValue, float64(waiting.Events), webhook)
+		metrics <- prometheus.MustNewConstMetric(backlogBytes, prometheus.GaugeValue, float64(waiting.Bytes), webhook)
+		if waiting.Events > 0 {
+			metrics <- prometheus.MustNewConstMetric(backlogAge, prometheus.GaugeValue, d.now().Sub(waiting.Oldest).Seconds(), webhook)
+		}
+	})
+}
+
+// Leading reports whether this dispatcher delivers.
+func (d *Dispatcher) Leading() bool { return d.leadership() != nil }
+
+// Waiting calls yield for each webhook with a backlog, if this dispatcher delivers.
+func (d *Dispatcher) Waiting(yield func(webhook string, waiting delivery.Waiting)) {
+	l := d.leadership()
 	if l == nil {
 		return
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	for webhook, q := range l.queues {
+	queues := slices.Collect(maps.Values(l.queues))
+	l.mu.Unlock()
+	for _, q := range queues {
 		events, bytes, oldest := q.backlog()
-		metrics <- prometheus.MustNewConstMetric(backlogEvents, prometheus.GaugeValue, float64(events), webhook)
-		metrics <- prometheus.MustNewConstMetric(backlogBytes, prometheus.GaugeValue, float64(bytes), webhook)
-		if events > 0 {
-			metrics <- prometheus.MustNewConstMetric(backlogAge, prometheus.GaugeValue, d.now().Sub(oldest).Seconds(), webhook)
-		}
+		yield(q.webhook, delivery.Waiting{Events: events, Bytes: bytes, Oldest: oldest})
 	}
+}
+
+func (d *Dispatcher) leadership() *leadership {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.current
 }

@@ -32,7 +32,7 @@ func (l *leadership) quarantine(ctx context.Context) error {
 		case err != nil:
 			return fmt.Errorf("setting aside a batch: %w", err)
 		default:
-			l.dispatcher.metrics.deadLettered.WithLabelValues(journal.ReasonQuarantined).Add(float64(batch.EventCount))
+			l.dispatcher.state.DeadLettered(batch.Webhook, journal.ReasonQuarantined, batch.EventCount)
 			logger.Error("Set aside a batch that was being processed at two abnormal ends in a row; it is a dead letter now",
 				"webhook", batch.Webhook, "position", position.String(), "events", batch.EventCount)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+	"github.com/mandrill-operator/mandrill-operator/receiver/telemetry"
 )
 
 // Outcomes of events.
@@ -31,7 +32,7 @@ func (c *cycle) settle(ctx context.Context, batch *loadedBatch) error {
 
 // classify finds out which events of a batch remain and which are given up.
 func (c *cycle) classify(batch *loadedBatch) {
-	now := c.dispatcher().now()
+	now, accepted := c.dispatcher().now(), 0
 	for i, before := range batch.events {
 		event := batch.sent[i]
 		if event == nil || !event.done { // a span that does not end is not reported
@@ -48,6 +49,7 @@ func (c *cycle) classify(batch *loadedBatch) {
 		case verdict.Action == sink.ActionDone && event.item.State == sink.DeadLettered:
 			outcome = outcomeDeadLetterSink
 		case verdict.Action == sink.ActionDone:
+			accepted++
 		case verdict.Action == sink.ActionDeadLetter:
 			outcome = outcomeDeadLettered
 			batch.dead = append(batch.dead, journal.DeadLetter{PendingEvent: after, Reason: string(verdict.Reason), Type: mapping.DisplayType(batch.parsed[i])})
@@ -63,6 +65,7 @@ func (c *cycle) classify(batch *loadedBatch) {
 		batch.changed = true
 		c.dispatcher().metrics.events.Count(event.label, outcome)
 	}
+	c.dispatcher().state.Webhook(c.queue.webhook).Delivered(accepted, now.Sub(batch.stored.AgeStart()))
 }
 
 // progressed reports whether an attempt that failed changed something that must be saved.
@@ -98,8 +101,8 @@ func (c *cycle) saveProgress(ctx context.Context, batch *loadedBatch) error {
 			return err
 		}
 		d := c.dispatcher()
-		d.logger.Info("Delivered a batch", "webhook", c.queue.webhook, "events", len(batch.events), "deadLettered", len(batch.dead),
-			"age", d.now().Sub(batch.stored.AgeStart()).Round(time.Millisecond).String())
+		d.logger.Info("Delivered a batch", telemetry.BatchAttributes(batch.stored.ID, batch.stored.Trace, "webhook", c.queue.webhook, "events", len(batch.events),
+			"deadLettered", len(batch.dead), "ageSeconds", d.now().Sub(batch.stored.AgeStart()).Round(time.Millisecond).Seconds())...)
 		c.queue.replacePending(batch.pending)
 	case batch.changed || batch.pending.unsaved != nil:
 		return c.refill(ctx, batch, func() error { return c.requeue(ctx, batch) })

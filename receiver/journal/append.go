@@ -36,13 +36,13 @@ func (j *Journal) Append(ctx context.Context, batch Batch) (duplicate bool, err 
 	defer cancel()
 	defer context.AfterFunc(s.lifetime, cancel)() //nolint:contextcheck // a server that cannot write does not answer
 	duplicate, err = j.appendWithRetries(ctx, s, batch)
-	j.metrics.appendDuration.Observe(j.now().Sub(begin).Seconds())
+	j.metrics.AppendDuration.Observe(j.now().Sub(begin).Seconds())
 	if err == nil {
 		s.failedAppends.Store(0)
 	}
 	switch {
 	case err == nil && duplicate:
-		j.metrics.duplicates.Inc()
+		j.metrics.Duplicates.Inc()
 	case err == nil:
 	case store.IsFull(err):
 		return false, fmt.Errorf("%w: %w", ErrFull, err)
@@ -86,6 +86,9 @@ func (j *Journal) appendOnce(ctx context.Context, s *session, batch Batch) (dupl
 	identity, err := batch.identity(s.secretKey)
 	if err != nil {
 		return false, err
+	}
+	if batch.Identified != nil {
+		batch.Identified(identity)
 	}
 	stored := &StoredBatch{Webhook: batch.Webhook, ID: identity, Received: batch.Received, Trace: batch.Trace, EventCount: len(batch.Events)}
 	if finished, err := s.isFinished(ctx, stored.ID); finished || err != nil {

@@ -17,6 +17,8 @@ type Batch struct {
 	// IDs returns the id of each event. It is called once, and only for a batch that does not fit into one message.
 	IDs   func() []string
 	Trace string // traceparent, may be empty
+	// Identified is called with the ID that the batch has in the buffer, maybe several times; nil: it is not.
+	Identified func(id string)
 }
 
 // PendingEvent is an event that is not delivered yet, and how far its delivery has come.

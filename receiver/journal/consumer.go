@@ -151,7 +151,7 @@ func (c *Consumer) markFinishedAndDelete(ctx context.Context, position Position,
 
 // dropDamaged removes a message that cannot be read, logs and counts it.
 func (c *Consumer) dropDamaged(ctx context.Context, position Position, cause error) error {
-	c.journal.metrics.damaged.Inc()
+	c.journal.metrics.Damaged.Inc()
 	c.journal.logger.Error("Lost a damaged message of the buffer", "position", position.String(), "error", cause.Error())
 	if err := c.session.store.Delete(ctx, c.session.streamOf(position), position.Seq); err != nil {
 		return fmt.Errorf("deleting a damaged message: %w", err)

@@ -111,7 +111,7 @@ func (c *Consumer) evictOne(ctx context.Context) (bool, error) {
 		}
 		c.shares.Add(webhook, -deadLetterBytes(oldest.Header, len(oldest.Data)))
 		if removed {
-			c.journal.metrics.evicted.WithLabelValues(webhook).Inc()
+			c.journal.metrics.Removals.Evicted(webhook)
 		}
 		return true, nil
 	}

@@ -54,7 +54,7 @@ func (a agingLetters) Remove(ctx context.Context, letter age.Letter) (bool, erro
 		return removed, err
 	}
 	c.shares.Add(letter.Webhook, -letter.Bytes)
-	c.journal.metrics.agedOut.WithLabelValues(letter.Webhook).Inc()
+	c.journal.metrics.Removals.AgedOut(letter.Webhook)
 	return true, nil
 }
 

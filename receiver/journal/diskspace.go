@@ -25,7 +25,7 @@ func (j *Journal) checkDisk(s *session) {
 		return
 	}
 	allocateErr := s.disk.Allocate()
-	j.metrics.free.WithLabelValues().Set(float64(s.disk.FreeForBatches()))
+	j.metrics.Free.WithLabelValues().Set(float64(s.disk.FreeForBatches()))
 	low := !s.disk.HasSlack()
 	switch {
 	case low == s.diskLow:

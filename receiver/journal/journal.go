@@ -18,6 +18,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/lease"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/usage"
 )
 
 // The reasons why a batch cannot be stored. Mandrill sends it again.
@@ -150,7 +151,7 @@ func (j *Journal) Run(ctx context.Context) error {
 			break
 		}
 		j.logger.Error("The buffer failed and is opened again", "error", err.Error())
-		j.metrics.failures.Inc()
+		j.metrics.Failures.Inc()
 		if retry.Wait(ctx) != nil {
 			break
 		}
@@ -165,9 +166,9 @@ func (j *Journal) runSession(ctx context.Context) error {
 		return fmt.Errorf("opening the buffer: %w", err)
 	}
 	defer connection.Close()
-	j.metrics.damaged.Add(float64(connection.Repairs.Damaged))
+	j.metrics.Damaged.Add(float64(connection.Repairs.Damaged))
 	for reason, count := range connection.Repairs.Skipped {
-		j.metrics.repairsSkipped.WithLabelValues(string(reason)).Add(float64(count))
+		j.metrics.RepairsSkipped.WithLabelValues(string(reason)).Add(float64(count))
 	}
 	s, err := j.open(ctx, connection)
 	if err != nil {
@@ -196,8 +197,8 @@ func (j *Journal) runSession(ctx context.Context) error {
 	j.current.Store(s)
 	defer j.current.Store(nil)
 	defer j.setAvailable()()
-	j.metrics.available.Set(1)
-	defer j.metrics.available.Set(0)
+	j.metrics.Available.Set(1)
+	defer j.metrics.Available.Set(0)
 	j.logger.Info("The buffer is available")
 	return j.watch(ctx, s, connection.Failed)
 }
@@ -246,7 +247,7 @@ func (j *Journal) waitForRecovery(ctx context.Context, s *session) error {
 	j.recovering.Store(true)
 	defer j.recovering.Store(false)
 	j.logger.Warn("The buffer did not answer, waiting for it", "error", err.Error())
-	j.metrics.available.Set(0)
+	j.metrics.Available.Set(0)
 	for begun := time.Now(); err != nil && !s.store.Conn.IsClosed() && time.Since(begun) < clusterRecoveryTimeout; {
 		if err := store.Sleep(ctx, store.MinPause); err != nil {
 			return err
@@ -254,7 +255,7 @@ func (j *Journal) waitForRecovery(ctx context.Context, s *session) error {
 		err = s.probe(ctx)
 	}
 	if err == nil {
-		j.metrics.available.Set(1)
+		j.metrics.Available.Set(1)
 		j.logger.Info("The buffer answered again")
 	}
 	return err
@@ -291,8 +292,8 @@ func (j *Journal) reportUnreadable(s *session) {
 // measure sets the metrics of the streams.
 func (j *Journal) measure(ctx context.Context, s *session) error {
 	return s.store.EachInfo(ctx, s.measured(), func(name string, info *jetstream.StreamInfo) {
-		j.metrics.stored.WithLabelValues(name).Set(float64(info.State.Bytes))
-		j.metrics.limit.WithLabelValues(name).Set(float64(info.Config.MaxBytes))
+		j.metrics.Stored.WithLabelValues(name).Set(float64(info.State.Bytes))
+		j.metrics.Limit.WithLabelValues(name).Set(float64(info.Config.MaxBytes))
 		j.showLost(name)
 	})
 }
@@ -309,19 +310,32 @@ func (j *Journal) Stored(ctx context.Context) (map[string]uint64, error) {
 
 // Available reports whether a batch can be stored.
 func (j *Journal) Available(ctx context.Context) bool {
-	s := j.current.Load()
-	if s == nil || j.recovering.Load() || s.partitioned() { // a partitioned member may still answer
-		return false
-	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	info, err := s.batches.Info(ctx)
+	used, err := j.Usage(ctx)
+	return err == nil && !used.Full
+}
+
+// Usage returns how full the buffer is, and an error while it is not available.
+func (j *Journal) Usage(ctx context.Context) (usage.Usage, error) {
+	s := j.current.Load()
+	if s == nil || j.recovering.Load() || s.partitioned() { // a partitioned member may still answer
+		return usage.Usage{}, ErrUnavailable
+	}
+	used, err := usage.Of(ctx, s.batches, s.disk.HasSlack())
 	if err != nil {
 		j.fail(s)
-		return false
 	}
-	limit := info.Config.MaxBytes
-	return s.disk.HasSlack() && (limit <= 0 || int64(info.State.Bytes) < limit-limit/freeFraction) //nolint:gosec // far below
+	return used, err
+}
+
+// HeldDeadLetters counts the dead letters in the buffer, by webhook.
+func (j *Journal) HeldDeadLetters(ctx context.Context) (map[string]int64, error) {
+	s := j.current.Load()
+	if s == nil {
+		return nil, ErrUnavailable
+	}
+	return usage.ByWebhook(ctx, s.store, s.dead, func(name string) string { return j.subject(kindDeadLetter, name) })
 }
 
 // setAvailable wakes callers of WaitAvailable. After end they wait again.

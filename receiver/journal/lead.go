@@ -58,8 +58,8 @@ func (j *Journal) lead(ctx context.Context, do func(context.Context, *Consumer) 
 		defer func() { lose(); <-ended; held.Release() }() //nolint:contextcheck // the lease is released although the context has ended
 		j.logger.Info("This receiver became the leader and delivers what is in the buffer")
 	}
-	j.metrics.leader.Set(1)
-	defer j.metrics.leader.Set(0)
+	j.metrics.Leader.Set(1)
+	defer j.metrics.Leader.Set(0)
 	consumer := j.newConsumer(s, leaseCtx)
 	consumer.record = j.newRecord(s, leaseCtx)
 	defer consumer.record.Close()

@@ -46,8 +46,6 @@ const (
 	maxPooledBuffer = 2 << 20
 	// maxFailedAppends is how many batches in a row cannot be stored before the buffer is opened again, whatever the probe says.
 	maxFailedAppends = 5
-	// 1/freeFraction of the limit must be free for the buffer to be available.
-	freeFraction = 50
 
 	// MaxDeadLetters is the most dead letters that are read, or worked on, at once.
 	MaxDeadLetters = 500

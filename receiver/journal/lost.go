@@ -20,7 +20,7 @@ func (j *Journal) Lost() map[string]uint64 { return j.checkpoint.Lost() }
 func (j *Journal) showLost(streams ...string) {
 	lost := j.checkpoint.Lost()
 	for _, name := range streams {
-		j.metrics.lost.WithLabelValues(name).Set(float64(lost[name]))
+		j.metrics.Lost.WithLabelValues(name).Set(float64(lost[name]))
 	}
 }
 

@@ -5,8 +5,10 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/metrics"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
 )
@@ -17,6 +19,12 @@ const (
 	// MinBytes is the smallest buffer.
 	MinBytes = streams.MinBytes
 )
+
+// Metrics of the buffer.
+type Metrics = metrics.Metrics
+
+// NewMetrics makes the metrics and registers them; with nil they are not registered.
+func NewMetrics(registerer prometheus.Registerer) *Metrics { return metrics.New(registerer) }
 
 // ConfigError reports settings under which data would be lost. Somebody must change them.
 type ConfigError = engine.ConfigError

@@ -159,7 +159,7 @@ func (k *Keeper) serveKept() bool {
 }
 
 func (k *Keeper) warnServing() {
-	k.logger.Warn("The API server does not answer, serving the kept routes", "file", k.path, "age", time.Since(k.kept.SavedAt).Round(time.Second).String())
+	k.logger.Warn("The API server does not answer, serving the kept routes", "file", k.path, "ageSeconds", time.Since(k.kept.SavedAt).Round(time.Second).Seconds())
 }
 
 // keep writes the file when the documents change.

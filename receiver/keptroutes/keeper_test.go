@@ -173,7 +173,7 @@ func TestKeptRoutesAreServedWhileTheAPIServerIsAway(t *testing.T) {
 				t.Error("the kept route is not served, or the routes count as those of the API server")
 			}
 			eventually(t, "the log says so", func() bool { return strings.Contains(r.log.String(), "serving the kept routes") })
-			if log := r.log.String(); !strings.Contains(log, "level=WARN") || !strings.Contains(log, "age=1h0m") || strings.Contains(log, key) {
+			if log := r.log.String(); !strings.Contains(log, "level=WARN") || !strings.Contains(log, "ageSeconds=3600") || strings.Contains(log, key) {
 				t.Errorf("the log is:\n%s", log)
 			}
 			comeBack()

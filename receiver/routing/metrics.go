@@ -16,6 +16,9 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		}, []string{"outcome"}),
 		routes: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mandrill_receiver_routes", Help: "Routes in use."}),
 	}
+	for _, outcome := range []string{"succeeded", "failed"} { // so that rate() sees the first
+		m.loads.WithLabelValues(outcome)
+	}
 	registerer.MustRegister(m.loads, m.routes)
 	return m
 }

@@ -2,6 +2,7 @@ package routing
 
 import (
 	"fmt"
+	"iter"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -19,6 +20,8 @@ import (
 type Routes struct {
 	Logger  *slog.Logger
 	Metrics *Metrics
+	// Observe is called with the webhooks of all routes before other routes are put in use; nil: nobody is. It must not block.
+	Observe func(webhooks iter.Seq[string])
 
 	mu       sync.Mutex // guards what follows, except reading current
 	tables   map[string]*Table
@@ -57,7 +60,7 @@ func (r *Routes) load(name string, data []byte, decode func([]byte) (*routes.Doc
 	total := r.swap()
 	r.Metrics.loads.WithLabelValues("succeeded").Inc()
 	r.Metrics.routes.Set(float64(total))
-	r.Logger.Info("Loaded routes", "document", name, "routes", table.size, "duration", time.Since(start).String())
+	r.Logger.Info("Loaded routes", "document", name, "routes", table.size, "durationSeconds", time.Since(start).Seconds())
 	return nil
 }
 
@@ -101,9 +104,25 @@ func (r *Routes) swap() int {
 			total += table.size
 		}
 	}
+	if r.Observe != nil {
+		r.Observe(webhooksOf(list))
+	}
 	r.current.Store(&list)
 	r.notifyChanged()
 	return total
+}
+
+// webhooksOf yields the webhooks of some tables, those that are in several of them more than once.
+func webhooksOf(tables []*Table) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, table := range tables {
+			for webhook := range table.byWebhook {
+				if !yield(webhook) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // notifyChanged wakes those that wait for a change.

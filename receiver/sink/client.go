@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/api/reports"
 )
 
 const (
@@ -91,7 +93,7 @@ func (c *Client) Post(ctx context.Context, target Target, payload Payload) error
 	}
 	response, err := client.Do(request)
 	if errors.Is(err, errLocal) {
-		return &Error{Err: errLocal, permanent: true}
+		return &Error{Err: errLocal, permanent: true, reason: reports.ReasonForbidden}
 	}
 	if err != nil {
 		return &Error{Err: WithoutAddress(err)}
@@ -135,7 +137,7 @@ func (c *Client) authorize(request *http.Request, audience string) error {
 	}
 	token, err := tokens.Token(audience)
 	if err != nil {
-		return &Error{Err: err}
+		return &Error{Err: err, reason: reports.ReasonToken}
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
 	return nil
@@ -208,7 +210,7 @@ func (c *Client) transport(caCerts string, proxy *url.URL, guarded bool) (*http.
 		return nil, &Error{Err: fmt.Errorf("reading the system's certificates: %w", err), permanent: true}
 	}
 	if !roots.AppendCertsFromPEM([]byte(caCerts)) {
-		return nil, &Error{Err: errors.New("the sink's CACerts hold no certificate"), permanent: true}
+		return nil, &Error{Err: errors.New("the sink's CACerts hold no certificate"), permanent: true, reason: reports.ReasonTLS}
 	}
 	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	return transport, nil

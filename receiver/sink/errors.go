@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/mandrill-operator/mandrill-operator/api/reports"
 )
 
 // maxAnswer bounds the part of a sink's answer that a dead letter contains. Knative keeps as much.
@@ -20,7 +22,8 @@ type Error struct {
 	Answer string        // the sanitized body of the answer, at most 1024 bytes: for dead letters, not for logs
 	After  time.Duration // how long to send nothing to the sink: its Retry-After, or until its circuit admits a probe
 
-	permanent bool // without an answer: a later attempt would fail as well
+	permanent bool           // without an answer: a later attempt would fail as well
+	reason    reports.Reason // without an answer, if the cause does not say it
 }
 
 func (e *Error) Error() string {
@@ -70,6 +73,26 @@ func (e *Error) timeout() bool {
 // overloaded reports whether fewer concurrent requests may help the sink.
 func (e *Error) overloaded() bool {
 	return e.timeout() || e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable
+}
+
+// ReasonOf returns why an attempt failed, from the closed set of reports. It is empty without an error.
+func ReasonOf(err error) reports.Reason {
+	failure, network := asError(err), new(networkError)
+	switch {
+	case err == nil:
+		return ""
+	case failure.Status == http.StatusTooManyRequests, failure.Status == http.StatusServiceUnavailable && failure.After > 0:
+		return reports.ReasonOverloaded
+	case failure.Status != 0 && failure.Temporary():
+		return reports.ReasonStatus
+	case failure.Status != 0:
+		return reports.ReasonRefused
+	case failure.reason != "":
+		return failure.reason
+	case errors.As(failure.Err, &network):
+		return network.reason
+	}
+	return reports.ReasonOther
 }
 
 // sanitize makes a text usable as a CloudEvents attribute and as a header: valid UTF-8 on one line of bounded length.

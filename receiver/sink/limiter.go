@@ -178,8 +178,9 @@ func (l *sinkLimiter) blockedAt(now time.Time) time.Duration {
 	return max(until.Sub(now), 0)
 }
 
-// Release ends a request that Acquire admitted, with its error. The outcome of an aborted request does not depend on the sink.
-func (l *sinkLimiter) Release(probe bool, err error, aborted bool) {
+// Release ends a request that Acquire admitted, with its error, and reports whether the circuit is open now. The outcome of an
+// aborted request does not depend on the sink.
+func (l *sinkLimiter) Release(probe bool, err error, aborted bool) (open bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.inflight--
@@ -195,6 +196,7 @@ func (l *sinkLimiter) Release(probe bool, err error, aborted bool) {
 		l.recordAnswer(err == nil)
 	}
 	l.admit()
+	return l.open
 }
 
 // recordAnswer notes that the sink works: it accepted or refused a request.

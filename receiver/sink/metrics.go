@@ -27,11 +27,22 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "mandrill_receiver_open_circuits", Help: "Open circuits, one per webhook and sink: after repeated failures only circuit probes are sent.",
 		}),
 	}
+	for _, mode := range []ContentMode{Binary, Structured, Batched} { // so that rate() sees the first of each
+		for _, outcome := range []string{"accepted", "refused", "timeout", "no_answer", "overloaded", "failed", outcomeAborted} {
+			m.attempts.WithLabelValues(string(mode), outcome)
+		}
+	}
+	for _, outcome := range []string{"accepted", "failed"} {
+		m.deadLetters.WithLabelValues(outcome)
+	}
 	if registerer != nil {
 		registerer.MustRegister(m.attempts, m.duration, m.deadLetters, m.openCircuits)
 	}
 	return m
 }
+
+// outcomeAborted is that of a request that was given up: the receiver stops, or the time of its batch is over.
+const outcomeAborted = "aborted"
 
 // outcomeOf returns the outcome of a request as the metrics name it.
 func outcomeOf(err error) string {

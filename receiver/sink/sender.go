@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/mandrill-operator/mandrill-operator/api/reports"
 )
 
 const (
@@ -24,11 +26,20 @@ type Poster interface {
 	Post(ctx context.Context, target Target, payload Payload) error
 }
 
+// Observer is notified of each request to the sink of a webhook that ended. Requests to dead letter sinks, and those that ended
+// because the receiver stops, do not count. It must not block.
+type Observer interface {
+	// Attempted has why the sink did not accept the request, and its status: both are zero if it did. CircuitOpen is the state of
+	// the circuit afterwards.
+	Attempted(webhook string, reason reports.Reason, status int, circuitOpen bool)
+}
+
 // Sender delivers events, with a limiter for each webhook and sink. It is safe for concurrent use.
 type Sender struct {
 	poster      Poster
 	concurrency int
 	metrics     *Metrics
+	observer    Observer // nil: none
 
 	mu        sync.Mutex // guards what follows
 	limiters  map[[sha256.Size]byte]*sinkLimiter
@@ -40,12 +51,13 @@ type Options struct {
 	Poster      Poster   // default: a Client
 	Concurrency int      // requests of one webhook to one sink at the same time; default DefaultConcurrency
 	Metrics     *Metrics // default: not registered
+	Observer    Observer // nil: none
 }
 
 // NewSender returns a sender.
 func NewSender(options Options) *Sender {
 	s := &Sender{
-		poster: options.Poster, concurrency: options.Concurrency, metrics: options.Metrics,
+		poster: options.Poster, concurrency: options.Concurrency, metrics: options.Metrics, observer: options.Observer,
 		limiters: map[[sha256.Size]byte]*sinkLimiter{}, lastSweep: time.Now(),
 	}
 	if s.poster == nil {
@@ -114,7 +126,7 @@ func (s *Sender) send(ctx context.Context, delivery Delivery, batch request) (go
 		if err != nil {
 			err = &Error{Err: err, permanent: true}
 		} else {
-			counts, err = s.post(ctx, delivery.Target, delivery.Mode, batch.payload)
+			counts, err = s.post(ctx, delivery.Target, delivery.Mode, batch.payload, s.observer)
 		}
 		for _, item := range batch.items {
 			item.record(err, counts, delivery)
@@ -133,8 +145,8 @@ func (s *Sender) send(ctx context.Context, delivery Delivery, batch request) (go
 }
 
 // post makes a request as soon as the limiter of the target admits it. It reports whether the request counts as an
-// attempt: one that was not sent does not, nor does a probe that failed.
-func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payload Payload) (counts bool, err error) {
+// attempt: one that was not sent does not, nor does a probe that failed. The observer may be nil.
+func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payload Payload, observer Observer) (counts bool, err error) {
 	limiter := s.limiterFor(target)
 	probe, err := limiter.Acquire(ctx)
 	if err != nil {
@@ -146,10 +158,13 @@ func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payl
 	// A request that ended with the context of its batch does not count against the sink, unless the sink had at least half
 	// its timeout.
 	aborted := err != nil && ctx.Err() != nil && (errors.Is(ctx.Err(), context.Canceled) || took < target.Timeout/2)
-	limiter.Release(probe, err, aborted)
+	open := limiter.Release(probe, err, aborted)
+	if observer != nil && !aborted {
+		observer.Attempted(target.Webhook, ReasonOf(err), asError(err).Status, open)
+	}
 	label, outcome := string(cmp.Or(mode, Binary)), outcomeOf(err)
 	if aborted {
-		outcome = "aborted"
+		outcome = outcomeAborted
 	}
 	s.metrics.attempts.WithLabelValues(label, outcome).Inc()
 	s.metrics.duration.WithLabelValues(label).Observe(took.Seconds())

@@ -9,18 +9,20 @@ import (
 	"net"
 	"net/http"
 	"syscall"
+
+	"github.com/mandrill-operator/mandrill-operator/api/reports"
 )
 
 // networkError is the class of a network error.
 type networkError struct {
-	text    string
-	timeout bool
+	text   string
+	reason reports.Reason
 }
 
 func (e *networkError) Error() string { return e.text }
 
 // Timeout implements [net.Error] in part.
-func (e *networkError) Timeout() bool { return e.timeout }
+func (e *networkError) Timeout() bool { return e.reason == reports.ReasonTimeout }
 
 // WithoutAddress reduces the error of a request to one of a closed set of texts. The original contains addresses, host
 // names, URLs, or bytes that the other side sent, none of which may be logged. A canceled context stays as it is.
@@ -28,16 +30,29 @@ func WithoutAddress(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return context.Canceled
 	}
-	for _, describe := range []func(error) string{describeDNS, describeCertificate, describeTLS, describeConnection} {
-		if text := describe(err); text != "" {
-			return &networkError{text: text}
+	for _, class := range networkClasses {
+		if text := class.describe(err); text != "" {
+			return &networkError{text, class.reason}
 		}
 	}
 	var timeout net.Error
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
-		return &networkError{"timeout", true}
+		return &networkError{"timeout", reports.ReasonTimeout}
 	}
-	return &networkError{text: "no usable answer"}
+	return &networkError{"no usable answer", reports.ReasonNoAnswer}
+}
+
+// networkClasses are the classes of network errors. Each has a function that returns the text of an error of the class, and of
+// others nothing.
+var networkClasses = []struct {
+	describe func(error) string
+	reason   reports.Reason
+}{
+	{describeDNS, reports.ReasonUnresolved},
+	{describeCertificate, reports.ReasonTLS},
+	{describeTLS, reports.ReasonTLS},
+	{describeUnreachable, reports.ReasonUnreachable},
+	{describeClosed, reports.ReasonNoAnswer},
 }
 
 func describeDNS(err error) string {
@@ -76,14 +91,20 @@ func describeTLS(err error) string {
 	return ""
 }
 
-func describeConnection(err error) string {
+func describeUnreachable(err error) string {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection refused"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return "connection reset"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "host not reachable"
+	}
+	return ""
+}
+
+func describeClosed(err error) string {
+	switch {
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "connection reset"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "connection closed"
 	}

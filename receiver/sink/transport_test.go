@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/api/reports"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -90,8 +91,27 @@ func TestNetworkErrorsHaveNoAddress(t *testing.T) {
 	}
 }
 
+// networkReasons are the reasons of failed attempts, by the text of the error.
+var networkReasons = map[string]reports.Reason{
+	"connection refused": reports.ReasonUnreachable, "host not reachable": reports.ReasonUnreachable, "timeout": reports.ReasonTimeout,
+	"connection reset": reports.ReasonNoAnswer, "connection closed": reports.ReasonNoAnswer, "no usable answer": reports.ReasonNoAnswer,
+	"name not found": reports.ReasonUnresolved, "name not resolved": reports.ReasonUnresolved, "context canceled": reports.ReasonOther,
+}
+
+func assertReason(t *testing.T, err error, text string) {
+	t.Helper()
+	want := networkReasons[text]
+	if strings.HasPrefix(text, "TLS: ") {
+		want = reports.ReasonTLS
+	}
+	if got := sink.ReasonOf(err); got != want {
+		t.Errorf("%s: reason %q, want %q", text, got, want)
+	}
+}
+
 func assertClass(t *testing.T, err error, want string) {
 	t.Helper()
+	assertReason(t, err, want)
 	if err == nil || err.Error() != "sending to the sink: "+want || !sink.Temporary(err) {
 		t.Errorf("got error %v, want %q", err, want)
 	} else if strings.Contains(err.Error(), "s3ntinel") || anyAddress.MatchString(err.Error()) {
@@ -119,6 +139,8 @@ func TestRareNetworkErrorsHaveNoAddress(t *testing.T) {
 	} {
 		if got := sink.WithoutAddress(&url.Error{Op: "Post", URL: "s3ntinel", Err: err}); got.Error() != want {
 			t.Errorf("got %q, want %q", got, want)
+		} else {
+			assertReason(t, &sink.Error{Err: got}, want)
 		}
 	}
 }

@@ -2,7 +2,11 @@
 // share.
 package telemetry
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mandrill-operator/mandrill-operator/api/eventtypes"
+)
 
 // EventMetrics counts events by what became of them.
 type EventMetrics struct{ events *prometheus.CounterVec }
@@ -12,6 +16,15 @@ func NewEventMetrics(registerer prometheus.Registerer) *EventMetrics {
 	m := &EventMetrics{prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "mandrill_receiver_events_total", Help: "Events of verified batches, by CloudEvents type and outcome.",
 	}, []string{"type", "outcome"})}
+	for _, row := range eventtypes.Table { // so that rate() sees the first of each
+		label := row.Type
+		if row.IsPrefix() {
+			label += "*"
+		}
+		for _, outcome := range []string{"accepted", "dead_letter_sink", "dead_lettered", "failed", "duplicate"} {
+			m.events.WithLabelValues(label, outcome)
+		}
+	}
 	registerer.MustRegister(m.events)
 	return m
 }

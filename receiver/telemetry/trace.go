@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"go.opentelemetry.io/otel/attribute"
@@ -85,6 +86,17 @@ func (t Tracer) Traceparent(ctx context.Context) string {
 	carrier := propagation.MapCarrier{}
 	traceContext.Inject(ctx, carrier)
 	return carrier.Get("traceparent")
+}
+
+// BatchAttributes returns the attributes of a log line about a batch, with its id and the id of its trace as far as it has them.
+func BatchAttributes(id, traceparent string, attributes ...any) []any {
+	if id != "" {
+		attributes = append(attributes, "batch", id)
+	}
+	if parts := strings.Split(traceparent, "-"); len(parts) == 4 {
+		attributes = append(attributes, "trace_id", parts[1])
+	}
+	return attributes
 }
 
 // Continue returns a context in the trace of a batch.

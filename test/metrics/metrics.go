@@ -3,19 +3,26 @@ package metrics
 
 import (
 	"fmt"
+	"log/slog"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/mandrill-operator/mandrill-operator/api/reports"
 	shown "github.com/mandrill-operator/mandrill-operator/controllers/delivery"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/delivery"
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/report"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+	"github.com/mandrill-operator/mandrill-operator/version/buildinfo"
 )
 
 // register registers what cmd/receiver and cmd/operator register.
@@ -25,10 +32,34 @@ func register(registerer prometheus.Registerer) {
 	sink.NewMetrics(registerer)
 	journal.NewMetrics(registerer)
 	dispatch.NewMetrics(registerer, events)
-	registerer.MustRegister(dispatch.New(dispatch.Options{}))
+	registerer.MustRegister(dispatch.New(dispatch.Options{}), newState())
+	report.NewMetrics(registerer)
+	for _, program := range []string{"receiver", "operator", "emulator"} {
+		registerer.MustRegister(buildinfo.New(program))
+	}
 	mandrillwebhook.New(mandrillwebhook.Options{Metrics: metrics.New(registerer)})
 	shown.New(shown.Options{Registerer: registerer})
 }
+
+// newState returns a state with a sample of each of its metrics.
+func newState() *delivery.State {
+	state := delivery.New(delivery.Options{Logger: slog.New(slog.DiscardHandler)})
+	state.SetWebhooks(slices.Values([]string{"any"}))
+	state.SetBacklog(leader{})
+	webhook := state.Webhook("any")
+	webhook.Arrived()
+	webhook.Delivered(1, time.Second)
+	webhook.BadSignature()
+	state.Attempted("any", reports.ReasonStatus, 500, true)
+	state.DeadLettered("any", journal.ReasonExpired, 1)
+	return state
+}
+
+// leader is the backlog of a process that delivers from the buffer.
+type leader struct{}
+
+func (leader) Waiting(func(string, delivery.Waiting)) {}
+func (leader) Leading() bool                          { return true }
 
 // Gatherer returns the metrics of both programs. Each has at least one sample, with placeholders as the values of labels.
 func Gatherer() (prometheus.Gatherer, error) {
@@ -60,7 +91,7 @@ func withSamples(collector prometheus.Collector) prometheus.Collector {
 		vector.WithLabelValues(placeholders(describe(vector)[0])...)
 	case *prometheus.HistogramVec:
 		vector.WithLabelValues(placeholders(describe(vector)[0])...)
-	case prometheus.Metric: // always has a sample
+	case prometheus.Metric, *delivery.State: // always has a sample
 	default:
 		return described{collector}
 	}

@@ -2,7 +2,6 @@
 package receiver_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +20,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
@@ -59,7 +59,8 @@ type replica struct {
 	args            []string
 	address, health string
 	process         *exec.Cmd
-	log             *bytes.Buffer
+	env             []string // in addition to that of the test
+	log             *logbuffer.Buffer
 }
 
 func freeAddress(t *testing.T) string {
@@ -93,9 +94,9 @@ func (r *replica) launch() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.log = &bytes.Buffer{}
+	r.log = &logbuffer.Buffer{}
 	r.process = exec.Command(program, r.args...)
-	r.process.Stderr = r.log
+	r.process.Stderr, r.process.Env = r.log, append(os.Environ(), r.env...)
 	if err := r.process.Start(); err != nil {
 		r.t.Fatal(err)
 	}

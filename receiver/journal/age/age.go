@@ -97,7 +97,7 @@ func (r *Remover) start(ctx context.Context, clock *clock) (bool, error) {
 	}
 	if gap := clock.start(recorded); gap > longGap || gap < -longGap {
 		r.Logger.Warn("Clock is far from the last time in the buffer, dead letters are not removed by age for a day",
-			"difference", gap.Round(time.Second).String())
+			"differenceSeconds", gap.Round(time.Second).Seconds())
 	}
 	return true, nil
 }
@@ -106,7 +106,7 @@ func (r *Remover) start(ctx context.Context, clock *clock) (bool, error) {
 func (r *Remover) pass(ctx context.Context, clock *clock) error {
 	now, jumped, trusted := clock.check()
 	if jumped != 0 {
-		r.Logger.Warn("Clock has jumped, dead letters are not removed by age for an hour", "by", jumped.Round(time.Second).String())
+		r.Logger.Warn("Clock has jumped, dead letters are not removed by age for an hour", "bySeconds", jumped.Round(time.Second).Seconds())
 	}
 	if err := r.Buffer.Record(ctx, now); err != nil || !trusted {
 		return err

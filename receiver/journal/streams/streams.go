@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -96,6 +97,20 @@ func Token(webhook string) string {
 		} else {
 			fmt.Fprintf(&out, "=%02X", c)
 		}
+	}
+	return out.String()
+}
+
+// Webhook is the webhook of a [Token].
+func Webhook(token string) string {
+	var out strings.Builder
+	for i := 0; i < len(token); i++ {
+		if c, err := strconv.ParseUint(token[i:min(i+3, len(token))][min(1, len(token)-i):], 16, 8); token[i] == '=' && err == nil {
+			out.WriteByte(byte(c))
+			i += 2
+			continue
+		}
+		out.WriteByte(token[i])
 	}
 	return out.String()
 }

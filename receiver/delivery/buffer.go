@@ -1,0 +1,88 @@
+package delivery
+
+import (
+	"context"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/api/reports"
+)
+
+const (
+	// bufferInterval is how often the buffer is asked for its state, troubledInterval the same while it takes no batches, and
+	// deadLetterInterval how often it is asked for how many dead letters it holds.
+	bufferInterval     = 5 * time.Second
+	troubledInterval   = time.Second
+	deadLetterInterval = 30 * time.Second
+	// askTimeout bounds one question to a buffer in the network.
+	askTimeout = 5 * time.Second
+)
+
+// Buffer is asked for its state at intervals.
+type Buffer interface {
+	// Status returns the state of the buffer. Whether this process delivers from it is added later.
+	Status(ctx context.Context) reports.Buffer
+	// HeldDeadLetters counts the dead letters in the buffer, by webhook.
+	HeldDeadLetters(ctx context.Context) (map[string]int64, error)
+}
+
+// Watch keeps what is known of the buffer up to date until the context ends.
+func (s *State) Watch(ctx context.Context, buffer Buffer) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var counted time.Time
+	for {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		s.ask(ctx, buffer, &counted)
+		if seen := s.buffer.Load(); seen != nil && seen.State == reports.BufferAvailable {
+			timer.Reset(bufferInterval)
+		} else {
+			timer.Reset(troubledInterval)
+		}
+	}
+}
+
+func (s *State) ask(ctx context.Context, buffer Buffer, counted *time.Time) {
+	bounded, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	status := buffer.Status(bounded)
+	if ctx.Err() != nil { // the answer may be due to that
+		return
+	}
+	s.setBuffer(status)
+	if now := s.now(); status.State == reports.BufferUnavailable || now.Sub(*counted) < deadLetterInterval && now.After(*counted) {
+		return
+	}
+	held, err := buffer.HeldDeadLetters(bounded)
+	if err != nil { // the next time tells
+		return
+	}
+	*counted = s.now()
+	for name, w := range *s.webhooks.Load() {
+		if before := w.held.Swap(held[name]); before <= 0 && held[name] > 0 {
+			s.changes.add(w)
+		}
+	}
+}
+
+func (s *State) setBuffer(status reports.Buffer) {
+	before := s.buffer.Swap(&status)
+	if before == nil || before.State != status.State {
+		s.changes.signal()
+	}
+}
+
+// Refused says that the buffer did not store a batch: it is full, or not available. It is asked again within the interval.
+func (s *State) Refused(state reports.BufferState) {
+	if s == nil {
+		return
+	}
+	if seen := s.buffer.Load(); seen != nil && seen.State != state {
+		changed := *seen
+		changed.State = state
+		s.setBuffer(changed)
+	}
+}
