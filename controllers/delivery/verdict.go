@@ -77,7 +77,9 @@ func (v view) blockedBuffer() form.BufferState {
 }
 
 // lasts reports whether a failure has lasted long enough to be shown.
-func (v view) lasts(since time.Time) bool { return !since.IsZero() && v.now.Sub(since) >= v.timing.Hysteresis }
+func (v view) lasts(since time.Time) bool {
+	return !since.IsZero() && v.now.Sub(since) >= v.timing.Hysteresis
+}
 
 // unreported is for an object without a receiver that reports.
 func (v view) unreported() verdict {

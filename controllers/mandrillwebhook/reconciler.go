@@ -71,6 +71,7 @@ type Options struct {
 	HTTPClient    *http.Client         // for probing the receiver
 	Resolver      *net.Resolver        // for hosts that users name; default: the system's
 	ProbeInterval time.Duration        // how often the receiver is asked for each URL that it serves; default 2 minutes
+	Connected     probe.Connected      // called after probes; default: nothing is
 	ProbeWait     time.Duration        // how long a reconcile waits for an answer of the receiver; default 100 ms
 	Metrics       *metrics.Metrics     // default: not exported
 	Delivery      statusWriter         // writes into the status of objects too; default: nobody does

@@ -48,4 +48,6 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 }
 
 // Ignored counts webhooks of a report that were ignored.
-func (m *Metrics) Ignored(reason string, count int) { m.ignored.WithLabelValues(reason).Add(float64(count)) }
+func (m *Metrics) Ignored(reason string, count int) {
+	m.ignored.WithLabelValues(reason).Add(float64(count))
+}

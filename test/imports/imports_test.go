@@ -56,6 +56,7 @@ var allowed = map[string][]string{
 	"receiver/keptroutes":          nil,
 	"receiver/kube":                {"api/routes"},
 	"controllers":                  {"api/v1alpha1"},
+	"controllers/certificates":     {"api/v1alpha1"},
 	"controllers/crd":              {"api/v1alpha1"},
 	"controllers/account":          {"mandrill"},
 	"controllers/deletion":         {"api/v1alpha1"},
