@@ -35,6 +35,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/certificates"
 	"github.com/mandrill-operator/mandrill-operator/controllers/crd"
 	"github.com/mandrill-operator/mandrill-operator/controllers/delivery"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
@@ -214,17 +215,21 @@ func setup(ctx context.Context, manager ctrl.Manager, o options, routesSecret ty
 		SharedReceivers: receiverAccounts(o.receiverAccounts, routesSecret.Namespace),
 		BadSignature:    func(object types.NamespacedName) { reconciler.KeyMayHaveChanged(object) },
 	})
+	expiries := &certificates.Expiries{}
+	ctrlmetrics.Registry.MustRegister(certificates.Collector{Expiries: expiries, PublicURL: o.publicURL, Objects: shown.Objects, Handles: o.scope.Handles})
 	reconciler = mandrillwebhook.New(mandrillwebhook.Options{
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), Scope: o.scope, Recorder: manager.GetEventRecorder("mandrill-operator"),
 		NewAPI: func(apiKey string) (account.API, error) {
 			return mandrill.NewClient(mandrill.ClientOptions{Key: apiKey, BaseURL: o.apiURL, Observe: counters.ObserveCall})
 		},
-		Metrics: counters, Delivery: shown.Writer, RoutesSecret: routesSecret,
+		Metrics: counters, Delivery: shown.Writer, Connected: expiries.Observe, RoutesSecret: routesSecret,
 		PublicURL: o.publicURL, ReceiverURL: o.receiverURL, ClusterDomain: o.clusterDomain, Resync: o.resync, RenameWindow: o.renameWindow,
 		AllowCrossNamespaceSinks: o.crossNamespaceSinks, AllowSinkHosts: list(strings.ToLower(o.sinkHosts)), SinkAudiences: list(o.sinkAudiences),
 		MaxWebhooksPerNamespace: o.maxWebhooks, MaxRouteBytesPerNamespace: int(o.maxRouteBytes),
 	})
-	if err := errors.Join(reconciler.SetupWithManager(ctx, manager), shown.SetupWithManager(ctx, manager)); err != nil {
+	err := errors.Join(reconciler.SetupWithManager(ctx, manager), shown.SetupWithManager(ctx, manager),
+		manager.Add(certificates.Watch{Expiries: expiries, PublicURL: o.publicURL}))
+	if err != nil {
 		return fmt.Errorf("setting up the controller: %w", err)
 	}
 	return serveReports(ctx, manager, o.reportsListen, shown)

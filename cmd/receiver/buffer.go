@@ -44,6 +44,9 @@ func (o *bufferOptions) open(options dispatch.Options, registry prometheus.Regis
 	if err != nil {
 		return nil, err
 	}
+	if state := options.State; state != nil {
+		stored.LostDamaged = func(webhook string) { state.Webhook(webhook).Lost(1) }
+	}
 	stored.Metrics, stored.Logger, stored.DeadLetterMaxAge = journal.NewMetrics(registry), logger, o.deadLetterAge
 	options.DeletedWebhookRetention, options.MaxAge = o.deletedRetention, o.maxAge
 	b := &buffer{metrics: stored.Metrics, journal: journal.New(stored), dispatcher: dispatch.New(options), eraser: &erase.Runner{Interval: erase.DefaultInterval, Logger: logger}}

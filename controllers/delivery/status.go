@@ -38,6 +38,8 @@ func (v view) status(lost, losses int64) *v1alpha1.DeliveryStatus {
 	next := &v1alpha1.DeliveryStatus{}
 	if before := v.object.Status.Delivery; before != nil {
 		next = before.DeepCopy()
+	} else if v.sum.LastReport.IsZero() {
+		return nil // nobody has reported anything
 	}
 	next.LostMessages = max(next.LostMessages, lost) + losses
 	next.LastReceivedAt = laterTime(next.LastReceivedAt, v.sum.Received)
@@ -78,11 +80,11 @@ func laterTime(before *metav1.Time, now time.Time) *metav1.Time {
 
 // statusUrgency says how soon a change of status.delivery is to be written.
 func (v view) statusUrgency(before, next *v1alpha1.DeliveryStatus, refresh time.Duration) urgency {
-	if before == nil {
+	switch {
+	case next == nil:
+		return nothing
+	case before == nil:
 		before = &v1alpha1.DeliveryStatus{}
-		if v.sum.Live == 0 && len(next.Receivers) == 0 {
-			return nothing // the conditions say it
-		}
 	}
 	switch {
 	case next.LostMessages > before.LostMessages:

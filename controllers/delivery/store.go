@@ -231,25 +231,28 @@ func (s *Store) allowed(from reports.Reporter, object *v1alpha1.MandrillWebhook)
 	return shared
 }
 
-// newEntry converts ages to times of this machine. Times before the object existed are those of another one of its name.
+// newEntry converts ages to times of this machine. Times before the object existed are those of another one of its name, except
+// that what waits for that one is delivered for this one.
 func newEntry(receiver *reporter, webhook *form.Webhook, before *entry, created, now time.Time) *entry {
 	if before == nil {
 		before = &entry{}
 	}
-	since := func(age *float64) time.Time {
+	ago := func(age *float64) time.Time {
 		if age == nil {
 			return time.Time{}
 		}
-		at := now.Add(-time.Duration(*age * float64(time.Second)))
-		if at.Before(created) {
-			return time.Time{}
+		return now.Add(-time.Duration(*age * float64(time.Second)))
+	}
+	since := func(age *float64) time.Time {
+		if at := ago(age); !at.Before(created) {
+			return at
 		}
-		return at
+		return time.Time{}
 	}
 	next := &entry{
 		receiver: receiver, at: now, waiting: webhook.WaitingEvents, circuitOpen: webhook.CircuitOpen,
 		deadLetters: webhook.DeadLetters, lost: webhook.LostMessages,
-		oldest: since(webhook.OldestWaitingAge), received: since(webhook.LastReceivedAge), delivered: since(webhook.LastDeliveredAge),
+		oldest: ago(webhook.OldestWaitingAge), received: since(webhook.LastReceivedAge), delivered: since(webhook.LastDeliveredAge),
 		failingSince: since(webhook.FailingFor), badSignature: since(webhook.LastBadSignatureAge),
 	}
 	if difference := next.failingSince.Sub(before.failingSince); -steady < difference && difference < steady {

@@ -13,6 +13,9 @@ import (
 // lossMemory is how long the counts of a receiver that does not report any more are remembered.
 const lossMemory = 24 * time.Hour
 
+// maxGroups bounds what is remembered of receivers of an object that do not report any more.
+const maxGroups = 2 * maxReceiversPerObject
+
 // Summary is what the receivers of an object report, added up.
 type Summary struct {
 	Receivers  []Receiver // sorted by name
@@ -77,7 +80,7 @@ func (s *Store) Summarise(object types.NamespacedName, uid types.UID) Summary {
 		sum.fail(e, slices.Contains(live, e))
 	}
 	for key, group := range about.groups {
-		if now.Sub(group.at) > lossMemory {
+		if age := now.Sub(group.at); age > lossMemory || age > 0 && len(about.groups) > maxGroups {
 			delete(about.groups, key)
 		}
 	}

@@ -153,7 +153,7 @@ func (w *Writer) refreshOf(object *v1alpha1.MandrillWebhook, objects int) time.D
 // spacing is how long after the last write a change may follow. The first events after a long time are shown soon.
 func (w *Writer) spacing(next change, refresh time.Duration) time.Duration {
 	before := next.view.object.Status.Delivery
-	if next.how == lazy && before != nil && advanced(before.LastReceivedAt, next.status.LastReceivedAt, refresh) {
+	if next.how == lazy && before != nil && next.status != nil && advanced(before.LastReceivedAt, next.status.LastReceivedAt, refresh) {
 		return w.options.Timing.Spacing
 	}
 	return w.options.Timing.spacing(next.how)
@@ -225,7 +225,9 @@ func (w *Writer) apply(ctx context.Context, next change) error {
 		return fmt.Errorf("writing the delivery of %s: %w", client.ObjectKeyFromObject(object), err)
 	}
 	w.report(next, present)
-	t.written, t.lost, t.losses = conditions, next.status.LostMessages, 0
+	if t.written = conditions; next.status != nil {
+		t.lost, t.losses = next.status.LostMessages, 0
+	}
 	return nil
 }
 
@@ -267,7 +269,7 @@ func configuration(object *v1alpha1.MandrillWebhook, conditions []metav1.Conditi
 // applied is the writer's part of the status.
 type applied struct {
 	Conditions []metav1.Condition       `json:"conditions"`
-	Delivery   *v1alpha1.DeliveryStatus `json:"delivery"`
+	Delivery   *v1alpha1.DeliveryStatus `json:"delivery,omitempty"`
 }
 
 // Hold puts the conditions that were written last into lists of an object's conditions, and holds back the writer until release

@@ -14,7 +14,7 @@ import (
 func newProbes(options Options, urls webhookurl.URLs, changed func(context.Context, types.NamespacedName)) *probe.Pool {
 	prober := probe.New(probe.Options{
 		PublicURL: urls.Public, ReceiverURL: options.ReceiverURL, AllowHosts: options.AllowSinkHosts,
-		Client: options.HTTPClient, Resolver: options.Resolver,
+		Client: options.HTTPClient, Resolver: options.Resolver, Connected: options.Connected,
 	})
 	return probe.NewPool(probe.PoolOptions{Prober: prober, Changed: changed, Interval: options.ProbeInterval, Wait: options.ProbeWait})
 }

@@ -74,6 +74,7 @@ type Options struct {
 	HTTPClient    *http.Client         // for probing the receiver
 	Resolver      *net.Resolver        // for hosts that users name; default: the system's
 	ProbeInterval time.Duration        // how often the receiver is asked for each URL that it serves; default 2 minutes
+	Connected     probe.Connected      // called after probes; default: nothing is
 	ProbeWait     time.Duration        // how long a reconcile waits for an answer of the receiver; default 100 ms
 	SlowCall      time.Duration        // how long a call to Mandrill takes before the status says that it is made; default 2 seconds
 	Metrics       *metrics.Metrics     // default: not exported

@@ -4,6 +4,7 @@ package probe
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +31,11 @@ type Options struct {
 	AllowHosts  []string // to probe although they are local
 	Client      *http.Client
 	Resolver    *net.Resolver // of hosts that users name; default: the system's
+	Connected   Connected     // nil: nothing is called
 }
+
+// Connected is called after a request to the host of a URL itself, with its TLS connection or its error.
+type Connected func(host string, state *tls.ConnectionState, err error)
 
 // Prober asks receivers.
 type Prober struct {
@@ -49,6 +54,7 @@ func (p *Prober) Probe(ctx context.Context, registered, key string, sidecar bool
 		return err
 	}
 	response, err := p.clientFor(request, sidecar).Do(request)
+	p.connected(request, response, err)
 	if err != nil {
 		return &mandrill.TransportError{Call: request.Method, Err: err} // its text has neither the URL nor an address
 	}
@@ -58,6 +64,17 @@ func (p *Prober) Probe(ctx context.Context, registered, key string, sidecar bool
 		return &StatusError{request.Method, response.StatusCode}
 	}
 	return nil
+}
+
+// connected reports the TLS connection of a request, unless it went elsewhere than the URL says.
+func (p *Prober) connected(request *http.Request, response *http.Response, err error) {
+	switch {
+	case p.options.Connected == nil || request.URL.Host != request.Host:
+	case err != nil:
+		p.options.Connected(request.Host, nil, err)
+	default:
+		p.options.Connected(request.Host, response.TLS, nil)
+	}
 }
 
 // request makes the request of a probe. Its errors do not quote the URL, which may hold secrets.

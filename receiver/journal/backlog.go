@@ -123,7 +123,7 @@ func (j *Journal) Drop(ctx context.Context, positions []Position) (Removed, erro
 		}
 		batch, err := parseHeaders(position, msg.Header, len(msg.Data))
 		if err != nil { // it is damaged, and has no id
-			return &StoredBatch{}, c.dropDamaged(ctx, position, err)
+			return &StoredBatch{}, c.dropDamaged(ctx, position, msg.Header, err)
 		}
 		return batch, c.Ack(ctx, batch)
 	})

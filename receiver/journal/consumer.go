@@ -67,7 +67,7 @@ func (c *Consumer) Next(ctx context.Context, webhook string, from uint64) (*Stor
 		}
 		batch, err := c.decode(ctx, position, msg)
 		if errors.Is(err, store.ErrDamaged) {
-			if err := c.dropDamaged(ctx, position, err); err != nil {
+			if err := c.dropDamaged(ctx, position, msg.Header, err); err != nil {
 				return nil, err
 			}
 			from = msg.Sequence + 1
@@ -114,7 +114,7 @@ func (c *Consumer) Get(ctx context.Context, position Position) (*StoredBatch, er
 	}
 	batch, err := c.decode(ctx, position, msg)
 	if errors.Is(err, store.ErrDamaged) {
-		return nil, errors.Join(ErrNotFound, c.dropDamaged(ctx, position, err))
+		return nil, errors.Join(ErrNotFound, c.dropDamaged(ctx, position, msg.Header, err))
 	}
 	return batch, err
 }
@@ -150,8 +150,11 @@ func (c *Consumer) markFinishedAndDelete(ctx context.Context, position Position,
 }
 
 // dropDamaged removes a message that cannot be read, logs and counts it.
-func (c *Consumer) dropDamaged(ctx context.Context, position Position, cause error) error {
+func (c *Consumer) dropDamaged(ctx context.Context, position Position, header nats.Header, cause error) error {
 	c.journal.metrics.Damaged.Inc()
+	if lost := c.journal.lostDamaged; lost != nil {
+		lost(header.Get(headerWebhook))
+	}
 	c.journal.logger.Error("Lost a damaged message of the buffer", "position", position.String(), "error", cause.Error())
 	if err := c.session.store.Delete(ctx, c.session.streamOf(position), position.Seq); err != nil {
 		return fmt.Errorf("deleting a damaged message: %w", err)

@@ -41,9 +41,11 @@ type Options struct {
 	LeaseTime time.Duration
 	// DeadLetterMaxAge is when dead letters are removed; 0: never.
 	DeadLetterMaxAge time.Duration
-	Metrics          *Metrics
-	Logger           *slog.Logger     // default: slog.Default()
-	Now              func() time.Time // default time.Now
+	// LostDamaged is called with the webhook of each message that is lost because it is damaged, as far as it can be read; nil: it is not.
+	LostDamaged func(webhook string)
+	Metrics     *Metrics
+	Logger      *slog.Logger     // default: slog.Default()
+	Now         func() time.Time // default time.Now
 }
 
 // Engine runs the server with the streams, or connects to it: one of package engine.
@@ -76,6 +78,7 @@ type Journal struct {
 	deadLetterMaxAge time.Duration
 	ageInterval      time.Duration        // set by tests
 	elapsed          func() time.Duration // since the start, whatever happens to the time of day
+	lostDamaged      func(webhook string)
 	metrics          *Metrics
 	logger           *slog.Logger
 	now              func() time.Time
@@ -116,7 +119,7 @@ func New(options Options) *Journal {
 		engine: options.Engine,
 		layout: streams.Layout{Name: cmp.Or(options.Name, DefaultName), Limits: options.Limits, Replicas: max(options.Replicas, 1), KeepLimits: options.KeepLimits, Existing: options.Existing},
 		holder: nuid.Next(), leaseTime: options.LeaseTime, gcInterval: gcInterval, deadLetterMaxAge: options.DeadLetterMaxAge,
-		metrics: options.Metrics, logger: options.Logger, now: options.Now, failed: make(chan *session, 1), available: make(chan struct{}),
+		lostDamaged: options.LostDamaged, metrics: options.Metrics, logger: options.Logger, now: options.Now, failed: make(chan *session, 1), available: make(chan struct{}),
 	}
 	if j.leaseTime == 0 {
 		j.leaseTime = lease.DefaultTime

@@ -134,7 +134,7 @@ func (c *Consumer) Remainders(ctx context.Context, take func(*StoredBatch)) erro
 		}
 		remainder, err := c.decodeOnly(ctx, position, msg)
 		if errors.Is(err, store.ErrDamaged) {
-			return c.dropDamaged(ctx, position, err)
+			return c.dropDamaged(ctx, position, msg.Header, err)
 		}
 		if err != nil {
 			return err
@@ -292,7 +292,7 @@ func (c *Consumer) takeAgain(ctx context.Context, seqs []uint64, take func(*Stor
 		}
 		remainder, err := c.decodeOnly(ctx, position, msg)
 		if errors.Is(err, store.ErrDamaged) {
-			if err := c.dropDamaged(ctx, position, err); err != nil {
+			if err := c.dropDamaged(ctx, position, msg.Header, err); err != nil {
 				return err
 			}
 			continue

@@ -73,7 +73,7 @@ func (c *Consumer) SetAside(ctx context.Context, position Position, reason strin
 	}
 	batch, err := parseHeaders(position, msg.Header, len(msg.Data))
 	if err != nil {
-		return nil, errors.Join(ErrNotFound, c.dropDamaged(ctx, position, err))
+		return nil, errors.Join(ErrNotFound, c.dropDamaged(ctx, position, msg.Header, err))
 	}
 	letter := newMessage(c.journal.subject(kindDeadLetter, token(batch.Webhook)), msg.Header.Get(headerFormat), batch, 0, msg.Data)
 	letter.Header.Set(nats.MsgIdHdr, batch.ID+"/"+position.String())

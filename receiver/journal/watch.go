@@ -17,7 +17,7 @@ func (c *Consumer) Watch(ctx context.Context, announce func(BatchInfo), known fu
 		stored, _ := strconv.Atoi(header.Get(nats.MsgSize)) // 0 does no harm
 		batch, err := parseHeaders(position, header, stored)
 		if err != nil {
-			return c.dropDamaged(ctx, position, err)
+			return c.dropDamaged(ctx, position, header, err)
 		}
 		announce(BatchInfo{Seq: seq, Webhook: batch.Webhook, Received: batch.AgeStart(), Events: batch.EventCount, Size: batch.Size, Stored: batch.StoredBytes})
 		return nil

@@ -291,7 +291,7 @@ func (i *installation) assertTable(t *testing.T, webhook *v1alpha1.MandrillWebho
 		t.Fatal(err)
 	}
 	path := "/apis/mandrill-operator.io/v1alpha1/namespaces/" + webhook.Namespace + "/mandrillwebhooks"
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, config.Host+path, nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, strings.TrimSuffix(config.Host, "/")+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,6 +58,7 @@ var allowed = map[string][]string{
 	"receiver/keptroutes":          nil,
 	"receiver/kube":                {"api/routes"},
 	"controllers":                  {"api/v1alpha1"},
+	"controllers/certificates":     {"api/v1alpha1"},
 	"controllers/crd":              {"api/v1alpha1"},
 	"controllers/credentials":      {"api/v1alpha1", "controllers", "controllers/ownedsecrets"},
 	"controllers/account":          {"mandrill"},

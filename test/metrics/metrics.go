@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mandrill-operator/mandrill-operator/api/reports"
+	"github.com/mandrill-operator/mandrill-operator/controllers/certificates"
 	shown "github.com/mandrill-operator/mandrill-operator/controllers/delivery"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
@@ -39,6 +40,7 @@ func register(registerer prometheus.Registerer) {
 	}
 	mandrillwebhook.New(mandrillwebhook.Options{Metrics: metrics.New(registerer)})
 	shown.New(shown.Options{Registerer: registerer})
+	registerer.MustRegister(certificates.Collector{})
 }
 
 // newState returns a state with a sample of each of its metrics.

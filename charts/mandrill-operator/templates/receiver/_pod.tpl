@@ -92,13 +92,13 @@
 {{- $volumes = append $volumes (dict "name" "nats-tls" "mountPath" "/nats/tls" "source" (dict "secret" (dict "secretName" .))) -}}
 {{- end -}}
 {{- end -}}
+{{- if $root.Values.operator.reports -}}
+{{- $reportToken := dict "audience" "mandrill-operator" "expirationSeconds" 3600 "path" "token" -}}
+{{- $volumes = append $volumes (dict "name" "report-token" "mountPath" "/var/run/secrets/mandrill-operator" "source" (dict "projected" (dict "sources" (list (dict "serviceAccountToken" $reportToken))))) -}}
+{{- end -}}
 {{- $tokens := list -}}
 {{- range $i, $audience := $root.Values.sinks.audiences -}}
 {{- $tokens = append $tokens (dict "serviceAccountToken" (dict "audience" $audience "path" (toString $i))) -}}
-{{- end -}}
-{{- if $root.Values.operator.reports -}}
-{{- $token := dict "serviceAccountToken" (dict "audience" "mandrill-operator" "path" "token") -}}
-{{- $volumes = append $volumes (dict "name" "operator-token" "mountPath" "/var/run/secrets/mandrill-operator" "source" (dict "projected" (dict "sources" (list $token)))) -}}
 {{- end -}}
 {{- if $tokens -}}
 {{- $volumes = append $volumes (dict "name" "tokens" "mountPath" "/tokens" "source" (dict "projected" (dict "sources" $tokens))) -}}
