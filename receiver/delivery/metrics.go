@@ -78,7 +78,8 @@ func (s *State) Collect(metrics chan<- prometheus.Metric) {
 	for _, w := range *s.webhooks.Load() {
 		w.collect(metrics, now, leading)
 	}
-	metrics <- sample{deadLettered, labelPairs("reason", reasonDeleted, "webhook", ""), counter, float64(s.deletedDeadLettered.Load())}
+	deleted := []*dto.LabelPair{label("reason", reasonDeleted), label("webhook", "")}
+	metrics <- sample{deadLettered, deleted, counter, float64(s.deletedDeadLettered.Load())}
 }
 
 func (w *Webhook) collect(metrics chan<- prometheus.Metric, now time.Time, leading bool) {

@@ -194,13 +194,14 @@ func TestStateIsForgottenWithTheRoute(t *testing.T) {
 	if text := fmt.Sprint(families); strings.Contains(text, "shop/b") || !strings.Contains(text, "shop/c") {
 		t.Errorf("the metrics have other webhooks:\n%s", text)
 	}
-	want := "# HELP mandrill_receiver_dead_lettered_total Events that were given up and kept as dead letters in the buffer, by webhook and reason. Those of deleted webhooks have no webhook.\n" +
-		"# TYPE mandrill_receiver_dead_lettered_total counter\n"
+	var want strings.Builder
+	want.WriteString("# HELP mandrill_receiver_dead_lettered_total Events that were given up and kept as dead letters in the buffer, by webhook and reason. Those of deleted webhooks have no webhook.\n" +
+		"# TYPE mandrill_receiver_dead_lettered_total counter\n")
 	for _, line := range []string{`reason="webhook_deleted",webhook=""} 3`, `reason="exhausted",webhook="shop/a"} 0`, `reason="expired",webhook="shop/a"} 0`,
 		`reason="refused",webhook="shop/a"} 0`, `reason="exhausted",webhook="shop/c"} 0`, `reason="expired",webhook="shop/c"} 0`, `reason="refused",webhook="shop/c"} 0`} {
-		want += "mandrill_receiver_dead_lettered_total{" + line + "\n"
+		want.WriteString("mandrill_receiver_dead_lettered_total{" + line + "\n")
 	}
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "mandrill_receiver_dead_lettered_total"); err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want.String()), "mandrill_receiver_dead_lettered_total"); err != nil {
 		t.Error(err)
 	}
 }
