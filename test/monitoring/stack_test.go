@@ -94,7 +94,7 @@ func startStack(t *testing.T) *stack {
 		t.Helper()
 		return runProgram(t, filepath.Join(folder, "operator"), "--public-url", "http://"+public+"/mandrill", "--mandrill-api-url", api.URL+"/api/1.0",
 			"--kubeconfig", filepath.Join(folder, "mandrill-operator"), "--metrics-listen", s.operator, "--health-listen=0", reports,
-			"--resync-interval", (5*time.Minute/faster).String(), "--allow-sink-hosts=127.0.0.1", "--log-level=warn")
+			"--resync-interval", (5 * time.Minute / faster).String(), "--allow-sink-hosts=127.0.0.1", "--log-level=warn")
 	}
 	s.running = s.startOperator()
 	s.create(t, admin)
