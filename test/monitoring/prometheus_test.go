@@ -81,7 +81,7 @@ scrape_configs:
 	if err != nil {
 		t.Fatal(err)
 	}
-	runProgram(t, nil, program, "--config.file", filepath.Join(folder, "prometheus.yaml"), "--storage.tsdb.path", filepath.Join(folder, "data"),
+	runProgram(t, program, "--config.file", filepath.Join(folder, "prometheus.yaml"), "--storage.tsdb.path", filepath.Join(folder, "data"),
 		"--web.listen-address", address, "--log.level", "warn")
 	p := &prometheus{t: t, url: "http://" + address, start: time.Now()}
 	eventually(t, "Prometheus has scraped both programs", func() error {
@@ -171,25 +171,35 @@ func (p *prometheus) await(want ...string) {
 	p.t.Logf("after %s the alerts that fire are %q", time.Since(began).Round(time.Second), want)
 }
 
-// runProgram runs a program until the test ends.
-func runProgram(t *testing.T, environment []string, path string, args ...string) {
+// process is a program that runs until it is stopped, or until the test ends.
+type process struct {
+	t       *testing.T
+	command *exec.Cmd
+	log     strings.Builder
+}
+
+func runProgram(t *testing.T, path string, args ...string) *process {
 	t.Helper()
-	command := exec.Command(path, args...)
-	command.Env = append(os.Environ(), environment...)
-	log := &strings.Builder{}
-	command.Stdout, command.Stderr = log, log
-	if err := command.Start(); err != nil {
+	p := &process{t: t, command: exec.Command(path, args...)}
+	p.command.Stdout, p.command.Stderr = &p.log, &p.log
+	if err := p.command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = command.Process.Signal(os.Interrupt)
-		err := command.Wait()
-		if t.Failed() {
-			t.Logf("%s ended (%v) with the log\n%s", filepath.Base(path), err, log)
-		} else if err != nil {
-			t.Errorf("%s: %v\n%s", filepath.Base(path), err, log)
-		}
-	})
+	t.Cleanup(p.stop)
+	return p
+}
+
+func (p *process) stop() {
+	if p.command.ProcessState != nil {
+		return // it was stopped
+	}
+	_ = p.command.Process.Signal(os.Interrupt)
+	err := p.command.Wait()
+	if name := filepath.Base(p.command.Path); p.t.Failed() {
+		p.t.Logf("%s ended (%v) with the log\n%s", name, err, p.log.String())
+	} else if err != nil {
+		p.t.Errorf("%s: %v\n%s", name, err, p.log.String())
+	}
 }
 
 // patience is far above what a machine without a free processor needs.

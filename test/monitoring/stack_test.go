@@ -30,8 +30,6 @@ import (
 const (
 	apiKey  = "md-alerts"
 	webhook = "shop/transactional"
-	// resync is how often the operator lists the account: longer than the alert about signatures needs to fire.
-	resync = 45 * time.Second
 )
 
 // sink is an HTTP endpoint that accepts events, or answers with an error.
@@ -52,7 +50,9 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 
 // stack is the operator and the receiver with the rights that they have in a cluster, an API server, an emulated Mandrill and a sink.
 type stack struct {
-	operator, receiver string // addresses of the metrics
+	operator, receiver string          // addresses of the metrics
+	startOperator      func() *process // with the same arguments each time
+	running            *process        // the operator
 	account            *mandrilltest.Account
 	sink               *sink
 	object             *v1alpha1.MandrillWebhook
@@ -86,12 +86,17 @@ func startStack(t *testing.T) *stack {
 	}
 	s.operator, s.receiver = address(), address()
 	public := address()
-	runProgram(t, nil, filepath.Join(folder, "receiver"), "--listen", public, "--metrics-listen", s.receiver, "--shutdown-delay=0s", "--log-level=warn",
+	runProgram(t, filepath.Join(folder, "receiver"), "--listen", public, "--metrics-listen", s.receiver, "--shutdown-delay=0s", "--log-level=warn",
 		"--routes-secret=mandrill-operator-system/mandrill-receiver-routes", "--kubeconfig", filepath.Join(folder, "mandrill-receiver"),
 		"--buffer=embedded", "--buffer-dir", filepath.Join(folder, "buffer"), "--buffer-max-bytes=128Mi", "--allow-sink-hosts=127.0.0.1")
-	runProgram(t, nil, filepath.Join(folder, "operator"), "--public-url", "http://"+public+"/mandrill", "--mandrill-api-url", api.URL+"/api/1.0",
-		"--kubeconfig", filepath.Join(folder, "mandrill-operator"), "--metrics-listen", s.operator, "--health-listen=0", reportsListen(t, folder),
-		"--resync-interval", resync.String(), "--allow-sink-hosts=127.0.0.1", "--log-level=warn")
+	reports := reportsListen(t, folder)
+	s.startOperator = func() *process {
+		t.Helper()
+		return runProgram(t, filepath.Join(folder, "operator"), "--public-url", "http://"+public+"/mandrill", "--mandrill-api-url", api.URL+"/api/1.0",
+			"--kubeconfig", filepath.Join(folder, "mandrill-operator"), "--metrics-listen", s.operator, "--health-listen=0", reports,
+			"--resync-interval", (5 * time.Minute / faster).String(), "--allow-sink-hosts=127.0.0.1", "--log-level=warn")
+	}
+	s.running = s.startOperator()
 	s.create(t, admin)
 	return s
 }
