@@ -55,8 +55,9 @@ func decode(data []byte, target reflect.Value, f field) error {
 		})
 	case reflect.Map:
 		return decodeMap(data, target)
+	default:
+		return decodeScalar(data, target)
 	}
-	return decodeScalar(data, target)
 }
 
 // decodeScalar decodes texts, numbers and flags.

@@ -73,8 +73,9 @@ func encode(out *bytes.Buffer, value reflect.Value) error {
 			}
 			return encode(out, value.MapIndex(names[i]))
 		})
+	default:
+		return encodeJSON(out, value)
 	}
-	return encodeJSON(out, value)
 }
 
 // encodeJSON encodes what encoding/json does as it should. A map that is nil is empty.

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -255,7 +256,7 @@ var mutations = []mutation{
 		}
 		gaps := map[string]any{}
 		for i, each := range items {
-			gaps[fmt.Sprint(2*i+1)] = each
+			gaps[strconv.Itoa(2*i+1)] = each
 		}
 		parent[name] = gaps
 		return true

@@ -83,7 +83,7 @@ func describe(route routes.Route) string {
 	line("source", withoutSecrets(route.Source))
 	delivery := route.Delivery
 	line("mode", describeMode(delivery.Mode))
-	line("delivery", cmp.Or(delivery.ContentMode, "Binary")+", timeout "+cmp.Or(delivery.Timeout, "PT10S"))
+	line("delivery", cmp.Or(delivery.ContentMode, "Binary")+", timeout "+cmp.Or(delivery.Timeout, "PT10S")+describeSchema(delivery))
 	if retries := describeRetries(delivery); retries != "" {
 		line("retries", retries)
 	}
@@ -94,6 +94,14 @@ func describe(route routes.Route) string {
 		line("failures", "dead letters in the buffer")
 	}
 	return text.String()
+}
+
+// describeSchema says that events have no dataschema, which is not the default.
+func describeSchema(delivery routes.Delivery) string {
+	if delivery.DataSchema == routes.SchemaOmit {
+		return ", without dataschema"
+	}
+	return ""
 }
 
 // describeMode describes the mode of a route. Without one it depends on the flags of the receiver.

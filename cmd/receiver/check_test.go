@@ -24,7 +24,7 @@ const document = `routes:
   url: https://hooks.example.com/retried
   source: /retried
   sink: {uri: "https://consumer.example"}
-  delivery: {mode: Buffered, contentMode: Batched, retry: 3, backoffPolicy: linear, deadLetterSink: {uri: "http://s3ntinel:s3ntinel@letters.example/s3ntinel?s3ntinel"}}
+  delivery: {mode: Buffered, contentMode: Batched, dataSchema: Omit, retry: 3, backoffPolicy: linear, deadLetterSink: {uri: "http://s3ntinel:s3ntinel@letters.example/s3ntinel?s3ntinel"}}
 - {name: shop/off, url: "https://hooks.example.com/off", keys: [a], source: /off, sink: {uri: "https://consumer.example"}, suspend: true}
 `
 
@@ -52,7 +52,7 @@ route shop/retried
   sink      https, consumer.example
   source    /retried
   mode      Buffered, which needs --buffer
-  delivery  Batched, timeout PT10S
+  delivery  Batched, timeout PT10S, without dataschema
   retries   3, linear, first after PT1S
   failures  to the dead letter sink: http, letters.example
 

@@ -132,6 +132,7 @@ func semantics(family eventtypes.Family) string {
 		order = "Mail to one address arrives in the order in which Mandrill sent it. Mail to other addresses may overtake it."
 	case eventtypes.Unknown:
 		about, extensions, order = "none", "none", "In no order."
+	default: // messages
 	}
 	subject := "| `subject` | " + about + " |\n| `partitionkey` | the same, addresses in lower case |\n"
 	if about == "none" {

@@ -116,6 +116,7 @@ func writeInterface(out *bytes.Buffer, s *structure, constants map[string][]stri
 			typeName = f.of.name + "[]"
 		case objectMap:
 			typeName = "Record<string, " + f.of.name + ">"
+		default: // typeName is right
 		}
 		known := strings.ToUpper(f.certainty[:1]) + f.certainty[1:]
 		if f.since != "" {

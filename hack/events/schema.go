@@ -150,8 +150,9 @@ func (w *writer) value(f field) pairs {
 		return elements(w.orNothing(f.of, false), "array", "object", "null")
 	case objectMap:
 		return elements(w.orNothing(f.of, false), "object", "array", "null")
+	default:
+		return ref(map[kind]string{texts: "texts", list: "list", addresses: "addresses", headers: "headers", metadata: "metadata"}[f.kind])
 	}
-	return ref(map[kind]string{texts: "texts", list: "list", addresses: "addresses", headers: "headers", metadata: "metadata"}[f.kind])
 }
 
 // orNothing is an object or what PHP may have in its place.
@@ -195,8 +196,9 @@ func (w *writer) normalValue(f field) pairs {
 		return pairs{{"type", "array"}, {"items", ref(f.of.name)}}
 	case objectMap:
 		return pairs{{"type", "object"}, {"additionalProperties", ref(f.of.name)}}
+	default:
+		return ref(f.of.name)
 	}
-	return ref(f.of.name)
 }
 
 // definitions are those that were needed, and of the values that PHP writes in several ways.

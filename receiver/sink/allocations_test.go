@@ -10,7 +10,8 @@ import (
 )
 
 // Mapping and encoding an event take few allocations, dataschema included: they decide how many events a receiver sends in a second.
-func TestAnEventTakesFewAllocations(t *testing.T) { //nolint:paralleltest // allocations of other tests would count
+// It is not parallel, because allocations of other tests would count.
+func TestAnEventTakesFewAllocations(t *testing.T) {
 	target := mapping.Target{Source: "/apis/mandrill-operator.io/namespaces/shop/mandrillwebhooks/transactional", Extensions: map[string]string{"env": "prod"}}
 	parsed := mandrill.ParseEvent(mandrilltest.Samples()["send"])
 	for mode, most := range map[sink.ContentMode]float64{sink.Binary: 24, sink.Structured: 25} {
