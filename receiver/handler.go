@@ -126,7 +126,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, memory *reservat
 	if err != nil {
 		return sum, err
 	}
-	sum.events = len(events)
+	if sum.events = len(events); len(events) == 0 && route.Object != "" {
+		w.Header().Set(routes.ObjectHeader, route.Object)
+	}
 	switch {
 	case h.lacksBuffer(route):
 		return sum, errNoBuffer

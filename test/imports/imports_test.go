@@ -65,7 +65,7 @@ var allowed = map[string][]string{
 	"controllers/publisher":        {"api/routes", "api/v1alpha1", "controllers", "controllers/ownedsecrets", "controllers/routestore", "controllers/sinks"},
 	"controllers/registration":     {"api/v1alpha1", "controllers/account", "mandrill"},
 	"controllers/routestore":       {"api/routes"},
-	"controllers/scope":            {"api/v1alpha1"},
+	"controllers/scope":            {"api/v1alpha1", "controllers"},
 	"controllers/sinks":            {"api/routes", "api/v1alpha1", "controllers"},
 	"controllers/uninstall":        {"api/v1alpha1", "controllers/deletion"},
 	"controllers/webhookurl":       {"api/v1alpha1", "controllers"},
