@@ -124,8 +124,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, memory *reservat
 	if err != nil {
 		return sum, err
 	}
-	if sum.events = len(events); sum.events > 0 {
+	sum.events = len(events)
+	if sum.events > 0 {
 		h.state.Webhook(routes.Webhook(route.Name)).Arrived()
+	} else if route.Object != "" {
+		w.Header().Set(routes.ObjectHeader, route.Object)
 	}
 	switch {
 	case h.lacksBuffer(route):

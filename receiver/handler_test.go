@@ -17,6 +17,7 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 )
@@ -106,6 +107,30 @@ func TestProbesAreAnswered(t *testing.T) {
 	}
 	if got := f.sink.takeEvents(); len(got) != 0 {
 		t.Errorf("%d events were delivered", len(got))
+	}
+}
+
+// An empty batch with a valid signature is answered with the object that the route is from, and nothing else is.
+func TestEmptyBatchIsAnsweredWithTheObject(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	document := f.document()
+	for i := range document.Routes {
+		document.Routes[i].Object = "1a2b3c"
+	}
+	f.loadRoutes(t, document)
+	for name, test := range map[string]struct {
+		request *http.Request
+		want    string
+	}{
+		"empty":         {f.request(t, "[]"), "1a2b3c"},
+		"wrong key":     {f.requestTo(t, "/mandrill/shop", plainURL, "wrong", "[]"), ""},
+		"with an event": {f.request(t, `[{"event":"open"}]`), ""},
+		"HEAD":          {f.bareRequest(t, http.MethodHead, "/mandrill/shop"), ""},
+	} {
+		if response, _ := f.do(t, test.request); response.Header.Get(routes.ObjectHeader) != test.want {
+			t.Errorf("%s: the object is %q, want %q", name, response.Header.Get(routes.ObjectHeader), test.want)
+		}
 	}
 }
 

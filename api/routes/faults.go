@@ -50,6 +50,8 @@ func usableName(name string) bool {
 	return len(name) <= maxName && strings.TrimSpace(name) == name && !strings.ContainsFunc(name, unicode.IsControl)
 }
 
+var objectName = regexp.MustCompile(`^[a-z0-9]{0,32}$`)
+
 var extensionName = regexp.MustCompile(`^[a-z0-9]{1,20}$`)
 
 // reserved are the attributes of CloudEvents that are not extensions.
@@ -64,6 +66,7 @@ func (r Route) Faults() []string {
 		}
 	}
 	faults = append(faults, identityFaults(r.URL, r.Keys...)...)
+	fault(!objectName.MatchString(r.Object), "object must be up to 32 lower case letters and digits")
 	fault(r.Path != "" && !isPath(r.Path), "path must begin with a slash, be escaped as in a URL, and have neither query nor fragment")
 	if pastedFault := pasted.Fault(r.Source); pastedFault != "" {
 		faults = append(faults, "source has "+pastedFault)

@@ -26,6 +26,9 @@ const testKey = "test-webhook"
 // Key is the key of a Secret's data that holds the document.
 const Key = "routes.yaml"
 
+// ObjectHeader is the header of the answer to an empty batch that has Route.Object.
+const ObjectHeader = "Mandrill-Webhook-Object"
+
 // Document is a routes document.
 type Document struct {
 	Routes []Route `json:"routes"`
@@ -35,6 +38,9 @@ type Document struct {
 type Route struct {
 	// Name identifies the route in logs and metrics: <namespace>/<name> of the MandrillWebhook.
 	Name string `json:"name"`
+	// Object tells the webhook's object from others with the same name and URL, such as one in another cluster. The receiver
+	// answers it to an empty batch, see ObjectHeader.
+	Object string `json:"object,omitempty"`
 	// URL exactly as registered at Mandrill, anything secret in it included.
 	URL string `json:"url"`
 	// Path at which requests arrive, if a proxy in front rewrites the path of URL. Default: that of URL.

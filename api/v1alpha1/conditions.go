@@ -226,6 +226,9 @@ const (
 	// ReasonOtherWebhooks: the account has other webhooks at the same URL, which the message names. Their batches are accepted,
 	// so that events may arrive twice, except those that the message names. Delete them in Mandrill.
 	ReasonOtherWebhooks = "OtherWebhooks"
+	// ReasonOtherReceiver: the URL leads to the receiver of another installation or cluster, which accepts the webhook's batches:
+	// both have the same webhook. Let only one have it.
+	ReasonOtherReceiver = "OtherReceiver"
 )
 
 // Reasons of Kubernetes Events that are not reasons of a condition too.
@@ -240,7 +243,8 @@ const (
 	ReasonUpdated = "Updated"
 	// ReasonDeleted: the webhook was deleted at Mandrill.
 	ReasonDeleted = "Deleted"
-	// ReasonRetained: the webhook was left at Mandrill, as spec.deletionPolicy says, or because it was contested.
+	// ReasonRetained: the webhook was left at Mandrill, as spec.deletionPolicy says, or because another installation or cluster
+	// has it too.
 	ReasonRetained = "Retained"
 	// ReasonRecreated: somebody else had deleted the webhook at Mandrill, such as another cluster with this URL, and it was made
 	// again. What Mandrill had queued for it is lost.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
+	"github.com/mandrill-operator/mandrill-operator/controllers/scope"
 	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 )
 
@@ -77,18 +78,10 @@ func (r *Reconciler) precedes(a, b *v1alpha1.MandrillWebhook) bool {
 	if r.isRegistered(a) != r.isRegistered(b) || !a.DeletionTimestamp.IsZero() {
 		return r.isRegistered(a)
 	}
-	return older(a, b)
+	return scope.Older(a, b)
 }
 
 // isRegistered reports whether an object's webhook is at the object's URL.
 func (r *Reconciler) isRegistered(o *v1alpha1.MandrillWebhook) bool {
 	return o.Status.WebhookID != 0 && o.Status.URL == r.urls.Shown(o)
-}
-
-// older reports whether object a is older than b.
-func older(a, b *v1alpha1.MandrillWebhook) bool {
-	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-		return a.CreationTimestamp.Before(&b.CreationTimestamp)
-	}
-	return a.Namespace+"/"+a.Name < b.Namespace+"/"+b.Name
 }

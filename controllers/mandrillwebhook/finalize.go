@@ -221,6 +221,9 @@ func (r *Reconciler) unregisterAt(ctx context.Context, run *state, at registrati
 		}
 		return nil
 	}
+	rest := r.withoutShared(ctx, run, ours)
+	taken = taken || len(rest) < len(ours)
+	ours = rest
 	var inboundErr error
 	if !taken { // otherwise the routes are those of the other object too
 		if inboundErr = r.removeInbound(ctx, run, at); inboundErr != nil && !last {

@@ -17,6 +17,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/inbound"
 	"github.com/mandrill-operator/mandrill-operator/controllers/publisher"
 	"github.com/mandrill-operator/mandrill-operator/controllers/registration"
+	"github.com/mandrill-operator/mandrill-operator/controllers/scope"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -44,7 +45,7 @@ func (r *Reconciler) awaitHeir(ctx context.Context, webhook *v1alpha1.MandrillWe
 func (r *Reconciler) heirCandidates(ctx context.Context, webhook *v1alpha1.MandrillWebhook) ([]*v1alpha1.MandrillWebhook, error) {
 	others, err := r.sameURL(ctx, webhook)
 	others = slices.DeleteFunc(others, func(other v1alpha1.MandrillWebhook) bool { return !r.Scope.Handles(&other) })
-	return heirs.Candidates(others, webhook, older), err
+	return heirs.Candidates(others, webhook, scope.Older), err
 }
 
 // heir returns the state of the object that takes over the webhook of one that is being deleted, nil if there is none, and finds

@@ -92,6 +92,12 @@ func acceptOther(list []retired, other identity, now time.Time) []retired {
 	return list
 }
 
+// saidBefore reports whether a condition has a message already.
+func (s *state) saidBefore(condition, message string) bool {
+	before := meta.FindStatusCondition(s.webhook.Status.Conditions, condition)
+	return before != nil && before.Message == controllers.Truncate(message)
+}
+
 // reportOthers sets URLExclusive: which other webhooks post to the object's URL, and which other objects wait for it.
 func (r *Reconciler) reportOthers(run *state, foreign []mandrill.Webhook, refused []int64) {
 	switch {
@@ -100,11 +106,17 @@ func (r *Reconciler) reportOthers(run *state, foreign []mandrill.Webhook, refuse
 		if len(refused) > 0 {
 			message += fmt.Sprintf("; batches of %s are refused, because there are too many keys, and hold up those of all others at this URL", registration.JoinIDs(refused))
 		}
-		before := meta.FindStatusCondition(run.webhook.Status.Conditions, v1alpha1.ConditionURLExclusive)
-		if before == nil || before.Message != controllers.Truncate(message) {
+		if !run.saidBefore(v1alpha1.ConditionURLExclusive, message) {
 			r.warn(run.webhook, v1alpha1.ReasonOtherWebhooks, message)
 		}
 		run.conditions.Set(v1alpha1.ConditionURLExclusive, metav1.ConditionFalse, v1alpha1.ReasonOtherWebhooks, message)
+	case run.elsewhere:
+		message := fmt.Sprintf("The URL leads to the receiver of another installation or cluster, which has webhook %d too: let only one of them have it, "+
+			"and set deletionPolicy Retain in the other MandrillWebhook before you delete it", run.remote.ID)
+		if !run.saidBefore(v1alpha1.ConditionURLExclusive, message) {
+			r.warn(run.webhook, v1alpha1.ReasonOtherReceiver, message)
+		}
+		run.conditions.Set(v1alpha1.ConditionURLExclusive, metav1.ConditionFalse, v1alpha1.ReasonOtherReceiver, message)
 	case len(run.waiting) > 0:
 		run.conditions.Set(v1alpha1.ConditionURLExclusive, metav1.ConditionFalse, v1alpha1.ReasonURLConflict, fmt.Sprintf(
 			"Other MandrillWebhooks have the same URL and wait for it, while this one keeps it: change the URL of %s, or of this one", strings.Join(run.waiting, ", ")))

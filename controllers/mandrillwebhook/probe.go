@@ -11,12 +11,13 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 )
 
-func newProbes(options Options, urls webhookurl.URLs, changed func(context.Context, types.NamespacedName)) *probe.Pool {
-	prober := probe.New(probe.Options{
+func newProbes(options Options, urls webhookurl.URLs, changed func(context.Context, types.NamespacedName)) (pool *probe.Pool, atURLs *probe.Prober) {
+	probing := probe.Options{
 		PublicURL: urls.Public, ReceiverURL: options.ReceiverURL, AllowHosts: options.AllowSinkHosts,
 		Client: options.HTTPClient, Resolver: options.Resolver, Connected: options.Connected,
-	})
-	return probe.NewPool(probe.PoolOptions{Prober: prober, Changed: changed, Interval: options.ProbeInterval, Wait: options.ProbeWait})
+	}
+	pool = probe.NewPool(probe.PoolOptions{Prober: probe.New(probing), Changed: changed, Interval: options.ProbeInterval, Wait: options.ProbeWait})
+	return pool, probe.NewAtURLs(probing)
 }
 
 // served asks the receiver for the object's URL, with a key if there is one, as Mandrill does before it registers the URL. It

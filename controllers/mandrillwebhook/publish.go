@@ -2,38 +2,11 @@ package mandrillwebhook
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
-	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
-	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/publisher"
 )
-
-// checkQuota refuses an object if its namespace has too many that are older.
-func (r *Reconciler) checkQuota(ctx context.Context, webhook *v1alpha1.MandrillWebhook) error {
-	if r.MaxWebhooksPerNamespace == 0 {
-		return nil
-	}
-	var list v1alpha1.MandrillWebhookList
-	if err := r.Client.List(ctx, &list, client.InNamespace(webhook.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return fmt.Errorf("listing MandrillWebhooks: %w", err)
-	}
-	before := 0
-	for _, other := range list.Items {
-		if r.Scope.Handles(&other) && other.UID != webhook.UID && other.DeletionTimestamp.IsZero() && older(&other, webhook) {
-			before++
-		}
-	}
-	if before < r.MaxWebhooksPerNamespace {
-		return nil
-	}
-	return controllers.StalledAt(v1alpha1.ReasonQuotaExceeded, dependencyRetry,
-		fmt.Errorf("this namespace may have %d MandrillWebhooks and has more: delete those that are not needed, or have the operator run with a higher --max-webhooks-per-namespace", r.MaxWebhooksPerNamespace))
-}
 
 // publish writes the routes by which batches are accepted and reports whether that changed anything: the present URL
 // with its keys and, during the grace period, earlier URLs with theirs.

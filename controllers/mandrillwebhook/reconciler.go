@@ -96,6 +96,7 @@ type Reconciler struct {
 	secrets   ownedsecrets.Store
 	publisher *publisher.Publisher
 	probes    *probe.Pool
+	atURLs    *probe.Prober
 	queue     *fairqueue.Queue
 	sinks     *sinks.Resolver
 	watches   *sinks.Watches
@@ -129,7 +130,7 @@ func New(options Options) *Reconciler {
 		Client: options.Client, Name: options.RoutesSecret, Owner: FieldOwner, Now: options.Now, Webhooks: publisher.Names(options.Client, options.Scope.Holds),
 		NamespaceLimit: options.MaxRouteBytesPerNamespace,
 	})}
-	r.probes = newProbes(options, r.urls, r.enqueue)
+	r.probes, r.atURLs = newProbes(options, r.urls, r.enqueue)
 	r.sinks = sinks.New(sinks.Options{
 		Client: options.Scope.Reader(options.Client, options.Live), Names: sinkNames(options), AllowCrossNamespace: options.AllowCrossNamespaceSinks,
 		AllowHosts: options.AllowSinkHosts, Audiences: options.SinkAudiences,

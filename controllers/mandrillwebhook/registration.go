@@ -62,6 +62,7 @@ func (r *Reconciler) registration(ctx context.Context, run *state) error {
 	run.remote = have
 	run.account.Follow(run.key(), have) //nolint:contextcheck // a poller outlives the reconcile
 	r.report(run)
+	r.checkElsewhere(ctx, run, view.why)
 	if err := r.checkOthers(ctx, run, view); err != nil {
 		return err
 	}

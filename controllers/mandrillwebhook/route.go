@@ -34,7 +34,7 @@ func (r *Reconciler) route(ctx context.Context, run *state) error {
 	if owner != nil {
 		return r.yieldURL(ctx, run, owner)
 	}
-	if err := r.checkQuota(ctx, run.webhook); err != nil {
+	if err := r.Scope.CheckQuota(ctx, r.Client, r.MaxWebhooksPerNamespace, run.webhook); err != nil {
 		return err
 	}
 	run.webhook.Status.CloudEventAttributes = cloudEventAttributes(run.webhook)

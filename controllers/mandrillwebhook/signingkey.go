@@ -16,6 +16,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 	"github.com/mandrill-operator/mandrill-operator/controllers/ownedsecrets"
+	"github.com/mandrill-operator/mandrill-operator/controllers/scope"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -93,7 +94,7 @@ func (r *Reconciler) isHeir(ctx context.Context, webhook *v1alpha1.MandrillWebho
 		return false, fmt.Errorf("listing MandrillWebhooks: %w", err)
 	}
 	return !slices.ContainsFunc(list.Items, func(other v1alpha1.MandrillWebhook) bool {
-		return other.UID != webhook.UID && secretName(&other) == secretName(webhook) && older(&other, webhook)
+		return other.UID != webhook.UID && secretName(&other) == secretName(webhook) && scope.Older(&other, webhook)
 	}), nil
 }
 

@@ -36,11 +36,12 @@ type state struct {
 	url       string // to register, secret parts included
 	urlSecret string // the part of url that comes from a Secret
 
-	account *account.Account
-	remote  mandrill.Webhook // as Mandrill has it
-	remark  remark           // about the webhook, if there is one
-	others  bool             // other webhooks post to the URL
-	waiting []string         // objects that wait for the URL
+	account   *account.Account
+	remote    mandrill.Webhook // as Mandrill has it
+	remark    remark           // about the webhook, if there is one
+	others    bool             // other webhooks post to the URL
+	elsewhere bool             // the URL leads to another installation's receiver, which has the webhook too
+	waiting   []string         // objects that wait for the URL
 }
 
 func newState(webhook *v1alpha1.MandrillWebhook) *state {
@@ -77,6 +78,9 @@ func (s *state) recheck() time.Duration {
 	}
 	if s.others {
 		soonest = earliest(soonest, othersRecheck)
+	}
+	if s.elsewhere {
+		soonest = earliest(soonest, elsewhereRecheck)
 	}
 	for _, sink := range []*sinks.Sink{s.sink, s.deadLetter} {
 		if sink != nil {

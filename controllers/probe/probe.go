@@ -44,26 +44,82 @@ type Prober struct {
 }
 
 // New returns a prober.
-func New(options Options) *Prober { return &Prober{options, guarded(options.Client, options.Resolver)} }
+func New(options Options) *Prober {
+	return &Prober{options, guarded(options.Client, options.Resolver)}
+}
+
+// NewAtURLs returns a prober that asks at the URLs themselves, each time by a new connection: the name may lead elsewhere by now.
+func NewAtURLs(options Options) *Prober {
+	options.ReceiverURL = ""
+	p := New(options)
+	p.options.Client = withoutKeepAlive(options.Client)
+	p.guarded = withoutKeepAlive(p.guarded)
+	return p
+}
+
+func withoutKeepAlive(client *http.Client) *http.Client {
+	transport, ok := client.Transport.(*http.Transport)
+	if client.Transport == nil {
+		transport, ok = http.DefaultTransport.(*http.Transport)
+	}
+	if !ok {
+		return client
+	}
+	transport = transport.Clone()
+	transport.DisableKeepAlives = true
+	without := *client
+	without.Transport = transport
+	return &without
+}
 
 // Probe requests a registered URL as Mandrill will: without a key by HEAD, with a key by an empty batch signed with
 // it, which is answered with 200 only if the receiver has the same URL and key.
 func (p *Prober) Probe(ctx context.Context, registered, key string, sidecar bool) error {
+	_, err := p.probe(ctx, registered, key, sidecar)
+	return err
+}
+
+// Object returns which object's route the receiver at a URL has for a key, see [routes.Route]. It is empty if nobody answers there, if
+// the key is refused, and if what answers does not say.
+func (p *Prober) Object(ctx context.Context, registered, key string) string {
+	if key == "" {
+		return ""
+	}
+	header, err := p.probe(ctx, registered, key, true)
+	if err != nil {
+		return ""
+	}
+	return header.Get(routes.ObjectHeader)
+}
+
+// elsewhereTimeout bounds the question who answers at a URL. The operator may not reach the URL at all.
+const elsewhereTimeout = 3 * time.Second
+
+// Elsewhere reports whether the URL of a webhook leads to a receiver that has it from another object than the one given.
+func (p *Prober) Elsewhere(ctx context.Context, webhook mandrill.Webhook, object string) bool {
+	bounded, cancel := context.WithTimeout(ctx, elsewhereTimeout)
+	defer cancel()
+	served := p.Object(bounded, webhook.URL, webhook.AuthKey)
+	return served != "" && served != object
+}
+
+// probe returns the header of the answer 200.
+func (p *Prober) probe(ctx context.Context, registered, key string, sidecar bool) (http.Header, error) {
 	request, err := p.request(ctx, registered, key, sidecar)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	response, err := p.clientFor(request, sidecar).Do(request)
 	p.connected(request, response, err)
 	if err != nil {
-		return &mandrill.TransportError{Call: request.Method, Err: err} // its text has neither the URL nor an address
+		return nil, &mandrill.TransportError{Call: request.Method, Err: err} // its text has neither the URL nor an address
 	}
 	defer response.Body.Close() //nolint:errcheck // only the status counts
 	_, _ = io.CopyN(io.Discard, response.Body, 1<<10)
 	if response.StatusCode != http.StatusOK {
-		return &StatusError{request.Method, response.StatusCode}
+		return nil, &StatusError{request.Method, response.StatusCode}
 	}
-	return nil
+	return response.Header, nil
 }
 
 // connected reports the TLS connection of a request, unless it went elsewhere than the URL says.

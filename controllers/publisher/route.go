@@ -1,6 +1,9 @@
 package publisher
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
@@ -10,6 +13,7 @@ import (
 func Route(webhook *v1alpha1.MandrillWebhook, sink, deadLetter *sinks.Sink) routes.Route {
 	spec := webhook.Spec
 	base := routes.Route{
+		Object: ObjectID(webhook),
 		Source: EventSource(webhook), Suspend: spec.Suspend,
 		Sink: sink.Route(), Delivery: delivery(spec.Delivery, deadLetter),
 	}
@@ -40,6 +44,12 @@ func delivery(spec *v1alpha1.Delivery, deadLetter *sinks.Sink) routes.Delivery {
 		options.DeadLetterSink = &to
 	}
 	return options
+}
+
+// ObjectID is what tells the routes of an object from those of one with the same name and URL in another cluster.
+func ObjectID(webhook *v1alpha1.MandrillWebhook) string {
+	sum := sha256.Sum256([]byte(webhook.UID))
+	return hex.EncodeToString(sum[:6])
 }
 
 // RouteName is the name of an object's routes.

@@ -71,3 +71,26 @@ func Place(text string) string {
 	name, _, _ := strings.Cut(text[at:], "=")
 	return text[:at] + name
 }
+
+// minHidden is the length of the shortest query value that is hidden: hiding shorter ones would garble texts.
+const minHidden = 6
+
+// HideSecretsOf hides in a text the secrets of a URL, of which a part comes from a Secret, and those of earlier URLs.
+func HideSecretsOf(text, present, part string, earlier ...string) string {
+	secrets := []string{url.QueryEscape(part), part}
+	for _, registered := range append(earlier, present) {
+		userinfo := Userinfo(registered)
+		_, password, _ := strings.Cut(userinfo, ":")
+		secrets = append(secrets, userinfo, password)
+		if registered == present {
+			continue // its secret is the part
+		}
+		_, query, _ := strings.Cut(registered, "?")
+		for pair := range strings.SplitSeq(query, "&") {
+			if _, value, _ := strings.Cut(pair, "="); len(value) >= minHidden {
+				secrets = append(secrets, value)
+			}
+		}
+	}
+	return HideSecrets(text, secrets...)
+}

@@ -75,7 +75,7 @@ var allowed = map[string][]string{
 	"controllers/registration":     {"api/v1alpha1", "controllers/account", "mandrill"},
 	"controllers/reports":          {"api/reports"},
 	"controllers/routestore":       {"api/routes"},
-	"controllers/scope":            {"api/v1alpha1"},
+	"controllers/scope":            {"api/v1alpha1", "controllers"},
 	"controllers/sinks":            {"api/routes", "api/v1alpha1", "controllers"},
 	"controllers/uninstall":        {"api/v1alpha1", "controllers/deletion"},
 	"controllers/upstream":         {"api/v1alpha1", "controllers"},
