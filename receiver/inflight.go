@@ -159,12 +159,14 @@ func (r *reservation) grow(ctx context.Context, bytes int64) error {
 		return err
 	}
 	r.held += bytes
+	collector.add(bytes)
 	return nil
 }
 
 func (r *reservation) shrink(bytes int64) {
 	r.limiter.release(bytes)
 	r.held -= bytes
+	collector.add(-bytes)
 }
 
 func (r *reservation) release() { r.shrink(r.held) }

@@ -249,7 +249,7 @@ func TestLargeDeadLetterIsRedrivenByteForByte(t *testing.T) {
 	t.Parallel()
 	b := newBufferedReceiver(t, func(b *bufferedReceiver) { b.maxBytes = 512 << 20 })
 	b.sinks.setAnswer(refuseAll)
-	event := fmt.Appendf(nil, `{"event":"send", "_id":"1", "s3ntinel":"<%s>"}`, incompressible(1, 20<<20))
+	event := fmt.Appendf(nil, `{"event":"send", "_id":"1", "s3ntinel":"<%s>"}`, incompressible(1, 5<<20))
 	if status := b.postRaw("a", event); status != http.StatusOK {
 		t.Fatalf("status %d, want 200", status)
 	}

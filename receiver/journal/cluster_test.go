@@ -179,9 +179,9 @@ func TestClusterOperations(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
 	c.intruders()
-	events := []string{"1", strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 1)), "3"}
+	events := []string{"1", strconv.Quote(incompressible(strings.Repeat("x", 2304<<10), 1)), "3"}
 	for i := range 2 {
-		events = append(events, strconv.Quote(incompressible(strings.Repeat("x", 3<<20), i+2)))
+		events = append(events, strconv.Quote(incompressible(strings.Repeat("x", 750<<10), i+2)))
 	}
 	first, second := &opened{Journal: c.members[0].Journal, t: t}, &opened{Journal: c.members[1].Journal, t: t}
 	if first.append(batch("shop/a", events...)) || !second.append(batch("shop/a", events...)) {

@@ -184,6 +184,6 @@ func (s *session) decodeMessage(ctx context.Context, position Position, header n
 	if len(batch.Events) != 1 {
 		return nil, fmt.Errorf("%w: a large event is not alone", store.ErrDamaged)
 	}
-	batch.Events[0].Raw, err = s.objects.Get(ctx, batch.object)
+	batch.Events[0].Raw, err = s.objects.Get(ctx, batch.object, batch.Size)
 	return batch, err
 }

@@ -61,9 +61,9 @@ func testAgeOut(t *testing.T, options journal.Options, maxAge time.Duration) {
 	journal.AgeEvery(j, 20*time.Millisecond, func() time.Duration { return time.Duration(passed.Load()) })
 	o := run(t, j)
 	o.deadLetter("shop/a", `{"a":1}`, journal.ReasonRefused)
-	o.deadLetter("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 1)), journal.ReasonRefused)
+	o.deadLetter("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 2304<<10), 1)), journal.ReasonRefused)
 	o.deadLetter("shop/b", `{"b":1}`, journal.ReasonRefused)
-	o.append(batch("shop/c", strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 2)))) // a whole batch with an object
+	o.append(batch("shop/c", strconv.Quote(incompressible(strings.Repeat("x", 2304<<10), 2)))) // a whole batch with an object
 	if removed, err := o.SetAside(t.Context(), []journal.Position{{Seq: o.next("shop/c", 0).Position.Seq}}); err != nil || removed.Batches != 1 {
 		t.Fatalf("%+v, %v", removed, err)
 	}

@@ -183,7 +183,7 @@ func TestRedriveBySeveral(t *testing.T) {
 	for i := range events {
 		o.deadLetter("shop/a", strconv.Itoa(i), journal.ReasonRefused)
 	}
-	large := strconv.Quote(incompressible(strings.Repeat("x", 20<<20), 1))
+	large := strconv.Quote(incompressible(strings.Repeat("x", 5<<20), 1))
 	o.deadLetter("shop/a", large, journal.ReasonRefused)
 	var group sync.WaitGroup
 	for range 3 {
@@ -285,7 +285,7 @@ func TestPurgeRemovesTheSelected(t *testing.T) {
 		o.deadLetter("shop/a", strconv.Itoa(i), journal.ReasonRefused)
 		o.deadLetter("shop/b", strconv.Itoa(i), journal.ReasonExpired)
 	}
-	o.deadLetter("shop/c", strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 1)), journal.ReasonRefused)
+	o.deadLetter("shop/c", strconv.Quote(incompressible(strings.Repeat("x", 2304<<10), 1)), journal.ReasonRefused)
 	for _, test := range []struct {
 		selection journal.Selection
 		want      journal.Progress
@@ -333,7 +333,7 @@ func TestDeadLettersUnavailable(t *testing.T) {
 func TestRedriveOfALargeEvent(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
-	large := strconv.Quote(incompressible(strings.Repeat("x", 20<<20), 1))
+	large := strconv.Quote(incompressible(strings.Repeat("x", 5<<20), 1))
 	o.deadLetter("shop/a", large, journal.ReasonRefused)
 	for round := range 2 {
 		seqs, _ := o.seqs(journal.DeadLetterFilter{}, 10)
@@ -344,7 +344,7 @@ func TestRedriveOfALargeEvent(t *testing.T) {
 			t.Fatalf("round %d: %d bytes, %v", round, len(entry.Raw), err)
 		}
 		o.redrive(journal.Selection{Filter: journal.DeadLetterFilter{Webhook: "shop/a"}})
-		if stored := o.next("shop/a", 0); stored == nil || string(stored.Events[0].Raw) != large || stored.Size < 20<<20 {
+		if stored := o.next("shop/a", 0); stored == nil || string(stored.Events[0].Raw) != large || stored.Size < 5<<20 {
 			t.Fatalf("round %d: it is not the same", round)
 		}
 		o.giveUp("shop/a", journal.ReasonExhausted)
@@ -361,7 +361,7 @@ func TestRedriveOfALargeEvent(t *testing.T) {
 func TestDuplicateOfALargeEventKeepsItsObject(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
-	large := batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 17<<20), 1)))
+	large := batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 5<<20), 1)))
 	o.append(large)
 	before := o.objects()
 	if !o.append(large) {
@@ -376,7 +376,7 @@ func TestDuplicateOfALargeEventKeepsItsObject(t *testing.T) {
 func TestLargeEventThatCompressesIsNoObject(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), journal.MinBytes)
-	event := strconv.Quote(strings.Repeat("x", 14<<20))
+	event := strconv.Quote(strings.Repeat("x", 3500<<10))
 	o.append(batch("shop/a", event))
 	stored := o.next("shop/a", 0)
 	o.work(func(ctx context.Context, w *journal.Consumer) {

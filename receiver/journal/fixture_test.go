@@ -27,6 +27,11 @@ func open(t *testing.T, dir string, total int64) *opened {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return openLimited(t, dir, limits)
+}
+
+func openLimited(t *testing.T, dir string, limits journal.Limits) *opened {
+	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
 	return run(t, journal.New(journal.Options{Engine: &engine.Embedded{Dir: dir, Reserve: limits.Reserve, Logger: logger}, Limits: limits, Logger: logger}))
 }

@@ -196,6 +196,7 @@ func (j *Journal) runSession(ctx context.Context) error {
 	}()
 	s.lifetime = life
 	background.Go(func() { checkpoints.Run(life, s.keeperInterval()) })
+	background.Go(func() { j.layout.Shrink(life, s.store, j.logger) })
 	j.checkDisk(s)
 	j.current.Store(s)
 	defer j.current.Store(nil)

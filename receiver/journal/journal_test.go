@@ -158,8 +158,8 @@ func TestLargeBatchesAreUnchanged(t *testing.T) { //nolint:tparallel // there is
 		return strconv.Quote(text.String())
 	}
 	cases := map[string][]string{
-		"many events":   {noise(1, 3<<20), noise(2, 3<<20), noise(3, 3<<20), noise(4, 3<<20), noise(5, 3<<20)},
-		"a large event": {"1", noise(6, 20<<20), "3"},
+		"many events":   {noise(1, 750<<10), noise(2, 750<<10), noise(3, 750<<10), noise(4, 750<<10), noise(5, 750<<10)},
+		"a large event": {"1", noise(6, 5<<20), "3"},
 		"one of 60 MB":  {noise(7, 60<<20)},
 	}
 	for name, events := range cases {
@@ -290,6 +290,34 @@ func TestSplitLimits(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A smaller limit applies as soon as the buffer holds less, without a restart.
+func TestSmallerLimitAppliesWhenLessIsStored(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	limit := func(o *opened) int64 {
+		found, err := o.server().Stream(t.Context(), "mandrill-batch")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found.CachedInfo().Config.MaxBytes
+	}
+	large, err := journal.SplitLimits(journal.MinBytes, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small := large
+	small.Batches = 1 << 20
+	o := openLimited(t, dir, large)
+	o.append(batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 1500<<10), 1))))
+	o.stop()
+	o = openLimited(t, dir, small)
+	if got := limit(o); got != large.Batches {
+		t.Errorf("the limit is %d while more is stored", got)
+	}
+	o.ack(o.next("shop/a", 0))
+	until(t, "the limit is lowered", func() bool { return limit(o) == small.Batches })
 }
 
 // The limits may be larger or smaller after a restart: they follow the volume.

@@ -37,7 +37,7 @@ const (
 
 const (
 	// maxMessage keeps small what must be in memory at once. Larger batches are split.
-	maxMessage = 8 << 20
+	maxMessage = 2 << 20
 	// messageReserve is for the headers of a message.
 	messageReserve = 16 << 10
 	// eventOverhead bounds what the index of a message stores for an event besides the sink's answer: numbers, a time, its id.

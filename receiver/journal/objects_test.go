@@ -13,7 +13,7 @@ import (
 func TestLargeEventIsReadWhileItComesAgain(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
-	b := batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 12<<20), 1)))
+	b := batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 3<<20), 1)))
 	o.append(b)
 	again := make(chan struct{})
 	go func() {

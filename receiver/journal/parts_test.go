@@ -17,7 +17,7 @@ import (
 
 // large is a batch of three events that do not fit into a message together, of which a part does not compress.
 func large(random int) journal.Batch {
-	const size = 4300 << 10 // two are too much
+	const size = 1075 << 10 // two are too much
 	events := make([]string, 3)
 	for i := range events {
 		events[i] = strconv.Quote(strconv.Itoa(i) + incompressible(strings.Repeat("x", random), i) + strings.Repeat("x", size-random))
@@ -103,7 +103,7 @@ func (o *opened) finish() {
 // are added, also when those that are there were delivered meanwhile.
 func TestAppendOfPartsAfterACrash(t *testing.T) {
 	t.Parallel()
-	b := large(4300 << 10)
+	b := large(1075 << 10)
 	for operation := 1; operation <= 4; operation++ {
 		for _, deliver := range []bool{false, true} {
 			t.Run(fmt.Sprintf("before operation %d, delivered %t", operation, deliver), func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestAppendOfPartsAfterACrash(t *testing.T) {
 func TestPartThatBecameARemainderIsADuplicate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	b := large(4300 << 10)
+	b := large(1075 << 10)
 	o := open(t, dir, 1<<30)
 	o.crashAt(3)
 	if _, err := o.Append(t.Context(), b); err == nil {
@@ -185,8 +185,8 @@ func TestAppendOfPartsToAFullBuffer(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), journal.MinBytes)
 	var events []string
-	for i := range 9 {
-		events = append(events, strconv.Quote(string(rune('0'+i))+incompressible(strings.Repeat("x", 4300<<10), i)))
+	for i := range 27 {
+		events = append(events, strconv.Quote(string(rune('0'+i))+incompressible(strings.Repeat("x", 1075<<10), i)))
 	}
 	b := batch("shop/a", events...)
 	if _, err := o.Append(t.Context(), b); !errors.Is(err, journal.ErrFull) {

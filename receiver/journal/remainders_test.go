@@ -18,7 +18,7 @@ import (
 // happens again, and when nothing waits any more nothing is left.
 func TestRequeueOfPartsAfterACrash(t *testing.T) {
 	t.Parallel()
-	b := large(100 << 10)
+	b := large(25 << 10)
 	for operation := 1; operation <= 6; operation++ { // three messages of the remainder, the mark, the deletion, none
 		t.Run(fmt.Sprintf("before operation %d", operation), func(t *testing.T) {
 			t.Parallel()
@@ -69,7 +69,7 @@ func testRequeueAfterCrashes(t *testing.T, b journal.Batch, crashes ...int) {
 func TestRemainderInPartsIsDeliveredInParts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	b := large(100 << 10)
+	b := large(25 << 10)
 	o := open(t, dir, 1<<30)
 	o.append(b)
 	o.work(func(ctx context.Context, c *journal.Consumer) {
@@ -108,8 +108,13 @@ func TestRemainderInPartsIsDeliveredInParts(t *testing.T) {
 // A remainder in several messages for which there is no space in the end leaves nothing behind.
 func TestRequeueOfPartsWithoutSpace(t *testing.T) {
 	t.Parallel()
-	o := open(t, t.TempDir(), journal.MinBytes)
-	b := large(2500 << 10) // compressed it fits into one message; what remains does not fit into the stream of remainders
+	limits, err := journal.SplitLimits(journal.MinBytes, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits.Remainders = 1500 << 10
+	o := openLimited(t, t.TempDir(), limits)
+	b := large(625 << 10) // compressed it fits into one message; what remains does not fit into the stream of remainders
 	o.append(b)
 	o.work(func(ctx context.Context, c *journal.Consumer) {
 		whole, err := c.Next(ctx, "shop/a", 0)
@@ -135,7 +140,7 @@ func TestRequeueOfPartsWithoutSpace(t *testing.T) {
 // is lost, whichever of them is first.
 func TestRequeueByAFormerLeader(t *testing.T) {
 	t.Parallel()
-	b := large(100 << 10)
+	b := large(25 << 10)
 	for _, order := range []string{"the next leader only looks", "the former leader is first", "the next leader is first"} {
 		t.Run(order, func(t *testing.T) {
 			t.Parallel()
@@ -209,7 +214,7 @@ func testFormerLeader(t *testing.T, b journal.Batch, order string, operation int
 func TestReplacedRemainderThatComesBack(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
-	o.append(batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 12<<20), 1))))
+	o.append(batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 3<<20), 1))))
 	var positions []journal.Position
 	o.work(func(ctx context.Context, c *journal.Consumer) {
 		stored, err := c.Next(ctx, "shop/a", 0)

@@ -79,9 +79,9 @@ func TestRot(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	o := open(t, dir, journal.MinBytes)
-	const batches = 5 // each in a file of its own
+	const batches = 10 // two in a file
 	for i := range batches {
-		o.append(batch("shop/a", strconv.Quote(letters(2<<20)+strconv.Itoa(i))))
+		o.append(batch("shop/a", strconv.Quote(letters(1900<<10)+strconv.Itoa(i))))
 	}
 	<-time.After(5 * time.Second) // the server forgets what it has written some time ago, and does not say when
 	block := filepath.Join(dir, "nats", "jetstream", "$G", "streams", "mandrill-batch", "msgs", "2.blk")
@@ -97,14 +97,14 @@ func TestRot(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	_ = o.Lead(ctx, func(ctx context.Context, w *journal.Consumer) (err error) {
-		unit, err = w.Next(ctx, "shop/a", 2)
+		unit, err = w.Next(ctx, "shop/a", 3) // the first in the second file
 		if err == nil {
 			cancel()
 		}
 		return err
 	})
-	if unit == nil || unit.Position.Seq != 3 {
-		t.Fatal("after the one that is damaged the third was not taken")
+	if unit == nil || unit.Position.Seq != 4 {
+		t.Fatal("after the one that is damaged the next one was not taken")
 	}
 	if unit := o.next("shop/a", batches); unit == nil {
 		t.Error("the last one is gone")

@@ -189,8 +189,12 @@ func TestBacklogIsListedInPages(t *testing.T) {
 // A batch for which there is no space among the dead letters is held: it stays, and is not read.
 func TestBatchThatCannotBeSetAsideIsHeld(t *testing.T) {
 	t.Parallel()
-	o := open(t, t.TempDir(), journal.MinBytes) // which has 6 MB for dead letters
-	large := batch("shop/a", `{"text":"`+incompressible(strings.Repeat("x", 7<<20), 2)+`"}`)
+	limits, err := journal.SplitLimits(journal.MinBytes, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := openLimited(t, t.TempDir(), limits)
+	large := batch("shop/a", `{"text":"`+incompressible(strings.Repeat("x", 1500<<10), 2)+`"}`)
 	o.append(large)
 	o.append(batch("shop/a", `{"b":2}`))
 	o.work(func(ctx context.Context, c *journal.Consumer) {

@@ -57,7 +57,7 @@ func tear(t *testing.T, dir, stream, subject string, lost ...int) {
 // Of a batch that was not acknowledged any parts may be on disk. When it comes again the others are added.
 func TestTornBatch(t *testing.T) {
 	t.Parallel()
-	b := large(4300 << 10)
+	b := large(1075 << 10)
 	for _, test := range []struct {
 		name      string
 		lost      []int
@@ -103,7 +103,7 @@ func TestTornBatch(t *testing.T) {
 // What was acknowledged and is damaged later does not take the rest of its batch with it: nobody sends that again.
 func TestDamagedPart(t *testing.T) {
 	t.Parallel()
-	b := large(4300 << 10)
+	b := large(1075 << 10)
 	for _, finished := range []bool{false, true} {
 		dir := t.TempDir()
 		o := open(t, dir, 1<<30)
@@ -127,7 +127,7 @@ func TestDamagedPart(t *testing.T) {
 // A remainder replaces its batch only when all of it is on disk.
 func TestTornRemainder(t *testing.T) {
 	t.Parallel()
-	b := large(100 << 10)
+	b := large(25 << 10)
 	for _, lost := range [][]int{nil, {1}, {2}, {3}, {1, 2}} {
 		dir := t.TempDir()
 		o := open(t, dir, 1<<30)
@@ -171,7 +171,7 @@ func TestTornRemainder(t *testing.T) {
 func TestTornLargeEvent(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	b := batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 1)))
+	b := batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 2304<<10), 1)))
 	o := open(t, dir, 1<<30)
 	o.append(b)
 	o.stop()

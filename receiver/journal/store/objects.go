@@ -1,27 +1,32 @@
 package store
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/klauspost/compress/s2"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 )
 
 const (
-	// putTimeout bounds storing an object, and removing what was stored of it.
-	putTimeout = time.Minute
+	// cleanTimeout bounds removing what was stored of an object.
+	cleanTimeout = time.Minute
 	// CopyTimeout bounds copying one.
 	CopyTimeout = 5 * time.Minute
 	// maxChunk is the size of an object's chunks. Each chunk is synced.
 	maxChunk = 1 << 20
+	// maxObject bounds the memory that is allocated for an object before its bytes are there.
+	maxObject = 256 << 20
 )
 
 // ErrDamaged is returned for a message or an object that is not as it was written.
@@ -29,10 +34,12 @@ var ErrDamaged = errors.New("a message of the buffer is damaged")
 
 // Objects are events that are too large for a message.
 type Objects struct {
-	Stream jetstream.Stream
-	store  *Store
-	bucket jetstream.ObjectStore
-	chunk  uint32
+	Stream     jetstream.Stream
+	store      *Store
+	bucket     jetstream.ObjectStore
+	bucketName string
+	chunk      uint32
+	recent     recentEvents
 }
 
 // OpenObjects opens the objects of a bucket, whose stream exists. A message has at most maxMessage bytes.
@@ -41,56 +48,72 @@ func (s *Store) OpenObjects(ctx context.Context, bucket string, stream jetstream
 	if err != nil {
 		return nil, fmt.Errorf("opening the store of large events: %w", err)
 	}
-	return &Objects{Stream: stream, store: s, bucket: opened, chunk: uint32(min(maxChunk, maxMessage))}, nil //nolint:gosec // it is small
+	chunk := uint32(min(maxChunk, maxMessage)) //nolint:gosec // it is small
+	return &Objects{Stream: stream, store: s, bucket: opened, bucketName: bucket, chunk: chunk}, nil
 }
 
 // NewName returns a name for an object of a batch. Each attempt to store one has a name of its own: another may be read meanwhile.
 func NewName(id string) string { return id + "-" + nuid.Next() }
 
-// Put stores an event as an object. Only a chunk is in memory twice.
+// Put stores an event as an object. Until it is delivered, or its memory is needed, Get returns raw itself: it must not change.
 func (o *Objects) Put(ctx context.Context, name string, raw []byte) error {
-	reader, writer := io.Pipe()
-	defer reader.Close() //nolint:errcheck // ends the writer
-	go func() {
-		compressor := s2.NewWriter(writer)
+	err := o.put(ctx, name, func(chunks io.Writer) error {
+		compressor := s2.NewWriter(chunks, s2.WriterConcurrency(1), s2.WriterBlockSize(int(o.chunk)/2)) // below a chunk, see put
 		_, err := compressor.Write(raw)
-		_ = writer.CloseWithError(errors.Join(err, compressor.Close()))
-	}()
-	// When ctx ends, reading fails, and the client removes the chunks that it has stored. It could not if its own context had ended.
-	defer context.AfterFunc(ctx, func() { _ = writer.CloseWithError(ctx.Err()) })()
-	putting, cancel := context.WithTimeout(context.WithoutCancel(ctx), putTimeout)
-	defer cancel()
-	err := o.put(putting, name, reader)
+		return errors.Join(err, compressor.Close())
+	})
+	if err != nil {
+		return fmt.Errorf("storing a large event: %w", err)
+	}
+	o.recent.add(name, raw)
+	return o.store.SyncDir(NameOf(o.Stream))
+}
+
+// put stores an object as the client's Put does, except that it sends a chunk after the server has stored the one before: the
+// client sends all of them at once, and the server has a copy of each in memory until it is on disk.
+func (o *Objects) put(ctx context.Context, name string, write func(chunks io.Writer) error) error {
+	info := jetstream.ObjectInfo{
+		ObjectMeta: jetstream.ObjectMeta{Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: o.chunk}}, Bucket: o.bucketName, NUID: nuid.Next(),
+	}
+	meta, sum := metaOf(info.Bucket, name), sha256.New()
+	publish := writerFunc(func(chunk []byte) (int, error) {
+		sum.Write(chunk)
+		info.Size, info.Chunks = info.Size+uint64(len(chunk)), info.Chunks+1
+		_, err := o.store.JetStream.PublishMsg(ctx, &nats.Msg{Subject: chunksOf(&info), Data: chunk})
+		return len(chunk), err
+	})
+	chunks := bufio.NewWriterSize(publish, int(o.chunk)) // passes on full chunks as long as no write is larger
+	err := write(chunks)
+	if err == nil {
+		err = chunks.Flush()
+	}
+	if err == nil {
+		info.Digest = jetstream.GetObjectDigestValue(sum)
+		var encoded []byte
+		if encoded, err = json.Marshal(info); err == nil {
+			_, err = o.store.JetStream.PublishMsg(ctx, &nats.Msg{Subject: meta, Data: encoded})
+		}
+	}
 	if err == nil {
 		err = ctx.Err() // its message will not be stored
 	}
 	if err != nil {
-		_ = o.Remove(putting, name) // the client leaves the metadata when only chunks did not fit
-		return fmt.Errorf("storing a large event: %w", err)
+		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+		defer cancel()
+		_, _ = o.Purge(cleaning, meta), o.Purge(cleaning, chunksOf(&info)) // else it is garbage (package gc)
 	}
-	return o.store.SyncDir(NameOf(o.Stream))
-}
-
-func (o *Objects) put(ctx context.Context, name string, reader io.Reader) error {
-	_, err := o.bucket.Put(ctx, jetstream.ObjectMeta{Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: o.chunk}}, fullReader{reader})
 	return err
 }
 
-// fullReader fills the buffer of each read: the client makes a chunk of what a read returns, and a pipe returns what was written
-// at once.
-type fullReader struct{ io.Reader }
+// writerFunc is a function as an [io.Writer].
+type writerFunc func([]byte) (int, error)
 
-func (r fullReader) Read(p []byte) (int, error) {
-	n, err := io.ReadFull(r.Reader, p)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = io.EOF
-	}
-	return n, err
-}
+func (f writerFunc) Write(data []byte) (int, error) { return f(data) }
 
 // Remove removes an object, which may be gone. It purges the subjects, because the client's Delete leaves a marker
 // forever.
 func (o *Objects) Remove(ctx context.Context, name string) error {
+	o.recent.forget(name)
 	subjects, err := o.Subjects(ctx, name)
 	for _, subject := range subjects {
 		err = errors.Join(err, o.Purge(ctx, subject))
@@ -103,6 +126,7 @@ func (o *Objects) Remove(ctx context.Context, name string) error {
 
 // Erase removes an object, which may be gone, and overwrites it on disk.
 func (o *Objects) Erase(ctx context.Context, name string) error {
+	o.recent.forget(name)
 	subjects, err := o.Subjects(ctx, name)
 	for _, subject := range subjects {
 		err = errors.Join(err, o.store.Scan(ctx, o.Stream, subject, func(msg *jetstream.RawStreamMsg) error {
@@ -148,9 +172,12 @@ func (o *Objects) info(ctx context.Context, name string) (info *jetstream.Object
 	return info, err
 }
 
-// Get reads an event that is an object. It asks the stream leader for each chunk: the client's Get reads from any
-// replica, and takes one that lags behind for a damaged object.
-func (o *Objects) Get(ctx context.Context, name string) ([]byte, error) {
+// Get reads an event that is an object, of about so many bytes. It asks the stream leader for each chunk: the client's Get reads
+// from any replica, and takes one that lags behind for a damaged object.
+func (o *Objects) Get(ctx context.Context, name string, size int64) ([]byte, error) {
+	if raw := o.recent.get(name); raw != nil {
+		return raw, nil
+	}
 	info, err := o.info(ctx, name)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return nil, fmt.Errorf("%w: a large event is gone", ErrDamaged)
@@ -158,28 +185,57 @@ func (o *Objects) Get(ctx context.Context, name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading a large event: %w", err)
 	}
-	compressed := make([]byte, 0, info.Size)
-	for next := uint64(1); uint64(len(compressed)) < info.Size; {
-		chunk, err := o.store.Get(ctx, o.Stream, next, jetstream.WithGetMsgSubject(chunksOf(info)))
+	chunks, sum := o.chunks(ctx, info), sha256.New()
+	raw := bytes.NewBuffer(make([]byte, 0, min(max(size, 0), maxObject)+bytes.MinRead)) // so that it need not grow
+	_, err = raw.ReadFrom(s2.NewReader(io.TeeReader(chunks, sum), s2.ReaderMaxBlockSize(maxChunk)))
+	switch {
+	case chunks.err != nil:
+		return nil, chunks.err
+	case err != nil:
+		return nil, fmt.Errorf("%w: a large event cannot be decompressed", ErrDamaged)
+	case info.Digest != jetstream.GetObjectDigestValue(sum):
+		return nil, fmt.Errorf("%w: digest mismatch of a large event", ErrDamaged)
+	}
+	o.recent.add(name, raw.Bytes())
+	return raw.Bytes(), nil
+}
+
+// chunkReader reads the chunks of an object, one at a time.
+type chunkReader struct {
+	next  func() ([]byte, error)
+	chunk []byte
+	left  uint64
+	err   error // of next
+}
+
+func (o *Objects) chunks(ctx context.Context, info *jetstream.ObjectInfo) *chunkReader {
+	seq := uint64(1)
+	return &chunkReader{left: info.Size, next: func() ([]byte, error) {
+		msg, err := o.store.Get(ctx, o.Stream, seq, jetstream.WithGetMsgSubject(chunksOf(info)))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil, fmt.Errorf("%w: a chunk of a large event is gone", ErrDamaged)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading a large event: %w", err)
 		}
-		compressed = append(compressed, chunk.Data...)
-		next = chunk.Sequence + 1
+		seq = msg.Sequence + 1
+		return msg.Data, nil
+	}}
+}
+
+func (r *chunkReader) Read(p []byte) (n int, err error) {
+	for len(r.chunk) == 0 {
+		if r.left == 0 {
+			return 0, io.EOF
+		}
+		if r.chunk, r.err = r.next(); r.err != nil {
+			return 0, r.err
+		}
+		r.left -= min(r.left, uint64(len(r.chunk)))
 	}
-	sum := sha256.New()
-	sum.Write(compressed)
-	if info.Digest != jetstream.GetObjectDigestValue(sum) {
-		return nil, fmt.Errorf("%w: digest mismatch of a large event", ErrDamaged)
-	}
-	raw, err := io.ReadAll(s2.NewReader(bytes.NewReader(compressed)))
-	if err != nil {
-		return nil, fmt.Errorf("%w: a large event cannot be decompressed", ErrDamaged)
-	}
-	return raw, nil
+	n = copy(p, r.chunk)
+	r.chunk = r.chunk[n:]
+	return n, nil
 }
 
 // Copy copies an object, of which never more than a chunk is in memory.
@@ -189,7 +245,7 @@ func (o *Objects) Copy(ctx context.Context, to, from string) error {
 	object, err := o.bucket.Get(ctx, from)
 	if err == nil {
 		defer object.Close() //nolint:errcheck // read to its end
-		err = o.put(ctx, to, object)
+		err = o.put(ctx, to, func(chunks io.Writer) error { _, err := io.Copy(chunks, object); return err })
 	}
 	if errors.Is(err, jetstream.ErrObjectNotFound) || errors.Is(err, jetstream.ErrDigestMismatch) {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)

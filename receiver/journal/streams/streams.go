@@ -211,20 +211,19 @@ func (l *Layout) withRemedy(err error) error {
 	return err
 }
 
+// configs are the settings of all streams, in the order of [Streams].
+func (l *Layout) configs() []jetstream.StreamConfig {
+	return []jetstream.StreamConfig{
+		l.config(KindBatch, l.Limits.Batches), l.config(KindRemainder, l.Limits.Remainders), l.config(KindDeadLetter, l.Limits.DeadLetters),
+		l.finishedConfig(), l.objectsConfig(), l.stateConfig(),
+	}
+}
+
 // Open finds or creates the streams.
 func (l *Layout) Open(ctx context.Context, s *store.Store) (opened Streams, err error) {
-	for _, each := range []struct {
-		is     *jetstream.Stream
-		config jetstream.StreamConfig
-	}{
-		{&opened.Batches, l.config(KindBatch, l.Limits.Batches)},
-		{&opened.Remainders, l.config(KindRemainder, l.Limits.Remainders)},
-		{&opened.Dead, l.config(KindDeadLetter, l.Limits.DeadLetters)},
-		{&opened.Finished, l.finishedConfig()},
-		{&opened.Objects, l.objectsConfig()},
-		{&opened.State, l.stateConfig()},
-	} {
-		if *each.is, err = l.ensureStream(ctx, s, each.config); err != nil {
+	streams := []*jetstream.Stream{&opened.Batches, &opened.Remainders, &opened.Dead, &opened.Finished, &opened.Objects, &opened.State}
+	for i, config := range l.configs() {
+		if *streams[i], err = l.ensureStream(ctx, s, config); err != nil {
 			return opened, err
 		}
 	}
