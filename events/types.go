@@ -43,14 +43,14 @@ func (t Type) IsPrefix() bool { return strings.HasSuffix(t.Name, ".") }
 
 // Constants returns the fields that say in the data of which type they are, and the values that each may have. Nil: any name.
 func (t Type) Constants() map[string][]string {
-	switch {
-	case t.Name == TypeUnknown:
+	switch t.Name {
+	case TypeUnknown:
 		return nil
-	case t.Name == TypeInbound:
+	case TypeInbound:
 		return map[string][]string{"event": {"inbound"}}
-	case t.Name == PrefixMessage:
+	case PrefixMessage:
 		return map[string][]string{"event": nil}
-	case t.Name == PrefixList:
+	case PrefixList:
 		return map[string][]string{"type": slices.Concat(listNames["allowlist"], listNames["denylist"]), "action": nil}
 	}
 	if event, ok := strings.CutPrefix(t.Name, PrefixMessage); ok {
