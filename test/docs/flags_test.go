@@ -75,7 +75,8 @@ var flagInText = regexp.MustCompile(`(?:^|[^\w-])--([a-z][a-z0-9-]*)`)
 var foreign = map[string]bool{
 	"unix-socket": true,                                                                                         // curl's
 	"install":     true, "namespace": true, "create-namespace": true, "set": true, "values": true, "wait": true, // Helm's
-	"all": true, "cascade": true, // kubectl's
+	"reset-then-reuse-values": true,                                                       // Helm's
+	"all":                     true, "all-namespaces": true, "cascade": true, "for": true, // kubectl's
 	"target": true,                                                                // docker
 	"type":   true, "certificate-oidc-issuer": true, "certificate-identity": true, // cosign
 	"full-ref": true, "platform": true, // crane

@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,7 +24,7 @@ func TestVolumeThatCannotBeWritten(t *testing.T) {
 		path := filepath.Join(folder, fmt.Sprint(number))
 		inCluster(t, "mkdir", "-p", path)
 		inCluster(t, "mount", "-t", "tmpfs", "-o", options, "tmpfs", path)
-		t.Cleanup(func() { cleanUp(t, "umount", "--lazy", path) })
+		t.Cleanup(func() { cleanUp(t, os.Getenv("E2E_CLUSTER"), "exec", "umount", "--lazy", path) })
 		apply(t, manifest(t, "testdata/volume.yaml", "ORDINAL", fmt.Sprint(number), "NAMESPACE", i.release, "FOLDER", path))
 		t.Cleanup(func() {
 			cleanUp(t, "kubectl", "delete", "persistentvolume", fmt.Sprintf("given-%d", number), "--wait=false")
@@ -34,11 +35,11 @@ func TestVolumeThatCannotBeWritten(t *testing.T) {
 	if output, err := i.helm(t, chart, tag(), "receiver.buffer.volume.storageClassName=given", "--wait=hookOnly"); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	i.awaitReason(t, "mandrill-receiver-0", "the buffer cannot be written: no space left on device")
+	i.awaitUnwritable(t, "mandrill-receiver-0", "no space left on device")
 	eventually(t, "the other is ready", func() error { return i.ready(t, "mandrill-receiver-1") })
 
 	inCluster(t, "mount", "-o", "remount,ro", filepath.Join(folder, "1"))
-	i.awaitReason(t, "mandrill-receiver-1", "read-only file system")
+	i.awaitUnwritable(t, "mandrill-receiver-1", "read-only file system")
 	inCluster(t, "mount", "-o", "remount,rw", filepath.Join(folder, "1"))
 	inCluster(t, "mount", "-o", "remount,size=200m", filepath.Join(folder, "0"))
 	i.cluster.awaitReady(t, i.release, "receiver", 2)
@@ -54,11 +55,15 @@ func (i *installation) ready(t *testing.T, pod string) error {
 	return nil
 }
 
-func (i *installation) awaitReason(t *testing.T, pod, want string) {
+// awaitUnwritable waits until a receiver is not ready because of its buffer, and its log says why.
+func (i *installation) awaitUnwritable(t *testing.T, pod, cause string) {
 	t.Helper()
 	eventually(t, pod, func() error {
-		if err := i.ready(t, pod); err == nil || !strings.Contains(err.Error(), want) {
-			return fmt.Errorf("it says %w, want %q", err, want)
+		if err := i.ready(t, pod); err == nil || !strings.Contains(err.Error(), "the buffer cannot be written") {
+			return fmt.Errorf("it says %w", err)
+		}
+		if logs := command(t, "kubectl", "logs", "--namespace="+i.release, pod); !strings.Contains(logs, cause) {
+			return fmt.Errorf("its log does not say %q:\n%s", cause, logs)
 		}
 		return nil
 	})
@@ -69,11 +74,11 @@ func TestSinkThatMayNotBeRead(t *testing.T) {
 	t.Parallel()
 	i := parallel(t, "nosy")
 	i.install(t, "receiver.replicas=1")
-	apply(t, i.sample(t, i.objects, "{apiVersion: v1, kind: Service, name: consumer}", "{apiVersion: apps/v1, kind: Deployment, name: traffic}"))
+	apply(t, i.sample(t, i.objects, "{apiVersion: v1, kind: Service, name: consumer}", "{apiVersion: networking.k8s.io/v1, kind: Ingress, name: consumer}"))
 	eventually(t, "the status names the right", func() error {
 		for _, condition := range i.cluster.webhook(t, i.objects, "transactional").Status.Conditions {
 			if condition.Type == v1alpha1.ConditionSinkProvided && condition.Status == metav1.ConditionFalse && condition.Reason == v1alpha1.ReasonSinkNotAllowed &&
-				strings.Contains(condition.Message, "deployments") {
+				strings.Contains(condition.Message, "may not read the kind Ingress") {
 				t.Log(condition.Message)
 				return nil
 			}

@@ -45,6 +45,9 @@ func startSkipper(t *testing.T, namespace string) string {
 // cert-manager makes the certificate of the Ingress, and those of the members of a clustered buffer. Mandrill posts with TLS.
 func TestCertManager(t *testing.T) {
 	t.Parallel()
+	if os.Getenv("E2E_CERTMANAGER") == "" {
+		t.Skip("building cert-manager takes minutes: run make e2e E2E_CERTMANAGER=1")
+	}
 	i := parallel(t, "secure")
 	startCertManager(t)
 	i.baseURL, i.mandrillAt = "https://"+startSkipper(t, "secure-ingress"), i.release
