@@ -89,26 +89,15 @@ func startStack(t *testing.T) *stack {
 	runProgram(t, filepath.Join(folder, "receiver"), "--listen", public, "--metrics-listen", s.receiver, "--shutdown-delay=0s", "--log-level=warn",
 		"--routes-secret=mandrill-operator-system/mandrill-receiver-routes", "--kubeconfig", filepath.Join(folder, "mandrill-receiver"),
 		"--buffer=embedded", "--buffer-dir", filepath.Join(folder, "buffer"), "--buffer-max-bytes=128Mi", "--allow-sink-hosts=127.0.0.1")
-	reports := reportsListen(t, folder)
 	s.startOperator = func() *process {
 		t.Helper()
 		return runProgram(t, filepath.Join(folder, "operator"), "--public-url", "http://"+public+"/mandrill", "--mandrill-api-url", api.URL+"/api/1.0",
-			"--kubeconfig", filepath.Join(folder, "mandrill-operator"), "--metrics-listen", s.operator, "--health-listen=0", reports,
+			"--kubeconfig", filepath.Join(folder, "mandrill-operator"), "--metrics-listen", s.operator, "--health-listen=0", "--reports-listen=0",
 			"--resync-interval", (5 * time.Minute / faster).String(), "--allow-sink-hosts=127.0.0.1", "--log-level=warn")
 	}
 	s.running = s.startOperator()
 	s.create(t, admin)
 	return s
-}
-
-// reportsListen turns off the endpoint for reports of receivers, whose flag has another name in older operators.
-func reportsListen(t *testing.T, folder string) string {
-	t.Helper()
-	usage, _ := exec.CommandContext(t.Context(), filepath.Join(folder, "operator"), "-h").CombinedOutput()
-	if strings.Contains(string(usage), "-reports-listen") {
-		return "--reports-listen=0"
-	}
-	return "--hints-listen=0"
 }
 
 // startAPIServer starts an API server with the CRD and the service accounts, and writes a kubeconfig of each account into a folder.

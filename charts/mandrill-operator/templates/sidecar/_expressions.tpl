@@ -50,20 +50,28 @@ variables.size != "" && !(variables.size.matches("^[0-9]{1,15}(k|M|G|T|Ki|Mi|Gi|
 ""
 {{- end -}}
 
+{{/* Whether an injected receiver reports to the operator. */}}
+{{- define "mandrill.sidecarReports" -}}
+{{ dig "reports" true .Values.operator }}
+{{- end -}}
+
 {{/* Arguments of an injected receiver without those of its buffer, as a list in CEL. */}}
 {{- define "mandrill.sidecarArgs" -}}
 {{- $receiver := .Values.receiver -}}
-{{- $args := list
+{{- $reports := list -}}
+{{- if eq (include "mandrill.sidecarReports" .) "true" -}}
+{{- $reports = list (printf "--operator-url=http://%s.%s:8082" (include "mandrill.fullname" .) .Release.Namespace) -}}
+{{- end -}}
+{{- $args := concat $reports (list
   "--config=/mandrill/routes/routes.yaml"
   (printf "--listen=:%d" (int .Values.sidecarInjection.port))
   (printf "--metrics-listen=:%d" (int .Values.sidecarInjection.metricsPort))
-  (printf "--operator-url=http://%s.%s:8082" (include "mandrill.fullname" .) .Release.Namespace)
   "--shutdown-delay=0s"
   (printf "--max-body-bytes=%s" (include "mandrill.bytes" $receiver.maxBodySize))
   (printf "--max-inflight-bytes=%s" (include "mandrill.bytes" $receiver.maxInflightSize))
   (printf "--sink-concurrency=%d" (int $receiver.sinkConcurrency))
   (printf "--log-level=%s" $receiver.logLevel)
--}}
+) -}}
 {{ toJson $args }}
 {{- end -}}
 
