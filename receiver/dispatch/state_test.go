@@ -90,4 +90,3 @@ func TestLinesOfABatchHaveItsID(t *testing.T) {
 		t.Errorf("no line has an id:\n%s", b.log)
 	}
 }
-
