@@ -46,6 +46,8 @@ func TestFlags(t *testing.T) {
 		{[]string{"--max-route-bytes-per-namespace=-1"}, "must not be negative"},
 		{[]string{"--resync-interval=0s"}, "must be positive"},
 		{[]string{"--public-url=hooks.example.com"}, "must be an absolute http or https URL"},
+		{[]string{"--receiver-service-accounts=a/b,c/d"}, ""},
+		{[]string{"--receiver-service-accounts=mandrill-receiver"}, "is not of the form NAMESPACE/NAME"},
 		{[]string{"x"}, "unexpected argument"},
 	} {
 		if _, err := parseFlags(test.args); (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {

@@ -188,6 +188,8 @@ func TestDeliveryIsVisible(t *testing.T) {
 	await(t, webhook, "Delivered", "True", "Succeeded")
 	receiver.set(reports.Webhook{Name: name, LastReceivedAge: ago(0), LastDeliveredAge: ago(0), DeadLetters: 3, LostMessages: 2})
 	assertNote(t, webhook.Namespace, "MessagesLost", "2 stored batches vanished")
+	receiver.set(reports.Webhook{Name: name, LastReceivedAge: ago(0), LastDeliveredAge: ago(0), DeadLetters: 3, LostMessages: 5})
+	assertNote(t, webhook.Namespace, "MessagesLost", "3 stored batches vanished") // another text, so another Event
 	assertOwners(t, webhook)
 	if got := operator.sum(t, "mandrill_operator_reconciles_total"); got != reconciles {
 		t.Errorf("writes of the status caused %v reconciles", got-reconciles)

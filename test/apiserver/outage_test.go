@@ -84,9 +84,10 @@ func startOutage(t *testing.T) *outage {
 	t.Helper()
 	o := &outage{T: t, installation: &installation{}}
 	o.status.Store(http.StatusOK)
-	consumer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(o.status.Load())) }))
-	t.Cleanup(consumer.Close)
+	sink := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(o.status.Load())) }))
+	t.Cleanup(sink.Close)
 	i := o.installation
+	i.consumer = &consumer{Server: sink}
 	i.emulator = mandrilltest.New(mandrilltest.Options{APIKeys: []string{lifecycleKey}, BatchInterval: time.Hour})
 	t.Cleanup(i.emulator.Close)
 	i.account = i.emulator.Account(lifecycleKey)
@@ -101,7 +102,7 @@ func startOutage(t *testing.T) *outage {
 	o.operator = startOperatorWith(t, timing, api.URL+"/api/1.0", "http://"+listen+"/mandrill")
 	o.metrics = startReceiverProgram(t, listen, o.operator.reportsURL)
 	o.webhook = i.create(t, true, func(webhook *v1alpha1.MandrillWebhook) {
-		webhook.Spec.Sink = v1alpha1.Destination{URI: consumer.URL}
+		webhook.Spec.Sink = v1alpha1.Destination{URI: sink.URL}
 		webhook.Spec.Delivery = &v1alpha1.Delivery{Mode: v1alpha1.ModeBuffered}
 	})
 	return o

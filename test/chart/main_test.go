@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -60,7 +61,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(folder)
 	kubeconfig = filepath.Join(folder, "kubeconfig")
-	environment = &envtest.Environment{}
+	environment = &envtest.Environment{ControlPlaneStartTimeout: startTimeout}
 	defer func() {
 		if err := environment.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, "stopping the control plane:", err)
@@ -72,6 +73,9 @@ func run(m *testing.M) int {
 	}
 	return m.Run()
 }
+
+// startTimeout is enough for a machine without a free processor.
+const startTimeout = 3 * time.Minute
 
 func start() error {
 	foreign, err := foreignCRDs()
