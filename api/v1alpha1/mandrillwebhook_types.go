@@ -51,7 +51,7 @@ type MandrillWebhookList struct {
 
 // MandrillWebhookSpec is what the user wants.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.signingKeySecretName) == has(oldSelf.signingKeySecretName) && (!has(self.signingKeySecretName) || self.signingKeySecretName == oldSelf.signingKeySecretName)",message="signingKeySecretName cannot be changed, because whoever reads the Secret knows it by its name: create a new MandrillWebhook instead"
+// +kubebuilder:validation:XValidation:rule="has(self.signingKeySecretName) == has(oldSelf.signingKeySecretName) && (!has(self.signingKeySecretName) || self.signingKeySecretName == oldSelf.signingKeySecretName)",message="signingKeySecretName cannot be changed, because programs that read the Secret know it by its name: create a new MandrillWebhook instead"
 // +kubebuilder:validation:XValidation:rule="!(has(self.url) && has(self.urlSecretRef) && (self.url.contains('?' + self.urlSecretRef.parameter + '=') || self.url.contains('&' + self.urlSecretRef.parameter + '=')))",message="url already has the parameter that urlSecretRef sets: take it out of the URL"
 // +kubebuilder:validation:XValidation:rule="!has(self.receiver) || self.receiver != 'Sidecar' || has(self.url)",message="a Sidecar answers at a URL of its own: set url"
 // +kubebuilder:validation:XValidation:rule="(has(self.receiver) ? self.receiver : 'Shared') == (has(oldSelf.receiver) ? oldSelf.receiver : 'Shared')",message="receiver cannot be changed, because what Mandrill sends again would reach one that does not know it: create a new MandrillWebhook instead"

@@ -90,6 +90,7 @@ func (r *Reconciler) run(ctx context.Context, request reconcile.Request) {
 	switch {
 	case err == nil:
 		r.options.Backoff.Forget(request)
+	case ctx.Err() != nil: // the operator ends, which is no error, and nothing is tried again
 	case errors.Is(err, reconcile.TerminalError(nil)):
 		delay = 0
 		log.FromContext(ctx).Error(err, "Reconciler error")

@@ -3,14 +3,17 @@ package fairqueue_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/mandrill-operator/mandrill-operator/controllers/fairqueue"
@@ -152,6 +155,28 @@ func TestStartWaitsForReconciles(t *testing.T) {
 		cancel()
 		if err := h.fair.Start(ctx); err != nil || !ended {
 			t.Errorf("got error %v; the reconcile has ended: %t", err, ended)
+		}
+	})
+}
+
+// The end of the operator interrupts reconciles. That is no error of an object: nothing is logged, and nothing is tried again.
+func TestEndOfTheOperatorIsNoError(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, func(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
+			<-ctx.Done()
+			return reconcile.Result{}, fmt.Errorf("listing webhooks: %w", ctx.Err())
+		})
+		var logged []string
+		logger := funcr.New(func(_, args string) { logged = append(logged, args) }, funcr.Options{})
+		ctx, cancel := context.WithCancel(log.IntoContext(t.Context(), logger))
+		if _, err := h.fair.Reconcile(ctx, request); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		cancel()
+		if err := h.fair.Start(ctx); err != nil || len(logged) > 0 || len(h.delays) > 0 {
+			t.Errorf("got error %v, log %q, pauses %v", err, logged, h.delays)
 		}
 	})
 }

@@ -172,7 +172,10 @@ func (r *Reconciler) watchRoutes(manager ctrl.Manager) error {
 		}
 	}
 	return routes.Complete(reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-		return reconcile.Result{}, r.publisher.Shared.Repair(ctx, request.NamespacedName)
+		if err := r.publisher.Shared.Repair(ctx, request.NamespacedName); err != nil && ctx.Err() == nil { // otherwise the operator ends
+			return reconcile.Result{}, err
+		}
+		return reconcile.Result{}, nil
 	}))
 }
 

@@ -193,7 +193,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 	r.setConditions(run, err)
 	webhook.Status.ObservedGeneration = webhook.Generation
 	r.Metrics.Reconciled(err)
-	if controllers.ShouldWarn(err, run.found) {
+	if ctx.Err() == nil && controllers.ShouldWarn(err, run.found) { // otherwise the operator ends
 		r.warn(webhook, controllers.Reason(err), err.Error())
 	}
 	progress.Settle(webhook.Status.Conditions, run.before.Status.Conditions)

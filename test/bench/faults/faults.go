@@ -58,6 +58,13 @@ var faults = []fault{
 		<-r.Context().Done()
 		return true
 	}},
+	{id: "refused", name: "Webhook that Mandrill refuses", object: throughFront, answer: func(w http.ResponseWriter, _ *http.Request, call string) bool {
+		return call == "webhooks/add" && refuse(w, http.StatusInternalServerError, 10, "PaymentRequired", "The requested feature requires payment")
+	}},
+	{id: "mx", name: "Inbound domain without an MX record", object: func(s *stack, namespace string, webhook *v1alpha1.MandrillWebhook) {
+		throughFront(s, namespace, webhook)
+		webhook.Spec.Inbound = &v1alpha1.Inbound{Routes: []v1alpha1.InboundRoute{{Domain: webhook.Name + ".in.example", Pattern: "*"}}}
+	}},
 	{id: "contested", name: "Another program changes the webhook every second", object: throughFront, begin: contest},
 	{id: "sink", name: "Sink that does not exist", object: func(s *stack, namespace string, webhook *v1alpha1.MandrillWebhook) {
 		throughFront(s, namespace, webhook)
