@@ -1,3 +1,5 @@
+// Flux's helm-controller, for test/gitops. The replacements are those of its own go.mod, which Go ignores in other modules; where a version
+// cannot be downloaded, the nearest one that can. It is not tidied: that needs the modules of its tests.
 module github.com/mandrill-operator/mandrill-operator/hack/flux/helm-controller
 
 go 1.26.0
