@@ -31,8 +31,13 @@ const ObjectHeader = "Mandrill-Webhook-Object"
 
 // Document is a routes document.
 type Document struct {
-	Routes []Route `json:"routes"`
+	// WrittenBy is the operator's mark. It may be newer than the receiver, so fields that the receiver does not know are ignored.
+	WrittenBy string  `json:"writtenBy,omitempty"`
+	Routes    []Route `json:"routes"`
 }
+
+// operator is Document.WrittenBy of the operator's documents.
+const operator = "operator"
 
 // Route is one URL that the receiver answers for.
 type Route struct {
@@ -122,12 +127,15 @@ const (
 // MaxRetry bounds the retries of an event.
 const MaxRetry = 100
 
-// Decode reads a document strictly: unknown and repeated fields are refused, and so is a document in which any
-// route is not usable. The errors name routes and fields, never values, which may be secret.
+// Decode reads a document strictly: unknown and repeated fields are refused, except in the operator's documents, and so is a
+// document in which any route is not usable. The errors name routes and fields, never values, which may be secret.
 func Decode(data []byte) (*Document, error) {
 	var document Document
 	if err := yaml.UnmarshalStrict(data, &document); err != nil {
-		return nil, fmt.Errorf("decoding routes: %s", withoutValues(err.Error()))
+		document = Document{}
+		if yaml.Unmarshal(data, &document) != nil || document.WrittenBy != operator {
+			return nil, fmt.Errorf("decoding routes: %s", withoutValues(err.Error()))
+		}
 	}
 	if err := checkSingle(data); err != nil {
 		return nil, err
@@ -177,7 +185,7 @@ func withoutValues(text string) string {
 // Encode encodes a document with its routes in order of name, so that equal routes give equal bytes. It refuses what
 // Decode would refuse.
 func (d *Document) Encode() ([]byte, error) {
-	sorted := Document{append([]Route{}, d.Routes...)}
+	sorted := Document{Routes: append([]Route{}, d.Routes...)}
 	slices.SortFunc(sorted.Routes, func(a, b Route) int { return strings.Compare(a.Name, b.Name) })
 	lines, err := Lines(sorted.Routes...)
 	if err != nil {
@@ -188,7 +196,7 @@ func (d *Document) Encode() ([]byte, error) {
 
 // Lines encodes routes as lines of a document, one for each. It refuses what Decode would refuse.
 func Lines(list ...Route) ([]byte, error) {
-	if err := (&Document{append([]Route{}, list...)}).validate(); err != nil {
+	if err := (&Document{Routes: append([]Route{}, list...)}).validate(); err != nil {
 		return nil, err
 	}
 	var lines bytes.Buffer
@@ -203,13 +211,14 @@ func Lines(list ...Route) ([]byte, error) {
 	return escapeUnprintable(lines.Bytes()), nil
 }
 
-// Join makes a document of lines.
+// Join makes a document of lines, with the operator's mark.
 func Join(lines ...[]byte) []byte {
+	document := []byte("writtenBy: " + operator + "\n")
 	body := bytes.Join(lines, nil)
 	if len(body) == 0 {
-		return []byte("routes: []\n")
+		return append(document, "routes: []\n"...)
 	}
-	return append([]byte("routes:\n"), body...)
+	return append(append(document, "routes:\n"...), body...)
 }
 
 // escapeUnprintable escapes the characters that are allowed in JSON strings and not in YAML.

@@ -48,7 +48,7 @@ func TestDecodeReadsWhatEncodeWrites(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(document, again); diff != "" {
+	if diff := cmp.Diff(document.Routes, again.Routes); diff != "" {
 		t.Errorf("round trip (-want +got):\n%s", diff)
 	}
 	nothing, err := (&routes.Document{}).Encode()
@@ -57,6 +57,26 @@ func TestDecodeReadsWhatEncodeWrites(t *testing.T) {
 	}
 	if empty, err := routes.Decode(nothing); err != nil || len(empty.Routes) != 0 {
 		t.Errorf("no routes: %v, %v", empty, err)
+	}
+}
+
+// A newer operator may write fields that this receiver does not know.
+func TestUnknownFieldsOfTheOperatorAreIgnored(t *testing.T) {
+	t.Parallel()
+	newer := strings.Replace(good, "suspend:", "later: {a: b}\n  suspend:", 1)
+	if _, err := routes.Decode([]byte(newer)); err == nil {
+		t.Error("a document that a user wrote is accepted")
+	}
+	document, err := routes.Decode([]byte("writtenBy: operator\n" + newer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := routes.Decode([]byte("writtenBy: operator\n" + good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, document); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
