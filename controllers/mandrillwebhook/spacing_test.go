@@ -69,48 +69,51 @@ func TestChangesThatFollowEachOtherShareAWrite(t *testing.T) {
 			},
 		},
 	} {
-		f := newFixture(t)
-		f.createURLSecret("hook", "first")
-		f.apply(func(o *v1alpha1.MandrillWebhook) {
-			if name == "secret in the URL" {
-				urlSecret("hook")(o)
-			}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			f.createURLSecret("hook", "first")
+			f.apply(func(o *v1alpha1.MandrillWebhook) {
+				if name == "secret in the URL" {
+					urlSecret("hook")(o)
+				}
+				if name == "inbound routes" {
+					inbound("first@a.example")(o)
+				}
+			})
+			f.reconcileUntilDone()
 			if name == "inbound routes" {
-				inbound("first@a.example")(o)
+				f.validMX("a.example")
+			}
+			f.mustReconcile()
+			began := len(f.emulator.Calls())
+			for number := range changes {
+				test.change(f, number)
+				if _, err := f.reconcile(); err != nil {
+					t.Fatal(name, err)
+				}
+				if number == 0 && writesIn(f.emulator.Calls()[began:]) == 0 {
+					t.Errorf("%s: the first change waits:\n%s", name, f.conditions())
+				}
+				f.assertNever(name, v1alpha1.ReasonWritesPaused)
+				f.advance(interval)
+			}
+			f.advance(registration.Spacing)
+			f.reconcileUntilDone()
+			f.mustReconcile()
+			if !test.correct(f) {
+				t.Errorf("%s: the last change did not win: %+v", name, f.account.Webhooks())
+			}
+			made := f.emulator.Calls()[began:]
+			atMost := 2 + int(changes*interval/registration.Spacing)
+			if name == "inbound routes" {
+				atMost *= 2 // the earlier route is deleted
+			}
+			t.Logf("%s: %d changes within %s made %d writes and %d calls", name, changes, changes*interval, writesIn(made), len(made))
+			if n := writesIn(made); n > atMost {
+				t.Errorf("%s: %d changes made %d writes, want at most %d: %v", name, changes, n, atMost, made)
 			}
 		})
-		f.reconcileUntilDone()
-		if name == "inbound routes" {
-			f.validMX("a.example")
-		}
-		f.mustReconcile()
-		began := len(f.emulator.Calls())
-		for number := range changes {
-			test.change(f, number)
-			if _, err := f.reconcile(); err != nil {
-				t.Fatal(name, err)
-			}
-			if number == 0 && writesIn(f.emulator.Calls()[began:]) == 0 {
-				t.Errorf("%s: the first change waits:\n%s", name, f.conditions())
-			}
-			f.assertNever(name, v1alpha1.ReasonWritesPaused)
-			f.advance(interval)
-		}
-		f.advance(registration.Spacing)
-		f.reconcileUntilDone()
-		f.mustReconcile()
-		if !test.correct(f) {
-			t.Errorf("%s: the last change did not win: %+v", name, f.account.Webhooks())
-		}
-		made := f.emulator.Calls()[began:]
-		atMost := 2 + int(changes*interval/registration.Spacing)
-		if name == "inbound routes" {
-			atMost *= 2 // the earlier route is deleted
-		}
-		t.Logf("%s: %d changes within %s made %d writes and %d calls", name, changes, changes*interval, writesIn(made), len(made))
-		if n := writesIn(made); n > atMost {
-			t.Errorf("%s: %d changes made %d writes, want at most %d: %v", name, changes, n, atMost, made)
-		}
 	}
 }
 
