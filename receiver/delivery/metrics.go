@@ -74,7 +74,7 @@ func (s *State) Describe(all chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (s *State) Collect(metrics chan<- prometheus.Metric) {
-	now, leading := s.now(), s.backlog.Load() != nil && (*s.backlog.Load()).Leading()
+	now, leading := s.now(), s.leading()
 	for _, w := range *s.webhooks.Load() {
 		w.collect(metrics, now, leading)
 	}

@@ -37,6 +37,7 @@ func newFixture(webhooks ...string) *fixture {
 		return f.now
 	}})
 	f.SetWebhooks(slices.Values(webhooks))
+	f.Changes()
 	return f
 }
 
@@ -156,6 +157,11 @@ func TestChangesAreThoseThatMatter(t *testing.T) {
 		{"another one at once", a.BadSignature, false},
 		{"another one after a minute", func() { f.pass(time.Minute); a.BadSignature() }, true},
 		{"a message is lost", func() { a.Lost(1) }, true},
+		{"the routes are the same", func() { f.SetWebhooks(slices.Values([]string{"shop/a", "shop/b"})) }, false},
+		{"it is created again", func() {
+			f.SetWebhooks(slices.Values([]string{"shop/b"}))
+			f.SetWebhooks(slices.Values([]string{"shop/a", "shop/b"}))
+		}, true},
 	} {
 		step.do()
 		woken := len(f.Changed()) == 1
