@@ -45,7 +45,7 @@ func TestExpiryOfThePublicURLAndOfOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = http.DefaultClient.Do(request) //nolint:bodyclose // it is not trusted
+	_, err = http.DefaultClient.Do(request)
 	expiries.Observe(request.URL.Host, nil, fmt.Errorf("probing: %w", err))
 	want := fmt.Sprintf(`# HELP mandrill_operator_certificate_expiry_timestamp_seconds When the certificate expires that a webhook's URL presents to the operator; without a webhook, that of the installation's public URL.
 # TYPE mandrill_operator_certificate_expiry_timestamp_seconds gauge
@@ -75,7 +75,7 @@ func TestHostsAreBounded(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
-	response, err := server.Client().Get(server.URL) //nolint:noctx // a test
+	response, err := server.Client().Get(server.URL)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -89,7 +90,7 @@ func (v view) statusUrgency(before, next *v1alpha1.DeliveryStatus, refresh time.
 	switch {
 	case next.LostMessages > before.LostMessages:
 		return urgent
-	case countChanged(before.DeadLetters, next.DeadLetters, 10), v.backlogChanged(before, next), silence(before) != silence(next):
+	case countChanged(before.DeadLetters, next.DeadLetters, 10), v.backlogChanged(before, next), !slices.Equal(silent(before), silent(next)):
 		return soon
 	case failureChanged(before.LastFailure, next.LastFailure), len(before.Receivers) != len(next.Receivers), !sameNames(before, next),
 		advanced(before.LastReceivedAt, next.LastReceivedAt, refresh), advanced(before.LastDeliveredAt, next.LastDeliveredAt, refresh):
@@ -115,10 +116,11 @@ func (v view) backlogChanged(before, next *v1alpha1.DeliveryStatus) bool {
 	return before.WaitingEvents == 0 || next.WaitingEvents >= 2*before.WaitingEvents || 2*next.WaitingEvents <= before.WaitingEvents
 }
 
-func silence(status *v1alpha1.DeliveryStatus) (names string) {
+// silent returns the names of the silent receivers.
+func silent(status *v1alpha1.DeliveryStatus) (names []string) {
 	for _, receiver := range status.Receivers {
 		if receiver.Silent {
-			names += receiver.Name + " "
+			names = append(names, receiver.Name)
 		}
 	}
 	return names

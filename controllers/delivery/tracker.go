@@ -24,7 +24,6 @@ type tracker struct {
 	counted   bool      // they were
 
 	failing, deadEvent time.Time // when Events last reported these
-	disabled           bool      // Mandrill had disabled the webhook
 
 	mu      sync.Mutex         // held during a write of the object's status
 	written []metav1.Condition // last; nil before the first write

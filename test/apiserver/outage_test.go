@@ -166,7 +166,7 @@ func TestAnOutageIsVisibleFromBeginningToEnd(t *testing.T) {
 
 	o.status.Store(http.StatusInternalServerError)
 	began := time.Now()
-	o.send("click", "open")
+	o.send("open", "open")
 	failed := o.delivered(metav1.ConditionFalse, v1alpha1.ReasonSinkFailing, v1alpha1.ReasonCircuitOpen)
 	if took := time.Since(began); took < time.Minute {
 		t.Errorf("the failure is shown after %s", took)
@@ -204,7 +204,7 @@ func TestAnOutageIsVisibleFromBeginningToEnd(t *testing.T) {
 	})
 
 	o.status.Store(http.StatusBadRequest)
-	o.send("hard_bounce", "open")
+	o.send("open")
 	o.delivered(metav1.ConditionFalse, v1alpha1.ReasonDeadLettering, v1alpha1.ReasonSinkRefusing)
 	assertNote(t, o.webhook.Namespace, "DeadLettered", "were given up")
 	o.status.Store(http.StatusOK)
