@@ -38,13 +38,18 @@ func (b *bodyReader) readAll(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// grow doubles the buffer. Up to the announced length it takes four times as much, so that an announcement alone costs next to
-// nothing, and the smaller buffers that are garbage after it are a third of the body at most.
+// grow doubles the buffer. It takes the announced length once a quarter of it has arrived, so that an announcement alone
+// costs next to nothing. A large buffer grows to four times its size on the way there: smaller ones are garbage afterwards.
 func (b *bodyReader) grow(ctx context.Context, body []byte) ([]byte, error) {
 	before := int64(cap(body))
 	after := min(max(firstBuffer, 2*before), b.limit+1) // one byte more, to see the end
-	if want := b.announced + 1; want > after {
-		after = min(want, 4*max(before, firstBuffer/4))
+	if want := b.announced + 1; b.announced > 0 && want > after {
+		switch {
+		case want <= 2*after:
+			after = want
+		case before >= largeBuffer:
+			after = 4 * before
+		}
 	}
 	b.deadline.suspend()
 	if err := b.memory.grow(ctx, after); err != nil {

@@ -47,6 +47,8 @@ const (
 	// firstBuffer is what a body gets before its first byte arrives. It is small: tens of thousands of idle senders are needed
 	// to fill the memory for bodies. After that a body holds up to four times what has arrived.
 	firstBuffer = 4 << 10
+	// largeBuffer is the size from which a buffer grows faster. Below, many slow senders would hold too much of the memory.
+	largeBuffer = 1 << 20
 	// directTimeout bounds a batch in Direct mode, so that a sink that hangs holds one connection of Mandrill for that long
 	// and not for a thousand timeouts.
 	directTimeout = routes.MaxDirectTimeout

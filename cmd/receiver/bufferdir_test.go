@@ -102,7 +102,7 @@ func TestForeignEntriesOfTheVolumeAreLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := foreign.Truncate(1 << 50); err != nil { // takes no space
-		t.Skip(err)
+		t.Skipf("the file system of the test folder has no sparse files of a petabyte: %v", err)
 	}
 	if err := foreign.Close(); err != nil {
 		t.Fatal(err)

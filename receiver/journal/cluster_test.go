@@ -17,6 +17,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 )
 
 // cluster is the journals of three receivers.
@@ -26,7 +27,7 @@ type cluster struct {
 	dirs    []string
 	files   engine.TLSFiles
 	limits  journal.Limits
-	logged  log
+	logged  logbuffer.Buffer
 	ledger  *ledger // nil: nothing is delivered
 	mu      sync.Mutex
 	members []*clustered
@@ -253,7 +254,7 @@ func (c *cluster) intruders() {
 // intrude starts another member with a configuration that must be refused, and waits for a log line about it.
 func (c *cluster) intrude(name, want string, change func(*engine.Cluster)) {
 	c.t.Helper()
-	logged, before := &log{}, len(c.logged.String())
+	logged, before := &logbuffer.Buffer{}, len(c.logged.String())
 	e := c.engine(0)
 	e.Dir, e.Name, e.Listen = c.t.TempDir(), "intruder", "127.0.0.1:"+strconv.Itoa(freePort(c.t))
 	e.Logger = slog.New(slog.NewTextHandler(logged, nil))

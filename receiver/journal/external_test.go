@@ -1,7 +1,6 @@
 package journal_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -9,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +21,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
@@ -101,37 +100,37 @@ func (e *external) batches() jetstream.Stream {
 	return stream
 }
 
-// log is what was logged.
-type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *log) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(line)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // shared are options of a journal on an external server.
-func shared(t *testing.T, urls ...string) (journal.Options, *log) {
+func shared(t *testing.T, urls ...string) (journal.Options, *logbuffer.Buffer) {
 	t.Helper()
 	limits, err := journal.SplitLimits(256<<20, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	logged := &log{}
+	logged := &logbuffer.Buffer{}
 	logger := slog.New(slog.NewTextHandler(logged, nil))
 	return journal.Options{
 		Engine: &engine.External{URLs: urls, Logger: logger}, Limits: limits, KeepLimits: true, Logger: logger, LeaseTime: 3 * time.Second,
 		Metrics: journal.NewMetrics(prometheus.NewRegistry()),
 	}, logged
+}
+
+// A server without JetStream is not taken for one that is about to answer.
+func TestServerWithoutJetStreamIsNamedAtOnce(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t, func(options *server.Options) { options.JetStream = false })
+	options, logged := shared(t, e.url())
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- journal.New(options).Run(ctx) }()
+	until(t, "the log names the cause", func() bool { return strings.Contains(logged.String(), "the NATS server has no JetStream: enable it") })
+	if strings.Contains(logged.String(), "no responders") {
+		t.Errorf("the log has something else:\n%s", logged)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
 
 // until waits for a condition.

@@ -69,7 +69,7 @@ func (j *Journal) open(ctx context.Context, connection *engine.Connection) (*ses
 		store: &store.Store{Policy: policy, JetStream: stream, Conn: conn, SyncDir: func(string) error { return nil }},
 		disk:  connection.Reserve, isPartitioned: connection.Partitioned, recordFile: connection.RecordFile,
 	}
-	if err := streams.CheckServer(conn, 2*messageReserve); err != nil {
+	if err := streams.CheckServer(ctx, s.store, 2*messageReserve); err != nil {
 		return nil, err
 	}
 	if err := j.openStreams(ctx, s); err != nil {

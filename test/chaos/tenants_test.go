@@ -97,9 +97,9 @@ func (l *ledger) undeliveredOf(selected func(sender int) bool) (count int) {
 
 const (
 	// poisonBytes is the size of an event that is legal, and takes more memory than there is.
-	poisonBytes = 80 << 20
+	poisonBytes = 90 << 20
 	// poisonLimit is enough for everything else.
-	poisonLimit = 128 << 20
+	poisonLimit = 96 << 20
 )
 
 // A stored event needs more memory than the receiver may have. The receiver is killed twice at most. Then the event is a dead letter,

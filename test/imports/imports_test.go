@@ -45,7 +45,7 @@ var allowed = map[string][]string{
 	"receiver/journal/watch":       {"receiver/journal/store"},
 	"receiver/journal/store":       nil,
 	"receiver/journal/streams":     {"receiver/journal/engine", "receiver/journal/store"},
-	"receiver/journal/journaltest": {"receiver/journal", "receiver/journal/engine", "receiver/journal/quarantine"},
+	"receiver/journal/journaltest": {"receiver/journal", "receiver/journal/engine", "receiver/journal/quarantine", "test/logbuffer", "test/loopback"},
 	"receiver/journal/engine":      {"receiver/journal/natsfiles"},
 	"receiver/journal/natsfiles":   nil,
 	"receiver/mapping":             {"api/eventtypes", "mandrill"},

@@ -1,9 +1,7 @@
 package journaltest
 
 import (
-	"bytes"
 	"context"
-	"net"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -11,6 +9,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 // oldestProgram is the oldest NATS server that is supported, which hack/nats/build.sh builds once.
@@ -31,14 +32,11 @@ func OldestServer(t *testing.T) string {
 	if err != nil {
 		t.Fatalf("building the oldest NATS server: %v", err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // for a free port
+	port, err := loopback.Port(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
-	port := listener.Addr().(*net.TCPAddr).Port
-	_ = listener.Close()
-	var output lockedBuffer
+	var output logbuffer.Buffer
 	running := exec.CommandContext(context.WithoutCancel(t.Context()), program, "--jetstream", "--store_dir", t.TempDir(), "--addr", "127.0.0.1", "--port", strconv.Itoa(port)) //nolint:gosec // it is ours
 	running.Stdout, running.Stderr = &output, &output
 	if err := running.Start(); err != nil {
@@ -57,22 +55,5 @@ func OldestServer(t *testing.T) string {
 			t.Fatal("the oldest NATS server does not start")
 		}
 	}
-	return "nats://" + address
-}
-
-type lockedBuffer struct {
-	mu   sync.Mutex
-	data bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(data []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.data.Write(data)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.data.String()
+	return "nats://127.0.0.1:" + strconv.Itoa(port)
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
@@ -230,13 +229,24 @@ func (l *Layout) Open(ctx context.Context, s *store.Store) (opened Streams, err 
 	return opened, nil
 }
 
-// CheckServer refuses a server that is too old, or whose messages are too small.
-func CheckServer(conn *nats.Conn, minPayload int64) error {
-	if version := conn.ConnectedServerVersion(); store.OlderThan(version, oldestServer) {
+// CheckServer refuses a server that is too old, whose messages are too small, or that has no JetStream.
+func CheckServer(ctx context.Context, s *store.Store, minPayload int64) error {
+	if version := s.Conn.ConnectedServerVersion(); store.OlderThan(version, oldestServer) {
 		return &engine.ConfigError{Err: fmt.Errorf("the server is NATS %s, and must be NATS %s or newer", version, oldestServer)}
 	}
-	if conn.MaxPayload() < minPayload {
+	if s.Conn.MaxPayload() < minPayload {
 		return &engine.ConfigError{Err: fmt.Errorf("the server's max_payload must be at least %d bytes", minPayload)}
+	}
+	if has, _ := s.Conn.ConnectedServerJetStream(); has {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Attempt)
+	defer cancel()
+	if _, err := s.JetStream.AccountInfo(ctx); errors.Is(err, jetstream.ErrJetStreamNotEnabled) { // others of its cluster may have it
+		return errNoJetStream
 	}
 	return nil
 }
+
+// errNoJetStream passes when the server is configured, or those of its cluster that have JetStream are started.
+var errNoJetStream = errors.New("the NATS server has no JetStream: enable it (jetstream {} in its configuration, or -js), or start the servers that have it")
