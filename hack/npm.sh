@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the npm package, tests it, and installs what would be published into an empty project. Needs Node.js 18 or later with npm, which
+# Builds the npm package, tests it, and installs what would be published into an empty project; and validates schemas/asyncapi.json. Needs Node.js 18 or later with npm, which
 # it installs on Debian as root.
 #
 #   hack/npm.sh             tests
@@ -38,6 +38,8 @@ for script in 'import("@mandrill-operator/events").then(use)' 'use(require("@man
   node -e "const use = ({ parse }) => { if (parse({ type: 'com.mandrill.message.open', data: { event: 'open', msg: [] } }).data.msg.tags.length !== 0) process.exit(1); }; $script"
 done
 cd - >/dev/null
+"$progress" "Installing AsyncAPI's parser" npm --prefix ../../hack/asyncapi ci --no-audit --no-fund
+node ../../hack/asyncapi/check.mjs
 if [ "${1:-}" = publish ]; then
   npm publish --provenance --access public "$work"/*.tgz
 fi

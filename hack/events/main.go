@@ -1,5 +1,5 @@
-// Command events writes what is generated from package events and the table of event types: the JSON Schemas in schemas/v1, and the
-// catalogue in docs/events.md and docs/events, and parts of the npm package. It runs in the root of the module.
+// Command events writes what is generated from package events and the table of event types: the JSON Schemas in schemas/v1, the
+// AsyncAPI document beside them, the catalogue in docs/events.md and docs/events, and parts of the npm package. It runs in the root of the module.
 package main
 
 import (
@@ -39,6 +39,9 @@ func run() error {
 		}
 	}
 	if err := writeCatalogue(m); err != nil {
+		return err
+	}
+	if err := writeAsyncAPI(); err != nil {
 		return err
 	}
 	return writePackage(m)
