@@ -44,7 +44,7 @@ func (f *fixture) createFromEarlierBuild(path string) {
 	}
 }
 
-// An operator continues with the state that an earlier build left: it registers nothing, and changes no key and no route.
+// An operator continues with the state that an earlier build left: it registers nothing, and changes no key and no URL.
 func TestUpgradeChangesNothing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -65,8 +65,8 @@ func TestUpgradeChangesNothing(t *testing.T) {
 	if made := f.emulator.Calls()[calls:]; !slices.Equal(made, []string{"webhooks/list"}) {
 		t.Errorf("the calls to Mandrill are %v, want one list", made)
 	}
-	if !slices.Equal(writes, []string{"patch status"}) {
-		t.Errorf("the writes are %v, want that of the status, which says more now", writes)
+	if !slices.Equal(writes, []string{"apply", "patch status"}) {
+		t.Errorf("the writes are %v, want those of the routes, which say now whose they are, and of the status, which says more", writes)
 	}
 	if after.Status.WebhookID != before.Status.WebhookID || after.Status.URL != before.Status.URL || !slices.Equal(after.Status.CloudEventAttributes, before.Status.CloudEventAttributes) {
 		t.Errorf("the status was %+v and is %+v", before.Status, after.Status)
