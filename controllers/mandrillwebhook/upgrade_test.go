@@ -44,7 +44,7 @@ func (f *fixture) createFromEarlierBuild(path string) {
 	}
 }
 
-// An operator continues with the state that an earlier build left: it registers nothing, and changes no key and no route.
+// An operator continues with the state that an earlier build left: it registers nothing, and changes no key and no URL.
 func TestUpgradeChangesNothing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
