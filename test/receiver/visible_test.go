@@ -204,7 +204,10 @@ func (v *visible) registersQuietly() {
 	if head, post := v.head("/hook"), v.sendSigned("/hook", mandrill.TestKey, "[]"); head != http.StatusOK || post != http.StatusOK {
 		v.t.Errorf("HEAD got %d, the empty batch %d, want 200", head, post)
 	}
-	if warnings := slices.Concat(v.lines("WARN"), v.lines("ERROR")); len(warnings) > 0 {
+	warnings := slices.DeleteFunc(slices.Concat(v.lines("WARN"), v.lines("ERROR")), func(line map[string]any) bool {
+		return line["msg"] == "NATS server" // says that the machine is slow
+	})
+	if len(warnings) > 0 {
 		v.t.Errorf("a registration is logged as %v", warnings)
 	}
 	loaded, started := strings.Index(v.log.String(), `"Loaded routes"`), strings.Index(v.log.String(), `"Started"`)
