@@ -25,6 +25,7 @@ func stateOf(document *routes.Document) *delivery.State {
 			}
 		}
 	})
+	state.Changes() // all of them are new
 	return state
 }
 

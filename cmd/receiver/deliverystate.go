@@ -64,6 +64,7 @@ func (o *options) statusHandler(state *delivery.State, sender *report.Sender, re
 // watch returns a function that keeps the state of the buffer up to date.
 func (b *buffer) watch(state *delivery.State, instance string) func(context.Context) error {
 	state.SetBacklog(b.dispatcher)
+	state.SetBuffer(reports.Buffer{ID: instance, State: reports.BufferUnavailable}) // until it is open
 	return func(ctx context.Context) error {
 		state.Watch(ctx, newBufferState(b.journal, instance))
 		return nil

@@ -52,7 +52,7 @@ func (s *State) ask(ctx context.Context, buffer Buffer, counted *time.Time) {
 	if ctx.Err() != nil { // the answer may be due to that
 		return
 	}
-	s.setBuffer(status)
+	s.SetBuffer(status)
 	if now := s.now(); status.State == reports.BufferUnavailable || now.Sub(*counted) < deadLetterInterval && now.After(*counted) {
 		return
 	}
@@ -68,9 +68,11 @@ func (s *State) ask(ctx context.Context, buffer Buffer, counted *time.Time) {
 	}
 }
 
-func (s *State) setBuffer(status reports.Buffer) {
+// SetBuffer says what the state of the buffer is, until the buffer was asked.
+func (s *State) SetBuffer(status reports.Buffer) {
+	status.Delivers = s.leading()
 	before := s.buffer.Swap(&status)
-	if before == nil || before.State != status.State {
+	if before == nil || before.State != status.State || before.Delivers != status.Delivers {
 		s.changes.signal()
 	}
 }
@@ -83,6 +85,6 @@ func (s *State) Refused(state reports.BufferState) {
 	if seen := s.buffer.Load(); seen != nil && seen.State != state {
 		changed := *seen
 		changed.State = state
-		s.setBuffer(changed)
+		s.SetBuffer(changed)
 	}
 }

@@ -57,6 +57,7 @@ func TestBufferIsWatched(t *testing.T) {
 			t.Error("there is a buffer before it was asked")
 		}
 		state.SetBacklog(backlog{})
+		state.Changes()
 		buffer := &fakeBuffer{state: reports.BufferAvailable, held: map[string]int64{"shop/a": 3, "shop/deleted": 1}}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()

@@ -62,8 +62,8 @@ func (c *changes) take() []*Webhook {
 }
 
 // Changed returns a channel that holds an element when something changed that somebody should hear of at once: a sink starts
-// failing or recovers, a circuit opens or closes, a webhook gets its first dead letter or a bad signature, or the state of the
-// buffer is another one.
+// failing or recovers, a circuit opens or closes, a webhook is new, or gets its first dead letter or a bad signature, or the state of
+// the buffer is another one.
 func (s *State) Changed() <-chan struct{} { return s.changes.wake }
 
 // Changes returns the webhooks that changed since the last call.

@@ -74,11 +74,12 @@ func (s *State) Describe(all chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (s *State) Collect(metrics chan<- prometheus.Metric) {
-	now, leading := s.now(), s.backlog.Load() != nil && (*s.backlog.Load()).Leading()
+	now, leading := s.now(), s.leading()
 	for _, w := range *s.webhooks.Load() {
 		w.collect(metrics, now, leading)
 	}
-	metrics <- sample{deadLettered, labelPairs("reason", reasonDeleted, "webhook", ""), counter, float64(s.deletedDeadLettered.Load())}
+	deleted := []*dto.LabelPair{label("reason", reasonDeleted), label("webhook", "")}
+	metrics <- sample{deadLettered, deleted, counter, float64(s.deletedDeadLettered.Load())}
 }
 
 func (w *Webhook) collect(metrics chan<- prometheus.Metric, now time.Time, leading bool) {

@@ -17,12 +17,8 @@ type labels struct {
 	deadLetters [deadLetterReasonCount][]*dto.LabelPair
 }
 
-// labelPairs returns labels from names, in their order, and values.
-func labelPairs(namesAndValues ...string) (pairs []*dto.LabelPair) {
-	for i := 0; i < len(namesAndValues); i += 2 {
-		pairs = append(pairs, &dto.LabelPair{Name: proto.String(namesAndValues[i]), Value: proto.String(namesAndValues[i+1])})
-	}
-	return pairs
+func label(name, value string) *dto.LabelPair {
+	return &dto.LabelPair{Name: proto.String(name), Value: proto.String(value)}
 }
 
 // The labels of reasons are the same for all webhooks.
@@ -33,13 +29,13 @@ var (
 
 func pairsOf(reasons []string) (pairs []*dto.LabelPair) {
 	for _, reason := range reasons {
-		pairs = append(pairs, labelPairs("reason", reason)...)
+		pairs = append(pairs, label("reason", reason))
 	}
 	return pairs
 }
 
 func labelsOf(webhook string) (l labels) {
-	l.webhook = labelPairs("webhook", webhook)
+	l.webhook = []*dto.LabelPair{label("webhook", webhook)}
 	for i := range l.failures {
 		l.failures[i] = []*dto.LabelPair{failurePairs[i], l.webhook[0]}
 	}

@@ -69,7 +69,8 @@ func New(options Options) *State {
 // SetBacklog says who knows what waits in the buffer.
 func (s *State) SetBacklog(backlog Backlog) { s.backlog.Store(&backlog) }
 
-// SetWebhooks replaces the webhooks that have a route. Those that stay keep their state, the others are forgotten.
+// SetWebhooks replaces the webhooks that have a route. Those that stay keep their state, the others are forgotten. New ones count as
+// changed: somebody may wait for a receiver that has them.
 func (s *State) SetWebhooks(names iter.Seq[string]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,6 +80,7 @@ func (s *State) SetWebhooks(names iter.Seq[string]) {
 			after[name] = w
 		} else if after[name] == nil {
 			after[name] = newWebhook(name, s)
+			s.changes.add(after[name])
 		}
 	}
 	s.webhooks.Store(&after)
@@ -149,8 +151,12 @@ func (s *State) Buffer() *reports.Buffer {
 		return nil
 	}
 	buffer := *seen
-	if backlog := s.backlog.Load(); backlog != nil {
-		buffer.Delivers = (*backlog).Leading()
-	}
+	buffer.Delivers = s.leading()
 	return &buffer
+}
+
+// leading reports whether this process delivers from the buffer.
+func (s *State) leading() bool {
+	backlog := s.backlog.Load()
+	return backlog != nil && (*backlog).Leading()
 }

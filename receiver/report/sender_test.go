@@ -363,7 +363,7 @@ func TestTokenIsReadForEachReport(t *testing.T) {
 		{"first\n", "Bearer first", ""},
 		{"second", "Bearer second", ""},
 		{"", "", ""},
-		{"s3ntinel s3ntinel", "", "the token for the operator has "},
+		{"s3ntinel token", "", "the token for the operator has "},
 		{"/", "", "the file with the token for the operator cannot be read"}, // a folder
 	} {
 		if err := os.RemoveAll(path); err != nil {

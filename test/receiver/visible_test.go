@@ -154,7 +154,7 @@ func newVisible(t *testing.T, args ...string) *visible {
 		t.Fatal(err)
 	}
 	v.replica = &replica{t: t, address: freeAddress(t), health: freeAddress(t), env: []string{"POD_NAME=receiver-7"}}
-	v.replica.args = append([]string{
+	v.args = append([]string{
 		"--listen", v.address, "--metrics-listen", v.health, "--shutdown-delay=0s", "--config", writeRoutes(t, consumer.URL),
 		"--operator-url", v.operator.URL, "--report-token-file", token,
 	}, args...)
