@@ -353,7 +353,7 @@ func assertOwners(t *testing.T, webhook *v1alpha1.MandrillWebhook) {
 	}
 	found := false
 	for _, managed := range webhook.ManagedFields {
-		text := string(managed.FieldsV1.Raw)
+		text := managed.FieldsV1.GetRawString()
 		delivers := strings.Contains(text, `"f:delivery"`) || strings.Contains(text, `{\"type\":\"Delivered\"}`)
 		if owns := managed.Manager == string(delivery.FieldOwner); owns != delivers {
 			t.Errorf("%s owns %s", managed.Manager, text)
