@@ -224,7 +224,7 @@ func TestBadInputIsReported(t *testing.T) {
 			name:   "a workload",
 			object: ref("apps/v1", "Deployment", "consumer"),
 			class:  stalls, condition: "SinkProvided", reason: "SinkNotFound",
-			message: `sink.ref: a Deployment does not receive events: name the Service that leads to it, with apiVersion: v1 and kind: Service`,
+			message: `sink.ref: the kind Deployment does not receive events: name the Service that leads to it, with apiVersion: v1 and kind: Service`,
 		},
 		{
 			name:   "a Service without ports",

@@ -38,7 +38,7 @@ func checkReference(ref v1alpha1.Reference) error {
 	case ref.Kind == "Service" && (ref.APIVersion == "core/v1" || ref.APIVersion == "apps/v1" || ref.APIVersion == "core"):
 		return refuse("Services are in apiVersion v1: write apiVersion: v1 instead of %s", ref.APIVersion)
 	case slices.Contains(workloads, ref.Kind) && isBuiltIn(ref.APIVersion):
-		return refuse("a %s does not receive events: name the Service that leads to it, with apiVersion: v1 and kind: Service", ref.Kind)
+		return refuse("the kind %s does not receive events: name the Service that leads to it, with apiVersion: v1 and kind: Service", ref.Kind)
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func TestWatchedNamespaces(t *testing.T) {
 }
 
 // Two of three members of a clustered buffer go on without the third, whether it is deleted, killed, or starts with an empty volume.
-func TestClusteredBuffer(t *testing.T) {
+func TestClusteredBuffer(t *testing.T) { //nolint:tparallel // its parts follow each other
 	t.Parallel()
 	i := parallel(t, "clustered")
 	i.install(t, "receiver.buffer.mode=Cluster", "receiver.buffer.cluster.tls=None")

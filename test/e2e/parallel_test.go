@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 
@@ -14,14 +15,10 @@ import (
 
 // define installs the CRD for the tests that run at the same time, whose releases then leave it alone.
 var define = sync.OnceValue(func() error {
-	// That of an earlier test may still be on its way out.
-	if output, err := run(context.Background(), "", "kubectl", "wait", "--for=delete", "customresourcedefinition/"+definition, "--timeout=1s"); err != nil {
-		terminating, _ := run(context.Background(), "", "kubectl", "get", "customresourcedefinition", definition, "--output=jsonpath={.metadata.deletionTimestamp}")
-		if terminating != "" {
-			output, err = run(context.Background(), "", "kubectl", "wait", "--for=delete", "customresourcedefinition/"+definition, "--timeout=3m")
-			if err != nil {
-				return fmt.Errorf("%w: %s", err, output)
-			}
+	terminating, _ := run(context.Background(), "", "kubectl", "get", "customresourcedefinition", definition, "--output=jsonpath={.metadata.deletionTimestamp}")
+	if strings.HasPrefix(terminating, "2") { // that of an earlier test is on its way out
+		if output, err := run(context.Background(), "", "kubectl", "wait", "--for=delete", "customresourcedefinition/"+definition, "--timeout=3m"); err != nil {
+			return fmt.Errorf("%w: %s", err, output)
 		}
 	}
 	output, err := run(context.Background(), "", "kubectl", "apply", "--server-side", "--force-conflicts", "--kustomize=../../config/crd")
