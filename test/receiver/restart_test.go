@@ -2,7 +2,6 @@
 package receiver_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +20,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
@@ -59,7 +59,7 @@ type replica struct {
 	args            []string
 	address, health string
 	process         *exec.Cmd
-	log             *bytes.Buffer
+	log             *logbuffer.Buffer
 }
 
 func freeAddress(t *testing.T) string {
@@ -73,9 +73,17 @@ func freeAddress(t *testing.T) string {
 
 func newReplica(t *testing.T, args ...string) *replica {
 	t.Helper()
+	r := launchReplica(t, args...)
+	eventually(t, "the receiver is ready", r.ready)
+	return r
+}
+
+// launchReplica starts a receiver that may never be ready.
+func launchReplica(t *testing.T, args ...string) *replica {
+	t.Helper()
 	r := &replica{t: t, address: freeAddress(t), health: freeAddress(t)}
 	r.args = append([]string{"--listen", r.address, "--metrics-listen", r.health, "--shutdown-delay=0s"}, args...)
-	r.start()
+	r.launch()
 	t.Cleanup(r.stop)
 	return r
 }
@@ -93,7 +101,7 @@ func (r *replica) launch() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.log = &bytes.Buffer{}
+	r.log = &logbuffer.Buffer{}
 	r.process = exec.Command(program, r.args...)
 	r.process.Stderr = r.log
 	if err := r.process.Start(); err != nil {
