@@ -74,9 +74,17 @@ func freeAddress(t *testing.T) string {
 
 func newReplica(t *testing.T, args ...string) *replica {
 	t.Helper()
+	r := launchReplica(t, args...)
+	eventually(t, "the receiver is ready", r.ready)
+	return r
+}
+
+// launchReplica starts a receiver that may never be ready.
+func launchReplica(t *testing.T, args ...string) *replica {
+	t.Helper()
 	r := &replica{t: t, address: freeAddress(t), health: freeAddress(t)}
 	r.args = append([]string{"--listen", r.address, "--metrics-listen", r.health, "--shutdown-delay=0s"}, args...)
-	r.start()
+	r.launch()
 	t.Cleanup(r.stop)
 	return r
 }

@@ -1,0 +1,115 @@
+package receiver_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+)
+
+// A receiver in any broken state takes less than 1 % of a core and 1 kB of log a minute, once the state was logged.
+func TestBrokenReceiversAreQuiet(t *testing.T) {
+	t.Parallel()
+	buffer := func(dir string) []string {
+		return []string{"--buffer=embedded", "--buffer-dir", dir, "--buffer-max-bytes=67108864"}
+	}
+	for name, breakIt := range map[string]func(t *testing.T) (args []string, harm func(r *replica) error){
+		"the routes file is gone": func(t *testing.T) ([]string, func(*replica) error) {
+			config := writeRoutes(t, "http://"+freeAddress(t))
+			return []string{"--config", config}, func(*replica) error { return os.Remove(config) }
+		},
+		"the folder of the routes file is gone": func(t *testing.T) ([]string, func(*replica) error) {
+			config := writeRoutes(t, "http://"+freeAddress(t))
+			return []string{"--config", config}, func(*replica) error { return os.RemoveAll(filepath.Dir(config)) }
+		},
+		"the routes file has another form": func(t *testing.T) ([]string, func(*replica) error) {
+			config := writeRoutes(t, "http://"+freeAddress(t))
+			return []string{"--config", config}, func(*replica) error { return os.WriteFile(config, []byte("routes: 1"), 0o600) }
+		},
+		"files beside the routes file change": func(t *testing.T) ([]string, func(*replica) error) {
+			config := writeRoutes(t, "http://"+freeAddress(t))
+			return []string{"--config", config}, func(*replica) error {
+				for i := range 100 {
+					if err := os.WriteFile(filepath.Join(filepath.Dir(config), strconv.Itoa(i)), nil, 0o600); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+		},
+		"the folder of the buffer is gone": func(t *testing.T) ([]string, func(*replica) error) {
+			dir := filepath.Join(t.TempDir(), "buffer")
+			return append(buffer(dir), "--config", writeRoutes(t, "http://"+freeAddress(t))), func(r *replica) error {
+				return errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o600), r.send()) // so that it cannot be made again
+			}
+		},
+		"the sink is gone, and events wait": func(t *testing.T) ([]string, func(*replica) error) {
+			return append(buffer(t.TempDir()), "--config", writeRoutes(t, "http://"+freeAddress(t))), (*replica).send
+		},
+		"the NATS server is gone": func(t *testing.T) ([]string, func(*replica) error) {
+			return []string{"--buffer=nats://" + freeAddress(t), "--buffer-max-bytes=67108864", "--config", writeRoutes(t, "http://"+freeAddress(t))}, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			args, harm := breakIt(t)
+			r := launchReplica(t, args...)
+			if harm != nil {
+				eventually(t, "the receiver is ready", r.ready)
+				if err := harm(r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			const settling, observed = 10 * time.Second, 20 * time.Second
+			<-time.After(settling)
+			logged, used := len(r.log.String()), r.cpuTime()
+			<-time.After(observed)
+			if more := r.log.String()[logged:]; len(more) > int(1000*observed/time.Minute) {
+				t.Errorf("it logged %d bytes in %s:\n%.2000s", len(more), observed, more)
+			}
+			if took := r.cpuTime() - used; took > observed/100 {
+				t.Errorf("it took %s of CPU time in %s", took, observed)
+			}
+		})
+	}
+}
+
+// send posts a batch. Any answer will do.
+func (r *replica) send() error {
+	request, err := mandrilltest.NewRequest(context.Background(), "http://"+r.address+"/hook", hookURL, signingKey, mandrilltest.Batch([]byte(`{"event":"open"}`)))
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	return response.Body.Close()
+}
+
+// cpuTime returns the CPU time that the process has used, in hundredths of a second.
+func (r *replica) cpuTime() time.Duration {
+	r.t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.process.Process.Pid))
+	if err != nil {
+		r.t.Skip("CPU time is read from /proc: ", err)
+	}
+	_, after, _ := strings.Cut(string(stat), ") ")
+	fields, ticks := strings.Fields(after), 0
+	for _, field := range fields[11:13] { // utime and stime
+		count, err := strconv.Atoi(field)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		ticks += count
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
