@@ -15,7 +15,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 )
 
-// A receiver whose volume cannot be written says why, does not get ready, and is ready when the volume can be written.
+// A receiver whose volume cannot be written says why, does not get ready, and gets ready when the volume can be written.
 func TestVolumeThatCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	needsNode(t)
@@ -41,6 +41,7 @@ func TestVolumeThatCannotBeWritten(t *testing.T) {
 	i.awaitUnwritable(t, "mandrill-receiver-1", "read-only file system")
 	inCluster(t, "mount", "-o", "remount,size=200m", filepath.Join(folder, "0"))
 	inCluster(t, "mount", "-o", "remount,rw", filepath.Join(folder, "1"))
+	command(t, "kubectl", "delete", "pod", "mandrill-receiver-1", "--namespace="+i.release) // a pod keeps the mode of its mount
 	i.cluster.awaitReady(t, i.release, "receiver", 2)
 }
 
