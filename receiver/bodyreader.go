@@ -43,7 +43,7 @@ func (b *bodyReader) readAll(ctx context.Context) ([]byte, error) {
 func (b *bodyReader) grow(ctx context.Context, body []byte) ([]byte, error) {
 	before := int64(cap(body))
 	after := min(max(firstBuffer, 2*before), b.limit+1) // one byte more, to see the end
-	if want := b.announced + 1; b.announced > 0 && want > after {
+	if want := b.announced + 1; b.announced > 0 && want > before {
 		switch {
 		case want <= 2*after:
 			after = want
