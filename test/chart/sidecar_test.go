@@ -371,6 +371,19 @@ func TestSidecarDoesNotRunAsRoot(t *testing.T) {
 	}
 }
 
+// Where the operator takes no reports, sidecars do not send any, and need no token.
+func TestSidecarsReportOnlyIfTheOperatorListens(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]bool{"true": true, "false": false} {
+		for _, object := range sidecarPolicies(t, "operator.reports="+value) {
+			text := fmt.Sprint(object.Object)
+			if object.GetKind() == "MutatingAdmissionPolicy" && (strings.Contains(text, "--operator-url=") != want || strings.Contains(text, "serviceAccountToken") != want) {
+				t.Errorf("operator.reports=%s: %s", value, text)
+			}
+		}
+	}
+}
+
 // With watchNamespaces, pods elsewhere are left alone: the operator does not read their webhooks.
 func TestSidecarsOfWatchedNamespaces(t *testing.T) {
 	t.Parallel()

@@ -107,7 +107,7 @@ func (n *node) pod(name string, spec corev1.PodSpec) (*program, error) {
 	args := append(container.Args, "--kubeconfig="+kubeconfig)
 	switch container.Name {
 	case "operator":
-		args = append(args, "--metrics-listen=0", "--health-listen=0", "--hints-listen=0")
+		args = append(args, "--metrics-listen=0", "--health-listen=0", "--reports-listen=0")
 	case "receiver":
 		args = append(args, "--metrics-listen=127.0.0.1:0", "--listen="+n.receiver, "--shutdown-delay=0s", "--buffer-dir="+filepath.Join(n.cluster.folder, "buffer"))
 	}

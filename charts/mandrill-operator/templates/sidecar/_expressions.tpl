@@ -50,16 +50,11 @@ variables.size != "" && !(variables.size.matches("^[0-9]{1,15}(k|M|G|T|Ki|Mi|Gi|
 ""
 {{- end -}}
 
-{{/* Whether an injected receiver reports to the operator. */}}
-{{- define "mandrill.sidecarReports" -}}
-{{ dig "reports" true .Values.operator }}
-{{- end -}}
-
 {{/* Arguments of an injected receiver without those of its buffer, as a list in CEL. */}}
 {{- define "mandrill.sidecarArgs" -}}
 {{- $receiver := .Values.receiver -}}
 {{- $reports := list -}}
-{{- if eq (include "mandrill.sidecarReports" .) "true" -}}
+{{- if .Values.operator.reports -}}
 {{- $reports = list (printf "--operator-url=http://%s.%s:8082" (include "mandrill.fullname" .) .Release.Namespace) -}}
 {{- end -}}
 {{- $args := concat $reports (list
