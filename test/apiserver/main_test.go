@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -94,16 +95,27 @@ func applyFiles(paths ...string) error {
 // rightsOf returns a configuration with the rights of one of the project's service accounts and no others.
 func rightsOf(t *testing.T, name string) *rest.Config {
 	t.Helper()
-	user, err := environment.AddUser(envtest.User{Name: "system:serviceaccount:mandrill-operator-system:" + name}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := user.Config()
+	config := addUser(t, envtest.User{Name: "system:serviceaccount:mandrill-operator-system:" + name}).Config()
 	config.QPS = -1 // as the operator does
 	if name == "mandrill-operator" {
 		config.Wrap(func(next http.RoundTripper) http.RoundTripper { return recorder{next} })
 	}
 	return config
+}
+
+// usersMu guards the certificate authority of the environment, which is not safe for concurrent use.
+var usersMu sync.Mutex
+
+// addUser makes a user of the API server.
+func addUser(t *testing.T, user envtest.User) *envtest.AuthenticatedUser {
+	t.Helper()
+	usersMu.Lock()
+	defer usersMu.Unlock()
+	added, err := environment.AddUser(user, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return added
 }
 
 // newNamespace makes a namespace for one test.

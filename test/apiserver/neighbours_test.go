@@ -63,11 +63,7 @@ func rule(group string, resources []string, verbs ...string) rbacv1.PolicyRule {
 // start runs the operator with the rights of its user and of groups, until the test ends or stops it.
 func (n *neighbour) start(t *testing.T, apiURL string, groups ...string) (stop func()) {
 	t.Helper()
-	user, err := environment.AddUser(envtest.User{Name: n.user, Groups: groups}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rights := user.Config()
+	rights := addUser(t, envtest.User{Name: n.user, Groups: groups}).Config()
 	rights.QPS = -1
 	skipNameValidation := true
 	options := mandrillwebhook.ManagerOptions(scheme)

@@ -34,11 +34,7 @@ func startReceiverProgram(t *testing.T, listen, operatorURL string) (metrics str
 	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../cmd/receiver").CombinedOutput(); err != nil {
 		t.Fatalf("building the receiver: %v\n%s", err, output)
 	}
-	user, err := environment.AddUser(envtest.User{Name: "system:serviceaccount:" + routesSecret.Namespace + ":mandrill-receiver"}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kubeconfig, err := user.KubeConfig()
+	kubeconfig, err := addUser(t, envtest.User{Name: "system:serviceaccount:" + routesSecret.Namespace + ":mandrill-receiver"}).KubeConfig()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -59,13 +60,24 @@ func rights(t *testing.T, account, place string) []string {
 	return slices.DeleteFunc(own, func(line string) bool { return slices.Contains(base, line) })
 }
 
-func review(t *testing.T, user, place string) (lines []string) {
+// usersMu guards the certificate authority of the environment, which is not safe for concurrent use.
+var usersMu sync.Mutex
+
+// addUser makes a user of the API server.
+func addUser(t *testing.T, user envtest.User) *envtest.AuthenticatedUser {
 	t.Helper()
-	added, err := environment.AddUser(envtest.User{Name: user}, nil)
+	usersMu.Lock()
+	defer usersMu.Unlock()
+	added, err := environment.AddUser(user, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	reviewer, err := client.New(added.Config(), client.Options{Scheme: admin.Scheme(), Mapper: admin.RESTMapper()})
+	return added
+}
+
+func review(t *testing.T, user, place string) (lines []string) {
+	t.Helper()
+	reviewer, err := client.New(addUser(t, envtest.User{Name: user}).Config(), client.Options{Scheme: admin.Scheme(), Mapper: admin.RESTMapper()})
 	if err != nil {
 		t.Fatal(err)
 	}
