@@ -22,7 +22,7 @@ func buffer() *dashboard.DashboardBuilder {
 		query{"max by (pod, instance, stream) (mandrill_receiver_buffer_stored_bytes{} / mandrill_receiver_buffer_limit_bytes{})", "{{instance}} {{stream}}"})
 	b.lines("Stored", "Bytes that each stream takes.", size, third,
 		query{"max by (pod, instance, stream) (mandrill_receiver_buffer_stored_bytes{})", "{{instance}} {{stream}}"})
-	b.lines("Free on the volume", "Bytes that batches may still take on the volume, whoever filled it.", size, third,
+	b.lines("Free on the volume", "Bytes that batches may still take on the volume, after all that fills it.", size, third,
 		query{"min by (pod, instance) (mandrill_receiver_buffer_free_bytes{})", "{{instance}}"})
 	b.lines("Waiting", "The ten webhooks with the most bytes in the buffer.", size, half,
 		query{"topk(10, sum by (webhook) (mandrill_receiver_backlog_bytes{}) > 0)", "{{webhook}}"})

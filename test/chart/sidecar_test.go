@@ -222,7 +222,7 @@ func TestSidecarLeavesThePodAsItIs(t *testing.T) {
 	}
 }
 
-// A pod gets one receiver, whoever changes it after the policy, however many releases have the policy, and when a copy of it is made.
+// A pod gets one receiver, also if it is changed after the policy, if several releases have the policy, and when a copy of it is made.
 func TestSidecarIsInjectedOnce(t *testing.T) {
 	t.Parallel()
 	policies(t)
