@@ -8,13 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/durable"
 )
 
 // The first line of the file is format, the version and the checksum of what follows, with spaces in between. What follows is
@@ -73,48 +73,14 @@ func parse(data []byte, source string) (*content, error) {
 	return &parsed, nil
 }
 
-// write replaces the file. After a crash it has the old or the new content, and the new one when this has returned.
+// write replaces the file, see [durable.WriteFile].
 func write(path string, saved content) error {
 	body, err := json.Marshal(saved)
 	if err != nil {
 		return err
 	}
 	data := append(fmt.Appendf(nil, "%s %d %s\n", format, version, checksum(body)), body...)
-	temporary := path + ".new"
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	file, err := os.OpenFile(temporary, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600) //nolint:gosec // in the user's directory
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
-		err = os.Rename(temporary, path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	return syncDir(path)
-}
-
-// remove removes the file, if there is one.
-func remove(path string) error {
-	if err := os.Remove(path); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
-	}
-	return syncDir(path)
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.WriteFile(path, data)
 }
 
 func checksum(data []byte) string {

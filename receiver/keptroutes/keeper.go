@@ -10,6 +10,8 @@ import (
 	"maps"
 	"sync"
 	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/durable"
 )
 
 // FileName is the name of the file in the folder of a buffer.
@@ -195,7 +197,7 @@ func (k *Keeper) save() error {
 	}
 	var err error
 	if len(documents) == 0 {
-		err = remove(k.path)
+		err = durable.RemoveFile(k.path)
 	} else {
 		err = write(k.path, content{Source: k.source, SavedAt: time.Now().UTC(), Documents: documents})
 	}

@@ -8,13 +8,12 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"path/filepath"
 	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/mandrill-operator/mandrill-operator/receiver/journal/natsfiles"
+	"github.com/mandrill-operator/mandrill-operator/receiver/durable"
 )
 
 // Tracker keeps the checkpoint of a buffer. It is safe for concurrent use.
@@ -136,34 +135,15 @@ func (t *Tracker) save() {
 	}
 	data, err := json.Marshal(t.record)
 	if err == nil {
-		err = replaceFile(t.path, data)
+		err = durable.WriteFile(t.path, data)
 	}
 	if err != nil {
 		if !t.failing {
 			t.logger.Warn("Could not write the checkpoint of the buffer, messages that go missing are not noticed", "error", err.Error())
 		}
-		if os.Remove(t.path) == nil {
-			_ = natsfiles.SyncDir(filepath.Dir(t.path))
-		}
+		_ = durable.RemoveFile(t.path)
 	}
 	t.failing = err != nil
-}
-
-// replaceFile writes a file so that it has the old or the new content whatever happens, and the new one when this returns.
-func replaceFile(path string, data []byte) error {
-	temporary := path + ".new"
-	file, err := os.OpenFile(temporary, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600) //nolint:gosec // in the user's directory
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
-		err = os.Rename(temporary, path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	return natsfiles.SyncDir(filepath.Dir(path))
 }
 
 // BeforeRemoval is to be called before a remainder or a dead letter is removed. It writes only if the checkpoint claims that none is.

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
-	"github.com/mandrill-operator/mandrill-operator/receiver/journal/natsfiles"
+	"github.com/mandrill-operator/mandrill-operator/receiver/durable"
 )
 
 // The server must be able to write to delete what was delivered, and its store does not recover from a full disk. So new
@@ -132,7 +132,7 @@ func (r *DiskReserve) Allocate() error {
 	}
 	err := writeIncompressible(r.path(), r.size)
 	if err == nil {
-		err = natsfiles.SyncDir(r.dir) // otherwise a loss of power may undo it
+		err = durable.SyncDir(r.dir) // otherwise a loss of power may undo it
 	}
 	if err != nil {
 		return fmt.Errorf("reserving disk space: %w", errors.Join(err, os.Remove(r.path())))

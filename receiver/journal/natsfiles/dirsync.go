@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/durable"
 )
 
 // Dirs syncs the directories of a store.
@@ -50,14 +52,14 @@ func (d *Dirs) SyncAll() error {
 		if filepath.Base(path) == blocksDir {
 			streams[filepath.Base(filepath.Dir(path))] = &streamDir{path: path}
 		}
-		return SyncDir(path)
+		return durable.SyncDir(path)
 	})
 	parent := filepath.Dir(d.storeDir)
-	if err = errors.Join(err, SyncDir(parent)); err != nil {
+	if err = errors.Join(err, durable.SyncDir(parent)); err != nil {
 		return fmt.Errorf("syncing the directories of the buffer: %w", err)
 	}
 	// The parent of the buffer's directory matters only if this process created that directory, for which it needed the permission.
-	if err := SyncDir(filepath.Dir(parent)); err != nil && !errors.Is(err, fs.ErrPermission) {
+	if err := durable.SyncDir(filepath.Dir(parent)); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("syncing the parent of the buffer directory: %w", err)
 	}
 	d.mu.Lock()
@@ -107,18 +109,9 @@ func (d *streamDir) sync() error {
 	if len(blocks) > 0 {
 		last = max(last, blocks[len(blocks)-1])
 	}
-	if err := SyncDir(d.path); err != nil {
+	if err := durable.SyncDir(d.path); err != nil {
 		return err
 	}
 	d.lastBlock, d.modified = last, info.ModTime()
 	return nil
-}
-
-// SyncDir syncs a directory.
-func SyncDir(path string) error {
-	dir, err := os.Open(path) //nolint:gosec // the user's
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
