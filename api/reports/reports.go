@@ -106,3 +106,9 @@ const (
 	ReasonToken       Reason = "Token"       // no token for the sink could be had
 	ReasonOther       Reason = "Other"
 )
+
+// Reasons are all reasons. The last one stands for what is not in the list.
+var Reasons = []Reason{
+	ReasonUnresolved, ReasonUnreachable, ReasonTLS, ReasonTimeout, ReasonNoAnswer, ReasonStatus, ReasonOverloaded, ReasonRefused, ReasonForbidden,
+	ReasonToken, ReasonOther,
+}

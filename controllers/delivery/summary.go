@@ -73,8 +73,8 @@ func (s *Store) Summarise(object types.NamespacedName, uid types.UID) Summary {
 	slices.SortFunc(sum.Receivers, func(a, b Receiver) int { return cmp.Compare(a.Name, b.Name) })
 	sum.Live = len(live)
 	sum.addBuffers(live)
-	for _, group := range groupsOf(about.entries) {
-		sum.add(group, about.groups, now)
+	for key, group := range groupsOf(about.entries) {
+		sum.add(key, group, about.groups, now)
 	}
 	for _, e := range about.entries {
 		sum.fail(e, slices.Contains(live, e))
@@ -144,7 +144,7 @@ func groupsOf(entries []*entry) map[string][]*entry {
 }
 
 // add adds what a buffer holds. Receivers that share it count the same, so the one that delivers counts for all.
-func (s *Summary) add(group []*entry, known map[string]*held, now time.Time) {
+func (s *Summary) add(key string, group []*entry, known map[string]*held, now time.Time) {
 	counts, lost := group[0], int64(0)
 	for _, e := range group {
 		if e.receiver.delivers && (!counts.receiver.delivers || e.at.After(counts.at)) || !counts.receiver.delivers && e.waiting > counts.waiting {
@@ -156,10 +156,6 @@ func (s *Summary) add(group []*entry, known map[string]*held, now time.Time) {
 	s.Oldest = earlier(s.Oldest, counts.oldest)
 	s.DeadLetters += counts.deadLetters
 	s.HeldLosses += lost
-	key := "receiver/" + counts.receiver.name
-	if counts.receiver.buffered {
-		key = "buffer/" + counts.receiver.bufferID
-	}
 	before := known[key]
 	if before == nil {
 		before = &held{deadLetters: counts.deadLetters}
@@ -185,18 +181,10 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// reasons of failures that receivers know.
-var reasons = map[form.Reason]bool{
-	form.ReasonUnresolved: true, form.ReasonUnreachable: true, form.ReasonTLS: true, form.ReasonTimeout: true, form.ReasonNoAnswer: true,
-	form.ReasonStatus: true, form.ReasonOverloaded: true, form.ReasonRefused: true, form.ReasonForbidden: true, form.ReasonToken: true,
-}
-
 // reasonOf returns one of the reasons that this operator knows.
 func reasonOf(reason form.Reason) form.Reason {
-	for known := range reasons {
-		if known == reason {
-			return known
-		}
+	if i := slices.Index(form.Reasons, reason); i >= 0 {
+		return form.Reasons[i] // not the text of the report, which would keep all of it in memory
 	}
 	return form.ReasonOther
 }

@@ -5,20 +5,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
-
-	"github.com/mandrill-operator/mandrill-operator/api/reports"
 )
 
-// reasons are those of failed attempts, reasonLabels what the metrics call them. The last one stands for what is not in the list.
-var (
-	reasons = []reports.Reason{
-		reports.ReasonUnresolved, reports.ReasonUnreachable, reports.ReasonTLS, reports.ReasonTimeout, reports.ReasonNoAnswer, reports.ReasonStatus,
-		reports.ReasonOverloaded, reports.ReasonRefused, reports.ReasonForbidden, reports.ReasonToken, reports.ReasonOther,
-	}
-	reasonLabels = [reasonCount]string{
-		"unresolved", "unreachable", "tls", "timeout", "no_answer", "status", "overloaded", "refused", "forbidden", "token", "other",
-	}
-)
+// reasonLabels are what the metrics call [reports.Reasons].
+var reasonLabels = [reasonCount]string{
+	"unresolved", "unreachable", "tls", "timeout", "no_answer", "status", "overloaded", "refused", "forbidden", "token", "other",
+}
 
 // deadLetterReasons are those of package journal. The first usualReasons of them have a series from the start.
 var deadLetterReasons = []string{"refused", "exhausted", "expired", "quarantined", "set_aside", reasonDeleted}

@@ -132,9 +132,9 @@ func (w *Webhook) succeeded(circuitOpen bool) {
 func (w *Webhook) failed(reason reports.Reason, status int, circuitOpen bool) {
 	now := w.state.now()
 	w.lastAttempt.set(now)
-	i := slices.Index(reasons, reason)
+	i := slices.Index(reports.Reasons, reason)
 	if i < 0 {
-		reason, i = reports.ReasonOther, len(reasons)-1
+		reason, i = reports.ReasonOther, len(reports.Reasons)-1
 	}
 	w.failures[i].Add(1)
 	w.mu.Lock()
