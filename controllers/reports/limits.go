@@ -3,6 +3,8 @@ package reports
 import (
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -21,53 +23,51 @@ type limits struct {
 	now func() time.Time
 
 	mu     sync.Mutex
-	list   map[Reporter]*bucket
+	list   map[Reporter]*limit
 	pruned time.Time
 }
 
-// bucket is a token bucket, and how many reports are being read.
-type bucket struct {
-	tokens float64
-	filled time.Time
+// limit is the rate of one reporter, and how many of its reports are being read.
+type limit struct {
+	rate   *rate.Limiter
+	used   time.Time
 	active int
 }
 
-// acquire takes a token. The caller releases it when the report has been taken.
+// acquire admits a report. The caller releases it when the report has been taken.
 func (l *limits) acquire(reporter Reporter) (release func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
 	if l.list == nil {
-		l.list = map[Reporter]*bucket{}
+		l.list = map[Reporter]*limit{}
 	}
 	if now.Sub(l.pruned) > limitMemory {
 		l.prune(now)
 	}
-	b := l.list[reporter]
-	if b == nil {
+	of := l.list[reporter]
+	if of == nil {
 		if len(l.list) >= maxReporters {
 			return nil, errBusy
 		}
-		b = &bucket{tokens: reportsBurst, filled: now}
-		l.list[reporter] = b
+		of = &limit{rate: rate.NewLimiter(reportsPerSecond, reportsBurst)}
+		l.list[reporter] = of
 	}
-	b.tokens = min(reportsBurst, b.tokens+now.Sub(b.filled).Seconds()*reportsPerSecond)
-	b.filled = now
-	if b.tokens < 1 || b.active >= maxConcurrent {
+	of.used = now
+	if of.active >= maxConcurrent || !of.rate.AllowN(now, 1) {
 		return nil, errLimited
 	}
-	b.tokens--
-	b.active++
+	of.active++
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		b.active--
+		of.active--
 	}, nil
 }
 
 func (l *limits) prune(now time.Time) {
-	for reporter, b := range l.list {
-		if b.active == 0 && now.Sub(b.filled) > limitMemory {
+	for reporter, of := range l.list {
+		if of.active == 0 && now.Sub(of.used) > limitMemory {
 			delete(l.list, reporter)
 		}
 	}

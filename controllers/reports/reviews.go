@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -42,9 +43,9 @@ type Reviews struct {
 	metrics *Metrics
 	now     func() time.Time
 	slots   chan struct{}
+	rate    *rate.Limiter
 
 	mu       sync.Mutex
-	budget   bucket
 	accepted map[[sha256.Size]byte]review
 	refused  map[[sha256.Size]byte]time.Time // when
 }
@@ -58,7 +59,7 @@ type review struct {
 func NewReviews(writer client.Writer, metrics *Metrics, now func() time.Time) *Reviews {
 	return &Reviews{
 		client: writer, metrics: metrics, now: now, slots: make(chan struct{}, maxReviews),
-		budget:   bucket{tokens: reviewsBurst, filled: now()},
+		rate:     rate.NewLimiter(reviewsPerSecond, reviewsBurst),
 		accepted: map[[sha256.Size]byte]review{}, refused: map[[sha256.Size]byte]time.Time{},
 	}
 }
@@ -88,7 +89,7 @@ func (r *Reviews) Reporter(ctx context.Context, token string) (Reporter, error) 
 
 // review asks the API server, unless it was asked too often. It returns errBusy if there is no answer.
 func (r *Reviews) review(ctx context.Context, token string, hash [sha256.Size]byte) (Reporter, error) {
-	if !r.mayAsk() {
+	if !r.rate.AllowN(r.now(), 1) {
 		r.metrics.reviews.WithLabelValues("limited").Inc()
 		return Reporter{}, errBusy
 	}
@@ -121,20 +122,6 @@ func (r *Reviews) review(ctx context.Context, token string, hash [sha256.Size]by
 	makeRoom(r.accepted, maxAccepted, func(known review) bool { return now.Sub(known.at) >= staleMemory })
 	r.accepted[hash] = review{reporter, now}
 	return reporter, nil
-}
-
-// mayAsk takes a token of the budget of reviews.
-func (r *Reviews) mayAsk() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := r.now()
-	r.budget.tokens = min(reviewsBurst, r.budget.tokens+now.Sub(r.budget.filled).Seconds()*reviewsPerSecond)
-	r.budget.filled = now
-	if r.budget.tokens < 1 {
-		return false
-	}
-	r.budget.tokens--
-	return true
 }
 
 // makeRoom removes old entries of a map that is full, or any entry if none is old.
