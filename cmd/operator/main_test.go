@@ -28,6 +28,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 	"github.com/mandrill-operator/mandrill-operator/test/loopback"
+	"github.com/mandrill-operator/mandrill-operator/test/poll"
 	"github.com/mandrill-operator/mandrill-operator/version"
 )
 
@@ -139,15 +140,7 @@ func (c *cluster) account(name string) (*rest.Config, string) {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for deadline := time.After(patience); !condition(); {
-		select {
-		case <-deadline:
-			t.Fatalf("timed out waiting: %s", what)
-		case <-ticker.C:
-		}
-	}
+	poll.True(t, patience, what, condition)
 }
 
 // background runs something until the test ends, which must end without an error.

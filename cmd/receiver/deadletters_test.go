@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/test/poll"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
@@ -391,10 +393,5 @@ func TestDeadLettersOfRunningReceiver(t *testing.T) {
 // await polls until a condition holds.
 func await(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for ticker := time.NewTicker(10 * time.Millisecond); !condition(); <-ticker.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s did not happen", what)
-		}
-	}
+	poll.True(t, patience, what, condition)
 }

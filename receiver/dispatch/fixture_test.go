@@ -27,6 +27,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
+	"github.com/mandrill-operator/mandrill-operator/test/poll"
 )
 
 // patience is how long a test waits, far longer than any step takes on a busy machine.
@@ -226,12 +227,7 @@ func (b *bufferedReceiver) metric(name string, labels ...string) (sum float64) {
 // eventually polls a condition that nothing signals.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for ticker := time.NewTicker(5 * time.Millisecond); !condition(); <-ticker.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
+	poll.True(t, patience, what, condition)
 }
 
 // waitEmpty waits until the backlog is empty.

@@ -25,6 +25,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/kube"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
+	"github.com/mandrill-operator/mandrill-operator/test/poll"
 )
 
 const (
@@ -67,15 +68,7 @@ func start(t *testing.T, path string, client *fake.Clientset) *receiver {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for deadline := time.After(2 * time.Minute); !condition(); {
-		select {
-		case <-deadline:
-			t.Fatalf("timed out waiting: %s", what)
-		case <-ticker.C:
-		}
-	}
+	poll.True(t, 2*time.Minute, what, condition)
 }
 
 func (r *receiver) serves(webhook string) bool {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +24,6 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/reports"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/delivery"
-	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 )
 
 // quick is a Timing in which minutes are seconds.
@@ -134,16 +132,8 @@ func ago(seconds float64) *float64 { return &seconds }
 // installVisible is an installation whose operator shows things soon, without a receiver that reports.
 func installVisible(t *testing.T) (*installation, *operating) {
 	t.Helper()
-	i := &installation{consumer: &consumer{}}
-	i.consumer.Server = httptest.NewServer(i.consumer)
-	t.Cleanup(i.consumer.Close)
-	i.emulator = mandrilltest.New(mandrilltest.Options{APIKeys: []string{lifecycleKey}, BatchInterval: time.Hour})
-	t.Cleanup(i.emulator.Close)
-	i.account = i.emulator.Account(lifecycleKey)
-	api := httptest.NewServer(i.emulator)
-	t.Cleanup(api.Close)
-	i.publicURL = startReceiver(t) + "/mandrill"
-	return i, startOperatorWith(t, quick, api.URL+"/api/1.0", i.publicURL)
+	i, apiURL := installWithoutOperator(t)
+	return i, startOperatorWith(t, quick, apiURL, i.publicURL)
 }
 
 // What receivers report is in the object: the whole course of an outage, with real tokens, as kubectl shows it.

@@ -82,7 +82,15 @@ func (c *consumer) got(data []byte) bool {
 
 func install(t *testing.T) *installation {
 	t.Helper()
-	i := &installation{consumer: &consumer{}}
+	i, apiURL := installWithoutOperator(t)
+	startOperator(t, apiURL, i.publicURL)
+	return i
+}
+
+// installWithoutOperator makes an installation without an operator, and returns the URL of its Mandrill's API.
+func installWithoutOperator(t *testing.T) (i *installation, apiURL string) {
+	t.Helper()
+	i = &installation{consumer: &consumer{}}
 	i.consumer.Server = httptest.NewServer(i.consumer)
 	t.Cleanup(i.consumer.Close)
 	i.emulator = mandrilltest.New(mandrilltest.Options{APIKeys: []string{lifecycleKey}, BatchInterval: time.Hour})
@@ -90,10 +98,8 @@ func install(t *testing.T) *installation {
 	i.account = i.emulator.Account(lifecycleKey)
 	api := httptest.NewServer(i.emulator)
 	t.Cleanup(api.Close)
-	receiverURL := startReceiver(t)
-	i.publicURL = receiverURL + "/mandrill"
-	startOperator(t, api.URL+"/api/1.0", i.publicURL)
-	return i
+	i.publicURL = startReceiver(t) + "/mandrill"
+	return i, api.URL + "/api/1.0"
 }
 
 // background runs something until the test ends, and fails the test with its error.

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/test/poll"
 )
 
 var (
@@ -135,16 +136,5 @@ const patience = 3 * time.Minute
 // eventually waits until the condition holds, and fails with what it last said when it does not in time.
 func eventually(t *testing.T, what string, condition func() error) {
 	t.Helper()
-	deadline := time.After(patience)
-	for {
-		err := condition()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("%s: %v", what, err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	poll.NoError(t, patience, what, condition)
 }

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,8 +14,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
 // What each service account may do is what the golden file says, as the API server itself lists it: nothing that is not needed slips in.
@@ -60,24 +59,11 @@ func rights(t *testing.T, account, place string) []string {
 	return slices.DeleteFunc(own, func(line string) bool { return slices.Contains(base, line) })
 }
 
-// usersMu guards the certificate authority of the environment, which is not safe for concurrent use.
-var usersMu sync.Mutex
-
-// addUser makes a user of the API server.
-func addUser(t *testing.T, user envtest.User) *envtest.AuthenticatedUser {
-	t.Helper()
-	usersMu.Lock()
-	defer usersMu.Unlock()
-	added, err := environment.AddUser(user, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return added
-}
-
 func review(t *testing.T, user, place string) (lines []string) {
 	t.Helper()
-	reviewer, err := client.New(addUser(t, envtest.User{Name: user}).Config(), client.Options{Scheme: admin.Scheme(), Mapper: admin.RESTMapper()})
+	as := rest.CopyConfig(config)
+	as.Impersonate.UserName = user
+	reviewer, err := client.New(as, client.Options{Scheme: admin.Scheme(), Mapper: admin.RESTMapper()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/test/poll"
+
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
@@ -65,18 +67,7 @@ func policies(t *testing.T) {
 // awaitPolicies waits until the API server has noticed policies.
 func awaitPolicies(t *testing.T, condition func() error) {
 	t.Helper()
-	deadline := time.After(policyPatience)
-	for {
-		err := condition()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatal(err)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	poll.NoError(t, policyPatience, "policies are in force", condition)
 }
 
 func sidecarPolicies(t *testing.T, set string) (list []*unstructured.Unstructured) {

@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/test/poll"
 )
 
 // The emulated Mandrill has two accounts: that of the samples, and one for a test that sends many events.
@@ -136,20 +137,7 @@ const patience = 5 * time.Minute
 // eventually waits until the condition holds, and fails with what it last reported if that takes too long.
 func eventually(t *testing.T, what string, condition func() error) {
 	t.Helper()
-	deadline := time.After(patience)
-	for {
-		err := condition()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("%s: %v", what, err)
-		case <-t.Context().Done():
-			t.Fatalf("%s: %v", what, err)
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+	poll.NoError(t, patience, what, condition)
 }
 
 // call makes a request to a Service, through the API server, and decodes the answer.

@@ -28,6 +28,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/test/poll"
 )
 
 const (
@@ -202,21 +203,9 @@ func startMandrill(t *testing.T) (*mandrilltest.Account, string) {
 // eventually waits until the condition holds, and fails with what it last said when it does not in time.
 func eventually(t *testing.T, what string, condition func() error) {
 	t.Helper()
-	begin, deadline := time.Now(), time.After(patience)
-	for {
-		err := condition()
-		if err == nil {
-			t.Logf("%s after %v", what, time.Since(begin).Round(100*time.Millisecond))
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("%s: %v", what, err)
-		case <-t.Context().Done():
-			t.Fatalf("%s: %v", what, err)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	begin := time.Now()
+	poll.NoError(t, patience, what, condition)
+	t.Logf("%s after %v", what, time.Since(begin).Round(100*time.Millisecond))
 }
 
 // run runs a command to its end.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/test/loopback"
+	"github.com/mandrill-operator/mandrill-operator/test/poll"
 )
 
 // faster is how many times faster than in production the alerts of the test are.
@@ -207,18 +208,7 @@ const patience = 4 * time.Minute
 
 func eventually(t *testing.T, what string, condition func() error) {
 	t.Helper()
-	deadline := time.After(patience)
-	for {
-		err := condition()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("%s: %v", what, err)
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+	poll.NoError(t, patience, what, condition)
 }
 
 // The shortened rules differ from the real ones in times only.

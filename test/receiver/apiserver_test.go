@@ -139,17 +139,7 @@ func (r *replica) head(path string) int {
 
 func (r *replica) post(path string) int {
 	r.t.Helper()
-	batch := mandrilltest.Batch([]byte(`{"event":"open","_id":"` + r.t.Name() + `","ts":1767225600}`))
-	request, err := mandrilltest.NewRequest(r.t.Context(), "http://"+r.address+path, hookURL, signingKey, batch)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	_ = response.Body.Close()
-	return response.StatusCode
+	return r.sendSigned(path, signingKey, string(mandrilltest.Batch([]byte(`{"event":"open","_id":"`+r.t.Name()+`","ts":1767225600}`))))
 }
 
 // A receiver that restarts while the API server is away serves its last routes, and those of the API server when it is back.

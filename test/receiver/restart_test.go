@@ -22,6 +22,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 	"github.com/mandrill-operator/mandrill-operator/test/loopback"
+	"github.com/mandrill-operator/mandrill-operator/test/poll"
 )
 
 const (
@@ -134,15 +135,7 @@ func (r *replica) ready() bool {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	for deadline := time.After(patience); !condition(); {
-		select {
-		case <-deadline:
-			t.Fatalf("timed out waiting: %s", what)
-		case <-ticker.C:
-		}
-	}
+	poll.True(t, patience, what, condition)
 }
 
 // ledger records every event that the receiver accepted and how often each event reached the consumer.
