@@ -12,27 +12,27 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/events"
 )
 
-// kind is what a field is in the normal form.
-type kind int
+// kind is what a field is in the normal form. Its text is in the table of the npm package.
+type kind string
 
 const (
-	text kind = iota
-	date
-	timestamp
-	integer
-	number
-	optionalNumber
-	flag
-	optionalFlag
-	texts
-	list
-	addresses
-	headers
-	metadata
-	object
-	optionalObject
-	objects
-	objectMap
+	text           kind = "text"
+	date           kind = "date"
+	timestamp      kind = "timestamp"
+	integer        kind = "integer"
+	number         kind = "number"
+	optionalNumber kind = "optionalNumber"
+	flag           kind = "flag"
+	optionalFlag   kind = "optionalFlag"
+	texts          kind = "texts"
+	list           kind = "list"
+	addresses      kind = "addresses"
+	headers        kind = "headers"
+	metadata       kind = "metadata"
+	object         kind = "object"
+	optionalObject kind = "optionalObject"
+	objects        kind = "objects"
+	objectMap      kind = "objectMap"
 )
 
 // structure is a struct of package events.
@@ -177,13 +177,13 @@ func (m *model) kind(t reflect.Type) (kind, *structure, error) {
 	composite := map[reflect.Kind]kind{reflect.Struct: object, reflect.Pointer: optionalObject, reflect.Slice: objects, reflect.Map: objectMap}
 	found, ok := composite[t.Kind()]
 	if !ok {
-		return 0, nil, fmt.Errorf("no kind for the type %s", t)
+		return "", nil, fmt.Errorf("no kind for the type %s", t)
 	}
 	if t.Kind() != reflect.Struct {
 		t = t.Elem()
 	}
 	if t.Kind() != reflect.Struct {
-		return 0, nil, fmt.Errorf("no kind for the type %s", t)
+		return "", nil, fmt.Errorf("no kind for the type %s", t)
 	}
 	s, err := m.structure(t)
 	return found, s, err

@@ -127,56 +127,55 @@ func writeInterface(out *bytes.Buffer, s *structure, constants map[string][]stri
 	out.WriteString("  /** Fields that this package does not know. */\n  [field: string]: unknown;\n}\n\n")
 }
 
-// kindWords are the names of kinds in the table of the parser.
-var kindWords = map[kind]string{
-	text: "text", date: "text", timestamp: "timestamp", integer: "integer", number: "number", optionalNumber: "optionalNumber", flag: "flag", optionalFlag: "optionalFlag",
-	texts: "texts", list: "list", addresses: "addresses", headers: "headers", metadata: "metadata", object: "object", optionalObject: "optionalObject", objects: "objects", objectMap: "objectMap",
-}
-
-// fieldTable returns the table of structures and types that the parser reads.
+// fieldTable returns the table of structures and types that the parser reads, with a field in a line.
 func fieldTable(m *model) ([]byte, error) {
-	structures, types := pairs{}, pairs{}
+	out := bytes.NewBufferString(generatedScript + "import type { Structure, TypeEntry } from './table.js';\n\n")
+	out.WriteString("export const structures: Record<string, Structure> = {\n")
 	for _, s := range slices.SortedFunc(maps.Values(m.structures), func(a, b *structure) int { return cmp.Compare(a.name, b.name) }) {
-		var fields []pairs
+		fmt.Fprintf(out, "  %s: [\n", s.name)
 		for _, f := range s.fields {
-			entry := pairs{{"name", f.name}, {"kind", kindWords[f.kind]}}
-			if f.of != nil {
-				entry = append(entry, pair{"of", f.of.name})
+			entry, err := compactJSON(tableEntry(f))
+			if err != nil {
+				return nil, err
 			}
-			if f.alias != "" {
-				entry = append(entry, pair{"alias", f.alias})
-			}
-			if f.omitted {
-				entry = append(entry, pair{"omit", true})
-			}
-			if f.orText {
-				entry = append(entry, pair{"orText", true})
-			}
-			fields = append(fields, entry)
+			fmt.Fprintf(out, "    %s,\n", entry)
 		}
-		structures = append(structures, pair{s.name, fields})
+		out.WriteString("  ],\n")
 	}
+	out.WriteString("};\n\nexport const types: Record<string, TypeEntry> = {\n")
 	for _, t := range events.Types {
-		if t.Name != events.TypeUnknown {
-			types = append(types, pair{t.Name, pairs{{"structure", reflect.TypeOf(t.New()).Elem().Name()}, {"constants", t.Constants()}}})
+		if t.Name == events.TypeUnknown {
+			continue
 		}
-	}
-	out := bytes.NewBufferString(generatedScript + "import type { Structure, TypeEntry } from './table.js';\n")
-	for _, part := range []struct {
-		declaration string
-		value       any
-	}{{"structures: Record<string, Structure>", structures}, {"types: Record<string, TypeEntry>", types}} {
-		data, err := compactJSON(part.value)
+		entry, err := compactJSON(pairs{{"structure", reflect.TypeOf(t.New()).Elem().Name()}, {"constants", t.Constants()}})
 		if err != nil {
 			return nil, err
 		}
-		var indented bytes.Buffer
-		if err := json.Indent(&indented, data, "", " "); err != nil {
-			return nil, err
-		}
-		fmt.Fprintf(out, "\nexport const %s = %s;\n", part.declaration, indented.String())
+		fmt.Fprintf(out, "  '%s': %s,\n", t.Name, entry)
 	}
+	out.WriteString("};\n")
 	return out.Bytes(), nil
+}
+
+func tableEntry(f field) pairs {
+	word := f.kind
+	if word == date { // the parser leaves it as it is
+		word = text
+	}
+	entry := pairs{{"name", f.name}, {"kind", word}}
+	if f.of != nil {
+		entry = append(entry, pair{"of", f.of.name})
+	}
+	if f.alias != "" {
+		entry = append(entry, pair{"alias", f.alias})
+	}
+	if f.omitted {
+		entry = append(entry, pair{"omit", true})
+	}
+	if f.orText {
+		entry = append(entry, pair{"orText", true})
+	}
+	return entry
 }
 
 // oddities are events that no sample has, for the tests of the npm package. Those without a normal form are refused.

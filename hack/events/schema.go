@@ -151,7 +151,7 @@ func (w *writer) value(f field) pairs {
 	case objectMap:
 		return elements(w.orNothing(f.of, false), "object", "array", "null")
 	default:
-		return ref(map[kind]string{texts: "texts", list: "list", addresses: "addresses", headers: "headers", metadata: "metadata"}[f.kind])
+		return ref(string(f.kind))
 	}
 }
 
