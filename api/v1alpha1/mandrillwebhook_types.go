@@ -296,8 +296,8 @@ type MandrillWebhookStatus struct {
 	//
 	// +optional
 	APIKeyFingerprint string `json:"apiKeyFingerprint,omitempty"`
-	// PendingRegistrations are calls of webhooks/add whose outcome is not known yet. A webhook that one of them made is the
-	// object's.
+	// PendingRegistrations are calls of webhooks/add, and of webhooks/update with another URL, whose outcome is not known yet. A
+	// webhook that one of them made or moved is the object's.
 	//
 	// +optional
 	// +listType=atomic
@@ -345,7 +345,7 @@ type MandrillWebhookStatus struct {
 	Delivery *DeliveryStatus `json:"delivery,omitempty"`
 }
 
-// PendingRegistration is one or more calls of webhooks/add for one URL whose outcome is not known.
+// PendingRegistration is one or more calls of webhooks/add for one URL, or of webhooks/update to one URL, whose outcome is not known.
 type PendingRegistration struct {
 	// URL that was registered, with its userinfo and the parameter of spec.urlSecretRef hidden.
 	URL string `json:"url"`
@@ -355,6 +355,10 @@ type PendingRegistration struct {
 	Last metav1.Time `json:"last"`
 	// Calls is how many were made, and so how many webhooks they may have made.
 	Calls int32 `json:"calls"`
+	// WebhookID is the webhook that webhooks/update was to move to the URL. It is absent for webhooks/add.
+	//
+	// +optional
+	WebhookID int64 `json:"webhookID,omitempty"`
 }
 
 // InboundRouteStatus is an inbound route at Mandrill.

@@ -244,8 +244,8 @@ func (r *Reconciler) unregisterAt(ctx context.Context, run *state, at registrati
 		}
 	}
 	run.facts().RuleOutPending(r.Now())
-	if pending := run.webhook.Status.PendingRegistrations; len(pending) > 0 && !last {
-		return fmt.Errorf("the outcome of webhooks/add is not known, and it may still make a webhook at %s", pending[0].URL)
+	if urls := run.facts().MayAppear(); len(urls) > 0 && !last {
+		return fmt.Errorf("the outcome of webhooks/add is not known, and it may still make a webhook at %s", urls[0])
 	}
 	return inboundErr
 }

@@ -2,6 +2,7 @@ package mandrillwebhook_test
 
 import (
 	"context"
+	"errors"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -199,6 +200,18 @@ func (f *fixture) serveReceiver(response http.ResponseWriter, request *http.Requ
 		}
 	}
 	receiver.NewHandler(receiver.Options{Routes: loaded, Metrics: metrics, Logger: logger}).ServeHTTP(response, request)
+}
+
+// failWhen makes the cluster refuse a verb while a condition holds.
+func (f *fixture) failWhen(verb string, holds func() bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fault = func(done string, _ client.Object) error {
+		if verb != "" && done == verb && holds() {
+			return errors.New("refused by the test")
+		}
+		return nil
+	}
 }
 
 func (f *fixture) create(object client.Object) {

@@ -18,7 +18,8 @@ import (
 )
 
 // Mandrill may carry out webhooks/add although nobody gets the answer: the connection breaks, the operator stops, or a proxy
-// gives up. The status therefore says what is about to be registered, until a list after the call has shown what it made.
+// gives up. The status therefore says what is about to be registered, until a list after the call has shown what it made. The same
+// is true of webhooks/update with another URL: the webhook may then have a URL and a signing key that the object has nowhere else.
 
 const (
 	// pendingRecheck is how soon to look again for what a call may have made.
@@ -27,12 +28,12 @@ const (
 	conflictRetry = 50 * time.Millisecond
 )
 
-// announce writes into the status that the object's URL is being registered. The returned function takes that back: the outcome of
-// the call is known.
-func (r *Reconciler) announce(ctx context.Context, run *state, activity progress.Activity) (known func(), err error) {
+// announce writes into the status that the object's URL is being registered, for a new webhook or, with an ID, for one that moves.
+// The returned function takes that back: the outcome of the call is known.
+func (r *Reconciler) announce(ctx context.Context, run *state, id int64, activity progress.Activity) (known func(), err error) {
 	earlier := run.webhook.Status.PendingRegistrations
 	now := metav1.NewTime(r.Now().Truncate(time.Second))
-	list := registration.Announced(earlier, r.urls.Shown(run.webhook), now)
+	list := registration.Announced(earlier, id, r.urls.Shown(run.webhook), now)
 	written, patch := run.doing(activity)
 	written.Status.PendingRegistrations = slices.Clone(list)
 	if err := r.Client.Status().Patch(ctx, written, patch); err != nil {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 )
 
@@ -29,6 +31,49 @@ func TestLostRegistrationIsFoundAtItsURL(t *testing.T) {
 		if pending := webhook.Status.PendingRegistrations; len(pending) > 0 {
 			t.Errorf("pending are %+v", pending)
 		}
+	}
+}
+
+// A webhook that Mandrill moved without anybody getting the answer has a URL that the object has nowhere else. It is found although its
+// signing key and the object's URL and API key have changed since.
+func TestLostMoveIsFoundAtItsURL(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(*fixture){
+		"the answer": func(f *fixture) { f.emulator.Fail("webhooks/update", mandrilltest.Fault{Status: 502, After: true}) },
+		"the write of the status": func(f *fixture) {
+			f.failWhen("patch status", func() bool { return f.account.Webhooks()[0].URL == f.receiver.URL+"/second" })
+		},
+	} {
+		f := newFixture(t, func(o *mandrillwebhook.Options) {
+			first := o.NewAPI
+			o.NewAPI = func(string) (account.API, error) { return first(apiKey) }
+		})
+		f.apply()
+		id := f.mustReconcile().Status.WebhookID
+		lose(f)
+		f.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = f.receiver.URL + "/second" })
+		if _, err := f.reconcile(); err == nil {
+			t.Fatalf("%s was not lost", name)
+		}
+		f.failWhen("", nil)
+		if _, err := f.account.ResetKey(id); err != nil {
+			t.Fatal(err)
+		}
+		f.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.URL = f.receiver.URL + "/third" })
+		f.useKey("another")
+		f.restart()
+		webhook := f.mustReconcile()
+		if got := f.account.Webhooks(); len(got) != 1 || got[0].ID != id || got[0].URL != webhook.Spec.URL || webhook.Status.WebhookID != id {
+			t.Errorf("%s is lost: Mandrill has %+v, the status ID %d, want %d", name, got, webhook.Status.WebhookID, id)
+		}
+		if pending := webhook.Status.PendingRegistrations; len(pending) > 0 {
+			f.hourLater().mustReconcile()
+			if pending := f.get().Status.PendingRegistrations; len(pending) > 0 {
+				t.Errorf("pending are %+v", pending)
+			}
+		}
+		f.deleteObject(true)
+		f.hasIDs()
 	}
 }
 

@@ -108,17 +108,16 @@ func (r *Reconciler) converge(ctx context.Context, run *state, view remoteView, 
 	return have, nil
 }
 
-// update writes a webhook that differs. One that nothing but a pending registration proves to be the object's is announced at its
-// new URL too.
+// update writes a webhook that differs. One that moves to another URL is announced there before.
 func (r *Reconciler) update(ctx context.Context, run *state, view remoteView, want mandrill.WebhookSpec, differences []string) (mandrill.Webhook, error) {
 	have := view.webhook
 	if err := r.mayWrite(run); err != nil {
 		return have, err
 	}
 	disabled, known := len(have.Events) == 0, func() {}
-	if view.why == registration.ByIntent && have.URL != want.URL {
+	if have.URL != want.URL {
 		var err error
-		if known, err = r.announce(ctx, run, progress.Update(have.ID, differences)); err != nil {
+		if known, err = r.announce(ctx, run, have.ID, progress.Update(have.ID, differences)); err != nil {
 			return have, err
 		}
 	}
@@ -144,7 +143,7 @@ func (r *Reconciler) add(ctx context.Context, run *state, want mandrill.WebhookS
 	if err := r.mayWrite(run); err != nil {
 		return mandrill.Webhook{}, err
 	}
-	known, err := r.announce(ctx, run, progress.Registration(run.found, run.webhook.Generation))
+	known, err := r.announce(ctx, run, 0, progress.Registration(run.found, run.webhook.Generation))
 	if err != nil {
 		return mandrill.Webhook{}, err
 	}

@@ -1,6 +1,7 @@
 package registration
 
 import (
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,7 +27,7 @@ type Evidence int
 const (
 	Recorded Evidence = iota // the status has its ID, and it is that webhook
 	ByKey                    // the Secret has its signing key
-	ByIntent                 // a call of webhooks/add with an unknown outcome made it
+	ByIntent                 // a call with an unknown outcome made it, or moved it to its URL
 	AtURL                    // it is at exactly the object's URL
 	None
 )
@@ -47,7 +48,8 @@ func (f Facts) Evidence(in *account.Account, webhook mandrill.Webhook) Evidence 
 }
 
 // IsRecorded reports whether a webhook is the one in the status. IDs of two accounts may be equal, and so may the seconds in
-// which their webhooks were created, so with an unknown or another API key the webhook needs the object's signing key or URL.
+// which their webhooks were created, so with an unknown or another API key the webhook needs the object's signing key or URL, or the
+// URL to which a call with an unknown outcome was to move it, which gives it another signing key.
 func (f Facts) IsRecorded(in *account.Account, webhook mandrill.Webhook) bool {
 	status := f.Object.Status
 	if status.WebhookID == 0 || webhook.ID != status.WebhookID {
@@ -63,7 +65,8 @@ func (f Facts) IsRecorded(in *account.Account, webhook mandrill.Webhook) bool {
 	if !status.Upstream.CreatedAt.Equal(&metav1.Time{Time: webhook.CreatedAt.Truncate(time.Second)}) {
 		return false
 	}
-	return sameKey || f.ShownAs(webhook.URL, status.URL) || webhook.URL == f.URL
+	return sameKey || f.ShownAs(webhook.URL, status.URL) || webhook.URL == f.URL ||
+		slices.ContainsFunc(status.PendingRegistrations, func(pending v1alpha1.PendingRegistration) bool { return f.isMoved(webhook, pending) })
 }
 
 // Match finds the object's webhook in a list: the one with the strongest evidence, and of two the one at the URL.

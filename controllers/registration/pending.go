@@ -19,11 +19,29 @@ const (
 	maxPending = 16
 )
 
-// Pending returns the position of the pending registration that may have made a webhook, -1 if none can.
+// Pending returns the position of the pending registration that may have made or moved a webhook, -1 if none can.
 func (f Facts) Pending(webhook mandrill.Webhook) int {
 	return slices.IndexFunc(f.Object.Status.PendingRegistrations, func(pending v1alpha1.PendingRegistration) bool {
+		if pending.WebhookID != 0 {
+			return f.isMoved(webhook, pending)
+		}
 		return f.ShownAs(webhook.URL, pending.URL) && !webhook.CreatedAt.IsZero() && !webhook.CreatedAt.Before(pending.Since.Add(-clockSkew))
 	})
+}
+
+// isMoved reports whether a webhook is at the URL to which a pending registration was to move it.
+func (f Facts) isMoved(webhook mandrill.Webhook, pending v1alpha1.PendingRegistration) bool {
+	return webhook.ID == pending.WebhookID && f.ShownAs(webhook.URL, pending.URL)
+}
+
+// MayAppear returns the URLs at which pending registrations may still make a webhook.
+func (f Facts) MayAppear() (urls []string) {
+	for _, pending := range f.Object.Status.PendingRegistrations {
+		if pending.WebhookID == 0 {
+			urls = append(urls, pending.URL)
+		}
+	}
+	return urls
 }
 
 // Places returns the URLs at which other webhooks may be the object's too, those of pending registrations as the status shows them.
@@ -35,11 +53,12 @@ func (f Facts) Places() []string {
 	return list
 }
 
-// Announced returns the pending registrations with one more call for a URL, as the status shows it.
-func Announced(list []v1alpha1.PendingRegistration, shown string, now metav1.Time) []v1alpha1.PendingRegistration {
-	pending := v1alpha1.PendingRegistration{URL: shown, Since: now}
+// Announced returns the pending registrations with one more call for a URL, as the status shows it: of webhooks/update for the
+// webhook with an ID, or of webhooks/add for 0.
+func Announced(list []v1alpha1.PendingRegistration, id int64, shown string, now metav1.Time) []v1alpha1.PendingRegistration {
+	pending := v1alpha1.PendingRegistration{URL: shown, WebhookID: id, Since: now}
 	list = slices.Clone(list)
-	if at := slices.IndexFunc(list, func(p v1alpha1.PendingRegistration) bool { return p.URL == shown }); at >= 0 {
+	if at := slices.IndexFunc(list, func(p v1alpha1.PendingRegistration) bool { return p.URL == shown && p.WebhookID == id }); at >= 0 {
 		pending = list[at]
 		list = slices.Delete(list, at, at+1)
 	}
