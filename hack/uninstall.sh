@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Removes what make install made from the cluster of the current kubectl context, in the order that works: first the
+# Removes what make install, and config/sidecar-injection, made from the cluster of the current kubectl context, in the order that works: first the
 # MandrillWebhooks, while the operator runs and deletes their webhooks at Mandrill, then the operator, and the CRD last.
 # Arguments are flags of "operator uninstall". Nothing else is removed unless all MandrillWebhooks are gone.
 set -euo pipefail
@@ -9,6 +9,10 @@ namespace=mandrill-operator-system
 echo "Deleting all MandrillWebhooks of the context $(kubectl config current-context)"
 "${OPERATOR:-bin/operator}" uninstall "$@"
 
+if kubectl api-resources --api-group=admissionregistration.k8s.io --output name | grep '^mutatingadmissionpolicies\.' >/dev/null; then
+	echo "Deleting the policies that inject the receiver into pods, if there are any"
+	kubectl delete --ignore-not-found --kustomize config/sidecar-injection
+fi
 claims=$(kubectl get persistentvolumeclaims --namespace "$namespace" --ignore-not-found --output name)
 if [ -z "$claims" ]; then
 	echo "Deleting the namespace $namespace, with the operator and the receiver in it"

@@ -11,13 +11,18 @@ import (
 // uninstalled runs uninstall.sh with programs that record their calls.
 func uninstalled(t *testing.T, claims string, operatorFails, namespaceHangs bool) (calls []string, stdout string, err error) {
 	t.Helper()
-	root := project(t, nil)
+	return uninstalledFrom(t, project(t, nil), claims, operatorFails, namespaceHangs)
+}
+
+func uninstalledFrom(t *testing.T, root, claims string, operatorFails, namespaceHangs bool) (calls []string, stdout string, err error) {
+	t.Helper()
 	log := filepath.Join(root, "calls")
 	write(t, filepath.Join(root, "path/kubectl"), `#!/bin/sh
 echo "kubectl $*" >>"`+log+`"
 case "$*" in
 "config current-context") echo blue ;;
 "wait "*) exit `+exitCode(namespaceHangs)+` ;;
+"api-resources "*) [ ! -e "`+root+`/old" ] && echo mutatingadmissionpolicies.admissionregistration.k8s.io ;;
 "get persistentvolumeclaims"*) printf '%s' "`+claims+`" ;;
 esac
 `)
@@ -45,6 +50,8 @@ func TestUninstallOrder(t *testing.T) {
 	want := []string{
 		"kubectl config current-context",
 		"operator uninstall --timeout=1m",
+		"kubectl api-resources --api-group=admissionregistration.k8s.io --output name",
+		"kubectl delete --ignore-not-found --kustomize config/sidecar-injection",
 		"kubectl get persistentvolumeclaims --namespace mandrill-operator-system --ignore-not-found --output name",
 		"kubectl delete namespace mandrill-operator-system --ignore-not-found --wait=false",
 		"kubectl delete --ignore-not-found --kustomize config/rbac",
@@ -53,6 +60,17 @@ func TestUninstallOrder(t *testing.T) {
 	}
 	if err != nil || !slices.Equal(calls, want) || !strings.Contains(stdout, "of the context blue") {
 		t.Errorf("error %v, calls\n%s\noutput\n%s", err, strings.Join(calls, "\n"), stdout)
+	}
+}
+
+// A cluster without MutatingAdmissionPolicy has no policies to delete.
+func TestUninstallFromAnOlderCluster(t *testing.T) {
+	t.Parallel()
+	root := project(t, nil)
+	write(t, filepath.Join(root, "old"), "")
+	calls, stdout, err := uninstalledFrom(t, root, "", false, false)
+	if err != nil || slices.ContainsFunc(calls, func(call string) bool { return strings.Contains(call, "sidecar-injection") }) || len(calls) != 8 {
+		t.Errorf("error %v, calls %q, output\n%s", err, calls, stdout)
 	}
 }
 
