@@ -33,6 +33,9 @@ type StepError struct {
 
 func (e *StepError) Error() string { return e.err.Error() }
 
+// Reason returns the reason of the step's condition.
+func (e *StepError) Reason() string { return e.reason }
+
 // Unwrap returns the cause.
 func (e *StepError) Unwrap() error { return e.err }
 

@@ -9,6 +9,6 @@
 // form of each value, the normal form: types, lists and addresses as the Go types have them, and no null.
 //
 // The comment of each field ends with how certain it is. Documented: Mandrill's documentation describes it. Seen: it is in genuine
-// events that their recipients have published. Assumed: it follows from other fields. The JSON Schemas are generated from these types
-// and comments.
+// events that their recipients have published. Assumed: it follows from other fields. Defined: this project defines it, in [Alerts],
+// which the operator sends. The JSON Schemas are generated from these types and comments.
 package events

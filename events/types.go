@@ -41,11 +41,14 @@ type Type struct {
 // IsPrefix reports whether Name is the beginning of several types.
 func (t Type) IsPrefix() bool { return strings.HasSuffix(t.Name, ".") }
 
-// Constants returns the fields that say in the data of which type they are, and the values that each may have. Nil: any name.
+// Constants returns the fields that say in the data of which type they are, and the values that each may have. Nil: any name. Alerts
+// have no such fields.
 func (t Type) Constants() map[string][]string {
-	switch t.Name {
-	case TypeUnknown:
+	switch {
+	case t.Name == TypeUnknown, strings.HasPrefix(t.Name, PrefixAlert):
 		return nil
+	}
+	switch t.Name {
 	case TypeInbound:
 		return map[string][]string{"event": {"inbound"}}
 	case PrefixMessage:
@@ -68,7 +71,7 @@ var listNames = map[string][]string{
 
 // TypeNamed returns the type that the data of a CloudEvents type have.
 func TypeNamed(ceType string) (Type, bool) {
-	for _, t := range Types {
+	for _, t := range slices.Concat(Types, Alerts) {
 		if t.Name == ceType && !t.IsPrefix() || t.IsPrefix() && len(ceType) > len(t.Name) && strings.HasPrefix(ceType, t.Name) {
 			return t, true
 		}

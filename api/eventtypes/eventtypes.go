@@ -17,6 +17,7 @@ const (
 	Sync    Family = "sync"    // the allowlist or denylist changed
 	Inbound Family = "inbound" // mail arrived at an inbound route
 	Unknown Family = "unknown" // not recognised, delivered anyway
+	Alert   Family = "alert"   // not of Mandrill: the operator reports about the webhook, see Alerts
 )
 
 // EventType is one row of the table.
@@ -28,7 +29,7 @@ type EventType struct {
 }
 
 // IsPrefix reports whether Type is completed by the event's name, so that the row stands for any number of types.
-func (t EventType) IsPrefix() bool { return t.Name == "" && t.Family != Unknown }
+func (t EventType) IsPrefix() bool { return strings.HasSuffix(t.Type, ".") }
 
 // SchemaBase is the beginning of the URLs of all JSON Schemas. A change of a schema that makes it refuse what it accepted, or gives a
 // field another meaning, needs a new version.
@@ -61,6 +62,15 @@ var Table = []EventType{
 	{Sync, "", "", "com.mandrill.sync.", "any change of a list that Mandrill may add, by its action"},
 	{Inbound, "inbound", "", "com.mandrill.inbound", "mail arrived at an inbound route"},
 	{Unknown, "", "", "com.mandrill.unknown", "Mandrill sent something that has no name"},
+}
+
+// Alerts are what the operator sends to spec.alertSink. The sink of a webhook does not get them, so they are not in Table.
+var Alerts = []EventType{
+	{Alert, "", "", "io.mandrill-operator.webhook.sink_failing", "the sink has accepted nothing for a minute; again every hour"},
+	{Alert, "", "", "io.mandrill-operator.webhook.sink_recovered", "the sink accepts events again"},
+	{Alert, "", "", "io.mandrill-operator.webhook.dead_lettered", "events became dead letters; at most every hour"},
+	{Alert, "", "", "io.mandrill-operator.webhook.disabled", "Mandrill has disabled the webhook, and the operator enables it again"},
+	{Alert, "", "", "io.mandrill-operator.webhook.silent", "no events arrive although `spec.expectEvents` expects them"},
 }
 
 type key struct {

@@ -24,6 +24,8 @@ const (
 	ConditionDelivered = "Delivered"
 	// ConditionReceiving: events come as often as spec.expectEvents says. Absent without it. It does not count for Ready.
 	ConditionReceiving = "Receiving"
+	// ConditionAlertSinkReady: spec.alertSink has an address and accepts alerts. Absent without it. It does not count for Ready.
+	ConditionAlertSinkReady = "AlertSinkReady"
 	// ConditionURLExclusive: nothing else posts to the webhook's URL or claims it, as far as the operator sees. It does not
 	// count for Ready.
 	ConditionURLExclusive = "URLExclusive"
@@ -219,6 +221,13 @@ const (
 	ReasonNotArriving = "NotArriving"
 	// ReasonNothingReceived: nothing was received yet, and the time is not over. Nothing to do.
 	ReasonNothingReceived = "NothingReceived"
+)
+
+// Reasons of AlertSinkReady, besides those of SinkProvided.
+const (
+	// ReasonAlertsFailing: the alert sink has accepted nothing for a minute or more. The message says how it fails. Alerts are sent
+	// again for a day. Repair it, or name another. Also the reason of an Event.
+	ReasonAlertsFailing = "AlertsFailing"
 )
 
 // Reasons of URLExclusive.

@@ -57,6 +57,7 @@ type MandrillWebhookList struct {
 // +kubebuilder:validation:XValidation:rule="(has(self.receiver) ? self.receiver : 'Shared') == (has(oldSelf.receiver) ? oldSelf.receiver : 'Shared')",message="receiver cannot be changed, because what Mandrill sends again would reach one that does not know it: create a new MandrillWebhook instead"
 // +kubebuilder:validation:XValidation:rule="!has(self.sink.audience) || has(self.receiver) && self.receiver == 'Sidecar'",message="sink.audience is for a Sidecar, whose pod has tokens of its own: leave it out; for the Shared receiver the audience is the one that sink.ref publishes"
 // +kubebuilder:validation:XValidation:rule="!has(self.delivery) || !has(self.delivery.deadLetterSink) || !has(self.delivery.deadLetterSink.audience) || has(self.receiver) && self.receiver == 'Sidecar'",message="delivery.deadLetterSink.audience is for a Sidecar, whose pod has tokens of its own: leave it out; for the Shared receiver the audience is the one that deadLetterSink.ref publishes"
+// +kubebuilder:validation:XValidation:rule="!has(self.alertSink) || !has(self.alertSink.audience)",message="alertSink.audience is not supported, because the operator has no OIDC tokens: leave it out"
 type MandrillWebhookSpec struct {
 	// Installation is the name of the installation that handles the object, as its operator's --installation says. Default: the
 	// installation without a name. An object of an installation that does not exist is left alone. When it changes, the
@@ -146,6 +147,13 @@ type MandrillWebhookSpec struct {
 	//
 	// +optional
 	ExpectEvents *ExpectEvents `json:"expectEvents,omitempty"`
+
+	// AlertSink is where the operator sends CloudEvents about the webhook: when its sink fails and recovers, when events become
+	// dead letters, when Mandrill disables the webhook, and when events do not arrive. What holds for the address of a sink of the
+	// Shared receiver holds for it too. Name another sink than the one that the alerts are about.
+	//
+	// +optional
+	AlertSink *Destination `json:"alertSink,omitempty"`
 
 	// Receiver says which receiver answers at the URL: the installation's Shared receiver, or a Sidecar of the consumer, which
 	// reads its routes from the Secret <name>-receiver, key routes.yaml, that the operator writes beside the object. It
@@ -343,58 +351,4 @@ type MandrillWebhookStatus struct {
 	//
 	// +optional
 	Delivery *DeliveryStatus `json:"delivery,omitempty"`
-}
-
-// PendingRegistration is one or more calls of webhooks/add for one URL, or of webhooks/update to one URL, whose outcome is not known.
-type PendingRegistration struct {
-	// URL that was registered, with its userinfo and the parameter of spec.urlSecretRef hidden.
-	URL string `json:"url"`
-	// Since is when the first call was made.
-	Since metav1.Time `json:"since"`
-	// Last is when the last call was made.
-	Last metav1.Time `json:"last"`
-	// Calls is how many were made, and so how many webhooks they may have made.
-	Calls int32 `json:"calls"`
-	// WebhookID is the webhook that webhooks/update was to move to the URL. It is absent for webhooks/add.
-	//
-	// +optional
-	WebhookID int64 `json:"webhookID,omitempty"`
-}
-
-// InboundRouteStatus is an inbound route at Mandrill.
-type InboundRouteStatus struct {
-	// ID of the route at Mandrill.
-	ID string `json:"id"`
-	// Domain that receives the mail.
-	Domain string `json:"domain"`
-	// Pattern of the mailbox part.
-	Pattern string `json:"pattern"`
-}
-
-// Upstream is what Mandrill reports about the webhook.
-type Upstream struct {
-	// CreatedAt is when the webhook was created.
-	//
-	// +optional
-	CreatedAt *metav1.Time `json:"createdAt,omitempty"`
-	// LastSentAt is when Mandrill last sent a batch.
-	//
-	// +optional
-	LastSentAt *metav1.Time `json:"lastSentAt,omitempty"`
-	// BatchesSent since the webhook was created.
-	//
-	// +optional
-	BatchesSent int64 `json:"batchesSent,omitempty"`
-	// EventsSent since the webhook was created.
-	//
-	// +optional
-	EventsSent int64 `json:"eventsSent,omitempty"`
-	// LastError is the error of the last failed delivery. It may be over.
-	//
-	// +optional
-	LastError string `json:"lastError,omitempty"`
-	// LastCheckedAt is when Mandrill last reported a change of the webhook.
-	//
-	// +optional
-	LastCheckedAt *metav1.Time `json:"lastCheckedAt,omitempty"`
 }

@@ -35,12 +35,14 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
+	"github.com/mandrill-operator/mandrill-operator/controllers/alerts"
 	"github.com/mandrill-operator/mandrill-operator/controllers/certificates"
 	"github.com/mandrill-operator/mandrill-operator/controllers/crd"
 	"github.com/mandrill-operator/mandrill-operator/controllers/delivery"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
 	"github.com/mandrill-operator/mandrill-operator/controllers/scope"
+	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/quantity"
 	"github.com/mandrill-operator/mandrill-operator/version"
@@ -209,8 +211,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 func setup(ctx context.Context, manager ctrl.Manager, o options, routesSecret types.NamespacedName) error {
 	counters := metrics.New(ctrlmetrics.Registry)
 	var reconciler *mandrillwebhook.Reconciler
+	objects := &delivery.Objects{}
+	alerter := newAlerter(manager, o, routesSecret.Namespace, objects)
+	recorder := alerter.Recorder(manager.GetEventRecorder("mandrill-operator"))
 	shown := delivery.New(delivery.Options{
-		Client: manager.GetClient(), Recorder: manager.GetEventRecorder("mandrill-operator"), Registerer: ctrlmetrics.Registry,
+		Client: manager.GetClient(), Recorder: recorder, Registerer: ctrlmetrics.Registry, Alerts: alerter, Objects: objects,
 		Elected: manager.Elected(), Handles: o.scope.Handles, Resync: o.resync,
 		SharedReceivers: receiverAccounts(o.receiverAccounts, routesSecret.Namespace),
 		BadSignature:    func(object types.NamespacedName) { reconciler.KeyMayHaveChanged(object) },
@@ -218,7 +223,7 @@ func setup(ctx context.Context, manager ctrl.Manager, o options, routesSecret ty
 	expiries := &certificates.Expiries{}
 	ctrlmetrics.Registry.MustRegister(certificates.Collector{Expiries: expiries, PublicURL: o.publicURL, Objects: shown.Objects, Handles: o.scope.Handles})
 	reconciler = mandrillwebhook.New(mandrillwebhook.Options{
-		Client: manager.GetClient(), Live: manager.GetAPIReader(), Scope: o.scope, Recorder: manager.GetEventRecorder("mandrill-operator"),
+		Client: manager.GetClient(), Live: manager.GetAPIReader(), Scope: o.scope, Recorder: recorder,
 		NewAPI: func(apiKey string) (account.API, error) {
 			return mandrill.NewClient(mandrill.ClientOptions{Key: apiKey, BaseURL: o.apiURL, Observe: counters.ObserveCall})
 		},
@@ -228,11 +233,21 @@ func setup(ctx context.Context, manager ctrl.Manager, o options, routesSecret ty
 		MaxWebhooksPerNamespace: o.maxWebhooks, MaxRouteBytesPerNamespace: int(o.maxRouteBytes),
 	})
 	err := errors.Join(reconciler.SetupWithManager(ctx, manager), shown.SetupWithManager(ctx, manager),
-		manager.Add(certificates.Watch{Expiries: expiries, PublicURL: o.publicURL}))
+		manager.Add(alerter), manager.Add(certificates.Watch{Expiries: expiries, PublicURL: o.publicURL}))
 	if err != nil {
 		return fmt.Errorf("setting up the controller: %w", err)
 	}
 	return serveReports(ctx, manager, o.reportsListen, shown)
+}
+
+// newAlerter returns what sends alerts. It has a resolver of its own: a change of an alert sink's address reconciles nothing.
+func newAlerter(manager ctrl.Manager, o options, namespace string, objects *delivery.Objects) *alerts.Alerter {
+	names := sinks.Names{Namespaces: o.scope.Namespaces, ClusterDomain: o.clusterDomain, Receiver: namespace}
+	hosts := list(strings.ToLower(o.sinkHosts))
+	resolver := sinks.New(sinks.Options{
+		Client: o.scope.Reader(manager.GetClient(), manager.GetAPIReader()), Names: names, AllowCrossNamespace: o.crossNamespaceSinks, AllowHosts: hosts,
+	}, sinks.NewWatches(manager.GetClient(), names))
+	return alerts.New(alerts.Options{Resolve: resolver.ResolveAlerts, Get: objects.Get, Registerer: ctrlmetrics.Registry, AllowHosts: hosts})
 }
 
 // receiverAccounts are the ServiceAccounts of the shared receivers.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -17,7 +18,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/reports"
 )
 
-// Options configures a [Delivery]. All except Timing and Now are required.
+// Options configures a [Delivery]. All except Alerts, Objects, Timing and Now are required.
 type Options struct {
 	Client          client.Client
 	Recorder        events.EventRecorder
@@ -28,8 +29,15 @@ type Options struct {
 	Resync          time.Duration                        // how often each account is listed
 	// BadSignature is called for an object that got a batch with a bad signature. It must not block.
 	BadSignature func(types.NamespacedName)
+	Alerts       Alerts   // optional
+	Objects      *Objects // optional: those that Alerts looks at too
 	Timing       Timing
 	Now          func() time.Time
+}
+
+// Alerts says whether the alert sink of an object is ready. [alerts.Alerter] does. Without a status the condition stays as it is.
+type Alerts interface {
+	Condition(object *v1alpha1.MandrillWebhook) (status metav1.ConditionStatus, reason, message string)
 }
 
 // Delivery takes the reports of receivers, and shows them in the status of objects.
@@ -46,14 +54,17 @@ func New(options Options) *Delivery {
 		options.Now = time.Now
 	}
 	counters := reports.NewMetrics(options.Registerer)
-	d := &Delivery{Objects: &Objects{}}
+	if options.Objects == nil {
+		options.Objects = &Objects{}
+	}
+	d := &Delivery{Objects: options.Objects}
 	d.Store = NewStore(StoreOptions{
 		Objects: d.Objects, Handles: options.Handles, Shared: options.SharedReceivers, Metrics: counters,
 		BadSignature: options.BadSignature, Timing: options.Timing, Now: options.Now,
 	})
 	d.Writer = NewWriter(WriterOptions{
 		Client: options.Client, Recorder: controllers.Distinct(options.Recorder), Objects: d.Objects, Store: d.Store, Handles: options.Handles,
-		Resync: options.Resync, Metrics: NewMetrics(options.Registerer), Timing: options.Timing, Now: options.Now,
+		Alerts: options.Alerts, Resync: options.Resync, Metrics: NewMetrics(options.Registerer), Timing: options.Timing, Now: options.Now,
 	})
 	options.Registerer.MustRegister(Collector{Objects: d.Objects, Handles: options.Handles, Store: d.Store, Elected: options.Elected})
 	d.handler = reports.NewHandler(reports.Options{

@@ -13,8 +13,13 @@ import (
 )
 
 // report records Events about what a status says now and did not say before.
-func (w *Writer) report(next change, before []metav1.Condition) {
-	object, t := next.view.object, next.tracker
+func (w *Writer) report(next change, before, after []metav1.Condition) {
+	written, t := *next.view.object, next.tracker // with the status as it is now, of which alerts have more than the text
+	written.Status.Conditions = after
+	if next.status != nil {
+		written.Status.Delivery = next.status
+	}
+	object := &written
 	was := meta.FindStatusCondition(before, v1alpha1.ConditionDelivered)
 	wasFailing := was != nil && was.Status == metav1.ConditionFalse && isSinks(was.Reason)
 	switch isFailing := next.delivered.status == metav1.ConditionFalse && isSinks(next.delivered.reason); {
@@ -36,6 +41,18 @@ func (w *Writer) report(next change, before []metav1.Condition) {
 	case decided.status == metav1.ConditionTrue && was != nil && was.Status == metav1.ConditionFalse:
 		w.notify(object, v1alpha1.ReasonEventsResumed, "Events arrive again")
 	}
+	was = meta.FindStatusCondition(before, v1alpha1.ConditionAlertSinkReady)
+	if decided := next.alerts; decided.status == metav1.ConditionFalse && (was == nil || was.Reason != decided.reason) {
+		w.notify(object, decided.reason, decided.message)
+	}
+}
+
+// alerts says whether the alert sink of an object is ready.
+func (w *Writer) alerts(object *v1alpha1.MandrillWebhook) (decided verdict) {
+	if w.options.Alerts != nil && object.Spec.AlertSink != nil {
+		decided.status, decided.reason, decided.message = w.options.Alerts.Condition(object)
+	}
+	return decided
 }
 
 // remind records Events about what lasts, and about dead letters, at most every [Timing.Reminder] for each object.

@@ -135,7 +135,7 @@ func (w statusWriter) Apply(_ context.Context, body runtime.ApplyConfiguration, 
 		return fmt.Errorf("another UID: %s", applied.UID)
 	}
 	object.Status.Conditions = slices.DeleteFunc(object.Status.Conditions, func(c metav1.Condition) bool {
-		return c.Type == v1alpha1.ConditionDelivered || c.Type == v1alpha1.ConditionReceiving
+		return c.Type == v1alpha1.ConditionDelivered || c.Type == v1alpha1.ConditionReceiving || c.Type == v1alpha1.ConditionAlertSinkReady
 	})
 	object.Status.Conditions = append(object.Status.Conditions, applied.Status.Conditions...)
 	object.Status.Delivery = applied.Status.Delivery

@@ -50,7 +50,7 @@ var (
 // summed up by Ready.
 var shownConditions = map[string]bool{
 	v1alpha1.ConditionDelivered: true, v1alpha1.ConditionDelivering: true, v1alpha1.ConditionReceiving: true,
-	v1alpha1.ConditionEventsAccepted: true, v1alpha1.ConditionURLExclusive: true,
+	v1alpha1.ConditionEventsAccepted: true, v1alpha1.ConditionURLExclusive: true, v1alpha1.ConditionAlertSinkReady: true,
 }
 
 // Collector collects what is shown of each object, on the leader only.

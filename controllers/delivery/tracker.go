@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -64,6 +65,9 @@ func (t *tracker) addDead(count int64, now time.Time) {
 	}
 }
 
+// writersConditions are the conditions that the writer writes.
+var writersConditions = []string{v1alpha1.ConditionDelivered, v1alpha1.ConditionReceiving, v1alpha1.ConditionAlertSinkReady}
+
 // set puts the conditions that were written last into a list.
 func (t *tracker) set(list *[]metav1.Condition) {
 	if t.written == nil {
@@ -71,7 +75,7 @@ func (t *tracker) set(list *[]metav1.Condition) {
 	}
 	var kept []metav1.Condition
 	for _, condition := range *list {
-		if condition.Type != v1alpha1.ConditionDelivered && condition.Type != v1alpha1.ConditionReceiving {
+		if !slices.Contains(writersConditions, condition.Type) {
 			kept = append(kept, condition)
 		}
 	}

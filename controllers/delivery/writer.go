@@ -40,13 +40,14 @@ type WriterOptions struct {
 	Objects  *Objects
 	Store    *Store
 	Handles  func(*v1alpha1.MandrillWebhook) bool // whether an object is the installation's
+	Alerts   Alerts                               // optional
 	Resync   time.Duration                        // how often each account is listed
 	Metrics  *Metrics
 	Timing   Timing
 	Now      func() time.Time
 }
 
-// Writer writes the conditions Delivered and Receiving and status.delivery. The manager runs it on the leader only.
+// Writer writes the conditions Delivered, Receiving and AlertSinkReady, and status.delivery. The manager runs it on the leader only.
 type Writer struct {
 	options WriterOptions
 
@@ -86,6 +87,7 @@ type change struct {
 	how       urgency
 	delivered verdict
 	receiving verdict
+	alerts    verdict
 	status    *v1alpha1.DeliveryStatus
 }
 
@@ -129,6 +131,12 @@ func (w *Writer) look(object *v1alpha1.MandrillWebhook, objects int, now time.Ti
 		next.receiving = v.receiving()
 		next.how = max(next.how, conditionUrgency(v.before(v1alpha1.ConditionReceiving), next.receiving, object.Generation))
 	} else if v.before(v1alpha1.ConditionReceiving) != nil {
+		next.how = max(next.how, soon)
+	}
+	next.alerts = w.alerts(object)
+	if object.Spec.AlertSink != nil {
+		next.how = max(next.how, conditionUrgency(v.before(v1alpha1.ConditionAlertSinkReady), next.alerts, object.Generation))
+	} else if v.before(v1alpha1.ConditionAlertSinkReady) != nil {
 		next.how = max(next.how, soon)
 	}
 	refresh := w.refreshOf(object, objects)
@@ -224,7 +232,7 @@ func (w *Writer) apply(ctx context.Context, next change) error {
 	if w.options.Metrics.written(err); err != nil {
 		return fmt.Errorf("writing the delivery of %s: %w", client.ObjectKeyFromObject(object), err)
 	}
-	w.report(next, present)
+	w.report(next, present, conditions)
 	if t.written = conditions; next.status != nil {
 		t.lost, t.losses = next.status.LostMessages, 0
 	}
@@ -234,8 +242,11 @@ func (w *Writer) apply(ctx context.Context, next change) error {
 // conditions are the writer's conditions of an object, as they are to be.
 func (c change) conditions(present []metav1.Condition) []metav1.Condition {
 	own, present := []metav1.Condition{}, slices.Clone(present)
-	for name, decided := range map[string]verdict{v1alpha1.ConditionDelivered: c.delivered, v1alpha1.ConditionReceiving: c.receiving} {
-		if name == v1alpha1.ConditionReceiving && c.view.object.Spec.ExpectEvents == nil {
+	spec := c.view.object.Spec
+	for name, decided := range map[string]verdict{
+		v1alpha1.ConditionDelivered: c.delivered, v1alpha1.ConditionReceiving: c.receiving, v1alpha1.ConditionAlertSinkReady: c.alerts,
+	} {
+		if name == v1alpha1.ConditionReceiving && spec.ExpectEvents == nil || name == v1alpha1.ConditionAlertSinkReady && spec.AlertSink == nil {
 			continue
 		}
 		before := meta.FindStatusCondition(present, name)

@@ -37,6 +37,9 @@ func writeCatalogue(m *model) error {
 		}
 		fmt.Fprintf(page, "| %s | %s | %s |\n", name, sent, row.Description)
 	}
+	if err := writeAlerts(m, page); err != nil {
+		return err
+	}
 	return os.WriteFile("docs/events.md", page.Bytes(), 0o644) //nolint:gosec // a file of this repository
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 
 	"github.com/mandrill-operator/mandrill-operator/api/eventtypes"
 	"github.com/mandrill-operator/mandrill-operator/events"
@@ -38,6 +39,9 @@ func run() error {
 			return fmt.Errorf("%s: %w", row.Type, err)
 		}
 	}
+	if err := writeAlertSchemas(m); err != nil {
+		return err
+	}
 	if err := writeCatalogue(m); err != nil {
 		return err
 	}
@@ -49,7 +53,7 @@ func run() error {
 
 // goType returns the type of package events for a row of the table.
 func goType(row eventtypes.EventType) (events.Type, bool) {
-	for _, t := range events.Types {
+	for _, t := range slices.Concat(events.Types, events.Alerts) {
 		if t.Name == row.Type {
 			return t, true
 		}

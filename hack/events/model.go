@@ -46,7 +46,7 @@ type structure struct {
 type field struct {
 	name, alias string
 	doc         string
-	certainty   string // documented, seen or assumed
+	certainty   string // documented, seen, assumed or defined
 	since       string // the year of the oldest event with it, if that is known
 	kind        kind
 	of          *structure // of objects
@@ -90,7 +90,7 @@ func oneLine(doc *ast.CommentGroup) string {
 }
 
 // certainty is how the comment of a field ends.
-var certainty = regexp.MustCompile(`^(.*?) (Documented|Seen|Assumed)(?:, seen)?(?: since (\d{4}))?\.$`)
+var certainty = regexp.MustCompile(`^(.*?) (Documented|Seen|Assumed|Defined)(?:, seen)?(?: since (\d{4}))?\.$`)
 
 var leading = regexp.MustCompile(`^\w+ (?:is|are|says) `)
 

@@ -51,7 +51,7 @@ var kindTypes = map[kind]string{
 func typeScript(m *model) ([]byte, error) {
 	out := bytes.NewBufferString(generatedScript)
 	byType := bytes.NewBufferString("/** The data of each type. Types that Mandrill may add are one type here, which ends with an asterisk. */\nexport interface DataByType {\n")
-	for _, t := range events.Types {
+	for _, t := range slices.Concat(events.Types, events.Alerts) {
 		if t.Name == events.TypeUnknown {
 			fmt.Fprintf(byType, "  '%s': unknown;\n", t.Name)
 			continue
@@ -143,11 +143,15 @@ func fieldTable(m *model) ([]byte, error) {
 		out.WriteString("  ],\n")
 	}
 	out.WriteString("};\n\nexport const types: Record<string, TypeEntry> = {\n")
-	for _, t := range events.Types {
+	for _, t := range slices.Concat(events.Types, events.Alerts) {
 		if t.Name == events.TypeUnknown {
 			continue
 		}
-		entry, err := compactJSON(pairs{{"structure", reflect.TypeOf(t.New()).Elem().Name()}, {"constants", t.Constants()}})
+		constants := t.Constants()
+		if constants == nil {
+			constants = map[string][]string{}
+		}
+		entry, err := compactJSON(pairs{{"structure", reflect.TypeOf(t.New()).Elem().Name()}, {"constants", constants}})
 		if err != nil {
 			return nil, err
 		}
@@ -209,8 +213,13 @@ func writeFixtures() error {
 	for i, raw := range oddities {
 		fixtures = append(fixtures, fixture{Name: fmt.Sprint("oddity ", i), Raw: []byte(raw)})
 	}
+	for _, t := range events.Alerts {
+		fixtures = append(fixtures, fixture{Name: t.Name, Type: t.Name, Raw: alertSample(t)})
+	}
 	for i, f := range fixtures {
-		fixtures[i].Type, _ = mapping.TypeOf(mandrill.ParseEvent(f.Raw))
+		if f.Type == "" {
+			fixtures[i].Type, _ = mapping.TypeOf(mandrill.ParseEvent(f.Raw))
+		}
 		parsed, err := events.ParseData(fixtures[i].Type, f.Raw)
 		if err != nil {
 			continue

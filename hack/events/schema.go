@@ -50,7 +50,10 @@ func schema(m *model, t events.Type, row eventtypes.EventType, normal bool, exam
 	if t.IsPrefix() {
 		title += "*"
 	}
-	if normal {
+	switch {
+	case row.Family == eventtypes.Alert:
+		note = "As the operator sends it."
+	case normal:
 		address, note = eventtypes.SchemaBase+"normalized/"+row.SchemaFile(), "In the normal form, without the quirks of what Mandrill sends."
 	}
 	head := pairs{{"$schema", "https://json-schema.org/draft/2020-12/schema"}, {"$id", address}, {"title", title}}

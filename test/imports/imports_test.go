@@ -63,6 +63,7 @@ var allowed = map[string][]string{
 	"controllers/crd":              {"api/v1alpha1"},
 	"controllers/credentials":      {"api/v1alpha1", "controllers", "controllers/ownedsecrets"},
 	"controllers/account":          {"mandrill"},
+	"controllers/alerts":           {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/sinks", "events"},
 	"controllers/deletion":         {"api/v1alpha1"},
 	"controllers/delivery":         {"api/reports", "api/routes", "api/v1alpha1", "controllers", "controllers/reports"},
 	"controllers/fairqueue":        nil,

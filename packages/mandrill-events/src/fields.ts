@@ -41,6 +41,13 @@ export const structures: Record<string, Structure> = {
     {"name":"signed","kind":"flag"},
     {"name":"valid","kind":"flag"},
   ],
+  DeadLettered: [
+    {"name":"namespace","kind":"text"},
+    {"name":"name","kind":"text"},
+    {"name":"reason","kind":"text"},
+    {"name":"message","kind":"text"},
+    {"name":"deadLetters","kind":"integer"},
+  ],
   Deferral: [
     {"name":"event","kind":"text"},
     {"name":"_id","kind":"text","omit":true},
@@ -216,6 +223,29 @@ export const structures: Record<string, Structure> = {
     {"name":"ts","kind":"timestamp","omit":true},
     {"name":"msg","kind":"object","of":"Message"},
   ],
+  SinkFailing: [
+    {"name":"namespace","kind":"text"},
+    {"name":"name","kind":"text"},
+    {"name":"reason","kind":"text"},
+    {"name":"message","kind":"text"},
+    {"name":"condition","kind":"text","omit":true},
+    {"name":"since","kind":"text","omit":true},
+    {"name":"lastFailure","kind":"optionalObject","of":"SinkFailure","omit":true},
+    {"name":"waitingEvents","kind":"integer"},
+    {"name":"oldestWaitingAt","kind":"text","omit":true},
+  ],
+  SinkFailure: [
+    {"name":"reason","kind":"text"},
+    {"name":"status","kind":"integer","omit":true},
+    {"name":"at","kind":"text"},
+  ],
+  SinkRecovered: [
+    {"name":"namespace","kind":"text"},
+    {"name":"name","kind":"text"},
+    {"name":"reason","kind":"text"},
+    {"name":"message","kind":"text"},
+    {"name":"waitingEvents","kind":"integer"},
+  ],
   SoftBounce: [
     {"name":"event","kind":"text"},
     {"name":"_id","kind":"text","omit":true},
@@ -260,6 +290,20 @@ export const structures: Record<string, Structure> = {
     {"name":"os_icon","kind":"text","omit":true},
     {"name":"mobile","kind":"flag"},
   ],
+  WebhookDisabled: [
+    {"name":"namespace","kind":"text"},
+    {"name":"name","kind":"text"},
+    {"name":"reason","kind":"text"},
+    {"name":"message","kind":"text"},
+    {"name":"webhookID","kind":"integer"},
+  ],
+  WebhookSilent: [
+    {"name":"namespace","kind":"text"},
+    {"name":"name","kind":"text"},
+    {"name":"reason","kind":"text"},
+    {"name":"message","kind":"text"},
+    {"name":"lastReceivedAt","kind":"text","omit":true},
+  ],
 };
 
 export const types: Record<string, TypeEntry> = {
@@ -281,4 +325,9 @@ export const types: Record<string, TypeEntry> = {
   'com.mandrill.inbound': {"structure":"Inbound","constants":{"event":["inbound"]}},
   'com.mandrill.message.': {"structure":"OtherMessage","constants":{"event":null}},
   'com.mandrill.sync.': {"structure":"OtherListEvent","constants":{"action":null,"type":["allowlist","whitelist","safelist","denylist","blacklist","blocklist"]}},
+  'io.mandrill-operator.webhook.sink_failing': {"structure":"SinkFailing","constants":{}},
+  'io.mandrill-operator.webhook.sink_recovered': {"structure":"SinkRecovered","constants":{}},
+  'io.mandrill-operator.webhook.dead_lettered': {"structure":"DeadLettered","constants":{}},
+  'io.mandrill-operator.webhook.disabled': {"structure":"WebhookDisabled","constants":{}},
+  'io.mandrill-operator.webhook.silent': {"structure":"WebhookSilent","constants":{}},
 };

@@ -1,6 +1,6 @@
 /**
- * Types of the data of the CloudEvents that mandrill-operator makes of Mandrill's events, and a parser that removes the quirks of PHP: [] for
- * {}, an element for a list, a number for a string, null and missing fields, fields and lists with several names.
+ * Types of the data of the CloudEvents that mandrill-operator makes of Mandrill's events and of its own alerts, and a parser that removes
+ * the quirks of PHP: [] for {}, an element for a list, a number for a string, null and missing fields, fields and lists with several names.
  */
 import type { DataByType } from './types.js';
 import { types } from './fields.js';
@@ -24,7 +24,10 @@ export interface Event {
 
 const unknownType = 'com.mandrill.unknown';
 
-/** Returns the type under which {@link parse} returns the events of a CloudEvents type. undefined: it is none of Mandrill's events. */
+/**
+ * Returns the type under which {@link parse} returns the events of a CloudEvents type. undefined: it is neither of Mandrill's events nor an
+ * alert of the operator.
+ */
 export function typeOf(ceType: string): MandrillEventType | undefined {
   if (ceType === unknownType || (Object.hasOwn(types, ceType) && !ceType.endsWith('.'))) {
     return ceType as MandrillEventType;
@@ -37,9 +40,14 @@ export function typeOf(ceType: string): MandrillEventType | undefined {
   return undefined;
 }
 
-/** Reports whether a CloudEvent is one of Mandrill's events, so that {@link parse} knows its type. */
+/** Reports whether a CloudEvent is one of Mandrill's events, not one of another source or an alert of the operator. */
 export function isMandrillEvent(event: Event): boolean {
-  return typeOf(event.type) !== undefined;
+  return typeOf(event.type) !== undefined && !isAlert(event);
+}
+
+/** Reports whether a CloudEvent is an alert of the operator, so that {@link parse} knows its type. */
+export function isAlert(event: Event): boolean {
+  return event.type.startsWith('io.mandrill-operator.webhook.') && typeOf(event.type) !== undefined;
 }
 
 /** Reports whether a parsed event is of one of the types, and narrows it. */
@@ -111,6 +119,9 @@ function normalize(data: Record<string, unknown>, constants: Record<string, stri
 /** Compares the names in the data with the type of the CloudEvent. */
 function checkType(ceType: string, constants: Record<string, string[] | null>, data: Record<string, unknown>): void {
   const names = Object.keys(constants);
+  if (names.length === 0) { // an alert
+    return;
+  }
   for (const name of names) {
     const allowed = constants[name];
     if (data[name] === '' || (allowed && !allowed.includes(String(data[name])))) {

@@ -268,6 +268,94 @@ export interface OtherListEvent {
   [field: string]: unknown;
 }
 
+/** The sink has accepted nothing for a minute. While that lasts it is sent again every hour. */
+export interface SinkFailing {
+  /** Namespace of the MandrillWebhook. Defined. */
+  namespace: string;
+  /** Name of the MandrillWebhook. Defined. */
+  name: string;
+  /** That of the Kubernetes Event that is recorded at the same time. Defined. */
+  reason: string;
+  /** What happened and what to do, in English, as the Kubernetes Event does. Its wording may change. Defined. */
+  message: string;
+  /** The reason of the condition Delivered: SinkFailing, SinkRefusing or CircuitOpen. Defined. */
+  condition?: string;
+  /** When Delivered became False, a minute after the first failure, in RFC 3339. Defined. */
+  since?: string;
+  /** The last failed attempt. Defined. */
+  lastFailure?: SinkFailure;
+  /** How many events wait for the sink. Defined. */
+  waitingEvents: number;
+  /** Since when the oldest of them waits, in RFC 3339. Defined. */
+  oldestWaitingAt?: string;
+  /** Fields that this package does not know. */
+  [field: string]: unknown;
+}
+
+/** The sink accepts events again. */
+export interface SinkRecovered {
+  /** Namespace of the MandrillWebhook. Defined. */
+  namespace: string;
+  /** Name of the MandrillWebhook. Defined. */
+  name: string;
+  /** That of the Kubernetes Event that is recorded at the same time. Defined. */
+  reason: string;
+  /** What happened and what to do, in English, as the Kubernetes Event does. Its wording may change. Defined. */
+  message: string;
+  /** How many events still wait for the sink. Defined. */
+  waitingEvents: number;
+  /** Fields that this package does not know. */
+  [field: string]: unknown;
+}
+
+/** Events were given up and became dead letters. It is sent at most every hour. */
+export interface DeadLettered {
+  /** Namespace of the MandrillWebhook. Defined. */
+  namespace: string;
+  /** Name of the MandrillWebhook. Defined. */
+  name: string;
+  /** That of the Kubernetes Event that is recorded at the same time. Defined. */
+  reason: string;
+  /** What happened and what to do, in English, as the Kubernetes Event does. Its wording may change. Defined. */
+  message: string;
+  /** How many dead letters there are now. Defined. */
+  deadLetters: number;
+  /** Fields that this package does not know. */
+  [field: string]: unknown;
+}
+
+/** Mandrill has disabled the webhook because too many batches failed, and the operator enables it again. */
+export interface WebhookDisabled {
+  /** Namespace of the MandrillWebhook. Defined. */
+  namespace: string;
+  /** Name of the MandrillWebhook. Defined. */
+  name: string;
+  /** That of the Kubernetes Event that is recorded at the same time. Defined. */
+  reason: string;
+  /** What happened and what to do, in English, as the Kubernetes Event does. Its wording may change. Defined. */
+  message: string;
+  /** The ID of the webhook at Mandrill. Defined. */
+  webhookID: number;
+  /** Fields that this package does not know. */
+  [field: string]: unknown;
+}
+
+/** No events arrive although spec.expectEvents expects them. The reason is Silent if Mandrill sends nothing, and NotArriving if it sends batches that no receiver accepts. */
+export interface WebhookSilent {
+  /** Namespace of the MandrillWebhook. Defined. */
+  namespace: string;
+  /** Name of the MandrillWebhook. Defined. */
+  name: string;
+  /** That of the Kubernetes Event that is recorded at the same time. Defined. */
+  reason: string;
+  /** What happened and what to do, in English, as the Kubernetes Event does. Its wording may change. Defined. */
+  message: string;
+  /** When a receiver last accepted a batch, in RFC 3339. Absent: it never did. Defined. */
+  lastReceivedAt?: string;
+  /** Fields that this package does not know. */
+  [field: string]: unknown;
+}
+
 /** An open in the history of a message. */
 export interface MessageOpen {
   /** When it was opened, in seconds since 1970. Documented, seen since 2012. */
@@ -584,6 +672,18 @@ export interface InboundMessage {
   [field: string]: unknown;
 }
 
+/** A failed attempt to deliver, as in status.delivery.lastFailure of the object. */
+export interface SinkFailure {
+  /** One of Unresolved, Unreachable, TLS, Timeout, NoAnswer, Status, Overloaded, Refused, Forbidden, Token or Other. Defined. */
+  reason: string;
+  /** That of the sink's answer. Absent: it did not answer. Defined. */
+  status?: number;
+  /** When the attempt failed, in RFC 3339. Defined. */
+  at: string;
+  /** Fields that this package does not know. */
+  [field: string]: unknown;
+}
+
 /** The data of each type. Types that Mandrill may add are one type here, which ends with an asterisk. */
 export interface DataByType {
   'com.mandrill.message.send': Send;
@@ -605,4 +705,9 @@ export interface DataByType {
   'com.mandrill.unknown': unknown;
   'com.mandrill.message.*': OtherMessage;
   'com.mandrill.sync.*': OtherListEvent;
+  'io.mandrill-operator.webhook.sink_failing': SinkFailing;
+  'io.mandrill-operator.webhook.sink_recovered': SinkRecovered;
+  'io.mandrill-operator.webhook.dead_lettered': DeadLettered;
+  'io.mandrill-operator.webhook.disabled': WebhookDisabled;
+  'io.mandrill-operator.webhook.silent': WebhookSilent;
 }

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { test } from 'node:test';
 
 import { CloudEvent, HTTP } from 'cloudevents';
-import { is, isMandrillEvent, parse, ParseError, typeOf } from '@mandrill-operator/events';
+import { is, isAlert, isMandrillEvent, parse, ParseError, typeOf } from '@mandrill-operator/events';
 
 const fixtures = JSON.parse(readFileSync(new URL('fixtures.json', import.meta.url), 'utf8'));
 const plain = (value) => JSON.parse(JSON.stringify(value));
@@ -71,6 +71,14 @@ test('data that are not UTF-8 come as base64, and are read', () => {
   for (const message of [{ headers: { 'content-type': 'application/cloudevents+json' }, body: structured }, { headers, body: bytes }]) {
     assert.equal(parse(HTTP.toEvent(message)).data.msg.subject, '\ufffd');
   }
+});
+
+test('alerts of the operator are told from events of Mandrill', () => {
+  const { type, raw } = fixtures.find(({ name }) => name === 'io.mandrill-operator.webhook.sink_failing');
+  assert.ok(isAlert({ type }) && !isMandrillEvent({ type }));
+  assert.ok(!isAlert({ type: 'com.mandrill.message.send' }) && !isAlert({ type: 'io.mandrill-operator.webhook.other' }));
+  const parsed = parse({ type, data: raw });
+  assert.ok(is(parsed, 'io.mandrill-operator.webhook.sink_failing') && parsed.data.lastFailure.status === 503);
 });
 
 test('what has no name is data as they are', () => {
