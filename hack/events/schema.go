@@ -51,7 +51,7 @@ func schema(m *model, t events.Type, row eventtypes.EventType, normal bool, exam
 		title += "*"
 	}
 	if normal {
-		address, note = eventtypes.SchemaBase+"normalized/"+row.SchemaFile(), "In the normal form, without the quirks of what Mandrill sends."
+		address, note = row.NormalizedSchema(), "In the normal form, without the quirks of what Mandrill sends."
 	}
 	head := pairs{{"$schema", "https://json-schema.org/draft/2020-12/schema"}, {"$id", address}, {"title", title}}
 	goType := reflect.TypeOf(t.New()).Elem()
