@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strconv"
 )
 
@@ -16,41 +17,9 @@ type member struct {
 // object has the members of an object in the order of their names' first places.
 type object []member
 
-func (o object) get(name string) (json.RawMessage, bool) {
-	for _, m := range o {
-		if m.name == name {
-			return m.value, true
-		}
-	}
-	return nil, false
-}
-
-// membersOf decodes an object. The last one of a repeated name counts.
-func membersOf(data []byte) (object, error) {
-	var members object
-	places := map[string]int{}
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	if _, err := decoder.Token(); err != nil {
-		return nil, err
-	}
-	for decoder.More() {
-		token, err := decoder.Token()
-		if err != nil {
-			return nil, err
-		}
-		m := member{name: token.(string)} // a decoder gives nothing else there
-		if err := decoder.Decode(&m.value); err != nil {
-			return nil, err
-		}
-		if place, known := places[m.name]; known {
-			members[place].value = m.value
-			continue
-		}
-		places[m.name] = len(members)
-		members = append(members, m)
-	}
-	_, err := decoder.Token()
-	return members, err
+// index returns the place of a member, or -1.
+func (o object) index(name string) int {
+	return slices.IndexFunc(o, func(m member) bool { return m.name == name })
 }
 
 // elementsOf returns the elements of a list. PHP makes an object of a list with gaps: its values are the elements.
@@ -59,8 +28,7 @@ func elementsOf(data []byte) (elements []json.RawMessage, ok bool, err error) {
 	case 'n':
 		return nil, true, nil
 	case '[':
-		err = json.Unmarshal(data, &elements)
-		return elements, true, err
+		return itemsOf(data), true, nil
 	case '{':
 		members, err := membersOf(data)
 		for _, m := range members {

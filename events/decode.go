@@ -23,8 +23,12 @@ var (
 // package say the same, which tests compare.
 func decode(data []byte, target reflect.Value, f field) error {
 	switch to := target.Addr().Interface().(type) {
-	case *Timestamp, *Address:
-		return json.Unmarshal(data, to)
+	case *Timestamp:
+		return to.UnmarshalJSON(data)
+	case *Address:
+		one, err := address(data)
+		*to = one
+		return err
 	case *Metadata:
 		return decodeMetadata(data, to)
 	case *Headers:
@@ -106,9 +110,7 @@ func finite(text string) (float64, bool) {
 func scalar(data []byte) (string, error) {
 	switch c := data[0]; {
 	case c == '"':
-		var text string
-		err := json.Unmarshal(data, &text)
-		return text, err
+		return text(data)
 	case c == '-' || '0' <= c && c <= '9':
 		return string(data), nil
 	case c == 'n':
@@ -160,39 +162,41 @@ func decodeStruct(data []byte, target reflect.Value) error {
 	if err != nil {
 		return err
 	}
-	used := map[string]bool{}
+	used := make([]bool, len(members))
 	for _, f := range fieldsOf(target.Type()) {
 		if err := members.decodeField(target.FieldByIndex(f.index), f, used); err != nil {
 			return err
 		}
 	}
-	extra := Extra{}
-	for _, m := range members {
-		if !used[m.name] {
-			extra[m.name] = compact(m.value)
+	var extra Extra
+	for i, m := range members {
+		if used[i] {
+			continue
 		}
-	}
-	if len(extra) > 0 {
-		target.FieldByName("Extra").Set(reflect.ValueOf(extra))
+		if extra == nil {
+			extra = Extra{}
+			target.FieldByName("Extra").Set(reflect.ValueOf(extra))
+		}
+		extra[m.name] = compact(m.value)
 	}
 	return nil
 }
 
 // decodeField decodes a field by its name, and without a value there by its alias. What has both keeps the alias in Extra.
-func (o object) decodeField(target reflect.Value, f field, used map[string]bool) error {
-	for _, name := range []string{f.name, f.alias} {
-		data, ok := o.get(name)
-		if !ok || name == "" {
+func (o object) decodeField(target reflect.Value, f field, used []bool) error {
+	for _, name := range [...]string{f.name, f.alias} {
+		place := o.index(name)
+		if place < 0 || name == "" {
 			continue
 		}
-		value := reflect.New(target.Type()).Elem()
-		if err := decode(data, value, f); err != nil {
+		value, second := target, !target.IsZero()
+		if second {
+			value = reflect.New(target.Type()).Elem()
+		}
+		if err := decode(o[place].value, value, f); err != nil {
 			return within("."+name, err)
 		}
-		used[name] = target.IsZero() || value.IsZero()
-		if target.IsZero() {
-			target.Set(value)
-		}
+		used[place] = !second || value.IsZero()
 	}
 	return nil
 }

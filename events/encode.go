@@ -84,11 +84,27 @@ func encodeJSON(out *bytes.Buffer, value reflect.Value) error {
 		out.WriteString("{}")
 		return nil
 	}
+	if value.Kind() == reflect.String && plain(value.String()) {
+		out.WriteByte('"')
+		out.WriteString(value.String())
+		out.WriteByte('"')
+		return nil
+	}
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
 	err := encoder.Encode(value.Interface())
 	out.Truncate(len(bytes.TrimRight(out.Bytes(), "\n")))
 	return err
+}
+
+// plain reports whether a string has nothing that JSON escapes.
+func plain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func encodeName(out *bytes.Buffer, name string) error {
@@ -112,25 +128,35 @@ func encodeAll(out *bytes.Buffer, opening, closing string, n int, element func(i
 }
 
 func encodeStruct(out *bytes.Buffer, value reflect.Value) error {
-	var names []string
-	values := map[string]reflect.Value{}
-	for _, f := range fieldsOf(value.Type()) {
-		known := value.FieldByIndex(f.index)
-		values[f.name] = known
-		if !f.omit || !known.IsZero() {
-			names = append(names, f.name)
+	fields := fieldsOf(value.Type())
+	out.WriteByte('{')
+	begun := false
+	add := func(name string, of reflect.Value) error {
+		if begun {
+			out.WriteByte(',')
+		}
+		begun = true
+		if err := encodeName(out, name); err != nil {
+			return err
+		}
+		return encode(out, of)
+	}
+	for _, f := range fields {
+		if of := value.FieldByIndex(f.index); !f.omit || !of.IsZero() {
+			if err := add(f.name, of); err != nil {
+				return err
+			}
 		}
 	}
 	extra, _ := value.FieldByName("Extra").Interface().(Extra)
 	for _, name := range slices.Sorted(maps.Keys(extra)) {
-		if _, known := values[name]; !known {
-			names, values[name] = append(names, name), reflect.ValueOf(extra[name])
+		if slices.ContainsFunc(fields, func(f field) bool { return f.name == name }) {
+			continue
 		}
-	}
-	return encodeAll(out, "{", "}", len(names), func(i int) error {
-		if err := encodeName(out, names[i]); err != nil {
+		if err := add(name, reflect.ValueOf(extra[name])); err != nil {
 			return err
 		}
-		return encode(out, values[names[i]])
-	})
+	}
+	out.WriteByte('}')
+	return nil
 }

@@ -8,12 +8,15 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 )
 
 // ErrType means that a CloudEvents type is none of the receiver's.
 var ErrType = errors.New("not a type of Mandrill's events")
+
+var errInvalid = errors.New("not valid JSON")
 
 // Parse decodes the data of a CloudEvent. It returns a pointer to the type that [Types] has for the CloudEvents type, such as *HardBounce.
 // An error wraps [ErrType], or names the field that has a value of the wrong kind; it has no value of the event, which may be personal.
@@ -74,11 +77,13 @@ func checkType(t Type, ceType string, value any) error {
 
 // unmarshal decodes data, which must be an object, into what target points to.
 func unmarshal(data []byte, target any) error {
-	data = bytes.ToValidUTF8(bytes.TrimSpace(data), []byte("\uFFFD"))
+	if data = bytes.TrimSpace(data); !utf8.Valid(data) {
+		data = bytes.ToValidUTF8(data, []byte("\uFFFD"))
+	}
 	value := reflect.ValueOf(target).Elem()
 	value.SetZero()
 	if !json.Valid(data) {
-		return errors.New("not valid JSON")
+		return errInvalid
 	}
 	if data[0] != '{' {
 		return errors.New("want an object")

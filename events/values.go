@@ -55,7 +55,10 @@ func (a Address) MarshalJSON() ([]byte, error) { return json.Marshal([2]string{a
 
 // UnmarshalJSON decodes a pair, an address without a name, or a list with the address alone.
 func (a *Address) UnmarshalJSON(data []byte) (err error) {
-	*a, err = address(data)
+	if !json.Valid(data) {
+		return errInvalid
+	}
+	*a, err = address(bytes.TrimSpace(data))
 	return err
 }
 

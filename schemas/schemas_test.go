@@ -92,12 +92,14 @@ func (c compiled) agree(t *testing.T, ceType string, raw []byte) (accepted bool)
 		t.Fatalf("%s: %q: Parse says %v, the schema says %v", ceType, raw, err, refused)
 	}
 	if err != nil {
+		c.sent(t, ceType, raw, raw)
 		return false
 	}
 	normal, err := json.Marshal(parsed)
 	if err != nil {
 		t.Fatalf("%s: %q: %v", ceType, raw, err)
 	}
+	c.sent(t, ceType, raw, normal)
 	if err := c.check(ceType, normal, true); err != nil {
 		t.Fatalf("%s: %q: the normal form %s: %v", ceType, raw, normal, err)
 	}
@@ -111,13 +113,37 @@ func (c compiled) agree(t *testing.T, ceType string, raw []byte) (accepted bool)
 	return true
 }
 
+// sent fails unless a receiver with the payload Normalized sends these data for an event, and names a schema for which they are valid. An
+// event without a normal form need not be valid for the schema of its type.
+func (c compiled) sent(t *testing.T, ceType string, raw, want []byte) {
+	t.Helper()
+	ce := mapping.CloudEvent(mapping.Target{Source: "/s", Normalize: true}, mandrill.ParseEvent(raw), "id")
+	if ce.Type() != ceType || ce.DataBase64 {
+		return
+	}
+	if !bytes.Equal(ce.Data(), want) {
+		t.Fatalf("%s: %q is sent as %s, want %s", ceType, raw, ce.Data(), want)
+	}
+	schema, normal := c[ce.DataSchema()], strings.Contains(ce.DataSchema(), "/normalized/")
+	if schema == nil || normal && ceType == events.TypeUnknown {
+		t.Fatalf("%s: %q has the schema %s", ceType, raw, ce.DataSchema())
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(ce.Data()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Validate(value); err != nil && normal {
+		t.Fatalf("%s: %q is sent as %s: %v", ceType, raw, ce.Data(), err)
+	}
+}
+
 // Every type has both schemas, and there is no other.
 func TestEveryTypeHasItsSchemas(t *testing.T) {
 	t.Parallel()
 	want := map[string]bool{}
 	for _, row := range eventtypes.Table {
 		want[row.Schema()] = true
-		want[strings.Replace(row.Schema(), "/v1/", "/v1/normalized/", 1)] = true
+		want[row.NormalizedSchema()] = true
 	}
 	got := map[string]bool{}
 	for url := range compile(t) {

@@ -41,6 +41,9 @@ func (t EventType) SchemaFile() string { return strings.TrimSuffix(t.Type, ".") 
 // Schema is the URL of the JSON Schema of the data, which is the attribute dataschema.
 func (t EventType) Schema() string { return SchemaBase + t.SchemaFile() }
 
+// NormalizedSchema is the URL of the JSON Schema of the normal form of the data.
+func (t EventType) NormalizedSchema() string { return SchemaBase + "normalized/" + t.SchemaFile() }
+
 // Table has every event that Mandrill documents, and one row for each family that Mandrill may add events to.
 var Table = []EventType{
 	{Message, "send", "", "com.mandrill.message.send", "Mandrill accepted the message"},

@@ -104,6 +104,9 @@ func (d Delivery) faults() []string {
 	fault(!slices.Contains([]string{"", ModeBuffered, ModeDirect}, d.Mode), "delivery.mode must be Buffered or Direct; without it the receiver buffers if it has a buffer")
 	fault(!slices.Contains([]string{"", "Binary", "Structured", "Batched"}, d.ContentMode), "delivery.contentMode must be Binary, Structured or Batched")
 	fault(!slices.Contains([]string{"", SchemaInclude, SchemaOmit}, d.DataSchema), "delivery.dataSchema must be Include or Omit")
+	fault(!slices.Contains([]string{"", PayloadRaw, PayloadNormalized}, d.Payload), "delivery.payload must be Raw or Normalized")
+	fault(d.Payload == PayloadNormalized && d.DataSchema == SchemaOmit,
+		"delivery.payload Normalized needs dataschema, which says whether the data of an event are in the normal form; leave dataSchema out, or payload")
 	fault(d.Timeout != "" && !isUpTo(MaxDirectTimeout, d.Timeout), "delivery.timeout must be an ISO 8601 duration above zero and of at most 30 seconds, such as PT10S")
 	fault(d.Retry != nil && (*d.Retry < 0 || *d.Retry > MaxRetry), "delivery.retry must be 0 to "+strconv.Itoa(MaxRetry))
 	fault(!slices.Contains([]string{"", BackoffLinear, BackoffExponential}, d.BackoffPolicy), "delivery.backoffPolicy must be linear or exponential")

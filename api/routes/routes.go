@@ -85,6 +85,8 @@ type Delivery struct {
 	ContentMode string `json:"contentMode,omitempty"`
 	// DataSchema is SchemaInclude or SchemaOmit. Default: SchemaInclude.
 	DataSchema string `json:"dataSchema,omitempty"`
+	// Payload is PayloadRaw or PayloadNormalized. Default: PayloadRaw, which is also what a receiver that is older than this field sends.
+	Payload string `json:"payload,omitempty"`
 	// Timeout of one request, an ISO 8601 duration. Default: PT10S.
 	Timeout string `json:"timeout,omitempty"`
 	// Retry is how often a failed event is sent again. Default: DefaultBufferedRetry in Buffered mode; in Direct mode none,
@@ -109,6 +111,12 @@ const (
 const (
 	SchemaInclude = "Include"
 	SchemaOmit    = "Omit"
+)
+
+// In which form CloudEvents have the data of Mandrill's events.
+const (
+	PayloadRaw        = "Raw"        // the bytes that Mandrill sent
+	PayloadNormalized = "Normalized" // as package events encodes them
 )
 
 // DefaultBufferedRetry is how often a failed event is sent again in Buffered mode if the route does not say. In Direct

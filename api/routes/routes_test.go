@@ -106,6 +106,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"mode nobody knows":      {"mode: Direct", "mode: Sometimes", "delivery.mode must be Buffered or Direct"},
 		"content mode of nobody": {"Binary", "Text", "delivery.contentMode must be Binary, Structured or Batched"},
 		"schema of nobody":       {"PT10S", "PT10S, dataSchema: Never", "delivery.dataSchema must be Include or Omit"},
+		"payload of nobody":      {"PT10S", "PT10S, payload: normal", "delivery.payload must be Raw or Normalized"},
+		"payload unnamed":        {"PT10S", "PT10S, payload: Normalized, dataSchema: Omit", "delivery.payload Normalized needs dataschema"},
 		"negative retry":         {"PT10S", "PT10S, retry: -1", "delivery.retry must be 0 to 100"},
 		"too many retries":       {"PT10S", "PT10S, retry: 101", "delivery.retry must be 0 to 100"},
 		"retry of another type":  {"PT10S", "PT10S, retry: ten", "retry"},

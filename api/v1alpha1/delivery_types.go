@@ -36,9 +36,23 @@ const (
 	DataSchemaOmit    DataSchemaPolicy = "Omit"
 )
 
+// Payload is the form of the data of CloudEvents.
+//
+// +kubebuilder:validation:Enum=Raw;Normalized
+type Payload string
+
+// The forms.
+const (
+	// PayloadRaw are the bytes that Mandrill sent.
+	PayloadRaw Payload = "Raw"
+	// PayloadNormalized are the same data without the quirks of what Mandrill sends.
+	PayloadNormalized Payload = "Normalized"
+)
+
 // Delivery says how CloudEvents are sent. The names are those of Knative's DeliverySpec.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.mode) || self.mode != 'Direct' || has(self.retry) || !has(self.backoffPolicy) && !has(self.backoffDelay)",message="delivery.backoffPolicy and backoffDelay say when the retries are, and in Direct mode there are none without retry: set delivery.retry, or leave them out"
+// +kubebuilder:validation:XValidation:rule="!has(self.payload) || self.payload != 'Normalized' || !has(self.dataSchema) || self.dataSchema != 'Omit'",message="delivery.payload Normalized needs dataschema, which says whether the data of an event are in the normal form: leave delivery.dataSchema out, or delivery.payload"
 type Delivery struct {
 	// Mode says when a batch is acknowledged to Mandrill. Buffered: when it is on disk; its events are delivered
 	// afterwards. This needs a receiver with a buffer; without one ReceiverReady is False and nothing is registered.
@@ -57,6 +71,12 @@ type Delivery struct {
 	//
 	// +optional
 	DataSchema DataSchemaPolicy `json:"dataSchema,omitempty"`
+	// Payload is the form of the data of CloudEvents. Raw: the bytes that Mandrill sent. Normalized: the same data without the quirks
+	// of what Mandrill sends, such as [] for an empty object, as the Go package events encodes them. The attribute dataschema names the
+	// schema of the form that an event has: an event that has no normal form is sent Raw. The id is the same in both forms. Default: Raw.
+	//
+	// +optional
+	Payload Payload `json:"payload,omitempty"`
 	// Timeout of one request to the sink, an ISO 8601 duration of at most 30 seconds, which in Direct mode is also what a
 	// whole batch may take. Default: PT10S.
 	//

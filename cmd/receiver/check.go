@@ -83,7 +83,7 @@ func describe(route routes.Route) string {
 	line("source", withoutSecrets(route.Source))
 	delivery := route.Delivery
 	line("mode", describeMode(delivery.Mode))
-	line("delivery", cmp.Or(delivery.ContentMode, "Binary")+", timeout "+cmp.Or(delivery.Timeout, "PT10S")+describeSchema(delivery))
+	line("delivery", cmp.Or(delivery.ContentMode, "Binary")+", timeout "+cmp.Or(delivery.Timeout, "PT10S")+describeData(delivery))
 	if retries := describeRetries(delivery); retries != "" {
 		line("retries", retries)
 	}
@@ -96,10 +96,13 @@ func describe(route routes.Route) string {
 	return text.String()
 }
 
-// describeSchema says that events have no dataschema, which is not the default.
-func describeSchema(delivery routes.Delivery) string {
-	if delivery.DataSchema == routes.SchemaOmit {
+// describeData says what is not the default: that events have no dataschema, or that their data are in the normal form.
+func describeData(delivery routes.Delivery) string {
+	switch {
+	case delivery.DataSchema == routes.SchemaOmit:
 		return ", without dataschema"
+	case delivery.Payload == routes.PayloadNormalized:
+		return ", payload Normalized"
 	}
 	return ""
 }

@@ -18,7 +18,7 @@ const document = `routes:
   keys: [s3ntinel-1, s3ntinel-2]
   source: /apis/mandrill-operator.io/namespaces/shop/mandrillwebhooks/transactional
   sink: {uri: "http://robot:s3ntinel@consumer.shop.svc:8080/s3ntinel?token=s3ntinel", audience: shop}
-  delivery: {timeout: PT5S}
+  delivery: {timeout: PT5S, payload: Normalized}
 - {name: shop/new, url: "https://hooks.example.com/new", source: /new, sink: {uri: "https://consumer.example"}, delivery: {mode: Direct}}
 - name: shop/retried
   url: https://hooks.example.com/retried
@@ -34,7 +34,7 @@ const described = `route shop/transactional
   sink      http, consumer.shop.svc:8080, with an OIDC token
   source    /apis/mandrill-operator.io/namespaces/shop/mandrillwebhooks/transactional
   mode      Buffered with --buffer, else Direct
-  delivery  Binary, timeout PT5S
+  delivery  Binary, timeout PT5S, payload Normalized
   retries   10 in mode Buffered, exponential, first after PT1S
   failures  dead letters in the buffer
 

@@ -23,6 +23,7 @@ const (
 	variableKey       = "MANDRILL_SIGNING_KEY"
 	variablePath      = "MANDRILL_WEBHOOK_PATH"
 	variableSource    = "MANDRILL_CE_SOURCE"
+	variablePayload   = "MANDRILL_PAYLOAD"
 	variableSink      = "K_SINK"         // set by Knative's SinkBinding, as are the next two
 	variableCACerts   = "K_CA_CERTS"     // PEM
 	variableOverrides = "K_CE_OVERRIDES" // JSON
@@ -35,6 +36,7 @@ var variables = map[string]struct{ name, write string }{
 	"path":                   {variablePath, "write the path at which requests arrive if a proxy rewrites it, such as /shop, or nothing"},
 	"keys":                   {variableKey, "write the key that Mandrill shows for the webhook, or nothing until the webhook has been added"},
 	"source":                 {variableSource, "write the source of the CloudEvents, such as /mandrill/shop, or nothing"},
+	"delivery.payload":       {variablePayload, "write Raw for the data as Mandrill sends them, Normalized for data without its quirks, or nothing"},
 	"sink.uri":               {variableSink, "write the URL for the CloudEvents, such as http://consumer:8080/events"},
 	"sink.CACerts":           {variableCACerts, "write certificates in PEM, or nothing"},
 	"ceOverrides.extensions": {variableOverrides, `write JSON such as {"extensions": {"env": "prod"}}, or nothing`},
@@ -60,7 +62,7 @@ func (o *options) chooseRoutes(getenv func(string) string) error {
 		places = append(places, "--routes-secret")
 	}
 	// The variables of Knative do not count: a SinkBinding sets them in all containers of a pod.
-	for _, name := range []string{variableURL, variableURL + fileSuffix, variableKey, variableKey + fileSuffix, variablePath, variableSource} {
+	for _, name := range []string{variableURL, variableURL + fileSuffix, variableKey, variableKey + fileSuffix, variablePath, variableSource, variablePayload} {
 		if getenv(name) != "" {
 			places = append(places, name)
 			o.environment = &environment{getenv: getenv}
@@ -123,8 +125,9 @@ func (e *environment) document() (*routes.Document, error) {
 	faults := []error{urlFault, keyFault, overridesFault}
 	route := routes.Route{
 		Name: environmentName, URL: registered, Path: e.trimmed(variablePath), Source: e.source(registered), CEOverrides: overrides,
-		Keys: strings.FieldsFunc(keys, func(c rune) bool { return strings.ContainsRune(", \t\r\n", c) }),
-		Sink: routes.Sink{URI: e.trimmed(variableSink), CACerts: e.getenv(variableCACerts), Audience: e.audience},
+		Keys:     strings.FieldsFunc(keys, func(c rune) bool { return strings.ContainsRune(", \t\r\n", c) }),
+		Sink:     routes.Sink{URI: e.trimmed(variableSink), CACerts: e.getenv(variableCACerts), Audience: e.audience},
+		Delivery: routes.Delivery{Payload: e.trimmed(variablePayload)},
 	}
 	for _, fault := range route.Faults() {
 		field, text, _ := strings.Cut(fault, " ")

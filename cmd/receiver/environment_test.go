@@ -118,6 +118,7 @@ func TestBadEnvironment(t *testing.T) {
 		{"K_CE_OVERRIDES", `{"extensions": {"a": 1}}`, "K_CE_OVERRIDES is not of the right form"},
 		{"K_CE_OVERRIDES", `{"extensions": {"S3NTINEL": "s3ntinel"}}`, "K_CE_OVERRIDES are named in 1 to 20 lower case letters and digits"},
 		{"K_CE_OVERRIDES", `{"extensions": {"id": "s3ntinel"}}`, "K_CE_OVERRIDES cannot set id"},
+		{"MANDRILL_PAYLOAD", "s3ntinel", "MANDRILL_PAYLOAD must be Raw or Normalized; write Raw for the data as Mandrill sends them"},
 		{"MANDRILL_CE_SOURCE", "s3n tinel", "MANDRILL_CE_SOURCE must be a URI reference, such as /mandrill/shop"},
 	} {
 		checkFault(t, set(map[string]string{test.name: test.value}), test.want)

@@ -19,6 +19,19 @@ func refTo(apiVersion, kind, name string) v1alpha1.Destination {
 	return v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: apiVersion, Kind: kind, Name: name}}
 }
 
+// The form of the data reaches the route. A route without it is as before this field, which receivers of any age understand.
+func TestPayloadReachesTheRoute(t *testing.T) {
+	t.Parallel()
+	for _, payload := range []v1alpha1.Payload{"", v1alpha1.PayloadRaw, v1alpha1.PayloadNormalized} {
+		f := newFixture(t)
+		f.apply(func(o *v1alpha1.MandrillWebhook) { o.Spec.Delivery = &v1alpha1.Delivery{Payload: payload} })
+		f.mustReconcile()
+		if diff := cmp.Diff(routes.Delivery{Payload: string(payload)}, f.routes()[0].Delivery); diff != "" {
+			t.Errorf("delivery (-want +got):\n%s", diff)
+		}
+	}
+}
+
 // The spec's delivery reaches the route, with the address of the dead letter sink.
 func TestDeliveryReachesTheRoute(t *testing.T) {
 	t.Parallel()

@@ -32,7 +32,7 @@ func delivery(spec *v1alpha1.Delivery, deadLetter *sinks.Sink) routes.Delivery {
 		return routes.Delivery{}
 	}
 	options := routes.Delivery{
-		Mode: string(spec.Mode), ContentMode: string(spec.ContentMode), DataSchema: string(spec.DataSchema), Timeout: spec.Timeout,
+		Mode: string(spec.Mode), ContentMode: string(spec.ContentMode), DataSchema: string(spec.DataSchema), Payload: string(spec.Payload), Timeout: spec.Timeout,
 		BackoffPolicy: spec.BackoffPolicy, BackoffDelay: spec.BackoffDelay,
 	}
 	if spec.Retry != nil {

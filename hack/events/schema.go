@@ -54,7 +54,7 @@ func schema(m *model, t events.Type, row eventtypes.EventType, normal bool, exam
 	case row.Family == eventtypes.Alert:
 		note = "As the operator sends it."
 	case normal:
-		address, note = eventtypes.SchemaBase+"normalized/"+row.SchemaFile(), "In the normal form, without the quirks of what Mandrill sends."
+		address, note = row.NormalizedSchema(), "In the normal form, without the quirks of what Mandrill sends."
 	}
 	head := pairs{{"$schema", "https://json-schema.org/draft/2020-12/schema"}, {"$id", address}, {"title", title}}
 	goType := reflect.TypeOf(t.New()).Elem()

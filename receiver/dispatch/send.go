@@ -79,10 +79,15 @@ func (c *cycle) choose(batches []*loadedBatch) (items []*sink.Item) {
 		batch.sent = make([]*outgoingEvent, len(batch.events))
 		batch.inFlight.Store(int64(len(chosen)))
 		end := c.section(batch)()
+		var copied int64 // the normal form is not in the batch's memory
 		for _, i := range chosen {
 			event := c.prepare(ctx, batch, i)
 			batch.sent[i], event.item.Tag = event, event
 			items = append(items, &event.item)
+			copied += int64(len(event.item.Event.DataEncoded))
+		}
+		if c.route.Mapping.Normalize && !c.small {
+			c.memory.tryGrow(copied) // the limit is approximate, as in readNext
 		}
 		end()
 	}

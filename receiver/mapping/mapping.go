@@ -22,10 +22,12 @@ type Target struct {
 	Source     string
 	Extensions map[string]string // override those of events
 	OmitSchema bool              // leave dataschema out
+	Normalize  bool              // send the normal form of the data
 }
 
-// CloudEvent maps an event of Mandrill. The data is the event's bytes, unchanged. A value that cannot be an attribute is
-// left out. The extensions of the target are set last.
+// CloudEvent maps an event of Mandrill. The data are the event's bytes, unchanged, or their normal form if the target asks for it and
+// there is one: dataschema says which. All other attributes are made from the event's bytes. A value that cannot be an attribute is left
+// out. The extensions of the target are set last.
 func CloudEvent(target Target, event mandrill.Event, id string) cloudevents.Event {
 	ce := cloudevents.New(cloudevents.CloudEventsVersionV1)
 	ce.SetID(id)
@@ -45,8 +47,14 @@ func CloudEvent(target Target, event mandrill.Event, id string) cloudevents.Even
 	ce.SetDataContentType(contentType(event))
 	ce.DataEncoded = event.Raw
 	ce.DataBase64 = ce.DataContentType() != contentJSON // in JSON, where anything else cannot be embedded
+	urls := schemaURLs
+	if target.Normalize && !ce.DataBase64 {
+		if data, ok := normalForm(event, ceType); ok {
+			ce.DataEncoded, urls = data, normalizedURLs
+		}
+	}
 	if !target.OmitSchema && !ce.DataBase64 {
-		ce.Context.(*cloudevents.EventContextV1).DataSchema = schemaURLs[label]
+		ce.Context.(*cloudevents.EventContextV1).DataSchema = urls[label]
 	}
 	for _, extension := range [...]struct{ name, value string }{
 		{"partitionkey", OrderKey(event)}, {"recipientdomain", domainOf(event.Email)},

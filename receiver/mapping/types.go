@@ -15,18 +15,24 @@ var families = map[mandrill.Kind]eventtypes.Family{
 	mandrill.KindUnknown: eventtypes.Unknown,
 }
 
-// schemaURLs are the URLs of the schemas by the labels of types. They are parsed once, and shared by all events.
-var schemaURLs = func() map[string]*types.URI {
+// The URLs of the schemas by the labels of types, for Mandrill's form and for the normal form of the data. They are parsed once, and
+// shared by all events.
+var (
+	schemaURLs     = urlsOf(eventtypes.EventType.Schema)
+	normalizedURLs = urlsOf(eventtypes.EventType.NormalizedSchema)
+)
+
+func urlsOf(schema func(eventtypes.EventType) string) map[string]*types.URI {
 	urls := map[string]*types.URI{}
 	for _, row := range eventtypes.Table {
 		label := row.Type
 		if row.IsPrefix() {
 			label += "*"
 		}
-		urls[label] = types.ParseURI(row.Schema())
+		urls[label] = types.ParseURI(schema(row))
 	}
 	return urls
-}()
+}
 
 // TypeOf returns the CloudEvents type of an event, and a label from a closed set for metrics and spans: the same type, or
 // a prefix and an asterisk for names that the table does not have.

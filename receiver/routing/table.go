@@ -61,7 +61,10 @@ func NewTable(document *routes.Document) (*Table, error) {
 
 // mappingOf prepares what a route's CloudEvents have in common.
 func mappingOf(route routes.Route) mapping.Target {
-	return mapping.Target{Source: route.Source, Extensions: route.CEOverrides.Extensions, OmitSchema: route.Delivery.DataSchema == routes.SchemaOmit}
+	return mapping.Target{
+		Source: route.Source, Extensions: route.CEOverrides.Extensions, OmitSchema: route.Delivery.DataSchema == routes.SchemaOmit,
+		Normalize: route.Delivery.Payload == routes.PayloadNormalized,
+	}
 }
 
 // deliveryOf prepares how a route's events are sent, in each mode.

@@ -111,6 +111,8 @@ func TestCRDAcceptsAndRefuses(t *testing.T) {
 		{"delivery.mode", []string{`delivery: {mode: Direct}`, `delivery: {mode: Buffered}`, `delivery: {}`}, []string{`delivery: {mode: Later}`, `delivery: {mode: buffered}`}, "Unsupported value"},
 		{"delivery.contentMode", []string{`delivery: {contentMode: Binary}`, `delivery: {contentMode: Structured}`, `delivery: {contentMode: Batched}`}, []string{`delivery: {contentMode: Text}`}, "Unsupported value"},
 		{"delivery.dataSchema", []string{`delivery: {dataSchema: Include}`, `delivery: {dataSchema: Omit}`}, []string{`delivery: {dataSchema: Never}`}, "Unsupported value"},
+		{"delivery.payload", []string{`delivery: {payload: Raw, dataSchema: Omit}`, `delivery: {payload: Normalized}`, `delivery: {payload: Normalized, dataSchema: Include}`}, []string{`delivery: {payload: normal}`}, "Unsupported value"},
+		{"delivery.payload without dataschema", nil, []string{`delivery: {payload: Normalized, dataSchema: Omit}`}, "leave delivery.dataSchema out, or delivery.payload"},
 		{"delivery.retry", []string{`delivery: {retry: 0}`, `delivery: {retry: 100}`}, []string{`delivery: {retry: -1}`, `delivery: {retry: 101}`}, "spec.delivery.retry"},
 		{"delivery.backoffPolicy", []string{`delivery: {retry: 1, backoffPolicy: linear}`, `delivery: {retry: 1, backoffPolicy: exponential}`}, []string{`delivery: {retry: 1, backoffPolicy: never}`}, "Unsupported value"},
 		{"delivery.backoffDelay", []string{

@@ -120,6 +120,7 @@ func TestKnativeDelivery(t *testing.T) {
 		"buffered":                 {Mode: v1alpha1.ModeBuffered},
 		"buffered with a back-off": {Mode: v1alpha1.ModeBuffered, BackoffPolicy: "linear", BackoffDelay: "PT10M", DeadLetterSink: deadLetters},
 		"direct with retries":      {Mode: v1alpha1.ModeDirect, Retry: new(int32(3)), BackoffPolicy: "exponential", BackoffDelay: "PT0.5S", Timeout: "PT5S"},
+		"normalized":               {Payload: v1alpha1.PayloadNormalized},
 		"the receiver decides":     {ContentMode: v1alpha1.ContentBatched, DataSchema: v1alpha1.DataSchemaOmit, Retry: new(int32(0)), BackoffDelay: "PT1M30S", Timeout: "PT30S", DeadLetterSink: deadLetters},
 	} {
 		data, err := json.Marshal(delivery)
@@ -135,8 +136,8 @@ func TestKnativeDelivery(t *testing.T) {
 		if err := read.Validate(ctx); err != nil {
 			t.Errorf("%s: Knative refuses it: %v", name, err)
 		}
-		// Only mode, contentMode and dataSchema are ours: without them, what Knative writes is what we wrote.
-		delivery.Mode, delivery.ContentMode, delivery.DataSchema = "", "", ""
+		// Only mode, contentMode, dataSchema and payload are ours: without them, what Knative writes is what we wrote.
+		delivery.Mode, delivery.ContentMode, delivery.DataSchema, delivery.Payload = "", "", "", ""
 		want, err := json.Marshal(delivery)
 		if err != nil {
 			t.Fatal(err)

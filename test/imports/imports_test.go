@@ -48,7 +48,7 @@ var allowed = map[string][]string{
 	"receiver/journal/journaltest": {"receiver/journal", "receiver/journal/engine", "receiver/journal/quarantine", "test/logbuffer", "test/loopback"},
 	"receiver/journal/engine":      {"receiver/durable", "receiver/journal/natsfiles"},
 	"receiver/journal/natsfiles":   {"receiver/durable"},
-	"receiver/mapping":             {"api/eventtypes", "mandrill"},
+	"receiver/mapping":             {"api/eventtypes", "events", "mandrill"},
 	"receiver/telemetry":           {"api/eventtypes", "receiver/sink"},
 	"receiver/routing":             {"api/routes", "receiver/mapping", "receiver/sink"},
 	"receiver/dispatch":            {"mandrill", "receiver/delivery", "receiver/journal", "receiver/journal/quarantine", "receiver/mapping", "receiver/routing", "receiver/sink", "receiver/telemetry"},
