@@ -112,17 +112,17 @@ func newInstance() string {
 	return hex.EncodeToString(random)
 }
 
-// logStarted logs that the receiver has started, once it has its configuration.
-func logStarted(ctx context.Context, table *routing.Routes, logger *slog.Logger, attributes ...any) {
+// logStarted logs that the receiver has started, once it has its configuration, and reports whether that came before ctx ended.
+func logStarted(ctx context.Context, table *routing.Routes, logger *slog.Logger, attributes ...any) bool {
 	for {
 		changed := table.Changed()
 		if table.Ready() {
 			logger.Info("Started", attributes...)
-			return
+			return true
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-changed:
 		}
 	}

@@ -39,6 +39,7 @@ type options struct {
 	adminPath             string
 	drain                 bool
 	admin                 *adminSocket // nil: none
+	notifySocket          string // of systemd; empty: none
 	logLevel              slog.Level
 	version               bool // print it and exit
 }
@@ -50,7 +51,7 @@ func parseFlags(args []string, getenv func(string) string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("receiver", flag.ContinueOnError)
 	o.add(flags)
-	o.instance = newInstance()
+	o.instance, o.notifySocket = newInstance(), getenv("NOTIFY_SOCKET")
 	if o.name = getenv("POD_NAME"); o.name == "" {
 		o.name, _ = os.Hostname() // without a name the instance must do
 	}

@@ -31,6 +31,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+	"github.com/mandrill-operator/mandrill-operator/receiver/systemd"
 	"github.com/mandrill-operator/mandrill-operator/version"
 	"github.com/mandrill-operator/mandrill-operator/version/buildinfo"
 )
@@ -124,10 +125,10 @@ func receive(ctx context.Context, o options, handling receiver.Options) error {
 		parts = append(parts, profiles.Serve)
 		logger.Info("Serving profiles", "pprofListen", profiles.Listener.Addr().String())
 	}
-	parts = append(parts, func(ctx context.Context) error {
-		logStarted(ctx, table, logger, "listen", running.listen, "metricsListen", metricsServer.Listener.Addr().String())
-		return nil
-	})
+	notifier := systemd.Notifier{Socket: o.notifySocket, Logger: logger}
+	parts = append(parts, notifier.Part(ctx, func(ctx context.Context) bool {
+		return logStarted(ctx, table, logger, "listen", running.listen, "metricsListen", metricsServer.Listener.Addr().String())
+	}))
 	return serve(ctx, running.run, parts...)
 }
 

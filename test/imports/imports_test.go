@@ -58,6 +58,7 @@ var allowed = map[string][]string{
 	"receiver/durable":             nil,
 	"receiver/keptroutes":          {"receiver/durable"},
 	"receiver/kube":                {"api/routes"},
+	"receiver/systemd":             nil,
 	"controllers":                  {"api/v1alpha1"},
 	"controllers/certificates":     {"api/v1alpha1"},
 	"controllers/crd":              {"api/v1alpha1"},
