@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mandrill-operator/mandrill-operator/cli/access"
+	"github.com/mandrill-operator/mandrill-operator/cli/doctor"
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
 	"github.com/mandrill-operator/mandrill-operator/cli/view"
 	"github.com/mandrill-operator/mandrill-operator/version"
@@ -43,7 +44,7 @@ func New(env *access.Env) *cobra.Command {
 
 func commands(env *access.Env) []*cobra.Command {
 	return []*cobra.Command{
-		view.NewStatus(env), view.NewExplain(env), view.NewPause(env), view.NewResume(env), newVersion(env),
+		view.NewStatus(env), doctor.New(env), view.NewExplain(env), view.NewPause(env), view.NewResume(env), newVersion(env),
 	}
 }
 
