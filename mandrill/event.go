@@ -37,7 +37,13 @@ type Event struct {
 	Email string
 	// Subaccount, Template and Tag (the first one) are those of the message.
 	Subaccount, Template, Tag string
+	// Test is true for an event that TestField marks.
+	Test bool
 }
+
+// TestField is a field that Mandrill does not send: if it is true, a person sent the event as a test. CloudEvents have it as an
+// extension.
+const TestField = "mandrilltest"
 
 // syncLists maps the names that Mandrill has used for its two lists to the current ones. Its documentation renamed them
 // twice; its API and every captured event use the oldest.
@@ -82,6 +88,8 @@ func ParseEvent(raw []byte) Event {
 			event.Time = timestamp(m.value)
 		case "_id":
 			event.MessageID = text(m.value)
+		case TestField:
+			event.Test = string(m.value) == "true"
 		case "msg":
 			event.readMessage(m.value)
 		case "reject", "entry":

@@ -49,7 +49,7 @@ var answers = map[Kind]struct {
 // The outcomes of requests that were answered 200.
 const (
 	outcomeAccepted = "accepted"
-	outcomeProbe    = "probe" // HEAD, GET, or an empty batch
+	outcomeProbe    = "probe" // HEAD, GET, an empty batch, or one with mandrill.ProbeEvent only
 )
 
 // Error is a refusal.

@@ -1,9 +1,6 @@
 package publisher
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
@@ -48,8 +45,7 @@ func delivery(spec *v1alpha1.Delivery, deadLetter *sinks.Sink) routes.Delivery {
 
 // ObjectID is what tells the routes of an object from those of one with the same name and URL in another cluster.
 func ObjectID(webhook *v1alpha1.MandrillWebhook) string {
-	sum := sha256.Sum256([]byte(webhook.UID))
-	return hex.EncodeToString(sum[:6])
+	return routes.ObjectID(string(webhook.UID))
 }
 
 // RouteName is the name of an object's routes.

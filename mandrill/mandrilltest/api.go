@@ -114,6 +114,7 @@ var (
 
 var apiCalls = map[string]apiCall{
 	"users/ping":            {nil, ping},
+	"users/info":            {nil, userInfo},
 	"webhooks/list":         {nil, listWebhooks},
 	"webhooks/add":          {webhook_, addWebhook},
 	"webhooks/info":         {[]field{idField}, infoWebhook},

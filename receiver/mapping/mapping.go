@@ -64,6 +64,9 @@ func CloudEvent(target Target, event mandrill.Event, id string) cloudevents.Even
 			ce.SetExtension(extension.name, value)
 		}
 	}
+	if event.Test {
+		ce.SetExtension(mandrill.TestField, "true")
+	}
 	for name, value := range target.Extensions {
 		if value = attribute(value); value != "" {
 			ce.SetExtension(name, value)

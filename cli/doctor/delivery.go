@@ -1,0 +1,138 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/cli/output"
+	"github.com/mandrill-operator/mandrill-operator/cli/reasons"
+)
+
+// receivers looks at the pods, their reports and the buffer.
+func (d *doctor) receivers(ctx context.Context) []Finding {
+	var findings []Finding
+	receivers, err := d.cluster.Receivers(ctx, &d.env.Flags, d.webhook.Namespace)
+	if err != nil {
+		findings = skip(err)
+	}
+	down := 0
+	for _, receiver := range receivers {
+		if !receiver.Running {
+			down++
+			findings = append(findings, finding(Fail, fmt.Sprintf("the receiver %s does not run: %s", receiver, receiver.State),
+				fmt.Sprintf("kubectl describe pod %s -n %s", receiver.Pod, receiver.Namespace))...)
+		}
+	}
+	if len(receivers) > down {
+		findings = append(findings, ok("%s", output.Counted(len(receivers)-down, "receiver runs", "receivers run"))...)
+	}
+	return append(findings, d.reporters()...)
+}
+
+// reporters looks at who reports, and at the state of the buffer that they report.
+func (d *doctor) reporters() []Finding {
+	delivery, condition := d.webhook.Status.Delivery, meta.FindStatusCondition(d.webhook.Status.Conditions, v1alpha1.ConditionDelivered)
+	if condition != nil {
+		switch condition.Reason {
+		case v1alpha1.ReasonBufferFull, v1alpha1.ReasonBufferUnavailable, v1alpha1.ReasonNoReports:
+			return finding(Fail, condition.Reason+": "+condition.Message, reasons.Remedy(condition.Reason))
+		}
+	}
+	if delivery == nil {
+		return finding(Warn, "no receiver has reported about the webhook yet", reasons.Remedy(v1alpha1.ReasonNoReports))
+	}
+	var silent []string
+	for _, reporter := range delivery.Receivers {
+		if reporter.Silent {
+			silent = append(silent, reporter.Name)
+		}
+	}
+	if len(silent) > 0 {
+		return finding(Warn, "these receivers do not report any more: "+strings.Join(silent, ", "), "Look at their pods and logs.")
+	}
+	text := fmt.Sprintf("%s wait in the buffer", output.Counted(int(delivery.WaitingEvents), "event", "events"))
+	if delivery.WaitingEvents == 1 {
+		text = "1 event waits in the buffer"
+	}
+	if delivery.LostMessages > 0 {
+		return finding(Fail, fmt.Sprintf("%s, and %d stored batches have vanished", text, delivery.LostMessages), reasons.Remedy(v1alpha1.ReasonMessagesLost))
+	}
+	return ok("%s", text)
+}
+
+// sink shows what receivers report of the sink.
+func (d *doctor) sink(context.Context) []Finding {
+	status := d.webhook.Status
+	if provided := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionSinkProvided); provided != nil && provided.Status == metav1.ConditionFalse {
+		return finding(Fail, provided.Reason+": "+provided.Message, reasons.Remedy(provided.Reason))
+	}
+	condition := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionDelivered)
+	last := ""
+	if status.Delivery != nil && status.Delivery.LastFailure != nil {
+		failure := status.Delivery.LastFailure
+		last = "the last failure was " + failure.Reason
+		if failure.Status != 0 {
+			last = fmt.Sprintf("%s with status %d", last, failure.Status)
+		}
+		last += " " + output.Age(d.env.Now().Sub(failure.At.Time)) + " ago"
+	}
+	switch {
+	case condition == nil:
+		return finding(Warn, "nothing is reported of the sink", reasons.Remedy(v1alpha1.ReasonNoReports))
+	case condition.Status == metav1.ConditionTrue:
+		return ok("%s", join("the sink accepts events", last))
+	case condition.Status == metav1.ConditionFalse && condition.Reason != v1alpha1.ReasonSuspended:
+		return finding(Fail, join(condition.Reason+": "+condition.Message, last), reasons.Remedy(condition.Reason))
+	}
+	return finding(Warn, join(condition.Reason+": "+condition.Message, last), "kubectl mandrill test "+d.webhook.Name+" -n "+d.webhook.Namespace+" sends a test event to the sink.")
+}
+
+func join(text, more string) string {
+	if more == "" {
+		return text
+	}
+	return text + "; " + more
+}
+
+// statusLag is how old the times in the status may be, and how long a batch may be under way.
+const statusLag = 5 * time.Minute
+
+// counters compares what Mandrill has sent with what has arrived.
+func (d *doctor) counters(context.Context) []Finding {
+	upstream := d.webhook.Status.Upstream
+	var sent *metav1.Time
+	events, batches := int64(0), int64(0)
+	if upstream != nil {
+		sent, events, batches = upstream.LastSentAt, upstream.EventsSent, upstream.BatchesSent
+	}
+	if d.remote != nil { // it is newer
+		events, batches = d.remote.EventsSent, d.remote.BatchesSent
+		if !d.remote.LastSentAt.IsZero() {
+			sent = &metav1.Time{Time: d.remote.LastSentAt.Time}
+		}
+	}
+	if sent == nil {
+		return finding(Warn, "Mandrill has not sent anything yet", "Is mail sent with this account? Mandrill's page of webhooks has a button that sends a test.")
+	}
+	age := d.env.Now().Sub(sent.Time)
+	text := fmt.Sprintf("Mandrill has sent %d events in %d batches, the last %s ago", events, batches, output.Age(age))
+	if age > d.since {
+		return finding(Warn, text+", longer than --since", "Is mail sent with this account?")
+	}
+	delivery := d.webhook.Status.Delivery
+	if delivery == nil || delivery.LastReceivedAt == nil {
+		return finding(Fail, text+", and no receiver has received any", "Batches do not arrive: the checks of the public URL above say where they end.")
+	}
+	received := d.env.Now().Sub(delivery.LastReceivedAt.Time)
+	text += ", and a receiver received " + output.Age(received) + " ago"
+	if sent.Sub(delivery.LastReceivedAt.Time) > statusLag && age > statusLag {
+		return finding(Fail, text, "What Mandrill sent last has not arrived: the checks of the public URL above say where it ended.")
+	}
+	return ok("%s", text)
+}

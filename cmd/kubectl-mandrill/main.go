@@ -1,0 +1,25 @@
+// Kubectl-mandrill is a plugin of kubectl: kubectl mandrill shows and repairs the flow of Mandrill's events.
+package main
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/cli"
+	"github.com/mandrill-operator/mandrill-operator/cli/access"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := cli.Main(ctx, &access.Env{
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Now: time.Now, Connect: access.Connect,
+		Client: &http.Client{}, Resolver: net.DefaultResolver,
+	}, os.Args[1:])
+	stop()
+	os.Exit(status)
+}

@@ -1,0 +1,104 @@
+package cli_test
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mandrill-operator/mandrill-operator/cli/doctor"
+	"github.com/mandrill-operator/mandrill-operator/cli/output"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
+)
+
+// Each fault on the way is found by doctor, at the hop where it is, and nothing is sent to the sink.
+func TestDoctorFindsPlantedFaults(t *testing.T) {
+	s := newStack(t)
+	webhook := s.webhook()
+	examine := func(args ...string) (findings []doctor.Finding, failed []string) {
+		t.Helper()
+		r := s.run(webhook.Namespace, append([]string{"doctor", webhook.Name, "-o", "json"}, args...)...)
+		findings = decodeJSON[[]doctor.Finding](t, r.out)
+		for _, finding := range findings {
+			if finding.Level == doctor.Fail {
+				failed = append(failed, finding.Check)
+			}
+		}
+		if (r.status == output.StatusProblems) != (len(failed) > 0) || len(failed) == 0 && r.status != output.StatusOK {
+			t.Errorf("status %d with failures %v: %s", r.status, failed, r.err)
+		}
+		return findings, slices.Compact(failed)
+	}
+	findings, failed := examine()
+	if len(failed) > 0 || len(findings) < len("object account dns")/3 {
+		t.Fatalf("without a fault: %+v", findings)
+	}
+	t.Logf("%+v", findings)
+	if s.events.Load() > 0 {
+		t.Error("the sink got an event")
+	}
+
+	break_ := func(fault func(w http.ResponseWriter, r *http.Request) bool) { s.broken.Store(&fault) }
+	for _, test := range []struct {
+		name  string
+		fault func(w http.ResponseWriter, r *http.Request) bool
+		check string
+		text  string
+	}{
+		{"413AtTheIngress", func(w http.ResponseWriter, r *http.Request) bool {
+			if r.ContentLength <= 1<<20 {
+				return false
+			}
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+			return true
+		}, "body", "413"},
+		{"StrippedPath", func(_ http.ResponseWriter, r *http.Request) bool {
+			r.URL.Path = strings.TrimPrefix(r.URL.Path, "/mandrill")
+			return false
+		}, "signed", "the receiver does not know the path"},
+		{"AnotherServer", func(http.ResponseWriter, *http.Request) bool { return true }, "signed", "not a receiver"},
+		{"Login", func(w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(http.StatusUnauthorized)
+			return true
+		}, "head", "401"},
+		{"Redirect", func(w http.ResponseWriter, r *http.Request) bool {
+			http.Redirect(w, r, "https://elsewhere.example/", http.StatusMovedPermanently)
+			return true
+		}, "head", "redirect"},
+	} {
+		break_(test.fault)
+		findings, failed := examine("--public")
+		if !slices.Contains(failed, test.check) || !slices.ContainsFunc(findings, func(f doctor.Finding) bool {
+			return f.Check == test.check && strings.Contains(f.Text, test.text) && f.Do != ""
+		}) {
+			t.Errorf("%s: got %v in %+v", test.name, failed, findings)
+		}
+	}
+	break_(func(http.ResponseWriter, *http.Request) bool { return false })
+
+	api, err := mandrill.NewClient(mandrill.ClientOptions{Key: apiKey, BaseURL: s.api.URL + "/api/1.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	webhooks, err := api.Webhooks(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := api.AddWebhook(t.Context(), mandrill.WebhookSpec{URL: webhooks[0].URL, Events: []string{"send"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, failed := examine("--skip-large"); !slices.Contains(failed, "registration") {
+		t.Errorf("a second webhook at the URL: got %v", failed)
+	}
+	if _, err := api.DeleteWebhook(t.Context(), second.ID); err != nil {
+		t.Fatal(err)
+	}
+	s.account.Revoke(true)
+	if _, failed := examine("--skip-large"); !slices.Contains(failed, "account") {
+		t.Errorf("a wrong API key: got %v", failed)
+	}
+	s.account.Revoke(false)
+}
