@@ -8,6 +8,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
+	"github.com/mandrill-operator/mandrill-operator/receiver/recent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 	"github.com/mandrill-operator/mandrill-operator/receiver/telemetry"
@@ -24,6 +25,7 @@ func (h *Handler) deliverDirect(ctx context.Context, route *routing.Route, event
 	items := make([]*sink.Item, len(outgoing))
 	for i := range outgoing {
 		items[i] = &outgoing[i].item
+		items[i].Tag = &outgoing[i]
 	}
 	bounded, cancel := context.WithTimeout(ctx, directTimeout)
 	defer cancel()
@@ -45,6 +47,13 @@ type outgoingEvent struct {
 	key   deliveredKey
 	label string // the event's type in metrics
 	span  telemetry.EventSpan
+	// message and recipient are for those who look at recent events.
+	message, recipient string
+}
+
+// Origin implements [recent.Tagged].
+func (e *outgoingEvent) Origin() recent.Origin {
+	return recent.Origin{Message: e.message, Recipient: e.recipient}
 }
 
 // prepareEvents maps the events that were not delivered before.
@@ -52,7 +61,7 @@ func (h *Handler) prepareEvents(ctx context.Context, route *routing.Route, event
 	outgoing := make([]outgoingEvent, 0, len(events))
 	for i, id := range mapping.EventIDs(events) {
 		parsed := mandrill.ParseEvent(events[i])
-		event := outgoingEvent{key: deliveredKeyOf(route, id)}
+		event := outgoingEvent{key: deliveredKeyOf(route, id), message: parsed.MessageID, recipient: parsed.Email}
 		_, event.label = mapping.TypeOf(parsed)
 		if h.delivered.has(event.key) {
 			h.metrics.Events.Count(event.label, "duplicate")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
+	"github.com/mandrill-operator/mandrill-operator/receiver/recent"
 )
 
 // adminSocketName is the default name of the socket, in --buffer-dir.
@@ -22,7 +23,7 @@ const adminSocketName = "admin.sock"
 // maxSocketPath is the longest path of a Unix socket. The kernel needs one byte more for a terminating zero.
 const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
-// adminSocket is the Unix socket that serves dead letters and the backlog. File permissions are its only access control.
+// adminSocket is the Unix socket that serves recent events, dead letters and the backlog. File permissions are its only access control.
 type adminSocket struct {
 	path   string
 	chosen bool // by --admin-socket, not by default
@@ -31,8 +32,6 @@ type adminSocket struct {
 // newAdminSocket returns the socket of --admin-socket, or the default one in --buffer-dir, or nil without either.
 func newAdminSocket(path string, buffer bufferOptions) (*adminSocket, error) {
 	switch {
-	case path != "" && buffer.kind == "":
-		return nil, errors.New("--admin-socket needs --buffer, because it serves what is in the buffer")
 	case path == "" && buffer.dir == "":
 		return nil, nil
 	case path == "":
@@ -111,17 +110,22 @@ type adminBuffer interface {
 	admin.Backlog
 }
 
-func adminHandler(stored adminBuffer, logger *slog.Logger) http.Handler {
+// adminHandler serves recent events and, with a buffer, what is in it.
+func adminHandler(stored adminBuffer, seen *recent.Ring, logger *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", admin.DeadLettersHandler(stored, logger)) // and the orders to erase
-	mux.Handle("/backlog", admin.BacklogHandler(stored, logger))
-	mux.Handle("/backlog/", admin.BacklogHandler(stored, logger))
+	mux.Handle("/events", recent.Handler(seen))
+	mux.Handle("/events/", recent.Handler(seen))
+	if stored != nil {
+		mux.Handle("/", admin.DeadLettersHandler(stored, logger)) // and the orders to erase
+		mux.Handle("/backlog", admin.BacklogHandler(stored, logger))
+		mux.Handle("/backlog/", admin.BacklogHandler(stored, logger))
+	}
 	return mux
 }
 
-// serve returns a function that serves dead letters and the backlog on the socket. If the disk is full or read-only the receiver starts
+// serve returns a function that serves a handler on the socket. If the disk is full or read-only the receiver starts
 // without the default socket, to deliver what it can.
-func (a *adminSocket) serve(stored adminBuffer, logger *slog.Logger) func(context.Context) error {
+func (a *adminSocket) serve(handler http.Handler, logger *slog.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if a == nil {
 			return nil
@@ -135,6 +139,6 @@ func (a *adminSocket) serve(stored adminBuffer, logger *slog.Logger) func(contex
 			return err
 		}
 		logger.Info("Serving the admin socket")
-		return (&receiver.Server{Listener: listener, Handler: adminHandler(stored, logger), Logger: logger}).Serve(ctx)
+		return (&receiver.Server{Listener: listener, Handler: handler, Logger: logger}).Serve(ctx)
 	}
 }

@@ -88,7 +88,7 @@ func serveBacklog(t *testing.T, f *fakeBacklog) (socket string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: adminHandler(f, slog.New(slog.DiscardHandler))}}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: adminHandler(f, nil, slog.New(slog.DiscardHandler))}}
 	server.Start()
 	t.Cleanup(server.Close)
 	return socket
@@ -228,7 +228,7 @@ func TestBacklogRequests(t *testing.T) {
 		if len(words) == 3 {
 			body = words[2]
 		}
-		handler := adminHandler(newFakeBacklog(), slog.New(slog.DiscardHandler)) // no request depends on another one
+		handler := adminHandler(newFakeBacklog(), nil, slog.New(slog.DiscardHandler)) // no request depends on another one
 		response := httptest.NewRecorder()
 		handler.ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), words[0], words[1], strings.NewReader(body)))
 		if response.Code != want {

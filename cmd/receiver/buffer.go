@@ -132,6 +132,14 @@ func (b *buffer) run(ctx context.Context) error {
 	return errors.Join(err, <-journalEnded)
 }
 
+// admin is what the admin socket serves of the buffer, nil without one.
+func (b *buffer) admin() adminBuffer {
+	if b == nil {
+		return nil
+	}
+	return b.journal
+}
+
 // note says how many messages of the buffer are gone, for /readyz. It is no reason to be not ready: batches can be stored.
 func (b *buffer) note() string {
 	if b == nil {

@@ -1,7 +1,8 @@
 // The receiver serves webhook endpoints: it verifies Mandrill's batches and delivers their events as CloudEvents.
 //
 // Subcommands: receiver check shows what a routes document means, receiver dead-letters lists, shows, redrives and purges the
-// dead letters in a buffer, and receiver backlog lists, shows, drops and sets aside what waits in it.
+// dead letters in a buffer, receiver backlog lists, shows, drops and sets aside what waits in it, and receiver events prints the last
+// events and those that come.
 package main
 
 import (
@@ -25,10 +26,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/cmd/receiver/events"
+	"github.com/mandrill-operator/mandrill-operator/cmd/receiver/repeatedlogs"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/delivery"
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
+	"github.com/mandrill-operator/mandrill-operator/receiver/recent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 	"github.com/mandrill-operator/mandrill-operator/receiver/systemd"
@@ -56,6 +60,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if len(args) > 0 && args[0] == "backlog" {
 		return backlog(ctx, args[1:], stdout)
 	}
+	if len(args) > 0 && args[0] == "events" {
+		return events.Run(ctx, args[1:], stdout, os.Stderr)
+	}
 	o, err := parseFlags(args, getenv)
 	if err != nil {
 		return err
@@ -64,7 +71,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		_, err := fmt.Fprintln(stdout, "receiver", version.Get())
 		return err
 	}
-	logger := slog.New(newRepeatedLogs(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}), time.Now))
+	logger := slog.New(repeatedlogs.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}), time.Now))
 	logger.Info("Starting", version.Get().LogValues()...)
 	traces, err := newTraces(ctx, getenv, logger)
 	if err != nil {
@@ -86,12 +93,14 @@ func receive(ctx context.Context, o options, handling receiver.Options) error {
 	table := &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(registry)}
 	state := delivery.New(delivery.Options{Logger: logger})
 	registry.MustRegister(state)
-	sender := newSender(o, sink.NewMetrics(registry), state)
+	seen := recent.New(recent.Options{})
+	defer context.AfterFunc(ctx, seen.Close)() // those who follow must not hold up the end
+	sender := newSender(o, sink.NewMetrics(registry), state, seen)
 	handling.Routes, handling.Sender, handling.Metrics, handling.State = table, sender, metrics, state
 	parts := []func(context.Context) error{func(ctx context.Context) error { return watchRoutes(ctx, o, table, logger) }}
 
 	dispatching := dispatch.Options{
-		Routes: table, Sender: sender, Metrics: dispatch.NewMetrics(registry, metrics.Events), Tracer: handling.Tracer, Logger: logger, State: state,
+		Routes: table, Sender: sender, Metrics: dispatch.NewMetrics(registry, metrics.Events), Tracer: handling.Tracer, Logger: logger, State: state, Recent: seen,
 	}
 	stored, err := o.buffer.open(dispatching, registry, logger)
 	if err != nil {
@@ -99,8 +108,9 @@ func receive(ctx context.Context, o options, handling receiver.Options) error {
 	}
 	if stored != nil {
 		handling.Buffer = stored.journal
-		parts = append(parts, stored.run, o.admin.serve(stored.journal, logger), stored.watch(state, o.instance))
+		parts = append(parts, stored.run, stored.watch(state, o.instance))
 	}
+	parts = append(parts, o.admin.serve(adminHandler(stored.admin(), seen, logger), logger))
 	follow(table, state, stored)
 	reporting := o.newReports(state, registry, logger)
 	if reporting != nil {
@@ -206,8 +216,8 @@ func serve(ctx context.Context, task func(context.Context) error, parts ...func(
 	return group.Wait()
 }
 
-func newSender(o options, metrics *sink.Metrics, observer sink.Observer) *sink.Sender {
-	return sink.NewSender(sink.Options{Poster: newClient(o), Concurrency: o.sinkConcurrency, Metrics: metrics, Observer: observer})
+func newSender(o options, metrics *sink.Metrics, observer sink.Observer, recorder sink.Recorder) *sink.Sender {
+	return sink.NewSender(sink.Options{Poster: newClient(o), Concurrency: o.sinkConcurrency, Metrics: metrics, Observer: observer, Recorder: recorder})
 }
 
 // newClient returns the client for sinks. Users of the cluster write its routes, and must not use the receiver to reach

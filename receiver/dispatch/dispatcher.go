@@ -18,6 +18,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
+	"github.com/mandrill-operator/mandrill-operator/receiver/recent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 	"github.com/mandrill-operator/mandrill-operator/receiver/telemetry"
@@ -62,6 +63,7 @@ type Options struct {
 	Tracer  trace.TracerProvider // nil: no traces
 	Logger  *slog.Logger         // default: slog.Default()
 	State   *delivery.State      // nil: nobody looks at the state of delivery
+	Recent  *recent.Ring         // nil: nobody looks at recent events
 	// Memory bounds, approximately, the batches that are loaded at the same time; default DefaultMemory.
 	Memory int64
 	// DeletedWebhookRetention is how long the events of a deleted webhook are kept; default DefaultDeletedWebhookRetention.
@@ -79,6 +81,7 @@ type Dispatcher struct {
 	tracer           telemetry.Tracer
 	logger           *slog.Logger
 	state            *delivery.State
+	recent           *recent.Ring
 	memory           *memoryLimit // for webhooks whose sinks work
 	slowMemory       *memoryLimit // for webhooks that are slow, and hold it for long
 	smallMemory      *memoryLimit // for cycles of up to smallCycleBytes
@@ -96,7 +99,7 @@ type Dispatcher struct {
 // New returns a dispatcher.
 func New(options Options) *Dispatcher {
 	d := &Dispatcher{
-		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, tracer: telemetry.NewTracer(options.Tracer), logger: options.Logger, state: options.State,
+		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, tracer: telemetry.NewTracer(options.Tracer), logger: options.Logger, state: options.State, recent: options.Recent,
 		deletedRetention: cmp.Or(options.DeletedWebhookRetention, DefaultDeletedWebhookRetention), maxAge: cmp.Or(options.MaxAge, DefaultMaxAge),
 		now: options.Now, seed: maphash.MakeSeed(),
 	}

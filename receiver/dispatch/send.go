@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
+	"github.com/mandrill-operator/mandrill-operator/receiver/recent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 	"github.com/mandrill-operator/mandrill-operator/receiver/telemetry"
 )
@@ -18,7 +19,14 @@ type outgoingEvent struct {
 	label string // the event's type in metrics
 	span  telemetry.EventSpan
 	batch *loadedBatch
-	done  bool
+	// message and recipient are for those who look at recent events.
+	message, recipient string
+	done               bool
+}
+
+// Origin implements [recent.Tagged].
+func (e *outgoingEvent) Origin() recent.Origin {
+	return recent.Origin{Batch: e.batch.stored.ID, Message: e.message, Recipient: e.recipient}
 }
 
 // deliver sends what can be sent, and settles each batch as soon as none of its events is in flight: progress that is saved
@@ -98,7 +106,7 @@ func (c *cycle) choose(batches []*loadedBatch) (items []*sink.Item) {
 func (c *cycle) prepare(ctx context.Context, batch *loadedBatch, i int) *outgoingEvent {
 	pending, parsed := batch.events[i], batch.parsed[i]
 	ce := mapping.CloudEvent(c.route.Mapping, parsed, pending.ID)
-	event := &outgoingEvent{batch: batch}
+	event := &outgoingEvent{batch: batch, message: parsed.MessageID, recipient: parsed.Email}
 	_, event.label = mapping.TypeOf(parsed)
 	event.span = c.dispatcher().tracer.StartEvent(ctx, c.route.Name, event.label, &ce)
 	event.item = sink.Item{Event: &ce, OrderKey: mapping.OrderKey(parsed), Attempts: pending.Attempts, DeadLetterAttempts: pending.DeadLetterAttempts}

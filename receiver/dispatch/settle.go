@@ -52,6 +52,7 @@ func (c *cycle) classify(batch *loadedBatch) {
 			accepted++
 		case verdict.Action == sink.ActionDeadLetter:
 			outcome = outcomeDeadLettered
+			c.dispatcher().recent.DeadLettered(c.queue.webhook, string(verdict.Reason), &event.item)
 			batch.dead = append(batch.dead, journal.DeadLetter{PendingEvent: after, Reason: string(verdict.Reason), Type: mapping.DisplayType(batch.parsed[i])})
 		default:
 			outcome = outcomeFailed

@@ -13,7 +13,7 @@ func (s *Sender) sendDeadLetter(ctx context.Context, delivery Delivery, item *It
 	counts := true
 	payload, err := binary(deadLetter(delivery.URI, item))
 	if err == nil {
-		counts, err = s.post(ctx, *delivery.DeadLetter, Binary, payload, nil)
+		counts, err = s.post(ctx, *delivery.DeadLetter, Binary, payload, nil, []*Item{item})
 	}
 	item.DeadLetterErr = err
 	if err != nil && counts {

@@ -34,12 +34,29 @@ type Observer interface {
 	Attempted(webhook string, reason reports.Reason, status int, circuitOpen bool)
 }
 
+// Recorder is notified of each request that ended, with its items as they were before. Requests that ended because the receiver stops
+// do not count. It must not block, nor keep or change the items.
+type Recorder interface{ Attempted(request Request) }
+
+// Request is a request to a sink that ended.
+type Request struct {
+	Webhook        string
+	Items          []*Item
+	DeadLetterSink bool
+	Took           time.Duration
+	Outcome        string // as the metrics name it
+	Reason         string // why the sink did not accept it: one of those of reports
+	Status         int
+	Answer         string
+}
+
 // Sender delivers events, with a limiter for each webhook and sink. It is safe for concurrent use.
 type Sender struct {
 	poster      Poster
 	concurrency int
 	metrics     *Metrics
 	observer    Observer // nil: none
+	recorder    Recorder // nil: none
 
 	mu        sync.Mutex // guards what follows
 	limiters  map[[sha256.Size]byte]*sinkLimiter
@@ -52,12 +69,13 @@ type Options struct {
 	Concurrency int      // requests of one webhook to one sink at the same time; default DefaultConcurrency
 	Metrics     *Metrics // default: not registered
 	Observer    Observer // nil: none
+	Recorder    Recorder // nil: none
 }
 
 // NewSender returns a sender.
 func NewSender(options Options) *Sender {
 	s := &Sender{
-		poster: options.Poster, concurrency: options.Concurrency, metrics: options.Metrics, observer: options.Observer,
+		poster: options.Poster, concurrency: options.Concurrency, metrics: options.Metrics, observer: options.Observer, recorder: options.Recorder,
 		limiters: map[[sha256.Size]byte]*sinkLimiter{}, lastSweep: time.Now(),
 	}
 	if s.poster == nil {
@@ -126,7 +144,7 @@ func (s *Sender) send(ctx context.Context, delivery Delivery, batch request) (go
 		if err != nil {
 			err = &Error{Err: err, permanent: true}
 		} else {
-			counts, err = s.post(ctx, delivery.Target, delivery.Mode, batch.payload, s.observer)
+			counts, err = s.post(ctx, delivery.Target, delivery.Mode, batch.payload, s.observer, batch.items)
 		}
 		for _, item := range batch.items {
 			item.record(err, counts, delivery)
@@ -146,7 +164,7 @@ func (s *Sender) send(ctx context.Context, delivery Delivery, batch request) (go
 
 // post makes a request as soon as the limiter of the target admits it. It reports whether the request counts as an
 // attempt: one that was not sent does not, nor does a probe that failed. The observer may be nil.
-func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payload Payload, observer Observer) (counts bool, err error) {
+func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payload Payload, observer Observer, items []*Item) (counts bool, err error) {
 	limiter := s.limiterFor(target)
 	probe, err := limiter.Acquire(ctx)
 	if err != nil {
@@ -166,9 +184,21 @@ func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payl
 	if aborted {
 		outcome = outcomeAborted
 	}
+	if s.recorder != nil && !aborted {
+		s.recorder.Attempted(newRequest(target, items, took, err))
+	}
 	s.metrics.attempts.WithLabelValues(label, outcome).Inc()
 	s.metrics.duration.WithLabelValues(label).Observe(took.Seconds())
 	return !probe || !Temporary(err), err
+}
+
+func newRequest(target Target, items []*Item, took time.Duration, err error) Request {
+	request := Request{Webhook: target.Webhook, Items: items, DeadLetterSink: items[0].State != Pending, Took: took, Outcome: outcomeOf(err)}
+	if err != nil {
+		failure := asError(err)
+		request.Reason, request.Status, request.Answer = string(ReasonOf(err)), failure.Status, failure.Answer
+	}
+	return request
 }
 
 // limiterFor returns the limiter of a target, which it shares with no other webhook, and removes limiters that have been idle for long.

@@ -18,6 +18,11 @@ func flagsOf(t *testing.T, program string) map[string]bool {
 	if err != nil {
 		t.Fatal(err)
 	}
+	nested, err := filepath.Glob(filepath.Join(root, "cmd", program, "*", "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(files, nested...)
 	found := map[string]bool{}
 	for _, path := range files {
 		if strings.HasSuffix(path, "_test.go") {

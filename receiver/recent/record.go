@@ -1,0 +1,82 @@
+package recent
+
+import (
+	"unicode/utf8"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+)
+
+// Origin is what an event has that its CloudEvent does not.
+type Origin struct {
+	Batch     string // the id in the buffer, if it was there
+	Message   string // Mandrill's _id
+	Recipient string
+}
+
+// Tagged is the Tag of an item that knows where its event comes from.
+type Tagged interface{ Origin() Origin }
+
+// Attempted implements the recorder of package sink: it records an attempt for each item of a request.
+func (r *Ring) Attempted(request sink.Request) {
+	if r == nil {
+		return
+	}
+	event := Event{
+		Webhook: request.Webhook, Outcome: request.Outcome, Status: request.Status, DurationMs: request.Took.Milliseconds(), Reason: request.Reason,
+		Answer: shortened(request.Answer),
+	}
+	if request.DeadLetterSink && event.Outcome == OutcomeAccepted {
+		event.Outcome = OutcomeDeadLetterSink
+	}
+	for _, item := range request.Items {
+		attempt := item.Attempts
+		if request.DeadLetterSink {
+			attempt = item.DeadLetterAttempts
+		}
+		event.Attempt = attempt + 1
+		if tagged, ok := item.Tag.(Tagged); ok {
+			event.describe(item.Event, tagged.Origin())
+		} else {
+			event.describe(item.Event, Origin{})
+		}
+		r.add(event, item.Event)
+	}
+}
+
+// DeadLettered records that an event is kept as a dead letter in the buffer.
+func (r *Ring) DeadLettered(webhook, reason string, item *sink.Item) {
+	if r == nil {
+		return
+	}
+	status, answer := sink.Describe(item.Err)
+	event := Event{Webhook: webhook, Outcome: OutcomeDeadLettered, Reason: reason, Attempt: item.Attempts, Status: status, Answer: shortened(answer)}
+	if tagged, ok := item.Tag.(Tagged); ok {
+		event.describe(item.Event, tagged.Origin())
+	}
+	r.add(event, item.Event)
+}
+
+// describe adds what is known of an event apart from its delivery.
+func (e *Event) describe(event *cloudevents.Event, origin Origin) {
+	e.ID, e.Type, e.Test = event.ID(), event.Type(), false
+	e.Batch, e.Message, e.Recipient = origin.Batch, origin.Message, origin.Recipient
+	if context, ok := event.Context.(*cloudevents.EventContextV1); ok { // Event.Extensions would copy them
+		_, e.Test = context.Extensions[TestExtension]
+	}
+}
+
+// shortened returns the beginning of a text.
+func shortened(text string) string {
+	if len(text) <= maxAnswer {
+		return text
+	}
+	end := maxAnswer
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end]
+}
+
+var _ sink.Recorder = (*Ring)(nil)
