@@ -44,15 +44,10 @@
 // # Recovery
 //
 // After a crash, a loss of power or an error of the disk the engine is opened again (runSession). Then
-//
 //   - parts of a batch that was not acknowledged are added to when Mandrill sends the batch again (append.go),
-//
 //   - an incomplete remainder yields to what it was to replace, a complete one replaces it (remainders.go),
-//
 //   - a dead letter is stored again under the same id,
-//
-//   - objects that nothing refers to are removed (package gc).
-//
+//   - objects that nothing refers to are removed (package gc),
 //   - a message whose deletion did not last is removed again, if a mark proves that it was finished (package finished).
 //
 // So events may be delivered twice, with the same ids: those of the last second before a crash, those of a remainder whose deletion did
