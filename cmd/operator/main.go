@@ -185,7 +185,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if o.leaderElectionNS == "" {
 		o.leaderElectionNS = namespace
 	}
-	logger := logr.FromSlogHandler(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: o.logLevel}))
+	logger := logr.FromSlogHandler(shutdownHandler{slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: o.logLevel}), ctx})
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger) // client-go's
 	logger.Info("Starting", version.Get().LogValues()...)

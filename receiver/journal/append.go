@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
@@ -91,7 +90,7 @@ func (j *Journal) appendOnce(ctx context.Context, s *session, batch Batch) (dupl
 		batch.Identified(identity)
 	}
 	stored := &StoredBatch{Webhook: batch.Webhook, ID: identity, Received: batch.Received, Trace: batch.Trace, EventCount: len(batch.Events)}
-	if finished, err := s.isFinished(ctx, stored.ID); finished || err != nil {
+	if finished, err := s.finished.HasBatch(ctx, stored.ID); finished || err != nil {
 		return finished, err
 	}
 	subject := j.subject(kindBatch, token(batch.Webhook))
@@ -128,7 +127,7 @@ func (s *session) appendParts(ctx context.Context, subject string, whole *Stored
 }
 
 func (s *session) appendPart(ctx context.Context, subject string, part *StoredBatch, events []PendingEvent) (duplicate bool, err error) {
-	if finished, err := s.isFinished(ctx, part.ID); finished || err != nil {
+	if finished, err := s.finished.HasBatch(ctx, part.ID); finished || err != nil {
 		return finished, err
 	}
 	msg, err := s.encode(ctx, subject, part, events)
@@ -136,16 +135,6 @@ func (s *session) appendPart(ctx context.Context, subject string, part *StoredBa
 		return false, err
 	}
 	return s.publishOnce(ctx, msg, part.ID)
-}
-
-// isFinished reports whether a batch, or a part of one, was delivered or became a remainder. The server recognises the ids of
-// messages that it has; those of deleted ones it forgets when it is restarted.
-func (s *session) isFinished(ctx context.Context, id string) (bool, error) {
-	_, err := s.finished.GetLastMsgForSubject(ctx, s.finishedSubject(id))
-	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, fmt.Errorf("looking for a batch among the finished ones: %w", err)
-	}
-	return err == nil, nil
 }
 
 // publishOnce stores a message unless the server has one with the same id. It removes the message's object when the

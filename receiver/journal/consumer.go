@@ -65,15 +65,20 @@ func (c *Consumer) Next(ctx context.Context, webhook string, from uint64) (*Stor
 			from = msg.Sequence + 1
 			continue
 		}
-		batch, err := c.decode(ctx, position, msg)
-		if errors.Is(err, store.ErrDamaged) {
+		back, err := c.dropIfBack(ctx, position, msg.Header.Get(headerID))
+		if err != nil {
+			return nil, err
+		}
+		if !back {
+			batch, err := c.decode(ctx, position, msg)
+			if !errors.Is(err, store.ErrDamaged) {
+				return batch, err
+			}
 			if err := c.dropDamaged(ctx, position, msg.Header, err); err != nil {
 				return nil, err
 			}
-			from = msg.Sequence + 1
-			continue
 		}
-		return batch, err
+		from = msg.Sequence + 1
 	}
 }
 
@@ -125,20 +130,18 @@ func (c *Consumer) Ack(ctx context.Context, batch *StoredBatch) error {
 }
 
 // markFinishedAndDelete deletes a message, and its object if it is given. A batch is first marked as finished, so that it is
-// recognised when Mandrill sends it again.
+// recognised when Mandrill sends it again, and an object, so that its message is no loss if it comes back without it.
 func (c *Consumer) markFinishedAndDelete(ctx context.Context, position Position, id, object string) error {
 	if err := c.dropIncomplete(ctx, position); err != nil {
 		return err
 	}
 	if !position.Remainder {
 		defer c.journal.checkpoint.RemovingBatch()()
-		err := c.session.store.RetryWhileNoLeader(ctx, func(ctx context.Context) error {
-			_, _, err := c.session.store.Publish(ctx, nats.NewMsg(c.session.finishedSubject(id)))
+		if err := c.session.finished.MarkBatch(ctx, id); err != nil {
 			return err
-		})
-		if err != nil {
-			return fmt.Errorf("marking a batch as finished: %w", err)
 		}
+	} else if err := c.session.finished.MarkObject(ctx, object); err != nil {
+		return err
 	}
 	if err := c.remove(ctx, c.session.streamOf(position), position.Seq); err != nil {
 		return fmt.Errorf("deleting a batch: %w", err)
@@ -149,8 +152,33 @@ func (c *Consumer) markFinishedAndDelete(ctx context.Context, position Position,
 	return nil
 }
 
-// dropDamaged removes a message that cannot be read, logs and counts it.
+// dropIfBack removes a batch that was finished in an earlier session and has come back, and reports whether it did. A shared buffer has
+// no earlier sessions: another process may be replacing the batch just now.
+func (c *Consumer) dropIfBack(ctx context.Context, position Position, id string) (back bool, err error) {
+	if position.Remainder || position.Seq > c.session.lastOfEarlier {
+		return false, nil
+	}
+	if back, err = c.session.finished.HasBatch(ctx, id); err == nil && back {
+		err = c.dropFinished(ctx, position, id)
+	}
+	return back, err
+}
+
+// dropFinished removes a message that has come back after its events were delivered, replaced or removed (package finished).
+// A batch is marked again, because the checkpoint counts its removal by the mark.
+func (c *Consumer) dropFinished(ctx context.Context, position Position, id string) error {
+	c.journal.logger.Info("Removed a message that came back after it had been finished", "position", position.String())
+	return c.markFinishedAndDelete(ctx, position, id, "")
+}
+
+// dropDamaged removes a message that cannot be read, logs and counts it, unless it was finished before.
 func (c *Consumer) dropDamaged(ctx context.Context, position Position, header nats.Header, cause error) error {
+	id := header.Get(headerID)
+	if finished, err := c.session.finished.HasMessage(ctx, position.Remainder, id, header.Get(headerObject)); err != nil {
+		return err
+	} else if finished {
+		return c.dropFinished(ctx, position, id)
+	}
 	c.journal.metrics.Damaged.Inc()
 	if lost := c.journal.lostDamaged; lost != nil {
 		lost(header.Get(headerWebhook))

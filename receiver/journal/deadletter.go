@@ -119,6 +119,9 @@ func (c *Consumer) evictOne(ctx context.Context) (bool, error) {
 
 // removeDeadLetter removes a dead letter and its object if it has one, and reports whether it was still there.
 func (s *session) removeDeadLetter(ctx context.Context, seq uint64, object string) (removed bool, err error) {
+	if err := s.finished.MarkObject(ctx, object); err != nil {
+		return false, err
+	}
 	bounded, cancel := s.store.WithTimeout(ctx)
 	defer cancel()
 	err = s.store.RemoveOnce(bounded, s.dead, seq, s.dead.DeleteMsg)

@@ -2,19 +2,13 @@ package journal
 
 import (
 	"context"
-	"errors"
 	"strconv"
-	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/age"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
-
-// clockKey is where the leader records what its clock says, in the state bucket.
-const clockKey = "clock"
 
 // runAging removes dead letters that are too old until the context ends.
 func (c *Consumer) runAging(ctx context.Context) {
@@ -22,11 +16,14 @@ func (c *Consumer) runAging(ctx context.Context) {
 	if j.deadLetterMaxAge <= 0 {
 		return
 	}
-	(&age.Remover{Buffer: agingLetters{c}, MaxAge: j.deadLetterMaxAge, Now: j.now, Elapsed: j.elapsed, Logger: j.logger, Interval: j.ageInterval}).Run(ctx)
+	(&age.Remover{Buffer: agingLetters{age.StateClock{KeyValue: c.session.state.KeyValue}, c}, MaxAge: j.deadLetterMaxAge, Now: j.now, Elapsed: j.elapsed, Logger: j.logger, Interval: j.ageInterval}).Run(ctx)
 }
 
 // agingLetters are the dead letters of a consumer.
-type agingLetters struct{ consumer *Consumer }
+type agingLetters struct {
+	age.StateClock
+	consumer *Consumer
+}
 
 func (a agingLetters) Scan(ctx context.Context, yield func(age.Letter) bool) error {
 	c := a.consumer
@@ -56,24 +53,4 @@ func (a agingLetters) Remove(ctx context.Context, letter age.Letter) (bool, erro
 	c.shares.Add(letter.Webhook, -letter.Bytes)
 	c.journal.metrics.Removals.AgedOut(letter.Webhook)
 	return true, nil
-}
-
-func (a agingLetters) Recorded(ctx context.Context) (time.Time, error) {
-	entry, err := a.consumer.session.state.KeyValue.Get(ctx, clockKey)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return time.Time{}, nil
-	}
-	if err != nil {
-		return time.Time{}, err
-	}
-	recorded, err := parseMillis(string(entry.Value()))
-	if err != nil {
-		return time.Time{}, nil //nolint:nilerr // it is overwritten
-	}
-	return recorded, nil
-}
-
-func (a agingLetters) Record(ctx context.Context, now time.Time) error {
-	_, err := a.consumer.session.state.KeyValue.Put(ctx, clockKey, []byte(millis(now)))
-	return err
 }

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,13 +75,20 @@ func (j *Journal) DeadLetter(ctx context.Context, seq uint64) (DeadLetterInfo, P
 	return deadLetterInfo(seq, msg.Header), batch.Events[0], nil
 }
 
-// deadLetterError finds out why a dead letter could not be read: it is damaged, or another process has removed it meanwhile.
+// deadLetterError finds out why a dead letter could not be read: it is damaged, another process has removed it meanwhile, or it was removed
+// before and has come back without its object, and is removed again.
 func (s *session) deadLetterError(ctx context.Context, seq uint64, err error) error {
 	if !errors.Is(err, store.ErrDamaged) {
 		return err
 	}
-	if _, err := s.getDeadLetter(ctx, seq); err != nil {
+	msg, readErr := s.getDeadLetter(ctx, seq)
+	if readErr != nil {
+		return readErr
+	}
+	if removed, err := s.finished.HasObject(ctx, msg.Header.Get(headerObject)); err != nil {
 		return err
+	} else if removed {
+		return cmp.Or(s.dropDeadLetter(ctx, seq, msg.Header), ErrNotFound)
 	}
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }

@@ -9,6 +9,7 @@
 //	NAME-remainder     what remains of batches that are partly delivered                 NAME.remainder.WEBHOOK
 //	NAME-dead-letter   events that will not be delivered                                 NAME.dead-letter.WEBHOOK
 //	NAME-finished      ids of what left the batches in the last 12 hours                 NAME.finished.ID
+//	                   names of the objects that were removed meanwhile                  NAME.finished.object.OBJECT
 //	OBJ_NAME-objects   events that do not fit into a message
 //	KV_NAME-state      the lease, the key of ids, deleted webhooks, in a shared buffer what is being processed
 //
@@ -46,17 +47,18 @@
 //   - parts of a batch that was not acknowledged are added to when Mandrill sends the batch again (append.go),
 //   - an incomplete remainder yields to what it was to replace, a complete one replaces it (remainders.go),
 //   - a dead letter is stored again under the same id,
-//   - objects that nothing refers to are removed (package gc).
+//   - objects that nothing refers to are removed (package gc),
+//   - a message whose deletion did not last is removed again, if a mark proves that it was finished (package finished).
 //
-// So events may be delivered twice, with the same ids: those of the last second before a crash, those of a batch whose deletion was not
-// synced when the power failed, and those that two leaders have read. In a partition a member without the others refuses batches.
+// So events may be delivered twice, with the same ids: those of the last second before a crash, those of a remainder whose deletion did
+// not last, and those that two leaders have read. In a partition a member without the others refuses batches.
 //
 // # Messages that are missing
 //
 // That a message is not there may be normal: [ErrNotFound] in an exclusive buffer means that it is gone. In a shared one a lagging
 // replica may have announced it (getEventually waits for the leader), or a former leader has replaced it (errBacklogChanged: the
 // leader starts again). nats-server also says "not found" of a message that it cannot read: checkUnreadable finds out, and the
-// buffer is opened again. A damaged message is dropped, logged and counted (dropDamaged).
+// buffer is opened again. A damaged message is dropped, logged and counted (dropDamaged), unless it was finished before.
 //
 // # Batches that end the process
 //

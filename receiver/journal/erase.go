@@ -110,6 +110,9 @@ func (c *Consumer) EraseFromDeadLetter(ctx context.Context, letter *StoredBatch,
 			return err
 		}
 	}
+	if err := c.session.finished.MarkObject(ctx, letter.object); err != nil {
+		return err
+	}
 	if err := c.remove(ctx, c.session.dead, letter.Position.Seq); err != nil {
 		return fmt.Errorf("erasing a dead letter: %w", err)
 	}

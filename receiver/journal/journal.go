@@ -15,6 +15,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/checkpoint"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/finished"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/lease"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
@@ -94,12 +95,12 @@ type Journal struct {
 
 // session is the journal as long as its connection lasts.
 type session struct {
-	name          string // of the buffer
 	store         *store.Store
 	batches       jetstream.Stream
 	remainders    jetstream.Stream
-	finished      jetstream.Stream
 	dead          jetstream.Stream
+	finished      *finished.Marks
+	lastOfEarlier uint64 // sequence of the last batch that an earlier session of an exclusive buffer has stored
 	objects       *store.Objects
 	state         *store.State
 	secretKey     []byte // of identities

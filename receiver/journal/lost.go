@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,7 +26,8 @@ func (j *Journal) showLost(streams ...string) {
 }
 
 func (j *Journal) checkpointKeeper(s *session) *checkpoint.Keeper {
-	return &checkpoint.Keeper{Tracker: j.checkpoint, Store: s.store, Streams: s.measured(), Finished: s.finished}
+	return &checkpoint.Keeper{Tracker: j.checkpoint, Store: s.store, Streams: s.measured(), Finished: s.finished.Stream, ObjectMarks: s.finished.ObjectsAfter,
+		Back: func(ctx context.Context) (uint64, error) { return s.finished.Back(ctx, s.batches, headerID) }}
 }
 
 // keeperInterval is how often checkpoints are written. In a shared buffer each is a request to another server.

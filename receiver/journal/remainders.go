@@ -251,7 +251,8 @@ func (c *Consumer) resolve(ctx context.Context, parent Position, of *siblings) (
 	return accepted, err
 }
 
-// isThere reports whether a parent is still there. After a stream was damaged there may be another batch at its position.
+// isThere reports whether a parent is still there. After a stream was damaged there may be another batch at its position. A batch that was
+// finished and has come back is removed: its remainder was complete, and some of it may be delivered.
 func (c *Consumer) isThere(ctx context.Context, position Position, id string) (bool, error) {
 	msg, err := c.session.store.Get(ctx, c.session.streamOf(position), position.Seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -260,7 +261,11 @@ func (c *Consumer) isThere(ctx context.Context, position Position, id string) (b
 	if err != nil {
 		return false, fmt.Errorf("looking for what a remainder replaces: %w", err)
 	}
-	return msg.Header.Get(headerID) == id, nil
+	if msg.Header.Get(headerID) != id {
+		return false, nil
+	}
+	back, err := c.dropIfBack(ctx, position, id)
+	return !back, err
 }
 
 // dropIncomplete deletes what is there of incomplete remainders, before what they were to replace is deleted.

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/finished"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/metrics"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
@@ -48,8 +49,6 @@ const (
 
 func (j *Journal) subject(kind, name string) string { return j.layout.Subject(kind, name) }
 
-func (s *session) finishedSubject(id string) string { return s.name + "." + kindFinished + "." + id }
-
 func token(webhook string) string { return streams.Token(webhook) }
 
 // open finds or creates the streams.
@@ -65,9 +64,9 @@ func (j *Journal) open(ctx context.Context, connection *engine.Connection) (*ses
 		stream = j.intercept(stream)
 	}
 	s := &session{
-		name: j.layout.Name, maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve),
-		store: &store.Store{Policy: policy, JetStream: stream, Conn: conn, SyncDir: func(string) error { return nil }},
-		disk:  connection.Reserve, isPartitioned: connection.Partitioned, recordFile: connection.RecordFile,
+		maxMessage: min(maxMessage, int(conn.MaxPayload())-messageReserve),
+		store:      &store.Store{Policy: policy, JetStream: stream, Conn: conn, SyncDir: func(string) error { return nil }},
+		disk:       connection.Reserve, isPartitioned: connection.Partitioned, recordFile: connection.RecordFile,
 	}
 	if err := streams.CheckServer(ctx, s.store, 2*messageReserve); err != nil {
 		return nil, err
@@ -97,7 +96,11 @@ func (j *Journal) openStreams(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	s.batches, s.remainders, s.dead, s.finished = opened.Batches, opened.Remainders, opened.Dead, opened.Finished
+	s.batches, s.remainders, s.dead = opened.Batches, opened.Remainders, opened.Dead
+	s.finished = &finished.Marks{Store: s.store, Stream: opened.Finished, Prefix: j.subject(kindFinished, "")}
+	if s.store.Exclusive {
+		s.lastOfEarlier = opened.Batches.CachedInfo().State.LastSeq
+	}
 	bounded, end := s.store.WithTimeout(ctx)
 	defer end()
 	if s.objects, err = s.store.OpenObjects(bounded, j.layout.Bucket(kindObjects), opened.Objects, s.maxMessage); err != nil {

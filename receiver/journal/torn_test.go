@@ -150,10 +150,9 @@ func TestTornRemainder(t *testing.T) {
 		})
 		o.stop()
 		tear(t, dir, "mandrill-remainder", "mandrill.remainder.shop/a", lost...)
-		// As if the batch had not been removed yet.
-		batches := streamFolder(dir, "mandrill-batch")
-		if err := errors.Join(os.RemoveAll(batches), os.CopyFS(batches, os.DirFS(streamFolder(before, "mandrill-batch")))); err != nil {
-			t.Fatal(err)
+		// As if the batch had not been marked and removed yet: both come after the remainder.
+		for _, stream := range []string{batchStream, "mandrill-finished"} {
+			replaceStream(t, dir, before, stream)
 		}
 		o = open(t, dir, 1<<30)
 		wait, remainders := o.waiting()

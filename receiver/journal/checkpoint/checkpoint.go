@@ -47,6 +47,8 @@ type Stream struct {
 type Sample struct {
 	Streams  map[string]Stream
 	Finished uint64 // last sequence of the ids of finished batches, read before Streams
+	// ObjectMarks is how many of those after the last checkpoint are no batches.
+	ObjectMarks uint64
 	// Removing bounds the batches that are among the finished ones and may still be in the stream.
 	Removing uint64
 	Begun    time.Time // when it was begun
@@ -83,7 +85,7 @@ func (r *record) lost(name string, now Sample, exclusive bool) (lost uint64, kno
 			return 0, false
 		}
 	case name == Batches:
-		removed = now.Finished - r.Finished + r.Removing
+		removed = now.Finished - r.Finished - min(now.ObjectMarks, now.Finished-r.Finished) + r.Removing
 	default:
 		return 0, false
 	}

@@ -16,6 +16,10 @@ type Keeper struct {
 	Store    *store.Store
 	Streams  map[string]jetstream.Stream // by the label of the metric
 	Finished jetstream.Stream
+	// ObjectMarks counts what is in Finished after a sequence and is no batch.
+	ObjectMarks func(ctx context.Context, after uint64) (uint64, error)
+	// Back counts the batches that were removed and have come back. It reads all of them.
+	Back func(ctx context.Context) (uint64, error)
 }
 
 // FindLost compares a buffer that was just opened with its last checkpoint. Damaged has the messages that were found damaged, by the
@@ -25,6 +29,20 @@ func (k *Keeper) FindLost(ctx context.Context, path string, damaged map[string]i
 	now, err := k.sample(ctx)
 	if err != nil {
 		return err
+	}
+	if after, known := k.Tracker.finished(); known && k.Store.Exclusive {
+		if now.ObjectMarks, err = k.ObjectMarks(ctx, after); err != nil {
+			return err
+		}
+	}
+	if k.Store.Exclusive && k.Tracker.misses(now) {
+		back, err := k.Back(ctx)
+		if err != nil {
+			return err
+		}
+		batches := now.Streams[Batches]
+		batches.Messages -= min(back, batches.Messages)
+		now.Streams[Batches] = batches
 	}
 	byLabel := map[string]int{}
 	for label, stream := range k.Streams {

@@ -50,6 +50,27 @@ func (t *Tracker) Load(path string) {
 	t.record = read
 }
 
+// finished returns the last sequence of finished batches that the checkpoint has, if there is one.
+func (t *Tracker) finished() (seq uint64, known bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.record == nil {
+		return 0, false
+	}
+	return t.record.Finished, true
+}
+
+// misses reports whether batches of an exclusive buffer are gone.
+func (t *Tracker) misses(now Sample) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.record == nil {
+		return false
+	}
+	lost, _ := t.record.lost(Batches, now, true)
+	return lost > 0
+}
+
 func readFile(path string) (*record, error) {
 	data, err := os.ReadFile(path) //nolint:gosec // in the user's directory
 	if err != nil {
