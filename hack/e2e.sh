@@ -6,6 +6,7 @@
 #
 #   hack/e2e.sh -run TestInstallation/RollingRestart
 #   hack/e2e.sh --json           prints what go test -json prints, for hack/test.sh, and ends the cluster if it was started for this
+#   hack/e2e.sh --knative        runs those with Knative instead, which it installs on the cluster of hack/cluster/cluster.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . hack/toolchain.sh
@@ -13,11 +14,15 @@ export CGO_ENABLED=0 E2E_TAG=${E2E_TAG:-e2e}
 tools=$PWD/bin/e2e
 arch=$(go env GOARCH)
 images=() # archives
-json=
-if [ "${1:-}" = --json ]; then
-  json=1
+json='' knative=''
+while true; do
+  case ${1:-} in
+    --json) json=1 ;;
+    --knative) knative=1 ;;
+    *) break ;;
+  esac
   shift
-fi
+done
 
 # ended reports a failure before the tests as one of their package, and ends what this script started.
 testing='' started=''
@@ -34,6 +39,7 @@ trap ended EXIT
 
 cluster() {
   if [ -n "${E2E_KUBECONFIG:-}" ]; then
+    [ -z "$knative" ] || { echo "e2e.sh: Knative is tested on the cluster of hack/cluster/cluster.sh only: unset E2E_KUBECONFIG" >&2; exit 2; }
     [ -n "${E2E_REGISTRY:-}" ] || { echo "e2e.sh: E2E_KUBECONFIG needs E2E_REGISTRY, from which its nodes pull the images" >&2; exit 2; }
     return
   fi
@@ -52,7 +58,7 @@ programs() {
   ln -sf "${HELM:-$(go tool -modfile=hack/helm/go.mod -n helm)}" "$tools/helm"
   ln -sf "${KUBECTL:-$(hack/cluster/build.sh node)/kubectl}" "$tools/kubectl"
   go build -o bin/testreport ./hack/testreport
-  if [ -n "${E2E_CLUSTER:-}" ]; then
+  if [ -n "${E2E_CLUSTER:-}" ] && [ -z "$knative" ]; then
     find_nginx || echo "e2e.sh: there is no nginx, and Debian's could not be downloaded: the test of nginx is skipped" >&2
   fi
 }
@@ -111,12 +117,26 @@ previous() {
   export E2E_PREVIOUS=$folder
 }
 
+# knative makes the images of Knative and the programs of its tests.
+knative() {
+  local folder
+  folder=$(hack/knative/build.sh)
+  hack/progress.sh "Building Knative's conformance tests" go -C test/conformance test -c -o "$tools/source.test" ./source
+  images+=("$folder"/*.tar)
+  export E2E_KNATIVE=$folder/knative.yaml
+}
+
 cluster
 programs
 release . "$E2E_TAG" "$tools/dist"
 program traffic ./test/e2e/traffic
-program skipper github.com/zalando/skipper/cmd/skipper hack/skipper
-previous
+if [ -n "$knative" ]; then
+  knative
+  set -- -run '^TestKnative' "$@"
+else
+  program skipper github.com/zalando/skipper/cmd/skipper hack/skipper
+  previous
+fi
 [ ${#images[@]} = 0 ] || hack/cluster/cluster.sh load "${images[@]}"
 
 # Tests wait more than they compute.
