@@ -121,7 +121,7 @@ previous() {
 knative() {
   local folder
   folder=$(hack/knative/build.sh)
-  hack/progress.sh "Building Knative's conformance tests" go -C test/conformance test -c -o "$tools/source.test" ./source
+  hack/progress.sh "Building Knative's conformance tests" go -C hack/knative test -c -o "$tools/source.test" ./source
   images+=("$folder"/*.tar)
   export E2E_KNATIVE=$folder/knative.yaml
 }

@@ -8,7 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 module=knative.dev/eventing
 programs=(webhook controller in_memory/channel_controller in_memory/channel_dispatcher mtchannel_broker broker/ingress broker/filter)
 out=$(cd "$here/../.." && pwd)/bin/knative-$(cat "$here"/go.{mod,sum} | sha256sum | cut -c1-12)
-version=$(sed -n "s|^require $module ||p" "$here/go.mod")
+version=$(go -C "$here" list -m -f '{{.Version}}' $module)
 mkdir -p "$out"
 "$here/../progress.sh" "Downloading the module of Knative" go -C "$here" mod download $module
 source=$(go -C "$here" list -m -f '{{.Dir}}' $module)

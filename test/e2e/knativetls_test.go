@@ -43,6 +43,7 @@ func transportEncryption(t *testing.T, i *installation) {
 		}
 	}
 	setFeature(t, "transport-encryption", "strict")
+	i.replaceBroker(t)
 	eventually(t, "the sink has the Broker's authority", func() error {
 		status := i.cluster.webhook(t, i.objects, "load").Status
 		if !strings.HasPrefix(status.SinkURI, "https://") || status.SinkCACerts != string(authority.pem) {
@@ -50,7 +51,6 @@ func transportEncryption(t *testing.T, i *installation) {
 		}
 		return nil
 	})
-	i.awaitTriggers(t)
 	i.cluster.awaitCondition(t, i.objects, "load", v1alpha1.ConditionReady, metav1.ConditionTrue)
 	noFailedPosts(t, i.startLoad(t, nil).finish(t))
 }
@@ -58,6 +58,7 @@ func transportEncryption(t *testing.T, i *installation) {
 // With the feature authentication-oidc the Broker wants a token for its audience, and a policy that names the receiver's account.
 func oidc(t *testing.T, i *installation) {
 	setFeature(t, "authentication-oidc", "enabled")
+	i.replaceBroker(t)
 	audience := "eventing.knative.dev/broker/" + i.objects + "/default"
 	eventually(t, "the object says which audience the receiver needs a token for", func() error {
 		condition := apimeta.FindStatusCondition(i.cluster.webhook(t, i.objects, "load").Status.Conditions, v1alpha1.ConditionSinkProvided)
@@ -67,11 +68,9 @@ func oidc(t *testing.T, i *installation) {
 		return nil
 	})
 	i.upgrade(t, "sinks.audiences={"+audience+"}")
-	i.awaitTriggers(t)
 	i.cluster.awaitCondition(t, i.objects, "load", v1alpha1.ConditionReady, metav1.ConditionTrue)
 	t.Run("WithoutPolicy", func(t *testing.T) { refusedByPolicy(t, i) })
 	apply(t, i.documentedManifest(t, "kind: EventPolicy"))
-	i.awaitTriggers(t)
 	eventually(t, "the policy applies", func() error {
 		policies := command(t, "kubectl", "get", "broker", "default", "--namespace="+i.objects, "--output=jsonpath={.status.policies[*].name}")
 		if policies != "mandrill-receiver" {

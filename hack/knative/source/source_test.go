@@ -7,20 +7,19 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"knative.dev/eventing/test/conformance/helpers/sources"
 	testlib "knative.dev/eventing/test/lib"
-
-	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 )
 
-var kind = metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "MandrillWebhook"}
+var (
+	kind     = metav1.TypeMeta{APIVersion: "mandrill-operator.io/v1alpha1", Kind: "MandrillWebhook"}
+	resource = schema.GroupVersionResource{Group: "mandrill-operator.io", Version: "v1alpha1", Resource: "mandrillwebhooks"}
+)
 
 // runner knows our kind as a source that lives long, and makes an object of it. Knative's command for its own suite takes only kinds
 // whose names end in "Source".
@@ -45,9 +44,7 @@ func makeSource(t *testing.T, client *testlib.Client) {
 	if _, err := client.Kube.CoreV1().Secrets(client.Namespace).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	webhooks := client.Dynamic.Resource(schema.GroupVersionResource{
-		Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version, Resource: "mandrillwebhooks",
-	}).Namespace(client.Namespace)
+	webhooks := client.Dynamic.Resource(resource).Namespace(client.Namespace)
 	name := strings.ToLower(kind.Kind)
 	object := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": kind.APIVersion, "kind": kind.Kind, "metadata": map[string]any{"name": name},
@@ -66,8 +63,6 @@ func makeSource(t *testing.T, client *testlib.Client) {
 		}
 	})
 	client.WaitForResourceReadyOrFail(name, &kind)
-	_ = wait.PollUntilContextTimeout
-	_ = time.Second
 }
 
 func TestSourceCRDMetadata(t *testing.T) {
