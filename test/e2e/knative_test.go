@@ -48,13 +48,15 @@ func TestKnative(t *testing.T) { //nolint:tparallel // its parts follow each oth
 	}
 }
 
-// startKnative installs Knative, and removes it afterwards.
+// startKnative installs Knative, or resets the features of one that an earlier run has left. It stays, because without its controllers
+// nothing of it could be deleted.
 func startKnative(t *testing.T, manifests string) {
 	t.Helper()
 	begin := time.Now()
-	awaitTerminated(t, eventing)
-	t.Cleanup(func() { cleanUp(t, "kubectl", "delete", "--filename="+manifests, "--ignore-not-found", "--wait=false") })
 	command(t, "kubectl", "apply", "--server-side", "--force-conflicts", "--filename="+manifests)
+	for _, secret := range serverSecrets {
+		command(t, "kubectl", "delete", "secret", secret, "--namespace="+eventing, "--ignore-not-found")
+	}
 	command(t, "kubectl", "wait", "--namespace="+eventing, "--for=condition=Available", "deployment", "--all", "--timeout=5m")
 	t.Logf("Knative was available after %v", time.Since(begin).Round(100*time.Millisecond))
 }

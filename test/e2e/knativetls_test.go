@@ -23,6 +23,12 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 )
 
+// serverSecrets are the Secrets with certificates that Knative's servers read, by the names of their Services. Its documents have
+// cert-manager make them.
+var serverSecrets = map[string]string{
+	"broker-ingress": "mt-broker-ingress-server-tls", "broker-filter": "mt-broker-filter-server-tls", "imc-dispatcher": "imc-dispatcher-server-tls",
+}
+
 // setFeature switches a feature of Knative.
 func setFeature(t *testing.T, feature, value string) {
 	t.Helper()
@@ -34,9 +40,7 @@ func setFeature(t *testing.T, feature, value string) {
 // trusts without any setting.
 func transportEncryption(t *testing.T, i *installation) {
 	authority := newAuthority(t)
-	for service, secret := range map[string]string{
-		"broker-ingress": "mt-broker-ingress-server-tls", "broker-filter": "mt-broker-filter-server-tls", "imc-dispatcher": "imc-dispatcher-server-tls",
-	} {
+	for service, secret := range serverSecrets {
 		host := service + "." + eventing + ".svc"
 		if err := i.cluster.client.Create(t.Context(), authority.secret(t, secret, host, host+".cluster.local")); err != nil {
 			t.Fatal(err)
