@@ -89,6 +89,10 @@ cluster-down:
 e2e:
 	@hack/e2e.sh $(E2E)
 
+## e2e-knative: run the end-to-end tests with Knative's Broker and Trigger on the cluster of cluster-up; E2E="-v" passes flags
+e2e-knative:
+	@hack/e2e.sh --knative $(E2E)
+
 ## test-gitops: run Flux's own controllers on a Git repository with release and webhook; GITOPS="-run Flux -v" passes flags
 test-gitops: toolchain
 	@hack/gitops.sh $(GITOPS)
@@ -142,4 +146,4 @@ ci: verify lint vuln
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
 	@hack/assets.sh hack/test.sh --e2e
 
-.PHONY: toolchain help build image release-dry-run release assets demo test npm bench chaos cluster-up cluster-down e2e test-gitops fuzz generate verify fmt lint vuln install deploy uninstall ci
+.PHONY: toolchain help build image release-dry-run release assets demo test npm bench chaos cluster-up cluster-down e2e e2e-knative test-gitops fuzz generate verify fmt lint vuln install deploy uninstall ci

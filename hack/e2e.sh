@@ -2,10 +2,12 @@
 # Runs the end-to-end tests (test/e2e) with the images and the chart of this tree, and prints what was slow. Arguments go to go test.
 # The cluster is, in this order: that of E2E_KUBECONFIG, whose nodes pull from E2E_REGISTRY, such as registry.example.com/test; or the one
 # of hack/cluster/cluster.sh, which keeps running afterwards. KUBECTL, HELM and NGINX replace the programs that are built or downloaded.
-# E2E_PREVIOUS_REF is the version from which to upgrade: the last tag unless set; none to leave that out.
+# E2E_PREVIOUS_REF is the version from which to upgrade: the last tag unless set; none to leave that out. E2E_CERTMANAGER=1 runs the test
+# with cert-manager, too.
 #
 #   hack/e2e.sh -run TestInstallation/RollingRestart
 #   hack/e2e.sh --json           prints what go test -json prints, for hack/test.sh, and ends the cluster if it was started for this
+#   hack/e2e.sh --knative        runs those with Knative instead, which it installs on the cluster of hack/cluster/cluster.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . hack/toolchain.sh
@@ -13,11 +15,15 @@ export CGO_ENABLED=0 E2E_TAG=${E2E_TAG:-e2e}
 tools=$PWD/bin/e2e
 arch=$(go env GOARCH)
 images=() # archives
-json=
-if [ "${1:-}" = --json ]; then
-  json=1
+json='' knative=''
+while true; do
+  case ${1:-} in
+    --json) json=1 ;;
+    --knative) knative=1 ;;
+    *) break ;;
+  esac
   shift
-fi
+done
 
 # ended reports a failure before the tests as one of their package, and ends what this script started.
 testing='' started=''
@@ -34,6 +40,7 @@ trap ended EXIT
 
 cluster() {
   if [ -n "${E2E_KUBECONFIG:-}" ]; then
+    [ -z "$knative" ] || { echo "e2e.sh: Knative is tested on the cluster of hack/cluster/cluster.sh only: unset E2E_KUBECONFIG" >&2; exit 2; }
     [ -n "${E2E_REGISTRY:-}" ] || { echo "e2e.sh: E2E_KUBECONFIG needs E2E_REGISTRY, from which its nodes pull the images" >&2; exit 2; }
     return
   fi
@@ -52,7 +59,7 @@ programs() {
   ln -sf "${HELM:-$(go tool -modfile=hack/helm/go.mod -n helm)}" "$tools/helm"
   ln -sf "${KUBECTL:-$(hack/cluster/build.sh node)/kubectl}" "$tools/kubectl"
   go build -o bin/testreport ./hack/testreport
-  if [ -n "${E2E_CLUSTER:-}" ]; then
+  if [ -n "${E2E_CLUSTER:-}" ] && [ -z "$knative" ]; then
     find_nginx || echo "e2e.sh: there is no nginx, and Debian's could not be downloaded: the test of nginx is skipped" >&2
   fi
 }
@@ -111,12 +118,27 @@ previous() {
   export E2E_PREVIOUS=$folder
 }
 
+# knative makes the images of Knative and the programs of its tests.
+knative() {
+  local folder
+  folder=$(hack/knative/build.sh)
+  hack/progress.sh "Building Knative's conformance tests" go -C hack/knative test -c -o "$tools/source.test" ./source
+  images+=("$folder"/*.tar)
+  export E2E_KNATIVE=$folder/knative.yaml
+}
+
 cluster
 programs
 release . "$E2E_TAG" "$tools/dist"
 program traffic ./test/e2e/traffic
-program skipper github.com/zalando/skipper/cmd/skipper hack/skipper
-previous
+if [ -n "$knative" ]; then
+  knative
+  set -- -run '^TestKnative' "$@"
+else
+  program skipper github.com/zalando/skipper/cmd/skipper hack/skipper
+  [ -z "${E2E_CERTMANAGER:-}" ] || program certmanager . hack/certmanager
+  previous
+fi
 [ ${#images[@]} = 0 ] || hack/cluster/cluster.sh load "${images[@]}"
 
 # Tests wait more than they compute.

@@ -22,6 +22,7 @@ else
 	echo "$claims"
 	echo "Once you do not need them: kubectl delete namespace $namespace"
 fi
+kubectl delete --ignore-not-found validatingadmissionpolicies,validatingadmissionpolicybindings mandrill-operator-scale-in
 echo "Deleting the service accounts and roles, and the CRD"
 kubectl delete --ignore-not-found --kustomize config/rbac
 kubectl delete --ignore-not-found --kustomize config/crd

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
@@ -24,6 +25,27 @@ func (f *fixture) followed() {
 	if _, err := f.reconciler.Reconcile(f.t.Context(), f.get()); err != nil {
 		f.t.Fatal(err)
 	}
+}
+
+// A reconcile may begin with a status that is older than what this operator has written, and find nothing to change. The newest status may be
+// seen before that reconcile ends, and would stay wrong if nobody looked again.
+func TestStatusIsRepairedAfterAReconcileOfAnOlderOne(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.apply()
+	older := f.mustReconcile()
+	newest := f.get()
+	meta.SetStatusCondition(&newest.Status.Conditions, metav1.Condition{
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonProbing, ObservedGeneration: newest.Generation,
+	})
+	if err := f.client.Status().Update(t.Context(), newest); err != nil {
+		t.Fatal(err)
+	}
+	result, err := f.reconciler.Reconcile(t.Context(), older)
+	if err != nil || result.RequeueAfter == 0 || result.RequeueAfter > time.Second {
+		t.Errorf("got %v and error %v, want that it runs again soon", result, err)
+	}
+	f.mustReconcile()
 }
 
 // A receiver that goes away makes the object not ready, and one that comes back makes it ready. Meanwhile the webhook is kept in

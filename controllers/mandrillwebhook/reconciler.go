@@ -202,6 +202,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, webhook *v1alpha1.MandrillWe
 		if patchErr := r.patchStatus(ctx, run); patchErr != nil {
 			return retryConflict("writing the status", patchErr)
 		}
+	} else if r.said.Overtaken(ctx, r.Client, webhook) {
+		return ctrl.Result{RequeueAfter: conflictRetry}, nil
 	}
 	return r.result(run, err)
 }

@@ -66,6 +66,13 @@ func (s *Said) LookAgain(from client.Reader, pause time.Duration) handler.EventH
 	}}
 }
 
+// Overtaken reports whether the status of an object differs by now from the one that a reconcile has left as it was. The reconcile may have
+// begun before a status of its own had arrived in the cache, and LookAgain may have seen that one arrive before the reconcile ended.
+func (s *Said) Overtaken(ctx context.Context, from client.Reader, object *v1alpha1.MandrillWebhook) bool {
+	var now v1alpha1.MandrillWebhook
+	return from.Get(ctx, client.ObjectKeyFromObject(object), &now) == nil && now.UID == object.UID && s.Differs(&now)
+}
+
 // Forget forgets an object.
 func (s *Said) Forget(object types.UID) {
 	s.mu.Lock()

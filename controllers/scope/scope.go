@@ -82,6 +82,7 @@ func (s Scope) Limit(options *cache.Options) {
 	if len(s.Namespaces) == 0 {
 		return
 	}
+	options.NewInformer = newInformer
 	options.DefaultNamespaces = map[string]cache.Config{}
 	for _, namespace := range s.Namespaces {
 		options.DefaultNamespaces[namespace] = cache.Config{}

@@ -56,6 +56,40 @@ func (n *neighbour) permit(t *testing.T, namespace string, rules ...rbacv1.Polic
 	})
 }
 
+// rightsInNamespace are what the operator needs in a watched namespace, except those to MandrillWebhooks themselves.
+func rightsInNamespace() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		rule("mandrill-operator.io", []string{"mandrillwebhooks/status"}, "patch"),
+		rule("mandrill-operator.io", []string{"mandrillwebhooks/finalizers"}, "update"),
+		rule("", []string{"secrets"}, "get", "list", "watch", "create", "patch"),
+		rule("", []string{"services"}, "get", "list", "watch"),
+		rule("events.k8s.io", []string{"events"}, "create", "patch"),
+	}
+}
+
+// permitOwn gives the operator rights in its own namespace: the Secrets with routes, by their names, and its Lease.
+func (n *neighbour) permitOwn(t *testing.T) {
+	t.Helper()
+	secrets := rule("", []string{"secrets"}, "get", "list", "watch", "create", "patch")
+	for number := range routes.MaxSecrets {
+		secrets.ResourceNames = append(secrets.ResourceNames, routes.SecretName("routes", number))
+	}
+	n.permit(t, n.routes.Namespace, secrets,
+		rule("coordination.k8s.io", []string{"leases"}, "get", "list", "watch", "create", "update", "patch"),
+		rule("events.k8s.io", []string{"events"}, "create", "patch"), rule("", []string{"events"}, "create", "patch"))
+}
+
+// permitEverywhere gives the operator rights in all namespaces.
+func (n *neighbour) permitEverywhere(t *testing.T, rules ...rbacv1.PolicyRule) {
+	t.Helper()
+	create(t, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: n.user}, Rules: rules})
+	create(t, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: n.user},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: n.user},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: n.user}},
+	})
+}
+
 func rule(group string, resources []string, verbs ...string) rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: resources, Verbs: verbs}
 }
@@ -140,21 +174,9 @@ func TestNamespacesAreWatchedWithRolesOnly(t *testing.T) {
 	t.Cleanup(server.Close)
 	n.publicURL = server.URL
 	for _, namespace := range []string{watched, second} {
-		n.permit(t, namespace,
-			rule("mandrill-operator.io", []string{"mandrillwebhooks"}, "get", "list", "watch", "patch"),
-			rule("mandrill-operator.io", []string{"mandrillwebhooks/status"}, "patch"),
-			rule("mandrill-operator.io", []string{"mandrillwebhooks/finalizers"}, "update"),
-			rule("", []string{"secrets"}, "get", "list", "watch", "create", "patch"),
-			rule("", []string{"services"}, "get", "list", "watch"),
-			rule("events.k8s.io", []string{"events"}, "create", "patch"))
+		n.permit(t, namespace, append(rightsInNamespace(), rule("mandrill-operator.io", []string{"mandrillwebhooks"}, "get", "list", "watch", "patch"))...)
 	}
-	secrets := rule("", []string{"secrets"}, "get", "list", "watch", "create", "patch")
-	for number := range routes.MaxSecrets {
-		secrets.ResourceNames = append(secrets.ResourceNames, routes.SecretName("routes", number))
-	}
-	n.permit(t, n.routes.Namespace, secrets,
-		rule("coordination.k8s.io", []string{"leases"}, "get", "list", "watch", "create", "update", "patch"),
-		rule("events.k8s.io", []string{"events"}, "create", "patch"), rule("", []string{"events"}, "create", "patch"))
+	n.permitOwn(t)
 	n.start(t, apiURL)
 
 	mine, elsewhere, nobodys := newObject(t, watched, "roles-only"), newObject(t, other, "roles-only"), newObject(t, second, "nobody")
@@ -203,6 +225,38 @@ func TestNamespacesAreWatchedWithRolesOnly(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A watched namespace that does not exist, as after it was deleted, keeps the operator neither from starting nor from the other namespaces.
+// When it is there, with its Role, its objects are handled.
+func TestMissingNamespaceDelaysNoOther(t *testing.T) {
+	t.Parallel()
+	account, apiURL := mandrillOf(t)
+	watched := newNamespace(t)
+	missing := "missing-" + watched
+	n := newNeighbour(t, scope.Scope{Installation: "missing", Namespaces: []string{missing, watched}})
+	server := httptest.NewServer(answersProbes{})
+	t.Cleanup(server.Close)
+	n.publicURL = server.URL
+	n.permitEverywhere(t, rule("mandrill-operator.io", []string{"mandrillwebhooks"}, "get", "list", "watch", "patch"))
+	n.permit(t, watched, rightsInNamespace()...)
+	n.permitOwn(t)
+	n.start(t, apiURL)
+	await(t, newObject(t, watched, "missing"), "Ready", "True", "Succeeded")
+
+	create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: missing}})
+	n.permit(t, missing, rightsInNamespace()...)
+	late := newObject(t, missing, "missing")
+	await(t, late, "Ready", "True", "Succeeded")
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: missing, Name: "late"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+	create(t, service)
+	edit(t, late, func() {
+		late.Spec.Sink = v1alpha1.Destination{Ref: &v1alpha1.Reference{APIVersion: "v1", Kind: "Service", Name: "late"}}
+	})
+	await(t, late, "SinkProvided", "True", "Succeeded")
+	if list := account.Webhooks(); len(list) != 2 {
+		t.Errorf("Mandrill has %+v, want the webhooks of both namespaces", list)
+	}
 }
 
 // Two operators that both handle an object say so and stop. When one of them no longer does, the object is Ready by itself.

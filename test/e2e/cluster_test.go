@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
@@ -248,5 +249,17 @@ func (c *cluster) awaitCondition(t *testing.T, namespace, name, condition string
 			}
 		}
 		return fmt.Errorf("%s is not %s: %+v", condition, status, object.Status.Conditions)
+	})
+}
+
+// awaitReason waits until a condition of a MandrillWebhook has a reason.
+func (c *cluster) awaitReason(t *testing.T, namespace, name, condition, reason string) {
+	t.Helper()
+	eventually(t, namespace+"/"+name, func() error {
+		have := apimeta.FindStatusCondition(c.webhook(t, namespace, name).Status.Conditions, condition)
+		if have == nil || have.Reason != reason {
+			return fmt.Errorf("%s does not have the reason %s: %+v", condition, reason, have)
+		}
+		return nil
 	})
 }

@@ -294,7 +294,7 @@ func leftBehind(t *testing.T, namespace string) []string {
 	t.Helper()
 	kinds := "deployments,statefulsets,jobs,pods,services,configmaps,roles,rolebindings,serviceaccounts,poddisruptionbudgets,networkpolicies"
 	names := strings.Fields(command(t, "kubectl", "get", kinds, "--namespace="+namespace, "--output=name"))
-	for _, name := range strings.Fields(command(t, "kubectl", "get", "clusterroles,clusterrolebindings", "--output=name")) {
+	for _, name := range strings.Fields(command(t, "kubectl", "get", "clusterroles,clusterrolebindings,validatingadmissionpolicies", "--output=name")) {
 		if strings.Contains(name, "mandrill") {
 			names = append(names, name)
 		}

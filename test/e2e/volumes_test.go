@@ -12,10 +12,11 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 )
 
-// scale does what the chart should do: without it, nobody reads the volumes of the receivers that are gone.
+// scale sets the number of pods without the chart, as somebody does who sets it back soon: what waits on the volumes of receivers that
+// are gone waits until they come back.
 func (i *installation) scale(t *testing.T, workload string, replicas int) {
 	t.Helper()
-	command(t, "kubectl", "scale", "--namespace="+i.release, workload, fmt.Sprintf("--replicas=%d", replicas))
+	command(t, "kubectl", "patch", "--namespace="+i.release, workload, fmt.Sprintf(`--patch={"spec": {"replicas": %d}}`, replicas))
 }
 
 // Without a receiver no webhook is Ready.
@@ -58,12 +59,17 @@ func TestScaledIn(t *testing.T) { //nolint:tparallel // its parts follow each ot
 	t.Run("WithoutTheChart", func(t *testing.T) { scaledByHand(t, i) })
 }
 
-// kubectl scale makes no Jobs, but the next upgrade does.
+// kubectl scale would make no Jobs, so it is refused with the command that does. Who changes the StatefulSet itself gets none either,
+// until the next upgrade.
 func scaledByHand(t *testing.T, i *installation) {
 	i.setSink(t, true, 0)
 	load := i.startLoad(t, nil)
 	load.awaitProgress(t, 500)
 	load.stop(t)
+	output, err := run(t.Context(), "", "kubectl", "scale", "--namespace="+i.release, "statefulset/mandrill-receiver", "--replicas=1")
+	if err == nil || !strings.Contains(output, "--set receiver.replicas=1") {
+		t.Errorf("kubectl scale: %v: %s", err, output)
+	}
 	i.scale(t, "statefulset/mandrill-receiver", 1)
 	i.cluster.awaitReady(t, i.release, "receiver", 1)
 	i.upgrade(t, "receiver.replicas=1")

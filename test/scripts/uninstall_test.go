@@ -54,6 +54,7 @@ func TestUninstallOrder(t *testing.T) {
 		"kubectl delete --ignore-not-found --kustomize config/sidecar-injection",
 		"kubectl get persistentvolumeclaims --namespace mandrill-operator-system --ignore-not-found --output name",
 		"kubectl delete namespace mandrill-operator-system --ignore-not-found --wait=false",
+		"kubectl delete --ignore-not-found validatingadmissionpolicies,validatingadmissionpolicybindings mandrill-operator-scale-in",
 		"kubectl delete --ignore-not-found --kustomize config/rbac",
 		"kubectl delete --ignore-not-found --kustomize config/crd",
 		"kubectl wait --for=delete namespace/mandrill-operator-system --timeout=5m",
@@ -69,7 +70,7 @@ func TestUninstallFromAnOlderCluster(t *testing.T) {
 	root := project(t, nil)
 	write(t, filepath.Join(root, "old"), "")
 	calls, stdout, err := uninstalledFrom(t, root, "", false, false)
-	if err != nil || slices.ContainsFunc(calls, func(call string) bool { return strings.Contains(call, "sidecar-injection") }) || len(calls) != 8 {
+	if err != nil || slices.ContainsFunc(calls, func(call string) bool { return strings.Contains(call, "sidecar-injection") }) || len(calls) != 9 {
 		t.Errorf("error %v, calls %q, output\n%s", err, calls, stdout)
 	}
 }
