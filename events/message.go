@@ -103,7 +103,7 @@ type UserAgent struct {
 	UAVersion string `json:"ua_version,omitempty"`
 	// UAURL is the program's web site. Null: unknown. Documented, seen since 2013.
 	UAURL string `json:"ua_url,omitempty"`
-	// UACompany makes the program. Null: unknown. Documented, seen since 2013.
+	// UACompany is the company that makes the program. Null: unknown. Documented, seen since 2013.
 	UACompany string `json:"ua_company,omitempty"`
 	// UACompanyURL is the company's web site. Null: unknown. Documented, seen since 2013.
 	UACompanyURL string `json:"ua_company_url,omitempty"`
@@ -115,7 +115,7 @@ type UserAgent struct {
 	OSName string `json:"os_name,omitempty"`
 	// OSURL is its web site. Null: unknown. Documented, seen since 2013.
 	OSURL string `json:"os_url,omitempty"`
-	// OSCompany makes the operating system. Null: unknown. Documented, seen since 2013.
+	// OSCompany is the company that makes the operating system. Null: unknown. Documented, seen since 2013.
 	OSCompany string `json:"os_company,omitempty"`
 	// OSCompanyURL is the company's web site. Null: unknown. Documented, seen since 2013.
 	OSCompanyURL string `json:"os_company_url,omitempty"`

@@ -18,6 +18,7 @@ hack/tool.sh --path promtool >/dev/null # these two for test/monitoring
 hack/prometheus/build.sh >/dev/null
 go build -o bin/testreport ./hack/testreport # not go run, which adds a line of its own to the summary
 hack/npm.sh
+hack/examples.sh # for test/examples
 packages=(./...)
 e2e='' flags=()
 if [ "${1:-}" = --e2e ]; then
@@ -35,6 +36,7 @@ export CGO_ENABLED=1
   go test -race -json -timeout 30m "${packages[@]}" || status=1
   go -C test/conformance test -race -json ./... || status=1
   go -C test/argocd test -race -json ./... || status=1
+  CGO_ENABLED=0 go -C examples/go test -json ./... || status=1 # without the race detector, which takes minutes to compile SQLite
   CGO_ENABLED=0 go -C hack/image test -json ./... || status=1 # its tests make images of themselves, which must be static
   CGO_ENABLED=0 go -C hack/dashboards test -json ./... || status=1
   if [ -n "$e2e" ]; then

@@ -15,7 +15,7 @@ if ! diff <(echo "$before") <(sha256sum "${generated[@]}") >&2; then
 fi
 # Not hack/prometheus, hack/promtool, hack/cosign, hack/skipper and hack/flux: to tidy them, Go downloads the modules of all build
 # tags, hundreds that the build does not need.
-for module in . hack/image hack/dashboards hack/cyclonedx-gomod hack/cluster/kube hack/cluster/etcd hack/cluster/node hack/actionlint hack/govulncheck hack/helm hack/knative hack/kube-score hack/nats/oldest hack/nats/previous test/argocd test/conformance; do
+for module in . hack/image hack/dashboards hack/cyclonedx-gomod hack/cluster/kube hack/cluster/etcd hack/cluster/node hack/actionlint hack/govulncheck hack/helm hack/knative hack/kube-score hack/nats/oldest hack/nats/previous test/argocd test/conformance examples/go; do
   hack/progress.sh "Checking that $module/go.mod is tidy" go -C "$module" mod tidy -diff
 done
 # Without the checks that depend on which other linters a machine has.

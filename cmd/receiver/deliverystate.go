@@ -112,17 +112,17 @@ func newInstance() string {
 	return hex.EncodeToString(random)
 }
 
-// logStarted logs that the receiver has started, once it has its configuration, and reports whether that came before ctx ended.
-func logStarted(ctx context.Context, table *routing.Routes, logger *slog.Logger, attributes ...any) bool {
+// logStarted logs that the receiver has started, once it has its configuration.
+func logStarted(ctx context.Context, table *routing.Routes, logger *slog.Logger, attributes ...any) {
 	for {
 		changed := table.Changed()
 		if table.Ready() {
 			logger.Info("Started", attributes...)
-			return true
+			return
 		}
 		select {
 		case <-ctx.Done():
-			return false
+			return
 		case <-changed:
 		}
 	}

@@ -39,7 +39,7 @@ type options struct {
 	adminPath             string
 	drain                 bool
 	admin                 *adminSocket // nil: none
-	notifySocket          string // of systemd; empty: none
+	notifySocket          string       // of systemd; empty: none
 	logLevel              slog.Level
 	version               bool // print it and exit
 }

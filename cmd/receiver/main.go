@@ -135,10 +135,10 @@ func receive(ctx context.Context, o options, handling receiver.Options) error {
 		parts = append(parts, profiles.Serve)
 		logger.Info("Serving profiles", "pprofListen", profiles.Listener.Addr().String())
 	}
-	notifier := systemd.Notifier{Socket: o.notifySocket, Logger: logger}
-	parts = append(parts, notifier.Part(ctx, func(ctx context.Context) bool {
-		return logStarted(ctx, table, logger, "listen", running.listen, "metricsListen", metricsServer.Listener.Addr().String())
-	}))
+	parts = append(parts, func(ctx context.Context) error {
+		logStarted(ctx, table, logger, "listen", running.listen, "metricsListen", metricsServer.Listener.Addr().String())
+		return nil
+	}, (&systemd.Notifier{Socket: o.notifySocket, Logger: logger}).Part(ctx, ready))
 	return serve(ctx, running.run, parts...)
 }
 

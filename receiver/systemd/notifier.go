@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 )
 
 // Notifier sends states to systemd. With an empty Socket, as outside of systemd, it sends nothing.
@@ -17,26 +18,44 @@ type Notifier struct {
 	Logger *slog.Logger
 }
 
-// Part returns a part of the receiver that waits for started, sends READY=1 if that returns true, and sends STOPPING=1 when stop ends, or
-// the part's own context if that ends first. A state that cannot be sent is logged: the receiver itself works.
-func (n *Notifier) Part(stop context.Context, started func(context.Context) bool) func(context.Context) error {
+// pause is the time between two questions whether the receiver is ready.
+const pause = 50 * time.Millisecond
+
+// Part returns a part of the receiver that sends READY=1 once ready returns no error: when routes are loaded and batches can be stored. It
+// sends STOPPING=1 when stop ends, or the part's own context if that ends first. A state that cannot be sent is logged: the receiver itself
+// works.
+func (n *Notifier) Part(stop context.Context, ready func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
-		if started(ctx) {
-			n.send(ctx, "READY=1")
+		if n.Socket == "" {
+			return nil
 		}
-		select {
-		case <-stop.Done():
-		case <-ctx.Done():
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(stop, cancel)()
+		if await(ctx, ready) {
+			n.send(ctx, "READY=1")
+			<-ctx.Done()
 		}
 		n.send(context.WithoutCancel(ctx), "STOPPING=1")
 		return nil
 	}
 }
 
-func (n *Notifier) send(ctx context.Context, state string) {
-	if n.Socket == "" {
-		return
+// await asks until the receiver is ready, and reports whether that was before ctx ended.
+func await(ctx context.Context, ready func(context.Context) error) bool {
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	for ready(ctx) != nil {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-ticker.C:
+		}
 	}
+	return true
+}
+
+func (n *Notifier) send(ctx context.Context, state string) {
 	if err := n.write(ctx, state); err != nil {
 		n.Logger.Warn("Not reported to systemd", "state", state, "error", err.Error())
 	}

@@ -3,6 +3,7 @@ package systemd_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,9 +43,9 @@ func next(t *testing.T, socket *net.UnixConn) string {
 	return string(buffer[:n])
 }
 
-func always(context.Context) bool { return true }
+var errNotReady = errors.New("not ready")
 
-// READY=1 comes after the start, and STOPPING=1 as soon as the receiver is told to stop: its parts still run then.
+// READY=1 comes when the receiver is ready, and STOPPING=1 as soon as the receiver is told to stop: its parts still run then.
 func TestStatesAreReported(t *testing.T) {
 	t.Parallel()
 	for name, address := range map[string]string{
@@ -58,13 +60,18 @@ func TestStatesAreReported(t *testing.T) {
 			socket := listen(t, address)
 			stop, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			started, ended := make(chan struct{}), make(chan error)
+			var asked atomic.Int64
+			ended := make(chan error)
 			notifier := systemd.Notifier{Socket: address, Logger: slog.New(slog.DiscardHandler)}
-			part := notifier.Part(stop, func(context.Context) bool { <-started; return true })
+			part := notifier.Part(stop, func(context.Context) error {
+				if asked.Add(1) < 3 {
+					return errNotReady
+				}
+				return nil
+			})
 			go func() { ended <- part(t.Context()) }()
-			close(started)
-			if got := next(t, socket); got != "READY=1" {
-				t.Errorf("got %q", got)
+			if got := next(t, socket); got != "READY=1" || asked.Load() != 3 {
+				t.Errorf("got %q after %d questions", got, asked.Load())
 			}
 			cancel()
 			if got := next(t, socket); got != "STOPPING=1" {
@@ -77,7 +84,7 @@ func TestStatesAreReported(t *testing.T) {
 	}
 }
 
-// A receiver that is stopped before it has started was never ready.
+// A receiver that is stopped before it is ready was never ready.
 func TestNeverReadyIsNotReported(t *testing.T) {
 	t.Parallel()
 	address := filepath.Join(t.TempDir(), "notify")
@@ -85,7 +92,7 @@ func TestNeverReadyIsNotReported(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	notifier := systemd.Notifier{Socket: address, Logger: slog.New(slog.DiscardHandler)}
-	if err := notifier.Part(t.Context(), func(context.Context) bool { return false })(ended); err != nil {
+	if err := notifier.Part(t.Context(), func(context.Context) error { return errNotReady })(ended); err != nil {
 		t.Error(err)
 	}
 	if got := next(t, socket); got != "STOPPING=1" {
@@ -96,15 +103,16 @@ func TestNeverReadyIsNotReported(t *testing.T) {
 // Without systemd nothing is sent. A socket that is gone is a warning, not the end of the receiver.
 func TestReceiverWorksWithoutSystemd(t *testing.T) {
 	t.Parallel()
-	stop, cancel := context.WithCancel(t.Context())
-	cancel()
 	for socket, want := range map[string]bool{"": false, filepath.Join(t.TempDir(), "gone"): true} {
+		stop, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		var log bytes.Buffer
 		notifier := systemd.Notifier{Socket: socket, Logger: slog.New(slog.NewTextHandler(&log, nil))}
-		if err := notifier.Part(stop, always)(t.Context()); err != nil {
+		ready := func(context.Context) error { defer cancel(); return nil }
+		if err := notifier.Part(stop, ready)(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if got := strings.Contains(log.String(), "state=READY=1") || strings.Contains(log.String(), `state="READY=1"`); got != want {
+		if got := strings.Contains(log.String(), "STOPPING=1"); got != want {
 			t.Errorf("socket %q: logged %q", socket, log.String())
 		}
 	}

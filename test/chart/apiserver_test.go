@@ -147,6 +147,7 @@ func TestSamplesAreAcceptedByAPIServer(t *testing.T) {
 	if err != nil || len(paths) < 5 {
 		t.Fatalf("%d samples: %v", len(paths), err)
 	}
+	paths = append(paths, filepath.Join(root, "examples/proxies/gateway.yaml"))
 	for _, path := range paths {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			t.Parallel()

@@ -4,6 +4,7 @@ package docs_test
 import (
 	"encoding/json"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -84,5 +85,27 @@ func TestAnnouncedEventTypes(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("event types (-table +CRD):\n%s", diff)
+	}
+}
+
+// The code in docs/consumers.md is in the examples, which run with a real receiver.
+func TestCodeOfConsumersIsOfExamples(t *testing.T) {
+	t.Parallel()
+	indent := regexp.MustCompile(`(?m)^[ \t]+`)
+	examples := ""
+	for _, path := range []string{"go/receive/receive.go", "go/denylist/main.go", "node/express.mjs", "node/fastify.mjs"} {
+		examples += indent.ReplaceAllString(read(t, "examples/"+path), "")
+	}
+	blocks := regexp.MustCompile("(?s)```(js|go|sql)\n(.*?)```").FindAllStringSubmatch(read(t, "docs/consumers.md"), -1)
+	if len(blocks) < 4 {
+		t.Errorf("only %d blocks of code were found", len(blocks))
+	}
+	for _, block := range blocks {
+		if strings.HasPrefix(block[2], "BEGIN;") { // the example has its statements in a function
+			continue
+		}
+		if !strings.Contains(examples, strings.TrimSpace(indent.ReplaceAllString(block[2], ""))) {
+			t.Errorf("this is in no example:\n%s", block[2])
+		}
 	}
 }

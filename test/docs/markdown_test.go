@@ -85,7 +85,7 @@ var (
 	codeSpan    = regexp.MustCompile("`[^`]+`")
 	testName    = regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w*`)
 	testFunc    = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Z]\w*)\(`)
-	sourcePath  = regexp.MustCompile("`((?:api|cmd|config|controllers|docs|events|hack|mandrill|packages|receiver|schemas|test)/[A-Za-z0-9_./-]+)`")
+	sourcePath  = regexp.MustCompile("`((?:api|cmd|config|controllers|docs|events|examples|hack|mandrill|packages|receiver|schemas|test)/[A-Za-z0-9_./-]+)`")
 )
 
 // anchors returns those of a document, as GitHub makes them of its headings.

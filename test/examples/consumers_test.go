@@ -54,7 +54,9 @@ func needNode(t *testing.T) (path string) {
 func TestEveryConsumerGetsEveryEventOnce(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]func(*testing.T, string) *process{
-		"go":      func(t *testing.T, address string) *process { return run(t, nil, program(t, "consumer"), "-listen", address) },
+		"go": func(t *testing.T, address string) *process {
+			return run(t, nil, program(t, "consumer"), "-listen", address)
+		},
 		"express": nodeConsumer("express.mjs"),
 		"fastify": nodeConsumer("fastify.mjs"),
 	} {

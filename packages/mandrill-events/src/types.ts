@@ -492,7 +492,7 @@ export interface UserAgent {
   ua_version?: string;
   /** The program's web site. Null: unknown. Documented, seen since 2013. */
   ua_url?: string;
-  /** UACompany makes the program. Null: unknown. Documented, seen since 2013. */
+  /** The company that makes the program. Null: unknown. Documented, seen since 2013. */
   ua_company?: string;
   /** The company's web site. Null: unknown. Documented, seen since 2013. */
   ua_company_url?: string;
@@ -504,7 +504,7 @@ export interface UserAgent {
   os_name?: string;
   /** Its web site. Null: unknown. Documented, seen since 2013. */
   os_url?: string;
-  /** OSCompany makes the operating system. Null: unknown. Documented, seen since 2013. */
+  /** The company that makes the operating system. Null: unknown. Documented, seen since 2013. */
   os_company?: string;
   /** The company's web site. Null: unknown. Documented, seen since 2013. */
   os_company_url?: string;
