@@ -32,6 +32,7 @@ type options struct {
 	tokens                map[string]string // files by audience
 	listen, metricsListen string
 	pprofListen           string
+	page                  pageOptions
 	maxInflightBytes      int64
 	maxBodyBytes          int64
 	sinkConcurrency       int
@@ -94,6 +95,7 @@ func (o *options) add(flags *flag.FlagSet) {
 	flags.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics, /healthz and /readyz")
 	flags.StringVar(&o.pprofListen, "pprof-listen", "",
 		"address of /debug/pprof/, such as :6060; without a host only this machine can reach it; default: off")
+	o.page.add(flags)
 	flags.StringVar(&o.operatorURL, "operator-url", "",
 		"URL of the operator to report the state of delivery to, such as http://mandrill-operator.mandrill-operator-system:8082; default: no reports")
 	flags.StringVar(&o.reportTokenFile, "report-token-file", defaultTokenFile,
@@ -147,9 +149,11 @@ func (o *options) check() error {
 		return err
 	}
 	if o.operatorURL != "" {
-		return checkOperatorURL(o.operatorURL)
+		if err := checkOperatorURL(o.operatorURL); err != nil {
+			return err
+		}
 	}
-	return nil
+	return o.page.check()
 }
 
 // allowedHosts returns the hosts of --allow-sink-hosts in lower case.

@@ -32,6 +32,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/delivery"
 	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
+	"github.com/mandrill-operator/mandrill-operator/receiver/page"
 	"github.com/mandrill-operator/mandrill-operator/receiver/recent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
@@ -93,7 +94,7 @@ func receive(ctx context.Context, o options, handling receiver.Options) error {
 	table := &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(registry)}
 	state := delivery.New(delivery.Options{Logger: logger})
 	registry.MustRegister(state)
-	seen := recent.New(recent.Options{})
+	seen := recent.New(recent.Options{Payloads: o.page.payloads})
 	defer context.AfterFunc(ctx, seen.Close)() // those who follow must not hold up the end
 	sender := newSender(o, sink.NewMetrics(registry), state, seen)
 	handling.Routes, handling.Sender, handling.Metrics, handling.State = table, sender, metrics, state
@@ -127,15 +128,15 @@ func receive(ctx context.Context, o options, handling receiver.Options) error {
 		return err
 	}
 	parts = append(parts, metricsServer.Serve)
-	if o.pprofListen != "" {
-		profiles, err := newServer(ctx, "--pprof-listen", localByDefault(o.pprofListen), pprofHandler(), logger)
-		if err != nil {
-			return err
-		}
-		parts = append(parts, profiles.Serve)
-		logger.Info("Serving profiles", "pprofListen", profiles.Listener.Addr().String())
+	pagePart, err := o.pagePart(ctx, stored, seen, page.Options{State: state, Ready: ready, Logger: logger})
+	if err != nil {
+		return err
 	}
-	parts = append(parts, func(ctx context.Context) error {
+	profilesPart, err := o.profilesPart(ctx, logger)
+	if err != nil {
+		return err
+	}
+	parts = append(parts, pagePart, profilesPart, func(ctx context.Context) error {
 		logStarted(ctx, table, logger, "listen", running.listen, "metricsListen", metricsServer.Listener.Addr().String())
 		return nil
 	}, (&systemd.Notifier{Socket: o.notifySocket, Logger: logger}).Part(ctx, ready))

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -12,6 +14,19 @@ func localByDefault(address string) string {
 		return net.JoinHostPort("127.0.0.1", port)
 	}
 	return address
+}
+
+// profilesPart returns a function that serves profiles if there is --pprof-listen.
+func (o *options) profilesPart(ctx context.Context, logger *slog.Logger) (func(context.Context) error, error) {
+	if o.pprofListen == "" {
+		return nothing, nil
+	}
+	server, err := newServer(ctx, "--pprof-listen", localByDefault(o.pprofListen), pprofHandler(), logger)
+	if err != nil {
+		return nil, err
+	}
+	logger.Info("Serving profiles", "pprofListen", server.Listener.Addr().String())
+	return server.Serve, nil
 }
 
 // pprofHandler serves profiles, but not the command line.

@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"mandrill/mandrilltest":        {"mandrill"},
 	"receiver/sink":                {"api/pasted", "api/reports"},
 	"receiver/delivery":            {"api/reports", "version"},
+	"receiver/page":                {"api/reports", "receiver/delivery", "receiver/recent", "version"},
 	"receiver/recent":              {"receiver/sink"},
 	"receiver/report":              {"api/pasted", "api/reports", "receiver/sink"},
 	"receiver/journal":             {"receiver/journal/age", "receiver/journal/checkpoint", "receiver/journal/deleted", "receiver/journal/engine", "receiver/journal/erasure", "receiver/journal/finished", "receiver/journal/gc", "receiver/journal/lease", "receiver/journal/metrics", "receiver/journal/quarantine", "receiver/journal/store", "receiver/journal/streams", "receiver/journal/usage", "receiver/journal/watch"},
