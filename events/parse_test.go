@@ -49,6 +49,24 @@ func TestTypesAreThoseOfTheReceiver(t *testing.T) {
 	}
 }
 
+// The types of alerts are those of the operator, and begin alike.
+func TestAlertsAreThoseOfTheOperator(t *testing.T) {
+	t.Parallel()
+	var want, got []string
+	for _, row := range eventtypes.Alerts {
+		want = append(want, row.Type)
+	}
+	for _, each := range events.Alerts {
+		got = append(got, each.Name)
+		if !strings.HasPrefix(each.Name, events.PrefixAlert) {
+			t.Errorf("%s does not begin with %s", each.Name, events.PrefixAlert)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("alerts (-operator +events):\n%s", diff)
+	}
+}
+
 // Every sample has a type of its own, keeps everything it has, and is the same after a round trip.
 func TestSamplesRoundTrip(t *testing.T) {
 	t.Parallel()

@@ -145,6 +145,9 @@ func TestEveryTypeHasItsSchemas(t *testing.T) {
 		want[row.Schema()] = true
 		want[row.NormalizedSchema()] = true
 	}
+	for _, row := range eventtypes.Alerts { // which have no quirks
+		want[row.Schema()] = true
+	}
 	got := map[string]bool{}
 	for url := range compile(t) {
 		got[url] = true
@@ -160,6 +163,33 @@ func TestSamplesAreValid(t *testing.T) {
 	for name, sample := range mandrilltest.Samples() {
 		if ceType := typeOf(sample); !all.agree(t, ceType, sample) {
 			t.Errorf("%s: %v", name, all.check(ceType, sample, false))
+		}
+	}
+}
+
+// The schemas of alerts accept what Parse makes of their examples, and nothing without the fields that are always present.
+func TestAlertsAreValid(t *testing.T) {
+	t.Parallel()
+	all := compile(t)
+	for _, each := range events.Alerts {
+		example := fmt.Appendf(nil, `{"namespace":"shop","name":"x","reason":"r","message":"m","new":[1]%s}`,
+			map[string]string{events.TypeSinkFailing: `,"lastFailure":{"reason":"Status","at":"2026-01-01T12:00:00Z"}`}[each.Name])
+		parsed, err := events.ParseData(each.Name, example)
+		if err != nil {
+			t.Fatalf("%s: %v", each.Name, err)
+		}
+		data, err := json.Marshal(parsed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := all.check(each.Name, data, false); err != nil {
+			t.Errorf("%s: %s: %v", each.Name, data, err)
+		}
+		if again, err := events.ParseData(each.Name, data); err != nil || !cmp.Equal(parsed, again) {
+			t.Errorf("%s: %s became %+v: %v", each.Name, data, again, err)
+		}
+		if err := all.check(each.Name, []byte(`{"namespace":"shop"}`), false); err == nil {
+			t.Errorf("%s: an object without a name is valid", each.Name)
 		}
 	}
 }

@@ -285,7 +285,8 @@ type MandrillWebhookStatus struct {
 	// Conditions: Ready sums up SinkProvided, ReceiverReady, Registered, SigningKeyStored and, with spec.inbound,
 	// InboundReady. EventsAccepted says whether Mandrill accepted all events, Delivering is Mandrill's own view of its
 	// deliveries, Delivered is whether the sink accepts the events, Receiving, with spec.expectEvents, whether events come,
-	// URLExclusive whether nothing else posts to the URL; they do not count for Ready. Reconciling and Stalled are those of kstatus.
+	// URLExclusive whether nothing else posts to the URL, AlertSinkReady, with spec.alertSink, whether alerts arrive; they do not count
+	// for Ready. Reconciling and Stalled are those of kstatus.
 	//
 	// +optional
 	// +listType=map

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	form "github.com/mandrill-operator/mandrill-operator/api/reports"
@@ -530,4 +531,62 @@ func TestOthersKeepTheWritersConditions(t *testing.T) {
 	f.edit(func(o *v1alpha1.MandrillWebhook) { o.Status.Conditions = nil })
 	f.keepReporting(time.Minute, shared, nil, working())
 	f.assert("Delivered", "True", "Succeeded", "")
+}
+
+// pager says what a test wants of all alert sinks.
+type pager struct {
+	status  metav1.ConditionStatus
+	reason  string
+	message string
+}
+
+func (p *pager) Condition(*v1alpha1.MandrillWebhook) (metav1.ConditionStatus, string, string) {
+	return p.status, p.reason, p.message
+}
+
+// Whether the alert sink is ready is a condition of objects that have one, with a warning when it is not. It stays while it is not known.
+func TestAnAlertSinkIsShown(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	p := &pager{}
+	f.alerts = p
+	f.restart()
+	f.edit(func(o *v1alpha1.MandrillWebhook) {
+		o.Spec.AlertSink = &v1alpha1.Destination{URI: "http://pager.example/"}
+	})
+	condition := func() metav1.Condition {
+		if found := meta.FindStatusCondition(f.get().Status.Conditions, v1alpha1.ConditionAlertSinkReady); found != nil {
+			return *found
+		}
+		return metav1.Condition{}
+	}
+	f.advance(2 * time.Minute)
+	if got := condition(); got.Type != "" {
+		t.Errorf("the condition is %+v before it is known", got)
+	}
+	p.status, p.reason, p.message = metav1.ConditionTrue, "Succeeded", "Alerts are sent"
+	f.advance(time.Minute)
+	if got := condition(); got.Status != metav1.ConditionTrue {
+		t.Errorf("the condition is %+v", got)
+	}
+	writes := f.writes
+	f.advance(time.Hour)
+	if f.writes != writes {
+		t.Errorf("%d writes at rest", f.writes-writes)
+	}
+	p.status, p.reason, p.message = metav1.ConditionFalse, v1alpha1.ReasonAlertsFailing, "it answers with status 503"
+	f.advance(time.Minute)
+	p.status = "" // such as after a restart
+	f.advance(time.Minute)
+	if got := condition(); got.Status != metav1.ConditionFalse || got.Message != "it answers with status 503" {
+		t.Errorf("the condition is %+v", got)
+	}
+	if got := strings.Count(strings.Join(f.events(), "\n"), v1alpha1.ReasonAlertsFailing); got != 1 {
+		t.Errorf("%d Events were recorded", got)
+	}
+	f.edit(func(o *v1alpha1.MandrillWebhook) { o.Spec.AlertSink = nil })
+	f.advance(5 * time.Minute)
+	if got := condition(); got.Type != "" {
+		t.Errorf("the condition is %+v without an alert sink", got)
+	}
 }

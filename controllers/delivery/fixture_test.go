@@ -40,6 +40,7 @@ type fixture struct {
 	recorder  *events.FakeRecorder
 	registry  *prometheus.Registry
 	hints     []string
+	alerts    delivery.Alerts
 	sequences map[string]uint64
 	instances map[string]string
 
@@ -64,7 +65,7 @@ func (f *fixture) restart() {
 	elected := make(chan struct{})
 	close(elected)
 	d := delivery.New(delivery.Options{
-		Client: cluster{f: f}, Recorder: f.recorder, Registerer: f.registry, Elected: elected, Resync: 5 * time.Minute,
+		Client: cluster{f: f}, Recorder: f.recorder, Registerer: f.registry, Elected: elected, Resync: 5 * time.Minute, Alerts: f.alerts,
 		Handles:         func(o *v1alpha1.MandrillWebhook) bool { return o.Spec.Installation == "" },
 		SharedReceivers: []string{"system/mandrill-receiver"},
 		BadSignature:    func(object types.NamespacedName) { f.hints = append(f.hints, object.String()) },

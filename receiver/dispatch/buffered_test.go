@@ -1,6 +1,7 @@
 package dispatch_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -346,8 +347,59 @@ func TestEventSpansBelongToTheTraceOfTheirBatch(t *testing.T) {
 		}
 		outcomes[span.Name] += attributesOfSpan(span)["mandrill.outcome"] + " "
 	}
+	trace, lines := spans.GetSpans()[0].SpanContext.TraceID().String(), logLines(t, b)
+	for _, message := range []string{"Answered a request", "Delivered a batch"} {
+		if line := lines[message]; line["trace_id"] != trace || line["batch"] == nil || line["batch"] != lines["Answered a request"]["batch"] {
+			t.Errorf("the log line %q is %v, want the trace %s", message, line, trace)
+		}
+	}
 	if got := outcomes["send com.mandrill.message.send"]; outcomes["receive batch"] != "accepted " || !strings.HasPrefix(got, "failed ") || !strings.HasSuffix(got, " accepted ") {
 		t.Errorf("got outcomes %q", outcomes)
+	}
+}
+
+// logLines returns the last line of the log with each message.
+func logLines(t *testing.T, b *bufferedReceiver) map[string]map[string]any {
+	t.Helper()
+	last := map[string]map[string]any{}
+	for line := range strings.SplitSeq(strings.TrimSpace(b.log.String()), "\n") {
+		fields := map[string]any{}
+		if err := json.Unmarshal([]byte(line), &fields); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		last[fmt.Sprint(fields["msg"])] = fields
+	}
+	return last
+}
+
+// A traceparent that a proxy sends does not become the trace of the batch, which anybody could choose. Without a tracer there is none.
+func TestLogLinesHaveTheTraceOfTheBatch(t *testing.T) {
+	t.Parallel()
+	const foreign = "4bf92f3577b34da6a3ce929d0e0e4736"
+	for _, traced := range []bool{true, false} {
+		spans := tracetest.NewInMemoryExporter()
+		b := newBufferedReceiver(t, func(b *bufferedReceiver) {
+			b.header = http.Header{"Traceparent": {"00-" + foreign + "-00f067aa0ba902b7-01"}}
+			if traced {
+				b.options.Tracer = sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
+			}
+		})
+		b.post("a", "send 1")
+		b.sinks.expectAccepted(t, "a send 1")
+		b.stop()
+		want := any(nil)
+		if traced {
+			want = spans.GetSpans()[0].SpanContext.TraceID().String()
+		}
+		for _, message := range []string{"Answered a request", "Delivered a batch"} {
+			line := logLines(t, b)[message]
+			if line == nil || line["trace_id"] != want {
+				t.Errorf("with a tracer %t: the log line %q is %v, want the trace %v", traced, message, line, want)
+			}
+		}
+		if strings.Contains(b.log.String(), foreign) {
+			t.Error("the log has the trace of the sender")
+		}
 	}
 }
 

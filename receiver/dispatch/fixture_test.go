@@ -60,6 +60,7 @@ type bufferedReceiver struct {
 	maxBytes   int64 // of the buffer
 	now        func() time.Time
 	poster     sink.Poster // nil: sinks
+	header     http.Header // of requests, besides Mandrill's
 
 	handler    http.Handler
 	journal    *journal.Journal
@@ -194,6 +195,7 @@ func (b *bufferedReceiver) postRaw(webhook string, batch ...[]byte) int {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	maps.Copy(request.Header, b.header)
 	response := httptest.NewRecorder()
 	b.handler.ServeHTTP(response, request)
 	return response.Code

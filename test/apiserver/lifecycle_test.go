@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -148,6 +149,7 @@ func startOperator(t *testing.T, apiURL, publicURL string, change ...func(*mandr
 type operating struct {
 	reportsURL string
 	registry   *prometheus.Registry
+	ahead      atomic.Int64 // nanoseconds that the clock of what shows delivery is ahead
 }
 
 func startOperatorWith(t *testing.T, timing delivery.Timing, apiURL, publicURL string, change ...func(*mandrillwebhook.Options)) *operating {
@@ -173,22 +175,29 @@ func startOperatorWith(t *testing.T, timing delivery.Timing, apiURL, publicURL s
 		c(&operator)
 	}
 	registry := prometheus.NewRegistry()
+	running := &operating{registry: registry}
+	objects := &delivery.Objects{}
+	alerter := newAlerter(operator, objects, running)
+	operator.Recorder = alerter.Recorder(operator.Recorder)
 	var reconciler *mandrillwebhook.Reconciler
 	shown := delivery.New(delivery.Options{
 		Client: operator.Client, Recorder: operator.Recorder, Registerer: registry, Elected: manager.Elected(), Handles: operator.Scope.Handles,
-		Resync: operator.Resync, Timing: timing, SharedReceivers: []string{routesSecret.Namespace + "/mandrill-receiver"},
+		Alerts: alerter, Objects: objects, Now: running.now, Resync: operator.Resync, Timing: timing, SharedReceivers: []string{routesSecret.Namespace + "/mandrill-receiver"},
 		BadSignature: func(object types.NamespacedName) { reconciler.KeyMayHaveChanged(object) },
 	})
 	operator.Delivery, operator.Metrics = shown.Writer, metrics.New(registry)
 	reconciler = mandrillwebhook.New(operator)
-	if err := errors.Join(reconciler.SetupWithManager(t.Context(), manager), shown.SetupWithManager(t.Context(), manager)); err != nil {
+	if err := errors.Join(reconciler.SetupWithManager(t.Context(), manager), shown.SetupWithManager(t.Context(), manager), manager.Add(alerter)); err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(shown)
 	t.Cleanup(server.Close)
 	background(t, "operator", manager.Start)
-	return &operating{server.URL, registry}
+	running.reportsURL = server.URL
+	return running
 }
+
+func (o *operating) now() time.Time { return time.Now().Add(time.Duration(o.ahead.Load())) }
 
 // create makes an object in a namespace of its own, with its API key unless the test makes it later.
 func (i *installation) create(t *testing.T, withKey bool, change func(*v1alpha1.MandrillWebhook)) *v1alpha1.MandrillWebhook {

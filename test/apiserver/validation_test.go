@@ -129,6 +129,10 @@ func TestCRDAcceptsAndRefuses(t *testing.T) {
 		{"delivery.deadLetterSink", []string{`delivery: {deadLetterSink: {uri: "http://dlq.example/"}}`, `delivery: {deadLetterSink: {ref: {apiVersion: v1, kind: Service, name: x}, uri: /dead}, retry: 3}`}, []string{`delivery: {deadLetterSink: {}}`}, "a sink needs ref or uri"},
 		{"delivery.deadLetterSink relative", nil, []string{`delivery: {deadLetterSink: {uri: /dead}}`}, "without ref, uri must be absolute"},
 		{"delivery.deadLetterSink.audience", []string{`{delivery: {deadLetterSink: {uri: "http://sink.example", audience: x}}, receiver: Sidecar, url: "https://a.example"}`}, []string{`delivery: {deadLetterSink: {uri: "http://sink.example", audience: x}}`}, "delivery.deadLetterSink.audience is for a Sidecar, whose pod has tokens of its own: leave it out"},
+		{"alertSink", []string{`alertSink: {uri: "http://pager.example/"}`, `alertSink: {ref: {apiVersion: v1, kind: Service, name: x}, uri: /alerts}`}, []string{`alertSink: {}`}, "a sink needs ref or uri"},
+		{"alertSink relative", nil, []string{`alertSink: {uri: /alerts}`}, "without ref, uri must be absolute"},
+		{"alertSink.audience", nil, []string{`alertSink: {uri: "http://pager.example", audience: x}`, `{alertSink: {uri: "http://pager.example", audience: x}, receiver: Sidecar, url: "https://a.example"}`},
+			"alertSink.audience is not supported, because the operator has no OIDC tokens: leave it out"},
 		{"urlSecretRef", []string{`urlSecretRef: {name: hook-secret, key: token}`, `{urlSecretRef: {name: a, key: b, parameter: p.q}, url: "https://a.example/?x=1"}`}, []string{
 			`{urlSecretRef: {name: a, key: b}, url: "https://a.example/?secret=1"}`, `{urlSecretRef: {name: a, key: b, parameter: p}, url: "https://a.example/?x=1&p="}`,
 		}, "url already has the parameter that urlSecretRef sets: take it out of the URL"},

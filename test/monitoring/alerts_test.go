@@ -8,11 +8,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A real Prometheus that watches the real operator and receiver raises exactly the right alerts when the sink is down, when it refuses an
-// event, and when the key is reset in Mandrill while the operator is down, and ends them afterwards. Alerts are 60 times faster than in
-// production, as is Mandrill.
+// event, when the key is reset in Mandrill while the operator is down, when the certificate of the public URL is about to expire, and when
+// the receiver's reports are refused; and ends them afterwards. Alerts are 60 times faster than in production, as is Mandrill.
 func TestAlertsFireAndResolve(t *testing.T) {
 	s := startStack(t)
 	s.deliver(t)
@@ -44,14 +45,30 @@ func TestAlertsFireAndResolve(t *testing.T) {
 	}
 	s.emit(t)
 	p.await("MandrillOperatorAbsent", "MandrillSignaturesFailing "+webhook)
-	s.startOperator()
+	s.front.present(t, time.Hour) // whose end the new operator sees
+	s.running = s.startOperator()
 	grows(t, "events that the sink accepts with the new key", &s.sink.accepted, before)
+	p.await("MandrillCertificateExpiring")
+	s.front.present(t, 90*24*time.Hour)
+	s.running.stop()
+	s.running = s.startOperator()
+	p.await()
+
+	// Reports are not believed without a good token. Delivery goes on.
+	token, err := os.ReadFile(s.token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.writeToken(t, "forged")
+	p.await("MandrillReceiverSilent")
+	s.deliver(t)
+	s.writeToken(t, string(token))
 	p.await()
 
 	fired, err := p.everFired()
 	want := []string{
-		"MandrillDeadLetters " + webhook, "MandrillDeliveryDelayed " + webhook, "MandrillOperatorAbsent",
-		"MandrillSignaturesFailing " + webhook, "MandrillSinkFailing " + webhook,
+		"MandrillCertificateExpiring", "MandrillDeadLetters " + webhook, "MandrillDeliveryDelayed " + webhook, "MandrillOperatorAbsent",
+		"MandrillReceiverSilent", "MandrillSignaturesFailing " + webhook, "MandrillSinkFailing " + webhook,
 	}
 	if err != nil || !slices.Equal(fired, want) {
 		t.Errorf("the alerts that have fired are %q, want %q: %v", fired, want, err)
@@ -61,15 +78,9 @@ func TestAlertsFireAndResolve(t *testing.T) {
 
 // emptyPanels are panels that may show nothing in this test, and why.
 var emptyPanels = map[string]string{
-	"overview: Certificate":      "the public URL is not https",
-	"operator: Certificate":      "the public URL is not https",
 	"operator: Repairs":          "nobody works against the operator",
 	"operator: Failed API calls": "all calls succeed",
-	"operator: Reports":          "the receiver sends no reports",
-	"operator: Reports sent":     "the receiver sends no reports",
-	"operator: Webhooks ignored": "the receiver sends no reports",
-	"operator: Token reviews":    "the receiver sends no reports",
-	"operator: Status writes":    "the receiver sends no reports",
+	"operator: Webhooks ignored": "the receiver reports its own webhooks only",
 }
 
 // checkPanels checks that each panel of each dashboard has shown something of what the programs did.

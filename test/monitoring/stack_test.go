@@ -55,6 +55,8 @@ type stack struct {
 	running            *process        // the operator
 	account            *mandrilltest.Account
 	sink               *sink
+	front              *front // has the public URL
+	token              string // file with the receiver's token for reports
 	object             *v1alpha1.MandrillWebhook
 }
 
@@ -67,7 +69,9 @@ func startStack(t *testing.T) *stack {
 	s := &stack{sink: &sink{}}
 	s.sink.Server = httptest.NewServer(s.sink)
 	t.Cleanup(s.sink.Close)
-	emulator := mandrilltest.New(mandrilltest.Options{APIKeys: []string{apiKey}, BatchInterval: time.Second, RetryInterval: 20 * time.Minute / faster})
+	emulator := mandrilltest.New(mandrilltest.Options{
+		APIKeys: []string{apiKey}, BatchInterval: time.Second, RetryInterval: 20 * time.Minute / faster, HTTPClient: trusting(),
+	})
 	t.Cleanup(emulator.Close)
 	s.account = emulator.Account(apiKey)
 	api := httptest.NewServer(emulator)
@@ -85,14 +89,18 @@ func startStack(t *testing.T) *stack {
 		return address
 	}
 	s.operator, s.receiver = address(), address()
-	public := address()
+	public, reported := address(), address()
+	s.front = startFront(t, public)
+	s.token = filepath.Join(folder, "token")
+	s.writeToken(t, receiverToken(t, admin))
 	runProgram(t, filepath.Join(folder, "receiver"), "--listen", public, "--metrics-listen", s.receiver, "--shutdown-delay=0s", "--log-level=warn",
 		"--routes-secret=mandrill-operator-system/mandrill-receiver-routes", "--kubeconfig", filepath.Join(folder, "mandrill-receiver"),
-		"--buffer=embedded", "--buffer-dir", filepath.Join(folder, "buffer"), "--buffer-max-bytes=128Mi", "--allow-sink-hosts=127.0.0.1")
+		"--buffer=embedded", "--buffer-dir", filepath.Join(folder, "buffer"), "--buffer-max-bytes=128Mi", "--allow-sink-hosts=127.0.0.1",
+		"--operator-url", "http://"+reported, "--report-token-file", s.token)
 	s.startOperator = func() *process {
 		t.Helper()
-		return runProgram(t, filepath.Join(folder, "operator"), "--public-url", "http://"+public+"/mandrill", "--mandrill-api-url", api.URL+"/api/1.0",
-			"--kubeconfig", filepath.Join(folder, "mandrill-operator"), "--metrics-listen", s.operator, "--health-listen=0", "--reports-listen=0",
+		return runProgram(t, filepath.Join(folder, "operator"), "--public-url", s.front.URL+"/mandrill", "--receiver-url", "http://"+public, "--mandrill-api-url", api.URL+"/api/1.0",
+			"--kubeconfig", filepath.Join(folder, "mandrill-operator"), "--metrics-listen", s.operator, "--health-listen=0", "--reports-listen", reported,
 			"--resync-interval", (5 * time.Minute / faster).String(), "--allow-sink-hosts=127.0.0.1", "--log-level=warn")
 	}
 	s.running = s.startOperator()

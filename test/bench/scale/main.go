@@ -3,7 +3,7 @@
 // else on standard error. It judges no time: it fails only when objects do not become Ready, when Mandrill does not have exactly one
 // webhook for each object, or when it gets calls other than lists although nothing changed.
 //
-//	KUBEBUILDER_ASSETS=<directory of etcd and kube-apiserver> go run ./test/bench/scale [-objects 5000] [-accounts 5]
+//	KUBEBUILDER_ASSETS=<directory of etcd and kube-apiserver> go run ./test/bench/scale [-objects 5000] [-accounts 5] [-only status]
 //
 // It needs the programs in bin/ and Linux, whose /proc it reads. Run it from the project's root.
 package main
@@ -33,6 +33,7 @@ type options struct {
 	resync            time.Duration // while idle
 	deadline          time.Duration
 	logLevel          string
+	only              string // a step after the first; empty: all
 }
 
 func main() {
@@ -51,6 +52,7 @@ func parseFlags(args []string) (options, error) {
 	flags.DurationVar(&o.resync, "resync-interval", 15*time.Second, "resync interval while idle; all other steps use the operator's default")
 	flags.DurationVar(&o.deadline, "deadline", 30*time.Minute, "timeout of any wait, such as for all objects to become Ready")
 	flags.StringVar(&o.logLevel, "log-level", "error", "log level of the operator and the receiver")
+	flags.StringVar(&o.only, "only", "", "create the objects, and then run only this step: restart, change, add, idle or status; empty: all")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

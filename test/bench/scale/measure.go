@@ -35,8 +35,14 @@ type bench struct {
 }
 
 func (b *bench) measure(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{b.create, b.restart, b.change, b.add, b.idle} {
-		if err := step(ctx); err != nil {
+	for _, step := range []struct {
+		name string
+		run  func(context.Context) error
+	}{{"create", b.create}, {"restart", b.restart}, {"change", b.change}, {"add", b.add}, {"idle", b.idle}, {"status", b.status}} {
+		if b.only != "" && step.name != "create" && step.name != b.only {
+			continue
+		}
+		if err := step.run(ctx); err != nil {
 			return err
 		}
 		b.check()
