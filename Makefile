@@ -54,10 +54,10 @@ release: toolchain
 assets:
 	@hack/assets.sh
 
-## demo: run everything on this machine; DEMO=once exits after one batch with an event of every kind
+## demo: run everything on this machine; DEMO=once exits after one batch, DEMO=json prints the CloudEvents, DEMO_SINK=URL gets them
 demo: build
 	@hack/progress.sh "Building the demo" go build $(GOBUILD) -o bin/demo ./hack/demo
-	@hack/assets.sh bin/demo $(if $(filter once,$(DEMO)),-once)
+	@hack/assets.sh bin/demo $(if $(filter once,$(DEMO)),-once) $(if $(filter json,$(DEMO)),-json) $(if $(DEMO_SINK),-sink '$(DEMO_SINK)')
 
 ## test: run the unit, HTTP, reconcile and API server tests with the race detector, and those of the npm package
 test:
@@ -66,6 +66,10 @@ test:
 ## npm: build and test the npm package, with Node.js
 npm:
 	@hack/npm.sh
+
+## test-ui: test the receiver's page in Chromium, with Node.js; both are installed on Debian as root
+test-ui: build
+	@hack/ui.sh
 
 ## bench: measure with 5000 objects, under attack, and the buffer; BENCH="-objects 200", HOSTILE="-window 5s" and BUFFER="-waiting 5" pass flags
 bench: build
@@ -141,9 +145,10 @@ deploy:
 uninstall: build
 	@hack/uninstall.sh $(UNINSTALL)
 
-## ci: run what every change must pass: verify, lint, vuln, demo, test, and e2e where this machine can run pods
+## ci: run what every change must pass: verify, lint, vuln, demo, the page where there is Chromium, test, and e2e where pods can run
 ci: verify lint vuln
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
+	@hack/ui.sh --if-can
 	@hack/assets.sh hack/test.sh --e2e
 
-.PHONY: toolchain help build image release-dry-run release assets demo test npm bench chaos cluster-up cluster-down e2e e2e-knative test-gitops fuzz generate verify fmt lint vuln install deploy uninstall ci
+.PHONY: toolchain help build image release-dry-run release assets demo test npm test-ui bench chaos cluster-up cluster-down e2e e2e-knative test-gitops fuzz generate verify fmt lint vuln install deploy uninstall ci

@@ -22,15 +22,46 @@ const (
 	bufferBytes = "1073741824"
 )
 
+// stack is what the demo runs: control plane, emulator, receiver, operator.
+type stack struct {
+	told                        *narrator
+	folder, kubectl, kubeconfig string
+	mandrillURL                 string // of the emulator
+	receiver                    *process
+	receiverURL                 string // of the webhooks
+	pageURL, metricsURL         string // of the receiver
+	operatorMetricsURL          string
+	stoppers                    []func() error
+}
+
+// stop stops everything, in reverse order of its start.
+func (s *stack) stop() error {
+	var errs []error
+	for i := len(s.stoppers) - 1; i >= 0; i-- {
+		errs = append(errs, s.stoppers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// program runs one of the project's programs until the stack stops.
+func (s *stack) program(environment []string, name string, args ...string) (*process, error) {
+	p := &process{name: name, args: args, environment: environment}
+	if err := p.start(); err != nil {
+		return nil, err
+	}
+	s.stoppers = append(s.stoppers, p.stop)
+	return p, nil
+}
+
 // start starts the control plane, the emulated Mandrill, the receiver and the operator. The caller must stop the stack,
 // also after an error.
-func start(ctx context.Context, folder, consumerURL string) (*stack, error) {
-	s := &stack{folder: folder}
+func start(ctx context.Context, folder, consumerURL string, told *narrator) (*stack, error) {
+	s := &stack{told: told, folder: folder}
 	var err error
 	if s.kubectl, err = findKubectl(ctx); err != nil {
 		return s, err
 	}
-	say("starting an API server and etcd")
+	told.say("Starting an API server and etcd …")
 	environment := &envtest.Environment{}
 	s.stoppers = append(s.stoppers, environment.Stop) // also if it fails to start
 	if _, err := environment.Start(); err != nil {
@@ -45,7 +76,7 @@ func start(ctx context.Context, folder, consumerURL string) (*stack, error) {
 			return s, err
 		}
 	}
-	say("kubectl apply -k config")
+	told.say("$ kubectl apply -k config")
 	if err := s.run(ctx, "apply", "-k", "config"); err != nil {
 		return s, err
 	}
@@ -56,33 +87,34 @@ func start(ctx context.Context, folder, consumerURL string) (*stack, error) {
 }
 
 func (s *stack) startPrograms(ctx context.Context, consumerURL string) error {
-	mandrillAddress, err := loopback.Address(ctx)
+	var addresses [6]string
+	for i := range addresses {
+		var err error
+		if addresses[i], err = loopback.Address(ctx); err != nil {
+			return err
+		}
+	}
+	mandrill, webhooks, metrics, page, reports, operatorMetrics := addresses[0], addresses[1], addresses[2], addresses[3], addresses[4], addresses[5]
+	s.mandrillURL, s.receiverURL, s.pageURL = "http://"+mandrill, "http://"+webhooks, "http://"+page+"/"
+	s.metricsURL, s.operatorMetricsURL = "http://"+metrics+"/metrics", "http://"+operatorMetrics+"/metrics"
+	s.told.say("Starting the emulated Mandrill, the receiver and the operator …")
+	_, err := s.program(nil, "mandrill-emulator", "--listen", mandrill, "--api-key", apiKey, "--batch-interval", "2s", "--retry-interval", "5s", "--valid-mx")
 	if err != nil {
 		return err
 	}
-	receiverAddress, err := loopback.Address(ctx)
+	// There is no pod network here: the consumer plays an HTTP proxy, so that the Service's name leads to it.
+	s.receiver, err = s.program([]string{"HTTP_PROXY=" + consumerURL, "http_proxy=" + consumerURL, "NO_PROXY=", "no_proxy="},
+		"receiver", "--listen", webhooks, "--metrics-listen", metrics, "--page-listen", page, "--page-payloads", "--log-level", "error", "--shutdown-delay", "0s",
+		"--operator-url", "http://"+reports, "--routes-secret", namespace+"/mandrill-receiver-routes",
+		"--kubeconfig", filepath.Join(s.folder, "mandrill-receiver"),
+		"--buffer", "embedded", "--buffer-dir", filepath.Join(s.folder, "buffer"), "--buffer-max-bytes", bufferBytes)
 	if err != nil {
 		return err
 	}
-	reportsAddress, err := loopback.Address(ctx)
-	if err != nil {
-		return err
-	}
-	s.mandrillURL = "http://" + mandrillAddress
-	say("starting the emulated Mandrill, the receiver and the operator")
-	return errors.Join(
-		s.program(nil, "mandrill-emulator", "--listen", mandrillAddress, "--api-key", apiKey, "--batch-interval", "2s", "--retry-interval", "5s", "--valid-mx"),
-		// There is no pod network here: the consumer plays an HTTP proxy, so that the Service's name leads to it.
-		s.program([]string{"HTTP_PROXY=" + consumerURL, "http_proxy=" + consumerURL, "NO_PROXY=", "no_proxy="},
-			"receiver", "--listen", receiverAddress, "--metrics-listen", "127.0.0.1:0", "--log-level", "warn", "--shutdown-delay", "0s",
-			"--operator-url", "http://"+reportsAddress, "--routes-secret", namespace+"/mandrill-receiver-routes",
-			"--kubeconfig", filepath.Join(s.folder, "mandrill-receiver"),
-			"--buffer", "embedded", "--buffer-dir", filepath.Join(s.folder, "buffer"), "--buffer-max-bytes", bufferBytes),
-		s.program(nil, "operator", "--public-url", "http://"+receiverAddress+"/mandrill", "--mandrill-api-url", s.mandrillURL+"/api/1.0",
-			"--kubeconfig", filepath.Join(s.folder, "mandrill-operator"), "--log-level", "warn", "--metrics-listen", "0", "--health-listen", "0",
-			"--reports-listen", reportsAddress, "--resync-interval", "2s"),
-		waitFor(ctx, s.mandrillURL+"/emulator/"), waitFor(ctx, "http://"+receiverAddress),
-	)
+	_, err = s.program(nil, "operator", "--public-url", s.receiverURL+"/mandrill", "--mandrill-api-url", s.mandrillURL+"/api/1.0",
+		"--kubeconfig", filepath.Join(s.folder, "mandrill-operator"), "--log-level", "warn", "--metrics-listen", operatorMetrics, "--health-listen", "0",
+		"--reports-listen", reports, "--resync-interval", "2s")
+	return errors.Join(err, waitFor(ctx, s.mandrillURL+"/emulator/"), waitFor(ctx, s.receiverURL))
 }
 
 // waitFor waits until a server answers at a URL.

@@ -13,7 +13,7 @@ import (
 const scriptHeader = "X-Mandrill-Page"
 
 // policy allows the page its own files and requests, and nothing else; markup from texts is never allowed.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; " +
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; " +
 	"frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
 // guard refuses requests that do not come from the page, and keeps browsers from what the page does not need.

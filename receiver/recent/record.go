@@ -1,6 +1,7 @@
 package recent
 
 import (
+	"strings"
 	"unicode/utf8"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
@@ -25,7 +26,7 @@ func (r *Ring) Attempted(request sink.Request) {
 	}
 	event := Event{
 		Webhook: request.Webhook, Outcome: request.Outcome, Status: request.Status, DurationMs: request.Took.Milliseconds(), Reason: request.Reason,
-		Answer: shortened(request.Answer),
+		Answer: bounded(request.Answer, maxAnswer),
 	}
 	if request.DeadLetterSink && event.Outcome == OutcomeAccepted {
 		event.Outcome = OutcomeDeadLetterSink
@@ -51,7 +52,7 @@ func (r *Ring) DeadLettered(webhook, reason string, item *sink.Item) {
 		return
 	}
 	status, answer := sink.Describe(item.Err)
-	event := Event{Webhook: webhook, Outcome: OutcomeDeadLettered, Reason: reason, Attempt: item.Attempts, Status: status, Answer: shortened(answer)}
+	event := Event{Webhook: webhook, Outcome: OutcomeDeadLettered, Reason: reason, Attempt: item.Attempts, Status: status, Answer: bounded(answer, maxAnswer)}
 	if tagged, ok := item.Tag.(Tagged); ok {
 		event.describe(item.Event, tagged.Origin())
 	}
@@ -60,23 +61,23 @@ func (r *Ring) DeadLettered(webhook, reason string, item *sink.Item) {
 
 // describe adds what is known of an event apart from its delivery.
 func (e *Event) describe(event *cloudevents.Event, origin Origin) {
-	e.ID, e.Type, e.Test = event.ID(), event.Type(), false
-	e.Batch, e.Message, e.Recipient = origin.Batch, origin.Message, origin.Recipient
+	e.ID, e.Type, e.Test = event.ID(), bounded(event.Type(), maxText), false
+	e.Batch, e.Message, e.Recipient = origin.Batch, bounded(origin.Message, maxText), bounded(origin.Recipient, maxText)
 	if context, ok := event.Context.(*cloudevents.EventContextV1); ok { // Event.Extensions would copy them
 		_, e.Test = context.Extensions[TestExtension]
 	}
 }
 
-// shortened returns the beginning of a text.
-func shortened(text string) string {
-	if len(text) <= maxAnswer {
+// bounded returns the beginning of a text, without keeping the rest in memory.
+func bounded(text string, limit int) string {
+	if len(text) <= limit {
 		return text
 	}
-	end := maxAnswer
+	end := limit
 	for !utf8.RuneStart(text[end]) {
 		end--
 	}
-	return text[:end]
+	return strings.Clone(text[:end])
 }
 
 var _ sink.Recorder = (*Ring)(nil)

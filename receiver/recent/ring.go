@@ -18,6 +18,8 @@ const (
 	payloadBudget = 16 << 20
 	// maxAnswer bounds what an entry holds of a sink's answer.
 	maxAnswer = 200
+	// maxText bounds its other texts. The longest address has 320 bytes.
+	maxText = 320
 )
 
 // Options configures a [Ring].

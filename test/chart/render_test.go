@@ -204,6 +204,8 @@ func TestRefusals(t *testing.T) {
 		{"receiver.buffer.mode=NATS,receiver.buffer.nats.urls={nats://user:pass@n:4222}", "at '/receiver/buffer/nats/urls/0'"},
 		{nats + "receiver.buffer.nats.tlsClientCertificate=true", "needs receiver.buffer.nats.tlsSecretName"},
 		{"receiver.autoscaling.type=HPA", "receiver.autoscaling.type=HPA needs receiver.buffer.mode=NATS: with Volume, a receiver that is scaled away would leave its buffer"},
+		{"receiver.page.proxy.image=oauth2-proxy", "receiver.page.proxy needs receiver.page.enabled=true"},
+		{"receiver.page.hosts={https://mandrill.example.com}", "at '/receiver/page/hosts/0'"},
 		{nats + "receiver.autoscaling.type=HPA,receiver.replicas=2", "receiver.replicas and receiver.autoscaling exclude each other"},
 		{nats + "receiver.autoscaling.type=KEDA", "needs receiver.autoscaling.keda.serverAddress"},
 		{nats + "receiver.autoscaling.type=HPA,receiver.autoscaling.minReplicas=11", "must not be more than receiver.autoscaling.maxReplicas"},

@@ -86,6 +86,7 @@ var foreign = map[string]bool{
 	"target": true,                                                                // docker
 	"type":   true, "certificate-oidc-issuer": true, "certificate-identity": true, // cosign
 	"full-ref": true, "platform": true, // crane
+	"http-address": true, "upstream": true, "provider": true, "email-domain": true, // oauth2-proxy's
 }
 
 // Every flag of the operator and the receiver is documented, and every flag that a document names exists.

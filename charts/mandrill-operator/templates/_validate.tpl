@@ -52,6 +52,11 @@
 {{- end }}
 {{- end }}
 
+{{/* The page. */}}
+{{- if and $receiver.page.proxy (not $receiver.page.enabled) }}
+{{- fail "receiver.page.proxy needs receiver.page.enabled=true: there is nothing behind the proxy." }}
+{{- end }}
+
 {{/* Autoscaling. */}}
 {{- if ne $receiver.autoscaling.type "None" }}
 {{- if ne $mode "NATS" }}

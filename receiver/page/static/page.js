@@ -63,7 +63,7 @@ function setHop(name, text, level, rateText, words) {
 function failureWords(webhook) {
   const failure = webhook.failure;
   if (!failure) return "";
-  return `${failure.reason}${failure.status ? ` (status ${failure.status})` : ""} ${ago(failure.age)}`;
+  return `${failure.reason}${failure.status ? ` ${failure.status}` : ""} ${ago(failure.age)}`;
 }
 
 // answerWords is what the sink of a webhook answered last, as far as it is among the events shown.
@@ -85,7 +85,7 @@ function showState(state) {
     badSignature ? "warn" : totals.lastReceivedAge === undefined ? "idle" : "good", rate("received"),
     `last batch ${ago(totals.lastReceivedAge)}` + (totals.lastBadSignatureAge === undefined ? "" : `; last bad signature ${ago(totals.lastBadSignatureAge)}`));
   setHop("receiver", state.notReady ? "not ready" : "ready", state.notReady ? "bad" : "good", `${plain(totals.received)} events`,
-    state.notReady || `${plain(totals.webhooks)} webhooks`);
+    state.notReady || totals.webhooks === 1 ? "1 webhook" : `${plain(totals.webhooks)} webhooks`);
   if (buffer) {
     const level = { Available: "good", Full: "warn" }[buffer.state] || "bad";
     setHop("buffer", buffer.state.toLowerCase(), level, `${plain(totals.waiting)} waiting`,
@@ -266,7 +266,7 @@ async function loadBacklog() {
     $("#backlog").replaceChildren(...batches.map(batch => make("tr", [make("th", batch.position, { scope: "row" }), make("td", batch.webhook),
       make("td", plain(batch.events), { class: "number" }), make("td", `${sinceDate(batch.received)} ago`)])));
     $("#backlog-table").hidden = batches.length === 0;
-    setText($("#backlog-note"), batches.length === 0 ? "Nothing waits." : next ? `The first ${batches.length}; receiver backlog list shows all.` : "");
+    setText($("#backlog-note"), batches.length === 0 ? "Nothing waits." : next && batches.length === pageSize ? `The first ${batches.length}; receiver backlog list shows all.` : "");
   } catch (error) {
     setText($("#backlog-note"), error.message);
   }
@@ -283,7 +283,7 @@ async function loadDead(note) {
     }));
     $("#dead-table").hidden = deadLetters.length === 0;
     $("#dead-all").checked = false;
-    setText($("#dead-note"), [note, deadLetters.length === 0 ? "There are no dead letters." : next ? `The first ${deadLetters.length}; receiver dead-letters list shows all.` : ""].filter(Boolean).join(" "));
+    setText($("#dead-note"), [note, deadLetters.length === 0 ? "There are no dead letters." : next && deadLetters.length === pageSize ? `The first ${deadLetters.length}; receiver dead-letters list shows all.` : ""].filter(Boolean).join(" "));
   } catch (error) {
     setText($("#dead-note"), error.message);
   }
@@ -328,7 +328,7 @@ let source = null;
 function connect() {
   if (source) source.close();
   const query = new URLSearchParams([...new FormData($("#filter"))].map(([name, value]) => [name, value.trim()]).filter(([, value]) => value));
-  source = new EventSource(`api/stream?${query}`);
+  source = window.pageSource = new EventSource(`api/stream?${query}`); // tests reach it there
   source.addEventListener("open", () => setBadge($("#connection"), "live", "good"));
   source.addEventListener("state", message => showState(JSON.parse(message.data)));
   source.addEventListener("events", message => receiveEvents(JSON.parse(message.data)));

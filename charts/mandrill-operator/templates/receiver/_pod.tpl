@@ -25,6 +25,17 @@
 - --delivery-max-age={{ $receiver.buffer.deliveryMaxAge }}
 - --deleted-webhook-retention={{ $receiver.buffer.deletedWebhookRetention }}
 {{- end }}
+{{- with $receiver.page }}
+{{- if .enabled }}
+- --page-listen=127.0.0.1:8089
+{{- if .payloads }}
+- --page-payloads
+{{- end }}
+{{- if .hosts }}
+- --page-hosts={{ join "," .hosts }}
+{{- end }}
+{{- end }}
+{{- end }}
 - --log-level={{ $receiver.logLevel }}
 {{- range $receiver.extraArgs }}
 - {{ . | quote }}
@@ -177,6 +188,9 @@ containers:
   - {name: {{ .name }}, mountPath: {{ .mountPath }}, readOnly: true}
   {{- end }}
   {{- end }}
+{{- if and $receiver.page.enabled $receiver.page.proxy (not .args) }}
+- {{ merge (dict "name" "page-proxy" "ports" (list (dict "name" "page" "containerPort" (int $receiver.page.proxyPort)))) $receiver.page.proxy | toJson }}
+{{- end }}
 {{- if or .claim $volumes }}
 volumes:
 {{- with .claim }}

@@ -1,0 +1,245 @@
+// Drives the page of a real receiver in a real Chromium.
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import { AxeBuilder } from "@axe-core/playwright";
+import { chromium } from "playwright-core";
+import { Receiver, Sink } from "./receiver.mjs";
+
+const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const executablePath = process.env.CHROMIUM || ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(path => existsSync(path));
+const patience = 30_000;
+
+let browser, sink, receiver, page, faults;
+
+before(async () => { browser = await chromium.launch({ executablePath, args: flags }); });
+after(() => browser.close());
+
+// open opens the page in a window of its own.
+async function open(options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1200, height: 900 }, ...options });
+  page = await context.newPage();
+  page.setDefaultTimeout(patience);
+  faults = [];
+  page.on("pageerror", error => faults.push(error.message));
+  page.on("console", message => message.type() === "error" && faults.push(message.text()));
+  await page.goto(receiver.page);
+  await page.getByText("live", { exact: true }).waitFor();
+}
+
+beforeEach(async () => {
+  sink = new Sink();
+  await sink.start();
+  receiver = new Receiver();
+  await receiver.start(process.env.RECEIVER, sink, "--page-payloads");
+});
+
+afterEach(async () => {
+  await page.context().close();
+  await receiver.stop();
+  sink.stop();
+  assert.deepEqual(faults, []);
+});
+
+const rows = () => page.locator("#events tr");
+const badge = hop => page.locator(`[data-hop=${hop}] .badge`);
+
+// until waits for a condition in the page.
+const until = condition => page.waitForFunction(condition, null, { polling: 50 });
+
+test("an event appears within a second", async () => {
+  await open();
+  await receiver.send(receiver.event()); // the first batch opens the connection to the sink
+  await rows().first().waitFor();
+  const begun = performance.now();
+  await receiver.send(receiver.event("hard_bounce", "ben@example.com"));
+  await page.locator("#events tr", { hasText: "ben@example.com" }).waitFor();
+  const took = performance.now() - begun;
+  assert.ok(took < 1000, `it took ${took} ms`);
+  assert.match(await rows().first().textContent(), /hard_bounce.*ben@example\.com.*shop\/transactional.*1.*accepted.*202/);
+  await until(() => document.querySelector("[data-hop=sink] .badge").textContent === "accepts");
+  assert.equal(await badge("mandrill").textContent(), "sends");
+  assert.equal(await badge("receiver").textContent(), "ready");
+});
+
+test("a sink that fails shows, with its own words, and so does its recovery", async () => {
+  await open();
+  sink.status = 503;
+  sink.answer = "the database is full";
+  await receiver.send(receiver.event());
+  await until(() => document.querySelector("[data-hop=sink] .badge").textContent === "fails");
+  await until(() => document.querySelector("[data-hop=sink] .words").textContent.includes("the database is full"));
+  assert.match(await page.locator("[data-hop=sink] .words").textContent(), /shop\/transactional: Status 503/);
+  assert.match(await page.locator("#announcement").textContent(), /The sink of shop\/transactional fails/);
+  assert.match(await page.locator("#webhooks tr").textContent(), /fails/);
+  await page.getByRole("button", { name: "Show what waits" }).click();
+  await page.getByRole("rowheader", { name: /^(batch|remainder):\d+$/ }).waitFor();
+  sink.status = 202;
+  await until(() => document.querySelector("[data-hop=sink] .badge").textContent === "accepts");
+});
+
+test("dead letters are redriven and purged, once that is confirmed", async () => {
+  await open();
+  sink.status = 422;
+  await receiver.send(receiver.event("open"), receiver.event("click"), receiver.event("send"));
+  await until(() => document.querySelectorAll("#events tr").length >= 6); // refused, and dead-lettered
+  await page.getByRole("button", { name: "Show dead letters" }).click();
+  await until(() => document.querySelectorAll("#dead tr").length === 3);
+  assert.ok(await page.getByRole("button", { name: "Redrive selected" }).isDisabled());
+
+  sink.status = 202;
+  await page.getByRole("checkbox", { name: /^Select dead letter/ }).first().check();
+  await page.getByRole("button", { name: "Redrive selected" }).click();
+  await page.getByRole("dialog").getByText("Send 1 dead letter again?").waitFor();
+  await page.keyboard.press("Escape"); // nothing happens
+  assert.equal(await page.locator("#dead tr").count(), 3);
+  await page.getByRole("button", { name: "Redrive selected" }).click();
+  await page.getByRole("button", { name: "Confirm" }).click();
+  await page.getByText("Redrove 1.").waitFor();
+  await until(() => document.querySelectorAll("#dead tr").length === 2);
+  await page.locator("#events tr", { hasText: "accepted" }).waitFor();
+
+  await page.getByRole("checkbox", { name: "Select all" }).check();
+  await page.getByRole("button", { name: "Purge selected" }).click();
+  await page.getByRole("button", { name: "Confirm" }).click();
+  await page.getByText("Purged 2. There are no dead letters.").waitFor();
+});
+
+test("a filter selects events, and a pause holds them", async () => {
+  await open();
+  await receiver.send(receiver.event("open"), receiver.event("click"));
+  await until(() => document.querySelectorAll("#events tr").length === 2);
+  await page.getByLabel("Type").fill("click");
+  await until(() => document.querySelectorAll("#events tr").length === 1);
+  assert.match(await rows().textContent(), /click/);
+  await page.getByLabel("Type").fill("");
+  await until(() => document.querySelectorAll("#events tr").length === 2);
+  await page.getByLabel("only failed").check();
+  await page.getByText("No event yet.").waitFor();
+  await page.getByLabel("only failed").uncheck();
+  await until(() => document.querySelectorAll("#events tr").length === 2);
+  await page.getByRole("button", { name: "Pause" }).click();
+  await receiver.send(receiver.event("send"));
+  await until(() => document.querySelector("#webhooks tr").cells[3].textContent === "3");
+  assert.equal(await rows().count(), 2);
+  await page.getByRole("button", { name: "Pause" }).click();
+  await until(() => document.querySelectorAll("#events tr").length === 3);
+});
+
+test("an event is shown as headers, JSON and curl, with the keyboard alone", async () => {
+  await open();
+  await receiver.send(receiver.event("open", "o'neil@example.com"));
+  await rows().first().waitFor();
+  const details = page.getByRole("button", { name: "open, show details" });
+  for (let i = 0; i < 30 && !await details.evaluate(element => element === document.activeElement); i++) await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await page.getByText(/attempt 1, accepted, status 202/).waitFor();
+  const shown = page.locator("#details-event pre");
+  await until(() => document.querySelector("#details-event pre").textContent !== "");
+  assert.match(await shown.textContent(), /^ce-specversion: 1\.0\nce-id: [0-9a-f]{32}\n[^]*content-type: application\/json[^]*\n\n\{"event":"open"/);
+  await page.getByRole("button", { name: "JSON" }).focus();
+  await page.keyboard.press("Space");
+  assert.equal(JSON.parse(await shown.textContent()).data.msg.tags[0], "a&b<c>");
+  await page.getByRole("button", { name: "curl" }).focus();
+  await page.keyboard.press("Enter");
+  assert.match(await shown.textContent(), /^curl "\$SINK" \\\n {2}-H 'ce-specversion: 1\.0'[^]*--data-binary '\{[^]*o'\\''neil@example\.com[^]*\}'$/);
+  await page.keyboard.press("Escape");
+  assert.ok(await details.evaluate(element => element === document.activeElement), "the focus returns to the event");
+});
+
+// flood sends a thousand events a second for some seconds.
+async function flood(seconds) {
+  for (let i = 0; i < seconds; i++) {
+    const begun = performance.now();
+    await receiver.send(...Array.from({ length: 1000 }, () => receiver.event()));
+    await new Promise(resolve => setTimeout(resolve, Math.max(0, 1000 - (performance.now() - begun))));
+  }
+}
+
+test("a thousand events a second do not freeze it", async () => {
+  await open();
+  await page.evaluate(() => {
+    window.longest = 0;
+    let last = performance.now();
+    setInterval(() => { const now = performance.now(); window.longest = Math.max(window.longest, now - last); last = now; }, 50);
+  });
+  await flood(8);
+  await until(() => document.querySelector("#webhooks tr").cells[3].textContent === "8,000");
+  const longest = await page.evaluate(() => window.longest);
+  assert.ok(longest < 500, `the page did nothing else for ${Math.round(longest)} ms`);
+  assert.ok(await rows().count() <= 200);
+  const begun = performance.now();
+  await page.getByLabel("Type").fill("click"); // and it answers
+  await page.getByText("No event yet.").waitFor();
+  assert.ok(performance.now() - begun < 2000, "it did not answer at once");
+});
+
+test("it takes no more memory after many events", async () => {
+  await open();
+  const session = await page.context().newCDPSession(page);
+  const used = async () => {
+    await session.send("HeapProfiler.collectGarbage");
+    const { usedSize } = await session.send("Runtime.getHeapUsage");
+    return { heap: usedSize, nodes: await page.evaluate(() => document.querySelectorAll("*").length) };
+  };
+  // What a day brings, without the day: messages of the receiver, as the page gets them.
+  const feed = messages => page.evaluate(async messages => {
+    const event = id => ({ time: new Date().toISOString(), webhook: "shop/a", batch: "b", id: `id-${id}`, type: "com.mandrill.message.open", recipient: "ana@example.com",
+      message: "m", attempt: 1, outcome: "accepted", status: 202, durationMs: 3, test: false });
+    const source = window.pageSource;
+    for (let i = 0; i < messages; i++) {
+      source.dispatchEvent(new MessageEvent("events", { data: JSON.stringify({ events: Array.from({ length: 50 }, (_, n) => event(i * 50 + n)) }) }));
+      if (i % 20 === 0) await new Promise(resolve => setTimeout(resolve, 130)); // it draws
+    }
+    await new Promise(resolve => setTimeout(resolve, 500));
+  }, messages);
+  await feed(200);
+  const first = await used();
+  await feed(2000); // 100,000 events
+  const last = await used();
+  assert.ok(last.nodes <= first.nodes + 5, `${first.nodes} elements became ${last.nodes}`);
+  assert.ok(last.heap < first.heap + (2 << 20), `${first.heap} bytes became ${last.heap}`);
+});
+
+test("it comes back after the receiver was away", async () => {
+  await open();
+  await receiver.send(receiver.event());
+  await rows().first().waitFor();
+  await page.context().setOffline(true);
+  await page.evaluate(() => window.pageSource.close());
+  await page.context().setOffline(false);
+  await page.evaluate(() => window.pageSource.dispatchEvent(new Event("error")));
+  await page.getByText("no connection").waitFor();
+  await page.getByText("live", { exact: true }).waitFor();
+  await until(() => document.querySelectorAll("#events tr").length === 1); // as before, and not twice
+});
+
+for (const [name, options] of Object.entries({ light: {}, dark: { colorScheme: "dark" }, "360 px": { viewport: { width: 360, height: 740 } } })) {
+  test(`axe finds nothing: ${name}`, async () => {
+    await open(options);
+    sink.status = 422;
+    await receiver.send(receiver.event("open"), receiver.event("click"));
+    await until(() => document.querySelectorAll("#events tr").length >= 4);
+    sink.status = 503;
+    await receiver.send(receiver.event("open"));
+    await page.getByRole("button", { name: "Show dead letters" }).click();
+    await until(() => document.querySelectorAll("#dead tr").length === 2);
+    await page.getByRole("button", { name: "Show what waits" }).click();
+    await until(() => document.querySelector("[data-hop=sink] .badge").textContent === "fails");
+    const check = async where => {
+      const { violations } = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
+      assert.deepEqual(violations.map(({ id, nodes }) => `${where}: ${id}: ${nodes.map(node => node.html).join("; ")}`), []);
+    };
+    await check("page");
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "the page is wider than the window");
+    await page.getByRole("button", { name: /show details/ }).first().click();
+    await until(() => document.querySelector("#details-event pre").textContent !== "");
+    await check("details");
+    if (process.env.SCREENSHOTS) await page.screenshot({ path: `${process.env.SCREENSHOTS}/${name.replace(" ", "-")}-details.png` });
+    await page.keyboard.press("Escape");
+    if (process.env.SCREENSHOTS) await page.screenshot({ path: `${process.env.SCREENSHOTS}/${name.replace(" ", "-")}.png`, fullPage: true });
+    await page.getByRole("checkbox", { name: "Select all" }).check();
+    await page.getByRole("button", { name: "Purge selected" }).click();
+    await check("question");
+  });
+}
