@@ -243,7 +243,7 @@ func (o *outage) down() {
 	o.alertSink.alerted(t, o.webhook, "sink_failing")
 
 	poll.True(t, patience, "three minutes", func() bool { return time.Since(began) > 3*time.Minute })
-	failed = o.delivered(metav1.ConditionFalse, v1alpha1.ReasonCircuitOpen)
+	o.delivered(metav1.ConditionFalse, v1alpha1.ReasonCircuitOpen)
 	if got := o.webhook.Status.Delivery; got.WaitingEvents != 2 || got.OldestWaitingAt == nil || got.LastFailure.Status != 500 {
 		t.Errorf("status.delivery is %+v", got)
 	}

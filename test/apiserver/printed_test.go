@@ -48,7 +48,7 @@ func (p printed) shows(t *testing.T, name string, list commands) {
 	}
 	if *updateDocs {
 		text := before + "<!-- output: " + name + " -->\n```console\n" + got + "```\n" + after
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil { //nolint:gosec // a document
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
