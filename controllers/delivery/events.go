@@ -52,6 +52,9 @@ func (w *Writer) alerts(object *v1alpha1.MandrillWebhook) (decided verdict) {
 	if w.options.Alerts != nil && object.Spec.AlertSink != nil {
 		decided.status, decided.reason, decided.message = w.options.Alerts.Condition(object)
 	}
+	if decided.status == "" {
+		return keep
+	}
 	return decided
 }
 
@@ -69,10 +72,17 @@ func (w *Writer) remind(v view, t *tracker) {
 	}
 	if t.dead > 0 && v.now.Sub(t.deadEvent) >= v.timing.Reminder {
 		w.reminded++
-		w.notify(object, v1alpha1.ReasonDeadLettered, fmt.Sprintf("%d events were given up and became dead letters, of which there are %d now: "+
-			"look at them with receiver dead-letters list --webhook %s/%s, repair the sink, and redrive them", t.dead, v.sum.DeadLetters, object.Namespace, object.Name))
+		w.notify(object, v1alpha1.ReasonDeadLettered, fmt.Sprintf("%s: look at them with receiver dead-letters list --webhook %s/%s, repair the sink, "+
+			"and redrive them", givenUp(t.dead, v.sum.DeadLetters), object.Namespace, object.Name))
 		t.deadEvent, t.dead = v.now, 0
 	}
+}
+
+func givenUp(count, held int64) string {
+	if count == 1 {
+		return fmt.Sprintf("1 event was given up and became a dead letter, one of %d now", held)
+	}
+	return fmt.Sprintf("%d events were given up and became dead letters, of which there are %d now", count, held)
 }
 
 // normals are the reasons of Events that are no warnings.

@@ -79,8 +79,9 @@ func (v view) sentInVain(from time.Time) time.Time {
 	if v.now.Sub(sent) < v.grace || sent.Sub(from) < v.grace { // its events may be on their way, or it is that of the last ones
 		sent = time.Time{}
 	}
-	if v.unaccounted.After(from) {
-		sent = later(sent, v.unaccounted)
+	rise := v.unaccounted
+	if rise.After(from) && !isAccounted(rise, v.lastReceived(), v.grace) && v.now.Sub(rise) >= v.timing.silentAfter() {
+		sent = later(sent, rise) // every receiver has reported since
 	}
 	return sent
 }

@@ -91,6 +91,28 @@ func TestCountersThatFollowAreNoAlarm(t *testing.T) {
 	f.wantEvents()
 }
 
+// The first events after a long silence may be in Mandrill's counters before a receiver reports them.
+func TestTheFirstEventsAfterSilenceAreNoAlarm(t *testing.T) {
+	t.Parallel()
+	for name, before := range map[string]form.Webhook{"after events": older(working(), 3*time.Hour), "the first at all": {Name: "shop/x"}} {
+		t.Log(name)
+		f := newFixture(t)
+		f.edit(expecting("PT1H"))
+		f.edit(func(o *v1alpha1.MandrillWebhook) { o.Status.Upstream = &v1alpha1.Upstream{BatchesSent: 10} })
+		f.keepReporting(2*time.Hour, shared, nil, before)
+		f.assert("Receiving", "False", "Silent", "")
+		f.wantEvents("Warning Silent")
+		f.edit(func(o *v1alpha1.MandrillWebhook) {
+			o.Status.Upstream = &v1alpha1.Upstream{BatchesSent: o.Status.Upstream.BatchesSent + 1}
+		})
+		f.keepReporting(40*time.Second, shared, nil, before)
+		f.assert("Receiving", "False", "Silent", "")
+		f.keepReporting(time.Minute, shared, nil, older(working(), 50*time.Second))
+		f.assert("Receiving", "True", "Succeeded", "")
+		f.wantEvents("Normal EventsResumed")
+	}
+}
+
 func TestSilenceFromTheBeginning(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -20,7 +20,7 @@ type tracker struct {
 	dead      int64     // dead letters that no Event has reported yet
 	rose      time.Time // when dead letters were last added
 	resumed   time.Time // when spec.suspend was last seen
-	unaccount time.Time // when Mandrill's counters last rose although nothing had arrived for long
+	unaccount time.Time // when Mandrill's counters first rose although nothing had arrived for long, and nothing has since
 	batches   int64     // that Mandrill had sent when its counters were last looked at
 	counted   bool      // they were
 
@@ -52,11 +52,19 @@ func (t *tracker) count(v view) {
 		t.resumed = v.now
 	}
 	if upstream := v.object.Status.Upstream; upstream != nil {
-		if t.counted && upstream.BatchesSent > t.batches && v.now.Sub(v.lastReceived()) > v.grace {
+		last := v.lastReceived()
+		open := t.unaccount.After(later(last, t.resumed)) && !isAccounted(t.unaccount, last, v.grace)
+		if t.counted && upstream.BatchesSent > t.batches && v.now.Sub(last) > v.grace && !open {
 			t.unaccount = v.now
 		}
 		t.batches, t.counted = upstream.BatchesSent, true
 	}
+}
+
+// isAccounted reports whether events that were received account for a rise of Mandrill's counters, which may be seen before they are
+// reported.
+func isAccounted(rise, received time.Time, grace time.Duration) bool {
+	return !received.IsZero() && rise.Sub(received) < grace
 }
 
 func (t *tracker) addDead(count int64, now time.Time) {

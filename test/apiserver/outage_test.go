@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -85,7 +86,7 @@ type outage struct {
 	receiver     receiverProgram
 	alertSink    *consumer
 	webhook      *v1alpha1.MandrillWebhook
-	docs         printed
+	docs         printed // where the output of commands is
 }
 
 func startOutage(t *testing.T) *outage {
@@ -110,13 +111,25 @@ func startOutage(t *testing.T) *outage {
 	o.operator = startOperatorWith(t, timing, api.URL+"/api/1.0", "http://"+listen+"/mandrill")
 	o.receiver = startReceiverProgram(t, listen, o.operator.reportsURL)
 	o.alertSink = startAlertSink(t)
-	o.webhook = i.create(t, true, func(webhook *v1alpha1.MandrillWebhook) {
-		webhook.Spec.Sink = v1alpha1.Destination{URI: sink.URL}
-		webhook.Spec.AlertSink = &v1alpha1.Destination{URI: o.alertSink.URL}
-		webhook.Spec.Delivery = &v1alpha1.Delivery{Mode: v1alpha1.ModeBuffered}
-	})
-	o.docs = printed{"../../docs/delivery.md", strings.NewReplacer(o.webhook.Namespace, "shop", o.receiver.buffer, "/buffer")}
+	create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
+	createKey(t, "shop", lifecycleKey)
+	o.webhook = o.create("transactional", sink.URL)
+	o.docs = "../../docs/delivery.md"
 	return o
+}
+
+// create makes a webhook in the namespace that the documents have.
+func (o *outage) create(name, sink string) *v1alpha1.MandrillWebhook {
+	o.Helper()
+	webhook := &v1alpha1.MandrillWebhook{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
+		Spec: v1alpha1.MandrillWebhookSpec{
+			Events: []v1alpha1.EventName{"open"}, APIKeySecretRef: v1alpha1.SecretKeyRef{Name: "mandrill"}, Sink: v1alpha1.Destination{URI: sink},
+			AlertSink: &v1alpha1.Destination{URI: o.alertSink.URL}, Delivery: &v1alpha1.Delivery{Mode: v1alpha1.ModeBuffered},
+		},
+	}
+	create(o.T, webhook)
+	return webhook
 }
 
 // send makes Mandrill send events.
@@ -202,7 +215,7 @@ func TestAnOutageIsVisibleFromBeginningToEnd(t *testing.T) {
 	if got := o.webhook.Status.Delivery; got.LastReceivedAt == nil || got.LastDeliveredAt == nil || len(got.Receivers) != 1 || got.Receivers[0].Name != "mandrill-receiver-0" {
 		t.Errorf("status.delivery is %+v", got)
 	}
-	printed{"../../README.md", o.docs.replace}.shows(t, "get", commands{{getWebhooks, o.table()}})
+	printed("../../README.md").shows(t, "get", commands{{getWebhooks, o.table()}})
 	o.docs.shows(t, "delivered", commands{{getWebhooks, o.table()}})
 	o.alertSink.alerted(t, o.webhook)
 
@@ -230,7 +243,7 @@ func (o *outage) down() {
 	o.alertSink.alerted(t, o.webhook, "sink_failing")
 
 	poll.True(t, patience, "three minutes", func() bool { return time.Since(began) > 3*time.Minute })
-	failed = o.delivered(metav1.ConditionFalse, v1alpha1.ReasonCircuitOpen)
+	o.delivered(metav1.ConditionFalse, v1alpha1.ReasonCircuitOpen)
 	if got := o.webhook.Status.Delivery; got.WaitingEvents != 2 || got.OldestWaitingAt == nil || got.LastFailure.Status != 500 {
 		t.Errorf("status.delivery is %+v", got)
 	}
@@ -245,7 +258,7 @@ func (o *outage) down() {
 		o.metricValue("mandrill_receiver_backlog_events") != "2" {
 		t.Errorf("the receiver's metrics do not say that the sink fails:\n%s", lines(o.receiverMetrics(), name))
 	}
-	started := lines(o.receiver.log.String(), "A sink started failing")
+	started := lines(o.receiver.log.String(), "A sink", name)
 	if strings.Count(started, "\n") != 0 || !strings.Contains(started, `"level":"WARN"`) {
 		t.Errorf("the log has %q", started)
 	}
@@ -256,7 +269,7 @@ func (o *outage) down() {
 		{getStatus + "'" + message + "'", kubectlJSONPath(t, o.webhook, message)},
 		{getStatus + "'" + statusPath + "'", kubectlJSONPath(t, o.webhook, statusPath)},
 		{getEvents + "SinkFailing", o.events("SinkFailing")},
-		{getLogs + " | grep 'A sink'", started},
+		{getLogs + " | grep 'A sink.*shop/transactional'", started},
 		{getMetrics + " |\n  grep -E '^mandrill_receiver_(failing_since|circuit_open|backlog_events|backlog_oldest).*shop/transactional'", strings.Join([]string{
 			lines(metrics, "mandrill_receiver_backlog_events{", name), lines(metrics, "mandrill_receiver_backlog_oldest_age_seconds{", name),
 			lines(metrics, "mandrill_receiver_circuit_open{", name), lines(metrics, "mandrill_receiver_failing_since_timestamp_seconds{", name),
@@ -281,7 +294,7 @@ func (o *outage) up() {
 		}
 		return nil
 	})
-	recovered := lines(o.receiver.log.String(), "A sink recovered")
+	recovered := lines(o.receiver.log.String(), "A sink recovered", o.webhook.Namespace+"/"+o.webhook.Name)
 	if strings.Count(recovered, "\n") != 0 || !strings.Contains(recovered, `"level":"INFO"`) {
 		t.Errorf("the log has %q", recovered)
 	}
@@ -291,7 +304,7 @@ func (o *outage) up() {
 	o.docs.shows(t, "up", commands{
 		{getWebhooks, o.table()},
 		{getEvents + "SinkRecovered", o.events("SinkRecovered")},
-		{getLogs + " | grep 'A sink recovered'", recovered},
+		{getLogs + " | grep 'A sink recovered.*shop/transactional'", recovered},
 	})
 }
 
@@ -302,7 +315,7 @@ func (o *outage) refuse() {
 	o.status.Store(http.StatusBadRequest)
 	o.send("open")
 	o.delivered(metav1.ConditionFalse, v1alpha1.ReasonDeadLettering, v1alpha1.ReasonSinkRefusing)
-	assertNote(t, o.webhook.Namespace, "DeadLettered", "were given up")
+	assertNote(t, o.webhook.Namespace, "DeadLettered", "1 event was given up")
 	o.alertSink.alerted(t, o.webhook, "sink_failing", "sink_recovered", "dead_lettered")
 	if got := o.metricValue("mandrill_receiver_dead_letters"); got != "1" {
 		t.Errorf("mandrill_receiver_dead_letters is %q", got)
@@ -325,12 +338,8 @@ func (o *outage) refuse() {
 func (o *outage) silent() {
 	t := o.T
 	t.Helper()
-	o.webhook = o.installation.create(t, true, func(webhook *v1alpha1.MandrillWebhook) {
-		webhook.Spec.Sink, webhook.Spec.AlertSink = o.webhook.Spec.Sink, o.webhook.Spec.AlertSink
-		webhook.Spec.Delivery = &v1alpha1.Delivery{Mode: v1alpha1.ModeBuffered}
-		webhook.Spec.ExpectEvents = &v1alpha1.ExpectEvents{Within: "PT10M"}
-	})
-	o.docs.replace = strings.NewReplacer(o.webhook.Namespace, "shop")
+	o.webhook = o.create("newsletter", o.webhook.Spec.Sink.URI)
+	edit(t, o.webhook, func() { o.webhook.Spec.ExpectEvents = &v1alpha1.ExpectEvents{Within: "PT10M"} })
 	await(t, o.webhook, "Ready", "True", "Succeeded")
 	await(t, o.webhook, "Receiving", "Unknown", v1alpha1.ReasonNothingReceived)
 	o.operator.ahead.Store(int64(11 * time.Minute))
@@ -339,7 +348,7 @@ func (o *outage) silent() {
 	o.alertSink.alerted(t, o.webhook, "silent")
 	const receiving = `{.status.conditions[?(@.type=="Receiving")].message}`
 	o.docs.shows(t, "silent", commands{
-		{getStatus + "'" + receiving + "'", kubectlJSONPath(t, o.webhook, receiving)},
+		{strings.Replace(getStatus, "transactional", "newsletter", 1) + "'" + receiving + "'", kubectlJSONPath(t, o.webhook, receiving)},
 		{getEvents + "Silent", o.events("Silent")},
 	})
 	o.send("open")

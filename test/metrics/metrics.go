@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mandrill-operator/mandrill-operator/api/reports"
+	"github.com/mandrill-operator/mandrill-operator/controllers/alerts"
 	"github.com/mandrill-operator/mandrill-operator/controllers/certificates"
 	shown "github.com/mandrill-operator/mandrill-operator/controllers/delivery"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
@@ -40,6 +41,7 @@ func register(registerer prometheus.Registerer) {
 	}
 	mandrillwebhook.New(mandrillwebhook.Options{Metrics: metrics.New(registerer)})
 	shown.New(shown.Options{Registerer: registerer})
+	alerts.New(alerts.Options{Registerer: registerer})
 	registerer.MustRegister(certificates.Collector{})
 }
 

@@ -2,6 +2,7 @@ package monitoring_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -54,7 +55,14 @@ func TestAlertsFireAndResolve(t *testing.T) {
 	s.running = s.startOperator()
 	p.await()
 
-	// Reports are not believed without a good token. Delivery goes on.
+	// Reports are not believed without a good token. Delivery goes on. The new operator knows the receivers that have reported to it.
+	eventually(t, "a receiver that reports", func() error {
+		reporting, err := p.query(`mandrill_operator_receivers{state="reporting"}`)
+		if err != nil || len(reporting) != 1 || reporting[0].value() != "1" {
+			return fmt.Errorf("got %v: %w", reporting, err)
+		}
+		return nil
+	})
 	token, err := os.ReadFile(s.token)
 	if err != nil {
 		t.Fatal(err)

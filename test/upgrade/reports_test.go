@@ -70,6 +70,9 @@ type (
 	}
 )
 
+// token has the form of a ServiceAccount's.
+const token = "header.payload.signature"
+
 func firstBytes(t *testing.T) []byte {
 	t.Helper()
 	data, err := os.ReadFile("testdata/reports/first.json")
@@ -117,7 +120,7 @@ func newOperator() *delivery.Delivery {
 func postReport(t *testing.T, operator http.Handler, body []byte) int {
 	t.Helper()
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, form.Path, bytes.NewReader(body))
-	request.Header.Set("Authorization", "Bearer token")
+	request.Header.Set("Authorization", "Bearer "+token)
 	response := httptest.NewRecorder()
 	operator.ServeHTTP(response, request)
 	return response.Code
@@ -211,12 +214,12 @@ func TestOtherOperatorsAreAskedAgain(t *testing.T) {
 			upgraded++
 			operator.ServeHTTP(w, r)
 		}))
-		token := t.TempDir() + "/token"
-		if err := os.WriteFile(token, []byte("token"), 0o600); err != nil {
+		file := t.TempDir() + "/token"
+		if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		sender := report.New(report.Options{
-			URL: server.URL, TokenFile: token, Source: quiet{}, Receiver: "mandrill-receiver-0", Instance: "a", Metrics: report.NewMetrics(prometheus.NewRegistry()),
+			URL: server.URL, TokenFile: file, Source: quiet{}, Receiver: "mandrill-receiver-0", Instance: "a", Metrics: report.NewMetrics(prometheus.NewRegistry()),
 			Interval: 100 * time.Millisecond,
 		})
 		ctx, cancel := context.WithCancel(t.Context())
