@@ -1,4 +1,4 @@
-// The emulator serves an emulated Mandrill: the API, the probe of webhook URLs, and the sender. The package mandrilltest
+// The emulator serves an emulated Mandrill: the API, the probe of webhook URLs, and the sender. docs/emulator.md
 // describes it and its controls at /emulator/.
 package main
 
@@ -36,36 +36,63 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string, stdout io.Writer) error {
+// settings are what the flags say.
+type settings struct {
+	mandrilltest.Options
+	listen       string
+	emitInterval time.Duration
+}
+
+// parse parses the flags. It returns nil after it has printed the version.
+func parse(args []string, stdout io.Writer) (*settings, error) {
+	var s settings
 	flags := flag.NewFlagSet("mandrill-emulator", flag.ContinueOnError)
-	listen := flags.String("listen", "127.0.0.1:8085", "address of the API, at /api/1.0/, and of the controls, at /emulator/")
+	flags.StringVar(&s.listen, "listen", "127.0.0.1:8085", "address of the API, at /api/1.0/, and of the controls, at /emulator/")
 	apiKeys := flags.String("api-key", "test-key", "comma-separated API keys to accept, each with an account of its own")
-	batchInterval := flags.Duration("batch-interval", time.Minute, "time between posts to one URL")
-	retryInterval := flags.Duration("retry-interval", 20*time.Minute, "mean time between attempts to post a batch")
-	emitInterval := flags.Duration("emit-interval", 0, "generate an event in every account once per interval, with each kind in turn; 0: none")
-	validMX := flags.Bool("valid-mx", false, "report the MX records of inbound domains as valid")
+	flags.DurationVar(&s.BatchInterval, "batch-interval", time.Minute, "time between posts to one URL")
+	flags.DurationVar(&s.RetryInterval, "retry-interval", 20*time.Minute, "mean time between attempts to post a batch")
+	flags.DurationVar(&s.emitInterval, "emit-interval", 0, "generate an event in every account once per interval, with each kind in turn; 0: none")
+	flags.BoolVar(&s.ValidMX, "valid-mx", false, "report the MX records of inbound domains as valid")
+	flags.Uint64Var(&s.Seed, "seed", 0, "makes ids, signing keys and pauses the same each time; 0: random")
+	flags.Float64Var(&s.Speed, "speed", 1, "how much faster than real time the emulator's clock runs, 0.001 to 10000")
+	start := flags.String("start", "", "what the emulator's clock says at first, such as 2026-01-01T00:00:00Z; default: the real time")
 	showVersion := flags.Bool("version", false, "print the version, the commit, the version of Go and the platform, and exit")
 	if err := flags.Parse(args); err != nil {
-		return err
+		return nil, err
 	}
 	if *showVersion {
 		_, err := fmt.Fprintln(stdout, "mandrill-emulator", version.Get())
-		return err
+		return nil, err
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+		return nil, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	if *batchInterval <= 0 || *retryInterval <= 0 || *emitInterval < 0 {
-		return errors.New("intervals must be positive")
+	if s.BatchInterval <= 0 || s.RetryInterval <= 0 || s.emitInterval < 0 {
+		return nil, errors.New("intervals must be positive")
 	}
-	logger := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	logger.Info("Starting", version.Get().LogValues()...)
-	keys := strings.Split(*apiKeys, ",")
-	emulator := mandrilltest.New(mandrilltest.Options{
-		APIKeys: keys, BatchInterval: *batchInterval, RetryInterval: *retryInterval, ValidMX: *validMX, Logger: logger,
-	})
+	if !mandrilltest.IsSpeed(s.Speed) {
+		return nil, errors.New("--speed must be 0.001 to 10000")
+	}
+	if *start != "" {
+		var err error
+		if s.Start, err = time.Parse(time.RFC3339, *start); err != nil {
+			return nil, errors.New("--start must be a time such as 2026-01-01T00:00:00Z")
+		}
+	}
+	s.APIKeys = strings.Split(*apiKeys, ",")
+	return &s, nil
+}
+
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	s, err := parse(args, stdout)
+	if s == nil || err != nil {
+		return err
+	}
+	s.Logger = slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	s.Logger.Info("Starting", version.Get().LogValues()...)
+	emulator := mandrilltest.New(s.Options)
 	defer emulator.Close()
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", *listen)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.listen)
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}
@@ -81,10 +108,10 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		<-ctx.Done()
 		return server.Close()
 	})
-	if *emitInterval > 0 {
-		group.Go(func() error { return emit(ctx, emulator, keys, *emitInterval) })
+	if s.emitInterval > 0 {
+		group.Go(func() error { return emit(ctx, emulator, s.APIKeys, s.emitInterval) })
 	}
-	logger.Info("Started", "api", "http://"+listener.Addr().String()+"/api/1.0")
+	s.Logger.Info("Started", "api", "http://"+listener.Addr().String()+"/api/1.0")
 	return group.Wait()
 }
 

@@ -16,15 +16,17 @@ const maxRequestBytes = 64 << 20
 
 // Fault is an answer that replaces the execution of a call. With an empty Name the body is the page of a proxy.
 type Fault struct {
-	Status  int
-	Name    string
-	Code    int
-	Message string
+	Status  int    `json:"status"`
+	Name    string `json:"name"`
+	Code    int    `json:"code"`
+	Message string `json:"message"`
 	// After executes the call and then loses its answer, as a broken connection does. The caller gets Status.
-	After bool
+	After bool `json:"after"`
 }
 
-// Fail makes the next calls with a name ("webhooks/add", or "*" for any) fail, one call per fault.
+// Fail makes the next calls with a name ("webhooks/add", or "*" for any) fail, one call per fault. [Posts] makes the next posts of batches
+// fail: the emulator acts as if it had got Status, or no answer if that is 0. With After the batch is posted, and its answer is lost, so
+// that it is posted again.
 func (s *Server) Fail(call string, faults ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -32,13 +34,19 @@ func (s *Server) Fail(call string, faults ...Fault) {
 }
 
 func (s *Server) takeFault(call string) (Fault, bool) {
-	for _, name := range []string{call, "*"} {
-		if queued := s.faults[name]; len(queued) > 0 {
-			s.faults[name] = queued[1:]
-			return queued[0], true
-		}
+	if fault, ok := s.takeFaultOf(call); ok {
+		return fault, true
 	}
-	return Fault{}, false
+	return s.takeFaultOf("*")
+}
+
+func (s *Server) takeFaultOf(name string) (Fault, bool) {
+	queued := s.faults[name]
+	if len(queued) == 0 {
+		return Fault{}, false
+	}
+	s.faults[name] = queued[1:]
+	return queued[0], true
 }
 
 // apiError is the body of Mandrill's errors, with the HTTP status to send it with.
@@ -76,7 +84,13 @@ const (
 	typeString fieldType = iota
 	typeInteger
 	typeStrings
+	typeBoolean
+	typeObject
+	typeObjects
 )
+
+// typeNames are the types in Mandrill's words.
+var typeNames = []string{"a string", "an integer", "an array of strings", "a boolean", "an object", "an array of objects"}
 
 type field struct {
 	name     string
@@ -85,7 +99,7 @@ type field struct {
 	nullable bool
 }
 
-// arguments are the decoded fields of a call: string, int64 or []string; null and missing fields are absent.
+// arguments are the decoded fields of a call: string, int64, []string, bool or json.RawMessage; null and missing fields are absent.
 type arguments map[string]any
 
 func (a arguments) string(name string) string { s, _ := a[name].(string); return s }
@@ -136,6 +150,8 @@ var apiCalls = map[string]apiCall{
 		{name: "raw_message", required: true}, {name: "to", kind: typeStrings, nullable: true},
 		{name: "mail_from", nullable: true}, {name: "helo", nullable: true}, {name: "client_address", nullable: true},
 	}, sendRaw},
+	"messages/send":          {sendFields, sendMessage},
+	"messages/send-template": {sendTemplateFields, sendTemplate},
 }
 
 var apiPath = regexp.MustCompile(`^/api/1\.\d+/([a-z]+/[a-z-]+)(\.json)?$`)
@@ -247,7 +263,7 @@ func decodeArguments(specs []field, given map[string]json.RawMessage) (arguments
 		case ok:
 			value := decodeField(raw, spec.kind)
 			if value == nil {
-				return nil, invalid(spec.name, "Please enter "+[]string{"a string", "an integer", "an array of strings"}[spec.kind])
+				return nil, invalid(spec.name, "Please enter "+typeNames[spec.kind])
 			}
 			if value == "" && spec.required {
 				return nil, invalid(spec.name, "Please enter a value")
@@ -260,21 +276,19 @@ func decodeArguments(specs []field, given map[string]json.RawMessage) (arguments
 	return args, nil
 }
 
-// decodeField returns a string, int64 or []string, or nil when raw is of another type.
+// decodeField returns a string, int64, []string, bool or json.RawMessage, or nil when raw is of another type.
 func decodeField(raw json.RawMessage, kind fieldType) any {
 	switch kind {
 	case typeString:
-		var s *string
-		if json.Unmarshal(raw, &s) != nil || s == nil {
-			return nil
-		}
-		return *s
+		return decodeAs[string](raw)
 	case typeInteger:
-		var n *int64
-		if json.Unmarshal(raw, &n) != nil || n == nil {
-			return nil
-		}
-		return *n
+		return decodeAs[int64](raw)
+	case typeBoolean:
+		return decodeAs[bool](raw)
+	case typeObject:
+		return rawOf[map[string]json.RawMessage](raw)
+	case typeObjects:
+		return rawOf[[]map[string]json.RawMessage](raw)
 	default:
 		var list []*string
 		if json.Unmarshal(raw, &list) != nil || list == nil {
@@ -289,6 +303,23 @@ func decodeField(raw json.RawMessage, kind fieldType) any {
 		}
 		return out
 	}
+}
+
+// decodeAs decodes a value of a type, or returns nil.
+func decodeAs[T any](raw json.RawMessage) any {
+	var value *T
+	if json.Unmarshal(raw, &value) != nil || value == nil {
+		return nil
+	}
+	return *value
+}
+
+// rawOf returns what is of a type as it is, or nil.
+func rawOf[T any](raw json.RawMessage) any {
+	if decodeAs[T](raw) == nil {
+		return nil
+	}
+	return raw
 }
 
 func ping(context.Context, *Account, arguments) (any, error) { return "PONG!", nil }

@@ -98,7 +98,7 @@ func addDomain(_ context.Context, a *Account, args arguments) (any, error) {
 	if d, err := a.domain(name); err == nil {
 		return d.json(), nil
 	}
-	d := &domain{name: name, createdAt: time.Now(), validMX: a.server.options.ValidMX}
+	d := &domain{name: name, createdAt: a.server.clock.now(), validMX: a.server.options.ValidMX}
 	a.domains = append(a.domains, d)
 	return d.json(), nil
 }
@@ -213,7 +213,7 @@ func sendRaw(_ context.Context, a *Account, args arguments) (any, error) {
 			continue
 		}
 		matches = append(matches, map[string]any{"email": recipient, "pattern": r.pattern, "url": r.url})
-		a.enqueue(r.url, nil, inboundEvent(message, raw, recipient, args.string("mail_from"), time.Now()))
+		a.enqueue(r.url, nil, inboundEvent(message, raw, recipient, args.string("mail_from"), a.server.clock.now()))
 	}
 	return matches, nil
 }

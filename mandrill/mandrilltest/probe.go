@@ -23,14 +23,14 @@ func (s *Server) probe(ctx context.Context, target string) error {
 		return invalid("url", "Please enter a valid URL")
 	}
 	head.Header.Set("User-Agent", userAgent)
-	if status, err := s.do(head); err == nil && status == http.StatusOK {
+	if status, _, err := s.do(head); err == nil && status == http.StatusOK {
 		return nil
 	}
 	post, err := NewRequest(ctx, target, target, mandrill.TestKey, Batch())
 	if err != nil {
 		return invalid("url", "Please enter a valid URL")
 	}
-	status, err := s.do(post)
+	status, _, err := s.do(post)
 	if err != nil {
 		return invalid("url", "The URL could not be reached: "+cause(err))
 	}
@@ -40,15 +40,15 @@ func (s *Server) probe(ctx context.Context, target string) error {
 	return nil
 }
 
-// do sends a request and returns the status of the answer.
-func (s *Server) do(request *http.Request) (int, error) {
+// do sends a request and returns the status and the beginning of the body of the answer.
+func (s *Server) do(request *http.Request) (status int, answer string, err error) {
 	response, err := s.options.HTTPClient.Do(request)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
-	var drained bytes.Buffer
-	_, _ = drained.ReadFrom(http.MaxBytesReader(nil, response.Body, 1<<16)) // only the status counts
-	return response.StatusCode, response.Body.Close()
+	var body bytes.Buffer
+	_, _ = body.ReadFrom(http.MaxBytesReader(nil, response.Body, 1<<16)) // only the status counts
+	return response.StatusCode, string(body.Next(maxAnswer)), response.Body.Close()
 }
 
 // cause returns the text of a transport error without the URL, which may contain a secret.

@@ -2,6 +2,7 @@ package mandrilltest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -9,6 +10,11 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
+
+// Posts is the name under which posts of batches fail, see [Server.Fail].
+const Posts = "posts"
+
+var errNoAnswer = errors.New("no answer, as the emulator was told")
 
 // pending is an event that waits to be posted. hook is nil for the event of an inbound route.
 type pending struct {
@@ -21,6 +27,7 @@ type queue struct {
 	account *Account
 	url     string
 	flush   chan chan struct{}
+	stopped <-chan struct{} // closed when the emulator is reset or closed
 	// the server's mutex guards what follows
 	waiting []pending
 	batch   []pending // in progress
@@ -31,9 +38,10 @@ type queue struct {
 func (a *Account) enqueue(url string, hook *webhook, raw []byte) {
 	q := a.queues[url]
 	if q == nil {
-		q = &queue{account: a, url: url, flush: make(chan chan struct{})}
+		ctx := a.server.posting
+		q = &queue{account: a, url: url, flush: make(chan chan struct{}), stopped: ctx.Done()}
 		a.queues[url] = q
-		a.server.senders.Go(func() { q.run(a.server.ctx) })
+		a.server.senders.Go(func() { q.run(ctx) })
 	}
 	q.waiting = append(q.waiting, pending{raw, hook})
 }
@@ -41,7 +49,10 @@ func (a *Account) enqueue(url string, hook *webhook, raw []byte) {
 // Emit generates one event of each given kind, or of all kinds without arguments. It queues each for the webhooks that
 // subscribe to it, or for the inbound routes, and returns the events as they will be sent. Unknown kinds are an error; an
 // event without subscribers is not.
-func (a *Account) Emit(names ...string) ([][]byte, error) {
+func (a *Account) Emit(names ...string) ([][]byte, error) { return a.EmitFor(Message{}, names...) }
+
+// EmitFor is [Account.Emit] for a message.
+func (a *Account) EmitFor(message Message, names ...string) ([][]byte, error) {
 	if len(names) == 0 {
 		names = Kinds()
 	}
@@ -53,7 +64,7 @@ func (a *Account) Emit(names ...string) ([][]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		event := k.generate(newMessageID(), time.Now())
+		event := message.apply(k.generate(a.server.newMessageID(), a.server.clock.now()))
 		events = append(events, event)
 		a.publish(k.subscription, event)
 	}
@@ -67,20 +78,23 @@ func (a *Account) EmitRaw(subscription string, event []byte) {
 	a.publish(subscription, event)
 }
 
-// publish queues an event for its subscribers. An empty subscription means inbound routes.
-func (a *Account) publish(subscription string, event []byte) {
+// publish queues an event for its subscribers, and returns how many there are. An empty subscription means inbound routes.
+func (a *Account) publish(subscription string, event []byte) (subscribers int) {
 	for _, w := range a.webhooks {
 		if subscription != "" && slices.Contains(w.events, subscription) {
 			a.enqueue(w.url, w, event)
+			subscribers++
 		}
 	}
 	for _, d := range a.domains {
 		for _, r := range d.routes {
 			if subscription == "" {
 				a.enqueue(r.url, nil, event)
+				subscribers++
 			}
 		}
 	}
+	return subscribers
 }
 
 // SendTest queues the events that the "send test" button of the web interface sends: one of each subscribed type, or two if
@@ -99,7 +113,7 @@ func (a *Account) SendTest(id int64) ([][]byte, error) {
 	var events [][]byte
 	for _, name := range names {
 		at := slices.IndexFunc(kinds, func(k kind) bool { return k.subscription == name })
-		event := kinds[at].generate(newMessageID(), time.Now())
+		event := kinds[at].generate(a.server.newMessageID(), a.server.clock.now())
 		events = append(events, event)
 		a.enqueue(w.url, w, event)
 	}
@@ -109,6 +123,7 @@ func (a *Account) SendTest(id int64) ([][]byte, error) {
 // Flush makes all senders post now, including retries, and returns when each has made an attempt.
 func (s *Server) Flush(ctx context.Context) error {
 	s.mu.Lock()
+	s.runDue()
 	var queues []*queue
 	for _, a := range s.accounts {
 		for _, q := range a.queues {
@@ -122,8 +137,8 @@ func (s *Server) Flush(ctx context.Context) error {
 		case q.flush <- done:
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-s.ctx.Done():
-			return s.ctx.Err()
+		case <-q.stopped:
+			return context.Canceled
 		}
 		select {
 		case <-done:
@@ -132,6 +147,25 @@ func (s *Server) Flush(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Advance sets the clock forward, and makes the events of messages happen whose time has come.
+func (s *Server) Advance(by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clock.advanceTo(s.clock.now().Add(by))
+	s.runDue()
+}
+
+// Finish sets the clock forward until everything has happened to all messages, and posts the events.
+func (s *Server) Finish(ctx context.Context) error {
+	s.mu.Lock()
+	for len(s.steps) > 0 {
+		s.clock.advanceTo(s.steps[len(s.steps)-1].at)
+		s.runDue()
+	}
+	s.mu.Unlock()
+	return s.Flush(ctx)
 }
 
 // Waiting returns the number of events that wait to be posted, including those of batches in progress.
@@ -146,23 +180,17 @@ func (a *Account) Waiting() int {
 }
 
 func (q *queue) run(ctx context.Context) {
-	options := q.account.server.options
-	wait := options.BatchInterval
+	s := q.account.server
+	pause := s.options.BatchInterval
 	for {
-		timer := time.NewTimer(wait)
-		var flushed chan struct{}
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		flushed, ok := wait(ctx, s.clock, s.clock.now().Add(pause), q.flush)
+		if !ok {
 			return
-		case flushed = <-q.flush:
-			timer.Stop()
-		case <-timer.C:
 		}
-		wait = options.BatchInterval
+		pause = s.options.BatchInterval
 		for q.next() {
 			if !q.post(ctx) {
-				wait = jitter(options.RetryInterval)
+				pause = s.jitter(s.options.RetryInterval)
 				break
 			}
 		}
@@ -213,43 +241,52 @@ func (q *queue) post(ctx context.Context) bool {
 	s.mu.Lock()
 	signer := q.signer(q.batch[0].hook)
 	key := q.account.routeKeys[q.url]
+	delivery := Delivery{URL: q.url, Attempt: q.attempt + 1, At: s.clock.now()}
 	if signer != nil {
-		key = signer.key
+		key, delivery.Webhook = signer.key, signer.id
 	} else if key == "" {
-		key = newSigningKey()
+		key = s.newSigningKey()
 		q.account.routeKeys[q.url] = key
 	}
-	events := make([][]byte, len(q.batch))
-	for i, p := range q.batch {
-		events[i] = p.raw
+	for _, p := range q.batch {
+		delivery.Events = append(delivery.Events, p.raw)
 	}
 	q.attempt++
-	attempt := q.attempt
+	fault, faulty := s.takeFaultOf(Posts)
 	s.mu.Unlock()
 
-	status := 0
-	request, err := NewRequest(ctx, q.url, q.url, key, Batch(events...))
-	if err == nil {
-		status, err = s.do(request)
+	if !faulty || fault.After {
+		request, err := NewRequest(ctx, q.url, q.url, key, Batch(delivery.Events...))
+		if err == nil {
+			delivery.Status, delivery.Answer, err = s.do(request)
+		}
+		delivery.Err = err
+	}
+	if faulty {
+		delivery.Status, delivery.Answer, delivery.Err = fault.Status, fault.Message, nil
+		if fault.Status == 0 {
+			delivery.Err = errNoAnswer
+		}
 	}
 	if ctx.Err() != nil {
 		return false
 	}
+	delivery = q.account.record(delivery)
 	if s.options.OnDelivery != nil {
-		s.options.OnDelivery(Delivery{URL: q.url, Events: events, Attempt: attempt, Status: status, Err: err})
+		s.options.OnDelivery(delivery)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err == nil && status == http.StatusOK {
+	if delivery.Err == nil && delivery.Status == http.StatusOK {
 		if signer != nil {
 			signer.batchesSent++
-			signer.eventsSent += int64(len(events))
-			signer.lastSentAt, signer.failures = time.Now(), 0
+			signer.eventsSent += int64(len(delivery.Events))
+			signer.lastSentAt, signer.failures = s.clock.now(), 0
 		}
 		q.batch = nil
 		return true
 	}
-	return q.failed(signer, status, err)
+	return q.failed(signer, delivery.Status, delivery.Err)
 }
 
 // failed records a failed attempt, and reports whether the batch was given up, so that the next one may be sent.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"log/slog"
 	mathrand "math/rand/v2"
@@ -37,16 +38,10 @@ type Options struct {
 	ValidMX       bool          // whether new inbound domains have valid MX records
 	HTTPClient    *http.Client  // probes and posts; default: 30 s timeout, redirects not followed
 	Logger        *slog.Logger  // default: discards
+	Start         time.Time     // what the clock says at first; default: the real time
+	Speed         float64       // of the clock; default 1, which is real time
+	Seed          uint64        // of ids, keys and pauses, which are the same each time then; default: random
 	OnDelivery    func(Delivery)
-}
-
-// Delivery is one attempt to post a batch.
-type Delivery struct {
-	URL     string
-	Events  [][]byte
-	Attempt int // from 1
-	Status  int // 0 when there was no answer
-	Err     error
 }
 
 // Server is an emulated Mandrill. It serves the API at /api/1.x/, and controls at /emulator/.
@@ -55,12 +50,21 @@ type Server struct {
 	ctx     context.Context
 	stop    context.CancelFunc
 	senders sync.WaitGroup
+	clock   *clock
+	planned chan struct{} // a step was planned
 
-	mu       sync.Mutex // guards what follows, and the content of the accounts
-	accounts map[string]*Account
-	faults   map[string][]Fault
-	calls    []string
-	nextID   int64
+	refs sync.Mutex // held while a control with a ref runs
+
+	mu          sync.Mutex        // guards what follows, and the content of the accounts
+	answers     map[[3]string]any // to controls with a ref
+	accounts    map[string]*Account
+	faults      map[string][]Fault
+	calls       []string
+	nextID      int64
+	steps       []step // in order of time
+	random      *mathrand.Rand
+	posting     context.Context // until the emulator is reset
+	stopPosting context.CancelFunc
 }
 
 // Account is the account of one API key.
@@ -71,7 +75,13 @@ type Account struct {
 	domains  []*domain
 	queues   map[string]*queue // by URL
 	// routeKeys sign for inbound routes at URLs without a webhook. The API does not show them.
-	routeKeys map[string]string
+	routeKeys   map[string]string
+	templates   map[string]Template
+	subaccounts map[string]bool
+	denylist    map[string]string // reasons by address
+	sent        []*sentMessage
+	deliveries  []Delivery
+	delivered   int64 // how many deliveries there were
 }
 
 // New returns a running server. Close stops its senders.
@@ -88,15 +98,41 @@ func New(options Options) *Server {
 	if len(options.APIKeys) == 0 {
 		options.APIKeys = []string{"test-key"}
 	}
+	setDefault(&options.Speed, 1)
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Server{
-		options: options, ctx: ctx, stop: stop,
-		accounts: map[string]*Account{}, faults: map[string][]Fault{}, nextID: 100,
-	}
+	s := &Server{options: options, ctx: ctx, stop: stop, clock: newClock(options), planned: make(chan struct{}, 1), accounts: map[string]*Account{}}
 	for _, key := range options.APIKeys {
-		s.accounts[key] = &Account{server: s, queues: map[string]*queue{}, routeKeys: map[string]string{}}
+		s.accounts[key] = &Account{server: s}
 	}
+	s.clear()
+	s.senders.Go(s.runSteps)
 	return s
+}
+
+// clear makes everything as it was at the start.
+func (s *Server) clear() {
+	s.answers = map[[3]string]any{}
+	s.faults, s.calls, s.steps, s.nextID = map[string][]Fault{}, nil, nil, 100
+	s.random = nil
+	if s.options.Seed != 0 {
+		s.random = mathrand.New(mathrand.NewPCG(s.options.Seed, 0)) //nolint:gosec // tests want the same each time
+	}
+	s.posting, s.stopPosting = context.WithCancel(s.ctx)
+	for _, a := range s.accounts {
+		*a = Account{
+			server: s, queues: map[string]*queue{}, routeKeys: map[string]string{}, templates: map[string]Template{}, subaccounts: map[string]bool{},
+			denylist: map[string]string{},
+		}
+	}
+}
+
+// Reset makes everything as it was at the start: accounts are empty, nothing fails, the clock and the seed begin again.
+func (s *Server) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopPosting()
+	s.clock.reset(s.options)
+	s.clear()
 }
 
 func setDefault[T comparable](option *T, value T) {
@@ -134,18 +170,26 @@ func (s *Server) Calls() []string {
 }
 
 // jitter returns 75 to 125 % of an interval, like Mandrill's 15 to 25 minutes.
-func jitter(interval time.Duration) time.Duration {
-	return time.Duration((0.75 + mathrand.Float64()/2) * float64(interval)) //nolint:gosec // no secret
+func (s *Server) jitter(interval time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fraction := mathrand.Float64() //nolint:gosec // no secret
+	if s.random != nil {
+		fraction = s.random.Float64()
+	}
+	return time.Duration((0.75 + fraction/2) * float64(interval))
 }
 
-func newSigningKey() string {
-	var random [16]byte
-	_, _ = rand.Read(random[:]) // never fails
-	return base64.RawURLEncoding.EncodeToString(random[:])
+// bytes returns 16 random bytes. The caller holds the mutex.
+func (s *Server) bytes() []byte {
+	if s.random != nil {
+		return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, s.random.Uint64()), s.random.Uint64())
+	}
+	random := make([]byte, 16)
+	_, _ = rand.Read(random) // never fails
+	return random
 }
 
-func newMessageID() string {
-	var random [16]byte
-	_, _ = rand.Read(random[:]) // never fails
-	return hex.EncodeToString(random[:])
-}
+func (s *Server) newSigningKey() string { return base64.RawURLEncoding.EncodeToString(s.bytes()) }
+
+func (s *Server) newMessageID() string { return hex.EncodeToString(s.bytes()) }

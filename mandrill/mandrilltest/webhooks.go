@@ -95,8 +95,8 @@ func addWebhook(ctx context.Context, a *Account, args arguments) (any, error) {
 	defer a.server.mu.Unlock()
 	a.server.nextID++
 	w := &webhook{
-		id: a.server.nextID, url: args.string("url"), description: descriptionOf(args), key: newSigningKey(),
-		events: a.server.accepted(args.strings("events")), createdAt: time.Now(),
+		id: a.server.nextID, url: args.string("url"), description: descriptionOf(args), key: a.server.newSigningKey(),
+		events: a.server.accepted(args.strings("events")), createdAt: a.server.clock.now(),
 	}
 	a.webhooks = append(a.webhooks, w)
 	return w.json(), nil
@@ -195,7 +195,7 @@ func (a *Account) ResetKey(id int64) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	w.key = newSigningKey()
+	w.key = a.server.newSigningKey()
 	return w.key, nil
 }
 
