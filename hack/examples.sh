@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Gets what test/examples needs, and tests what docs/consumers.md says of Node's frameworks: the modules of examples/node, which need Node.js and
-# the built package of hack/npm.sh; and programs of Debian, of which it says which ones are missing, and whose tests are skipped then.
-# Programs that the machine does not have are unpacked into bin/debian and not installed, because that would start them.
+# Gets what test/examples needs: the modules of examples/node, after hack/npm.sh, and programs of Debian. Programs that the machine does not
+# have are unpacked into bin/debian, and not installed, because that would start them. Where they cannot be had it says so, and their tests
+# are skipped. It also runs the tests of examples/node.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 progress=$PWD/hack/progress.sh
@@ -16,12 +16,12 @@ found() {
     [ -n "$(compgen -G "$unpacked/usr/*bin/$1")" ] || [ -n "$(compgen -G "$unpacked/usr/lib/postgresql/*/bin/$1")" ]
 }
 
-# unpack unpacks packages, and those that they need and the machine does not have.
+# unpack unpacks a package, and those that it needs and the machine does not have.
 unpack() {
   local archives=$unpacked/archives
   mkdir -p "$archives/partial"
   local options=(-qq -y --no-install-recommends --download-only -o Debug::NoLocking=true -o "Dir::Cache::archives=$archives" -o APT::Sandbox::User=)
-  apt-get install "${options[@]}" "$@" || { apt-get update -qq && apt-get install "${options[@]}" "$@"; }
+  apt-get install "${options[@]}" "$1" || { apt-get update -qq && apt-get install "${options[@]}" "$1"; }
   for archive in "$archives"/*.deb; do
     dpkg -x "$archive" "$unpacked"
   done
@@ -30,12 +30,10 @@ unpack() {
 export -f unpack
 export unpacked
 
-missing=()
-for name in "${!packages[@]}"; do
-  found "$name" || missing+=("${packages[$name]}")
-done
-if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null && command -v dpkg >/dev/null; then
-  "$progress" "Downloading ${missing[*]}" bash -c 'set -e; unpack "$@"' bash "${missing[@]}" || true
+if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then
+  for name in "${!packages[@]}"; do
+    found "$name" || "$progress" "Downloading ${packages[$name]}" bash -c 'set -e; unpack "$1"' bash "${packages[$name]}" || true
+  done
 fi
 for name in "${!packages[@]}"; do
   found "$name" || echo "examples.sh: there is no $name, and Debian's could not be downloaded: its tests are skipped" >&2
@@ -43,4 +41,3 @@ done
 
 "$progress" "Installing the modules of examples/node" npm --prefix examples/node ci --no-audit --no-fund
 output=$(npm --prefix examples/node test 2>&1) || { echo "$output" >&2; exit 1; }
-"$progress" "Downloading Go modules of examples/go" go -C examples/go mod download

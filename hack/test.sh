@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 hack/progress.sh "Downloading Go modules" go mod download
 hack/progress.sh "Downloading Go modules of test/conformance" go -C test/conformance mod download
 hack/progress.sh "Downloading Go modules of test/argocd" go -C test/argocd mod download
+hack/progress.sh "Downloading Go modules of examples/go" go -C examples/go mod download
 hack/progress.sh "Downloading Go modules of hack/image" go -C hack/image mod download
 hack/progress.sh "Downloading Go modules of hack/dashboards" go -C hack/dashboards mod download
 hack/tool.sh helm version >/dev/null # for test/chart; it takes minutes the first time, and says so

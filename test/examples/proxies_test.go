@@ -84,10 +84,10 @@ func startCaddy(t *testing.T, address, receiver, certificate, key string, replac
 	t.Helper()
 	caddy, folder := findProgram(t, "CADDY", "caddy"), t.TempDir()
 	example := readExample(t, "proxies/Caddyfile")
-	// As it is, and as it is started here.
+	// As it is, and as it is started here: without HTTP/3, whose UDP port package loopback holds.
 	for name, text := range map[string]string{
 		"example": example,
-		"Caddyfile": "{\n\tadmin off\n\tauto_https disable_redirects\n}\n" + strings.NewReplacer(append(replace,
+		"Caddyfile": "{\n\tadmin off\n\tauto_https disable_redirects\n\tservers {\n\t\tprotocols h1 h2\n\t}\n}\n" + strings.NewReplacer(append(replace,
 			"hooks.example.com {", "https://"+address+" {\n\ttls "+certificate+" "+key, "127.0.0.1:8080", receiver)...).Replace(example),
 	} {
 		path := filepath.Join(folder, name)

@@ -29,7 +29,7 @@ func main() {
 	flag.Parse()
 	var mu sync.Mutex // the receiver sends events of different messages at the same time
 	output := json.NewEncoder(os.Stdout)
-	print := func(_ context.Context, ce event.Event) error {
+	keep := func(_ context.Context, ce event.Event) error {
 		printed := line{ID: ce.ID(), Source: ce.Source(), Type: ce.Type()}
 		parsed, err := events.Parse(ce)
 		if err != nil {
@@ -47,7 +47,7 @@ func main() {
 		defer mu.Unlock()
 		return output.Encode(printed)
 	}
-	if err := receive.Serve(*listen, receive.Handler(print), http.NotFoundHandler()); err != nil {
+	if err := receive.Serve(*listen, receive.Handler(keep), http.NotFoundHandler()); err != nil {
 		log.Fatal(err)
 	}
 }
