@@ -140,7 +140,7 @@ func lineOf(event *cloudevents.Event, repeated bool) string {
 	if about == "" {
 		about = event.Subject()
 	}
-	line := fmt.Sprintf("%-12s %s", strings.TrimPrefix(strings.TrimPrefix(event.Type(), typePrefix), "message."), about)
+	line := fmt.Sprintf("%-21s %s", strings.TrimPrefix(strings.TrimPrefix(event.Type(), typePrefix), "message."), about)
 	if data.Message.Subject != "" {
 		line += fmt.Sprintf(" · %.40s", data.Message.Subject)
 	}

@@ -75,7 +75,7 @@ func TestTheStoryIsCalm(t *testing.T) {
 	}
 	calm.say("Then it was %s.", "quiet")
 	calm.close()
-	if got := out.String(); strings.Count(got, "\n") != maxLines+2 || !strings.HasSuffix(got, "… and 985 more\nThen it was quiet.\n") || steps.String() != "" {
+	if got := out.String(); strings.Count(got, "\n") != maxLines+2 || !strings.HasSuffix(got, "… and 980 more\nThen it was quiet.\n") || steps.String() != "" {
 		t.Errorf("got\n%s", got)
 	}
 	var events story
@@ -128,7 +128,7 @@ func TestASinkOfOnesOwnGetsTheEvents(t *testing.T) {
 	if status := post(t, c, data); status != http.StatusAccepted || len(got) != 1 || got[0] != "com.mandrill.message.hard_bounce "+data {
 		t.Errorf("status %d; the sink got %q", status, got)
 	}
-	if !strings.Contains(out.String(), "hard_bounce  nobody@shop.example · Your parcel\n") {
+	if !strings.Contains(out.String(), "hard_bounce           nobody@shop.example · Your parcel\n") {
 		t.Errorf("it is told as %q", out.String())
 	}
 	answer = http.StatusTeapot

@@ -9,7 +9,7 @@ import (
 
 const (
 	// maxLines is how many events are told of one by one in lineInterval. The others are counted, so that the story can be read.
-	maxLines     = 15
+	maxLines     = 20
 	lineInterval = time.Second
 )
 

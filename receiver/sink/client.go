@@ -75,32 +75,38 @@ type clientKey struct {
 
 // Post makes one request. It returns nil if the sink answered 2xx, otherwise an [*Error].
 func (c *Client) Post(ctx context.Context, target Target, payload Payload) error {
+	_, err := c.post(ctx, target, payload)
+	return err
+}
+
+// post also returns the status of the answer; 0 without one.
+func (c *Client) post(ctx context.Context, target Target, payload Payload) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, target.Timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.URI, payload.reader())
 	if err != nil {
-		return &Error{Err: errors.New("the sink's address is not a URL"), permanent: true}
+		return 0, &Error{Err: errors.New("the sink's address is not a URL"), permanent: true}
 	}
 	maps.Copy(request.Header, payload.Header)
 	if target.Audience != "" {
 		if err := c.authorize(request, target.Audience); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	client, err := c.client(target.CACerts, request)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	response, err := client.Do(request)
 	if errors.Is(err, errLocal) {
-		return &Error{Err: errLocal, permanent: true, reason: reports.ReasonForbidden}
+		return 0, &Error{Err: errLocal, permanent: true, reason: reports.ReasonForbidden}
 	}
 	if err != nil {
-		return &Error{Err: WithoutAddress(err)}
+		return 0, &Error{Err: WithoutAddress(err)}
 	}
 	err = readAnswer(response)
 	_ = response.Body.Close()
-	return err
+	return response.StatusCode, err
 }
 
 // readAnswer returns the error for an answer, and reads enough of the body to make the connection reusable.

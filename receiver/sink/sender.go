@@ -171,7 +171,7 @@ func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payl
 		return false, err
 	}
 	begin := time.Now()
-	err = s.poster.Post(ctx, target, payload)
+	status, err := s.request(ctx, target, payload)
 	took := time.Since(begin)
 	// A request that ended with the context of its batch does not count against the sink, unless the sink had at least half
 	// its timeout.
@@ -185,15 +185,23 @@ func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payl
 		outcome = outcomeAborted
 	}
 	if s.recorder != nil && !aborted {
-		s.recorder.Attempted(newRequest(target, items, took, err))
+		s.recorder.Attempted(newRequest(target, items, took, status, err))
 	}
 	s.metrics.attempts.WithLabelValues(label, outcome).Inc()
 	s.metrics.duration.WithLabelValues(label).Observe(took.Seconds())
 	return !probe || !Temporary(err), err
 }
 
-func newRequest(target Target, items []*Item, took time.Duration, err error) Request {
-	request := Request{Webhook: target.Webhook, Items: items, DeadLetterSink: items[0].State != Pending, Took: took, Outcome: outcomeOf(err)}
+// request makes a request. The status is 0 without an answer, and of a poster that does not say it.
+func (s *Sender) request(ctx context.Context, target Target, payload Payload) (status int, err error) {
+	if client, ok := s.poster.(*Client); ok {
+		return client.post(ctx, target, payload)
+	}
+	return 0, s.poster.Post(ctx, target, payload)
+}
+
+func newRequest(target Target, items []*Item, took time.Duration, status int, err error) Request {
+	request := Request{Webhook: target.Webhook, Items: items, DeadLetterSink: items[0].State != Pending, Took: took, Outcome: outcomeOf(err), Status: status}
 	if err != nil {
 		failure := asError(err)
 		request.Reason, request.Status, request.Answer = string(ReasonOf(err)), failure.Status, failure.Answer

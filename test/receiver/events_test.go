@@ -98,7 +98,7 @@ func TestEventsShowEachAttempt(t *testing.T) {
 				t.Errorf("an event has the fields %v: %v", got, event)
 			}
 			if event["webhook"] != "shop/x" || event["type"] != "com.mandrill.message.open" || event["recipient"] != "ana@example.com" || event["message"] != "m1" ||
-				event["attempt"] != 1.0 || event["outcome"] != "accepted" || event["test"] != false {
+				event["attempt"] != 1.0 || event["outcome"] != "accepted" || event["status"] != 202.0 || event["test"] != false {
 				t.Errorf("got %v", event)
 			}
 			v.answer.Store(http.StatusUnprocessableEntity)
