@@ -57,7 +57,12 @@ func TestScaleInByHandIsRefused(t *testing.T) {
 	if err := admin.Patch(t.Context(), set, client.RawPatch("application/merge-patch+json", []byte(`{"spec": {"replicas": 0}}`))); err != nil {
 		t.Errorf("changing the StatefulSet: %v", err)
 	}
-	mustUpgrade(t, place, "receiver.replicas=2")
+	if _, err := upgrade(t, place, "receiver.replicas=2"); err == nil || !strings.Contains(err.Error(), ".spec.replicas") {
+		t.Errorf("got error %v, want the conflict with what was scaled by hand", err)
+	}
+	if _, err := helm(t, "upgrade", "mandrill-operator", chart, "--namespace", place, "--set", "crds.install=false,receiver.replicas=2", "--force-conflicts"); err != nil {
+		t.Fatal(err)
+	}
 	mustUpgrade(t, place, "receiver.replicas=0")
 	mustUpgrade(t, place, "receiver.buffer.mode=None") // the policy goes
 }
