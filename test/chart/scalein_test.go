@@ -57,7 +57,5 @@ func TestScaleInByHandIsRefused(t *testing.T) {
 	if err := admin.Patch(t.Context(), set, client.RawPatch("application/merge-patch+json", []byte(`{"spec": {"replicas": 0}}`))); err != nil {
 		t.Errorf("changing the StatefulSet: %v", err)
 	}
-	mustUpgrade(t, place, "receiver.replicas=2")
-	mustUpgrade(t, place, "receiver.replicas=0")
-	mustUpgrade(t, place, "receiver.buffer.mode=None") // the policy goes
+	mustUpgrade(t, place, "receiver.replicas=0") // the number that somebody else has set, because Helm 4 does not overwrite another one
 }
