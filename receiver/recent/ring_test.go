@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -118,7 +119,7 @@ func TestAFloodHidesNoFailure(t *testing.T) {
 	r := recent.New(recent.Options{})
 	attempt(r, "shop/a", "failed", "timeout")
 	for i := range 10_000 {
-		attempt(r, "shop/a", fmt.Sprint(i), "accepted")
+		attempt(r, "shop/a", strconv.Itoa(i), "accepted")
 	}
 	if got := r.Recent(recent.Filter{}, 100_000); len(got) != 4096+1 || got[0].ID != "failed" || got[4096].ID != "9999" {
 		t.Errorf("got %d events, from %v to %v", len(got), got[0].ID, got[len(got)-1].ID)
@@ -217,7 +218,7 @@ func TestCloudEventsHaveABudget(t *testing.T) {
 	defer follower.Stop()
 	large := `"` + strings.Repeat("x", 1<<20) + `"`
 	for i := range 40 {
-		r.Attempted(sink.Request{Webhook: "shop/a", Items: []*sink.Item{item(fmt.Sprint(i), large)}, Outcome: "accepted"})
+		r.Attempted(sink.Request{Webhook: "shop/a", Items: []*sink.Item{item(strconv.Itoa(i), large)}, Outcome: "accepted"})
 	}
 	kept := 0
 	for _, event := range r.Recent(recent.Filter{Payload: true}, 100) {

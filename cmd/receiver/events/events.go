@@ -163,11 +163,11 @@ func (c *command) get(ctx context.Context, path string) (*http.Response, error) 
 		return new(net.Dialer).DialContext(ctx, "unix", c.socket)
 	}}}
 	// The host is never resolved: the transport connects to the socket.
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://receiver"+path+"?"+c.query.Encode(), nil) //nolint:gosec // see above
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://receiver"+path+"?"+c.query.Encode(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("making a request: %w", err)
 	}
-	response, err := client.Do(request) //nolint:gosec // see above
+	response, err := client.Do(request)
 	if opErr := new(net.OpError); errors.As(err, &opErr) && opErr.Op == "dial" {
 		return nil, fmt.Errorf("no receiver answers at %s: is it running, with this socket? (%w)", c.socket, opErr.Err)
 	}
