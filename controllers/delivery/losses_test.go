@@ -58,7 +58,7 @@ func TestDeadLettersAreNotReportedTwice(t *testing.T) {
 	f.restart()
 	webhook.DeadLetters = 5
 	f.keepReporting(3*time.Minute, shared, buffered("b"), webhook)
-	f.wantEvents("Warning DeadLettered 1 event was given up")
+	f.wantEvents("Warning DeadLettered 1 event was given up and became a dead letter, one of 5 now")
 	f.instances["r-0"] = "2" // the receiver restarts, or another one takes the buffer over
 	f.keepReporting(3*time.Minute, shared1, buffered("b"), webhook)
 	f.wantEvents()
