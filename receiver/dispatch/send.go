@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 	"github.com/mandrill-operator/mandrill-operator/receiver/telemetry"
@@ -15,6 +16,7 @@ import (
 // outgoingEvent is an event of a batch that is sent in a cycle.
 type outgoingEvent struct {
 	item  sink.Item
+	event cloudevent.Event
 	label string // the event's type in metrics
 	span  telemetry.EventSpan
 	batch *loadedBatch
@@ -92,11 +94,9 @@ func (c *cycle) choose(batches []*loadedBatch) (items []*sink.Item) {
 // prepare maps an event of a batch and restores how far its delivery has come.
 func (c *cycle) prepare(ctx context.Context, batch *loadedBatch, i int) *outgoingEvent {
 	pending, parsed := batch.events[i], batch.parsed[i]
-	ce := mapping.CloudEvent(c.route.Mapping, parsed, pending.ID)
-	event := &outgoingEvent{batch: batch}
-	_, event.label = mapping.TypeOf(parsed)
-	event.span = c.dispatcher().tracer.StartEvent(ctx, c.route.Name, event.label, &ce)
-	event.item = sink.Item{Event: &ce, OrderKey: mapping.OrderKey(parsed), Attempts: pending.Attempts, DeadLetterAttempts: pending.DeadLetterAttempts}
+	event := &outgoingEvent{batch: batch, event: mapping.Map(c.route.Mapping, parsed, pending.ID), label: mapping.LabelOf(parsed)}
+	event.span = c.dispatcher().tracer.StartEvent(ctx, c.route.Name, event.label, &event.event)
+	event.item = sink.Item{Event: &event.event, OrderKey: mapping.OrderKey(parsed), Attempts: pending.Attempts, DeadLetterAttempts: pending.DeadLetterAttempts}
 	if len(pending.Raw) >= largeEvent {
 		event.item.BeforeEncoding = c.section(batch)
 	}

@@ -3,6 +3,8 @@ package mapping
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -10,55 +12,71 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 )
 
 // maxAttribute is the longest value that becomes a CloudEvents attribute, and so an HTTP header.
 const maxAttribute = 1024
-
-const contentJSON = "application/json"
 
 // Target is what the CloudEvents of a webhook have in common.
 type Target struct {
 	Source     string
 	Extensions map[string]string // override those of events
 	OmitSchema bool              // leave dataschema out
+
+	shared *cloudevent.Shared // nil before Prepare
 }
 
-// CloudEvent maps an event of Mandrill. The data is the event's bytes, unchanged. A value that cannot be an attribute is
-// left out. The extensions of the target are set last.
-func CloudEvent(target Target, event mandrill.Event, id string) cloudevents.Event {
-	ce := cloudevents.New(cloudevents.CloudEventsVersionV1)
-	ce.SetID(id)
-	ce.SetSource(target.Source)
-	ceType, label := TypeOf(event)
-	ce.SetType(ceType)
-	if !event.Time.IsZero() {
-		ce.SetTime(event.Time)
+// Prepare encodes what all events have in common, once for all of them.
+func (t Target) Prepare() Target {
+	var extensions []cloudevent.Attribute
+	for _, name := range slices.Sorted(maps.Keys(t.Extensions)) {
+		// The SDK decides which names are possible, and has them in lower case.
+		if value := attribute(t.Extensions[name]); value != "" && cloudevents.IsExtensionNameValid(name) && !specAttributes[strings.ToLower(name)] {
+			extensions = append(extensions, cloudevent.Attribute{Name: strings.ToLower(name), Value: value})
+		}
 	}
+	t.shared = cloudevent.NewShared(t.Source, extensions)
+	return t
+}
+
+// specAttributes cannot be extensions.
+var specAttributes = map[string]bool{
+	"id": true, "source": true, "type": true, "specversion": true, "subject": true, "time": true, "datacontenttype": true, "dataschema": true, "data": true,
+}
+
+// maxExtensions is how many extensions come from an event, and two for its trace.
+const maxExtensions = 7
+
+// CloudEvent maps an event of Mandrill to one of sdk-go, as [Map] does.
+func CloudEvent(target Target, event mandrill.Event, id string) cloudevents.Event {
+	ce := Map(target.Prepare(), event, id)
+	return ce.SDK()
+}
+
+// Map maps an event of Mandrill. The data is the event's bytes, unchanged. A value that cannot be an attribute is
+// left out. The extensions of the target are set last. The target is prepared.
+func Map(target Target, event mandrill.Event, id string) cloudevent.Event {
+	ce := cloudevent.Event{Shared: target.shared, ID: id, Time: event.Time}
+	ceType, label := TypeOf(event)
+	ce.Type = ceType
 	subject := event.MessageID
 	if event.Kind == mandrill.KindSync || event.Kind == mandrill.KindInbound {
 		subject = event.Email
 	}
-	if subject = attribute(subject); subject != "" {
-		ce.SetSubject(subject)
+	ce.Subject = strings.TrimSpace(attribute(subject))
+	ce.ContentType = contentType(event)
+	ce.Data = event.Raw
+	if !target.OmitSchema && ce.ContentType == cloudevent.ContentJSON {
+		ce.DataSchema = schemaURLs[label]
 	}
-	ce.SetDataContentType(contentType(event))
-	ce.DataEncoded = event.Raw
-	ce.DataBase64 = ce.DataContentType() != contentJSON // in JSON, where anything else cannot be embedded
-	if !target.OmitSchema && !ce.DataBase64 {
-		ce.Context.(*cloudevents.EventContextV1).DataSchema = schemaURLs[label]
-	}
+	ce.Extensions = make([]cloudevent.Attribute, 0, maxExtensions)
 	for _, extension := range [...]struct{ name, value string }{
 		{"partitionkey", OrderKey(event)}, {"recipientdomain", domainOf(event.Email)},
 		{"subaccount", event.Subaccount}, {"template", event.Template}, {"tag", event.Tag},
 	} {
-		if value := attribute(extension.value); value != "" {
-			ce.SetExtension(extension.name, value)
-		}
-	}
-	for name, value := range target.Extensions {
-		if value = attribute(value); value != "" {
-			ce.SetExtension(name, value)
+		if value := attribute(extension.value); value != "" && !target.shared.Has(extension.name) {
+			ce.Extensions = append(ce.Extensions, cloudevent.Attribute{Name: extension.name, Value: value})
 		}
 	}
 	return ce
@@ -92,7 +110,7 @@ func contentType(event mandrill.Event) string {
 	if event.Kind == mandrill.KindUnknown && !json.Valid(event.Raw) || !utf8.Valid(event.Raw) || nestsDeeper(event.Raw, maxNesting) {
 		return "application/octet-stream"
 	}
-	return contentJSON
+	return cloudevent.ContentJSON
 }
 
 // nestsDeeper reports whether valid JSON has more levels.

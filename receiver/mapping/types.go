@@ -1,29 +1,27 @@
 package mapping
 
 import (
-	"github.com/cloudevents/sdk-go/v2/types"
-
 	"github.com/mandrill-operator/mandrill-operator/api/eventtypes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
 // families are the kinds of Mandrill's events in the table of types.
-var families = map[mandrill.Kind]eventtypes.Family{
+var families = [...]eventtypes.Family{
 	mandrill.KindMessage: eventtypes.Message,
 	mandrill.KindSync:    eventtypes.Sync,
 	mandrill.KindInbound: eventtypes.Inbound,
 	mandrill.KindUnknown: eventtypes.Unknown,
 }
 
-// schemaURLs are the URLs of the schemas by the labels of types. They are parsed once, and shared by all events.
-var schemaURLs = func() map[string]*types.URI {
-	urls := map[string]*types.URI{}
+// schemaURLs are the URLs of the schemas by the labels of types.
+var schemaURLs = func() map[string]string {
+	urls := map[string]string{}
 	for _, row := range eventtypes.Table {
 		label := row.Type
 		if row.IsPrefix() {
 			label += "*"
 		}
-		urls[label] = types.ParseURI(row.Schema())
+		urls[label] = row.Schema()
 	}
 	return urls
 }()
@@ -32,6 +30,12 @@ var schemaURLs = func() map[string]*types.URI {
 // a prefix and an asterisk for names that the table does not have.
 func TypeOf(event mandrill.Event) (ceType, label string) {
 	return eventtypes.Of(families[event.Kind], event.Name, event.Action)
+}
+
+// LabelOf returns the label of [TypeOf].
+func LabelOf(event mandrill.Event) string {
+	_, label := TypeOf(event)
+	return label
 }
 
 // DisplayType is the type of an event for people who look at dead letters. A type that does not fit on one line is
