@@ -71,11 +71,21 @@ npm:
 test-ui: build
 	@hack/ui.sh
 
-## bench: measure with 5000 objects, under attack, and the buffer; BENCH="-objects 200", HOSTILE="-window 5s" and BUFFER="-waiting 5" pass flags
+## bench: measure with 5000 objects, under attack, the buffer, and delivery; BENCH, HOSTILE, BUFFER and DELIVERY="-only 1000x8x1" pass flags
 bench: build
 	@hack/assets.sh go run ./test/bench/scale $(BENCH)
 	@go run ./test/bench/hostile $(HOSTILE)
 	@go run ./test/bench/buffer $(BUFFER)
+	@go run ./test/bench/delivery $(DELIVERY)
+
+## bench-check: measure delivery, and fail when a ratio to a program that does less is more than 20 % worse than the stored one
+bench-check: build
+	@go run ./test/bench/delivery -check test/bench/delivery/baseline.json $(DELIVERY)
+
+## profile: write processor and allocation profiles of the receiver in a case of the delivery benchmark to dist/profiles; CASE=1000x8x1
+CASE ?= 1000x8x1
+profile: build
+	@go run ./test/bench/delivery -rounds 1 -only $(CASE) -subjects direct,direct-batched -profile dist/profiles
 
 ## chaos: inject faults into real receivers with a buffer, for about 15 minutes; CHAOS="-run Kill" passes flags
 chaos:
@@ -151,4 +161,4 @@ ci: verify lint vuln
 	@hack/ui.sh --if-can
 	@hack/assets.sh hack/test.sh --e2e
 
-.PHONY: toolchain help build image release-dry-run release assets demo test npm test-ui bench chaos cluster-up cluster-down e2e e2e-knative test-gitops fuzz generate verify fmt lint vuln install deploy uninstall ci
+.PHONY: toolchain help build image release-dry-run release assets demo test npm test-ui bench bench-check profile chaos cluster-up cluster-down e2e e2e-knative test-gitops fuzz generate verify fmt lint vuln install deploy uninstall ci

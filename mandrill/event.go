@@ -74,79 +74,22 @@ func CurrentName(event string) string {
 // ParseEvent classifies one element of a batch. It never fails: an element that is not valid JSON, is not an object, or has
 // no usable name is of KindUnknown. The last one of a repeated key counts.
 func ParseEvent(raw []byte) Event {
-	event := Event{Raw: raw}
-	var name, list string
-	err := members(raw, func(m member) {
-		switch m.key {
-		case "event":
-			name = text(m.value)
-		case "type":
-			list = text(m.value)
-		case "action":
-			event.Action = text(m.value)
-		case "ts":
-			event.Time = timestamp(m.value)
-		case "_id":
-			event.MessageID = text(m.value)
-		case TestField:
-			event.Test = string(m.value) == "true"
-		case "msg":
-			event.readMessage(m.value)
-		case "reject", "entry":
-			event.readEntry(m.value)
-		}
-	})
-	if err != nil {
+	var found fields
+	if err := found.scan(raw); err != nil {
 		return Event{Raw: raw}
 	}
+	event := Event{Raw: raw, Time: found.time, Test: found.test}
+	found.texts(&event)
+	name, list, action := found.name.name(), found.list.name(), found.action.name()
 	switch {
 	case name == "inbound":
-		event.Kind, event.Name, event.Action = KindInbound, name, ""
+		event.Kind, event.Name = KindInbound, name
 	case usableName(name):
-		event.Kind, event.Name, event.Action = KindMessage, name, ""
-	case syncLists[list] != "" && usableName(event.Action):
-		event.Kind, event.Name = KindSync, syncLists[list]
-	default:
-		event.Action = ""
+		event.Kind, event.Name = KindMessage, name
+	case syncLists[list] != "" && usableName(action):
+		event.Kind, event.Name, event.Action = KindSync, syncLists[list], action
 	}
 	return event
-}
-
-// readMessage reads msg. It is an object; without a message it is [], null or missing.
-func (e *Event) readMessage(msg []byte) {
-	_ = members(msg, func(m member) {
-		switch m.key {
-		case "_id":
-			if e.MessageID == "" {
-				e.MessageID = text(m.value)
-			}
-		case "email":
-			e.Email = text(m.value)
-		case "subaccount":
-			e.Subaccount = text(m.value)
-		case "template":
-			e.Template = text(m.value)
-		case "tags":
-			e.Tag = firstText(m.value)
-		}
-	})
-}
-
-// readEntry reads the entry of a sync event. It is also called with the reject of a message event, which sets nothing
-// because it has no email.
-func (e *Event) readEntry(entry []byte) {
-	_ = members(entry, func(m member) {
-		switch m.key {
-		case "email":
-			if email := text(m.value); email != "" {
-				e.Email = email
-			}
-		case "subaccount":
-			if subaccount := text(m.value); subaccount != "" {
-				e.Subaccount = subaccount
-			}
-		}
-	})
 }
 
 // usableName reports whether the name of an event or action may become part of a CloudEvents type.
@@ -163,37 +106,6 @@ func usableName(name string) bool {
 		}
 	}
 	return true
-}
-
-// text returns the string or number that value begins with as text, anything else as "".
-func text(value []byte) string {
-	switch c := value[0]; {
-	case c == '"':
-		end, err := validString(value, 0)
-		if err != nil {
-			return ""
-		}
-		return unquote(value[:end])
-	case c == '-' || '0' <= c && c <= '9':
-		end, err := validNumber(value, 0)
-		if err != nil {
-			return ""
-		}
-		return string(value[:end])
-	}
-	return ""
-}
-
-// firstText returns the first element of an array, or the value itself: PHP may turn a list of one into a scalar.
-func firstText(value []byte) string {
-	if value[0] != '[' {
-		return text(value)
-	}
-	i := skipSpace(value, 1)
-	if value[i] == ']' { // value is valid JSON
-		return ""
-	}
-	return text(value[i:])
 }
 
 // timestamp parses seconds since 1970, whole or fractional, as a number or a string.

@@ -6,25 +6,25 @@ package mandrill
 func Recipients(raw []byte) []string {
 	var found []string
 	add := func(value []byte) {
-		if address := text(value); address != "" {
-			found = append(found, address)
+		if beginsScalar(value[0]) && !token(value).empty() {
+			found = append(found, token(value).String())
 		}
 	}
-	err := members(raw, func(m member) {
-		switch m.key {
+	err := members(raw, func(key, value []byte) {
+		switch string(key) {
 		case "msg":
-			_ = members(m.value, func(m member) {
-				switch m.key {
+			_ = members(value, func(key, value []byte) {
+				switch string(key) {
 				case "email":
-					add(m.value)
+					add(value)
 				case "to", "cc":
-					addAddresses(m.value, add)
+					addAddresses(value, add)
 				}
 			})
 		case "reject", "entry":
-			_ = members(m.value, func(m member) {
-				if m.key == "email" {
-					add(m.value)
+			_ = members(value, func(key, value []byte) {
+				if string(key) == "email" {
+					add(value)
 				}
 			})
 		}

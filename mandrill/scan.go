@@ -2,7 +2,9 @@ package mandrill
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"math/bits"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -76,64 +78,74 @@ func skipElement(data []byte, i int) (int, error) {
 	return 0, errTruncated
 }
 
-// member is a key and a value of an object. The value is valid JSON, as it was sent.
-type member struct {
-	key   string
-	value []byte
-}
-
-// members calls yield for each member of the object in data, in order. It fails if data is not exactly one valid JSON
-// object; by then it has yielded the members before the fault.
-func members(data []byte, yield func(member)) error {
+// wholeObject is like object for data that is exactly one object.
+func wholeObject(data []byte, visit func(key []byte, at int) (end int, err error)) error {
 	i := skipSpace(data, 0)
 	if i == len(data) || data[i] != '{' {
 		return errJSON
 	}
+	end, err := object(data, i, visit)
+	if err == nil && skipSpace(data, end) != len(data) {
+		return errJSON
+	}
+	return err
+}
+
+// object calls visit for each member of the object that begins at data[i], in order, with the index at which the value begins. Visit
+// validates the value and returns the index after it. Object returns the index after the object. It fails if the object is not valid JSON;
+// by then it has visited the members before the fault. A key with escapes is decoded, others are as they were sent.
+func object(data []byte, i int, visit func(key []byte, at int) (end int, err error)) (int, error) {
 	i = skipSpace(data, i+1)
-	for first := true; ; first = false {
-		if i == len(data) {
-			return errTruncated
-		}
-		if data[i] == '}' && first {
-			break
-		}
+	if i < len(data) && data[i] == '}' {
+		return i + 1, nil
+	}
+	for {
 		keyEnd, err := validString(data, i)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		key := unquote(data[i:keyEnd])
+		key := data[i+1 : keyEnd-1]
+		if bytes.IndexByte(key, '\\') >= 0 {
+			key = appendUnquoted(nil, data[i:keyEnd])
+		}
 		i = skipSpace(data, keyEnd)
 		if i == len(data) || data[i] != ':' {
-			return errJSON
+			return 0, errJSON
 		}
-		start := skipSpace(data, i+1)
-		end, err := validValue(data, start)
+		end, err := visit(key, skipSpace(data, i+1))
 		if err != nil {
-			return err
+			return 0, err
 		}
-		yield(member{key, data[start:end]})
 		i = skipSpace(data, end)
 		if i == len(data) {
-			return errTruncated
+			return 0, errTruncated
 		}
 		if data[i] == '}' {
-			break
+			return i + 1, nil
 		}
 		if data[i] != ',' {
-			return errJSON
+			return 0, errJSON
 		}
 		i = skipSpace(data, i+1)
 	}
-	if skipSpace(data, i+1) != len(data) {
-		return errJSON
-	}
-	return nil
+}
+
+// members calls yield for each member of the object in data, in order. The value is valid JSON, as it was sent. It fails as object does.
+func members(data []byte, yield func(key, value []byte)) error {
+	return wholeObject(data, func(key []byte, at int) (int, error) {
+		end, err := validValue(data, at)
+		if err == nil {
+			yield(key, data[at:end])
+		}
+		return end, err
+	})
 }
 
 // validValue returns the index after the valid JSON value that begins at data[i]. It keeps its own stack, so that a level of
 // nesting takes one byte and not a call.
 func validValue(data []byte, i int) (int, error) {
-	var open []byte // the closing brackets to come
+	var stack [32]byte
+	open := stack[:0] // the closing brackets to come
 	var err error
 	for {
 		// a value begins here
@@ -222,6 +234,9 @@ func validString(data []byte, i int) (int, error) {
 		return 0, errJSON
 	}
 	for i++; i < len(data); i++ {
+		if i += plainLength(data[i:]); i == len(data) {
+			break
+		}
 		switch c := data[i]; {
 		case c == '"':
 			return i + 1, nil
@@ -245,6 +260,22 @@ func validString(data []byte, i int) (int, error) {
 		}
 	}
 	return 0, errTruncated
+}
+
+// plainLength returns how many of the first bytes are neither a quote, a backslash nor a control character. It examines eight at a time,
+// and the last ones not at all. The bits of special are exact up to the first byte that is one of these.
+func plainLength(data []byte) int {
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(data); i += 8 {
+		word := binary.LittleEndian.Uint64(data[i:])
+		quote, backslash := word^low*'"', word^low*'\\'
+		special := ((word-low*' ')&^word | (quote-low)&^quote | (backslash-low)&^backslash) & high
+		if special != 0 {
+			return i + bits.TrailingZeros64(special)/8
+		}
+	}
+	return i
 }
 
 func validNumber(data []byte, i int) (int, error) {
@@ -301,14 +332,14 @@ func hex4(data []byte, i int) (rune, bool) {
 	return r, true
 }
 
-// unquote decodes a valid JSON string. Invalid UTF-8 and lone surrogates become U+FFFD.
-func unquote(quoted []byte) string {
+// appendUnquoted appends the text of a valid JSON string. Invalid UTF-8 and lone surrogates become U+FFFD.
+func appendUnquoted(to, quoted []byte) []byte {
 	s := quoted[1 : len(quoted)-1]
 	if bytes.IndexByte(s, '\\') < 0 {
 		if utf8.Valid(s) {
-			return string(s)
+			return append(to, s...)
 		}
-		return string(bytes.ToValidUTF8(s, []byte("\uFFFD")))
+		return append(to, bytes.ToValidUTF8(s, []byte("\uFFFD"))...)
 	}
 	out := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
@@ -348,5 +379,5 @@ func unquote(quoted []byte) string {
 			out = append(out, s[i])
 		}
 	}
-	return string(bytes.ToValidUTF8(out, []byte("\uFFFD")))
+	return append(to, bytes.ToValidUTF8(out, []byte("\uFFFD"))...)
 }

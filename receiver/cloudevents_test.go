@@ -144,7 +144,7 @@ type eventRecorder struct{ events []cloudevents.Event }
 func (c *eventRecorder) SendOnce(_ context.Context, _ sink.Delivery, items []*sink.Item) {
 	for _, item := range items {
 		item.State = sink.Accepted
-		c.events = append(c.events, *item.Event)
+		c.events = append(c.events, item.Event.SDK())
 	}
 }
 

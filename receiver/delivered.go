@@ -4,9 +4,6 @@ import (
 	"crypto/sha256"
 	"sync"
 	"time"
-
-	"github.com/mandrill-operator/mandrill-operator/api/routes"
-	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
 const (
@@ -36,8 +33,9 @@ func newDeliveredCache(size int) *deliveredCache {
 
 // deliveredKeyOf is the same for all URLs of a webhook: a batch that was first sent to an earlier URL may come again at the
 // present one.
-func deliveredKeyOf(route *routing.Route, id string) deliveredKey {
-	sum := sha256.Sum256([]byte(routes.Webhook(route.Name) + "\x00" + id))
+func deliveredKeyOf(webhook, id string) deliveredKey {
+	var buffer [256]byte // on the stack, unless names are long
+	sum := sha256.Sum256(append(append(append(buffer[:0], webhook...), 0), id...))
 	return deliveredKey(sum[:16])
 }
 

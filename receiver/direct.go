@@ -7,6 +7,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
 	"github.com/mandrill-operator/mandrill-operator/receiver/recent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
@@ -44,6 +45,7 @@ func (h *Handler) deliverDirect(ctx context.Context, route *routing.Route, event
 // outgoingEvent is an event on its way to the sink.
 type outgoingEvent struct {
 	item  sink.Item
+	event cloudevent.Event
 	key   deliveredKey
 	label string // the event's type in metrics
 	span  telemetry.EventSpan
@@ -58,21 +60,23 @@ func (e *outgoingEvent) Origin() recent.Origin {
 
 // prepareEvents maps the events that were not delivered before.
 func (h *Handler) prepareEvents(ctx context.Context, route *routing.Route, events [][]byte) []outgoingEvent {
-	outgoing := make([]outgoingEvent, 0, len(events))
+	outgoing := make([]outgoingEvent, 0, len(events)) // items point into it: it does not grow
+	webhook := routes.Webhook(route.Name)
 	for i, id := range mapping.EventIDs(events) {
 		parsed := mandrill.ParseEvent(events[i])
-		event := outgoingEvent{key: deliveredKeyOf(route, id), message: parsed.MessageID, recipient: parsed.Email}
-		_, event.label = mapping.TypeOf(parsed)
-		if h.delivered.has(event.key) {
-			h.metrics.Events.Count(event.label, "duplicate")
+		key, label := deliveredKeyOf(webhook, id), mapping.LabelOf(parsed)
+		if h.delivered.has(key) {
+			h.metrics.Events.Count(label, "duplicate")
 			continue
 		}
-		ce := mapping.CloudEvent(route.Mapping, parsed, id)
-		event.span = h.tracer.StartEvent(ctx, route.Name, event.label, &ce)
-		event.item.Event, event.item.OrderKey = &ce, mapping.OrderKey(parsed)
-		outgoing = append(outgoing, event)
+		outgoing = append(outgoing, outgoingEvent{
+			event: mapping.Map(route.Mapping, parsed, id), key: key, label: label, message: parsed.MessageID, recipient: parsed.Email,
+		})
+		event := &outgoing[len(outgoing)-1]
+		event.span = h.tracer.StartEvent(ctx, route.Name, label, &event.event)
+		event.item.Event, event.item.OrderKey = &event.event, mapping.OrderKey(parsed)
 	}
-	h.state.Webhook(routes.Webhook(route.Name)).Received(len(outgoing))
+	h.state.Webhook(webhook).Received(len(outgoing))
 	return outgoing
 }
 

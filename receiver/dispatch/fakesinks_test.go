@@ -1,6 +1,7 @@
 package dispatch_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -32,10 +34,12 @@ func newFakeSinks() *fakeSinks {
 
 func (s *fakeSinks) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
 	host, _, _ := strings.Cut(strings.TrimPrefix(target.URI, "http://"), ".")
-	event := host + " " + strings.TrimPrefix(payload.Header.Get("Ce-Type"), "com.mandrill.message.") + " " + payload.Header.Get("Ce-Subject")
+	payload.Fields = bytes.Clone(payload.Fields)
+	header := cloudevent.Header(payload.Fields)
+	event := host + " " + strings.TrimPrefix(header.Get("Ce-Type"), "com.mandrill.message.") + " " + header.Get("Ce-Subject")
 	s.mu.Lock()
 	s.attempts[event]++
-	s.ids[event], s.last = append(s.ids[event], payload.Header.Get("Ce-Id")), payload
+	s.ids[event], s.last = append(s.ids[event], header.Get("Ce-Id")), payload
 	attempt, answer := s.attempts[event], s.answer
 	s.mu.Unlock()
 	var err error

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
 	"github.com/mandrill-operator/mandrill-operator/receiver/recent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
@@ -16,6 +17,7 @@ import (
 // outgoingEvent is an event of a batch that is sent in a cycle.
 type outgoingEvent struct {
 	item  sink.Item
+	event cloudevent.Event
 	label string // the event's type in metrics
 	span  telemetry.EventSpan
 	batch *loadedBatch
@@ -92,7 +94,7 @@ func (c *cycle) choose(batches []*loadedBatch) (items []*sink.Item) {
 			event := c.prepare(ctx, batch, i)
 			batch.sent[i], event.item.Tag = event, event
 			items = append(items, &event.item)
-			copied += int64(len(event.item.Event.DataEncoded))
+			copied += int64(len(event.item.Event.Data))
 		}
 		if c.route.Mapping.Normalize && !c.small {
 			c.memory.tryGrow(copied) // the limit is approximate, as in readNext
@@ -105,11 +107,11 @@ func (c *cycle) choose(batches []*loadedBatch) (items []*sink.Item) {
 // prepare maps an event of a batch and restores how far its delivery has come.
 func (c *cycle) prepare(ctx context.Context, batch *loadedBatch, i int) *outgoingEvent {
 	pending, parsed := batch.events[i], batch.parsed[i]
-	ce := mapping.CloudEvent(c.route.Mapping, parsed, pending.ID)
-	event := &outgoingEvent{batch: batch, message: parsed.MessageID, recipient: parsed.Email}
-	_, event.label = mapping.TypeOf(parsed)
-	event.span = c.dispatcher().tracer.StartEvent(ctx, c.route.Name, event.label, &ce)
-	event.item = sink.Item{Event: &ce, OrderKey: mapping.OrderKey(parsed), Attempts: pending.Attempts, DeadLetterAttempts: pending.DeadLetterAttempts}
+	event := &outgoingEvent{
+		batch: batch, event: mapping.Map(c.route.Mapping, parsed, pending.ID), label: mapping.LabelOf(parsed), message: parsed.MessageID, recipient: parsed.Email,
+	}
+	event.span = c.dispatcher().tracer.StartEvent(ctx, c.route.Name, event.label, &event.event)
+	event.item = sink.Item{Event: &event.event, OrderKey: mapping.OrderKey(parsed), Attempts: pending.Attempts, DeadLetterAttempts: pending.DeadLetterAttempts}
 	if len(pending.Raw) >= largeEvent {
 		event.item.BeforeEncoding = c.section(batch)
 	}

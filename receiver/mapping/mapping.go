@@ -3,6 +3,8 @@ package mapping
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -10,12 +12,11 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 )
 
 // maxAttribute is the longest value that becomes a CloudEvents attribute, and so an HTTP header.
 const maxAttribute = 1024
-
-const contentJSON = "application/json"
 
 // Target is what the CloudEvents of a webhook have in common.
 type Target struct {
@@ -23,54 +24,71 @@ type Target struct {
 	Extensions map[string]string // override those of events
 	OmitSchema bool              // leave dataschema out
 	Normalize  bool              // send the normal form of the data
+
+	shared *cloudevent.Shared // nil before Prepare
 }
 
-// CloudEvent maps an event of Mandrill. The data are the event's bytes, unchanged, or their normal form if the target asks for it and
-// there is one: dataschema says which. All other attributes are made from the event's bytes. A value that cannot be an attribute is left
-// out. The extensions of the target are set last.
-func CloudEvent(target Target, event mandrill.Event, id string) cloudevents.Event {
-	ce := cloudevents.New(cloudevents.CloudEventsVersionV1)
-	ce.SetID(id)
-	ce.SetSource(target.Source)
-	ceType, label := TypeOf(event)
-	ce.SetType(ceType)
-	if !event.Time.IsZero() {
-		ce.SetTime(event.Time)
+// Prepare encodes what all events have in common, once for all of them.
+func (t Target) Prepare() Target {
+	var extensions []cloudevent.Attribute
+	for _, name := range slices.Sorted(maps.Keys(t.Extensions)) {
+		// The SDK decides which names are possible, and has them in lower case.
+		if value := attribute(t.Extensions[name]); value != "" && cloudevents.IsExtensionNameValid(name) && !specAttributes[strings.ToLower(name)] {
+			extensions = append(extensions, cloudevent.Attribute{Name: strings.ToLower(name), Value: value})
+		}
 	}
+	t.shared = cloudevent.NewShared(t.Source, extensions)
+	return t
+}
+
+// specAttributes cannot be extensions.
+var specAttributes = map[string]bool{
+	"id": true, "source": true, "type": true, "specversion": true, "subject": true, "time": true, "datacontenttype": true, "dataschema": true, "data": true,
+}
+
+// maxExtensions is how many extensions come from an event, and two for its trace.
+const maxExtensions = 8
+
+// CloudEvent maps an event of Mandrill to one of sdk-go, as [Map] does.
+func CloudEvent(target Target, event mandrill.Event, id string) cloudevents.Event {
+	ce := Map(target.Prepare(), event, id)
+	return ce.SDK()
+}
+
+// Map maps an event of Mandrill. The data is the event's bytes, unchanged, or their normal form if the target asks for it and there is
+// one: dataschema says which. All attributes are made from the event's bytes. A value that cannot be an attribute is left out. The
+// extensions of the target are set last. The target is prepared.
+func Map(target Target, event mandrill.Event, id string) cloudevent.Event {
+	ce := cloudevent.Event{Shared: target.shared, ID: id, Time: event.Time}
+	ceType, label := TypeOf(event)
+	ce.Type = ceType
 	subject := event.MessageID
 	if event.Kind == mandrill.KindSync || event.Kind == mandrill.KindInbound {
 		subject = event.Email
 	}
-	if subject = attribute(subject); subject != "" {
-		ce.SetSubject(subject)
-	}
-	ce.SetDataContentType(contentType(event))
-	ce.DataEncoded = event.Raw
-	ce.DataBase64 = ce.DataContentType() != contentJSON // in JSON, where anything else cannot be embedded
-	urls := schemaURLs
-	if target.Normalize && !ce.DataBase64 {
+	ce.Subject = strings.TrimSpace(attribute(subject))
+	ce.ContentType = contentType(event)
+	ce.Data = event.Raw
+	isJSON, urls := ce.ContentType == cloudevent.ContentJSON, schemaURLs
+	if target.Normalize && isJSON {
 		if data, ok := normalForm(event, ceType); ok {
-			ce.DataEncoded, urls = data, normalizedURLs
+			ce.Data, urls = data, normalizedURLs
 		}
 	}
-	if !target.OmitSchema && !ce.DataBase64 {
-		ce.Context.(*cloudevents.EventContextV1).DataSchema = urls[label]
+	if !target.OmitSchema && isJSON {
+		ce.DataSchema = urls[label]
 	}
+	ce.Extensions = make([]cloudevent.Attribute, 0, maxExtensions)
 	for _, extension := range [...]struct{ name, value string }{
 		{"partitionkey", OrderKey(event)}, {"recipientdomain", domainOf(event.Email)},
 		{"subaccount", event.Subaccount}, {"template", event.Template}, {"tag", event.Tag},
 	} {
-		if value := attribute(extension.value); value != "" {
-			ce.SetExtension(extension.name, value)
+		if value := attribute(extension.value); value != "" && !target.shared.Has(extension.name) {
+			ce.Extensions = append(ce.Extensions, cloudevent.Attribute{Name: extension.name, Value: value})
 		}
 	}
-	if event.Test {
-		ce.SetExtension(mandrill.TestField, "true")
-	}
-	for name, value := range target.Extensions {
-		if value = attribute(value); value != "" {
-			ce.SetExtension(name, value)
-		}
+	if event.Test && !target.shared.Has(mandrill.TestField) {
+		ce.Extensions = append(ce.Extensions, cloudevent.Attribute{Name: mandrill.TestField, Value: "true"})
 	}
 	return ce
 }
@@ -103,7 +121,7 @@ func contentType(event mandrill.Event) string {
 	if event.Kind == mandrill.KindUnknown && !json.Valid(event.Raw) || !utf8.Valid(event.Raw) || nestsDeeper(event.Raw, maxNesting) {
 		return "application/octet-stream"
 	}
-	return contentJSON
+	return cloudevent.ContentJSON
 }
 
 // nestsDeeper reports whether valid JSON has more levels.

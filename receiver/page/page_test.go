@@ -20,8 +20,7 @@ import (
 	"testing"
 	"time"
 
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
-
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/delivery"
 	"github.com/mandrill-operator/mandrill-operator/receiver/page"
 	"github.com/mandrill-operator/mandrill-operator/receiver/recent"
@@ -245,9 +244,7 @@ func (f *fixture) open(t *testing.T, query string) (next func(name string) []byt
 }
 
 func (f *fixture) attempt(webhook, id string, outcome string) {
-	event := cloudevents.New(cloudevents.CloudEventsVersionV1)
-	event.SetID(id)
-	event.SetType("com.mandrill.message.open")
+	event := cloudevent.Event{Shared: cloudevent.NewShared("/shop", nil), ID: id, Type: "com.mandrill.message.open"}
 	f.recent.Attempted(sink.Request{Webhook: webhook, Items: []*sink.Item{{Event: &event}}, Outcome: outcome})
 }
 

@@ -4,8 +4,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
-
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -60,12 +59,9 @@ func (r *Ring) DeadLettered(webhook, reason string, item *sink.Item) {
 }
 
 // describe adds what is known of an event apart from its delivery.
-func (e *Event) describe(event *cloudevents.Event, origin Origin) {
-	e.ID, e.Type, e.Test = event.ID(), bounded(event.Type(), maxText), false
+func (e *Event) describe(event *cloudevent.Event, origin Origin) {
+	e.ID, e.Type, e.Test = event.ID, bounded(event.Type, maxText), event.Extension(TestExtension) != ""
 	e.Batch, e.Message, e.Recipient = origin.Batch, bounded(origin.Message, maxText), bounded(origin.Recipient, maxText)
-	if context, ok := event.Context.(*cloudevents.EventContextV1); ok { // Event.Extensions would copy them
-		_, e.Test = context.Extensions[TestExtension]
-	}
 }
 
 // bounded returns the beginning of a text, without keeping the rest in memory.

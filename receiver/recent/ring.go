@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 )
 
 const (
@@ -86,10 +86,10 @@ func (r *Ring) Close() {
 }
 
 // add records an event. The CloudEvent is encoded only if somebody wants it.
-func (r *Ring) add(event Event, cloudEvent *cloudevents.Event) {
+func (r *Ring) add(event Event, cloudEvent *cloudevent.Event) {
 	event.Time = r.now().UTC()
 	if r.wanted.Load() && r.wantsPayload(&event) {
-		event.Event, _ = cloudEvent.MarshalJSON() // an event that cannot be encoded was not sent either
+		event.Event = cloudEvent.AppendJSON(nil)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/recent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
@@ -27,13 +27,10 @@ type tag recent.Origin
 func (t tag) Origin() recent.Origin { return recent.Origin(t) }
 
 func item(id string, data string) *sink.Item {
-	event := cloudevents.New(cloudevents.CloudEventsVersionV1)
-	event.SetID(id)
-	event.SetSource("/shop")
-	event.SetType("com.mandrill.message.open")
-	event.SetDataContentType("application/json")
-	event.DataEncoded = []byte(data)
-	return &sink.Item{Event: &event, Tag: tag{Batch: "batch", Message: "message", Recipient: "ana@example.com"}}
+	event := &cloudevent.Event{
+		Shared: cloudevent.NewShared("/shop", nil), ID: id, Type: "com.mandrill.message.open", ContentType: cloudevent.ContentJSON, Data: []byte(data),
+	}
+	return &sink.Item{Event: event, Tag: tag{Batch: "batch", Message: "message", Recipient: "ana@example.com"}}
 }
 
 // attempt records an attempt for one event.
@@ -53,7 +50,7 @@ func TestAnAttemptHasWhatProgramsRead(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	r := recent.New(recent.Options{Now: func() time.Time { return now }})
 	tested := item("id", `{}`)
-	tested.Event.SetExtension(recent.TestExtension, "true")
+	tested.Event.Set(recent.TestExtension, "true")
 	tested.Attempts = 2
 	r.Attempted(sink.Request{
 		Webhook: "shop/a", Items: []*sink.Item{tested}, Outcome: "refused", Took: 1500 * time.Microsecond, Status: 422, Reason: "refused", Answer: strings.Repeat("é", 150),
@@ -193,7 +190,7 @@ func TestCloudEventsAreKeptForWhoAsks(t *testing.T) {
 	if err != nil || len(events) != 1 {
 		t.Fatal(events, err)
 	}
-	want := `{"specversion":"1.0","id":"asked","source":"/shop","type":"com.mandrill.message.open","datacontenttype":"application/json","data":{"event":"open"}}`
+	want := `{"specversion":"1.0","source":"/shop","id":"asked","type":"com.mandrill.message.open","datacontenttype":"application/json","data":{"event":"open"}}`
 	if diff := cmp.Diff(want, string(events[0].Event)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -198,39 +198,51 @@ func (r *Routes) ready() bool {
 	return (r.complete || r.kept != nil) && len(r.tables) > 0
 }
 
-// Match returns the routes for a request's path, see [Table.Match], first those with its host.
+// maxMatches bounds the routes that a request may be for, except those with its host.
+const maxMatches = 256
+
+// Match returns the routes for a request's path, see [Table.Match]: first those with its host, then others, because a proxy may rewrite the
+// host. The signature is checked in that order. Others are left out when there are 256, so that a request costs the same however many
+// webhooks have a path.
 func (r *Routes) Match(request *http.Request) []*Route {
 	tables := r.current.Load()
 	if tables == nil {
 		return nil
 	}
-	var found []*Route
+	path, total := pathOf(request.URL), 0
+	var lists []*pathRoutes
 	for _, table := range *tables {
-		if matched := table.Match(request); found == nil {
-			found = matched
-		} else if matched != nil {
-			found = slices.Concat(found, matched)
+		if found := table.byPath[path]; found != nil {
+			lists = append(lists, found)
+			total += len(found.all)
 		}
 	}
-	return hostFirst(found, request)
+	if total == 0 {
+		return nil
+	}
+	if total == 1 {
+		return lists[0].all
+	}
+	return hostFirst(lists, hostOf(request.Host), min(total, maxMatches))
 }
 
-// hostFirst moves the routes with the host of the request to the front: the signature is checked in that order. The others
-// remain, because a proxy may rewrite the host.
-func hostFirst(found []*Route, request *http.Request) []*Route {
-	if len(found) < 2 {
-		return found
+// hostFirst returns the routes with a host, and others as long as there are fewer than most.
+func hostFirst(lists []*pathRoutes, host string, most int) []*Route {
+	first := make([]*Route, 0, most)
+	for _, list := range lists {
+		first = append(first, list.of(host)...)
 	}
-	host := hostOf(request.Host)
-	first, others := make([]*Route, 0, len(found)), []*Route(nil)
-	for _, route := range found {
-		if route.host == host {
-			first = append(first, route)
-		} else {
-			others = append(others, route)
+	for _, list := range lists {
+		for _, route := range list.all {
+			if len(first) >= most {
+				return first
+			}
+			if route.host != host {
+				first = append(first, route)
+			}
 		}
 	}
-	return append(first, others...)
+	return first
 }
 
 // hostOf returns a host without its port, in lower case.

@@ -31,15 +31,40 @@ const defaultSinkTimeout = 10 * time.Second
 
 // Table is a set of routes by path.
 type Table struct {
-	byPath    map[string][]*Route
+	byPath    map[string]*pathRoutes
 	byWebhook map[string]*Route // where a webhook's events go: its route of this name, not those of its earlier URLs
 	near      nearIndex
 	size      int
 }
 
+// pathRoutes are the routes of a path. There may be thousands, one for each host.
+type pathRoutes struct {
+	all    []*Route
+	byHost map[string][]*Route // nil while there is one route
+}
+
+func (p *pathRoutes) add(route *Route) {
+	p.all = append(p.all, route)
+	if len(p.all) == 1 {
+		return
+	}
+	if p.byHost == nil {
+		p.byHost = map[string][]*Route{p.all[0].host: p.all[:1:1]}
+	}
+	p.byHost[route.host] = append(p.byHost[route.host], route)
+}
+
+// of returns the routes with a host.
+func (p *pathRoutes) of(host string) []*Route {
+	if p.byHost == nil && p.all[0].host == host {
+		return p.all
+	}
+	return p.byHost[host]
+}
+
 // NewTable prepares the routes of a document.
 func NewTable(document *routes.Document) (*Table, error) {
-	table := &Table{byPath: map[string][]*Route{}, byWebhook: map[string]*Route{}, size: len(document.Routes)}
+	table := &Table{byPath: map[string]*pathRoutes{}, byWebhook: map[string]*Route{}, size: len(document.Routes)}
 	for _, entry := range document.Routes {
 		registered, err := url.Parse(entry.URL)
 		if err != nil {
@@ -50,7 +75,10 @@ func NewTable(document *routes.Document) (*Table, error) {
 			return nil, fmt.Errorf("route %q: %w", entry.Name, err)
 		}
 		path := cmp.Or(entry.Path, pathOf(registered))
-		table.byPath[path] = append(table.byPath[path], route)
+		if table.byPath[path] == nil {
+			table.byPath[path] = &pathRoutes{}
+		}
+		table.byPath[path].add(route)
 		table.near.add(path, routes.Webhook(entry.Name))
 		if webhook := routes.Webhook(entry.Name); webhook == entry.Name || table.byWebhook[webhook] == nil {
 			table.byWebhook[webhook] = route
@@ -61,10 +89,11 @@ func NewTable(document *routes.Document) (*Table, error) {
 
 // mappingOf prepares what a route's CloudEvents have in common.
 func mappingOf(route routes.Route) mapping.Target {
-	return mapping.Target{
+	target := mapping.Target{
 		Source: route.Source, Extensions: route.CEOverrides.Extensions, OmitSchema: route.Delivery.DataSchema == routes.SchemaOmit,
 		Normalize: route.Delivery.Payload == routes.PayloadNormalized,
 	}
+	return target.Prepare()
 }
 
 // deliveryOf prepares how a route's events are sent, in each mode.
@@ -111,7 +140,12 @@ func pathOf(u *url.URL) string {
 
 // Match returns the routes for a request's path, which must be the one of the route byte for byte. The host does not count,
 // because a proxy may rewrite it: the signature, made over the whole URL, decides between several routes with one path.
-func (t *Table) Match(r *http.Request) []*Route { return t.byPath[pathOf(r.URL)] }
+func (t *Table) Match(r *http.Request) []*Route {
+	if found := t.byPath[pathOf(r.URL)]; found != nil {
+		return found.all
+	}
+	return nil
+}
 
 // Lack is what a request lacks of the URL that it must be for.
 type Lack int

@@ -14,19 +14,14 @@ import (
 	"testing"
 	"time"
 
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
-
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
-func newEvent() *cloudevents.Event {
-	event := cloudevents.New()
-	event.SetID("1")
-	event.SetSource("/s")
-	event.SetType("t")
-	event.SetDataContentType("application/json")
-	event.DataEncoded = []byte(`{"a":"\/"}`)
-	return &event
+func newEvent() *cloudevent.Event {
+	return &cloudevent.Event{
+		Shared: cloudevent.NewShared("/s", nil), ID: "1", Type: "t", ContentType: "application/json", Data: []byte(`{"a":"\/"}`),
+	}
 }
 
 func target(uri string) sink.Target { return sink.Target{URI: uri, Timeout: 10 * time.Second} }

@@ -5,16 +5,12 @@ import (
 	"net/url"
 	"strconv"
 
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 )
 
 // sendDeadLetter sends an item to the dead letter sink.
 func (s *Sender) sendDeadLetter(ctx context.Context, delivery Delivery, item *Item) {
-	counts := true
-	payload, err := binary(deadLetter(delivery.URI, item))
-	if err == nil {
-		counts, err = s.post(ctx, *delivery.DeadLetter, Binary, payload, nil, []*Item{item})
-	}
+	counts, err := s.post(ctx, *delivery.DeadLetter, Binary, Binary.encode(deadLetter(delivery.URI, item), nil), nil, []*Item{item})
 	item.DeadLetterErr = err
 	if err != nil && counts {
 		item.DeadLetterAttempts++
@@ -28,21 +24,20 @@ func (s *Sender) sendDeadLetter(ctx context.Context, delivery Delivery, item *It
 }
 
 // deadLetter returns an item's event with the extensions that Knative adds to dead letters.
-func deadLetter(uri string, item *Item) *cloudevents.Event {
-	event := *item.Event
-	event.Context = item.Event.Context.Clone()
+func deadLetter(uri string, item *Item) *cloudevent.Event {
+	event := item.Event.Clone()
 	if destination, err := url.Parse(uri); err == nil {
 		destination.User, destination.RawQuery, destination.ForceQuery, destination.Fragment = nil, "", false, "" // may be secret
-		event.SetExtension("knativeerrordest", destination.String())
+		event.Set("knativeerrordest", destination.String())
 	}
 	status, answer := Describe(item.Err)
 	if status != 0 {
-		event.SetExtension("knativeerrorcode", strconv.Itoa(status))
+		event.Set("knativeerrorcode", strconv.Itoa(status))
 	}
 	if answer != "" {
-		event.SetExtension("knativeerrordata", answer)
+		event.Set("knativeerrordata", answer)
 	}
-	return &event
+	return event
 }
 
 // Describe returns the status and the body with which a sink refused an event. Without an answer the status is 0 and the

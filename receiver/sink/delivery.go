@@ -1,6 +1,6 @@
 package sink
 
-import cloudevents "github.com/cloudevents/sdk-go/v2/event"
+import "github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 
 // Delivery says how events are sent to a sink.
 type Delivery struct {
@@ -26,7 +26,7 @@ func (s State) settled() bool { return s == Accepted || s == DeadLettered }
 
 // Item is an event to deliver, with its progress.
 type Item struct {
-	Event    *cloudevents.Event
+	Event    *cloudevent.Event
 	OrderKey string // items with the same key are delivered one after the other; empty: in any order
 	State    State
 	Attempts int   // requests to the sink that count as attempts: failed probes do not
@@ -40,15 +40,15 @@ type Item struct {
 	Tag any
 }
 
-// encode encodes the event.
-func (i *Item) encode(mode ContentMode) (Payload, error) {
+// encoding calls do, which encodes the event.
+func (i *Item) encoding(do func()) {
 	if i.BeforeEncoding == nil {
-		return mode.encode(i.Event)
+		do()
+		return
 	}
 	after := i.BeforeEncoding()
-	payload, err := mode.encode(i.Event)
+	do()
 	after() // not deferred: it must not be called when encoding panics
-	return payload, err
 }
 
 // Settled reports whether the sink or the dead letter sink accepted the item.

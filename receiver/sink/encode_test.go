@@ -57,11 +57,10 @@ func TestStructuredModeKeepsData(t *testing.T) {
 	} {
 		b := newRecordingSink(t)
 		event := newEvent()
-		event.SetSubject("é \"quoted\"\x01")
-		event.SetTime(time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC))
-		event.SetExtension("env", "prod")
-		event.SetDataContentType(test.contentType)
-		event.DataEncoded, event.DataBase64 = []byte(test.data), test.contentType != "application/json"
+		event.Subject = "é \"quoted\"\x01"
+		event.Time = time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)
+		event.Set("env", "prod")
+		event.ContentType, event.Data = test.contentType, []byte(test.data)
 		delivery := deliveryTo(b.URL)
 		delivery.Mode = sink.Structured
 		list := []*sink.Item{{Event: event}}
@@ -78,7 +77,7 @@ func TestStructuredModeKeepsData(t *testing.T) {
 			continue // encoding/json replaces its lone surrogates
 		}
 		var decoded cloudevents.Event
-		if err := json.Unmarshal([]byte(b.list[0]), &decoded); err != nil || !bytes.Equal(decoded.Data(), []byte(test.data)) || decoded.Subject() != event.Subject() || decoded.Extensions()["env"] != "prod" {
+		if err := json.Unmarshal([]byte(b.list[0]), &decoded); err != nil || !bytes.Equal(decoded.Data(), []byte(test.data)) || decoded.Subject() != event.Subject || decoded.Extensions()["env"] != "prod" {
 			t.Errorf("%s: decoded %v, %v", name, decoded, err)
 		}
 	}
@@ -123,8 +122,8 @@ func TestBatchedModeLimitsAndOrder(t *testing.T) {
 		var list []*sink.Item
 		for i, size := range test.sizes {
 			event := newEvent()
-			event.SetID(strconv.Itoa(i))
-			event.DataEncoded = []byte(`"` + strings.Repeat("x", size-2) + `"`)
+			event.ID = strconv.Itoa(i)
+			event.Data = []byte(`"` + strings.Repeat("x", size-2) + `"`)
 			item := &sink.Item{Event: event}
 			if test.keys > 0 {
 				item.OrderKey = fmt.Sprint("key", i%test.keys)
@@ -182,9 +181,8 @@ func TestBatchedModeKeepsData(t *testing.T) {
 	t.Parallel()
 	b := newRecordingSink(t)
 	list := itemsNamed("a1", "b1", "c1")
-	list[0].Event.DataEncoded = []byte(unusualJSON)
-	list[1].Event.SetDataContentType("application/octet-stream")
-	list[1].Event.DataEncoded, list[1].Event.DataBase64 = []byte(`]]}`), true
+	list[0].Event.Data = []byte(unusualJSON)
+	list[1].Event.ContentType, list[1].Event.Data = "application/octet-stream", []byte(`]]}`)
 	delivery := deliveryTo(b.URL)
 	delivery.Mode = sink.Batched
 	sink.NewSender(sink.Options{}).SendOnce(t.Context(), delivery, list)

@@ -51,10 +51,21 @@ func (e *Error) Temporary() bool {
 // Temporary reports whether an attempt that failed with err may succeed later. It is true for errors that are not an
 // [*Error], and false for nil.
 func Temporary(err error) bool {
+	if err == nil {
+		return false
+	}
 	if failure := new(Error); errors.As(err, &failure) {
 		return failure.Temporary()
 	}
-	return err != nil
+	return true
+}
+
+// statusOf returns the status of the answer, or 0.
+func statusOf(err error) int {
+	if err == nil {
+		return 0
+	}
+	return asError(err).Status
 }
 
 // asError returns the [Error] in err, or an empty one.
@@ -77,10 +88,11 @@ func (e *Error) overloaded() bool {
 
 // ReasonOf returns why an attempt failed, from the closed set of reports. It is empty without an error.
 func ReasonOf(err error) reports.Reason {
+	if err == nil {
+		return ""
+	}
 	failure, network := asError(err), new(networkError)
 	switch {
-	case err == nil:
-		return ""
 	case failure.Status == http.StatusTooManyRequests, failure.Status == http.StatusServiceUnavailable && failure.After > 0:
 		return reports.ReasonOverloaded
 	case failure.Status != 0 && failure.Temporary():

@@ -3,16 +3,18 @@ package sink
 import (
 	"context"
 
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 )
 
 // Send posts an event in binary content mode.
-func (c *Client) Send(ctx context.Context, target Target, event *cloudevents.Event) error {
-	payload, err := binary(event)
-	if err != nil {
-		return err
-	}
-	return c.Post(ctx, target, payload)
+func (c *Client) Send(ctx context.Context, target Target, event *cloudevent.Event) error {
+	return c.Post(ctx, target, Binary.encode(event, nil))
+}
+
+// Standard makes the client use net/http for all sinks.
+func (c *Client) Standard() *Client {
+	c.standard = true
+	return c
 }
 
 // RetryAfter parses a Retry-After header.
@@ -22,4 +24,4 @@ var RetryAfter = retryAfter
 const MaxAnswer = maxAnswer
 
 // Encode encodes an event for a request.
-func Encode(mode ContentMode, event *cloudevents.Event) (Payload, error) { return mode.encode(event) }
+func Encode(mode ContentMode, event *cloudevent.Event) Payload { return mode.encode(event, nil) }

@@ -3,12 +3,12 @@ package sink
 import (
 	"context"
 	"errors"
-	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 )
 
 // posterFunc is a [Poster].
@@ -31,10 +31,7 @@ func TestWebhooksWithOneSinkDoNotAffectEachOther(t *testing.T) {
 			return nil
 		})})
 		send := func(delivery Delivery) *Item {
-			event := cloudevents.New()
-			event.SetID("1")
-			event.SetSource("/s")
-			event.SetType("t")
+			event := cloudevent.Event{Shared: cloudevent.NewShared("/s", nil), ID: "1", Type: "t"}
 			item := &Item{Event: &event}
 			sender.SendOnce(t.Context(), delivery, []*Item{item})
 			return item
@@ -51,21 +48,30 @@ func TestWebhooksWithOneSinkDoNotAffectEachOther(t *testing.T) {
 	})
 }
 
-func TestUnusedClientsAreDropped(t *testing.T) {
+func TestUnusedConnectionsAreDropped(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewTLSServer(nil)
-	defer server.Close()
-	client := &Client{clients: map[clientKey]*pooledClient{}}
-	request := httptest.NewRequestWithContext(t.Context(), "POST", "https://sink.example/", nil)
-	if _, err := client.client("", request); err != nil {
-		t.Fatal(err)
+	client, long := &Client{}, 2*idleEndpointTimeout
+	use := func(uri string) {
+		if _, err := client.endpoint(Target{URI: uri}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	client.clients[clientKey{proxy: "old"}] = &pooledClient{server.Client(), time.Now().Add(-2 * idleClientTimeout)}
-	client.lastSweep = time.Now().Add(-2 * idleClientTimeout)
-	if _, err := client.client("", request); err != nil {
-		t.Fatal(err)
+	uris := []string{"http://old.example/", "https://old.example/", "http://used.example/a", "http://used.example/b", "https://used.example/"}
+	for _, uri := range uris {
+		use(uri)
 	}
-	if _, kept := client.clients[clientKey{proxy: "old"}]; kept || len(client.clients) != 1 {
-		t.Errorf("%d clients remain, want the used one", len(client.clients))
+	for key, e := range client.endpoints {
+		e.pooled.used = time.Now().Add(-long)
+		if strings.Contains(key.uri, "old") || key.uri == "http://used.example/b" {
+			e.used.Store(time.Now().Add(-long).Unix())
+		}
+	}
+	client.lastSweep = time.Now().Add(-long)
+	use("https://used.example/")
+	if len(client.endpoints) != 2 || len(client.transports) != 2 {
+		t.Errorf("%d endpoints with %d transports remain, want the two that are used", len(client.endpoints), len(client.transports))
+	}
+	if e := client.endpoints[endpointKey{uri: "http://used.example/a"}]; e == nil || client.transports[transportKey{address: "used.example:80"}] != e.pooled {
+		t.Error("an endpoint that is used lost its connections")
 	}
 }

@@ -4,8 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
-
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -15,10 +14,7 @@ func TestEncodingIsAnnounced(t *testing.T) {
 	for _, mode := range []sink.ContentMode{sink.Binary, sink.Structured, sink.Batched} {
 		var steps []string
 		poster := posterFunc(func() error { steps = append(steps, "sent"); return nil })
-		event := cloudevents.New()
-		event.SetID("1")
-		event.SetSource("/s")
-		event.SetType("t")
+		event := cloudevent.Event{Shared: cloudevent.NewShared("/s", nil), ID: "1", Type: "t"}
 		item := &sink.Item{Event: &event, BeforeEncoding: func() func() {
 			steps = append(steps, "before")
 			return func() { steps = append(steps, "after") }

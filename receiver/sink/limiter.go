@@ -72,10 +72,15 @@ func (l *sinkLimiter) Acquire(ctx context.Context) (probe bool, err error) {
 	if ctx.Err() != nil {
 		return false, &Error{Err: ctx.Err()}
 	}
-	deadline, _ := ctx.Deadline()
-	w := &waiter{deadline: deadline, ready: make(chan error, 1)}
 	l.mu.Lock()
 	l.lastUsed = time.Now()
+	if !l.open && l.waiters.Len() == 0 && l.inflight < int(l.limit) && !l.lastUsed.Before(l.notBefore) { // nearly always
+		l.inflight++
+		l.mu.Unlock()
+		return false, nil
+	}
+	deadline, _ := ctx.Deadline()
+	w := &waiter{deadline: deadline, ready: make(chan error, 1)}
 	element := l.waiters.PushBack(w)
 	l.admit()
 	l.mu.Unlock()
@@ -190,7 +195,7 @@ func (l *sinkLimiter) Release(probe bool, err error, aborted bool) (open bool) {
 	}
 	switch {
 	case aborted:
-	case Temporary(err):
+	case err != nil && Temporary(err):
 		l.recordFailure(probe, asError(err))
 	default:
 		l.recordAnswer(err == nil)

@@ -1,13 +1,24 @@
 package sink
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // Metrics counts requests to sinks. All labels have closed sets of values.
 type Metrics struct {
 	attempts     *prometheus.CounterVec
 	duration     *prometheus.HistogramVec
+	byMode       map[ContentMode]modeMetrics // found once, and not for each request
 	deadLetters  *prometheus.CounterVec
 	openCircuits prometheus.Gauge
+}
+
+// modeMetrics are those of a content mode.
+type modeMetrics struct {
+	attempts map[string]prometheus.Counter // by outcome
+	duration prometheus.Observer
 }
 
 // NewMetrics returns the metrics, registered unless registerer is nil.
@@ -27,10 +38,13 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "mandrill_receiver_open_circuits", Help: "Open circuits, one per webhook and sink: after repeated failures only circuit probes are sent.",
 		}),
 	}
+	m.byMode = map[ContentMode]modeMetrics{}
 	for _, mode := range []ContentMode{Binary, Structured, Batched} { // so that rate() sees the first of each
+		of := modeMetrics{map[string]prometheus.Counter{}, m.duration.WithLabelValues(string(mode))}
 		for _, outcome := range []string{"accepted", "refused", "timeout", "no_answer", "overloaded", "failed", outcomeAborted} {
-			m.attempts.WithLabelValues(string(mode), outcome)
+			of.attempts[outcome] = m.attempts.WithLabelValues(string(mode), outcome)
 		}
+		m.byMode[mode] = of
 	}
 	for _, outcome := range []string{"accepted", "failed"} {
 		m.deadLetters.WithLabelValues(outcome)
@@ -41,15 +55,23 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 	return m
 }
 
+// count adds a request to a sink.
+func (m *Metrics) count(mode ContentMode, outcome string, took time.Duration) {
+	of := m.byMode[mode]
+	of.attempts[outcome].Inc()
+	of.duration.Observe(took.Seconds())
+}
+
 // outcomeAborted is that of a request that was given up: the receiver stops, or the time of its batch is over.
 const outcomeAborted = "aborted"
 
 // outcomeOf returns the outcome of a request as the metrics name it.
 func outcomeOf(err error) string {
+	if err == nil {
+		return "accepted"
+	}
 	failure := asError(err)
 	switch {
-	case err == nil:
-		return "accepted"
 	case !Temporary(err):
 		return "refused"
 	case failure.timeout():

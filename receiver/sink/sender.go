@@ -3,7 +3,6 @@ package sink
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -59,7 +58,7 @@ type Sender struct {
 	recorder    Recorder // nil: none
 
 	mu        sync.Mutex // guards what follows
-	limiters  map[[sha256.Size]byte]*sinkLimiter
+	limiters  map[limiterKey]*sinkLimiter
 	lastSweep time.Time
 }
 
@@ -76,7 +75,7 @@ type Options struct {
 func NewSender(options Options) *Sender {
 	s := &Sender{
 		poster: options.Poster, concurrency: options.Concurrency, metrics: options.Metrics, observer: options.Observer, recorder: options.Recorder,
-		limiters: map[[sha256.Size]byte]*sinkLimiter{}, lastSweep: time.Now(),
+		limiters: map[limiterKey]*sinkLimiter{}, lastSweep: time.Now(),
 	}
 	if s.poster == nil {
 		s.poster = &Client{}
@@ -100,31 +99,94 @@ func (s *Sender) SendOnce(ctx context.Context, delivery Delivery, items []*Item)
 // onDone after each request, with the items that are done for this call: those of the request and, if it stops its
 // sequence, the later items of the sequence. onDone may be called concurrently.
 func (s *Sender) SendUntil(ctx context.Context, delivery Delivery, items []*Item, onDone func(done []*Item) (goOn bool)) {
+	run := &sending{sender: s, ctx: ctx, delivery: delivery, onDone: onDone}
+	if delivery.Mode == Batched {
+		run.sendBatches(items)
+	} else {
+		run.sendSingly(groupByOrder(items))
+	}
+}
+
+// sending is a call of SendUntil.
+type sending struct {
+	sender   *Sender
+	ctx      context.Context //nolint:containedctx // of the call
+	delivery Delivery
+	onDone   func([]*Item) (goOn bool)
+	stopped  atomic.Bool
+}
+
+func (r *sending) mayStart() bool { return r.ctx.Err() == nil && !r.stopped.Load() }
+
+// sendBatches sends sequences of requests with several events.
+func (r *sending) sendBatches(items []*Item) {
 	var group errgroup.Group
 	group.SetLimit(sendConcurrency)
-	var stopped atomic.Bool
-	for sequence := range sequences(delivery.Mode, items) {
-		if ctx.Err() != nil || stopped.Load() {
+	for sequence := range batchSequences(items) {
+		if !r.mayStart() {
 			break
 		}
 		group.Go(func() error {
-			for len(sequence) > 0 && !stopped.Load() {
-				done, rest := sequence[0].items, sequence[1:]
-				if !s.send(ctx, delivery, sequence[0]) {
-					for _, request := range rest {
-						done = append(done, request.items...)
+			for i := 0; i < len(sequence) && !r.stopped.Load(); i++ {
+				payload := Payload{[]byte(batchedFields), sequence[i].body}
+				if !r.send(sequence[i].items, payload, func() (done []*Item) {
+					for _, later := range sequence[i+1:] {
+						done = append(done, later.items...)
 					}
-					rest = nil
+					return done
+				}) {
+					break
 				}
-				if !onDone(done) {
-					stopped.Store(true)
-				}
-				sequence = rest
 			}
 			return nil
 		})
 	}
 	_ = group.Wait()
+}
+
+// sendSingly sends groups of events that need an order, each event in a request of its own. Each worker takes the next group when it has
+// sent one: no event is handed to another goroutine.
+func (r *sending) sendSingly(groups [][]*Item) {
+	var next atomic.Int64
+	work := func() {
+		var buffer []byte
+		for i := int(next.Add(1)) - 1; i < len(groups) && r.mayStart(); i = int(next.Add(1)) - 1 {
+			buffer = r.sendGroup(groups[i], buffer)
+		}
+	}
+	workers := min(sendConcurrency, len(groups))
+	var others sync.WaitGroup
+	for range workers - 1 {
+		others.Go(work)
+	}
+	work()
+	others.Wait()
+}
+
+// sendGroup sends events one after the other. It returns the buffer, which may have grown.
+func (r *sending) sendGroup(group []*Item, buffer []byte) []byte {
+	for i, item := range group {
+		var payload Payload
+		item.encoding(func() { payload = r.delivery.Mode.encode(item.Event, buffer[:0]) })
+		buffer = payload.Fields
+		if !r.send(group[i:i+1], payload, func() []*Item { return group[i+1:] }) {
+			break
+		}
+	}
+	return buffer
+}
+
+// send makes a request for some items, and reports whether the rest of their sequence may be sent. If not, the rest is done as well.
+func (r *sending) send(items []*Item, payload Payload, rest func() []*Item) (goOn bool) {
+	goOn = r.sender.send(r.ctx, r.delivery, items, payload)
+	done := items
+	if !goOn {
+		done = append(done[:len(done):len(done)], rest()...)
+	}
+	if !r.onDone(done) {
+		r.stopped.Store(true)
+	}
+	return goOn && !r.stopped.Load()
 }
 
 // BlockedFor returns for how long requests to a target would be rejected, because its circuit is open or it sent
@@ -137,21 +199,16 @@ func (s *Sender) ClaimProbe(target Target) bool { return s.limiterFor(target).cl
 
 // send makes a request, and sends its items to the dead letter sink if they are for it. It reports whether the rest of
 // the sequence may be sent.
-func (s *Sender) send(ctx context.Context, delivery Delivery, batch request) (goOn bool) {
+func (s *Sender) send(ctx context.Context, delivery Delivery, items []*Item, payload Payload) (goOn bool) {
 	// Only pending items share a request: one that is for the dead letter sink is alone in its own.
-	if batch.items[0].State == Pending {
-		err, counts := batch.err, true
-		if err != nil {
-			err = &Error{Err: err, permanent: true}
-		} else {
-			counts, err = s.post(ctx, delivery.Target, delivery.Mode, batch.payload, s.observer, batch.items)
-		}
-		for _, item := range batch.items {
+	if items[0].State == Pending {
+		counts, err := s.post(ctx, delivery.Target, delivery.Mode, payload, s.observer, items)
+		for _, item := range items {
 			item.record(err, counts, delivery)
 		}
 	}
 	goOn = true
-	for _, item := range batch.items {
+	for _, item := range items {
 		if (item.State == Refused || item.State == Exhausted) && delivery.DeadLetter != nil {
 			s.sendDeadLetter(ctx, delivery, item)
 		}
@@ -178,17 +235,16 @@ func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payl
 	aborted := err != nil && ctx.Err() != nil && (errors.Is(ctx.Err(), context.Canceled) || took < target.Timeout/2)
 	open := limiter.Release(probe, err, aborted)
 	if observer != nil && !aborted {
-		observer.Attempted(target.Webhook, ReasonOf(err), asError(err).Status, open)
+		observer.Attempted(target.Webhook, ReasonOf(err), statusOf(err), open)
 	}
-	label, outcome := string(cmp.Or(mode, Binary)), outcomeOf(err)
+	outcome := outcomeOf(err)
 	if aborted {
 		outcome = outcomeAborted
 	}
 	if s.recorder != nil && !aborted {
 		s.recorder.Attempted(newRequest(target, items, took, status, err))
 	}
-	s.metrics.attempts.WithLabelValues(label, outcome).Inc()
-	s.metrics.duration.WithLabelValues(label).Observe(took.Seconds())
+	s.metrics.count(cmp.Or(mode, Binary), outcome, took)
 	return !probe || !Temporary(err), err
 }
 
@@ -209,9 +265,12 @@ func newRequest(target Target, items []*Item, took time.Duration, status int, er
 	return request
 }
 
+// limiterKey is what requests with the same limiter have in common.
+type limiterKey struct{ uri, caCerts, audience, webhook string }
+
 // limiterFor returns the limiter of a target, which it shares with no other webhook, and removes limiters that have been idle for long.
 func (s *Sender) limiterFor(target Target) *sinkLimiter {
-	key := sha256.Sum256([]byte(target.URI + "\x00" + target.CACerts + "\x00" + target.Audience + "\x00" + target.Webhook))
+	key := limiterKey{target.URI, target.CACerts, target.Audience, target.Webhook}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now := time.Now(); now.Sub(s.lastSweep) > idleLimiterTimeout {

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -38,10 +39,11 @@ func (f *fakePoster) Post(ctx context.Context, target sink.Target, payload sink.
 	if f.begin.IsZero() {
 		f.begin = time.Now()
 	}
-	id := payload.Header.Get("Ce-Id")
+	header := cloudevent.Header(payload.Fields)
+	id := header.Get("Ce-Id")
 	f.sent = append(f.sent, fmt.Sprintf("%g %s %s", time.Since(f.begin).Seconds(), target.URI, id))
 	headers := map[string]string{}
-	for name, values := range payload.Header {
+	for name, values := range header {
 		headers[name] = values[0]
 	}
 	f.headers = append(f.headers, headers)
@@ -98,7 +100,7 @@ func itemsNamed(names ...string) []*sink.Item {
 	list := make([]*sink.Item, len(names))
 	for i, name := range names {
 		event := newEvent()
-		event.SetID(name)
+		event.ID = name
 		list[i] = &sink.Item{Event: event, OrderKey: strings.TrimRight(name, "0123456789")}
 	}
 	return list
@@ -109,7 +111,7 @@ func unorderedItems(n int) []*sink.Item {
 	list := make([]*sink.Item, n)
 	for i := range list {
 		event := newEvent()
-		event.SetID(strconv.Itoa(i))
+		event.ID = strconv.Itoa(i)
 		list[i] = &sink.Item{Event: event}
 	}
 	return list
@@ -119,7 +121,7 @@ func states(list []*sink.Item) string {
 	var out []string
 	for _, item := range list {
 		name := map[sink.State]string{sink.Pending: "pending", sink.Refused: "refused", sink.Exhausted: "exhausted", sink.Accepted: "accepted", sink.DeadLettered: "dead"}[item.State]
-		out = append(out, fmt.Sprintf("%s %s %d", item.Event.ID(), name, item.Attempts))
+		out = append(out, fmt.Sprintf("%s %s %d", item.Event.ID, name, item.Attempts))
 	}
 	return strings.Join(out, ", ")
 }
@@ -197,7 +199,7 @@ func TestSendUntilStops(t *testing.T) {
 			t.Errorf("it took %s", took)
 		}
 		for i, item := range list {
-			heldBack := item.Event.ID() == "b2"
+			heldBack := item.Event.ID == "b2"
 			if reported[item] > 1 || (reported[item] == 1) != (item.Attempts == 1 || heldBack) {
 				t.Errorf("item %d: reported %d times, %d attempts", i, reported[item], item.Attempts)
 			}
@@ -260,7 +262,7 @@ func TestDeadLetterExtensions(t *testing.T) {
 		delivery := deliveryTo("https://robot:s3ntinel@sink.example:8443/a/b?key=s3ntinel#s3ntinel")
 		delivery.Retry, delivery.DeadLetter = &sink.Retry{}, &sink.Target{URI: "dead", Timeout: time.Second}
 		list := itemsNamed("a1")
-		list[0].Event.SetExtension("knativeerrordest", "forged")
+		list[0].Event.Set("knativeerrordest", "forged")
 		sink.NewSender(sink.Options{Poster: network, Metrics: sink.NewMetrics(registry)}).SendOnce(t.Context(), delivery, list)
 		if len(network.headers) != 2 {
 			t.Fatalf("%s: %d requests, want 2", name, len(network.headers))
@@ -271,7 +273,7 @@ func TestDeadLetterExtensions(t *testing.T) {
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
-		if list[0].Event.Extensions()["knativeerrorcode"] != nil {
+		if list[0].Event.Extension("knativeerrorcode") != "" {
 			t.Errorf("%s: the event itself was changed", name)
 		}
 		if diff := cmp.Diff(map[string]float64{"accepted": 1}, counted(t, registry, "mandrill_receiver_dead_letter_sink_events_total")); diff != "" {

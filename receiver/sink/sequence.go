@@ -10,37 +10,15 @@ const (
 
 // request is one or more events that are sent together.
 type request struct {
-	items   []*Item
-	payload Payload
-	err     error // the events cannot be encoded
-}
-
-// sequences groups the items that are not settled into requests, and these into sequences. The requests of a sequence are
-// sent one after the other. All items with an order key are in the same sequence. Items are encoded when their sequence is
-// asked for, so that not all encoded events are in memory at once.
-func sequences(mode ContentMode, items []*Item) iter.Seq[[]request] {
-	if mode == Batched {
-		return batchSequences(items)
-	}
-	return func(yield func([]request) bool) {
-		for _, group := range groupByOrder(items) {
-			sequence := make([]request, len(group))
-			for i, item := range group {
-				sequence[i].items = []*Item{item}
-				sequence[i].payload, sequence[i].err = item.encode(mode)
-			}
-			if !yield(sequence) {
-				return
-			}
-		}
-	}
+	items []*Item
+	body  []byte // in Batched mode
 }
 
 // groupByOrder groups the items that are not settled by order key. An item without one is a group of its own.
 func groupByOrder(items []*Item) [][]*Item {
 	groupOf := make(map[string]int, len(items))
-	var groups [][]*Item
-	for _, item := range items {
+	groups := make([][]*Item, 0, len(items))
+	for n, item := range items {
 		if item.State.settled() {
 			continue
 		}
@@ -49,18 +27,20 @@ func groupByOrder(items []*Item) [][]*Item {
 			continue
 		}
 		groupOf[item.OrderKey] = len(groups)
-		groups = append(groups, []*Item{item})
+		groups = append(groups, items[n:n+1:n+1]) // most groups have one item; append copies those that get more
 	}
 	return groups
 }
 
-// batchSequences packs groups into requests as long as they fit. A group that needs several requests is a sequence of its
-// own.
+// batchSequences packs groups into requests as long as they fit, and requests into sequences, which are sent one after the other. A group
+// that needs several requests is a sequence of its own. Items are encoded when their sequence is asked for, so that not all encoded events
+// are in memory at once.
 func batchSequences(items []*Item) iter.Seq[[]request] {
 	return func(yield func([]request) bool) {
 		var open batchBuilder
+		var scratch []byte
 		for _, group := range groupByOrder(items) {
-			parts := packGroup(group)
+			parts := packGroup(group, &scratch)
 			if len(parts) == 1 && open.fits(parts[0]) {
 				open.add(parts[0])
 				continue
@@ -70,7 +50,7 @@ func batchSequences(items []*Item) iter.Seq[[]request] {
 			}
 			open = batchBuilder{}
 			if len(parts) == 1 {
-				open = parts[0]
+				open.add(parts[0])
 				continue
 			}
 			sequence := make([]request, len(parts))
@@ -89,46 +69,49 @@ func batchSequences(items []*Item) iter.Seq[[]request] {
 
 // batchBuilder collects the events of a request in Batched mode.
 type batchBuilder struct {
-	items  []*Item
-	events []Payload
-	size   int // of the body, without its first bracket
-	err    error
+	items []*Item
+	body  []byte // without the last bracket
 }
 
-// packGroup packs a group into as few requests as its order allows.
-func packGroup(group []*Item) []batchBuilder {
-	var parts []batchBuilder
-	for _, item := range group {
-		event, err := item.encode(Batched)
-		single := batchBuilder{items: []*Item{item}, events: []Payload{event}, size: len(event.Body) + 1, err: err}
-		if last := len(parts) - 1; last >= 0 && parts[last].fits(single) {
+// packGroup packs a group into as few requests as its order allows. Scratch has what a part of one event is encoded in, until the next
+// group is packed.
+func packGroup(group []*Item, scratch *[]byte) []batchBuilder {
+	parts := make([]batchBuilder, 0, 1)
+	for i, item := range group {
+		item.encoding(func() { *scratch = item.Event.AppendJSON(append((*scratch)[:0], '[')) })
+		single := batchBuilder{group[i : i+1 : i+1], *scratch}
+		switch last := len(parts) - 1; {
+		case last >= 0 && parts[last].fits(single):
 			parts[last].add(single)
-		} else {
+		case len(group) > 1:
+			parts = append(parts, batchBuilder{})
+			parts[last+1].add(single)
+		default:
 			parts = append(parts, single)
 		}
 	}
 	return parts
 }
 
-// fits reports whether both fit into one request. An event for the dead letter sink, or one that cannot be encoded, is
-// sent alone.
+// fits reports whether both fit into one request. An event for the dead letter sink is sent alone.
 func (b *batchBuilder) fits(other batchBuilder) bool {
-	return b.joinable() && other.joinable() && len(b.items)+len(other.items) <= maxBatchEvents && b.size+other.size < maxBatchBytes
+	return b.joinable() && other.joinable() && len(b.items)+len(other.items) <= maxBatchEvents && len(b.body)+len(other.body) < maxBatchBytes
 }
 
-func (b *batchBuilder) joinable() bool {
-	return b.err == nil && (len(b.items) == 0 || b.items[0].State == Pending)
-}
+func (b *batchBuilder) joinable() bool { return len(b.items) == 0 || b.items[0].State == Pending }
 
+// firstBody is the size of the first buffer for a body of several events, at most.
+const firstBody = 32 << 10
+
+// add adds a copy of the events of another request.
 func (b *batchBuilder) add(other batchBuilder) {
+	if len(b.items) == 0 {
+		size := max(len(other.body)+1, min(4*len(other.body), firstBody))
+		b.items, b.body = other.items, append(make([]byte, 0, size), other.body...)
+		return
+	}
 	b.items = append(b.items, other.items...)
-	b.events = append(b.events, other.events...)
-	b.size += other.size
+	b.body = append(append(b.body, ','), other.body[1:]...)
 }
 
-func (b *batchBuilder) request() request {
-	if b.err != nil {
-		return request{items: b.items, err: b.err}
-	}
-	return request{b.items, batched(b.events), nil}
-}
+func (b *batchBuilder) request() request { return request{b.items, append(b.body, ']')} }

@@ -6,13 +6,13 @@ import (
 	"net/http"
 	"strings"
 
-	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -112,18 +112,18 @@ type EventSpan struct{ span trace.Span }
 
 // StartEvent starts the span of an event, with a type from a closed set, and names it in the event, so that the trace
 // continues where the event goes.
-func (t Tracer) StartEvent(ctx context.Context, webhook, label string, event *cloudevents.Event) EventSpan {
+func (t Tracer) StartEvent(ctx context.Context, webhook, label string, event *cloudevent.Event) EventSpan {
 	if t.tracer == nil {
 		return EventSpan{noop.Span{}}
 	}
 	ctx, span := t.tracer.Start(ctx, "send "+label, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
 		attribute.String("mandrill.webhook", webhook),
-		attribute.String("cloudevents.event_type", label), attribute.String("cloudevents.event_id", event.ID()),
+		attribute.String("cloudevents.event_type", label), attribute.String("cloudevents.event_id", event.ID),
 	))
 	carrier := propagation.MapCarrier{}
 	traceContext.Inject(ctx, carrier)
 	for name, value := range carrier {
-		event.SetExtension(name, value)
+		event.Set(name, value)
 	}
 	return EventSpan{span}
 }

@@ -14,13 +14,13 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
 	// stopTimeout is how long a program may take to stop.
 	stopTimeout = 30 * time.Second
-	// ticksPerSecond is the unit of CPU time in /proc, the same on every Linux that Go runs on.
-	ticksPerSecond = 100
 )
 
 // Program is a running program of the project.
@@ -33,9 +33,19 @@ type Program struct {
 
 // Start starts a program of bin/. If it exits before Stop, died is called with the reason.
 func Start(died context.CancelCauseFunc, name string, args ...string) (*Program, error) {
-	p := &Program{Name: name, exited: make(chan error, 1)}
-	p.command = exec.Command(filepath.Join("bin", name), args...) //nolint:gosec,noctx // ours; stopped by Stop
-	p.command.Stdout, p.command.Stderr = os.Stderr, os.Stderr
+	return StartCommand(died, name, Command(filepath.Join("bin", name), args...))
+}
+
+// Command is a command that writes to standard error.
+func Command(path string, args ...string) *exec.Cmd {
+	command := exec.Command(path, args...) //nolint:gosec,noctx // ours; stopped by Stop
+	command.Stdout, command.Stderr = os.Stderr, os.Stderr
+	return command
+}
+
+// StartCommand starts a command. If it exits before Stop, died is called with the reason.
+func StartCommand(died context.CancelCauseFunc, name string, command *exec.Cmd) (*Program, error) {
+	p := &Program{Name: name, command: command, exited: make(chan error, 1)}
 	if err := p.command.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s (run make build first): %w", name, err)
 	}
@@ -74,27 +84,14 @@ func (p *Program) proc(file string) (string, error) {
 	return string(data), nil
 }
 
-// CPU returns the CPU time that the program has used.
+// CPU returns the CPU time that the program has used, by its clock: the counts of /proc are in steps of 10 ms.
 func (p *Program) CPU() (time.Duration, error) {
-	stat, err := p.proc("stat")
-	if err != nil {
-		return 0, err
+	const scheduler = 2 // as in the kernel's CPUCLOCK_SCHED
+	var used unix.Timespec
+	if err := unix.ClockGettime(int32(^p.command.Process.Pid<<3|scheduler), &used); err != nil { //nolint:gosec // as clock_getcpuclockid makes it
+		return 0, fmt.Errorf("reading the CPU time of %s: %w", p.Name, err)
 	}
-	// The second field is the name in parentheses, which may contain spaces: count from its end.
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	const user, system = 14 - 3, 15 - 3
-	if len(fields) <= system {
-		return 0, fmt.Errorf("reading the CPU time of %s: %d fields", p.Name, len(fields))
-	}
-	var ticks int64
-	for _, field := range []string{fields[user], fields[system]} {
-		n, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("reading the CPU time of %s: %w", p.Name, err)
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
+	return time.Duration(used.Nano()), nil
 }
 
 // PeakMemory returns the highest resident memory so far, in bytes.
