@@ -63,6 +63,10 @@ demo: build
 test:
 	@hack/assets.sh hack/test.sh
 
+## test-system: run the tests that run programs: faults of receivers, the chart, alerts with Prometheus, scripts, upgrades of a buffer
+test-system: toolchain
+	@hack/assets.sh hack/test.sh --system
+
 ## npm: build and test the npm package, with Node.js
 npm:
 	@hack/npm.sh
@@ -137,9 +141,9 @@ deploy:
 uninstall: build
 	@hack/uninstall.sh $(UNINSTALL)
 
-## ci: run what every change must pass: verify, lint, vuln, demo, test, and e2e where this machine can run pods
+## ci: run what every change must pass: verify, lint, vuln, demo, test, test-system, and e2e where this machine can run pods
 ci: verify lint vuln
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
-	@hack/assets.sh hack/test.sh --e2e
+	@hack/assets.sh hack/test.sh --all
 
-.PHONY: toolchain help build image release-dry-run release assets demo test npm bench chaos cluster-up cluster-down e2e test-gitops fuzz generate verify fmt lint vuln install deploy uninstall ci
+.PHONY: toolchain help build image release-dry-run release assets demo test test-system npm bench chaos cluster-up cluster-down e2e test-gitops fuzz generate verify fmt lint vuln install deploy uninstall ci

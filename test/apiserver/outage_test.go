@@ -24,6 +24,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 	"github.com/mandrill-operator/mandrill-operator/test/loopback"
+	"github.com/mandrill-operator/mandrill-operator/test/programs"
 )
 
 // startReceiverProgram runs the receiver as a pod does, with a buffer and a token for reports, and returns the address of its metrics.
@@ -31,8 +32,8 @@ func startReceiverProgram(t *testing.T, listen, operatorURL string) (metrics str
 	t.Helper()
 	folder := t.TempDir()
 	program := filepath.Join(folder, "receiver")
-	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../cmd/receiver").CombinedOutput(); err != nil {
-		t.Fatalf("building the receiver: %v\n%s", err, output)
+	if err := programs.Build(folder, "receiver"); err != nil {
+		t.Fatal(err)
 	}
 	kubeconfig, err := addUser(t, envtest.User{Name: "system:serviceaccount:" + routesSecret.Namespace + ":mandrill-receiver"}).KubeConfig()
 	if err != nil {
