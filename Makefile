@@ -63,6 +63,10 @@ demo: build
 test:
 	@hack/assets.sh hack/test.sh
 
+## test-system: run the tests that run programs: faults of receivers, the chart, alerts with Prometheus, scripts, upgrades of a buffer
+test-system: toolchain
+	@hack/assets.sh hack/test.sh --system
+
 ## npm: build and test the npm package, with Node.js
 npm:
 	@hack/npm.sh
@@ -155,10 +159,10 @@ deploy:
 uninstall: build
 	@hack/uninstall.sh $(UNINSTALL)
 
-## ci: run what every change must pass: verify, lint, vuln, demo, the page where there is Chromium, test, and e2e where pods can run
+## ci: run what every change must pass: verify, lint, vuln, demo, test, test-system, and test-ui and e2e where this machine can run them
 ci: verify lint vuln
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
 	@hack/ui.sh --if-can
-	@hack/assets.sh hack/test.sh --e2e
+	@hack/assets.sh hack/test.sh --all
 
-.PHONY: toolchain help build image release-dry-run release assets demo test npm test-ui bench bench-check profile chaos cluster-up cluster-down e2e e2e-knative test-gitops fuzz generate verify fmt lint vuln install deploy uninstall ci
+.PHONY: toolchain help build image release-dry-run release assets demo test test-system npm test-ui bench bench-check profile chaos cluster-up cluster-down e2e e2e-knative test-gitops fuzz generate verify fmt lint vuln install deploy uninstall ci

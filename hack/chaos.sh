@@ -11,5 +11,4 @@ need() {
 }
 need strace strace "that batches are synced before they are accepted"
 need bridge iproute2 "network partitions"
-# Without the race detector, which triples the time, mostly in the tests of disks that lose unsynced data. make test runs with it.
 go test -count=1 -timeout 60m -v -parallel 4 ./test/chaos -long "$@" | grep --line-buffered -v '^=== '

@@ -1,47 +1,66 @@
 #!/usr/bin/env bash
-# Runs all tests with the race detector, which needs a C compiler, and reports what failed and what was slow. Those of the npm package need
-# Node.js. The whole output of a
-# package is in bin/test afterwards. Expects KUBEBUILDER_ASSETS.
+# Runs tests, and reports what failed and what was slow. The whole output of a package is in bin/test afterwards. Expects
+# KUBEBUILDER_ASSETS.
 #
-#   hack/test.sh           without the end-to-end tests
-#   hack/test.sh --e2e     with them, unless this machine cannot run pods: then the report says what it lacks
+#   hack/test.sh             those of the code, with the race detector, which needs a C compiler; those of the npm package need Node.js
+#   hack/test.sh --system    those that run programs of ours or of others as processes. The race detector would see nothing of them
+#   hack/test.sh --all       both, and the end-to-end tests, unless this machine cannot run pods: then the report says what it lacks
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . hack/toolchain.sh
+code='' system='' e2e='' flags=()
+case ${1:-} in
+  '') code=1 ;;
+  --system) system=1 ;;
+  --all) code=1 system=1 ;;
+  *) echo "usage: hack/test.sh [--system | --all]" >&2; exit 2 ;;
+esac
+system_packages='test/(chaos|chart|monitoring|receiver|scripts|upgrade)'
 hack/progress.sh "Downloading Go modules" go mod download
-hack/progress.sh "Downloading Go modules of test/conformance" go -C test/conformance mod download
-hack/progress.sh "Downloading Go modules of test/argocd" go -C test/argocd mod download
-hack/progress.sh "Downloading Go modules of examples/go" go -C examples/go mod download
-hack/progress.sh "Downloading Go modules of hack/image" go -C hack/image mod download
-hack/progress.sh "Downloading Go modules of hack/dashboards" go -C hack/dashboards mod download
-hack/tool.sh helm version >/dev/null # for test/chart; it takes minutes the first time, and says so
-hack/tool.sh --path promtool >/dev/null # these two for test/monitoring
-hack/prometheus/build.sh >/dev/null
+if [ -n "$code" ]; then
+  for folder in test/conformance test/argocd examples/go hack/image hack/dashboards; do
+    hack/progress.sh "Downloading Go modules of $folder" go -C "$folder" mod download
+  done
+  hack/npm.sh
+  hack/examples.sh # for test/examples
+fi
+if [ -n "$system" ]; then
+  hack/tool.sh helm version >/dev/null # for test/chart; it takes minutes the first time, and says so
+  hack/tool.sh --path promtool >/dev/null # these two for test/monitoring
+  hack/prometheus/build.sh >/dev/null
+fi
 go build -o bin/testreport ./hack/testreport # not go run, which adds a line of its own to the summary
-hack/npm.sh
-hack/examples.sh # for test/examples
-packages=(./...)
-e2e='' flags=()
-if [ "${1:-}" = --e2e ]; then
+if [ -n "$code" ] && [ -n "$system" ]; then
   lacking=$([ -n "${E2E_KUBECONFIG:-}" ] || hack/cluster/cluster.sh lacks)
   if [ -z "$lacking" ]; then
     e2e=1
-    mapfile -t packages < <(go list ./... | grep -v '/test/e2e$')
   else
     flags=(-left-out "test/e2e: $lacking")
   fi
 fi
-export CGO_ENABLED=1
+all=$(go list ./...)
+mapfile -t code_packages < <(grep -vE "/($system_packages)$|/test/e2e$" <<<"$all")
+mapfile -t system_packages < <(grep -E "/($system_packages)$" <<<"$all")
 {
   status=0
-  go test -race -json -timeout 30m "${packages[@]}" || status=1
-  go -C test/conformance test -race -json ./... || status=1
-  go -C test/argocd test -race -json ./... || status=1
-  CGO_ENABLED=0 go -C examples/go test -json ./... || status=1 # without the race detector, which takes minutes to compile SQLite
-  CGO_ENABLED=0 go -C hack/image test -json ./... || status=1 # its tests make images of themselves, which must be static
-  CGO_ENABLED=0 go -C hack/dashboards test -json ./... || status=1
+  if [ -n "$code" ]; then
+    export CGO_ENABLED=1
+    go test -race -json -timeout 30m "${code_packages[@]}" || status=1
+    go -C test/conformance test -race -json ./... || status=1
+    go -C test/argocd test -race -json ./... || status=1
+    export CGO_ENABLED=0
+    go -C examples/go test -json ./... || status=1 # without the race detector, which takes minutes to compile SQLite
+    go -C hack/image test -json ./... || status=1 # its tests make images of themselves, which must be static
+    go -C hack/dashboards test -json ./... || status=1
+  fi
+  if [ -n "$system" ]; then
+    # As the programs are built, so that nothing is compiled twice.
+    CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath" go test -json -timeout 30m "${system_packages[@]}" || status=1
+  fi
   if [ -n "$e2e" ]; then
     hack/e2e.sh --json || status=1
+  elif [ -n "$code" ]; then
+    CGO_ENABLED=0 go test -json ./test/e2e || status=1 # they skip themselves
   fi
   exit "$status"
 } | bin/testreport -logs bin/test "${flags[@]}"

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/test/programs"
 )
 
 // patience is how long a test waits, far longer than any step takes on a busy machine.
@@ -40,11 +40,7 @@ var built = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	binary := filepath.Join(folder, "receiver")
-	if out, err := exec.Command("go", "build", "-tags=grpcnotrace", "-o", binary, ".").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
-	}
-	return binary, nil
+	return filepath.Join(folder, "receiver"), programs.Build(folder, "receiver")
 })
 
 func TestMain(m *testing.M) {

@@ -231,7 +231,7 @@ func TestClusterOperations(t *testing.T) {
 			t.Errorf("event %d was there: %t, and when it was put back: %t", i, got[event], left[event])
 		}
 	}
-	if !first.append(batch("shop/a", events...)) {
+	if !first.isDuplicate(batch("shop/a", events...)) {
 		t.Error("finished, it is a duplicate still")
 	}
 }

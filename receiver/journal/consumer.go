@@ -174,9 +174,11 @@ func (c *Consumer) dropFinished(ctx context.Context, position Position, id strin
 // dropDamaged removes a message that cannot be read, logs and counts it, unless it was finished before.
 func (c *Consumer) dropDamaged(ctx context.Context, position Position, header nats.Header, cause error) error {
 	id := header.Get(headerID)
-	if finished, err := c.session.finished.HasMessage(ctx, position.Remainder, id, header.Get(headerObject)); err != nil {
+	finished, err := c.session.finished.HasMessage(ctx, position.Remainder, id, header.Get(headerObject))
+	if err != nil {
 		return err
-	} else if finished {
+	}
+	if finished {
 		return c.dropFinished(ctx, position, id)
 	}
 	c.journal.metrics.Damaged.Inc()

@@ -85,9 +85,11 @@ func (s *session) deadLetterError(ctx context.Context, seq uint64, err error) er
 	if readErr != nil {
 		return readErr
 	}
-	if removed, err := s.finished.HasObject(ctx, msg.Header.Get(headerObject)); err != nil {
-		return err
-	} else if removed {
+	removed, markErr := s.finished.HasObject(ctx, msg.Header.Get(headerObject))
+	if markErr != nil {
+		return markErr
+	}
+	if removed {
 		return cmp.Or(s.dropDeadLetter(ctx, seq, msg.Header), ErrNotFound)
 	}
 	return fmt.Errorf("%w: %w", ErrDamaged, err)

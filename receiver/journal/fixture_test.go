@@ -76,13 +76,28 @@ func batch(webhook string, events ...string) journal.Batch {
 	}
 }
 
-// append stores a batch, and sends it again while the buffer is not available, as Mandrill does.
+// append stores a batch, and reports whether it was stored before. After several attempts that is not known: it reports false.
 func (o *opened) append(b journal.Batch) (duplicate bool) {
 	o.t.Helper()
-	for begun, again := time.Now(), false; ; again = true {
+	duplicate, attempts := o.appendUntilStored(b)
+	return duplicate && attempts == 1
+}
+
+// isDuplicate stores a batch that was stored before, and reports whether that was noticed.
+func (o *opened) isDuplicate(b journal.Batch) bool {
+	o.t.Helper()
+	duplicate, _ := o.appendUntilStored(b)
+	return duplicate
+}
+
+// appendUntilStored sends a batch again while the buffer is not available, as Mandrill does. A slow machine takes several attempts.
+func (o *opened) appendUntilStored(b journal.Batch) (duplicate bool, attempts int) {
+	o.t.Helper()
+	for begun := time.Now(); ; {
+		attempts++
 		duplicate, err := o.Append(o.t.Context(), b)
 		if err == nil {
-			return duplicate && !again // an earlier attempt may have stored it
+			return duplicate, attempts
 		}
 		if !errors.Is(err, journal.ErrUnavailable) || time.Since(begun) > time.Minute {
 			o.t.Fatal(err)

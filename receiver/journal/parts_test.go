@@ -135,11 +135,11 @@ func TestAppendOfPartsAfterACrash(t *testing.T) {
 				if diff := cmp.Diff(strings.Join(want, " "), strings.Join(got, " ")); diff != "" {
 					t.Errorf("when it has come again (-want +got):\n%s", diff)
 				}
-				if !o.append(b) {
+				if !o.isDuplicate(b) {
 					t.Error("now it is a duplicate")
 				}
 				o.finish()
-				if !o.append(b) {
+				if !o.isDuplicate(b) {
 					t.Error("finished, it is a duplicate still")
 				}
 			})
@@ -173,7 +173,7 @@ func TestPartThatBecameARemainderIsADuplicate(t *testing.T) {
 		o.stop()
 		o = open(t, dir, 1<<30)
 	}
-	if !o.append(b) {
+	if !o.isDuplicate(b) {
 		t.Error("it is no duplicate")
 	}
 	o.finish()
@@ -247,7 +247,7 @@ func TestPartsOfAnotherSize(t *testing.T) {
 	e.options.MaxPayload = 2 << 20
 	e.start()
 	o = run(t, journal.New(options))
-	if o.append(b) || !o.append(b) {
+	if o.append(b) || !o.isDuplicate(b) {
 		t.Error("the second is a duplicate, and only that")
 	}
 	got, _ := o.waiting()

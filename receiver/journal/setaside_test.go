@@ -117,7 +117,7 @@ func TestBatchOutOfTheBacklogIsADuplicate(t *testing.T) {
 	}
 	o.stop()
 	o = open(t, dir, journal.MinBytes)
-	if !o.append(batch("shop/a", `{"a":1}`)) || !o.append(batch("shop/a", `{"b":1}`)) {
+	if !o.isDuplicate(batch("shop/a", `{"a":1}`)) || !o.isDuplicate(batch("shop/a", `{"b":1}`)) {
 		t.Error("a batch is stored again")
 	}
 	if letters, _, err := o.DeadLetters(t.Context(), journal.DeadLetterFilter{}, 0, 10); err != nil || len(letters) != 1 {

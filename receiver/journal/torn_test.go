@@ -93,7 +93,7 @@ func TestTornBatch(t *testing.T) {
 			if diff := cmp.Diff([]string{"0", "1", "2", "whole"}, batches); diff != "" {
 				t.Errorf("events that wait (-want +got):\n%s", diff)
 			}
-			if !o.append(b) {
+			if !o.isDuplicate(b) {
 				t.Error("now it is one")
 			}
 		})

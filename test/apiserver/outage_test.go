@@ -25,6 +25,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 	"github.com/mandrill-operator/mandrill-operator/test/poll"
+	"github.com/mandrill-operator/mandrill-operator/test/programs"
 )
 
 // receiverProgram is the receiver as it runs in a pod.
@@ -40,8 +41,8 @@ func startReceiverProgram(t *testing.T, listen, operatorURL string) receiverProg
 	t.Helper()
 	folder := t.TempDir()
 	program := filepath.Join(folder, "receiver")
-	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../cmd/receiver").CombinedOutput(); err != nil {
-		t.Fatalf("building the receiver: %v\n%s", err, output)
+	if err := programs.Build(folder, "receiver"); err != nil {
+		t.Fatal(err)
 	}
 	kubeconfig, err := addUser(t, envtest.User{Name: "system:serviceaccount:" + routesSecret.Namespace + ":mandrill-receiver"}).KubeConfig()
 	if err != nil {

@@ -25,7 +25,8 @@ import (
 )
 
 const (
-	slowObjects = 200
+	// slowObjects is more than twice what one tenant may have under way, in reconciles and in probes: more of them only wait.
+	slowObjects = 80
 	// maxDelay is how much longer than without them a new object of another tenant may take.
 	maxDelay = 5 * time.Second
 )

@@ -90,7 +90,8 @@ func testPowerLoss(t *testing.T, order unsynced.Order, rounds, failures int) {
 		t.Errorf("%d losses were reported, and nothing is lost", reported)
 	}
 	acked, lost := ledger.count()
-	t.Logf("%d failures, %d events, %d duplicates, log: %v", len(failureTimes), acked, ledger.duplicateCount(), logged)
+	t.Logf("%d failures, %d events, %d duplicates, %d messages came back, log: %v", len(failureTimes), acked, ledger.duplicateCount(),
+		r.logCounts("INFO")["Removed a message that came back after it had been finished"], logged)
 	if unexplained := ledger.unexplainedDuplicates(failureTimes); len(unexplained) > 0 {
 		t.Errorf("%d of %d duplicates were not being delivered when the power failed: %s", len(unexplained), ledger.duplicateCount(), strings.Join(unexplained[:min(len(unexplained), 5)], "; "))
 	}

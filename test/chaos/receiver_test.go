@@ -22,13 +22,14 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/test/loopback"
+	"github.com/mandrill-operator/mandrill-operator/test/programs"
 )
 
 var long = flag.Bool("long", false, "inject many more faults, which takes some 20 minutes")
 
 var keepDir = flag.String("keep", "", "directory for the logs and buffers of the receivers of failed tests")
 
-// shortOrLong returns a number for make test, or the one for make chaos, which sets -long.
+// shortOrLong returns a number for make test-system, or the one for make chaos, which sets -long.
 func shortOrLong(shortRun, longRun int) int {
 	if *long {
 		return longRun
@@ -47,12 +48,7 @@ var buildReceiver = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	buildDir = dir
-	path := filepath.Join(dir, "receiver")
-	output, err := exec.Command("go", "build", "-o", path, "../../cmd/receiver").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, output)
-	}
-	return path, nil
+	return filepath.Join(dir, "receiver"), programs.Build(dir, "receiver")
 })
 
 func TestMain(m *testing.M) {

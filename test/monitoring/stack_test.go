@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -25,6 +24,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/test/loopback"
+	"github.com/mandrill-operator/mandrill-operator/test/programs"
 )
 
 const (
@@ -175,9 +175,8 @@ func apply(t *testing.T, admin client.Client, files ...string) {
 // build builds the two programs into a folder.
 func build(t *testing.T, folder string) {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), "go", "build", "-o", folder+"/", root+"/cmd/operator", root+"/cmd/receiver")
-	if output, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("building the programs: %v\n%s", err, output)
+	if err := programs.Build(folder, "operator", "receiver"); err != nil {
+		t.Fatal(err)
 	}
 }
 

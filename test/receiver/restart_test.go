@@ -23,6 +23,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 	"github.com/mandrill-operator/mandrill-operator/test/poll"
+	"github.com/mandrill-operator/mandrill-operator/test/programs"
 )
 
 const (
@@ -38,12 +39,7 @@ var build = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(folder, "receiver")
-	output, err := exec.Command("go", "build", "-o", path, "../../cmd/receiver").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, output)
-	}
-	return path, nil
+	return filepath.Join(folder, "receiver"), programs.Build(folder, "receiver")
 })
 
 func TestMain(m *testing.M) {
