@@ -68,7 +68,8 @@ func startNginx(t *testing.T, address, receiver, certificate, key string, replac
 	for _, name := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		temporary += fmt.Sprintf("%s_temp_path %s/%s;\n", name, folder, name)
 	}
-	whole := user + "daemon off;\nmaster_process off;\npid " + folder + "/pid;\nerror_log stderr;\nevents {}\nhttp {\naccess_log off;\n" + temporary + server + "}\n"
+	whole := user + "daemon off;\nmaster_process off;\npid " + folder + "/pid;\nerror_log stderr;\nevents {}\n" +
+		"http {\naccess_log off;\n" + temporary + server + "}\n"
 	if err := os.WriteFile(config, []byte(whole), 0o600); err != nil {
 		t.Fatal(err)
 	}
