@@ -8,7 +8,7 @@ progress=$PWD/hack/progress.sh
 export PATH=$PATH:/usr/sbin
 
 # Each with the package that has it.
-declare -A packages=([nginx]=nginx [caddy]=caddy [systemd-analyze]=systemd [postgres]=postgresql)
+declare -A packages=([nginx]=nginx [caddy]=caddy [systemd-analyze]=systemd [postgres]=postgresql [strace]=strace)
 unpacked=$PWD/bin/debian
 
 found() {

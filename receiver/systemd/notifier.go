@@ -66,7 +66,7 @@ func (n *Notifier) write(ctx context.Context, state string) error {
 	if err != nil {
 		return fmt.Errorf("connecting to NOTIFY_SOCKET: %w", err)
 	}
-	defer connection.Close()
+	defer connection.Close() //nolint:errcheck // the datagram was sent, or not
 	if _, err := connection.Write([]byte(state)); err != nil {
 		return fmt.Errorf("writing to NOTIFY_SOCKET: %w", err)
 	}

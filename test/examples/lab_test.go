@@ -40,7 +40,9 @@ var build = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for module, packages := range map[string][]string{root: {"./cmd/receiver", "./cmd/mandrill-emulator"}, root + "/examples/go": {"./consumer", "./idempotent", "./denylist"}} {
+	for module, packages := range map[string][]string{
+		root: {"./cmd/receiver", "./cmd/mandrill-emulator"}, root + "/examples/go": {"./consumer", "./idempotent", "./denylist"},
+	} {
 		command := exec.Command("go", slices.Concat([]string{"build", "-tags=grpcnotrace", "-o", folder + "/"}, packages)...)
 		command.Dir, command.Env = module, append(os.Environ(), "CGO_ENABLED=0")
 		if output, err := command.CombinedOutput(); err != nil {
@@ -213,7 +215,9 @@ func register(t *testing.T, emulator *mandrilltest.Server, url string) string {
 	return added.AuthKey
 }
 
-var subscriptions = []string{"send", "deferral", "hard_bounce", "soft_bounce", "delivered", "open", "click", "spam", "unsub", "reject", "blacklist", "whitelist"}
+var subscriptions = []string{
+	"send", "deferral", "hard_bounce", "soft_bounce", "delivered", "open", "click", "spam", "unsub", "reject", "blacklist", "whitelist",
+}
 
 // call calls the API of an emulator, without a network.
 func call(emulator http.Handler, path string, body []byte) ([]byte, error) {
@@ -275,7 +279,8 @@ func samples(t *testing.T) [][]byte {
 	if len(list) < 20 {
 		t.Fatalf("there are %d samples only", len(list))
 	}
-	return append(list, large(t, 2<<20), []byte("{\"event\":\"open\",\"msg\":{\"subject\":\"caf\xe9\"},\"_id\":\"latin1\"}"), []byte(`"no event"`), []byte(`{"event": no JSON}`))
+	latin1 := []byte("{\"event\":\"open\",\"msg\":{\"subject\":\"caf\xe9\"},\"_id\":\"latin1\"}")
+	return append(list, large(t, 2<<20), latin1, []byte(`"no event"`), []byte(`{"event": no JSON}`))
 }
 
 // large returns inbound mail of about this size, which is beyond the default limits of Express, Fastify and nginx.

@@ -74,7 +74,7 @@ func nextState(t *testing.T, socket *net.UnixConn) string {
 }
 
 // The receiver that the unit starts is ready when it says so to systemd, stores batches in the unit's StateDirectory, reads the key from its
-// credentials, and says when it stops.
+// credentials, makes no system call that the unit forbids, and says when it stops.
 func TestUnitStartsReceiver(t *testing.T) {
 	t.Parallel()
 	unit := service(t, unitFile)
@@ -110,7 +110,9 @@ func TestUnitStartsReceiver(t *testing.T) {
 	if len(unit["ExecStart"]) != 1 || unit["Type"][0] != "notify" {
 		t.Fatalf("ExecStart=%q, Type=%q", unit["ExecStart"], unit["Type"])
 	}
-	receiver := run(t, environment, program(t, "receiver"), strings.Fields(here.Replace(unit["ExecStart"][0]))[1:]...)
+	command, trace := traced(t, program(t, "receiver"))
+	command = append(command, strings.Fields(here.Replace(unit["ExecStart"][0]))[1:]...)
+	receiver := run(t, environment, command[0], command[1:]...)
 	if got := nextState(t, socket); got != "READY=1" {
 		t.Fatalf("got %q:\n%s", got, receiver.log.String())
 	}
@@ -136,4 +138,7 @@ func TestUnitStartsReceiver(t *testing.T) {
 	if got := nextState(t, socket); got != "STOPPING=1" {
 		t.Errorf("got %q", got)
 	}
+	t.Run("system calls", func(t *testing.T) { //nolint:paralleltest // the receiver has ended
+		checkCalls(t, unit, trace)
+	})
 }

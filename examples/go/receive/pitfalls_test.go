@@ -73,7 +73,8 @@ func TestHandlerReadsBatchesInOrder(t *testing.T) {
 		return nil
 	}))
 	defer server.Close()
-	if status := post(t, server.URL, event.ApplicationCloudEventsBatchJSON, "["+one+","+two+"]"); status != http.StatusNoContent || !slices.Equal(got, []string{"1", "2"}) {
+	status := post(t, server.URL, event.ApplicationCloudEventsBatchJSON, "["+one+","+two+"]")
+	if status != http.StatusNoContent || !slices.Equal(got, []string{"1", "2"}) {
 		t.Errorf("got %d, %v", status, got)
 	}
 }
