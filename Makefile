@@ -34,9 +34,17 @@ toolchain:
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
-## build: build the three programs into bin/
+## build: build the programs into bin/
 build: toolchain
 	@hack/progress.sh "Downloading modules and building the programs" go build $(GOBUILD) -o $(BIN)/ ./cmd/...
+
+## install-cli: build kubectl-mandrill into CLI_DIR (the folder of go install), so that kubectl mandrill works
+install-cli: toolchain
+	@hack/progress.sh "Downloading modules and building kubectl-mandrill" go build $(GOBUILD) -o "$(or $(CLI_DIR),$(shell go env GOPATH)/bin)/" ./cmd/kubectl-mandrill
+
+## archives: build the archives of kubectl-mandrill and its manifest for krew into dist/cli; CLI_PLATFORMS="linux/amd64"
+archives: toolchain
+	@hack/archives.sh
 
 ## image: build images of the programs into dist/ without Docker; IMAGE_REPO, VERSION, IMAGE_ARCHS=amd64, IMAGE_PUSH=HOST:PORT
 image: toolchain
@@ -107,6 +115,7 @@ generate: toolchain
 	@go run ./hack/events
 	@go -C hack/dashboards run . ../../charts/mandrill-operator/files/dashboards
 	@go run ./hack/chart
+	@go run ./hack/cli docs/cli.md
 
 ## verify: check that generated files and go.mod are up to date, the names of metrics, and the workflows
 verify:
@@ -142,4 +151,4 @@ ci: verify lint vuln
 	@$(MAKE) --no-print-directory demo DEMO=once >/dev/null
 	@hack/assets.sh hack/test.sh --e2e
 
-.PHONY: toolchain help build image release-dry-run release assets demo test npm bench chaos cluster-up cluster-down e2e test-gitops fuzz generate verify fmt lint vuln install deploy uninstall ci
+.PHONY: toolchain help build image release-dry-run release assets demo test npm bench chaos cluster-up cluster-down e2e test-gitops fuzz generate verify fmt lint vuln install deploy uninstall ci install-cli archives

@@ -1,4 +1,4 @@
-package main
+package repeatedlogs
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ func TestRepeatedFaultsTakeLittleLog(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	now := time.Unix(0, 0)
-	logger := slog.New(newRepeatedLogs(slog.NewJSONHandler(&out, nil), func() time.Time { return now }))
+	logger := slog.New(New(slog.NewJSONHandler(&out, nil), func() time.Time { return now }))
 	for minute := range 24 * 60 {
 		before := out.Len()
 		for range 12 { // as the buffer, which is opened again every five seconds
@@ -54,21 +54,5 @@ func TestRepeatedFaultsTakeLittleLog(t *testing.T) {
 	}
 	if lines := strings.Count(out.String(), "\n"); lines != 10*maxLogTexts {
 		t.Errorf("%d of %d different lines were logged", lines, 10*maxLogTexts)
-	}
-}
-
-// The watch of the routes Secrets is silent while nothing can be reached.
-func TestMissingRoutesAreReported(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	logger := slog.New(slog.NewJSONHandler(&out, nil))
-	tick := make(chan time.Time, 3)
-	for range 3 {
-		tick <- time.Time{}
-	}
-	asked := 0
-	reportMissingRoutes(t.Context(), func() bool { asked++; return asked == 3 }, tick, logger)
-	if lines := strings.Count(out.String(), "Found no routes yet"); lines != 2 || strings.Count(out.String(), "\n") != 2 {
-		t.Errorf("got %d lines until there were routes, want 2:\n%s", lines, out.String())
 	}
 }

@@ -1,4 +1,5 @@
-package main
+// Package repeatedlogs keeps the log of a program short whose faults repeat.
+package repeatedlogs
 
 import (
 	"context"
@@ -26,7 +27,8 @@ type repeatedLogs struct {
 	texts *logTexts
 }
 
-func newRepeatedLogs(next slog.Handler, now func() time.Time) slog.Handler {
+// New returns a handler that passes to the next one what does not repeat.
+func New(next slog.Handler, now func() time.Time) slog.Handler {
 	return repeatedLogs{next, &logTexts{now: now, known: map[string]*logText{}}}
 }
 
