@@ -132,7 +132,7 @@ lint:
 ## vuln: fail when the packages or programs call code with a known vulnerability
 vuln:
 	@$(MAKE) --no-print-directory build BIN=bin/symbols STRIP=
-	@hack/vuln.sh bin/symbols/operator bin/symbols/receiver bin/symbols/mandrill-emulator
+	@hack/vuln.sh bin/symbols/operator bin/symbols/receiver bin/symbols/mandrill-emulator bin/symbols/kubectl-mandrill
 
 ## install: install the CRD and the accounts into the cluster of the current kubectl context
 install:

@@ -13,6 +13,7 @@ hack/progress.sh "Downloading Go modules of test/conformance" go -C test/conform
 hack/progress.sh "Downloading Go modules of test/argocd" go -C test/argocd mod download
 hack/progress.sh "Downloading Go modules of hack/image" go -C hack/image mod download
 hack/progress.sh "Downloading Go modules of hack/dashboards" go -C hack/dashboards mod download
+hack/progress.sh "Downloading Go modules of hack/krew" go -C hack/krew mod download
 hack/tool.sh helm version >/dev/null # for test/chart; it takes minutes the first time, and says so
 hack/tool.sh --path promtool >/dev/null # these two for test/monitoring
 hack/prometheus/build.sh >/dev/null

@@ -56,6 +56,10 @@ func TestDeadLettersOverAllBuffers(t *testing.T) {
 	s.documented("dead-letters", webhook.Namespace, "kubectl mandrill dead-letters list --webhook transactional -n shop",
 		s.run(webhook.Namespace, "dead-letters", "list", "--webhook", "transactional"))
 
+	if r := s.run(webhook.Namespace, "doctor", webhook.Name, "--skip-large"); r.status != output.StatusProblems || !strings.Contains(r.out, "fail  sink") {
+		t.Errorf("doctor with a sink that refuses: %+v", r)
+	}
+
 	first := list()[0]
 	if r := s.run(webhook.Namespace, "dead-letters", "show", first.Name); !strings.Contains(r.out, `"event"`) {
 		t.Errorf("show: %+v", r)
