@@ -34,9 +34,17 @@ toolchain:
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
-## build: build the three programs into bin/
+## build: build the programs into bin/
 build: toolchain
 	@hack/progress.sh "Downloading modules and building the programs" go build $(GOBUILD) -o $(BIN)/ ./cmd/...
+
+## install-cli: build kubectl-mandrill into CLI_DIR (the folder of go install), so that kubectl mandrill works
+install-cli: toolchain
+	@hack/progress.sh "Downloading modules and building kubectl-mandrill" go build $(GOBUILD) -o "$(or $(CLI_DIR),$(shell go env GOPATH)/bin)/" ./cmd/kubectl-mandrill
+
+## archives: build the archives of kubectl-mandrill and its manifest for krew into dist/cli; CLI_PLATFORMS="linux/amd64"
+archives: toolchain
+	@hack/archives.sh
 
 ## image: build images of the programs into dist/ without Docker; IMAGE_REPO, VERSION, IMAGE_ARCHS=amd64, IMAGE_PUSH=HOST:PORT
 image: toolchain
@@ -129,6 +137,7 @@ generate: toolchain
 	@go run ./hack/events
 	@go -C hack/dashboards run . ../../charts/mandrill-operator/files/dashboards
 	@go run ./hack/chart
+	@go run ./hack/cli docs/cli.md
 
 ## verify: check that generated files and go.mod are up to date, the names of metrics, and the workflows
 verify:
@@ -145,7 +154,7 @@ lint:
 ## vuln: fail when the packages or programs call code with a known vulnerability
 vuln:
 	@$(MAKE) --no-print-directory build BIN=bin/symbols STRIP=
-	@hack/vuln.sh bin/symbols/operator bin/symbols/receiver bin/symbols/mandrill-emulator
+	@hack/vuln.sh bin/symbols/operator bin/symbols/receiver bin/symbols/mandrill-emulator bin/symbols/kubectl-mandrill
 
 ## install: install the CRD and the accounts into the cluster of the current kubectl context
 install:
@@ -165,4 +174,4 @@ ci: verify lint vuln
 	@hack/ui.sh --if-can
 	@hack/assets.sh hack/test.sh --all
 
-.PHONY: toolchain help build image release-dry-run release assets demo test test-system npm test-ui bench bench-check profile chaos cluster-up cluster-down e2e e2e-knative test-gitops fuzz generate verify fmt lint vuln install deploy uninstall ci
+.PHONY: toolchain help build image release-dry-run release assets archives demo test test-system npm test-ui bench bench-check profile chaos cluster-up cluster-down e2e e2e-knative test-gitops fuzz generate verify fmt lint vuln install install-cli deploy uninstall ci

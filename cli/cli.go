@@ -12,8 +12,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mandrill-operator/mandrill-operator/cli/access"
+	"github.com/mandrill-operator/mandrill-operator/cli/accounts"
+	"github.com/mandrill-operator/mandrill-operator/cli/buffers"
+	"github.com/mandrill-operator/mandrill-operator/cli/bundle"
 	"github.com/mandrill-operator/mandrill-operator/cli/doctor"
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
+	"github.com/mandrill-operator/mandrill-operator/cli/traffic"
 	"github.com/mandrill-operator/mandrill-operator/cli/view"
 	"github.com/mandrill-operator/mandrill-operator/version"
 )
@@ -26,7 +30,7 @@ Begin with kubectl mandrill status -A. It names every problem and the command to
 func New(env *access.Env) *cobra.Command {
 	root := &cobra.Command{
 		Use: "kubectl-mandrill", Short: "Show and repair the flow of Mandrill's events", Long: long,
-		SilenceErrors: true, SilenceUsage: true, Args: cobra.NoArgs,
+		SilenceErrors: true, SilenceUsage: true,
 		Annotations:                map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl mandrill"},
 		SuggestionsMinimumDistance: 3,
 		RunE:                       func(command *cobra.Command, _ []string) error { return command.Help() },
@@ -44,7 +48,10 @@ func New(env *access.Env) *cobra.Command {
 
 func commands(env *access.Env) []*cobra.Command {
 	return []*cobra.Command{
-		view.NewStatus(env), doctor.New(env), view.NewExplain(env), view.NewPause(env), view.NewResume(env), newVersion(env),
+		view.NewStatus(env), doctor.New(env), view.NewExplain(env), view.NewPause(env), view.NewResume(env),
+		buffers.NewDeadLetters(env), buffers.NewBacklog(env),
+		traffic.NewTest(env), traffic.NewTail(env), traffic.NewListen(env), traffic.NewVerify(env),
+		accounts.NewImport(env), accounts.NewDiff(env), bundle.New(env), newVersion(env),
 	}
 }
 

@@ -18,7 +18,7 @@ esac
 system_packages='test/(chaos|chart|monitoring|receiver|scripts|upgrade)'
 hack/progress.sh "Downloading Go modules" go mod download
 if [ -n "$code" ]; then
-  for folder in test/conformance test/argocd examples/go hack/image hack/dashboards; do
+  for folder in test/conformance test/argocd examples/go hack/image hack/dashboards hack/krew; do
     hack/progress.sh "Downloading Go modules of $folder" go -C "$folder" mod download
   done
   hack/npm.sh

@@ -142,7 +142,7 @@ func Decode(data []byte) (*Document, error) {
 	if err := yaml.UnmarshalStrict(data, &document); err != nil {
 		document = Document{}
 		if yaml.Unmarshal(data, &document) != nil || document.WrittenBy != operator {
-			return nil, fmt.Errorf("decoding routes: %s", withoutValues(err.Error()))
+			return nil, decodeError(data, err)
 		}
 	}
 	if err := checkSingle(data); err != nil {

@@ -38,7 +38,7 @@ func (r Receiver) String() string { return r.Namespace + "/" + r.Pod }
 
 // Receivers returns the shared receivers, and the sidecars of a namespace if one is given.
 func (c *Cluster) Receivers(ctx context.Context, flags *Flags, sidecars string) ([]Receiver, error) {
-	pods, err := c.sharedPods(ctx, flags.ReceiverNamespace)
+	pods, err := c.componentPods(ctx, flags.ReceiverNamespace, componentValue)
 	if err != nil {
 		return nil, err
 	}
@@ -64,10 +64,10 @@ func (c *Cluster) Receivers(ctx context.Context, flags *Flags, sidecars string) 
 	return receivers, nil
 }
 
-// sharedPods lists the pods of shared receivers: in all namespaces, or where the person may.
-func (c *Cluster) sharedPods(ctx context.Context, namespace string) ([]corev1.Pod, error) {
+// componentPods lists the pods of a component: in all namespaces, or where the person may.
+func (c *Cluster) componentPods(ctx context.Context, namespace, component string) ([]corev1.Pod, error) {
 	var list corev1.PodList
-	label := client.MatchingLabels{componentLabel: componentValue}
+	label := client.MatchingLabels{componentLabel: component}
 	err := c.Client.List(ctx, &list, label, client.InNamespace(namespace))
 	if apierrors.IsForbidden(err) && namespace == "" {
 		namespace = defaultNamespace
@@ -197,4 +197,34 @@ func (b Buffer) errNotRunning() error {
 		states = append(states, fmt.Sprintf("%s: %s", receiver, receiver.State))
 	}
 	return fmt.Errorf("no receiver of the buffer runs (%s): look at its pod with kubectl describe", strings.Join(states, "; "))
+}
+
+// AdminArgs returns the flags by which subcommands find the running receiver itself, which need not have a buffer.
+func (r Receiver) AdminArgs() ([]string, bool) {
+	for _, name := range []string{"admin-socket", "buffer-dir"} {
+		if value := r.flag(name); value != "" {
+			return []string{"--" + name + "=" + value}, true
+		}
+	}
+	return nil, false
+}
+
+// InstallationPods returns the pods of operators and receivers.
+func (c *Cluster) InstallationPods(ctx context.Context, flags *Flags) ([]corev1.Pod, error) {
+	pods, err := c.componentPods(ctx, flags.ReceiverNamespace, componentValue)
+	if err != nil {
+		return nil, err
+	}
+	operators, err := c.componentPods(ctx, flags.ReceiverNamespace, "operator")
+	return slices.DeleteFunc(append(pods, operators...), func(pod corev1.Pod) bool { return len(appendOurs(nil, &pod)) == 0 }), err
+}
+
+// appendOurs appends the containers of the installation: other programs may have the same labels.
+func appendOurs(names []string, pod *corev1.Pod) []string {
+	for _, container := range pod.Spec.Containers {
+		if container.Name == sharedContainer || container.Name == "operator" {
+			names = append(names, container.Name)
+		}
+	}
+	return names
 }

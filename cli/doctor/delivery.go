@@ -121,7 +121,8 @@ func (d *doctor) counters(context.Context) []Finding {
 		return finding(Warn, "Mandrill has not sent anything yet", "Is mail sent with this account? Mandrill's page of webhooks has a button that sends a test.")
 	}
 	age := d.env.Now().Sub(sent.Time)
-	text := fmt.Sprintf("Mandrill has sent %d events in %d batches, the last %s ago", events, batches, output.Age(age))
+	text := fmt.Sprintf("Mandrill has sent %s in %s, the last %s ago",
+		output.Counted(int(events), "event", "events"), output.Counted(int(batches), "batch", "batches"), output.Age(age))
 	if age > d.since {
 		return finding(Warn, text+", longer than --since", "Is mail sent with this account?")
 	}

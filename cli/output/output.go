@@ -159,3 +159,9 @@ func isTerminal(file *os.File) bool {
 	info, err := file.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
+
+// Interactive reports whether a person looks at w.
+func Interactive(w any) bool {
+	file, ok := w.(*os.File)
+	return ok && isTerminal(file)
+}

@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/nearest"
 )
 
 // Reason is a condition or a reason.
@@ -84,8 +85,8 @@ func Find(name string) ([]Reason, error) {
 	if len(found) > 0 {
 		return found, nil
 	}
-	if near := Nearest(name, names); near != "" {
-		return nil, fmt.Errorf("there is no reason %q: did you mean %s?", name, near)
+	if near := nearest.DidYouMean(name, names); near != "" {
+		return nil, fmt.Errorf("there is no reason %q%s", name, near)
 	}
 	return nil, fmt.Errorf("there is no reason %q: kubectl mandrill explain without a name lists all", name)
 }
@@ -102,36 +103,4 @@ func Remedy(name string) string {
 		}
 	}
 	return ""
-}
-
-// Nearest returns the name that a mistyped one was probably meant to be, or "".
-func Nearest(typed string, names []string) string {
-	best, least := "", len(typed)/3+2
-	for _, name := range names {
-		if d := distance(strings.ToLower(typed), strings.ToLower(name)); d < least {
-			best, least = name, d
-		}
-	}
-	return best
-}
-
-// distance is that of Levenshtein.
-func distance(a, b string) int {
-	previous := make([]int, len(b)+1)
-	for j := range previous {
-		previous[j] = j
-	}
-	for i := range len(a) {
-		current := make([]int, len(b)+1)
-		current[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			current[j+1] = min(previous[j+1]+1, current[j]+1, previous[j]+cost)
-		}
-		previous = current
-	}
-	return previous[len(b)]
 }

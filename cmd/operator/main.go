@@ -34,6 +34,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/cmd/usage"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
 	"github.com/mandrill-operator/mandrill-operator/controllers/alerts"
 	"github.com/mandrill-operator/mandrill-operator/controllers/certificates"
@@ -84,10 +85,16 @@ func main() {
 	}
 }
 
+// subcommands are shown by -h.
+var subcommands = []usage.Subcommand{{Name: "uninstall", Does: "delete all MandrillWebhooks while the operator runs elsewhere"}}
+
 // dispatch runs a subcommand, or the operator itself.
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && args[0] == "uninstall" {
 		return runUninstall(ctx, args[1:], stdout)
+	}
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		return usage.Unexpected(args[0], subcommands)
 	}
 	return run(ctx, args, stdout, stderr)
 }
@@ -122,11 +129,14 @@ func parseFlags(args []string) (options, error) {
 	flags.StringVar(&o.leaderElectionNS, "leader-election-namespace", "", "namespace of the Lease; default: that of the routes Secret")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.BoolVar(&o.version, "version", false, "print the version, the commit, the version of Go and the platform, and exit")
-	if err := flags.Parse(args); err != nil {
+	usage.Help(flags, "The operator keeps Mandrill and the cluster in agreement with MandrillWebhooks.", subcommands,
+		usage.Group{Title: "Scope and limits", Prefixes: []string{"watch-", "installation", "max-", "allow-", "sink-"}},
+		usage.Group{Title: "Operation", Prefixes: []string{"metrics", "health", "log-", "leader", "reports", "receiver-service", "version", "kubeconfig"}})
+	if err := usage.Parse(flags, args); err != nil {
 		return o, err
 	}
 	if flags.NArg() > 0 {
-		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+		return o, usage.Unexpected(flags.Arg(0), subcommands)
 	}
 	return o, o.validate()
 }

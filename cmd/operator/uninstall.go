@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/cmd/usage"
 	"github.com/mandrill-operator/mandrill-operator/controllers/scope"
 	"github.com/mandrill-operator/mandrill-operator/controllers/uninstall"
 )
@@ -26,7 +27,8 @@ func runUninstall(ctx context.Context, args []string, output io.Writer) error {
 	flags.DurationVar(&options.Timeout, "timeout", 5*time.Minute, "how long to wait until the operator has finalized them")
 	flags.BoolVar(&options.KeepWebhooks, "keep-webhooks", false, "leave the webhooks at Mandrill, by setting deletionPolicy to Retain first")
 	flags.BoolVar(&options.Abandon, "abandon", false, "after the time-out remove the finalizers, and print which webhooks are left at Mandrill")
-	if err := flags.Parse(args); err != nil {
+	usage.Help(flags, "operator uninstall deletes all MandrillWebhooks while the operator runs elsewhere.", nil)
+	if err := usage.Parse(flags, args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {

@@ -11,13 +11,14 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/cmd/usage"
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
 
 const backlogUsage = `receiver backlog lists, shows, drops and sets aside the batches in the buffer that wait for delivery.
 
-  receiver backlog list      [--webhook NAME] [--output table|json]
+  receiver backlog list      [--webhook NAME] [--since DURATION] [--limit N] [--output table|json]
   receiver backlog show      POSITION
   receiver backlog drop      POSITION...
   receiver backlog set-aside POSITION...
@@ -47,6 +48,8 @@ type backlogCommand struct {
 	place     bufferPlace
 	webhook   string
 	output    string
+	since     time.Duration
+	limit     int
 	positions []journal.Position
 }
 
@@ -79,7 +82,7 @@ func newBacklogCommand(args []string, stdout io.Writer) (*backlogCommand, error)
 		},
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
-		return nil, errors.New("give one of list, show, drop and set-aside after backlog; see receiver backlog -h")
+		return nil, errors.New("give one of list, show, drop and set-aside after backlog; see receiver backlog -h" + didYouMean(args, commands))
 	}
 	command := &backlogCommand{name: args[0], do: commands[args[0]], now: time.Now, stdout: stdout}
 	return command, command.parse(args[1:])
@@ -88,13 +91,16 @@ func newBacklogCommand(args []string, stdout io.Writer) (*backlogCommand, error)
 // parse parses flags and positions, in any order.
 func (c *backlogCommand) parse(args []string) error {
 	flags := flag.NewFlagSet("receiver backlog "+c.name, flag.ContinueOnError)
+	usage.Help(flags, "See receiver backlog -h.", nil)
 	c.place.addFlags(flags)
 	if c.name == "list" {
 		flags.StringVar(&c.webhook, "webhook", "", "only batches of this webhook, such as shop/a")
-		flags.StringVar(&c.output, "output", "table", "table or json")
+		flags.DurationVar(&c.since, "since", 0, "only batches that were received within this time, such as 1h")
+		flags.IntVar(&c.limit, "limit", 0, "list at most so many; 0: all")
+		addOutput(flags, &c.output)
 	}
 	for { // the flag package stops at the first position
-		if err := flags.Parse(args); err != nil {
+		if err := usage.Parse(flags, args); err != nil {
 			return err
 		}
 		if flags.NArg() == 0 {
@@ -118,8 +124,10 @@ func (c *backlogCommand) check() error {
 		return err
 	}
 	switch {
-	case c.name == "list" && c.output != "table" && c.output != "json":
-		return errors.New("--output must be table or json")
+	case checkOutput(c.output) != nil:
+		return checkOutput(c.output)
+	case c.since < 0 || c.limit < 0:
+		return errors.New("--since and --limit must not be negative")
 	case c.name == "show" && len(c.positions) != 1:
 		return errors.New("give the position of one batch, as list shows it")
 	case c.name != "list" && len(c.positions) == 0:
@@ -131,18 +139,24 @@ func (c *backlogCommand) check() error {
 // list prints the backlog, one page after the other.
 func (c *backlogCommand) list(ctx context.Context, store backlogStore) error {
 	write, end := c.table()
-	if c.output == "json" {
+	if c.output == outputJSON {
 		write, end = jsonArray[journal.WaitingBatch](c.stdout)
 	}
+	listed := 0
 	for after := (*journal.Position)(nil); ; {
 		page, err := store.Backlog(ctx, c.webhook, after)
-		if err == nil {
-			err = write(page.Batches)
-		}
 		if err != nil {
 			return err
 		}
-		if after = page.Next; after == nil {
+		batches := slices.DeleteFunc(page.Batches, func(b journal.WaitingBatch) bool { return c.since > 0 && c.now().Sub(b.Received) > c.since })
+		if c.limit > 0 {
+			batches = batches[:min(len(batches), c.limit-listed)]
+		}
+		listed += len(batches)
+		if err := write(batches); err != nil {
+			return err
+		}
+		if after = page.Next; after == nil || c.limit > 0 && listed >= c.limit {
 			return end()
 		}
 	}

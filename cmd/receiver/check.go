@@ -1,36 +1,61 @@
 package main
 
 import (
-	"cmp"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"net/url"
+	"log/slog"
 	"os"
-	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/cmd/receiver/checks"
+	"github.com/mandrill-operator/mandrill-operator/cmd/usage"
+	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
-// check runs receiver check: it describes what the receiver does with a routes document, or why it refuses it. The output
+// check runs receiver check: it describes what the receiver does with a routes document and its flags, or why it refuses them. The output
 // contains no secrets.
-func check(args []string, getenv func(string) string, stdout io.Writer) error {
+func check(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	var o options
 	flags := flag.NewFlagSet("receiver check", flag.ContinueOnError)
-	flags.StringVar(&o.config, "config", "", "file with the routes document; default: the variables of the environment")
-	if err := flags.Parse(args); err != nil {
+	o.add(flags)
+	probe := flags.Bool("probe", false, "also resolve the hosts of URLs, and ask the sinks with HEAD")
+	usage.Help(flags, "receiver check describes what the receiver does with its flags and routes, or why it refuses them.", nil)
+	if err := usage.Parse(flags, args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	if err := o.chooseRoutes(getenv); errors.Is(err, errNoRoutes) {
-		return errors.New("give --config FILE or the variables " + variableURL + " and " + variableSink)
-	} else if err != nil {
+	document, err := o.checkRoutes(getenv)
+	if err != nil {
 		return err
+	}
+	if err := o.complete(getenv); err != nil {
+		return err
+	}
+	if o.certFile != "" {
+		if _, err := receiver.NewCertificate(o.certFile, o.keyFile, slog.New(slog.DiscardHandler), time.Now); err != nil {
+			return fmt.Errorf("--tls-cert-file, --tls-key-file: %w", err)
+		}
+	}
+	return describeRoutes(ctx, document, *probe, stdout)
+}
+
+// checkRoutes reads the routes of --config or of the environment.
+func (o *options) checkRoutes(getenv func(string) string) (*routes.Document, error) {
+	if o.routesSecret != "" {
+		return nil, errors.New("--routes-secret is read in the cluster only: give --config FILE or the variables " + variableURL + " and " + variableSink)
+	}
+	if err := o.chooseRoutes(getenv); errors.Is(err, errNoRoutes) {
+		return nil, errors.New("give --config FILE or the variables " + variableURL + " and " + variableSink)
+	} else if err != nil {
+		return nil, err
 	}
 	var data []byte
 	var err error
@@ -40,127 +65,39 @@ func check(args []string, getenv func(string) string, stdout io.Writer) error {
 		data, err = os.ReadFile(o.config)
 	}
 	if err != nil {
-		return fmt.Errorf("reading routes: %w", err)
+		return nil, fmt.Errorf("reading routes: %w", err)
 	}
 	document, err := routes.DecodeOwn(data)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if _, err := routing.NewTable(document); err != nil {
-		return err
-	}
+	_, err = routing.NewTable(document)
+	return document, err
+}
+
+// describeRoutes prints a block for each route, and a summary.
+func describeRoutes(ctx context.Context, document *routes.Document, probe bool, stdout io.Writer) error {
 	var blocks []string
+	faults := 0
 	for _, route := range document.Routes {
-		blocks = append(blocks, describe(route))
+		block := checks.Describe(route)
+		if probe {
+			lines, found := checks.Probe(ctx, route)
+			block += strings.Join(lines, "")
+			faults += found
+		}
+		blocks = append(blocks, block)
 	}
 	if len(blocks) == 0 {
 		blocks = []string{"no routes: every request is answered with 404\n"}
+	} else {
+		blocks = append(blocks, checks.Summary(document.Routes)+"\n")
 	}
 	if _, err := io.WriteString(stdout, strings.Join(blocks, "\n")); err != nil {
 		return errors.New("writing the description")
 	}
+	if faults > 0 {
+		return fmt.Errorf("--probe has found %s", counted(faults, "fault", "faults"))
+	}
 	return nil
-}
-
-// describe returns what the receiver does for a route.
-func describe(route routes.Route) string {
-	var text strings.Builder
-	line := func(name, value string) { fmt.Fprintf(&text, "  %-9s %s\n", name, value) }
-	fmt.Fprintf(&text, "route %s\n", route.Name)
-	line("url", withoutSecrets(route.URL))
-	if route.Path != "" {
-		line("path", route.Path)
-	}
-	switch {
-	case route.Suspend:
-		line("keys", fmt.Sprintf("%d, but suspended: batches get 503", len(route.Keys)))
-	case len(route.Keys) == 0:
-		line("keys", "0: probes are answered, batches get 503 until there is one")
-	default:
-		line("keys", strconv.Itoa(len(route.Keys)))
-	}
-	line("sink", describeSink(route.Sink))
-	line("source", withoutSecrets(route.Source))
-	delivery := route.Delivery
-	line("mode", describeMode(delivery.Mode))
-	line("delivery", cmp.Or(delivery.ContentMode, "Binary")+", timeout "+cmp.Or(delivery.Timeout, "PT10S")+describeData(delivery))
-	if retries := describeRetries(delivery); retries != "" {
-		line("retries", retries)
-	}
-	switch {
-	case delivery.DeadLetterSink != nil:
-		line("failures", "to the dead letter sink: "+describeSink(*delivery.DeadLetterSink))
-	case delivery.Mode != routes.ModeDirect:
-		line("failures", "dead letters in the buffer")
-	}
-	return text.String()
-}
-
-// describeData says what is not the default: that events have no dataschema, or that their data are in the normal form.
-func describeData(delivery routes.Delivery) string {
-	switch {
-	case delivery.DataSchema == routes.SchemaOmit:
-		return ", without dataschema"
-	case delivery.Payload == routes.PayloadNormalized:
-		return ", payload Normalized"
-	}
-	return ""
-}
-
-// describeMode describes the mode of a route. Without one it depends on the flags of the receiver.
-func describeMode(mode string) string {
-	switch mode {
-	case "":
-		return "Buffered with --buffer, else Direct"
-	case routes.ModeBuffered:
-		return "Buffered, which needs --buffer"
-	}
-	return mode
-}
-
-func describeRetries(delivery routes.Delivery) string {
-	text := fmt.Sprintf(", %s, first after %s", cmp.Or(delivery.BackoffPolicy, "exponential"), cmp.Or(delivery.BackoffDelay, "PT1S"))
-	switch {
-	case delivery.Retry != nil:
-		return strconv.Itoa(*delivery.Retry) + text
-	case delivery.Mode == routes.ModeDirect:
-		return ""
-	}
-	return fmt.Sprintf("%d in mode Buffered%s", routes.DefaultBufferedRetry, text)
-}
-
-// describeSink returns the scheme and host of a sink. The rest of the URL may be secret.
-func describeSink(to routes.Sink) string {
-	text := "unknown"
-	if parsed, err := url.Parse(to.URI); err == nil {
-		text = parsed.Scheme + ", " + parsed.Host
-	}
-	if to.CACerts != "" {
-		text += ", CACerts"
-	}
-	if to.Audience != "" {
-		text += ", with an OIDC token"
-	}
-	return text
-}
-
-// withoutSecrets replaces the parts of a URL that may be secret: the userinfo and the values of the query.
-func withoutSecrets(text string) string {
-	parsed, err := url.Parse(text)
-	if err != nil {
-		return "(hidden)"
-	}
-	if parsed.User != nil {
-		parsed.User = url.User("hidden")
-	}
-	parameters := strings.Split(parsed.RawQuery, "&")
-	for i, parameter := range parameters {
-		if name, _, named := strings.Cut(parameter, "="); named {
-			parameters[i] = name + "=hidden"
-		} else if parameter != "" {
-			parameters[i] = "hidden"
-		}
-	}
-	parsed.RawQuery, parsed.Fragment, parsed.RawFragment = strings.Join(parameters, "&"), "", ""
-	return parsed.String()
 }

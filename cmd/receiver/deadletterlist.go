@@ -15,22 +15,21 @@ import (
 // list prints the dead letters, one page after the other.
 func (c *deadLetterCommand) list(ctx context.Context, store deadLetterStore) error {
 	write, end := c.table()
-	if c.output == "json" {
+	if c.output == outputJSON {
 		write, end = jsonArray[journal.DeadLetterInfo](c.stdout)
 	}
-	filter := journal.DeadLetterFilter{Webhook: c.request.Webhook, Reason: c.request.Reason}
-	for after := uint64(0); ; {
-		page, err := store.List(ctx, filter, after)
-		if err == nil {
-			err = write(page.DeadLetters)
+	listed := 0
+	err := c.eachPage(ctx, store, func(page []journal.DeadLetterInfo) (bool, error) {
+		if c.filter.limit > 0 {
+			page = page[:min(len(page), c.filter.limit-listed)]
 		}
-		if err != nil {
-			return err
-		}
-		if after = page.Next; after == 0 {
-			return end()
-		}
+		listed += len(page)
+		return c.filter.limit == 0 || listed < c.filter.limit, write(page)
+	})
+	if err != nil {
+		return err
 	}
+	return end()
 }
 
 // table returns a function that prints a page as a table, and one that ends the output. A page is printed before the next

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/cmd/usage"
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/erasure"
@@ -19,14 +20,16 @@ import (
 
 const deadLettersUsage = `receiver dead-letters lists, shows, redrives and purges the dead letters in the buffer: events that could not be delivered.
 
-  receiver dead-letters list    [--webhook NAME] [--reason REASON] [--output table|json]
+  receiver dead-letters list    [--webhook NAME] [FILTER] [--limit N] [--output table|json]
   receiver dead-letters show    SEQ
-  receiver dead-letters redrive SEQ... | --webhook NAME [--reason REASON] | --all [--reason REASON]
-  receiver dead-letters purge   SEQ... | --webhook NAME [--reason REASON] | --all [--reason REASON]
+  receiver dead-letters redrive SEQ... | --webhook NAME [FILTER] | --all [FILTER]  [--dry-run] [--output table|json]
+  receiver dead-letters purge   SEQ... | --webhook NAME [FILTER] | --all [FILTER]  [--dry-run] [--output table|json]
   receiver dead-letters purge   --recipient ADDRESS | --message ID  [--webhook NAME] [--dry-run]
 
+FILTER is --reason REASON, --type TYPE such as hard_bounce, and --since DURATION such as 24h, in any combination.
+
 redrive delivers dead letters again, purge deletes them. SEQ is a number that list shows. With --recipient or --message, purge
-erases the events of a recipient or of a message: dead letters, and events that wait for delivery.
+erases the events of a recipient or of a message: dead letters, and events that wait for delivery. With --dry-run nothing is changed.
 
 The command talks to the receiver in this container or on this machine: give its --buffer-dir or its --admin-socket. If the
 buffer is in NATS, it talks to NATS instead: give the --buffer of the receivers and the flags for the connection.
@@ -41,6 +44,8 @@ type deadLetterCommand struct {
 	stdout    io.Writer
 	place     bufferPlace
 	output    string
+	filter    deadLetterFilter
+	dryRun    bool
 	request   admin.DeadLetterRequest
 	stdin     io.Reader
 	erasure   erasure.Request
@@ -70,7 +75,7 @@ func newDeadLetterCommand(args []string, stdout io.Writer) (*deadLetterCommand, 
 		"purge":   {do: (*deadLetterCommand).purge, takesSeqs: true},
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
-		return nil, errors.New("give one of list, show, redrive and purge after dead-letters; see receiver dead-letters -h")
+		return nil, errors.New("give one of list, show, redrive and purge after dead-letters; see receiver dead-letters -h" + didYouMean(args, commands))
 	}
 	command := commands[args[0]]
 	command.name, command.now, command.stdout = args[0], time.Now, stdout
@@ -81,24 +86,27 @@ func newDeadLetterCommand(args []string, stdout io.Writer) (*deadLetterCommand, 
 // parse parses flags and numbers, in any order.
 func (c *deadLetterCommand) parse(args []string) error {
 	flags := flag.NewFlagSet("receiver dead-letters "+c.name, flag.ContinueOnError)
+	usage.Help(flags, "See receiver dead-letters -h.", nil)
 	c.place.addFlags(flags)
 	if c.name != "show" {
 		flags.StringVar(&c.request.Webhook, "webhook", "", "only dead letters of this webhook, such as shop/a")
 		flags.StringVar(&c.request.Reason, "reason", "", "only dead letters with this reason: "+strings.Join(journal.Reasons, ", "))
+		c.filter.add(flags)
+		addOutput(flags, &c.output)
 	}
 	switch c.name {
 	case "list":
-		flags.StringVar(&c.output, "output", "table", "table or json")
+		flags.IntVar(&c.filter.limit, "limit", 0, "list at most so many; 0: all")
 	case "redrive", "purge":
 		flags.BoolVar(&c.request.All, "all", false, "all dead letters that exist now")
+		flags.BoolVar(&c.dryRun, "dry-run", false, "count the events and change nothing")
 	}
 	if c.name == "purge" {
 		flags.StringVar(&c.erasure.Recipient, "recipient", "", "erase the events of this address, also those that wait; -: read the address from standard input")
 		flags.StringVar(&c.erasure.Message, "message", "", "erase the events of this message, also those that wait: Mandrill's _id")
-		flags.BoolVar(&c.erasure.DryRun, "dry-run", false, "with --recipient or --message: count the events and erase nothing")
 	}
 	for { // the flag package stops at the first number
-		if err := flags.Parse(args); err != nil {
+		if err := usage.Parse(flags, args); err != nil {
 			return err
 		}
 		if flags.NArg() == 0 {
@@ -115,14 +123,11 @@ func (c *deadLetterCommand) parse(args []string) error {
 }
 
 func (c *deadLetterCommand) check() error {
-	if err := c.place.check(); err != nil {
+	if err := errors.Join(c.place.check(), checkOutput(c.output), c.filter.check()); err != nil {
 		return err
 	}
 	switch c.name {
 	case "list":
-		if c.output != "table" && c.output != "json" {
-			return errors.New("--output must be table or json")
-		}
 		return admin.CheckReason(c.request.Reason)
 	case "show":
 		if len(c.request.Seqs) != 1 {
@@ -130,10 +135,13 @@ func (c *deadLetterCommand) check() error {
 		}
 		return nil
 	}
-	if c.erasure.Recipient != "" || c.erasure.Message != "" || c.erasure.DryRun {
+	if c.erasure.Recipient != "" || c.erasure.Message != "" {
 		return c.checkErasure()
 	}
 	err := c.request.Check()
+	if err == nil && len(c.request.Seqs) > 0 && c.filter.selects() {
+		err = errors.New("numbers cannot be combined with --type and --since")
+	}
 	if errors.Is(err, admin.ErrNothingSelected) {
 		return fmt.Errorf("%w, such as: receiver dead-letters %s 17 18, with numbers that list shows, or --webhook shop/a, or --all", err, c.name)
 	}
@@ -145,14 +153,14 @@ func (c *deadLetterCommand) show(ctx context.Context, store deadLetterStore) err
 }
 
 func (c *deadLetterCommand) redrive(ctx context.Context, store deadLetterStore) error {
-	return c.work(ctx, "redrove", store.Redrive)
+	return c.work(ctx, store, "redrove", store.Redrive)
 }
 
 func (c *deadLetterCommand) purge(ctx context.Context, store deadLetterStore) error {
 	if c.erasure.Recipient != "" || c.erasure.Message != "" {
 		return c.erase(ctx, store)
 	}
-	return c.work(ctx, "purged", store.Purge)
+	return c.work(ctx, store, "purged", store.Purge)
 }
 
 // maxSeqsPerRequest keeps requests short.
@@ -160,7 +168,7 @@ const maxSeqsPerRequest = 100
 
 // work redrives or purges the selected dead letters, in as many requests as it takes. It prints how many there were, even
 // after an error.
-func (c *deadLetterCommand) work(ctx context.Context, verb string, do func(context.Context, admin.DeadLetterRequest) (journal.Progress, error)) (err error) {
+func (c *deadLetterCommand) work(ctx context.Context, store deadLetterStore, verb string, do deadLetterWork) (err error) {
 	var total journal.Progress
 	step := func(request admin.DeadLetterRequest) (journal.Progress, error) {
 		done, err := do(ctx, request)
@@ -168,13 +176,16 @@ func (c *deadLetterCommand) work(ctx context.Context, verb string, do func(conte
 		total.Missing, total.Damaged = append(total.Missing, done.Missing...), append(total.Damaged, done.Damaged...)
 		return done, err
 	}
-	if len(c.request.Seqs) > 0 {
-		for seqs := range slices.Chunk(c.request.Seqs, maxSeqsPerRequest) {
-			if _, err = step(admin.DeadLetterRequest{Seqs: seqs}); err != nil {
-				break
-			}
-		}
-	} else {
+	switch {
+	case c.dryRun:
+		verb = "would have " + map[string]string{"redrove": "redriven", "purged": "purged"}[verb]
+		total, err = c.count(ctx, store)
+	case len(c.request.Seqs) > 0:
+		err = eachChunk(c.request.Seqs, step)
+	case c.filter.selects():
+		err = c.eachSelected(ctx, store, step)
+		total.Missing = nil // somebody else was faster, and did the same
+	default:
 		var done journal.Progress
 		for request := c.request; err == nil; request.After, request.UpTo = done.Next, done.UpTo {
 			if done, err = step(request); done.Next == 0 {
@@ -182,7 +193,16 @@ func (c *deadLetterCommand) work(ctx context.Context, verb string, do func(conte
 			}
 		}
 	}
-	_, printErr := fmt.Fprintf(c.stdout, "%s %s\n", verb, counted(total.Count, "dead letter", "dead letters"))
+	return c.report(verb, total, err)
+}
+
+// report prints what was done, and returns the errors.
+func (c *deadLetterCommand) report(verb string, total journal.Progress, err error) error {
+	text := fmt.Sprintf("%s %s\n", verb, counted(total.Count, "dead letter", "dead letters"))
+	if c.output == outputJSON {
+		text = fmt.Sprintf("{\"deadLetters\":%d,\"dryRun\":%v}\n", total.Count, c.dryRun)
+	}
+	_, printErr := io.WriteString(c.stdout, text)
 	errs := []error{err, printErr}
 	if len(total.Missing) > 0 {
 		errs = append(errs, admin.DeadLettersNotFoundError{Seqs: total.Missing})

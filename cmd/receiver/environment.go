@@ -5,13 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/mandrill-operator/mandrill-operator/api/pasted"
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/nearest"
 )
 
 // environmentName is the name of the route, and of the document, that variables define.
@@ -48,6 +52,30 @@ type environment struct {
 	getenv   func(string) string
 	audience string // of the OIDC token for the sink; empty: none
 	hadKeys  bool
+}
+
+// serviceVariables are those that Kubernetes sets for Services, such as one that is called mandrill-receiver.
+var serviceVariables = regexp.MustCompile(`_SERVICE_(HOST|PORT)(_\w+)?$|_PORT(_\w+)?$`)
+
+// unknownVariables returns variables of the environment that begin like ours and mean nothing, with the ones that they were probably meant
+// to be.
+func unknownVariables(environ []string) map[string]string {
+	known := []string{variableURL, variableKey, variablePath, variableSource, variableURL + fileSuffix, variableKey + fileSuffix}
+	unknown := map[string]string{}
+	for _, pair := range environ {
+		name, _, _ := strings.Cut(pair, "=")
+		if strings.HasPrefix(name, "MANDRILL_") && !slices.Contains(known, name) && !serviceVariables.MatchString(name) {
+			unknown[name] = nearest.Name(name, known)
+		}
+	}
+	return unknown
+}
+
+// warnOfVariables names unknown variables. They are no error, because a Secret may give a container the variables of several programs.
+func warnOfVariables(environ []string, logger *slog.Logger) {
+	for name, meant := range unknownVariables(environ) {
+		logger.Warn("Ignored an unknown variable", "variable", name, "didYouMean", meant)
+	}
 }
 
 var errNoRoutes = errors.New("give one of --config FILE, --routes-secret NAMESPACE/NAME or the variables " + variableURL + " and " + variableSink)

@@ -137,7 +137,7 @@ func TestBadEnvironment(t *testing.T) {
 
 func checkFault(t *testing.T, getenv func(string) string, want string) {
 	t.Helper()
-	err := check(nil, getenv, io.Discard)
+	err := check(t.Context(), nil, getenv, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(strings.ToLower(err.Error()), sentinel) {
 		t.Errorf("got error %v, want one with %q and without values", err, want)
 	}

@@ -27,7 +27,7 @@ const notReached = `not reached:
 
 // checkErasure checks the flags of purge --recipient and --message, and reads the address from standard input if it is to.
 func (c *deadLetterCommand) checkErasure() error {
-	if len(c.request.Seqs) > 0 || c.request.All || c.request.Reason != "" {
+	if len(c.request.Seqs) > 0 || c.request.All || c.request.Reason != "" || c.filter.selects() || c.output == outputJSON {
 		return errors.New("--recipient and --message can be combined with --webhook and --dry-run only")
 	}
 	if c.erasure.Recipient == "-" {
@@ -37,7 +37,7 @@ func (c *deadLetterCommand) checkErasure() error {
 		}
 		c.erasure.Recipient = strings.TrimSpace(line)
 	}
-	c.erasure.Webhook = c.request.Webhook
+	c.erasure.Webhook, c.erasure.DryRun = c.request.Webhook, c.dryRun
 	return c.erasure.Check()
 }
 

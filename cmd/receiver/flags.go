@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/api/pasted"
+	"github.com/mandrill-operator/mandrill-operator/cmd/usage"
 	"github.com/mandrill-operator/mandrill-operator/quantity"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
@@ -56,29 +57,35 @@ func parseFlags(args []string, getenv func(string) string) (options, error) {
 	if o.name = getenv("POD_NAME"); o.name == "" {
 		o.name, _ = os.Hostname() // without a name the instance must do
 	}
-	if err := flags.Parse(args); err != nil {
+	usage.Help(flags, "The receiver verifies Mandrill's batches and delivers their events as CloudEvents.", subcommands,
+		usage.Group{Title: "Buffer", Prefixes: []string{"buffer", "dead-letter", "delivery-max-age", "deleted-webhook", "drain", "admin-socket"}},
+		usage.Group{Title: "Sinks", Prefixes: []string{"allow-sink", "sink-", "oidc-"}},
+		usage.Group{Title: "Operation", Prefixes: []string{"metrics", "pprof", "health", "log-", "operator-", "report-", "shutdown", "version", "kubeconfig"}})
+	if err := usage.Parse(flags, args); err != nil {
 		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, usage.Unexpected(flags.Arg(0), subcommands)
 	}
 	if o.version {
 		return o, nil
 	}
+	return o, o.complete(getenv)
+}
+
+// complete checks the flags, and what follows from them.
+func (o *options) complete(getenv func(string) string) (err error) {
 	if err := o.chooseRoutes(getenv); err != nil {
-		return o, err
+		return err
 	}
 	if err := o.check(); err != nil {
-		return o, err
+		return err
 	}
 	if err := o.buffer.check(); err != nil {
-		return o, err
+		return err
 	}
-	var err error
-	if o.admin, err = newAdminSocket(o.adminPath, o.buffer); err != nil {
-		return o, err
-	}
-	if flags.NArg() > 0 {
-		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	}
-	return o, nil
+	o.admin, err = newAdminSocket(o.adminPath, o.buffer)
+	return err
 }
 
 func (o *options) add(flags *flag.FlagSet) {

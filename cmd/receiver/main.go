@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,6 +29,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/cmd/receiver/events"
 	"github.com/mandrill-operator/mandrill-operator/cmd/receiver/repeatedlogs"
+	"github.com/mandrill-operator/mandrill-operator/cmd/receiver/tracing"
+	"github.com/mandrill-operator/mandrill-operator/cmd/usage"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/delivery"
@@ -51,18 +54,27 @@ func main() {
 	}
 }
 
+// subcommands are shown by -h.
+var subcommands = []usage.Subcommand{
+	{Name: "check", Does: "describe what the receiver does with routes and flags, or why it refuses them"},
+	{Name: "dead-letters", Does: "list, show, redrive and purge events that were given up"},
+	{Name: "backlog", Does: "list, show, drop and set aside what waits in the buffer"},
+	{Name: "events", Does: "print the last attempts to deliver events, and those that come"},
+}
+
 func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
-	if len(args) > 0 && args[0] == "check" {
-		return check(args[1:], getenv, stdout)
-	}
-	if len(args) > 0 && args[0] == "dead-letters" {
-		return deadLetters(ctx, args[1:], stdout)
-	}
-	if len(args) > 0 && args[0] == "backlog" {
-		return backlog(ctx, args[1:], stdout)
-	}
-	if len(args) > 0 && args[0] == "events" {
-		return events.Run(ctx, args[1:], stdout, os.Stderr)
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		switch args[0] {
+		case "check":
+			return check(ctx, args[1:], getenv, stdout)
+		case "dead-letters":
+			return deadLetters(ctx, args[1:], stdout)
+		case "backlog":
+			return backlog(ctx, args[1:], stdout)
+		case "events":
+			return events.Run(ctx, args[1:], stdout, os.Stderr)
+		}
+		return usage.Unexpected(args[0], subcommands)
 	}
 	o, err := parseFlags(args, getenv)
 	if err != nil {
@@ -74,14 +86,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	}
 	logger := slog.New(repeatedlogs.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}), time.Now))
 	logger.Info("Starting", version.Get().LogValues()...)
-	traces, err := newTraces(ctx, getenv, logger)
+	warnOfVariables(os.Environ(), logger)
+	traces, err := tracing.New(ctx, getenv, logger)
 	if err != nil {
 		return err
 	}
 	handling := receiver.Options{Logger: logger, MaxBodyBytes: o.maxBodyBytes, MaxInflightBytes: o.maxInflightBytes}
 	if traces != nil { // an interface with a nil pointer would not be nil
 		handling.Tracer = traces
-		defer flushTraces(ctx, traces, logger)
+		defer tracing.Flush(ctx, traces, logger)
 	}
 	return receive(ctx, o, handling)
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/mandrill-operator/mandrill-operator/cmd/receiver/tracing"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 )
 
@@ -42,7 +43,7 @@ func TestTracesWanted(t *testing.T) {
 			set[name] = value
 		}
 		var log bytes.Buffer
-		got := tracesWanted(func(name string) string { return set[name] }, slog.New(slog.NewTextHandler(&log, nil)))
+		got := tracing.Wanted(func(name string) string { return set[name] }, slog.New(slog.NewTextHandler(&log, nil)))
 		if got != test.want || !strings.Contains(log.String(), test.warning) || (log.Len() > 0) != (test.warning != "") || strings.Contains(log.String(), sentinel) {
 			t.Errorf("%s: got %t, want %t; log %q, want %q", test.variables, got, test.want, log.String(), test.warning)
 		}

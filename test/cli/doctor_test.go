@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -34,7 +35,17 @@ func TestDoctorFindsPlantedFaults(t *testing.T) {
 	if len(failed) > 0 || len(findings) < len("object account dns")/3 {
 		t.Fatalf("without a fault: %+v", findings)
 	}
-	t.Logf("%+v", findings)
+	if _, err := s.account.Emit("send", "open"); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("both events are counted", func() error {
+		if r := s.run(webhook.Namespace, "doctor", webhook.Name, "--skip-large"); !strings.Contains(r.out, "a receiver received") {
+			return errors.New(r.out)
+		}
+		return nil
+	})
+	s.documented("doctor", webhook.Namespace, "kubectl mandrill doctor transactional -n shop", s.run(webhook.Namespace, "doctor", webhook.Name))
+	s.events.Store(0)
 	if s.events.Load() > 0 {
 		t.Error("the sink got an event")
 	}

@@ -127,14 +127,17 @@ type stack struct {
 	answer    atomic.Int64
 	hang      atomic.Bool
 	events    atomic.Int64
+	subjects  chan string  // of the events
+	marked    atomic.Int64 // of the events, those with the extension mandrilltest
 	process   *exec.Cmd
 	start     func()
 	rights    *rest.Config
+	podName   string
 }
 
 func newStack(t *testing.T) *stack {
 	t.Helper()
-	s := &stack{t: t, rights: config}
+	s := &stack{t: t, rights: config, subjects: make(chan string, 1000)}
 	s.answer.Store(http.StatusAccepted)
 	s.sink = httptest.NewServer(http.HandlerFunc(s.serveSink))
 	t.Cleanup(s.sink.Close)
@@ -170,14 +173,21 @@ func (s *stack) address() string {
 }
 
 func (s *stack) serveSink(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body) // also before a wait: only then the server notices that the client is gone
 	if s.hang.Load() {
 		<-r.Context().Done()
 		return
 	}
-	_, _ = io.Copy(io.Discard, r.Body)
 	status := int(s.answer.Load())
 	if status < 300 {
 		s.events.Add(1)
+		select {
+		case s.subjects <- r.Header.Get("Ce-Subject"):
+		default:
+		}
+		if r.Header.Get("Ce-Mandrilltest") == "true" {
+			s.marked.Add(1)
+		}
 	}
 	w.WriteHeader(status)
 }
@@ -191,6 +201,7 @@ func (s *stack) startPrograms() {
 		"--buffer-max-bytes=1Gi", "--routes-secret=" + system + "/mandrill-receiver-routes", "--allow-sink-hosts=127.0.0.1",
 		"--operator-url=http://" + operatorReports,
 	}
+	s.podName = pod
 	token := s.pod(pod, args)
 	tokenFile := filepath.Join(folder, pod)
 	if err := os.WriteFile(tokenFile, []byte(token), 0o600); err != nil {

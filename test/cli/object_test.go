@@ -1,10 +1,13 @@
 package cli_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	k8sunstructured "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -35,9 +38,16 @@ func (s *stack) webhook(change ...func(*v1alpha1.MandrillWebhook)) *v1alpha1.Man
 		c(webhook)
 	}
 	s.create(webhook)
-	s.t.Cleanup(func() {
-		webhook.Finalizers = nil
-		_ = admin.Update(s.t.Context(), webhook)
+	s.t.Cleanup(func() { // while the operator runs, which the next test's would take it over from
+		ctx := context.WithoutCancel(s.t.Context())
+		_ = admin.Delete(ctx, webhook)
+		s.eventually("the webhook is deleted", func() error {
+			err := admin.Get(ctx, client.ObjectKeyFromObject(webhook), webhook.DeepCopy())
+			if apierrors.IsNotFound(err) {
+				return nil
+			}
+			return errors.Join(errors.New("it is there"), err)
+		})
 	})
 	s.eventually("the webhook is ready", func() error {
 		s.refresh(webhook)

@@ -9,6 +9,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/mandrill-operator/mandrill-operator/cli"
+	"github.com/mandrill-operator/mandrill-operator/cli/access"
 )
 
 // flagsOf returns the names of all flags that a program and its subcommands define.
@@ -71,8 +77,39 @@ func flagName(call *ast.CallExpr) (string, bool) {
 	return name, err == nil
 }
 
+// pluginFlags are the flags of kubectl-mandrill.
+func pluginFlags() map[string]bool {
+	found := map[string]bool{}
+	var visit func(command *cobra.Command)
+	visit = func(command *cobra.Command) {
+		for _, flags := range []*pflag.FlagSet{command.Flags(), command.PersistentFlags()} {
+			flags.VisitAll(func(flag *pflag.Flag) { found[flag.Name] = true })
+		}
+		for _, child := range command.Commands() {
+			visit(child)
+		}
+	}
+	visit(cli.New(&access.Env{}))
+	return found
+}
+
+// The rights, and every command of kubectl-mandrill, are in its page. The flags are generated there.
+func TestPluginCommands(t *testing.T) {
+	t.Parallel()
+	text := read(t, "docs/cli.md")
+	rights, _, _ := strings.Cut(text[strings.Index(text, "## Rights"):], "## Exit status")
+	for _, command := range cli.New(&access.Env{}).Commands() {
+		if !strings.Contains(text, "### kubectl mandrill "+command.Name()) && command.Runnable() {
+			t.Errorf("docs/cli.md has no reference of %s: run make generate", command.Name())
+		}
+		if !strings.Contains(rights, "`"+command.Name()) {
+			t.Errorf("docs/cli.md does not say which rights %s needs", command.Name())
+		}
+	}
+}
+
 // pagesOfFlags have all flags: the page about installation, and those that it refers to for some of them.
-var pagesOfFlags = []string{"docs/install.md", "docs/lifecycle.md", "docs/buffer.md", "docs/delivery.md"}
+var pagesOfFlags = []string{"docs/install.md", "docs/lifecycle.md", "docs/buffer.md", "docs/delivery.md", "docs/standalone.md"}
 
 var flagInText = regexp.MustCompile(`(?:^|[^\w-])--([a-z][a-z0-9-]*)`)
 
@@ -87,6 +124,7 @@ var foreign = map[string]bool{
 	"type":   true, "certificate-oidc-issuer": true, "certificate-identity": true, // cosign
 	"full-ref": true, "platform": true, // crane
 	"http-address": true, "upstream": true, "provider": true, "email-domain": true, // oauth2-proxy's
+	"manifest-url": true, // krew
 }
 
 // Every flag of the operator and the receiver is documented, and every flag that a document names exists.
@@ -97,6 +135,9 @@ func TestFlags(t *testing.T) {
 		pages.WriteString(read(t, page))
 	}
 	known := flagsOf(t, "mandrill-emulator")
+	for name := range pluginFlags() {
+		known[name] = true
+	}
 	for _, program := range []string{"operator", "receiver"} {
 		for name := range flagsOf(t, program) {
 			known[name] = true

@@ -142,6 +142,7 @@ func TestInstallation(t *testing.T) {
 	}{
 		{"Upgraded", upgraded},
 		{"BatchBecomesCloudEvents", batchBecomesCloudEvents},
+		{"PluginReachesReceivers", pluginReachesReceivers},
 		{"RollingRestartFailsNoPost", rollingRestart},
 		{"DeletedReceiver", deletedReceiver},
 		{"EvictedReceivers", evictedReceivers},

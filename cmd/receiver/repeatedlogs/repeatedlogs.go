@@ -1,4 +1,4 @@
-// Package repeatedlogs leaves out lines of the log that repeat.
+// Package repeatedlogs keeps the log of a program short whose faults repeat.
 package repeatedlogs
 
 import (
@@ -27,7 +27,7 @@ type repeatedLogs struct {
 	texts *logTexts
 }
 
-// New returns a handler that hands to next what does not repeat.
+// New returns a handler that passes to the next one what does not repeat.
 func New(next slog.Handler, now func() time.Time) slog.Handler {
 	return repeatedLogs{next, &logTexts{now: now, known: map[string]*logText{}}}
 }

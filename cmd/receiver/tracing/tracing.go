@@ -1,4 +1,5 @@
-package main
+// Package tracing exports the traces of the receiver, as the variables of OpenTelemetry say.
+package tracing
 
 import (
 	"context"
@@ -23,9 +24,9 @@ import (
 // lastTraces bounds the export of the last spans when the receiver stops.
 const lastTraces = 5 * time.Second
 
-// tracesWanted reports whether the standard variables of OpenTelemetry ask for traces. Unsupported values are ignored with a
+// Wanted reports whether the standard variables of OpenTelemetry ask for traces. Unsupported values are ignored with a
 // warning, as the specification demands: traces must not prevent the delivery of events.
-func tracesWanted(getenv func(string) string, logger *slog.Logger) bool {
+func Wanted(getenv func(string) string, logger *slog.Logger) bool {
 	if strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") {
 		return false
 	}
@@ -47,10 +48,10 @@ func tracesWanted(getenv func(string) string, logger *slog.Logger) bool {
 	return wanted
 }
 
-// newTraces returns a provider that exports traces by OTLP over HTTP, or nil if the environment asks for none. The exporter,
+// New returns a provider that exports traces by OTLP over HTTP, or nil if the environment asks for none. The exporter,
 // the sampler and the resource read the standard variables themselves.
-func newTraces(ctx context.Context, getenv func(string) string, logger *slog.Logger) (*sdktrace.TracerProvider, error) {
-	if !tracesWanted(getenv, logger) {
+func New(ctx context.Context, getenv func(string) string, logger *slog.Logger) (*sdktrace.TracerProvider, error) {
+	if !Wanted(getenv, logger) {
 		return nil, nil
 	}
 	// The messages of the library quote addresses and values of variables, such as headers with tokens.
@@ -87,8 +88,8 @@ func traceFault(err error) string {
 	return "unknown: check the OTEL_ variables and the collector"
 }
 
-// flushTraces exports the last spans.
-func flushTraces(ctx context.Context, traces *sdktrace.TracerProvider, logger *slog.Logger) {
+// Flush exports the last spans.
+func Flush(ctx context.Context, traces *sdktrace.TracerProvider, logger *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastTraces)
 	defer cancel()
 	if err := traces.Shutdown(ctx); err != nil {
