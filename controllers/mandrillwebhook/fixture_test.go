@@ -2,8 +2,8 @@ package mandrillwebhook_test
 
 import (
 	"context"
-	"errors"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"

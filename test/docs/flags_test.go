@@ -117,8 +117,8 @@ var flagInText = regexp.MustCompile(`(?:^|[^\w-])--([a-z][a-z0-9-]*)`)
 var foreign = map[string]bool{
 	"unix-socket": true,                                                                                         // curl's
 	"install":     true, "namespace": true, "create-namespace": true, "set": true, "values": true, "wait": true, // Helm's
-	"reset-then-reuse-values": true,                                                                                                                            // Helm's
-	"all":                     true, "all-namespaces": true, "cascade": true, "for": true, "raw": true, "tail": true, "previous": true, "field-selector": true, // kubectl's
+	"reset-then-reuse-values": true, "force-conflicts": true, // Helm's
+	"all": true, "all-namespaces": true, "cascade": true, "for": true, "raw": true, "tail": true, "previous": true, "field-selector": true, // kubectl's
 	"sort-by": true, "rm": true, "restart": true, "image": true, // kubectl's
 	"target": true,                                                                // docker
 	"type":   true, "certificate-oidc-issuer": true, "certificate-identity": true, // cosign

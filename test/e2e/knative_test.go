@@ -19,7 +19,7 @@ const eventing = "knative-eventing"
 
 // TestKnative sends events to a Broker of Knative Eventing, from which Triggers take them. It changes features of Knative, so it has
 // Knative for itself.
-func TestKnative(t *testing.T) { //nolint:tparallel // its parts follow each other
+func TestKnative(t *testing.T) {
 	manifests := os.Getenv("E2E_KNATIVE")
 	if manifests == "" {
 		t.Skip("Knative is not built: run make e2e-knative")
