@@ -18,6 +18,10 @@ FROM base AS mandrill-emulator
 COPY --from=build /src/bin/mandrill-emulator /
 ENTRYPOINT ["/mandrill-emulator"]
 
+FROM base AS kubectl-mandrill
+COPY --from=build /src/bin/kubectl-mandrill /
+ENTRYPOINT ["/kubectl-mandrill"]
+
 FROM base AS receiver
 COPY --from=build /src/bin/receiver /
 ENTRYPOINT ["/receiver"]

@@ -33,8 +33,10 @@ func New(env *access.Env) *cobra.Command {
 		SilenceErrors: true, SilenceUsage: true,
 		Annotations:                map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl mandrill"},
 		SuggestionsMinimumDistance: 3,
+		Version:                    version.Get().String(),
 		RunE:                       func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
+	root.SetVersionTemplate("kubectl-mandrill {{.Version}}\n") // as the other programs print it
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)

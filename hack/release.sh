@@ -104,7 +104,7 @@ verify() {
     quiet "$cosign" verify "${trust[@]}" "$reference"
     quiet "$cosign" verify-attestation "${trust[@]}" --type cyclonedx "$reference"
   done <"$DIST/platforms.txt"
-  for name in operator receiver mandrill-emulator; do
+  for name in operator receiver mandrill-emulator kubectl-mandrill; do
     version=$("$DIST/bin/linux_$(go env GOHOSTARCH)/$name" --version)
     [[ $version == "$name $VERSION (commit "* ]] || fail "$name --version says \"$version\""
   done

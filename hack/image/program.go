@@ -21,6 +21,7 @@ var programs = []program{
 	{"operator", "Keeps Mandrill's webhooks in agreement with MandrillWebhook objects", 20 * megabyte},
 	{"receiver", "Turns Mandrill's signed batches into CloudEvents", 25 * megabyte},
 	{"mandrill-emulator", "An emulated Mandrill, for tests", 20 * megabyte},
+	{"kubectl-mandrill", "Shows what MandrillWebhook objects do, and what is wrong", 20 * megabyte},
 }
 
 // machines are the names that ELF files have for Go's architectures.
