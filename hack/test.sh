@@ -54,8 +54,8 @@ mapfile -t system_packages < <(grep -E "/($system_packages)$" <<<"$all")
     go -C hack/dashboards test -json ./... || status=1
   fi
   if [ -n "$system" ]; then
-    # As the programs are built, so that nothing is compiled twice.
-    CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath" go test -json -timeout 30m "${system_packages[@]}" || status=1
+    # -trimpath because programs are built with it: so nothing is compiled twice.
+    CGO_ENABLED=0 go test -trimpath -json -timeout 30m "${system_packages[@]}" || status=1
   fi
   if [ -n "$e2e" ]; then
     hack/e2e.sh --json || status=1

@@ -254,7 +254,7 @@ func TestMessageThatIsDeletedWithoutATrace(t *testing.T) {
 			}
 			r = openRecordedLimited(t, killed, limits)
 			if found := r.messages(test.stream); found <= left {
-				t.Fatalf("there are %d messages, none has come back: the server deletes with a trace now", found)
+				t.Fatalf("there are %d messages, none has come back: the server deletes with a trace now, so this test and its reason in package finished can go", found)
 			}
 			batches, remainders := r.waiting()
 			if got := len(batches) + len(remainders); uint64(got) != left || r.cameBack() != 1 {
