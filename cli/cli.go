@@ -69,7 +69,7 @@ func newVersion(env *access.Env) *cobra.Command {
 
 // Main runs the program and returns the status to exit with.
 func Main(ctx context.Context, env *access.Env, args []string) int {
-	root := New(env)
+	root := New(env) //nolint:contextcheck // commands get it from ExecuteContext
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {

@@ -42,8 +42,7 @@ END
 done
 # krew takes versions of releases only.
 if [[ $VERSION =~ ^v[0-9]+\.[0-9]+\.[0-9]+ ]]; then
-  # klog writes to files unless it is told not to.
-  hack/progress.sh "Checking the manifest for krew" go tool -modfile=hack/krew/go.mod validate-krew-manifest -manifest "$manifest" -skip-install -logtostderr
+  hack/progress.sh "Checking the manifest for krew" go tool -modfile=hack/krew/go.mod validate-krew-manifest -manifest "$manifest" -skip-install
 fi
 (cd "$DIST/cli" && sha256sum ./*.tar.gz >checksums.txt)
 echo "archives and the manifest for krew are in $DIST/cli"

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -71,7 +70,7 @@ func write(ctx context.Context, env *access.Env, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	var target io.Writer = env.Out
+	target := env.Out
 	if path != "-" {
 		file, openErr := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600) //nolint:gosec // the person's file
 		if openErr != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -128,7 +129,7 @@ func (d *doctor) others(webhooks []mandrill.Webhook) []Finding {
 	var ids []string
 	for _, other := range webhooks {
 		if other.URL == d.remote.URL && other.ID != d.remote.ID {
-			ids = append(ids, fmt.Sprint(other.ID))
+			ids = append(ids, strconv.FormatInt(other.ID, 10))
 		}
 	}
 	if len(ids) == 0 {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -30,7 +31,9 @@ type Event struct {
 	Status     int             `json:"status,omitempty"` // of the sink's answer
 	DurationMs float64         `json:"durationMs"`
 	Test       bool            `json:"test,omitempty"`
-	Event      json.RawMessage `json:"event,omitempty"` // the CloudEvent in structured JSON, with --payload
+	Reason     string          `json:"reason,omitempty"` // why the attempt failed
+	Answer     string          `json:"answer,omitempty"` // the beginning of what the sink answered, if it did not accept the event
+	Event      json.RawMessage `json:"event,omitempty"`  // the CloudEvent in structured JSON, with --payload
 }
 
 // source reads the recent events of all receivers of a webhook.
@@ -39,6 +42,7 @@ type source struct {
 	receivers []access.Receiver
 	webhook   string // empty: of all
 	follow    bool
+	past      int // events of the past that are wanted with follow
 	payload   bool
 	warn      io.Writer
 }
@@ -46,7 +50,7 @@ type source struct {
 func (s *source) args() []string {
 	args := []string{"events", "-o=json"}
 	if s.follow {
-		args = append(args, "--follow")
+		args = append(args, "--follow", "--limit="+strconv.Itoa(s.past))
 	}
 	if s.webhook != "" {
 		args = append(args, "--webhook="+s.webhook)
@@ -106,6 +110,10 @@ func (s *source) read(ctx context.Context, call func(Event) error) error {
 var errDone = errors.New("done")
 
 func (s *source) readOne(ctx context.Context, receiver access.Receiver, call func(Event)) error {
+	place, ok := receiver.AdminArgs()
+	if !ok {
+		return fmt.Errorf("the receiver %s has no admin socket, through which it shows events: give it --admin-socket", receiver)
+	}
 	reader, writer := io.Pipe()
 	scanned := make(chan error, 1)
 	go func() {
@@ -122,18 +130,12 @@ func (s *source) readOne(ctx context.Context, receiver access.Receiver, call fun
 		_ = reader.CloseWithError(err) // returns nil
 		scanned <- err
 	}()
-	err := s.cluster.Run(ctx, receiver, append(s.args(), adminArgs(receiver)...), nil, writer)
+	err := s.cluster.Run(ctx, receiver, append(s.args(), place...), nil, writer)
 	_ = writer.Close() // returns nil
 	if scanErr := <-scanned; err == nil && scanErr != nil {
 		return fmt.Errorf("%s printed what is no event, maybe because its version is another: %w", receiver, scanErr)
 	}
 	return err
-}
-
-// adminArgs are the flags by which the subcommand finds its receiver.
-func adminArgs(receiver access.Receiver) []string {
-	args, _ := receiver.AdminArgs()
-	return args
 }
 
 // shorten keeps of an address what tells recipients apart without naming them: a…@shop.example.

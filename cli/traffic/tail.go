@@ -51,6 +51,9 @@ func NewTail(env *access.Env) *cobra.Command {
 	return command
 }
 
+// tailPast is how many events of the past of each receiver are shown before those that come.
+const tailPast = 20
+
 // sourceOf returns the events of a webhook, or of all.
 func sourceOf(ctx context.Context, env *access.Env, name string) (*source, error) {
 	cluster, err := env.Connect(&env.Flags)
@@ -74,7 +77,7 @@ func (t *tail) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	source.follow = t.follow
+	source.follow, source.past = t.follow, tailPast
 	return source.read(ctx, t.print)
 }
 
@@ -109,6 +112,9 @@ func (t *tail) print(event Event) error {
 	if event.Test {
 		result += " (test)"
 	}
+	if event.Reason != "" {
+		result += " " + event.Reason
+	}
 	kind := strings.TrimPrefix(event.Type, "com.mandrill.")
 	_, err := fmt.Fprintf(t.env.Out, "%-8s  %-28s  %-34s  %-26s  %-12s  %d\n",
 		event.Time.Local().Format(time.TimeOnly), kind, event.Message, event.Recipient, result, event.Attempt)
@@ -133,7 +139,7 @@ func (t *tail) printDocument(event Event) error {
 const listenLong = `listen sends a copy of each event of a webhook to a URL of this machine, as a CloudEvent in structured JSON, while the sink gets every
 event as before. An event that the URL does not accept is reported, and not sent again.
 
-It needs the rights of dead-letters, and receivers that keep payloads.`
+It needs the rights of dead-letters.`
 
 // forwardTimeout bounds the wait for the URL of --forward-to.
 const forwardTimeout = 30 * time.Second
@@ -161,13 +167,9 @@ func listen(ctx context.Context, env *access.Env, name, target string) error {
 		return err
 	}
 	source.follow, source.payload = true, true
-	begin := env.Now()
 	seen := map[string]bool{} // attempts of one event are one event here
 	return source.read(ctx, func(event Event) error {
-		if event.Time.Before(begin) || seen[event.ID] || len(event.Event) == 0 {
-			if len(event.Event) == 0 && !event.Time.Before(begin) {
-				return errors.New("the receivers do not keep payloads: switch that on as docs/cli.md says")
-			}
+		if seen[event.ID] || len(event.Event) == 0 {
 			return nil
 		}
 		if len(seen) >= maxSeen {

@@ -74,6 +74,7 @@ type Result struct {
 	Receiver string  `json:"receiver"` // what the receiver, or something before it, answered
 	Outcome  string  `json:"outcome,omitempty"`
 	Status   int     `json:"status,omitempty"` // of the sink's answer
+	Answer   string  `json:"answer,omitempty"` // the beginning of the sink's answer, if it did not accept the event
 	Attempt  int     `json:"attempt,omitempty"`
 	Millis   float64 `json:"durationMs,omitempty"`
 }
@@ -172,7 +173,7 @@ func (s *sending) follow(ctx context.Context, name string, results []Result) {
 	if err != nil {
 		return
 	}
-	source.follow, source.warn = true, &quiet
+	source.follow, source.past, source.warn = true, mandrill.MaxBatchEvents, &quiet // they may be delivered before the receivers are asked
 	missing := len(results)
 	err = source.read(ctx, func(event Event) error {
 		at := slices.IndexFunc(results, func(r Result) bool { return r.Message == event.Message })
@@ -180,6 +181,9 @@ func (s *sending) follow(ctx context.Context, name string, results []Result) {
 			return nil
 		}
 		results[at].Outcome, results[at].Status, results[at].Attempt, results[at].Millis = event.Outcome, event.Status, event.Attempt, event.DurationMs
+		if event.Answer != "" {
+			results[at].Answer = event.Answer
+		}
 		if isSettled(event.Outcome) {
 			missing--
 		}
@@ -203,6 +207,9 @@ func (s *sending) report(results []Result, status int, name string) error {
 			}
 			if r.Status != 0 {
 				sink += " " + strconv.Itoa(r.Status)
+			}
+			if r.Answer != "" {
+				sink += fmt.Sprintf(" %q", r.Answer)
 			}
 			rows = append(rows, []string{r.Kind, r.Message, r.Receiver, sink, attempt})
 		}

@@ -24,21 +24,21 @@ type Group struct {
 func Help(flags *flag.FlagSet, does string, subcommands []Subcommand, groups ...Group) {
 	flags.Usage = func() {
 		out := flags.Output()
-		text := does + "\n\nUsage: " + flags.Name() + " [flags]\n"
+		sections := []string{does + "\n\nUsage: " + flags.Name() + " [flags]\n"}
 		for _, subcommand := range subcommands {
-			text += fmt.Sprintf("       %s %-14s %s\n", flags.Name(), subcommand.Name, subcommand.Does)
+			sections = append(sections, fmt.Sprintf("       %s %-14s %s\n", flags.Name(), subcommand.Name, subcommand.Does))
 		}
 		taken := map[string]bool{}
-		var sections []string
+		var grouped []string
 		for _, group := range groups {
-			sections = append(sections, section(flags, group.Title, func(f *flag.Flag) bool {
+			grouped = append(grouped, section(flags, group.Title, func(f *flag.Flag) bool {
 				in := !taken[f.Name] && slices.ContainsFunc(group.Prefixes, func(prefix string) bool { return strings.HasPrefix(f.Name, prefix) })
 				taken[f.Name] = taken[f.Name] || in
 				return in
 			}))
 		}
-		text += section(flags, "Flags", func(f *flag.Flag) bool { return !taken[f.Name] }) + strings.Join(sections, "")
-		_, _ = fmt.Fprint(out, text) // nowhere else to say it
+		sections = append(sections, section(flags, "Flags", func(f *flag.Flag) bool { return !taken[f.Name] }))
+		_, _ = fmt.Fprint(out, strings.Join(append(sections, grouped...), "")) // nowhere else to say it
 	}
 }
 

@@ -3,6 +3,7 @@ package cli_test
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -72,7 +73,9 @@ func TestDeadLettersOverAllBuffers(t *testing.T) {
 	results := make([]result, 2)
 	var people sync.WaitGroup
 	for i := range results {
-		people.Go(func() { results[i] = s.run(webhook.Namespace, "dead-letters", "redrive", fmt.Sprint(first.Seq)) })
+		people.Go(func() {
+			results[i] = s.run(webhook.Namespace, "dead-letters", "redrive", strconv.FormatUint(first.Seq, 10))
+		})
 	}
 	people.Wait()
 	redriven := 0

@@ -195,7 +195,7 @@ func (s *stack) serveSink(w http.ResponseWriter, r *http.Request) {
 func (s *stack) startPrograms() {
 	s.t.Helper()
 	operatorReports := s.address()
-	pod := "mandrill-receiver-" + fmt.Sprint(time.Now().UnixNano()%1e9)
+	pod := fmt.Sprintf("mandrill-receiver-%d", time.Now().UnixNano()%1e9)
 	args := []string{
 		"--listen=" + s.receiver, "--metrics-listen=" + s.health, "--shutdown-delay=0s", "--buffer=embedded", "--buffer-dir=" + s.bufferDir,
 		"--buffer-max-bytes=1Gi", "--routes-secret=" + system + "/mandrill-receiver-routes", "--allow-sink-hosts=127.0.0.1",
