@@ -21,6 +21,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
+	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
@@ -41,7 +42,7 @@ type fakeSinks struct {
 
 func (s *fakeSinks) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
 	host, _, _ := strings.Cut(strings.TrimPrefix(target.URI[strings.LastIndex(target.URI, "//")+2:], "robot:s3ntinel@"), ".")
-	event := strings.TrimPrefix(payload.Header.Get("Ce-Type"), "com.mandrill.message.")
+	event := strings.TrimPrefix(cloudevent.Header(payload.Fields).Get("Ce-Type"), "com.mandrill.message.")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sent = append(s.sent, fmt.Sprintf("%gs %s %s", time.Since(s.began).Seconds(), host, event))
