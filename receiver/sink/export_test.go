@@ -24,4 +24,6 @@ var RetryAfter = retryAfter
 const MaxAnswer = maxAnswer
 
 // Encode encodes an event for a request.
-func Encode(mode ContentMode, event *cloudevent.Event) Payload { return mode.encode(event, nil) }
+func Encode(mode ContentMode, event *cloudevent.Event, buffer []byte) Payload {
+	return mode.encode(event, buffer)
+}

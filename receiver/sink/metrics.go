@@ -10,15 +10,8 @@ import (
 type Metrics struct {
 	attempts     *prometheus.CounterVec
 	duration     *prometheus.HistogramVec
-	byMode       map[ContentMode]modeMetrics // found once, and not for each request
 	deadLetters  *prometheus.CounterVec
 	openCircuits prometheus.Gauge
-}
-
-// modeMetrics are those of a content mode.
-type modeMetrics struct {
-	attempts map[string]prometheus.Counter // by outcome
-	duration prometheus.Observer
 }
 
 // NewMetrics returns the metrics, registered unless registerer is nil.
@@ -38,13 +31,10 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "mandrill_receiver_open_circuits", Help: "Open circuits, one per webhook and sink: after repeated failures only circuit probes are sent.",
 		}),
 	}
-	m.byMode = map[ContentMode]modeMetrics{}
 	for _, mode := range []ContentMode{Binary, Structured, Batched} { // so that rate() sees the first of each
-		of := modeMetrics{map[string]prometheus.Counter{}, m.duration.WithLabelValues(string(mode))}
 		for _, outcome := range []string{"accepted", "refused", "timeout", "no_answer", "overloaded", "failed", outcomeAborted} {
-			of.attempts[outcome] = m.attempts.WithLabelValues(string(mode), outcome)
+			m.attempts.WithLabelValues(string(mode), outcome)
 		}
-		m.byMode[mode] = of
 	}
 	for _, outcome := range []string{"accepted", "failed"} {
 		m.deadLetters.WithLabelValues(outcome)
@@ -57,9 +47,8 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 
 // count adds a request to a sink.
 func (m *Metrics) count(mode ContentMode, outcome string, took time.Duration) {
-	of := m.byMode[mode]
-	of.attempts[outcome].Inc()
-	of.duration.Observe(took.Seconds())
+	m.attempts.WithLabelValues(string(mode), outcome).Inc()
+	m.duration.WithLabelValues(string(mode)).Observe(took.Seconds())
 }
 
 // outcomeAborted is that of a request that was given up: the receiver stops, or the time of its batch is over.
