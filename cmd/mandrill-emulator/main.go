@@ -137,7 +137,7 @@ func emit(ctx context.Context, emulator *mandrilltest.Server, keys []string, int
 		case <-ticker.C:
 		}
 		for _, key := range keys {
-			if _, err := emulator.Account(key).Emit(kinds[i%len(kinds)]); err != nil {
+			if _, err := emulator.Account(key).Emit(kinds[i%len(kinds)]); err != nil { //nolint:contextcheck // senders live as long as the server
 				return err
 			}
 		}

@@ -44,7 +44,7 @@ func (p *process) kill() error {
 	if err := p.command.Process.Kill(); err != nil {
 		return fmt.Errorf("killing %s: %w", p.name, err)
 	}
-	_ = <-p.exited // that it was killed
+	<-p.exited //nolint:errcheck // it says that the process was killed
 	return nil
 }
 

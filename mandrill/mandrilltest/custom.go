@@ -114,10 +114,10 @@ func (a *Account) Inject(id int64, event []byte) (int, error) {
 func subscriptionOf(event []byte) string {
 	parsed := mandrill.ParseEvent(event)
 	name := parsed.Name
-	switch {
-	case parsed.Kind == mandrill.KindInbound:
+	if parsed.Kind == mandrill.KindInbound {
 		return ""
-	case parsed.Kind == mandrill.KindSync:
+	}
+	if parsed.Kind == mandrill.KindSync {
 		name = mandrill.WireName(name)
 	}
 	if slices.Contains(wireEvents, name) {

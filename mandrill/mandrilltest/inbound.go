@@ -213,7 +213,7 @@ func sendRaw(_ context.Context, a *Account, args arguments) (any, error) {
 			continue
 		}
 		matches = append(matches, map[string]any{"email": recipient, "pattern": r.pattern, "url": r.url})
-		a.enqueue(r.url, nil, inboundEvent(message, raw, recipient, args.string("mail_from"), a.server.clock.now()))
+		a.enqueue(r.url, nil, inboundEvent(message, raw, recipient, args.string("mail_from"), a.server.clock.now())) //nolint:contextcheck // senders live as long as the server
 	}
 	return matches, nil
 }

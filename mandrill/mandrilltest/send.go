@@ -195,7 +195,7 @@ func sendMessage(_ context.Context, a *Account, args arguments) (any, error) {
 	if refusal != nil {
 		return nil, refusal
 	}
-	return a.accept(message, args, "")
+	return a.accept(message, args, "") //nolint:contextcheck // senders live as long as the server
 }
 
 func sendTemplate(_ context.Context, a *Account, args arguments) (any, error) {
@@ -215,7 +215,7 @@ func sendTemplate(_ context.Context, a *Account, args arguments) (any, error) {
 			*field = value
 		}
 	}
-	return a.accept(message, args, name)
+	return a.accept(message, args, name) //nolint:contextcheck // senders live as long as the server
 }
 
 // accept sends a message, and returns what became of it for each recipient.

@@ -123,7 +123,7 @@ func (a *Account) SendTest(id int64) ([][]byte, error) {
 // Flush makes all senders post now, including retries, and returns when each has made an attempt.
 func (s *Server) Flush(ctx context.Context) error {
 	s.mu.Lock()
-	s.runDue()
+	s.runDue() //nolint:contextcheck // senders live as long as the server
 	var queues []*queue
 	for _, a := range s.accounts {
 		for _, q := range a.queues {
@@ -162,7 +162,7 @@ func (s *Server) Finish(ctx context.Context) error {
 	s.mu.Lock()
 	for len(s.steps) > 0 {
 		s.clock.advanceTo(s.steps[len(s.steps)-1].at)
-		s.runDue()
+		s.runDue() //nolint:contextcheck // senders live as long as the server
 	}
 	s.mu.Unlock()
 	return s.Flush(ctx)

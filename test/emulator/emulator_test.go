@@ -69,7 +69,8 @@ func TestCommandsOfThePage(t *testing.T) {
 		if language[1] != "sh" {
 			return found
 		}
-		out := "```sh\n"
+		var out strings.Builder
+		out.WriteString("```sh\n")
 		for _, command := range commandsOf(language[2]) {
 			commands++
 			run := exec.CommandContext(t.Context(), "sh", "-c", command)
@@ -78,9 +79,9 @@ func TestCommandsOfThePage(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s: %v: %s", command, err, printed)
 			}
-			out += command + shown(string(printed), variables)
+			out.WriteString(command + shown(string(printed), variables))
 		}
-		return out + "```"
+		return out.String() + "```"
 	})
 	if commands < 20 {
 		t.Errorf("only %d commands were found", commands)

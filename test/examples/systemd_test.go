@@ -75,7 +75,7 @@ func nextState(t *testing.T, socket *net.UnixConn) string {
 
 // The receiver that the unit starts is ready when it says so to systemd, stores batches in the unit's StateDirectory, reads the key from its
 // credentials, makes no system call that the unit forbids, and says when it stops.
-func TestUnitStartsReceiver(t *testing.T) {
+func TestUnitStartsReceiver(t *testing.T) { //nolint:tparallel // its part waits for the end of the receiver
 	t.Parallel()
 	unit := service(t, unitFile)
 	folder, address, metrics := t.TempDir(), freeAddress(t), freeAddress(t)

@@ -3,6 +3,7 @@
 package programs
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,7 +18,7 @@ func Build(folder string, names ...string) error {
 	for _, name := range names {
 		args = append(args, module+"/cmd/"+name)
 	}
-	command := exec.Command("go", args...) //nolint:gosec // of tests
+	command := exec.CommandContext(context.Background(), "go", args...) //nolint:gosec // of tests; it is bounded by them
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("building %v: %w\n%s", names, err, output)

@@ -136,7 +136,7 @@ test("an event is shown as headers, JSON and curl, with the keyboard alone", asy
   await page.getByText(/attempt 1, accepted, status 202/).waitFor();
   const shown = page.locator("#details-event pre");
   await until(() => document.querySelector("#details-event pre").textContent !== "");
-  assert.match(await shown.textContent(), /^ce-specversion: 1\.0\nce-id: [0-9a-f]{32}\n[^]*content-type: application\/json[^]*\n\n\{"event":"open"/);
+  assert.match(await shown.textContent(), /^ce-specversion: 1\.0\nce-source: \/shop\nce-id: [0-9a-f]{32}\n[^]*content-type: application\/json[^]*\n\n\{"event":"open"/);
   await page.getByRole("button", { name: "JSON" }).focus();
   await page.keyboard.press("Space");
   assert.equal(JSON.parse(await shown.textContent()).data.msg.tags[0], "a&b<c>");

@@ -129,6 +129,6 @@ func (c *connection) exchangeLarge(body []byte) (answer Answer, reusable bool, e
 	case <-time.After(unsentGrace):
 	}
 	_ = c.conn.Close() // ends the write
-	<-sent
+	<-sent             //nolint:errcheck // it failed because the connection was closed
 	return answer, false, nil
 }
