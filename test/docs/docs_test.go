@@ -92,9 +92,9 @@ func TestAnnouncedEventTypes(t *testing.T) {
 func TestCodeOfConsumersIsOfExamples(t *testing.T) {
 	t.Parallel()
 	indent := regexp.MustCompile(`(?m)^[ \t]+`)
-	examples := ""
+	var examples strings.Builder
 	for _, path := range []string{"go/receive/receive.go", "go/denylist/main.go", "node/express.mjs", "node/fastify.mjs"} {
-		examples += indent.ReplaceAllString(read(t, "examples/"+path), "")
+		examples.WriteString(indent.ReplaceAllString(read(t, "examples/"+path), ""))
 	}
 	blocks := regexp.MustCompile("(?s)```(js|go|sql)\n(.*?)```").FindAllStringSubmatch(read(t, "docs/consumers.md"), -1)
 	if len(blocks) < 4 {
@@ -104,7 +104,7 @@ func TestCodeOfConsumersIsOfExamples(t *testing.T) {
 		if strings.HasPrefix(block[2], "BEGIN;") { // the example has its statements in a function
 			continue
 		}
-		if !strings.Contains(examples, strings.TrimSpace(indent.ReplaceAllString(block[2], ""))) {
+		if !strings.Contains(examples.String(), strings.TrimSpace(indent.ReplaceAllString(block[2], ""))) {
 			t.Errorf("this is in no example:\n%s", block[2])
 		}
 	}

@@ -28,7 +28,7 @@ var databases = map[string]func(*testing.T) string{
 func startPostgres(t *testing.T) string {
 	t.Helper()
 	bin := findProgram(t, "POSTGRESQL", "postgres")
-	data, err := os.MkdirTemp("", "postgres-") // not t.TempDir, which only root may enter
+	data, err := os.MkdirTemp("", "postgres-") //nolint:usetesting // only root may enter t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}

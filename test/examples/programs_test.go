@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
@@ -41,14 +42,17 @@ func findProgram(t *testing.T, what, name string) string {
 
 // libraries returns the environment in which programs find the libraries that were unpacked with them.
 func libraries() []string {
-	path := ""
+	var folders []string
 	for _, pattern := range []string{"/usr/lib/*-linux-gnu", "/usr/lib/*-linux-gnu/systemd"} {
 		found, _ := filepath.Glob(unpacked + pattern) // the pattern is correct
 		for _, folder := range found {
 			if absolute, err := filepath.Abs(folder); err == nil {
-				path += absolute + ":"
+				folders = append(folders, absolute)
 			}
 		}
 	}
-	return append(os.Environ(), "LD_LIBRARY_PATH="+path+os.Getenv("LD_LIBRARY_PATH"))
+	if len(folders) == 0 {
+		return os.Environ()
+	}
+	return append(os.Environ(), "LD_LIBRARY_PATH="+strings.Join(append(folders, os.Getenv("LD_LIBRARY_PATH")), ":"))
 }

@@ -64,12 +64,12 @@ func startNginx(t *testing.T, address, receiver, certificate, key string, replac
 	if os.Getuid() == 0 {
 		user = "user root;\n"
 	}
-	temporary := ""
+	var temporary strings.Builder
 	for _, name := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		temporary += fmt.Sprintf("%s_temp_path %s/%s;\n", name, folder, name)
+		fmt.Fprintf(&temporary, "%s_temp_path %s/%s;\n", name, folder, name)
 	}
 	whole := user + "daemon off;\nmaster_process off;\npid " + folder + "/pid;\nerror_log stderr;\nevents {}\n" +
-		"http {\naccess_log off;\n" + temporary + server + "}\n"
+		"http {\naccess_log off;\n" + temporary.String() + server + "}\n"
 	if err := os.WriteFile(config, []byte(whole), 0o600); err != nil {
 		t.Fatal(err)
 	}

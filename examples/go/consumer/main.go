@@ -41,7 +41,7 @@ func main() {
 			printed.Data = unknown.Data // is printed as base64
 		}
 		if bounce, ok := parsed.(*events.HardBounce); ok {
-			log.Printf("%s does not exist: %s", bounce.Message.Email, bounce.Message.Diag)
+			log.Printf("%q does not exist: %q", bounce.Message.Email, bounce.Message.Diag)
 		}
 		mu.Lock()
 		defer mu.Unlock()

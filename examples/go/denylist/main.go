@@ -55,7 +55,7 @@ func run(ctx context.Context, listen, name string) error {
 func mirror(ctx context.Context, db *sql.DB, ce event.Event) error {
 	parsed, err := events.Parse(ce)
 	if err != nil {
-		log.Printf("event %s of %s is ignored: %v", ce.ID(), ce.Type(), err)
+		log.Printf("event %q of %q is ignored: %v", ce.ID(), ce.Type(), err)
 		return nil
 	}
 	switch change := parsed.(type) {

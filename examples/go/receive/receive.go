@@ -33,7 +33,7 @@ func Handler(process func(context.Context, event.Event) error) http.Handler {
 		}
 		for _, ce := range list {
 			if err := process(r.Context(), ce); err != nil {
-				log.Printf("event %s of %s: %v", ce.ID(), ce.Type(), err)
+				log.Printf("event %q of %q: %v", ce.ID(), ce.Type(), err)
 				http.Error(w, "try again", http.StatusServiceUnavailable)
 				return
 			}
