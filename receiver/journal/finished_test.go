@@ -273,6 +273,8 @@ func TestMarksOfObjectsHideNoLoss(t *testing.T) {
 	for i := range 3 {
 		o.append(batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 3<<20), i))))
 		o.requeue("shop/a")
+	}
+	for i := range 3 { // after the others, so that there are three batches only at the end
 		o.append(batch("shop/b", strconv.Itoa(i)))
 	}
 	awaitCheckpoint(t, dir, 3)

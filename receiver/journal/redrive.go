@@ -159,10 +159,7 @@ func (j *Journal) redrive(ctx context.Context, s *session, seq uint64) error {
 		}
 		return s.deadLetterError(ctx, seq, err)
 	}
-	if err := s.dropDeadLetter(ctx, seq, msg.Header); err != nil && !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	return nil
+	return s.dropDeadLetter(ctx, seq, msg.Header) // not found: another process has redriven it meanwhile, and counts it
 }
 
 // redriveEvent stores the event of a dead letter as a batch.

@@ -123,7 +123,7 @@ func TestAnAlertSinkThatIsDownIsShown(t *testing.T) {
 	name := webhook.Namespace + "/" + webhook.Name
 	await(t, webhook, "Ready", "True", "Succeeded")
 	receiver := &reporting{operator: operator, token: podToken(t, routesSecret.Namespace, "mandrill-receiver", "mandrill-receiver-0", reports.Audience)}
-	receiver.set(reports.Webhook{Name: name, LastReceivedAge: ago(0), FailingFor: ago(600), Failure: &reports.Failure{Reason: reports.ReasonTimeout}})
+	receiver.set(reports.Webhook{Name: name, LastReceivedAge: ago(0), FailingFor: ago(0), Failure: &reports.Failure{Reason: reports.ReasonTimeout}})
 	background(t, "receiver that reports", receiver.run)
 	await(t, webhook, "Delivered", "False", v1alpha1.ReasonSinkFailing)
 	eventually(t, "an alert that failed", func() error {

@@ -484,6 +484,21 @@ func TestLifecycle(t *testing.T) {
 				return err
 			})
 		}
+		eventually(t, "the receiver has the route again", func() error {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, webhook.Status.URL, nil)
+			if err != nil {
+				return err
+			}
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				return err
+			}
+			_ = response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				return fmt.Errorf("status %d", response.StatusCode)
+			}
+			return nil
+		})
 		i.deliver(t, "open")
 	})
 

@@ -17,7 +17,7 @@ import (
 func traced(t *testing.T, program string) (command []string, file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "calls")
-	command = []string{"strace", "-D", "-f", "-qq", "-o", file}
+	command = []string{"strace", "-D", "-f", "-q", "-o", file}
 	if output, err := exec.Command(command[0], append(command[1:], "true")...).CombinedOutput(); err != nil || len(output) > 0 {
 		return []string{program}, ""
 	}
