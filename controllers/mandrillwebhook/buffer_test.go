@@ -106,11 +106,12 @@ func TestOtherAnswersDoNotMentionABuffer(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int32
 		change func(*v1alpha1.MandrillWebhook)
+		first  string
 	}{
-		"no delivery":      {http.StatusServiceUnavailable, unchanged},
-		"no mode":          {http.StatusServiceUnavailable, withMode("")},
-		"direct":           {http.StatusServiceUnavailable, withMode(v1alpha1.ModeDirect)},
-		"buffered and 404": {http.StatusNotFound, withMode(v1alpha1.ModeBuffered)},
+		"no delivery":      {http.StatusServiceUnavailable, unchanged, ""},
+		"no mode":          {http.StatusServiceUnavailable, withMode(""), ""},
+		"direct":           {http.StatusServiceUnavailable, withMode(v1alpha1.ModeDirect), ""},
+		"buffered and 404": {http.StatusNotFound, withMode(v1alpha1.ModeBuffered), "look whether the ingress strips or rewrites the path; otherwise "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -120,7 +121,7 @@ func TestOtherAnswersDoNotMentionABuffer(t *testing.T) {
 			if _, err := f.reconcile(); err != nil {
 				t.Fatal(err)
 			}
-			f.assert("ReceiverReady", "False", "RouteNotServed", fmt.Sprintf("(it answered HEAD with status %d): check that it runs", test.status))
+			f.assert("ReceiverReady", "False", "RouteNotServed", fmt.Sprintf("(it answered HEAD with status %d): %scheck that it runs", test.status, test.first))
 		})
 	}
 }

@@ -73,7 +73,7 @@ func TestSidecarIsServedFromItsOwnSecret(t *testing.T) {
 	if _, err := f.reconcile(); err != nil {
 		t.Fatal(err)
 	}
-	f.assert("ReceiverReady", "False", "RouteNotServed", "the sidecar does not serve "+url+" yet (it answered HEAD with status 404): check that its pod mounts the Secret transactional-receiver, that it runs the receiver with --config on the Secret's routes.yaml")
+	f.assert("ReceiverReady", "False", "RouteNotServed", "the sidecar does not serve "+url+" yet (it answered HEAD with status 404): look whether the ingress strips or rewrites the path; otherwise check that its pod mounts the Secret transactional-receiver, that it runs the receiver with --config on the Secret's routes.yaml")
 	if calls := f.emulator.Calls(); len(calls) > 0 {
 		t.Errorf("calls are %v before the URL answers", calls)
 	}

@@ -50,6 +50,9 @@ func (a Answer) StepError(receiver Receiver) error {
 	if receiver.Sidecar {
 		check = fmt.Sprintf("check that its pod mounts the Secret %s, that it runs the receiver with --config on the Secret's %s, and that the URL leads there from here too", receiver.Secret, routes.Key)
 	}
+	if status := new(StatusError); errors.As(a.Err, &status) && status.Status == http.StatusNotFound {
+		check = "look whether the ingress strips or rewrites the path; otherwise " + check
+	}
 	return controllers.Waiting(v1alpha1.ReasonRouteNotServed, unservedRecheck,
 		fmt.Errorf("the %s %s (%w): %s%s", name, serves, a.Err, first, check))
 }

@@ -25,9 +25,13 @@ func Disabled(suspended bool, lastError string) (message, remedy string) {
 func Report(conditions *controllers.Conditions, before, now *v1alpha1.Upstream, changed, suspended bool) {
 	condition := meta.FindStatusCondition(*conditions.List, v1alpha1.ConditionDelivering)
 	wasSuspended := condition != nil && condition.Reason == v1alpha1.ReasonSuspended
+	newError := before == nil || now.LastError != before.LastError
 	switch {
-	case changed && (before != nil && now.BatchesSent > before.BatchesSent || now.LastError == "" && now.BatchesSent > 0): // an error is over
+	case changed && now.BatchesSent > 0 && now.LastError == "":
 		conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionTrue, v1alpha1.ReasonDelivered, "")
+	case changed && before != nil && now.BatchesSent > before.BatchesSent && !newError: // Mandrill does not say which came last
+		conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionTrue, v1alpha1.ReasonDelivered,
+			"Mandrill has sent batches since it reported an error, which may be over: "+now.LastError+" ("+hint(now.LastError)+")")
 	case suspended && now.LastError != "" && (changed || condition == nil || condition.Status == metav1.ConditionFalse):
 		conditions.Set(v1alpha1.ConditionDelivering, metav1.ConditionUnknown, v1alpha1.ReasonSuspended,
 			"Batches are refused because spec.suspend is true, and Mandrill sends them again for some hours. It reports: "+now.LastError)

@@ -42,8 +42,10 @@ func TestSuspendIsNoFaultOfTheSink(t *testing.T) {
 	assert(metav1.ConditionFalse, v1alpha1.ReasonLastAttemptFailed, "HTTP 500")
 	upstream.Report(conditions, failed, failed, false, true) // suspended because of that
 	assert(metav1.ConditionUnknown, v1alpha1.ReasonSuspended, "")
-	upstream.Report(conditions, failed, &v1alpha1.Upstream{BatchesSent: 4, LastError: "HTTP 500"}, true, false)
-	assert(metav1.ConditionTrue, v1alpha1.ReasonDelivered, "")
+	upstream.Report(conditions, failed, &v1alpha1.Upstream{BatchesSent: 4, LastError: "HTTP 500"}, true, false) // both since the last look
+	assert(metav1.ConditionFalse, v1alpha1.ReasonLastAttemptFailed, "HTTP 500")
+	upstream.Report(conditions, failed, &v1alpha1.Upstream{BatchesSent: 4, LastError: "HTTP 503"}, true, false)
+	assert(metav1.ConditionTrue, v1alpha1.ReasonDelivered, "may be over: HTTP 503")
 	if _, remedy := upstream.Disabled(true, "HTTP 503"); strings.Contains(remedy, "sink") || !strings.Contains(remedy, "spec.suspend") {
 		t.Errorf("a disabled webhook that is suspended: %q", remedy)
 	}
