@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -90,6 +92,24 @@ func (c *Cluster) otherVersion(ctx context.Context, receiver Receiver, cause err
 
 func (r Receiver) errNotRunning() error {
 	return fmt.Errorf("the receiver %s does not run (%s): look at its pod with kubectl describe", r, r.State)
+}
+
+// metricsPort is that of --metrics-listen by default.
+const metricsPort = 9090
+
+// ReceiverMetrics returns the metrics of a receiver.
+func (c *Cluster) ReceiverMetrics(ctx context.Context, receiver Receiver) ([]byte, error) {
+	if !receiver.Running {
+		return nil, receiver.errNotRunning()
+	}
+	port := metricsPort
+	if _, text, err := net.SplitHostPort(receiver.flag("metrics-listen")); err == nil {
+		if named, err := strconv.Atoi(text); err == nil {
+			port = named
+		}
+	}
+	metrics, err := c.Pods.Metrics(ctx, receiver.Namespace, receiver.Pod, port)
+	return metrics, Explain(err, "the metrics of "+receiver.String(), "get pods/proxy in namespace "+receiver.Namespace)
 }
 
 // RunInBuffer runs a subcommand with the flags that lead to a buffer, in the first receiver of it that runs.
