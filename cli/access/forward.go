@@ -13,7 +13,7 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/apimachinery/pkg/util/httpstream" //nolint:staticcheck // client-go's dialers are of it
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
@@ -55,11 +55,12 @@ func (c *Cluster) Forward(ctx context.Context, receiver Receiver, local, remote 
 		return receiver.errNotRunning()
 	}
 	err := c.Pods.Forward(ctx, receiver, local, remote, ready)
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // the person has ended it
+	}
 	port := new(PortError)
 	switch {
-	case err == nil, ctx.Err() != nil:
-		return nil
-	case errors.Is(err, ErrLost), errors.As(err, &port):
+	case err == nil, errors.Is(err, ErrLost), errors.As(err, &port):
 		return err
 	case apierrors.IsForbidden(err):
 		return &ForbiddenError{"create pods/portforward in namespace " + receiver.Namespace + ", by which the page is reached"}
@@ -80,7 +81,7 @@ func (k *kubelets) Forward(ctx context.Context, receiver Receiver, local, remote
 		return err
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- forwarder.ForwardPorts() }() //nolint:contextcheck // it ends with ctx.Done
+	go func() { ended <- forwarder.ForwardPorts() }()
 	select {
 	case err := <-ended:
 		return dialer.cause(err, local)

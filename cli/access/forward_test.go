@@ -15,9 +15,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
-	"k8s.io/apimachinery/pkg/util/httpstream/spdy"
 	"k8s.io/client-go/rest"
+	"k8s.io/streaming/pkg/httpstream"
+	"k8s.io/streaming/pkg/httpstream/spdy"
 
 	"github.com/mandrill-operator/mandrill-operator/cli/access"
 )
@@ -36,7 +36,7 @@ func forwardingServer(t *testing.T, lose <-chan struct{}) *httptest.Server {
 		}
 		conn := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(stream httpstream.Stream, _ <-chan struct{}) error {
 			go func() {
-				defer stream.Close() //nolint:errcheck // the client sees the end
+				defer stream.Close()
 				if stream.Headers().Get(corev1.StreamType) == corev1.StreamTypeData {
 					sent := make([]byte, 5)
 					_, _ = io.ReadFull(stream, sent)
@@ -75,7 +75,7 @@ func refusingServer(t *testing.T, code int) *httptest.Server {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(code)
 		_ = json.NewEncoder(w).Encode(metav1.Status{
-			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Reason: reasons[code], Code: int32(code), //nolint:gosec // a status
+			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Reason: reasons[code], Code: int32(code),
 		})
 	}))
 	t.Cleanup(server.Close)
@@ -88,7 +88,7 @@ func ask(t *testing.T, port int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // it is only a test's
+	defer conn.Close()
 	if _, err := io.WriteString(conn, "hello"); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestForwardSaysWhyItEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close() //nolint:errcheck // nothing was accepted
+	defer taken.Close()
 	port := taken.Addr().(*net.TCPAddr).Port
 	if err := c.Forward(t.Context(), receiver, port, 8089, func(int) { t.Error("it is ready") }); err == nil ||
 		err.Error() != fmt.Sprintf("port %d of this machine is taken: name another by --port", port) {

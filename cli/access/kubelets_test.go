@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream/wsstream"
+	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	"github.com/mandrill-operator/mandrill-operator/cli/access"
 )
@@ -29,7 +29,7 @@ func TestACommandThatFailsIsRunOnce(t *testing.T) {
 		if err != nil {
 			return // it is no WebSocket
 		}
-		defer conn.Close() //nolint:errcheck // the client sees the end
+		defer conn.Close()
 		_, _ = io.WriteString(streams[1], "redrove 1 dead letter\n")
 		_, _ = io.WriteString(streams[2], "receiver: the disk is full\n")
 		_ = json.NewEncoder(streams[3]).Encode(metav1.Status{

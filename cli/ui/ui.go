@@ -161,7 +161,7 @@ func (p *pages) keep(ctx context.Context, receiver access.Receiver, local int) e
 		})
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the person has ended it
 		case !known || lost >= maxRetries || errors.As(err, new(*access.PortError)):
 			return err
 		case lost == 0:

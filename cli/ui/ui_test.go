@@ -19,7 +19,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/cli/ui"
 )
 
-// forwards forwards ports by a function.
+// forwards are pods whose ports a function forwards.
 type forwards struct {
 	access.Pods
 	forward func(ctx context.Context, receiver access.Receiver, local, remote int, ready func(int)) error
@@ -79,7 +79,7 @@ func newFixture(t *testing.T, forward func(ctx context.Context, receiver access.
 }
 
 func (f *fixture) run(ctx context.Context, args ...string) error {
-	command := ui.New(f.env)
+	command := ui.New(f.env) //nolint:contextcheck // it gets it from ExecuteContext
 	command.SetArgs(args)
 	command.SilenceErrors, command.SilenceUsage = true, true
 	return command.ExecuteContext(ctx)
