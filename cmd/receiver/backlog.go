@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/cmd/receiver/waiting"
 	"github.com/mandrill-operator/mandrill-operator/cmd/usage"
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
@@ -47,14 +48,9 @@ type backlogCommand struct {
 	now       func() time.Time
 	stdout    io.Writer
 	place     bufferPlace
-	webhook   string
 	output    string
-	kind      string // of an event
-	since     time.Duration
-	all       bool
-	dryRun    bool
 	limit     int
-	positions []journal.Position
+	selection waiting.Selection
 }
 
 // backlog runs receiver backlog.
@@ -76,19 +72,20 @@ func newBacklogCommand(args []string, stdout io.Writer) (*backlogCommand, error)
 	commands := map[string]func(*backlogCommand, context.Context, backlogStore) error{
 		"list": (*backlogCommand).list,
 		"show": func(c *backlogCommand, ctx context.Context, store backlogStore) error {
-			return store.ShowWaiting(ctx, c.positions[0], c.stdout)
+			return store.ShowWaiting(ctx, c.selection.Positions[0], c.stdout)
 		},
 		"drop": func(c *backlogCommand, ctx context.Context, store backlogStore) error {
-			return c.work(ctx, "dropped", store, store.Drop)
+			return c.selection.Work(ctx, c.stdout, "dropped", store, store.Drop)
 		},
 		"set-aside": func(c *backlogCommand, ctx context.Context, store backlogStore) error {
-			return c.work(ctx, "set aside", store, store.SetAside)
+			return c.selection.Work(ctx, c.stdout, "set aside", store, store.SetAside)
 		},
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
 		return nil, errors.New("give one of list, show, drop and set-aside after backlog; see receiver backlog -h" + didYouMean(args, commands))
 	}
 	command := &backlogCommand{name: args[0], do: commands[args[0]], now: time.Now, stdout: stdout}
+	command.selection.Now = func() time.Time { return command.now() }
 	return command, command.parse(args[1:])
 }
 
@@ -98,15 +95,14 @@ func (c *backlogCommand) parse(args []string) error {
 	usage.Help(flags, "See receiver backlog -h.", nil)
 	c.place.addFlags(flags)
 	if c.name != "show" {
-		c.addSelection(flags)
+		c.selection.AddFlags(flags)
 	}
 	switch c.name {
 	case "list":
 		flags.IntVar(&c.limit, "limit", 0, "list at most so many; 0: all")
 		addOutput(flags, &c.output)
 	case "drop", "set-aside":
-		flags.BoolVar(&c.all, "all", false, "all batches that wait now")
-		flags.BoolVar(&c.dryRun, "dry-run", false, "count the batches and change nothing")
+		c.selection.AddWork(flags)
 	}
 	for { // the flag package stops at the first position
 		if err := usage.Parse(flags, args); err != nil {
@@ -122,7 +118,7 @@ func (c *backlogCommand) parse(args []string) error {
 		if err != nil {
 			return err
 		}
-		c.positions = append(c.positions, position)
+		c.selection.Positions = append(c.selection.Positions, position)
 		args = flags.Args()[1:]
 	}
 	return c.check()
@@ -135,12 +131,12 @@ func (c *backlogCommand) check() error {
 	switch {
 	case checkOutput(c.output) != nil:
 		return checkOutput(c.output)
-	case c.since < 0 || c.limit < 0:
+	case c.selection.Since < 0 || c.limit < 0:
 		return errors.New("--since and --limit must not be negative")
-	case c.name == "show" && len(c.positions) != 1:
+	case c.name == "show" && len(c.selection.Positions) != 1:
 		return errors.New("give the position of one batch, as list shows it")
 	case c.name == "drop" || c.name == "set-aside":
-		return c.checkSelection()
+		return c.selection.Check(c.name)
 	}
 	return nil
 }
@@ -152,7 +148,7 @@ func (c *backlogCommand) list(ctx context.Context, store backlogStore) error {
 		write, end = jsonArray[journal.WaitingBatch](c.stdout)
 	}
 	listed := 0
-	err := c.eachSelected(ctx, store, func(batches []journal.WaitingBatch) (bool, error) {
+	err := c.selection.Each(ctx, store, func(batches []journal.WaitingBatch) (bool, error) {
 		if c.limit > 0 {
 			batches = batches[:min(len(batches), c.limit-listed)]
 		}
