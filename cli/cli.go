@@ -18,6 +18,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/cli/doctor"
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
 	"github.com/mandrill-operator/mandrill-operator/cli/traffic"
+	"github.com/mandrill-operator/mandrill-operator/cli/ui"
 	"github.com/mandrill-operator/mandrill-operator/cli/view"
 	"github.com/mandrill-operator/mandrill-operator/version"
 )
@@ -50,7 +51,7 @@ func New(env *access.Env) *cobra.Command {
 
 func commands(env *access.Env) []*cobra.Command {
 	return []*cobra.Command{
-		view.NewStatus(env), doctor.New(env), view.NewExplain(env), view.NewPause(env), view.NewResume(env),
+		view.NewStatus(env), doctor.New(env), ui.New(env), view.NewExplain(env), view.NewPause(env), view.NewResume(env),
 		buffers.NewDeadLetters(env), buffers.NewBacklog(env),
 		traffic.NewTest(env), traffic.NewTail(env), traffic.NewListen(env), traffic.NewVerify(env),
 		accounts.NewImport(env), accounts.NewDiff(env), bundle.New(env), newVersion(env),

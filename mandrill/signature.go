@@ -43,6 +43,11 @@ func Verify(signature, url string, form Form, keys ...string) bool {
 	return ok
 }
 
+// NonceForm is what is signed of a nonce. No batch has this form, so a signature of a nonce is none of a batch.
+func NonceForm(nonce string) Form {
+	return Form{{Name: "mandrill_operator_nonce", Value: []byte(nonce)}}
+}
+
 func sum(key, url string, form Form) []byte {
 	mac := hmac.New(sha1.New, []byte(key))
 	writeString(mac, url)

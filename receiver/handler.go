@@ -106,8 +106,12 @@ type summary struct {
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, memory *reservation) (summary, error) {
 	accepted, err := h.accept(w, r, memory)
 	sum := summary{webhook: accepted.webhook(), bytes: accepted.bytes, probe: r.Method == http.MethodHead || r.Method == http.MethodGet}
-	if err != nil || r.Method != http.MethodPost { // HEAD and GET ask whether the route is served
+	if err != nil {
 		return sum, err
+	}
+	if r.Method != http.MethodPost { // HEAD and GET ask whether the route is served
+		identify(w.Header(), r.Header, accepted.candidates)
+		return sum, nil
 	}
 	route, err := h.verify(r.Header, accepted)
 	if route != nil {

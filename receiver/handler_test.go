@@ -134,6 +134,44 @@ func TestEmptyBatchIsAnsweredWithTheObject(t *testing.T) {
 	}
 }
 
+// HEAD with a nonce that the route's key has signed is answered with the route's object and the nonce. Others learn nothing.
+func TestASignedNonceIsAnsweredWithTheObject(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	document := f.document()
+	for i := range document.Routes {
+		document.Routes[i].Object = "1a2b3c"
+	}
+	f.loadRoutes(t, document)
+	for name, test := range map[string]struct {
+		key, signed, sent string
+		want              string
+	}{
+		"signed":                  {signingKey, "n1", "n1", "1a2b3c"},
+		"by the previous key":     {"previous", "n1", "n1", "1a2b3c"},
+		"by another key":          {"wrong", "n1", "n1", ""},
+		"by a key that all know":  {mandrill.TestKey, "n1", "n1", ""},
+		"another nonce is signed": {signingKey, "n2", "n1", ""},
+		"none is sent":            {signingKey, "", "", ""},
+		"a long one":              {signingKey, strings.Repeat("n", 65), strings.Repeat("n", 65), ""},
+	} {
+		request := f.bareRequest(t, http.MethodHead, "/mandrill/shop")
+		request.Header.Set(routes.NonceHeader, test.sent)
+		request.Header.Set(mandrill.SignatureHeader, mandrill.Sign(test.key, plainURL, mandrill.NonceForm(test.signed)))
+		response, _ := f.do(t, request)
+		nonce := map[bool]string{true: test.sent}[test.want != ""]
+		if response.StatusCode != http.StatusOK || response.Header.Get(routes.ObjectHeader) != test.want || response.Header.Get(routes.NonceHeader) != nonce {
+			t.Errorf("%s: got %d and %v", name, response.StatusCode, response.Header)
+		}
+	}
+	// The signature of a nonce is none of a batch.
+	batch := f.request(t, `[{"event":"open"}]`)
+	batch.Header.Set(mandrill.SignatureHeader, mandrill.Sign(signingKey, plainURL, mandrill.NonceForm(`[{"event":"open"}]`)))
+	if response, _ := f.do(t, batch); response.StatusCode == http.StatusOK {
+		t.Error("a batch with the signature of a nonce was accepted")
+	}
+}
+
 func TestSecretPartsOfTheURLAreAccepted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

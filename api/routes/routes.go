@@ -26,8 +26,12 @@ const testKey = "test-webhook"
 // Key is the key of a Secret's data that holds the document.
 const Key = "routes.yaml"
 
-// ObjectHeader is the header of the answer to an empty batch that has Route.Object.
+// ObjectHeader is the header of the answer to an empty batch, or to a signed nonce, that has Route.Object.
 const ObjectHeader = "Mandrill-Webhook-Object"
+
+// NonceHeader is the header of a HEAD request with a nonce, which mandrill.SignatureHeader signs. A receiver that has the route's key
+// answers with the same nonce and with ObjectHeader.
+const NonceHeader = "Mandrill-Webhook-Nonce"
 
 // Document is a routes document.
 type Document struct {

@@ -38,6 +38,7 @@ type Env struct {
 	Connect  func(*Flags) (*Cluster, error) // default: by kubeconfig
 	Client   *http.Client                   // for public URLs, and for sinks of listen; redirects are not followed
 	Resolver *net.Resolver
+	Browser  func(ctx context.Context, url string) error // opens a page; nil: there is none
 	Flags    Flags
 }
 

@@ -50,23 +50,20 @@ func (k *kubelets) Run(ctx context.Context, receiver Receiver, command []string,
 	return err
 }
 
-// executor uses WebSockets, or SPDY where a proxy does not pass them, as kubectl does.
 func (k *kubelets) executor(request *rest.Request) (remotecommand.Executor, error) {
 	socket, err := remotecommand.NewWebSocketExecutor(k.config, http.MethodGet, request.URL().String())
 	if err != nil {
 		return nil, err
 	}
-	spdy, err := remotecommand.NewSPDYExecutor(k.config, http.MethodPost, request.URL())
+	transport, upgrader, err := spdyTransport(k.config)
 	if err != nil {
 		return nil, err
 	}
-	return remotecommand.NewFallbackExecutor(socket, spdy, func(err error) bool { return err != nil && !isRefusal(err) })
-}
-
-// isRefusal reports whether the API server itself has answered, which SPDY would not change.
-func isRefusal(err error) bool {
-	status := interface{ Status() any }(nil)
-	return errors.As(err, &status)
+	fallback, err := remotecommand.NewSPDYExecutorForTransports(transport, upgrader, http.MethodPost, request.URL())
+	if err != nil {
+		return nil, err
+	}
+	return remotecommand.NewFallbackExecutor(socket, fallback, passesNoWebSockets)
 }
 
 func (k *kubelets) Logs(ctx context.Context, namespace, pod, container string, lines int64) ([]byte, error) {

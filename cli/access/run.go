@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +25,9 @@ type Pods interface {
 	Logs(ctx context.Context, namespace, pod, container string, lines int64) ([]byte, error)
 	// Metrics returns the metrics of a container that serves them at a port.
 	Metrics(ctx context.Context, namespace, pod string, port int) ([]byte, error)
+	// Forward forwards a port of this machine to a port of the loopback address of a receiver's pod, until ctx ends. It calls ready
+	// with the port that it listens at; local 0 picks a free one. The error may be [ErrLost] or a *[PortError].
+	Forward(ctx context.Context, receiver Receiver, local, remote int, ready func(port int)) error
 }
 
 // ExitError is the error of a program that exits with another status than 0.
@@ -48,7 +53,7 @@ var tooOld = regexp.MustCompile(`flag provided but not defined|unexpected argume
 // Run runs a subcommand of a receiver and returns an error that says what to do.
 func (c *Cluster) Run(ctx context.Context, receiver Receiver, args []string, stdin io.Reader, stdout io.Writer) error {
 	if !receiver.Running {
-		return fmt.Errorf("the receiver %s does not run (%s): look at its pod with kubectl describe", receiver, receiver.State)
+		return receiver.errNotRunning()
 	}
 	err := c.Pods.Run(ctx, receiver, append([]string{receiver.Program}, args...), stdin, stdout)
 	exit := new(ExitError)
@@ -83,6 +88,28 @@ func (c *Cluster) otherVersion(ctx context.Context, receiver Receiver, cause err
 	}
 	return fmt.Errorf("the receiver %s has version %s and does not know what kubectl-mandrill %s asks: use the kubectl-mandrill of its version, or update it (%w)",
 		receiver, found, version.Get().Version, cause)
+}
+
+func (r Receiver) errNotRunning() error {
+	return fmt.Errorf("the receiver %s does not run (%s): look at its pod with kubectl describe", r, r.State)
+}
+
+// metricsPort is that of --metrics-listen by default.
+const metricsPort = 9090
+
+// ReceiverMetrics returns the metrics of a receiver.
+func (c *Cluster) ReceiverMetrics(ctx context.Context, receiver Receiver) ([]byte, error) {
+	if !receiver.Running {
+		return nil, receiver.errNotRunning()
+	}
+	port := metricsPort
+	if _, text, err := net.SplitHostPort(receiver.flag("metrics-listen")); err == nil {
+		if named, err := strconv.Atoi(text); err == nil {
+			port = named
+		}
+	}
+	metrics, err := c.Pods.Metrics(ctx, receiver.Namespace, receiver.Pod, port)
+	return metrics, Explain(err, "the metrics of "+receiver.String(), "get pods/proxy in namespace "+receiver.Namespace)
 }
 
 // RunInBuffer runs a subcommand with the flags that lead to a buffer, in the first receiver of it that runs.

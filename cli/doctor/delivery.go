@@ -104,15 +104,19 @@ func join(text, more string) string {
 const statusLag = 5 * time.Minute
 
 // counters compares what Mandrill has sent with what has arrived.
-func (d *doctor) counters(context.Context) []Finding {
+func (d *doctor) counters(ctx context.Context) []Finding {
 	upstream := d.webhook.Status.Upstream
 	var sent *metav1.Time
+	var created time.Time
 	events, batches := int64(0), int64(0)
 	if upstream != nil {
 		sent, events, batches = upstream.LastSentAt, upstream.EventsSent, upstream.BatchesSent
+		if upstream.CreatedAt != nil {
+			created = upstream.CreatedAt.Time
+		}
 	}
 	if d.remote != nil { // it is newer
-		events, batches = d.remote.EventsSent, d.remote.BatchesSent
+		events, batches, created = d.remote.EventsSent, d.remote.BatchesSent, d.remote.CreatedAt.Time
 		if !d.remote.LastSentAt.IsZero() {
 			sent = &metav1.Time{Time: d.remote.LastSentAt.Time}
 		}
@@ -126,7 +130,12 @@ func (d *doctor) counters(context.Context) []Finding {
 	if age > d.since {
 		return finding(Warn, text+", longer than --since", "Is mail sent with this account?")
 	}
-	delivery := d.webhook.Status.Delivery
+	return append(d.arrived(text, sent.Time), d.numbers(ctx, events, created, age > statusLag)...)
+}
+
+// arrived compares when Mandrill sent last with when a receiver received.
+func (d *doctor) arrived(text string, sent time.Time) []Finding {
+	delivery, age := d.webhook.Status.Delivery, d.env.Now().Sub(sent)
 	if delivery == nil || delivery.LastReceivedAt == nil {
 		return finding(Fail, text+", and no receiver has received any", "Batches do not arrive: the checks of the public URL above say where they end.")
 	}

@@ -51,12 +51,12 @@ const long = `doctor walks the way of an event and prints a line for each hop, w
   body          signed batches of 5 MB and 60 MB, which the receiver verifies and drops
   receivers     pods, reports and buffer
   sink          what receivers report of the sink
-  counters      when Mandrill sent last, and when a receiver received
+  counters      when Mandrill sent last, and when a receiver received; how many events both have counted
 
 It sends no event to the sink: kubectl mandrill test does that. Checks of the public URL run on this machine, so that a host that only
 the Internet reaches or a proxy of yours makes a difference.
 
-It reads the MandrillWebhook, the Secrets of the API key and of the signing key, and pods. A check without the right for it is skipped.
+It reads the MandrillWebhook, the Secrets of the API key and of the signing key, pods, and the metrics of receivers by pods/proxy. A check without the right for it is skipped.
 It exits with 2 if a check fails.`
 
 type doctor struct {

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -130,14 +131,29 @@ func (d *doctor) head(ctx context.Context) []Finding {
 	if _, err := d.target(); err != nil {
 		return skip(err)
 	}
-	answer, err := post.Head(ctx, d.env.Client, d.url)
+	nonce := rand.Text()
+	answer, err := post.Head(ctx, d.env.Client, d.url, d.key, nonce)
 	if err != nil {
 		return finding(Fail, "no answer at the public URL: "+cause(err), "Check DNS, firewall, load balancer and ingress; Mandrill must reach the URL from the Internet.")
 	}
-	if answer.Status == http.StatusOK {
-		return ok("HEAD is answered with 200")
+	switch object := answer.Header.Get(routes.ObjectHeader); {
+	case answer.Status != http.StatusOK:
+		return d.refused("HEAD", answer)
+	case d.keyMissing != nil:
+		return ok("HEAD is answered with 200; by whom is unknown without the signing key")
+	case object == "":
+		return finding(Warn, "HEAD is answered with 200, but not as a receiver of this version with the webhook's key does",
+			"A proxy or a cache answers HEAD, a proxy removes the header "+routes.NonceHeader+", or the receiver is older. The next line says what answers batches.")
+	case object != routes.ObjectID(string(d.webhook.UID)):
+		return anotherObject()
+	case answer.Header.Get(routes.NonceHeader) != nonce:
+		return finding(Warn, "HEAD is answered with 200 by a cache, with an earlier answer of the receiver", "Exempt the path from caching.")
 	}
-	return d.refused("HEAD", answer)
+	return ok("HEAD is answered with 200 by the receiver of this webhook")
+}
+
+func anotherObject() []Finding {
+	return finding(Fail, "the receiver of another object answers, such as one of another cluster or installation", "Let only one of them have the URL.")
 }
 
 // signed sends an empty batch with the webhook's key: only its receiver knows the object.
@@ -161,7 +177,7 @@ func (d *doctor) signed(ctx context.Context) []Finding {
 			"The host or a rule of the ingress leads elsewhere, so batches would be lost: let the path lead to the Service of the receivers. "+
 				"A proxy that removes the header "+routes.ObjectHeader+" looks the same.")
 	}
-	return finding(Fail, "the receiver of another object answers, such as one of another cluster or installation", "Let only one of them have the URL.")
+	return anotherObject()
 }
 
 // sizes of the batches, of which the last is that of a mail with a large attachment.

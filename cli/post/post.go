@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -22,11 +23,15 @@ type Answer struct {
 // maxAnswer is what is read of an answer; those of receivers are words.
 const maxAnswer = 4 << 10
 
-// Head asks whether the URL is served.
-func Head(ctx context.Context, client *http.Client, registered string) (Answer, error) {
+// Head asks whether the URL is served. With a key it also asks for the object of the receiver, see [routes.NonceHeader].
+func Head(ctx context.Context, client *http.Client, registered, key, nonce string) (Answer, error) {
 	request, err := newRequest(ctx, http.MethodHead, registered, nil)
 	if err != nil {
 		return Answer{}, err
+	}
+	if key != "" {
+		request.Header.Set(routes.NonceHeader, nonce)
+		request.Header.Set(mandrill.SignatureHeader, mandrill.Sign(key, registered, mandrill.NonceForm(nonce)))
 	}
 	return do(client, request)
 }

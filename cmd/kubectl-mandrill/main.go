@@ -12,13 +12,14 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/cli"
 	"github.com/mandrill-operator/mandrill-operator/cli/access"
+	"github.com/mandrill-operator/mandrill-operator/cli/ui"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	status := cli.Main(ctx, &access.Env{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Now: time.Now, Connect: access.Connect,
-		Client: &http.Client{}, Resolver: net.DefaultResolver,
+		Client: &http.Client{}, Resolver: net.DefaultResolver, Browser: ui.Browse,
 	}, os.Args[1:])
 	stop()
 	os.Exit(status)

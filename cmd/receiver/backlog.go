@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/cmd/receiver/waiting"
 	"github.com/mandrill-operator/mandrill-operator/cmd/usage"
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
@@ -18,13 +19,14 @@ import (
 
 const backlogUsage = `receiver backlog lists, shows, drops and sets aside the batches in the buffer that wait for delivery.
 
-  receiver backlog list      [--webhook NAME] [--since DURATION] [--limit N] [--output table|json]
+  receiver backlog list      [--webhook NAME] [--since DURATION] [--type TYPE] [--limit N] [--output table|json]
   receiver backlog show      POSITION
-  receiver backlog drop      POSITION...
-  receiver backlog set-aside POSITION...
+  receiver backlog drop      POSITION... | --webhook NAME | --all [--since DURATION] [--dry-run]
+  receiver backlog set-aside POSITION... | --webhook NAME | --all [--since DURATION] [--dry-run]
 
 drop deletes batches, without asking. set-aside makes dead letters of them, one of each, which receiver dead-letters redrives or purges.
-POSITION is one that list shows, such as batch:17, or remainder:4 for what remains of a batch that is partly delivered.
+POSITION is one that list shows, such as batch:17, or remainder:4 for what remains of a batch that is partly delivered. --dry-run counts
+the batches and changes nothing. --type lists batches with an event of this type: it reads each batch, and other events may be in it.
 
 The command talks to the receiver in this container or on this machine: give its --buffer-dir or its --admin-socket. If the
 buffer is in NATS, it talks to NATS instead: give the --buffer of the receivers and the flags for the connection.
@@ -46,11 +48,9 @@ type backlogCommand struct {
 	now       func() time.Time
 	stdout    io.Writer
 	place     bufferPlace
-	webhook   string
 	output    string
-	since     time.Duration
 	limit     int
-	positions []journal.Position
+	selection waiting.Selection
 }
 
 // backlog runs receiver backlog.
@@ -72,19 +72,20 @@ func newBacklogCommand(args []string, stdout io.Writer) (*backlogCommand, error)
 	commands := map[string]func(*backlogCommand, context.Context, backlogStore) error{
 		"list": (*backlogCommand).list,
 		"show": func(c *backlogCommand, ctx context.Context, store backlogStore) error {
-			return store.ShowWaiting(ctx, c.positions[0], c.stdout)
+			return store.ShowWaiting(ctx, c.selection.Positions[0], c.stdout)
 		},
 		"drop": func(c *backlogCommand, ctx context.Context, store backlogStore) error {
-			return c.work(ctx, "dropped", store.Drop)
+			return c.selection.Work(ctx, c.stdout, "dropped", store, store.Drop)
 		},
 		"set-aside": func(c *backlogCommand, ctx context.Context, store backlogStore) error {
-			return c.work(ctx, "set aside", store.SetAside)
+			return c.selection.Work(ctx, c.stdout, "set aside", store, store.SetAside)
 		},
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
 		return nil, errors.New("give one of list, show, drop and set-aside after backlog; see receiver backlog -h" + didYouMean(args, commands))
 	}
 	command := &backlogCommand{name: args[0], do: commands[args[0]], now: time.Now, stdout: stdout}
+	command.selection.Now = func() time.Time { return command.now() }
 	return command, command.parse(args[1:])
 }
 
@@ -93,11 +94,15 @@ func (c *backlogCommand) parse(args []string) error {
 	flags := flag.NewFlagSet("receiver backlog "+c.name, flag.ContinueOnError)
 	usage.Help(flags, "See receiver backlog -h.", nil)
 	c.place.addFlags(flags)
-	if c.name == "list" {
-		flags.StringVar(&c.webhook, "webhook", "", "only batches of this webhook, such as shop/a")
-		flags.DurationVar(&c.since, "since", 0, "only batches that were received within this time, such as 1h")
+	if c.name != "show" {
+		c.selection.AddFlags(flags)
+	}
+	switch c.name {
+	case "list":
 		flags.IntVar(&c.limit, "limit", 0, "list at most so many; 0: all")
 		addOutput(flags, &c.output)
+	case "drop", "set-aside":
+		c.selection.AddWork(flags)
 	}
 	for { // the flag package stops at the first position
 		if err := usage.Parse(flags, args); err != nil {
@@ -113,7 +118,7 @@ func (c *backlogCommand) parse(args []string) error {
 		if err != nil {
 			return err
 		}
-		c.positions = append(c.positions, position)
+		c.selection.Positions = append(c.selection.Positions, position)
 		args = flags.Args()[1:]
 	}
 	return c.check()
@@ -126,12 +131,12 @@ func (c *backlogCommand) check() error {
 	switch {
 	case checkOutput(c.output) != nil:
 		return checkOutput(c.output)
-	case c.since < 0 || c.limit < 0:
+	case c.selection.Since < 0 || c.limit < 0:
 		return errors.New("--since and --limit must not be negative")
-	case c.name == "show" && len(c.positions) != 1:
+	case c.name == "show" && len(c.selection.Positions) != 1:
 		return errors.New("give the position of one batch, as list shows it")
-	case c.name != "list" && len(c.positions) == 0:
-		return fmt.Errorf("give positions that list shows, such as: receiver backlog %s batch:17", c.name)
+	case c.name == "drop" || c.name == "set-aside":
+		return c.selection.Check(c.name)
 	}
 	return nil
 }
@@ -143,23 +148,17 @@ func (c *backlogCommand) list(ctx context.Context, store backlogStore) error {
 		write, end = jsonArray[journal.WaitingBatch](c.stdout)
 	}
 	listed := 0
-	for after := (*journal.Position)(nil); ; {
-		page, err := store.Backlog(ctx, c.webhook, after)
-		if err != nil {
-			return err
-		}
-		batches := slices.DeleteFunc(page.Batches, func(b journal.WaitingBatch) bool { return c.since > 0 && c.now().Sub(b.Received) > c.since })
+	err := c.selection.Each(ctx, store, func(batches []journal.WaitingBatch) (bool, error) {
 		if c.limit > 0 {
 			batches = batches[:min(len(batches), c.limit-listed)]
 		}
 		listed += len(batches)
-		if err := write(batches); err != nil {
-			return err
-		}
-		if after = page.Next; after == nil || c.limit > 0 && listed >= c.limit {
-			return end()
-		}
+		return c.limit == 0 || listed < c.limit, write(batches)
+	})
+	if err != nil {
+		return err
 	}
+	return end()
 }
 
 // table returns a function that prints a page as a table, and one that ends the output. As in dead-letters list, each page has
@@ -211,26 +210,6 @@ func jsonArray[T any](stdout io.Writer) (write func([]T) error, end func() error
 		return err
 	}
 	return write, end
-}
-
-// work takes the selected batches out of the backlog, in as many requests as it takes. It prints how many there were, even after an
-// error.
-func (c *backlogCommand) work(ctx context.Context, verb string, do func(context.Context, []journal.Position) (journal.Removed, error)) (err error) {
-	var total journal.Removed
-	for positions := range slices.Chunk(c.positions, maxSeqsPerRequest) {
-		var done journal.Removed
-		done, err = do(ctx, positions)
-		total = journal.Removed{Batches: total.Batches + done.Batches, Events: total.Events + done.Events, Missing: append(total.Missing, done.Missing...)}
-		if err != nil {
-			break
-		}
-	}
-	_, printErr := fmt.Fprintf(c.stdout, "%s %s with %s\n", verb, counted(total.Batches, "batch", "batches"), counted(total.Events, "event", "events"))
-	errs := []error{err, printErr}
-	if len(total.Missing) > 0 {
-		errs = append(errs, admin.NotWaitingError{Positions: total.Missing})
-	}
-	return errors.Join(errs...)
 }
 
 func counted(count int, one, many string) string {

@@ -125,8 +125,36 @@ func TestBacklogOfASinkThatHangs(t *testing.T) {
 	if r := s.run(webhook.Namespace, "backlog", "show", batches[0].Name); !strings.Contains(r.out, `"send"`) {
 		t.Errorf("show: %+v", r)
 	}
+	list := func(args ...string) int {
+		t.Helper()
+		return len(decodeJSON[[]buffers.Batch](t, s.run(webhook.Namespace, append([]string{"backlog", "list", "-o", "json"}, args...)...).out))
+	}
+	if with, without := list("--type", "send", "--webhook", webhook.Name), list("--type", "open"); with != len(batches) || without != 0 {
+		t.Errorf("by type: %d and %d", with, without)
+	}
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"drop", "--all", "--dry-run"}, ": would have dropped 1 batch with 1 event\n"},
+		{[]string{"set-aside", batches[0].Name, "--dry-run"}, ": would have set aside 1 batch with 1 event\n"},
+		{[]string{"drop", "--webhook", webhook.Name}, "Drop all batches that wait of " + webhook.Namespace + "/" + webhook.Name + " with all events?"},
+		{[]string{"drop"}, "nothing is selected"},
+		{[]string{"drop", "--all", "--type", "send"}, "--type is for backlog list: a batch may have events of several types"},
+		{[]string{"list", "--reason", "refused"}, "--reason is for dead-letters: what waits has not been given up"},
+	} {
+		if r := s.run(webhook.Namespace, append([]string{"backlog"}, test.args...)...); !strings.Contains(r.out+r.err, test.want) {
+			t.Errorf("%v: %+v", test.args, r)
+		}
+	}
+	if list() != len(batches) {
+		t.Error("a dry run changed something")
+	}
 	if r := s.run(webhook.Namespace, "backlog", "drop", batches[0].Name); r.status != output.StatusFailed || !strings.Contains(r.err, "nothing was deleted") {
 		t.Errorf("drop without an answer: %+v", r)
+	}
+	if r := s.run(webhook.Namespace, "backlog", "set-aside", "--webhook", webhook.Name, "--since", "1h"); r.status != output.StatusOK || !strings.Contains(r.out, ": set aside 1 batch with 1 event\n") || list() != 0 {
+		t.Errorf("set-aside: %+v", r)
 	}
 }
 

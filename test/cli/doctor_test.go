@@ -3,11 +3,13 @@ package cli_test
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/cli/doctor"
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
@@ -85,6 +87,25 @@ func TestDoctorFindsPlantedFaults(t *testing.T) {
 			return f.Check == test.check && strings.Contains(f.Text, test.text) && f.Do != ""
 		}) {
 			t.Errorf("%s: got %v in %+v", test.name, failed, findings)
+		}
+	}
+	for name, test := range map[string]struct {
+		header http.Header
+		text   string
+	}{
+		"a proxy answers HEAD": {nil, "not as a receiver"},
+		"a cache answers HEAD": {http.Header{routes.ObjectHeader: {routes.ObjectID(string(webhook.UID))}, routes.NonceHeader: {"of an earlier request"}}, "by a cache"},
+		"of another object":    {http.Header{routes.ObjectHeader: {"another"}}, "the receiver of another object answers"},
+	} {
+		break_(func(w http.ResponseWriter, r *http.Request) bool {
+			maps.Copy(w.Header(), test.header)
+			return r.Method == http.MethodHead
+		})
+		findings, _ := examine("--public", "--skip-large")
+		if !slices.ContainsFunc(findings, func(f doctor.Finding) bool {
+			return f.Check == "head" && f.Level != doctor.OK && strings.Contains(f.Text, test.text) && f.Do != ""
+		}) {
+			t.Errorf("%s: got %+v", name, findings)
 		}
 	}
 	break_(func(http.ResponseWriter, *http.Request) bool { return false })

@@ -12,6 +12,9 @@ import (
 
 const page = "../../docs/cli.md"
 
+// forwardedPage stands for the address of the page, of which the port differs from run to run.
+const forwardedPage = "FORWARDED-PAGE"
+
 // variable is what differs from run to run: ages, sizes of time, ids, and the widths of columns that follow from them.
 var variable = []struct {
 	pattern *regexp.Regexp
@@ -39,7 +42,7 @@ func (s *stack) documented(name, namespace, command string, r result) {
 	text := "$ " + command + "\n" + r.out
 	for _, pair := range [][2]string{
 		{s.ingress.URL, "http://hooks.example.com"}, {strings.TrimPrefix(s.ingress.URL, "http://"), "hooks.example.com"}, {namespace, "shop"}, {s.podName, "mandrill-receiver-0"},
-		{s.sink.URL, "http://consumer.shop.svc.cluster.local"}, {"127.0.0.1", "192.0.2.10"},
+		{s.sink.URL, "http://consumer.shop.svc.cluster.local"}, {"127.0.0.1", "192.0.2.10"}, {forwardedPage, "http://127.0.0.1:8089/"},
 	} {
 		text = strings.ReplaceAll(text, pair[0], pair[1])
 	}

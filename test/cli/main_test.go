@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -121,6 +122,7 @@ type stack struct {
 	ingress   *httptest.Server
 	receiver  string
 	health    string
+	page      string
 	bufferDir string
 	broken    atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool] // true: it has answered
 	sink      *httptest.Server
@@ -146,7 +148,7 @@ func newStack(t *testing.T) *stack {
 	s.account = s.mandrill.Account(apiKey)
 	s.api = httptest.NewServer(s.mandrill)
 	t.Cleanup(s.api.Close)
-	s.receiver, s.health = s.address(), s.address()
+	s.receiver, s.health, s.page = s.address(), s.address(), s.address()
 	target, err := url.Parse("http://" + s.receiver)
 	if err != nil {
 		t.Fatal(err)
@@ -199,7 +201,7 @@ func (s *stack) startPrograms() {
 	args := []string{
 		"--listen=" + s.receiver, "--metrics-listen=" + s.health, "--shutdown-delay=0s", "--buffer=embedded", "--buffer-dir=" + s.bufferDir,
 		"--buffer-max-bytes=1Gi", "--routes-secret=" + system + "/mandrill-receiver-routes", "--allow-sink-hosts=127.0.0.1",
-		"--operator-url=http://" + operatorReports,
+		"--operator-url=http://" + operatorReports, "--page-listen=" + s.page,
 	}
 	s.podName = pod
 	token := s.pod(pod, args)
@@ -343,6 +345,21 @@ func (l localPods) Metrics(ctx context.Context, _, _ string, _ int) ([]byte, err
 	}
 	defer response.Body.Close()
 	return io.ReadAll(response.Body)
+}
+
+// Forward forwards a port of this machine to another one.
+func (l localPods) Forward(ctx context.Context, _ access.Receiver, local, remote int, ready func(port int)) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", local))
+	if err != nil {
+		return &access.PortError{Port: local}
+	}
+	server := &http.Server{Handler: &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { // with the host that the browser names
+		r.Out.URL.Scheme, r.Out.URL.Host = "http", fmt.Sprintf("127.0.0.1:%d", remote)
+	}}}
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	ready(listener.Addr().(*net.TCPAddr).Port)
+	_ = server.Serve(listener)
+	return nil
 }
 
 // lockedBuffer is written by the program while the test reads.
