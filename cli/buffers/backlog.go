@@ -132,7 +132,11 @@ func (t *tool) backlog(ctx context.Context, s *selection) error {
 
 func (t *tool) printBacklog(w io.Writer, batches []Batch, more bool) error {
 	if len(batches) == 0 {
-		_, err := fmt.Fprintln(w, "Nothing waits.")
+		text := "Nothing waits."
+		if t.failed {
+			text = "Nothing is known to wait: not all receivers have answered."
+		}
+		_, err := fmt.Fprintln(w, text)
 		return err
 	}
 	rows := [][]string{{"NAME", "WEBHOOK", "EVENTS", "BYTES", "RECEIVED", "ID"}}

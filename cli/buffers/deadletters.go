@@ -109,7 +109,11 @@ func (t *tool) list(ctx context.Context, f *filter) error {
 
 func (t *tool) printDeadLetters(w io.Writer, letters []DeadLetter, more bool) error {
 	if len(letters) == 0 {
-		_, err := fmt.Fprintln(w, "There are no dead letters.")
+		text := "There are no dead letters."
+		if t.failed {
+			text = "No dead letters are known: not all receivers have answered."
+		}
+		_, err := fmt.Fprintln(w, text)
 		return err
 	}
 	now := t.env.Now()

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -86,11 +87,22 @@ func (d *doctor) sink(context.Context) []Finding {
 	case condition == nil:
 		return finding(Warn, "nothing is reported of the sink", reasons.Remedy(v1alpha1.ReasonNoReports))
 	case condition.Status == metav1.ConditionTrue:
-		return ok("%s", join("the sink accepts events", last))
+		return ok("%s", join(d.accepted(), last))
+	case condition.Reason == v1alpha1.ReasonNothingSent && last != "":
+		return finding(Warn, "no event was accepted yet; "+last, "A failure is reported as such after a minute: ask again, and look at the sink.")
 	case condition.Status == metav1.ConditionFalse && condition.Reason != v1alpha1.ReasonSuspended:
 		return finding(Fail, join(condition.Reason+": "+condition.Message, last), reasons.Remedy(condition.Reason))
 	}
 	return finding(Warn, join(condition.Reason+": "+condition.Message, last), "kubectl mandrill test "+d.webhook.Name+" -n "+d.webhook.Namespace+" sends a test event to the sink.")
+}
+
+// accepted says when the sink accepted an event.
+func (d *doctor) accepted() string {
+	delivery := d.webhook.Status.Delivery
+	if delivery == nil || delivery.LastDeliveredAt == nil {
+		return "the sink accepted events"
+	}
+	return "the sink accepted an event " + output.Age(d.env.Now().Sub(delivery.LastDeliveredAt.Time)) + " ago"
 }
 
 func join(text, more string) string {
@@ -99,6 +111,9 @@ func join(text, more string) string {
 	}
 	return text + "; " + more
 }
+
+// reportLag is how long the first event may take to the status.
+const reportLag = 2 * time.Minute
 
 // statusLag is how old the times in the status may be, and how long a batch may be under way.
 const statusLag = 5 * time.Minute
@@ -136,7 +151,12 @@ func (d *doctor) counters(ctx context.Context) []Finding {
 // arrived compares when Mandrill sent last with when a receiver received.
 func (d *doctor) arrived(text string, sent time.Time) []Finding {
 	delivery, age := d.webhook.Status.Delivery, d.env.Now().Sub(sent)
-	if delivery == nil || delivery.LastReceivedAt == nil {
+	switch {
+	case delivery == nil:
+		return skip(errors.New(text + ", and no receiver reports what it has received"))
+	case delivery.LastReceivedAt == nil && age < reportLag:
+		return finding(Warn, text+", and no receiver has reported any yet", "Receivers report every 30 seconds: ask again in a minute.")
+	case delivery.LastReceivedAt == nil:
 		return finding(Fail, text+", and no receiver has received any", "Batches do not arrive: the checks of the public URL above say where they end.")
 	}
 	received := d.env.Now().Sub(delivery.LastReceivedAt.Time)

@@ -57,7 +57,7 @@ It sends no event to the sink: kubectl mandrill test does that. Checks of the pu
 the Internet reaches or a proxy of yours makes a difference.
 
 It reads the MandrillWebhook, the Secrets of the API key and of the signing key, pods, and the metrics of receivers by pods/proxy. A check without the right for it is skipped.
-It exits with 2 if a check fails.`
+It exits with 2 if a check fails, and with 3 if none fails and some were skipped.`
 
 type doctor struct {
 	env      *access.Env
@@ -69,6 +69,8 @@ type doctor struct {
 	remote     *mandrill.Webhook // as Mandrill has it, nil if unknown
 	url, key   string            // from the Secret, empty if it cannot be read
 	keyMissing error
+	noAnswer   bool // HEAD got none
+	unreached  bool // the small batch does not arrive
 	findings   []Finding
 }
 
@@ -123,7 +125,7 @@ func (d *doctor) run(ctx context.Context, name string, public bool, format outpu
 		return err
 	}
 	d.readSecret(ctx)
-	failed := false
+	failed, skipped := false, false
 	for _, check := range checks {
 		if public && !check.public {
 			continue
@@ -134,6 +136,7 @@ func (d *doctor) run(ctx context.Context, name string, public bool, format outpu
 		for _, finding := range findings {
 			finding.Check = check.name
 			failed = failed || finding.Level == Fail
+			skipped = skipped || finding.Level == Skip && !(check.name == "body" && d.skipBody)
 			d.findings = append(d.findings, finding)
 			if format == output.Table { // each hop is shown when it is known
 				if err := printFinding(d.env.Out, finding); err != nil {
@@ -146,10 +149,15 @@ func (d *doctor) run(ctx context.Context, name string, public bool, format outpu
 		}
 	}
 	err = format.Print(d.env.Out, d.findings, func(io.Writer) error { return nil })
-	if err == nil && failed {
+	switch {
+	case err != nil:
+		return err
+	case failed:
 		return output.Problems
+	case skipped:
+		return &output.StatusError{Status: output.StatusIncomplete}
 	}
-	return err
+	return nil
 }
 
 // readSecret reads the registered URL and the key from the Secret that the operator writes.
@@ -160,6 +168,12 @@ func (d *doctor) readSecret(ctx context.Context) {
 	}
 	if d.url == "" && !hidesSecret(d.webhook.Status.URL) {
 		d.url = d.webhook.Status.URL
+	}
+	if d.url == "" && d.webhook.Spec.URLSecretRef == nil { // it is not registered yet
+		d.url = d.webhook.Spec.URL
+	}
+	if d.keyMissing != nil && d.webhook.Status.WebhookID == 0 {
+		d.keyMissing = errNoKey
 	}
 }
 

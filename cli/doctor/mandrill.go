@@ -92,6 +92,9 @@ func (d *doctor) registration(ctx context.Context) []Finding {
 	}
 	id := d.webhook.Status.WebhookID
 	at := slices.IndexFunc(webhooks, func(w mandrill.Webhook) bool { return id != 0 && w.ID == id })
+	if id == 0 {
+		return finding(Fail, "the webhook is not registered at Mandrill yet", "What the object says above comes first; the operator registers it then.")
+	}
 	if at < 0 {
 		return finding(Fail, fmt.Sprintf("the account has no webhook with the ID %d", id),
 			"The operator adds it again; if it does not, kubectl mandrill status says why. Is the API key that of another account?")

@@ -19,6 +19,9 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
+// errNoKey is why nothing is signed before the webhook is registered.
+var errNoKey = errors.New("it needs the signing key, which Mandrill gives at the registration: repair what fails above first")
+
 var errNoURL = errors.New("the public URL is not known: the object has none yet, or it has a secret and you may not read the Secret of the signing key")
 
 func (d *doctor) target() (*url.URL, error) {
@@ -133,7 +136,7 @@ func (d *doctor) head(ctx context.Context) []Finding {
 	}
 	nonce := rand.Text()
 	answer, err := post.Head(ctx, d.env.Client, d.url, d.key, nonce)
-	if err != nil {
+	if d.noAnswer = err != nil; d.noAnswer {
 		return finding(Fail, "no answer at the public URL: "+cause(err), "Check DNS, firewall, load balancer and ingress; Mandrill must reach the URL from the Internet.")
 	}
 	switch object := answer.Header.Get(routes.ObjectHeader); {
@@ -162,10 +165,13 @@ func (d *doctor) signed(ctx context.Context) []Finding {
 		return skip(d.keyMissing)
 	}
 	answer, err := post.Batch(ctx, d.env.Client, d.url, d.key, []byte("[]"))
-	if err != nil {
+	d.unreached = err != nil || answer.Status != http.StatusOK
+	switch {
+	case err != nil && d.noAnswer:
+		return finding(Fail, "no answer to a POST either: "+cause(err), "")
+	case err != nil:
 		return finding(Fail, "no answer to a POST: "+cause(err), "HEAD and POST may go different ways: look at the rules of the ingress and of firewalls.")
-	}
-	if answer.Status != http.StatusOK {
+	case d.unreached:
 		return d.refused("a signed empty batch", answer)
 	}
 	want, got := routes.ObjectID(string(d.webhook.UID)), answer.Header.Get(routes.ObjectHeader)
@@ -190,6 +196,8 @@ func (d *doctor) bodies(ctx context.Context) (findings []Finding) {
 		return skip(errors.New("--skip-large is given"))
 	case d.keyMissing != nil:
 		return skip(d.keyMissing)
+	case d.unreached:
+		return skip(errors.New("the small batch does not arrive either"))
 	}
 	for _, size := range sizes {
 		found := d.body(ctx, size)

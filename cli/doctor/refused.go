@@ -40,7 +40,7 @@ func (d *doctor) refused(what string, answer post.Answer) []Finding {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return finding(Fail, text+server+" by something in front of the receiver", "Exempt the path from login and from rules of a firewall: signatures authenticate the requests.")
 	case status == http.StatusNotFound && what == "HEAD":
-		return finding(Fail, text, "The path does not lead to the receiver, or a proxy changes it; the next line says which.")
+		return finding(Fail, text, "The path does not lead to the receiver, or a proxy strips or rewrites it: the receiver expects it as spec.url or status.url has it.")
 	case status == http.StatusNotFound:
 		return finding(Fail, text+server+" by something in front of the receiver", "The ingress has no rule for the host and the path: add one that leads to the receiver's Service.")
 	case status == http.StatusRequestEntityTooLarge:

@@ -9,7 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/cli/doctor"
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
@@ -133,4 +136,19 @@ func TestDoctorFindsPlantedFaults(t *testing.T) {
 		t.Errorf("a wrong API key: got %v", failed)
 	}
 	s.account.Revoke(false)
+
+	// An ingress that strips the path keeps the webhook from being registered at all.
+	break_(func(_ http.ResponseWriter, r *http.Request) bool {
+		r.URL.Path = strings.TrimPrefix(r.URL.Path, "/mandrill")
+		return false
+	})
+	fresh := &v1alpha1.MandrillWebhook{ObjectMeta: metav1.ObjectMeta{Namespace: webhook.Namespace, Name: "fresh"}, Spec: *webhook.Spec.DeepCopy()}
+	fresh.Spec.URL = strings.TrimSuffix(webhook.Status.URL, webhook.Name) + fresh.Name
+	s.create(fresh)
+	r := s.run(fresh.Namespace, "doctor", fresh.Name, "--skip-large")
+	for _, want := range []string{"fail  registration  the webhook is not registered", "fail  head          HEAD is answered with 404", "skip  signed        not checked: it needs the signing key"} {
+		if !strings.Contains(r.out, want) || r.status != output.StatusProblems {
+			t.Errorf("an object that is not registered: status %d, no %q in\n%s%s", r.status, want, r.out, r.err)
+		}
+	}
 }
