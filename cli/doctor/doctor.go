@@ -136,7 +136,7 @@ func (d *doctor) run(ctx context.Context, name string, public bool, format outpu
 		for _, finding := range findings {
 			finding.Check = check.name
 			failed = failed || finding.Level == Fail
-			skipped = skipped || finding.Level == Skip && !(check.name == "body" && d.skipBody)
+			skipped = skipped || finding.Level == Skip && (check.name != "body" || !d.skipBody)
 			d.findings = append(d.findings, finding)
 			if format == output.Table { // each hop is shown when it is known
 				if err := printFinding(d.env.Out, finding); err != nil {
