@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,7 +34,7 @@ func many(t testing.TB, count int, onePath bool) (*routing.Routes, *http.Request
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := table.Load(fmt.Sprint(i), data); err != nil {
+			if err := table.Load(strconv.Itoa(i), data); err != nil {
 				t.Fatal(err)
 			}
 			document.Routes = nil

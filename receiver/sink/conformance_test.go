@@ -60,7 +60,7 @@ func serveScript(t *testing.T, answer script) *scriptedSink {
 }
 
 func (s *scriptedSink) serve(conn net.Conn, answer script) {
-	defer conn.Close() //nolint:errcheck // a test
+	defer conn.Close()
 	in := bufio.NewReader(conn)
 	for {
 		request, err := http.ReadRequest(in)

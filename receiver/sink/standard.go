@@ -58,7 +58,7 @@ func (t *standardTransport) post(ctx context.Context, to *endpoint, timeout time
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
-	response, err := t.client.Do(request)
+	response, err := t.client.Do(request) //nolint:bodyclose // ReadAnswer closes it
 	if err != nil {
 		return http1.Answer{}, err
 	}

@@ -33,9 +33,6 @@ var cases = []benchCase{
 	{size: 1000, inflight: 8, webhooks: 100, batches: 16},
 }
 
-// standardCase is the case of the aims.
-const standardCase = "1000x8x1"
-
 // subject is a program that is measured. Its role is that of the process whose time counts; empty: the receiver.
 type subject struct {
 	name    string

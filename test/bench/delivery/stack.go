@@ -32,7 +32,7 @@ type stack struct {
 }
 
 func startStack(ctx context.Context, died context.CancelCauseFunc, o options) (s *stack, err error) {
-	s = &stack{ctx: ctx, died: died, options: o, processes: map[string]*process{}, seed: uint64(time.Now().UnixNano())} //nolint:gosec // positive
+	s = &stack{ctx: ctx, died: died, options: o, processes: map[string]*process{}, seed: uint64(time.Now().UnixNano())}
 	if s.dir, err = os.MkdirTemp("", "mandrill-delivery-bench-"); err != nil {
 		return s, err
 	}
