@@ -129,6 +129,6 @@ func (c *connection) exchangeLarge(body []byte) (answer Answer, reusable bool, e
 	case <-time.After(unsentGrace):
 	}
 	_ = c.conn.Close() // ends the write
-	_ = <-sent         // it has failed
+	<-sent             //nolint:errcheck // it has failed
 	return answer, false, nil
 }
