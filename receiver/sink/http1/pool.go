@@ -1,6 +1,6 @@
 // Package http1 posts requests by HTTP/1.1 without TLS on connections that are used again. It does the work of net/http's transport in the
 // calling goroutine, for the one kind of request that nearly all events take: a POST of known length, to one host, whose answer is short.
-// A request needs two system calls, no goroutine, and hardly any memory. Answers are parsed by [net/http.ReadResponse], except the
+// A small request needs no goroutine, and hardly any memory. Answers are parsed by [net/http.ReadResponse], except the
 // plainest ones. ADR 13 says why it is not a library.
 package http1
 
