@@ -2,8 +2,7 @@
 # Runs the end-to-end tests (test/e2e) with the images and the chart of this tree, and prints what was slow. Arguments go to go test.
 # The cluster is, in this order: that of E2E_KUBECONFIG, whose nodes pull from E2E_REGISTRY, such as registry.example.com/test; or the one
 # of hack/cluster/cluster.sh, which keeps running afterwards. KUBECTL, HELM and NGINX replace the programs that are built or downloaded.
-# E2E_PREVIOUS_REF is the version from which to upgrade: the last tag unless set; none to leave that out. E2E_CERTMANAGER=1 runs the test
-# with cert-manager, too.
+# E2E_PREVIOUS_REF is the version from which to upgrade: the last tag unless set; none to leave that out.
 #
 #   hack/e2e.sh -run TestInstallation/RollingRestart
 #   hack/e2e.sh --json           prints what go test -json prints, for hack/test.sh, and ends the cluster if it was started for this
@@ -136,7 +135,6 @@ if [ -n "$knative" ]; then
   set -- -run '^TestKnative' "$@"
 else
   program skipper github.com/zalando/skipper/cmd/skipper hack/skipper
-  [ -z "${E2E_CERTMANAGER:-}" ] || program certmanager . hack/certmanager
   previous
 fi
 [ ${#images[@]} = 0 ] || hack/cluster/cluster.sh load "${images[@]}"
