@@ -71,7 +71,7 @@ demo: build
 test:
 	@hack/assets.sh hack/test.sh
 
-## test-system: run the tests that run programs: faults of receivers, the chart, alerts with Prometheus, scripts, upgrades of a buffer
+## test-system: run the tests that run programs: faults of receivers, the chart, kubectl mandrill, alerts with Prometheus, scripts, upgrades of a buffer
 test-system: toolchain
 	@hack/assets.sh hack/test.sh --system
 
