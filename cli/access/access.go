@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -83,9 +84,12 @@ func Connect(f *Flags) (*Cluster, error) {
 	return NewCluster(config, namespace)
 }
 
+// silence discards the logs of the client, which has nothing to say and complains without a logger. Setting it twice would be a race.
+var silence = sync.OnceFunc(func() { log.SetLogger(logr.Discard()) })
+
 // NewCluster returns the cluster of a configuration.
 func NewCluster(config *rest.Config, namespace string) (*Cluster, error) {
-	log.SetLogger(logr.Discard()) // the client has nothing to say, and complains without a logger
+	silence()
 	config = rest.CopyConfig(config)
 	if config.Timeout == 0 {
 		config.Timeout = RequestTimeout
