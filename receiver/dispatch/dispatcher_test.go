@@ -195,6 +195,7 @@ func TestCycleIsCutShortAfterItsTime(t *testing.T) {
 				return func(accepted []string, _ map[string]int) bool { return len(accepted) >= atLeast }
 			}
 			sinks.waitFor(t, "delivery of the first batch, after which cycles are large", accepted(1))
+			synctest.Wait() // until its cycle has ended
 			consumer.Append(batchAt(0, batch...))
 			if stop {
 				sinks.waitFor(t, "delivery of an event", accepted(2))
