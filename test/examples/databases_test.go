@@ -168,6 +168,7 @@ func TestDenylistMirrorEndsRight(t *testing.T) {
 				want = append(want, listed{Email: fmt.Sprintf("changed%02d@shop.example", i), Reason: "unsub"})
 			}
 			l.send(sent...)
+			l.delivered(len(contentModes) * len(sent)) // the last of the webhooks applies the same changes again
 			poll.NoError(t, patience, "the mirror is right", func() error {
 				if diff := cmp.Diff(want, get[[]listed](t, address)); diff != "" {
 					return fmt.Errorf("denylist (-want +got):\n%s", diff)
@@ -176,7 +177,7 @@ func TestDenylistMirrorEndsRight(t *testing.T) {
 			})
 			// A dead letter that is redriven: older than what the mirror has.
 			l.send(change(t, "add", "gone00@shop.example", "spam", at-1))
-			l.receiver.stop(t)
+			l.delivered(len(contentModes) * (len(sent) + 1))
 			if diff := cmp.Diff(want, get[[]listed](t, address)); diff != "" {
 				t.Errorf("denylist after an old change (-want +got):\n%s", diff)
 			}

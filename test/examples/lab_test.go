@@ -8,12 +8,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -298,4 +301,34 @@ func large(t *testing.T, size int) []byte {
 		t.Fatal(err)
 	}
 	return event
+}
+
+var acceptedEvents = regexp.MustCompile(`(?m)^mandrill_receiver_events_total\{outcome="accepted",[^}]*\} (\d+)$`)
+
+// delivered waits until the sinks have accepted as many events.
+func (l *lab) delivered(want int) {
+	l.t.Helper()
+	poll.NoError(l.t, patience, "the events are delivered", func() error {
+		response, err := http.Get("http://" + l.health + "/metrics")
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		metrics, err := io.ReadAll(response.Body)
+		if err != nil {
+			return err
+		}
+		got := 0
+		for _, match := range acceptedEvents.FindAllSubmatch(metrics, -1) {
+			count, err := strconv.Atoi(string(match[1]))
+			if err != nil {
+				return err
+			}
+			got += count
+		}
+		if got != want {
+			return fmt.Errorf("%d were, of %d", got, want)
+		}
+		return nil
+	})
 }
