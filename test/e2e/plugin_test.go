@@ -13,6 +13,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mandrill-operator/mandrill-operator/cli"
 	"github.com/mandrill-operator/mandrill-operator/cli/access"
@@ -65,10 +66,15 @@ func pluginReachesReceivers(t *testing.T, i *installation) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: i.release, Name: "plugin-reader"}, Subjects: []rbacv1.Subject{{Kind: "User", Name: "reader", APIGroup: rbacv1.GroupName}},
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
 	}
-	for _, err := range []error{i.cluster.client.Create(t.Context(), role), i.cluster.client.Create(t.Context(), binding)} {
-		if err != nil {
+	for _, object := range []client.Object{role, binding} {
+		if err := i.cluster.client.Create(t.Context(), object); err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() {
+			if err := i.cluster.client.Delete(context.WithoutCancel(t.Context()), object); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	eventually(t, "the reader may list pods and not exec", func() error {
 		_, errOut, status := i.plugin(t, "reader", "dead-letters", "list", "--receiver-namespace", i.release)
