@@ -153,10 +153,10 @@ func TestDenylistMirrorEndsRight(t *testing.T) {
 				l.webhook(mode, "http://"+address+"/", routes.Delivery{Mode: "Buffered", ContentMode: mode})
 			}
 			l.start("--buffer=embedded", "--buffer-dir="+t.TempDir())
-			const at = 1767225606
+			const at, addresses = 1767225606, 8
 			want := []listed{}
 			var sent [][]byte
-			for i := range 20 {
+			for i := range addresses {
 				gone, back, changed := fmt.Sprintf("Gone%02d@shop.example", i), fmt.Sprintf("back%02d@shop.example", i), fmt.Sprintf("changed%02d@shop.example", i)
 				sent = append(sent,
 					change(t, "add", gone, "spam", at), change(t, "add", back, "spam", at), change(t, "add", changed, "spam", at),
@@ -164,7 +164,7 @@ func TestDenylistMirrorEndsRight(t *testing.T) {
 					change(t, "remove", gone, "unsub", at), change(t, "add", back, "custom", at))
 				want = append(want, listed{Email: back, Reason: "custom"})
 			}
-			for i := range 20 {
+			for i := range addresses {
 				want = append(want, listed{Email: fmt.Sprintf("changed%02d@shop.example", i), Reason: "unsub"})
 			}
 			l.send(sent...)
