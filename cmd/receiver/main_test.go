@@ -148,7 +148,7 @@ func TestLocalSinksAreRefusedForRoutesSecret(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = newClient(o).Post(t.Context(), sink.Target{URI: server.URL, Timeout: 10 * time.Second}, sink.Payload{})
+		_, err = newClient(o).Post(t.Context(), sink.Target{URI: server.URL, Timeout: 10 * time.Second}, sink.Payload{})
 		if (err != nil) != test.refused || sink.Temporary(err) {
 			t.Errorf("%v: got error %v, want a permanent one: %t", test.args, err, test.refused)
 		}

@@ -32,7 +32,7 @@ func newFakeSinks() *fakeSinks {
 	return &fakeSinks{attempts: map[string]int{}, ids: map[string][]string{}, changed: make(chan struct{})}
 }
 
-func (s *fakeSinks) Post(_ context.Context, target sink.Target, payload sink.Payload) error {
+func (s *fakeSinks) Post(_ context.Context, target sink.Target, payload sink.Payload) (int, error) {
 	host, _, _ := strings.Cut(strings.TrimPrefix(target.URI, "http://"), ".")
 	payload.Fields = bytes.Clone(payload.Fields)
 	header := cloudevent.Header(payload.Fields)
@@ -53,7 +53,7 @@ func (s *fakeSinks) Post(_ context.Context, target sink.Target, payload sink.Pay
 	}
 	close(s.changed)
 	s.changed = make(chan struct{})
-	return err
+	return 0, err
 }
 
 func (s *fakeSinks) setAnswer(answer func(host, event string, attempt int) error) {

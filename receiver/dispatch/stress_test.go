@@ -53,21 +53,21 @@ func eventNumbers(data []byte) (list []int) {
 	return list
 }
 
-func (m *flakySinks) Post(ctx context.Context, target sink.Target, payload sink.Payload) error {
+func (m *flakySinks) Post(ctx context.Context, target sink.Target, payload sink.Payload) (int, error) {
 	host, _, _ := strings.Cut(strings.TrimPrefix(target.URI, "http://"), ".")
 	latency, err := m.draw(host)
 	select {
 	case <-time.After(latency):
 	case <-ctx.Done():
-		return ctx.Err()
+		return 0, ctx.Err()
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.accepted[host] = append(m.accepted[host], eventNumbers(payload.Body)...)
-	return nil
+	return 0, nil
 }
 
 func (m *flakySinks) draw(host string) (latency time.Duration, err error) {

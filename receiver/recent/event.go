@@ -16,9 +16,6 @@ const (
 // typePrefixes are what the types of events have in common, so that users can leave it out.
 var typePrefixes = [...]string{"", "com.mandrill.", "com.mandrill.message."}
 
-// TestExtension is the CloudEvents extension of an event that somebody sent as a test.
-const TestExtension = "mandrilltest"
-
 // Event is an attempt to deliver an event, or what became of it. The names of its JSON are for programs of others.
 type Event struct {
 	Time       time.Time `json:"time"`

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
 
@@ -36,11 +36,7 @@ func (r *Ring) Attempted(request sink.Request) {
 			attempt = item.DeadLetterAttempts
 		}
 		event.Attempt = attempt + 1
-		if tagged, ok := item.Tag.(Tagged); ok {
-			event.describe(item.Event, tagged.Origin())
-		} else {
-			event.describe(item.Event, Origin{})
-		}
+		event.describe(item)
 		r.add(event, item.Event)
 	}
 }
@@ -52,15 +48,17 @@ func (r *Ring) DeadLettered(webhook, reason string, item *sink.Item) {
 	}
 	status, answer := sink.Describe(item.Err)
 	event := Event{Webhook: webhook, Outcome: OutcomeDeadLettered, Reason: reason, Attempt: item.Attempts, Status: status, Answer: bounded(answer, maxAnswer)}
-	if tagged, ok := item.Tag.(Tagged); ok {
-		event.describe(item.Event, tagged.Origin())
-	}
+	event.describe(item)
 	r.add(event, item.Event)
 }
 
 // describe adds what is known of an event apart from its delivery.
-func (e *Event) describe(event *cloudevent.Event, origin Origin) {
-	e.ID, e.Type, e.Test = event.ID, bounded(event.Type, maxText), event.Extension(TestExtension) != ""
+func (e *Event) describe(item *sink.Item) {
+	event, origin := item.Event, Origin{}
+	if tagged, ok := item.Tag.(Tagged); ok {
+		origin = tagged.Origin()
+	}
+	e.ID, e.Type, e.Test = event.ID, bounded(event.Type, maxText), event.Extension(mandrill.TestField) != ""
 	e.Batch, e.Message, e.Recipient = origin.Batch, bounded(origin.Message, maxText), bounded(origin.Recipient, maxText)
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/recent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
@@ -50,7 +51,7 @@ func TestAnAttemptHasWhatProgramsRead(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	r := recent.New(recent.Options{Now: func() time.Time { return now }})
 	tested := item("id", `{}`)
-	tested.Event.Set(recent.TestExtension, "true")
+	tested.Event.Set(mandrill.TestField, "true")
 	tested.Attempts = 2
 	r.Attempted(sink.Request{
 		Webhook: "shop/a", Items: []*sink.Item{tested}, Outcome: "refused", Took: 1500 * time.Microsecond, Status: 422, Reason: "refused", Answer: strings.Repeat("é", 150),

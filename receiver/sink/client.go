@@ -45,14 +45,8 @@ type Client struct {
 	lastSweep  time.Time
 }
 
-// Post makes one request. It returns nil if the sink answered 2xx, otherwise an [*Error].
-func (c *Client) Post(ctx context.Context, target Target, payload Payload) error {
-	_, err := c.post(ctx, target, payload)
-	return err
-}
-
-// post also returns the status of the answer; 0 without one.
-func (c *Client) post(ctx context.Context, target Target, payload Payload) (status int, err error) {
+// Post makes one request, and returns the status of the answer, 0 without one. The error is nil if it is 2xx, otherwise an [*Error].
+func (c *Client) Post(ctx context.Context, target Target, payload Payload) (status int, err error) {
 	endpoint, err := c.endpoint(target)
 	if err != nil {
 		return 0, err

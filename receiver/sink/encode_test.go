@@ -226,7 +226,7 @@ func TestBatchedOutcomeIsThatOfAllEvents(t *testing.T) {
 // posterFunc answers without looking at the request.
 type posterFunc func() error
 
-func (p posterFunc) Post(context.Context, sink.Target, sink.Payload) error { return p() }
+func (p posterFunc) Post(context.Context, sink.Target, sink.Payload) (int, error) { return 0, p() }
 
 // The answer of a sink can be used in a header, whatever its bytes.
 func TestAnswerIsSanitized(t *testing.T) {

@@ -8,7 +8,8 @@ import (
 
 // Send posts an event in binary content mode.
 func (c *Client) Send(ctx context.Context, target Target, event *cloudevent.Event) error {
-	return c.Post(ctx, target, Binary.encode(event, nil))
+	_, err := c.Post(ctx, target, Binary.encode(event, nil))
+	return err
 }
 
 // Standard makes the client use net/http for all sinks.

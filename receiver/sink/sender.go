@@ -22,7 +22,8 @@ const (
 
 // Poster makes one request to a sink. [Client] implements it.
 type Poster interface {
-	Post(ctx context.Context, target Target, payload Payload) error
+	// Post returns the status of the answer, 0 without one, and an error unless the sink accepted the request.
+	Post(ctx context.Context, target Target, payload Payload) (status int, err error)
 }
 
 // Observer is notified of each request to the sink of a webhook that ended. Requests to dead letter sinks, and those that ended
@@ -228,7 +229,7 @@ func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payl
 		return false, err
 	}
 	begin := time.Now()
-	status, err := s.request(ctx, target, payload)
+	status, err := s.poster.Post(ctx, target, payload)
 	took := time.Since(begin)
 	// A request that ended with the context of its batch does not count against the sink, unless the sink had at least half
 	// its timeout.
@@ -246,14 +247,6 @@ func (s *Sender) post(ctx context.Context, target Target, mode ContentMode, payl
 	}
 	s.metrics.count(cmp.Or(mode, Binary), outcome, took)
 	return !probe || !Temporary(err), err
-}
-
-// request makes a request. The status is 0 without an answer, and of a poster that does not say it.
-func (s *Sender) request(ctx context.Context, target Target, payload Payload) (status int, err error) {
-	if client, ok := s.poster.(*Client); ok {
-		return client.post(ctx, target, payload)
-	}
-	return 0, s.poster.Post(ctx, target, payload)
 }
 
 func newRequest(target Target, items []*Item, took time.Duration, status int, err error) Request {

@@ -34,7 +34,7 @@ type fakePoster struct {
 	most     int // in flight
 }
 
-func (f *fakePoster) Post(ctx context.Context, target sink.Target, payload sink.Payload) error {
+func (f *fakePoster) Post(ctx context.Context, target sink.Target, payload sink.Payload) (int, error) {
 	f.mu.Lock()
 	if f.begin.IsZero() {
 		f.begin = time.Now()
@@ -61,16 +61,16 @@ func (f *fakePoster) Post(ctx context.Context, target sink.Target, payload sink.
 		select {
 		case <-time.After(f.latency):
 		case <-ctx.Done():
-			return &sink.Error{Err: ctx.Err()}
+			return 0, &sink.Error{Err: ctx.Err()}
 		}
 	}
 	f.mu.Lock()
 	answer := f.answer
 	f.mu.Unlock()
 	if answer == nil {
-		return nil
+		return 0, nil
 	}
-	return answer(target.URI, id)
+	return 0, answer(target.URI, id)
 }
 
 func (f *fakePoster) set(answer func(host, id string) error) {

@@ -46,7 +46,7 @@ var allowed = map[string][]string{
 	"receiver/sink/http1":          nil,
 	"receiver/delivery":            {"api/reports", "version"},
 	"receiver/page":                {"api/reports", "receiver/delivery", "receiver/recent", "version"},
-	"receiver/recent":              {"receiver/cloudevent", "receiver/sink"},
+	"receiver/recent":              {"mandrill", "receiver/cloudevent", "receiver/sink"},
 	"receiver/report":              {"api/pasted", "api/reports", "receiver/sink"},
 	"receiver/journal":             {"receiver/journal/age", "receiver/journal/checkpoint", "receiver/journal/deleted", "receiver/journal/engine", "receiver/journal/erasure", "receiver/journal/finished", "receiver/journal/gc", "receiver/journal/lease", "receiver/journal/metrics", "receiver/journal/quarantine", "receiver/journal/store", "receiver/journal/streams", "receiver/journal/usage", "receiver/journal/watch"},
 	"receiver/journal/age":         nil,
