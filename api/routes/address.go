@@ -3,6 +3,7 @@ package routes
 import (
 	"net/netip"
 	"slices"
+	"syscall"
 )
 
 // metadata are the addresses of clouds' metadata services that are not link-local: of AWS and Google by IPv6, Alibaba,
@@ -24,4 +25,15 @@ func LocalAddress(ip netip.Addr) bool {
 		ip = netip.AddrFrom4([4]byte(bytes[12:]))
 	}
 	return ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() || slices.Contains(metadata, ip)
+}
+
+// Guard returns a [net.Dialer.Control] that refuses addresses right before they are connected to, so that a name cannot resolve to one
+// address for the check and to another for the connection (DNS rebinding). The refusal must not contain the address.
+func Guard(refuse func(netip.Addr) bool, refusal error) func(network, address string, conn syscall.RawConn) error {
+	return func(_, address string, _ syscall.RawConn) error {
+		if to, err := netip.ParseAddrPort(address); err != nil || refuse(to.Addr()) {
+			return refusal
+		}
+		return nil
+	}
 }

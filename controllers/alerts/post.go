@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/api/eventtypes"
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/controllers/sinks"
 )
 
@@ -49,14 +49,7 @@ func (a *Alerter) client(to *sinks.Sink) (client *http.Client, done func()) {
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: requestTimeout, MaxIdleConnsPerHost: 1, ForceAttemptHTTP2: true}
 	dialer := &net.Dialer{Timeout: requestTimeout}
 	if a.isGuarded(to.URI) {
-		// The address is checked right before it is connected to, so that a name cannot resolve to one address for the check and to
-		// another for the connection.
-		dialer.Control = func(_, address string, _ syscall.RawConn) error {
-			if to, err := netip.ParseAddrPort(address); err != nil || a.options.Refuse(to.Addr()) {
-				return errLocal
-			}
-			return nil
-		}
+		dialer.Control = routes.Guard(a.options.Refuse, errLocal)
 	}
 	transport.DialContext = dialer.DialContext
 	if to.CACerts != "" {

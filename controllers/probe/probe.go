@@ -10,11 +10,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
@@ -198,12 +196,7 @@ var errLocalAddress = errors.New("its host is loopback, link-local or a metadata
 func guarded(client *http.Client, resolver *net.Resolver) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil
-	dialer := &net.Dialer{Timeout: Timeout, Resolver: resolver, Control: func(_, address string, _ syscall.RawConn) error {
-		if resolved, err := netip.ParseAddrPort(address); err != nil || routes.LocalAddress(resolved.Addr()) {
-			return errLocalAddress
-		}
-		return nil
-	}}
+	dialer := &net.Dialer{Timeout: Timeout, Resolver: resolver, Control: routes.Guard(routes.LocalAddress, errLocalAddress)}
 	transport.DialContext = dialer.DialContext
 	guarded := *client
 	guarded.Transport = transport

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
 )
 
 // errLocal refuses an address. It does not contain it: the author of a route must not learn what names resolve to in the
@@ -30,16 +30,7 @@ func (c *Client) guarded(request *http.Request, proxy *url.URL) bool {
 	return c.Refuse != nil && proxy == nil && !slices.Contains(c.AllowHosts, host)
 }
 
-// dialer returns a dialer that connects to no refused address. It checks the address right before it connects, so that a
-// name cannot resolve to one address for the check and to another for the connection (DNS rebinding).
+// dialer returns a dialer that connects to no refused address.
 func (c *Client) dialer() *net.Dialer {
-	return &net.Dialer{
-		Timeout: dialTimeout, KeepAlive: dialKeepAlive,
-		Control: func(_, address string, _ syscall.RawConn) error {
-			if to, err := netip.ParseAddrPort(address); err != nil || c.Refuse(to.Addr()) {
-				return errLocal
-			}
-			return nil
-		},
-	}
+	return &net.Dialer{Timeout: dialTimeout, KeepAlive: dialKeepAlive, Control: routes.Guard(c.Refuse, errLocal)}
 }

@@ -42,7 +42,7 @@ var allowed = map[string][]string{
 	"cli/ui":                       {"cli/access", "cli/output"},
 	"cli/view":                     {"api/v1alpha1", "cli/access", "cli/output", "cli/reasons"},
 	"receiver/cloudevent":          nil,
-	"receiver/sink":                {"api/pasted", "api/reports", "receiver/cloudevent", "receiver/sink/http1"},
+	"receiver/sink":                {"api/pasted", "api/reports", "api/routes", "receiver/cloudevent", "receiver/sink/http1"},
 	"receiver/sink/http1":          nil,
 	"receiver/delivery":            {"api/reports", "version"},
 	"receiver/page":                {"api/reports", "receiver/delivery", "receiver/recent", "version"},
