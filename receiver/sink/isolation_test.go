@@ -14,7 +14,9 @@ import (
 // posterFunc is a [Poster].
 type posterFunc func(Target) error
 
-func (f posterFunc) Post(_ context.Context, target Target, _ Payload) (int, error) { return 0, f(target) }
+func (f posterFunc) Post(_ context.Context, target Target, _ Payload) (int, error) {
+	return 0, f(target)
+}
 
 // A webhook that names the sink of another one, with a timeout that nothing can keep, opened the circuit for both. A
 // Retry-After that it provoked held up both as well.
