@@ -29,6 +29,7 @@ const (
 	injectedLabel  = "mandrill-operator.io/receiver"
 	bufferKey      = "mandrill-operator.io/buffer"
 	bufferSizeKey  = "mandrill-operator.io/buffer-size"
+	audiencesKey   = "mandrill-operator.io/token-audiences"
 	receiverName   = "mandrill-receiver"
 	policyPatience = time.Minute
 )
@@ -287,6 +288,39 @@ func TestSidecarBuffer(t *testing.T) {
 	}
 }
 
+// An annotation gives the receiver tokens of the pod's account, one for each audience.
+func TestSidecarHasTokensForAudiences(t *testing.T) {
+	t.Parallel()
+	policies(t)
+	for annotation, want := range map[string][]string{
+		"": nil,
+		"eventing.knative.dev/broker/shop/default": {"eventing.knative.dev/broker/shop/default"},
+		"https://sink.example.com/, other":         {"https://sink.example.com/", "other"},
+	} {
+		pod := created(t, consumer("hook", annotated(audiencesKey, annotation)))
+		receiver := receiverOf(t, pod)
+		var tokens []string
+		for _, volume := range pod.Spec.Volumes {
+			if volume.Name == "mandrill-tokens" {
+				for i, source := range volume.Projected.Sources {
+					token := source.ServiceAccountToken
+					if flag := fmt.Sprintf("--oidc-token=%s=/mandrill/tokens/%d", token.Audience, i); token.Path != fmt.Sprint(i) || !slices.Contains(receiver.Args, flag) {
+						t.Errorf("the token at %s is for %s; the receiver has no %s: %q", token.Path, token.Audience, flag, receiver.Args)
+					}
+					tokens = append(tokens, token.Audience)
+				}
+			}
+		}
+		if !slices.Equal(tokens, want) {
+			t.Errorf("%q: tokens for %q, want %q", annotation, tokens, want)
+		}
+		mounted := slices.ContainsFunc(receiver.VolumeMounts, func(mount corev1.VolumeMount) bool { return mount.Name == "mandrill-tokens" && mount.ReadOnly })
+		if mounted != (want != nil) {
+			t.Errorf("%q: mounts %+v", annotation, receiver.VolumeMounts)
+		}
+	}
+}
+
 // A pod whose receiver could not work is refused, with what to change. Its ReplicaSet has the message in an Event.
 func TestSidecarRefusals(t *testing.T) {
 	t.Parallel()
@@ -303,7 +337,11 @@ func TestSidecarRefusals(t *testing.T) {
 		{"name that cannot be", consumer("My_Hook"), `the label mandrill-operator.io/inject is "My_Hook", which is not the name of a MandrillWebhook`},
 		{"shared webhook", consumer("shared-webhook"), "the MandrillWebhook shared-webhook, which the label mandrill-operator.io/inject names, does not have receiver: Sidecar"},
 		{"receiver of its own", consumer("hook", withInitContainer(receiverName)), "the pod has a container mandrill-receiver already"},
-		{"volume of its own", consumer("hook", withVolume("mandrill-routes")), "the pod has a volume mandrill-routes, mandrill-operator-token or mandrill-buffer already"},
+		{"volume of its own", consumer("hook", withVolume("mandrill-routes")), "the pod has a volume mandrill-routes, mandrill-operator-token, mandrill-buffer or mandrill-tokens already"},
+		{"volume of the tokens", consumer("hook", withVolume("mandrill-tokens")), "the pod has a volume mandrill-routes"},
+		{"audience with a space", consumer("hook", annotated(audiencesKey, "a b")), `the annotation mandrill-operator.io/token-audiences is "a b": write audiences`},
+		{"empty audience", consumer("hook", annotated(audiencesKey, "a,")), `the annotation mandrill-operator.io/token-audiences is "a,": write audiences`},
+		{"audience twice", consumer("hook", annotated(audiencesKey, "a,a")), "write audiences, each once"},
 		{"port of webhooks", consumer("hook", port(corev1.ContainerPort{ContainerPort: 8090})), "a container of the pod has port 8090 or 9091"},
 		{"port of metrics", consumer("hook", port(corev1.ContainerPort{ContainerPort: 9091})), "a container of the pod has port 8090 or 9091"},
 		{"name of the port", consumer("hook", port(corev1.ContainerPort{ContainerPort: 80, Name: "mandrill"})), "or a port named mandrill, which the injected receiver needs"},
@@ -368,7 +406,7 @@ func TestSidecarsReportOnlyIfTheOperatorListens(t *testing.T) {
 	for value, want := range map[string]bool{"true": true, "false": false} {
 		for _, object := range sidecarPolicies(t, "operator.reports="+value) {
 			text := fmt.Sprint(object.Object)
-			if object.GetKind() == "MutatingAdmissionPolicy" && (strings.Contains(text, "--operator-url=") != want || strings.Contains(text, "serviceAccountToken") != want) {
+			if object.GetKind() == "MutatingAdmissionPolicy" && (strings.Contains(text, "--operator-url=") != want || strings.Contains(text, `audience: "mandrill-operator"`) != want) {
 				t.Errorf("operator.reports=%s: %s", value, text)
 			}
 		}

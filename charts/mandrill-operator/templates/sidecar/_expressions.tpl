@@ -16,6 +16,10 @@ mandrill-operator.io/receiver marks pods that have the receiver.
   expression: >-
     "mandrill-operator.io/buffer-size" in variables.annotations && variables.annotations["mandrill-operator.io/buffer-size"] != "" ?
     variables.annotations["mandrill-operator.io/buffer-size"] : variables.buffer == "EmptyDir" ? {{ .Values.sidecarInjection.bufferSize | quote }} : ""
+- name: audiences
+  expression: >-
+    "mandrill-operator.io/token-audiences" in variables.annotations && variables.annotations["mandrill-operator.io/token-audiences"] != "" ?
+    variables.annotations["mandrill-operator.io/token-audiences"].split(",").map(a, a.trim()) : []
 - name: volumes
   expression: 'has(object.spec.volumes) ? object.spec.volumes : []'
 - name: containers
@@ -37,8 +41,8 @@ variables.injected && !variables.containers.exists(c, c.name == "mandrill-receiv
 variables.injected ? "" :
 variables.containers.exists(c, c.name == "mandrill-receiver") ?
   "the pod has a container mandrill-receiver already: rename it, or remove the label mandrill-operator.io/inject to run a receiver of your own" :
-variables.volumes.exists(v, v.name in ["mandrill-routes", "mandrill-operator-token", "mandrill-buffer"]) ?
-  "the pod has a volume mandrill-routes, mandrill-operator-token or mandrill-buffer already, which the injected receiver needs: rename it" :
+variables.volumes.exists(v, v.name in ["mandrill-routes", "mandrill-operator-token", "mandrill-buffer", "mandrill-tokens"]) ?
+  "the pod has a volume mandrill-routes, mandrill-operator-token, mandrill-buffer or mandrill-tokens already, which the injected receiver needs: rename it" :
 variables.containers.exists(c, has(c.ports) && c.ports.exists(p, p.containerPort in {{ $ports }} || has(p.name) && p.name == "mandrill")) ?
   "a container of the pod has port {{ int .Values.sidecarInjection.port }} or {{ int .Values.sidecarInjection.metricsPort }}, or a port named mandrill, which the injected receiver needs: let it have another" :
 !(variables.buffer in ["None", "EmptyDir"]) && !variables.volumes.exists(v, v.name == variables.buffer) ?
@@ -47,10 +51,12 @@ variables.buffer == "None" && variables.size != "" ?
   "the annotation mandrill-operator.io/buffer-size needs mandrill-operator.io/buffer: EmptyDir, or the name of a volume of the pod" :
 variables.size != "" && !(variables.size.matches("^[0-9]{1,15}(k|M|G|T|Ki|Mi|Gi|Ti)?$") && quantity(variables.size).compareTo(quantity("80Mi")) >= 0 && quantity(variables.size).compareTo(quantity("1000Ti")) <= 0) ?
   "the annotation mandrill-operator.io/buffer-size is \"" + variables.size + "\": write a size of at least 80Mi, such as 1Gi" :
+!variables.audiences.all(a, a.matches("^[A-Za-z0-9][-A-Za-z0-9._~:/@%+]*$") && variables.audiences.exists_one(b, b == a)) ?
+  "the annotation mandrill-operator.io/token-audiences is \"" + variables.audiences.join(",") + "\": write audiences, each once, separated by commas, such as eventing.knative.dev/broker/shop/default" :
 ""
 {{- end -}}
 
-{{/* Arguments of an injected receiver without those of its buffer, as a list in CEL. */}}
+{{/* Arguments of an injected receiver without those of its buffer and its tokens, as a list in CEL. */}}
 {{- define "mandrill.sidecarArgs" -}}
 {{- $receiver := .Values.receiver -}}
 {{- $reports := list -}}
