@@ -123,20 +123,30 @@ attack() {
 }
 
 chart() {
-  local folder=charts/mandrill-operator tool package reference
+  local folder=charts/mandrill-operator tool package reference pulled program
   if [ ! -d $folder ]; then
     say "there is no $folder, so no chart"
     return
   fi
   tool=$(hack/tool.sh --path helm)
-  quiet "$tool" package $folder --version "${VERSION#v}" --app-version "$VERSION" --destination "$work/chart"
+  # Who installs the chart of a release gets the images of the release.
+  mkdir -p "$work/source"
+  cp -R $folder "$work/source"
+  folder=$work/source/mandrill-operator
+  sed -i "s|^  registry: \"\"\$|  registry: $IMAGE_PUSH|" "$folder/values.yaml"
+  quiet "$tool" package "$folder" --version "${VERSION#v}" --app-version "$VERSION" --destination "$work/chart"
   package=$(echo "$work"/chart/*.tgz)
   quiet "$tool" push "$package" "oci://$IMAGE_PUSH/charts" "${helm[@]}"
   reference=$IMAGE_PUSH/charts/mandrill-operator@$(sed -n 's/^Digest: *//p' "$work/output")
   quiet "$cosign" sign "${sign[@]}" "$reference"
   quiet "$cosign" verify "${trust[@]}" "$reference"
   quiet "$tool" pull "oci://$IMAGE_PUSH/charts/mandrill-operator" --version "${VERSION#v}" --destination "$work" "${helm[@]}"
-  cmp "$package" "$work/$(basename "$package")" || fail "the chart that was pulled is another"
+  pulled=$work/$(basename "$package")
+  cmp "$package" "$pulled" || fail "the chart that was pulled is another"
+  "$tool" template mandrill-operator "$pulled" >"$work/rendered"
+  for program in operator receiver; do
+    grep -q "image: $IMAGE_PUSH/$program:$VERSION\$" "$work/rendered" || fail "the chart that was pulled does not have the image $IMAGE_PUSH/$program:$VERSION"
+  done
   echo "$reference" >>"$DIST/images.txt"
   say "pushed, signed and pulled the chart"
 }

@@ -212,6 +212,21 @@ func TestManifestInNotes(t *testing.T) {
 	accepted(t, decode(t, strings.ReplaceAll(manifest, "\n  ", "\n")[2:]))
 }
 
+// A chart that is not of a release names no registry: its installation is refused at once, instead of pods that pull nothing.
+func TestInstallationNamesARegistry(t *testing.T) {
+	t.Parallel()
+	for set, want := range map[string]string{
+		"image.registry=":                     "image.registry is not set: this chart is not of a release",
+		"image.registry=mandrill-operator.io": "",
+		"operator.image.repository=ghcr.io/acme/operator,receiver.image.repository=ghcr.io/acme/receiver": "",
+	} {
+		_, err := upgrade(t, newNamespace(t), set)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", set, err, want)
+		}
+	}
+}
+
 // Installing twice, without the CRD, and beside another release.
 func TestCRDOfAnother(t *testing.T) {
 	t.Parallel()

@@ -126,9 +126,12 @@ func tool(name string) (string, error) {
 	return strings.TrimSpace(string(output)), nil
 }
 
-// helm runs Helm on the test's API server, with a home of its own.
+// helm runs Helm on the test's API server, with a home of its own. What it installs has images, unless the test is about their registry.
 func helm(t *testing.T, args ...string) (string, error) {
 	t.Helper()
+	if installs := args[0] == "install" || args[0] == "upgrade"; installs && !strings.Contains(strings.Join(args, " "), "image.") {
+		args = append(args, "--set", "image.registry=registry.example.com")
+	}
 	command := exec.CommandContext(t.Context(), helmPath, args...)
 	command.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "HOME="+filepath.Dir(kubeconfig), "HELM_CACHE_HOME=", "HELM_CONFIG_HOME=", "HELM_DATA_HOME=")
 	var stderr bytes.Buffer

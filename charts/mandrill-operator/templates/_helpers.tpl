@@ -57,7 +57,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{/* Image of a program. */}}
 {{- define "mandrill.image" -}}
 {{- $image := .program.image -}}
-{{- $name := printf "%s/%s" (trimSuffix "/" .root.Values.image.registry) $image.repository | trimPrefix "/" -}}
+{{- $registry := .root.Values.image.registry | default (ternary "" "mandrill-operator.io" (contains "/" $image.repository)) -}}
+{{- $name := printf "%s/%s" (trimSuffix "/" $registry) $image.repository | trimPrefix "/" -}}
 {{- if $image.digest -}}{{ $name }}@{{ $image.digest }}
 {{- else -}}{{ $name }}:{{ coalesce $image.tag .root.Values.image.tag .root.Chart.AppVersion }}
 {{- end -}}
