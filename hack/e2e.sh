@@ -117,19 +117,32 @@ previous() {
   export E2E_PREVIOUS=$folder
 }
 
+# certmanager makes the image of cert-manager's controllers, and a file with its CRDs.
+certmanager() {
+  local folder file
+  program certmanager . hack/certmanager
+  folder=$(go -C hack/certmanager list -m -f '{{.Dir}}' github.com/cert-manager/cert-manager)
+  for file in "$folder"/deploy/crds/*.yaml; do
+    echo ---
+    cat "$file"
+  done >"$tools/certmanager.yaml"
+  export E2E_CERTMANAGER=$tools/certmanager.yaml
+}
+
 # knative makes the images of Knative and the programs of its tests.
 knative() {
   local folder
   folder=$(hack/knative/build.sh)
   hack/progress.sh "Building Knative's conformance tests" go -C hack/knative test -c -o "$tools/source.test" ./source
   images+=("$folder"/*.tar)
-  export E2E_KNATIVE=$folder/knative.yaml
+  export E2E_KNATIVE=$folder
 }
 
 cluster
 programs
 release . "$E2E_TAG" "$tools/dist"
 program traffic ./test/e2e/traffic
+certmanager
 if [ -n "$knative" ]; then
   knative
   set -- -run '^TestKnative' "$@"

@@ -13,8 +13,8 @@ if ! diff <(echo "$before") <(sha256sum "${generated[@]}") >&2; then
   echo "These generated files were out of date and have been regenerated: commit them." >&2
   exit 1
 fi
-# Not hack/prometheus, hack/promtool, hack/cosign, hack/skipper and hack/flux: to tidy them, Go downloads the modules of all build
-# tags, hundreds that the build does not need.
+# Not hack/prometheus, hack/promtool, hack/cosign, hack/skipper, hack/certmanager and hack/flux: to tidy them, Go downloads the modules
+# of all build tags, hundreds that the build does not need.
 for module in . hack/image hack/dashboards hack/cyclonedx-gomod hack/cluster/kube hack/cluster/etcd hack/cluster/node hack/actionlint hack/govulncheck hack/helm hack/knative hack/kube-score hack/krew hack/nats/oldest hack/nats/previous test/argocd test/conformance examples/go; do
   hack/progress.sh "Checking that $module/go.mod is tidy" go -C "$module" mod tidy -diff
 done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds Knative Eventing with the in-memory channel from its Go module and prints the folder, which has images of its programs and, in
-# knative.yaml, its objects. The folder's name has a hash of the pinned modules, so images that are there are up to date. Only what a
+# Builds Knative Eventing with the in-memory channel from its Go module and prints the folder, which has images of its programs, its
+# objects in knative.yaml, and in tls.yaml the certificates that its servers need, which cert-manager makes. The folder's name has a hash of the pinned modules, so images that are there are up to date. Only what a
 # Broker and a Trigger need is built: no PingSource, JobSink, RequestReply or scaling.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -23,16 +23,16 @@ image() { # program
   mv "$out/$name.tar.new" "$out/$name.tar"
 }
 
-# objects prints the manifests of a release, its namespace first. A Go module has no symbolic links, by which Knative groups them.
-objects() {
+# objects prints the manifests of folders, a namespace first. A Go module has no symbolic links, by which Knative groups them.
+objects() { # folder...
   local folder file
-  for folder in core channels/in-memory-channel brokers/mt-channel-broker ../third_party/eventing-integrations-latest; do
+  for folder in "$@"; do
     while IFS= read -r file; do
       echo ---
       cat "$source/config/$file"
       echo
     done < <(cd "$source/config" && find "$folder" -name '*.yaml' ! -name '*hpa.yaml' ! -name request-reply.yaml ! -name job-sink.yaml \
-      ! -name pingsource-mt-adapter.yaml | sort)
+      ! -name pingsource-mt-adapter.yaml ! -name 'bundle*.yaml' | sort)
   done
 }
 
@@ -46,5 +46,6 @@ named() {
 }
 
 for program in "${programs[@]}"; do image "$program"; done
-objects | named >"$out/knative.yaml"
+objects core channels/in-memory-channel brokers/mt-channel-broker ../third_party/eventing-integrations-latest | named >"$out/knative.yaml"
+objects channels/in-memory-channel-tls brokers/mt-channel-broker-tls ../test/config/tls >"$out/tls.yaml"
 echo "$out"

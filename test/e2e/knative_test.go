@@ -20,13 +20,13 @@ const eventing = "knative-eventing"
 // TestKnative sends events to a Broker of Knative Eventing, from which Triggers take them. It changes features of Knative, so it has
 // Knative for itself.
 func TestKnative(t *testing.T) {
-	manifests := os.Getenv("E2E_KNATIVE")
-	if manifests == "" {
+	folder := os.Getenv("E2E_KNATIVE") // of hack/knative/build.sh
+	if folder == "" {
 		t.Skip("Knative is not built: run make e2e-knative")
 	}
 	t.Parallel()
 	i := parallel(t, "knative")
-	startKnative(t, manifests)
+	startKnative(t, folder)
 	i.install(t)
 	i.brokerAndTriggers(t)
 	for _, test := range []struct {
@@ -50,13 +50,10 @@ func TestKnative(t *testing.T) {
 
 // startKnative installs Knative, or resets the features of one that an earlier run has left. It stays, because without its controllers
 // nothing of it could be deleted.
-func startKnative(t *testing.T, manifests string) {
+func startKnative(t *testing.T, folder string) {
 	t.Helper()
 	begin := time.Now()
-	command(t, "kubectl", "apply", "--server-side", "--force-conflicts", "--filename="+manifests)
-	for _, secret := range serverSecrets {
-		command(t, "kubectl", "delete", "secret", secret, "--namespace="+eventing, "--ignore-not-found")
-	}
+	command(t, "kubectl", "apply", "--server-side", "--force-conflicts", "--filename="+folder+"/knative.yaml")
 	command(t, "kubectl", "wait", "--namespace="+eventing, "--for=condition=Available", "deployment", "--all", "--timeout=5m")
 	t.Logf("Knative was available after %v", time.Since(begin).Round(100*time.Millisecond))
 }
@@ -231,25 +228,51 @@ func brokerIsReplaced(t *testing.T, i *installation) {
 	}
 }
 
-// replaceBroker runs the commands of docs/knative.md that replace a Broker and its Triggers.
-func (i *installation) replaceBroker(t *testing.T) {
+// replaceBroker runs the commands of docs/knative.md that replace a Broker and its Triggers. Between may do something while there is none.
+func (i *installation) replaceBroker(t *testing.T, between ...func()) {
 	t.Helper()
-	_, commands, found := strings.Cut(manifest(t, "../../docs/knative.md"), "```sh\nkubectl patch mandrillwebhook knative-broker")
-	commands, _, ended := strings.Cut(commands, "```")
-	if !found || !ended {
-		t.Fatal("docs/knative.md has no commands that replace a Broker")
-	}
 	path := filepath.Join(t.TempDir(), "broker.yaml")
 	text := i.broker(t) + "\n---\n" + manifest(t, "testdata/knative.yaml", "NAMESPACE", i.objects, "INSTALLATION", i.name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	replacer := strings.NewReplacer("-n shop", "-n "+i.objects, "config/samples/knative-broker.yaml", path)
-	// On a machine without a free processor, Knative's admission webhooks do not answer in time.
-	eventually(t, "the Broker is replaced", func() error {
-		output, err := run(t.Context(), "", "sh", "-ec", replacer.Replace("kubectl patch mandrillwebhook knative-broker"+commands))
+	commands := documentedCommands(t, "kubectl patch mandrillwebhook knative-broker",
+		"-n shop", "-n "+i.objects, "config/samples/knative-broker.yaml", path, "subscribers[0]", fmt.Sprintf("subscribers[%d]", strings.Count(text, "kind: Trigger\n")-1))
+	deleting, applying, found := strings.Cut(commands, "kubectl apply")
+	if !found {
+		t.Fatal("the commands of docs/knative.md that replace a Broker do not apply one")
+	}
+	shell(t, deleting)
+	for _, f := range between {
+		f()
+	}
+	shell(t, "kubectl apply"+applying)
+}
+
+// switchFeature runs the commands of docs/knative.md that switch a feature of Knative.
+func switchFeature(t *testing.T, feature, value string) {
+	t.Helper()
+	shell(t, documentedCommands(t, "kubectl patch configmap config-features", `"transport-encryption": "strict"`, fmt.Sprintf("%q: %q", feature, value)))
+}
+
+// documentedCommands is the block of commands in docs/knative.md that begins with a text.
+func documentedCommands(t *testing.T, begin string, replacements ...string) string {
+	t.Helper()
+	_, commands, found := strings.Cut(manifest(t, "../../docs/knative.md"), "```sh\n"+begin)
+	commands, _, ended := strings.Cut(commands, "```")
+	if !found || !ended {
+		t.Fatalf("docs/knative.md has no commands that begin with %q", begin)
+	}
+	return strings.NewReplacer(replacements...).Replace(begin + commands)
+}
+
+// shell runs commands until all of them succeed: on a machine without a free processor, Knative's admission webhooks do not answer in time.
+func shell(t *testing.T, commands string) {
+	t.Helper()
+	eventually(t, "the commands succeed", func() error {
+		output, err := run(t.Context(), "", "sh", "-ec", commands)
 		if err != nil {
-			return fmt.Errorf("%w: %s", err, output)
+			return fmt.Errorf("%s%w: %s", commands, err, output)
 		}
 		return nil
 	})

@@ -1,56 +1,30 @@
 package e2e
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
-	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 )
 
-// serverSecrets are the Secrets with certificates that Knative's servers read, by the names of their Services. Its documents have
-// cert-manager make them.
-var serverSecrets = map[string]string{
-	"broker-ingress": "mt-broker-ingress-server-tls", "broker-filter": "mt-broker-filter-server-tls", "imc-dispatcher": "imc-dispatcher-server-tls",
-}
-
-// setFeature switches a feature of Knative.
-func setFeature(t *testing.T, feature, value string) {
-	t.Helper()
-	command(t, "kubectl", "patch", "configmap", "config-features", "--namespace="+eventing, "--type=merge",
-		fmt.Sprintf(`--patch={"data": {%q: %q}}`, feature, value))
-}
-
-// With the feature transport-encryption Knative takes events by HTTPS only. The Broker publishes its authority, which the receiver
-// trusts without any setting.
+// With the feature transport-encryption Knative takes events by HTTPS only, with certificates of cert-manager. The Broker publishes its
+// authority, which the receiver trusts without any setting.
 func transportEncryption(t *testing.T, i *installation) {
-	authority := newAuthority(t)
-	for service, secret := range serverSecrets {
-		host := service + "." + eventing + ".svc"
-		if err := i.cluster.client.Create(t.Context(), authority.secret(t, secret, host, host+".cluster.local")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	setFeature(t, "transport-encryption", "strict")
-	i.replaceBroker(t)
+	startCertManager(t)
+	command(t, "kubectl", "apply", "--filename="+os.Getenv("E2E_KNATIVE")+"/tls.yaml")
+	command(t, "kubectl", "wait", "--namespace="+eventing, "--for=condition=Ready", "certificates", "--all", "--timeout=3m")
+	authority := command(t, "kubectl", "get", "secret", "mt-broker-ingress-server-tls", "--namespace="+eventing, `--output=go-template={{index .data "ca.crt" | base64decode}}`)
+	i.replaceBroker(t, func() { switchFeature(t, "transport-encryption", "strict") })
 	eventually(t, "the sink has the Broker's authority", func() error {
 		status := i.cluster.webhook(t, i.objects, "load").Status
-		if !strings.HasPrefix(status.SinkURI, "https://") || status.SinkCACerts != string(authority.pem) {
+		if !strings.HasPrefix(status.SinkURI, "https://") || strings.TrimSpace(status.SinkCACerts) != strings.TrimSpace(authority) {
 			return fmt.Errorf("the sink is %s with the authority %q", status.SinkURI, status.SinkCACerts)
 		}
 		return nil
@@ -61,8 +35,7 @@ func transportEncryption(t *testing.T, i *installation) {
 
 // With the feature authentication-oidc the Broker wants a token for its audience, and a policy that names the receiver's account.
 func oidc(t *testing.T, i *installation) {
-	setFeature(t, "authentication-oidc", "enabled")
-	i.replaceBroker(t)
+	i.replaceBroker(t, func() { switchFeature(t, "authentication-oidc", "enabled") })
 	audience := "eventing.knative.dev/broker/" + i.objects + "/default"
 	eventually(t, "the object says which audience the receiver needs a token for", func() error {
 		condition := apimeta.FindStatusCondition(i.cluster.webhook(t, i.objects, "load").Status.Conditions, v1alpha1.ConditionSinkProvided)
@@ -71,10 +44,10 @@ func oidc(t *testing.T, i *installation) {
 		}
 		return nil
 	})
-	i.upgrade(t, "sinks.audiences={"+audience+"}")
+	i.upgrade(t, "sinks.audiences={"+audience+"}", "sidecarInjection.enabled=true")
 	i.cluster.awaitCondition(t, i.objects, "load", v1alpha1.ConditionReady, metav1.ConditionTrue)
 	t.Run("WithoutPolicy", func(t *testing.T) { refusedByPolicy(t, i) })
-	apply(t, i.documentedManifest(t, "kind: EventPolicy"))
+	applyPolicy(t, i.documentedManifest(t, "kind: EventPolicy"))
 	eventually(t, "the policy applies", func() error {
 		policies := command(t, "kubectl", "get", "broker", "default", "--namespace="+i.objects, "--output=jsonpath={.status.policies[*].name}")
 		if policies != "mandrill-receiver" {
@@ -83,6 +56,31 @@ func oidc(t *testing.T, i *installation) {
 		return nil
 	})
 	noFailedPosts(t, i.startLoad(t, nil).finish(t))
+	t.Run("InjectedSidecar", func(t *testing.T) { sidecarHasToken(t, i) })
+}
+
+// applyPolicy applies an EventPolicy. The admission webhook from before the restart may answer for some minutes, and knows the old features.
+func applyPolicy(t *testing.T, manifests string) {
+	t.Helper()
+	eventually(t, "Knative accepts the policy", func() error {
+		output, err := run(t.Context(), manifests, "kubectl", "apply", "--filename", "-")
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, output)
+		}
+		return nil
+	})
+}
+
+// An injected sidecar sends the token for the audience that the annotation of its pod names.
+func sidecarHasToken(t *testing.T, i *installation) {
+	t.Cleanup(func() { // before the operator goes
+		cleanUp(t, "kubectl", "delete", "deployment", "tokens", "--namespace="+i.objects)
+	})
+	applyPolicy(t, manifest(t, "testdata/sidecar-tokens.yaml", "NAMESPACE", i.objects, "INSTALLATION", i.name))
+	i.awaitTriggers(t)
+	i.cluster.awaitCondition(t, i.objects, "tokens", v1alpha1.ConditionReady, metav1.ConditionTrue)
+	i.mandrillSends(t, 5, "spam")
+	i.awaitEvents(t, "/complaints", "com.mandrill.message.spam", 5)
 }
 
 // Without a policy, Brokers take events from accounts of their own namespace only. What is refused is kept as a dead letter.
@@ -95,58 +93,4 @@ func refusedByPolicy(t *testing.T, i *installation) {
 		}
 		return nil
 	})
-}
-
-// authority signs certificates.
-type authority struct {
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-	pem         []byte
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{certificate: &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "e2e"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}}
-	a.key, a.pem = a.sign(t, a.certificate)
-	return a
-}
-
-// sign makes a key and a certificate for it. An authority without a key signs its own.
-func (a *authority) sign(t *testing.T, certificate *x509.Certificate) (*ecdsa.PrivateKey, []byte) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer := key
-	if a.key != nil {
-		signer = a.key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, certificate, a.certificate, key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
-
-// secret is one as cert-manager makes it for a server of Knative.
-func (a *authority) secret(t *testing.T, name string, hosts ...string) *corev1.Secret {
-	t.Helper()
-	key, certificate := a.sign(t, &x509.Certificate{
-		SerialNumber: big.NewInt(2), DNSNames: hosts, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	})
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: eventing, Name: name}, Type: corev1.SecretTypeTLS,
-		Data: map[string][]byte{
-			"ca.crt": a.pem, corev1.TLSCertKey: certificate, corev1.TLSPrivateKeyKey: bytes.TrimSpace(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
-		},
-	}
 }
