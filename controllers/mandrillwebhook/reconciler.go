@@ -127,7 +127,7 @@ func New(options Options) *Reconciler {
 	}
 	r.contests.Interval = options.Resync
 	r.publisher = &publisher.Publisher{RoutesSecret: options.RoutesSecret, Secrets: r.secrets, Shared: routestore.New(routestore.Options{
-		Client: options.Client, Name: options.RoutesSecret, Owner: FieldOwner, Now: options.Now, Webhooks: publisher.Names(options.Client, options.Scope.Holds),
+		Client: options.Client, Live: options.Live, Name: options.RoutesSecret, Owner: FieldOwner, Now: options.Now, Webhooks: publisher.Names(options.Client, options.Scope.Holds),
 		NamespaceLimit: options.MaxRouteBytesPerNamespace,
 	})}
 	r.probes, r.atURLs = newProbes(options, r.urls, r.enqueue)

@@ -50,8 +50,11 @@ var (
 // Options configures a [Store]. Client, Name and Owner are required.
 type Options struct {
 	Client client.Client
-	Name   types.NamespacedName // of the first Secret; the others follow from routes.SecretName
-	Owner  client.FieldOwner
+	// Live reads what the API server has now. The client's answers about a Secret's metadata come from a cache, which lags behind.
+	// Default: Client.
+	Live  client.Reader
+	Name  types.NamespacedName // of the first Secret; the others follow from routes.SecretName
+	Owner client.FieldOwner
 	// SoftLimit and HardLimit are how many bytes of routes a Secret gets before the next one is used, and at most. Default:
 	// 256 KiB, and what fits into a Secret.
 	SoftLimit, HardLimit int
@@ -101,6 +104,7 @@ type secret struct {
 	bytes   int    // of all lines
 	changed int64  // number of its last change
 	written int64  // number of the last change that has been written
+	sent    []sum  // of the last documents that this store wrote or tried to write, oldest first
 }
 
 // flush is a write of everything that is changed when it begins.
@@ -119,6 +123,9 @@ func New(options Options) *Store {
 	}
 	if options.Now == nil {
 		options.Now = time.Now
+	}
+	if options.Live == nil {
+		options.Live = options.Client
 	}
 	return &Store{options: options, webhooks: map[string]*entry{}, spaces: map[string]int{}}
 }

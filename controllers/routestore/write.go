@@ -3,13 +3,8 @@ package routestore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,7 +12,11 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 )
 
-var secretKind = corev1.SchemeGroupVersion.WithKind("Secret")
+// The label of the Secrets.
+const (
+	managedBy = "app.kubernetes.io/managed-by"
+	manager   = "mandrill-operator"
+)
 
 // job is the write of one Secret.
 type job struct {
@@ -59,8 +58,9 @@ func (s *Store) jobs() []job {
 func (s *Store) apply(ctx context.Context, job job) error {
 	name := s.secretName(job.number)
 	object := corev1ac.Secret(name.Name, name.Namespace).
-		WithLabels(map[string]string{"app.kubernetes.io/managed-by": "mandrill-operator"}).
+		WithLabels(map[string]string{managedBy: manager}).
 		WithData(map[string][]byte{routes.Key: job.document})
+	s.sending(job)
 	if err := s.options.Client.Apply(ctx, object, s.options.Owner, client.ForceOwnership); err != nil {
 		return err
 	}
@@ -96,68 +96,6 @@ func (s *Store) finishMoves(entry *entry) {
 			delete(entry.left, number)
 		}
 	}
-}
-
-// Repair rewrites one of the Secrets if somebody else has changed it.
-func (s *Store) Repair(ctx context.Context, name types.NamespacedName) error {
-	number := slices.IndexFunc(s.Names(), func(other types.NamespacedName) bool { return other == name })
-	if number < 0 {
-		return nil
-	}
-	s.mu.Lock()
-	err := s.load(ctx)
-	s.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	if differs, err := s.differs(ctx, number); err != nil || !differs {
-		return err
-	}
-	s.mu.Lock()
-	if !s.mayRepair() {
-		s.mu.Unlock()
-		return errShared
-	}
-	s.changes++
-	s.secrets[number].changed = s.changes
-	flush, first := s.join()
-	s.mu.Unlock()
-	if first {
-		s.write(ctx, flush)
-	}
-	<-flush.done
-	if flush.err != nil {
-		return fmt.Errorf("writing routes: %w", flush.err)
-	}
-	return nil
-}
-
-// mayRepair counts a repair, and reports whether there were few of late.
-func (s *Store) mayRepair() bool {
-	now := s.options.Now()
-	s.repairs = slices.DeleteFunc(s.repairs, func(at time.Time) bool { return now.Sub(at) >= repairWindow })
-	if len(s.repairs) >= maxRepairs {
-		return false
-	}
-	s.repairs = append(s.repairs, now)
-	return true
-}
-
-// differs reports whether a Secret is not the version that was last written, or is still to be written. It waits for a
-// write in flight.
-func (s *Store) differs(ctx context.Context, number int) (bool, error) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	var object metav1.PartialObjectMetadata
-	object.SetGroupVersionKind(secretKind)
-	err := s.options.Client.Get(ctx, s.secretName(number), &object)
-	if err != nil && !apierrors.IsNotFound(err) {
-		return false, fmt.Errorf("reading routes: %w", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	state := s.secrets[number]
-	return object.ResourceVersion != state.version || state.changed > state.written, nil
 }
 
 // Names returns the names of the Secrets.

@@ -80,6 +80,9 @@ func (c *cycle) giveUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, gone := l.dispatcher.routes.Webhook(q.webhook); !gone {
+		return nil // it came back after the step that started the cycle, and some of the batches may be newer: they are delivered
+	}
 	for _, batch := range batches {
 		dead := make([]journal.DeadLetter, len(batch.events))
 		for i, event := range batch.events {

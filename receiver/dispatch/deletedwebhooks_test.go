@@ -1,13 +1,20 @@
 package dispatch_test
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/receiver/dispatch"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/journaltest"
+	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 )
 
 // Events of a deleted webhook wait for its retention, which continues over restarts, and then become dead letters.
@@ -73,4 +80,24 @@ func TestDeletedWebhookIsRecognisedAfterRestart(t *testing.T) {
 	}
 	b.routes.Complete()
 	eventually(t, "one deleted webhook", func() bool { return b.deletedWebhooks() == 1 })
+}
+
+// A webhook may come back after the dispatcher has found that its retention is over, and before its events are dead letters.
+func TestDeletedWebhookThatComesBackIsDelivered(t *testing.T) {
+	t.Parallel()
+	sinks := newFakeSinks()
+	table := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
+	loadRoutes(t, table)
+	consumer := journaltest.NewConsumer(batchAt(1, "send 1"))
+	var once sync.Once
+	consumer.OnNext = func(*journal.StoredBatch) { once.Do(func() { loadRoutes(t, table, "a") }) } // while the batch is read to be given up
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := runDispatcherWith(ctx, t, dispatch.Options{Routes: table, DeletedWebhookRetention: time.Nanosecond}, consumer, sinks)
+	sinks.expectAccepted(t, "a send 1")
+	eventually(t, "an acknowledgement", func() bool { return len(consumer.Acked()) == 1 })
+	cancel()
+	<-ended
+	if dead := consumer.DeadLetters(); len(dead) > 0 {
+		t.Errorf("%d events were given up", len(dead))
+	}
 }

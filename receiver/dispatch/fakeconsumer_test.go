@@ -59,19 +59,35 @@ func startDispatcher(t *testing.T, consumer dispatch.Consumer, sinks *fakeSinks)
 // runDispatcher runs a dispatcher until it fails or ctx ends.
 func runDispatcher(ctx context.Context, t *testing.T, consumer dispatch.Consumer, sinks *fakeSinks) <-chan error {
 	t.Helper()
-	metrics := receiver.NewMetrics(prometheus.NewRegistry())
 	table := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
-	data, err := (&routes.Document{Routes: []routes.Route{{Name: "shop/a", URL: hookURL("a"), Source: "/s", Sink: routes.Sink{URI: "http://a.example/"}}}}).Encode()
+	loadRoutes(t, table, "a")
+	return runDispatcherWith(ctx, t, dispatch.Options{Routes: table}, consumer, sinks)
+}
+
+// loadRoutes replaces all routes by those of some webhooks.
+func loadRoutes(t *testing.T, table *routing.Routes, webhooks ...string) {
+	t.Helper()
+	document := &routes.Document{Routes: []routes.Route{}}
+	for _, webhook := range webhooks {
+		document.Routes = append(document.Routes, routes.Route{Name: "shop/" + webhook, URL: hookURL(webhook), Source: "/s", Sink: routes.Sink{URI: "http://" + webhook + ".example/"}})
+	}
+	data, err := document.Encode()
 	if err == nil {
 		err = table.Load("routes", data)
 	}
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
 	table.Complete()
-	dispatcher := dispatch.New(dispatch.Options{
-		Routes: table, Sender: sink.NewSender(sink.Options{Poster: sinks}), Metrics: dispatch.NewMetrics(prometheus.NewRegistry(), metrics.Events), Logger: slog.New(slog.DiscardHandler),
-	})
+}
+
+// runDispatcherWith runs a dispatcher with options until it fails or ctx ends.
+func runDispatcherWith(ctx context.Context, t *testing.T, options dispatch.Options, consumer dispatch.Consumer, sinks *fakeSinks) <-chan error {
+	t.Helper()
+	metrics := receiver.NewMetrics(prometheus.NewRegistry())
+	options.Sender, options.Metrics = sink.NewSender(sink.Options{Poster: sinks}), dispatch.NewMetrics(prometheus.NewRegistry(), metrics.Events)
+	options.Logger = slog.New(slog.DiscardHandler)
+	dispatcher := dispatch.New(options)
 	ended := make(chan error, 1)
 	go func() {
 		defer close(ended)

@@ -165,11 +165,24 @@ func (p *prometheus) await(want ...string) {
 	eventually(p.t, fmt.Sprintf("the alerts that fire are %q", want), func() error {
 		got, err := p.firing()
 		if err != nil || !slices.Equal(got, want) {
-			return fmt.Errorf("those that fire are %q: %w", got, err)
+			return fmt.Errorf("those that fire are %q: %w\n%s", got, err, p.causes())
 		}
 		return nil
 	})
 	p.t.Logf("after %s the alerts that fire are %q", time.Since(began).Round(time.Second), want)
+}
+
+// causes returns what decides about alerts whose end depends on several metrics, for the message of a test that fails.
+func (p *prometheus) causes() string {
+	var text strings.Builder
+	for _, expr := range []string{
+		"up", "time()", "mandrill_receiver_last_bad_signature_timestamp_seconds", "mandrill_receiver_last_received_timestamp_seconds",
+		`mandrill_receiver_requests_total > 0`, "mandrill_operator_webhook_condition == 0",
+	} {
+		samples, err := p.query(expr)
+		fmt.Fprintf(&text, "%s: %v %v\n", expr, samples, err)
+	}
+	return text.String()
 }
 
 // process is a program that runs until it is stopped, or until the test ends.

@@ -137,5 +137,8 @@ func (o *Orders) Result(ctx context.Context, id string) (*Result, error) {
 	if order.Result == nil {
 		return nil, nil
 	}
-	return order.Result, o.State.Remove(ctx, prefix+id)
+	// The order may be gone although no answer says so, and then nobody could ask for the result again. One that stays is forgotten
+	// by Pending.
+	_ = o.State.Remove(ctx, prefix+id)
+	return order.Result, nil
 }

@@ -84,14 +84,21 @@ func (p *Program) proc(file string) (string, error) {
 	return string(data), nil
 }
 
-// CPU returns the CPU time that the program has used, by its clock: the counts of /proc are in steps of 10 ms.
+// CPU returns the CPU time that the program has used.
 func (p *Program) CPU() (time.Duration, error) {
-	const scheduler = 2 // as in the kernel's CPUCLOCK_SCHED
-	var used unix.Timespec
-	if err := unix.ClockGettime(int32(^p.command.Process.Pid<<3|scheduler), &used); err != nil { //nolint:gosec // as clock_getcpuclockid makes it
+	used, err := CPUOf(p.command.Process.Pid)
+	if err != nil {
 		return 0, fmt.Errorf("reading the CPU time of %s: %w", p.Name, err)
 	}
-	return time.Duration(used.Nano()), nil
+	return used, nil
+}
+
+// CPUOf returns the CPU time that a process has used, by its clock: the counts of /proc are in steps of 10 ms.
+func CPUOf(process int) (time.Duration, error) {
+	const scheduler = 2 // as in the kernel's CPUCLOCK_SCHED
+	var used unix.Timespec
+	err := unix.ClockGettime(int32(^process<<3|scheduler), &used) //nolint:gosec // as clock_getcpuclockid makes it
+	return time.Duration(used.Nano()), err
 }
 
 // PeakMemory returns the highest resident memory so far, in bytes.

@@ -51,16 +51,34 @@ func (b *bench) status(ctx context.Context) error {
 		{"it accepts events again", func() { r.failing, r.received = time.Time{}, time.Now() }},
 	} {
 		step.change()
+		before, err := b.used()
+		if err != nil {
+			return err
+		}
 		writes, took, err := r.untilStill(ctx, b.created)
 		if err != nil {
 			return err
 		}
 		b.table.add("Status: writes when "+step.name, "%d in %s", writes, seconds(took))
+		after, err := b.used()
+		if err != nil {
+			return err
+		}
+		b.table.add("Status: CPU time when "+step.name, "%s", after.since(before, writes))
 		if writes != b.created {
 			b.faults = append(b.faults, fmt.Errorf("when %s, %d statuses were written, want %d", step.name, writes, b.created))
 		}
 	}
+	return b.rest(ctx, r)
+}
+
+// rest measures objects at rest, whose receiver reports on as before.
+func (b *bench) rest(ctx context.Context, r *shared) error {
 	before, err := b.writes(ctx)
+	if err != nil {
+		return err
+	}
+	used, err := b.used()
 	if err != nil {
 		return err
 	}
@@ -72,6 +90,11 @@ func (b *bench) status(ctx context.Context) error {
 		return err
 	}
 	b.table.add(fmt.Sprintf("Status: writes at rest in %s", restWindow), "%d", after-before)
+	now, err := b.used()
+	if err != nil {
+		return err
+	}
+	b.table.add(fmt.Sprintf("Status: CPU time at rest in %s", restWindow), "%s", now.since(used, 0))
 	if after != before {
 		b.faults = append(b.faults, fmt.Errorf("%d statuses were written at rest", after-before))
 	}
