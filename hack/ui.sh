@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests the receiver's page in a real Chromium. Needs Node.js 20 or later with npm, and Chromium, which it installs on Debian as root.
+# Tests the page of a receiver, and that of all receivers, in a real Chromium. Needs Node.js 20 or later with npm, and Chromium, which it installs on Debian as root.
 # CHROMIUM is the browser's path; SCREENSHOTS is a folder that gets pictures.
 #
 #   hack/ui.sh              tests
@@ -21,10 +21,11 @@ if ! { node_works && chromium_works; }; then
   exit 1
 fi
 
-export RECEIVER=$PWD/bin/receiver
+export RECEIVER=$PWD/bin/receiver OVERVIEW=$PWD/bin/test/overview
+hack/progress.sh "Building the page of all receivers" go build -o "$OVERVIEW" ./test/ui/overview
 cd test/ui
 ../../hack/progress.sh "Installing Playwright and axe" npm ci --no-audit --no-fund
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
-node --test --test-reporter=spec page.test.mjs >"$output" 2>&1 || { cat "$output" >&2; exit 1; }
+node --test --test-reporter=spec --test-concurrency=1 page.test.mjs overview.test.mjs >"$output" 2>&1 || { cat "$output" >&2; exit 1; }
 echo "The tests of the page passed in Chromium."

@@ -58,6 +58,11 @@ func (c *Cluster) Forward(ctx context.Context, receiver Receiver, local, remote 
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // the person has ended it
 	}
+	return explainForward(err, receiver)
+}
+
+// explainForward returns a sentence for the error of a forwarded port.
+func explainForward(err error, receiver Receiver) error {
 	port := new(PortError)
 	switch {
 	case err == nil, errors.Is(err, ErrLost), errors.As(err, &port):

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,9 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/cli/access"
 )
+
+// deafPort is the port of a pod at which nobody listens.
+const deafPort = 9
 
 // forwardingServer forwards ports as an API server does that passes no WebSockets: each connection is answered with its port and what it
 // has sent. It ends when lose is closed.
@@ -37,6 +41,14 @@ func forwardingServer(t *testing.T, lose <-chan struct{}) *httptest.Server {
 		conn := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(stream httpstream.Stream, _ <-chan struct{}) error {
 			go func() {
 				defer stream.Close()
+				switch {
+				case stream.Headers().Get(corev1.PortHeader) != strconv.Itoa(deafPort):
+				case stream.Headers().Get(corev1.StreamType) == corev1.StreamTypeError:
+					_, _ = io.WriteString(stream, "connection refused")
+					return
+				default:
+					return
+				}
 				if stream.Headers().Get(corev1.StreamType) == corev1.StreamTypeData {
 					sent := make([]byte, 5)
 					_, _ = io.ReadFull(stream, sent)
@@ -143,6 +155,65 @@ func TestForwardSaysWhyItEnds(t *testing.T) {
 	receiver.Running, receiver.State = false, "it waits: CrashLoopBackOff"
 	if err := c.Forward(t.Context(), receiver, 0, 8089, nil); err == nil || !strings.Contains(err.Error(), "does not run (it waits: CrashLoopBackOff)") {
 		t.Errorf("not running: got %v", err)
+	}
+}
+
+// A tunnel carries many connections at once, and listens nowhere. It ends with the context, which is no error, and says why it ends
+// otherwise.
+func TestATunnelCarriesConnections(t *testing.T) {
+	t.Parallel()
+	lose := make(chan struct{})
+	c, receiver := forwardingCluster(t, forwardingServer(t, lose).URL)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := c.Tunnel(ctx, receiver, 8089, func(dial access.Dial) {
+		defer cancel()
+		var asked sync.WaitGroup
+		for range 20 {
+			asked.Go(func() {
+				conn, err := dial(ctx)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer conn.Close()
+				_, _ = io.WriteString(conn, "hello")
+				if answer, err := io.ReadAll(conn); err != nil || string(answer) != "8089 hello" {
+					t.Errorf("got %v and %q", err, answer)
+				}
+			})
+		}
+		asked.Wait()
+	})
+	if err != nil {
+		t.Errorf("it ends with %v", err)
+	}
+	if err := c.Tunnel(t.Context(), receiver, 8089, func(access.Dial) { close(lose) }); !errors.Is(err, access.ErrLost) {
+		t.Errorf("a lost connection: got %v", err)
+	}
+	refused, receiver := forwardingCluster(t, refusingServer(t, http.StatusForbidden).URL)
+	if err := refused.Tunnel(t.Context(), receiver, 8089, func(access.Dial) {}); err == nil ||
+		!strings.Contains(err.Error(), "you lack a right: create pods/portforward in namespace system") {
+		t.Errorf("without the right: got %v", err)
+	}
+}
+
+// A kubelet that cannot connect to the port says so, and the tunnel ends instead of waiting.
+func TestATunnelToAPortWithoutAServerEnds(t *testing.T) {
+	t.Parallel()
+	c, receiver := forwardingCluster(t, forwardingServer(t, nil).URL)
+	err := c.Tunnel(t.Context(), receiver, deafPort, func(dial access.Dial) {
+		conn, err := dial(t.Context())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		if answer, _ := io.ReadAll(conn); len(answer) > 0 {
+			t.Errorf("it answers %q", answer)
+		}
+	})
+	if !errors.Is(err, access.ErrLost) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -28,6 +28,8 @@ type Pods interface {
 	// Forward forwards a port of this machine to a port of the loopback address of a receiver's pod, until ctx ends. It calls ready
 	// with the port that it listens at; local 0 picks a free one. The error may be [ErrLost] or a *[PortError].
 	Forward(ctx context.Context, receiver Receiver, local, remote int, ready func(port int)) error
+	// Tunnel makes connections to a port of the loopback address of a receiver's pod, until ctx ends. The error may be [ErrLost].
+	Tunnel(ctx context.Context, receiver Receiver, remote int, ready func(Dial)) error
 }
 
 // ExitError is the error of a program that exits with another status than 0.

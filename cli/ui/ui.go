@@ -1,4 +1,4 @@
-// Package ui forwards the page of receivers to the machine of the person who looks.
+// Package ui shows the page of all receivers, or forwards that of one, on the machine of the person who looks.
 package ui
 
 import (
@@ -17,16 +17,17 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
 )
 
-const long = `ui forwards a port of this machine to the page of each receiver, prints the addresses, and opens the first one in the browser.
-The page shows the flow from Mandrill to the sinks, the last events, the backlog and the dead letters. Each receiver shows
-what it has seen itself. Ctrl-C ends it.
+const long = `ui shows the page of the receivers, prints its address, and opens it in the browser: the flow from Mandrill to the sinks, the last
+events, the backlog and the dead letters of all receivers of the installation. A receiver that cannot be asked is named. Ctrl-C ends it.
 
-Receivers serve the page if the value receiver.page.enabled of the chart is true, or with --page-listen.
+Receivers serve the page if the value receiver.page.enabled of the chart is true, or with --page-listen. With --pod, ui
+forwards a port of this machine to the page of one receiver, which shows what that one has seen.
 
-The page is only reached from this machine, and by everybody on it. It needs the rights to list pods, and to create
-pods/portforward where receivers run. Who has these sees recipients, and can redrive and purge dead letters.`
+The page is only reached from this machine: that of all receivers with the key in the address, that of --pod by everybody on
+the machine. It needs the rights to list pods, and to create pods/portforward where receivers run. Who has these sees recipients,
+and can redrive and purge dead letters.`
 
-// ErrNoPage says how to switch the page on.
+// errNoPage says how to switch the page on.
 var errNoPage = errors.New("no receiver serves the page: set receiver.page.enabled=true in the values of the chart, or run the receivers " +
 	"with --page-listen=127.0.0.1:8089")
 
@@ -41,10 +42,11 @@ type pages struct {
 	env     *access.Env
 	cluster *access.Cluster
 	browser bool
-	pause   time.Duration
+	pause   time.Duration // before a connection is made again
 
-	mu     sync.Mutex
-	opened bool
+	findPause time.Duration
+
+	mu sync.Mutex // guards the output
 }
 
 // New returns the command ui.
@@ -57,13 +59,13 @@ func New(env *access.Env) *cobra.Command {
 			if port < 0 || port > 65535 {
 				return errors.New("--port must be a number from 0 to 65535")
 			}
-			p := &pages{env: env, browser: !noBrowser && env.Browser != nil && output.Interactive(env.Out), pause: retryPause}
+			p := &pages{env: env, browser: !noBrowser && env.Browser != nil && output.Interactive(env.Out), pause: retryPause, findPause: findPause}
 			return p.run(command.Context(), pod, port)
 		},
 	}
-	command.Flags().IntVar(&port, "port", 0, "port of this machine; further receivers get the next ones; default: free ones")
-	command.Flags().StringVar(&pod, "pod", "", "only the page of the receiver in this pod; default: of all")
-	command.Flags().BoolVar(&noBrowser, "no-browser", false, "only print the addresses")
+	command.Flags().IntVar(&port, "port", 0, "port of this machine; default: a free one")
+	command.Flags().StringVar(&pod, "pod", "", "only the page of the receiver in this pod")
+	command.Flags().BoolVar(&noBrowser, "no-browser", false, "only print the address")
 	return command
 }
 
@@ -77,40 +79,14 @@ func (p *pages) run(ctx context.Context, pod string, port int) error {
 	if err != nil {
 		return err
 	}
-	if receivers, err = withPage(receivers, pod); err != nil {
+	serving, err := withPage(receivers, pod)
+	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	errs := make([]error, len(receivers))
-	var forwards sync.WaitGroup
-	for i, receiver := range receivers {
-		local := 0
-		if port > 0 {
-			local = port + i
-		}
-		forwards.Go(func() {
-			if errs[i] = p.keep(ctx, receiver, local); errs[i] != nil && len(receivers) > 1 {
-				p.say(p.env.Err, "kubectl mandrill: %v\n", errs[i])
-			}
-		})
+	if pod != "" {
+		return p.keep(ctx, serving[0], port)
 	}
-	forwards.Wait()
-	return result(errs)
-}
-
-// result is the error of all pages: that of the only one, or a status, because the others have been printed.
-func result(errs []error) error {
-	failed := slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return err == nil })
-	switch {
-	case len(failed) == 0:
-		return nil
-	case len(errs) == 1:
-		return failed[0]
-	case len(failed) == len(errs):
-		return &output.StatusError{Status: output.StatusFailed}
-	}
-	return &output.StatusError{Status: output.StatusIncomplete}
+	return p.all(ctx, receivers, port)
 }
 
 // withPage returns the receivers that serve a page, or those of a pod.
@@ -153,7 +129,7 @@ func (p *pages) keep(ctx context.Context, receiver access.Receiver, local int) e
 	for lost := 0; ; lost++ {
 		err := p.cluster.Forward(ctx, receiver, local, remote, func(port int) {
 			if !known {
-				p.show(ctx, receiver, port)
+				p.show(ctx, fmt.Sprintf("http://127.0.0.1:%d/", port), receiver.String())
 			} else {
 				p.say(p.env.Err, "%s can be reached again\n", receiver)
 			}
@@ -175,15 +151,10 @@ func (p *pages) keep(ctx context.Context, receiver access.Receiver, local int) e
 	}
 }
 
-// show names the address of a page, and opens the first one.
-func (p *pages) show(ctx context.Context, receiver access.Receiver, port int) {
-	url := fmt.Sprintf("http://127.0.0.1:%d/", port)
-	p.say(p.env.Out, "%s  %s\n", url, receiver)
-	p.mu.Lock()
-	first := !p.opened
-	p.opened = true
-	p.mu.Unlock()
-	if !first || !p.browser {
+// show names the address of a page, and opens it.
+func (p *pages) show(ctx context.Context, url, receivers string) {
+	p.say(p.env.Out, "%s  %s\n", url, receivers)
+	if !p.browser {
 		return
 	}
 	if err := p.env.Browser(ctx, url); err != nil {

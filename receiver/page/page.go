@@ -2,19 +2,14 @@ package page
 
 import (
 	"context"
-	"embed"
-	"io/fs"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/delivery"
+	"github.com/mandrill-operator/mandrill-operator/receiver/page/site"
 	"github.com/mandrill-operator/mandrill-operator/receiver/recent"
 )
-
-//go:embed static
-var embedded embed.FS
 
 // Options configures [New]. State, Recent and Ready are required.
 type Options struct {
@@ -41,13 +36,9 @@ func New(options Options) http.Handler {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	p := &page{options: options, streams: make(chan struct{}, maxStreams)}
-	files, err := fs.Sub(embedded, "static")
-	if err != nil {
-		panic(err) // the folder is part of the program
-	}
+	p := &page{options: options, streams: make(chan struct{}, site.MaxStreams)}
 	mux := http.NewServeMux()
-	mux.Handle("GET /", http.FileServerFS(files))
+	mux.Handle("GET /", site.Files())
 	mux.HandleFunc("GET /api/stream", p.serveStream)
 	mux.Handle("GET /api/events", p.payloadsOnlyIf(hasPayload, http.StripPrefix("/api", recent.Handler(options.Recent))))
 	if options.Admin != nil {
@@ -58,7 +49,7 @@ func New(options Options) http.Handler {
 		mux.Handle("POST /api/dead-letters/purge", inBuffer)
 		mux.Handle("GET /api/backlog", inBuffer)
 	}
-	return p.guard(mux)
+	return site.Guard(mux, options.Hosts, options.Logger)
 }
 
 func always(*http.Request) bool { return true }
@@ -69,15 +60,9 @@ func hasPayload(r *http.Request) bool { return r.URL.Query().Has("payload") }
 func (p *page) payloadsOnlyIf(shows func(*http.Request) bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !p.options.Payloads && shows(r) {
-			refuse(w, http.StatusForbidden, "this receiver does not show events: --page-payloads is not set")
+			site.Refuse(w, http.StatusForbidden, "this receiver does not show events: --page-payloads is not set")
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-func refuse(w http.ResponseWriter, status int, reason string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(`{"error": "` + strings.ReplaceAll(reason, `"`, `'`) + "\"}\n")) // the client may have gone
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/delivery"
 	"github.com/mandrill-operator/mandrill-operator/receiver/page"
+	"github.com/mandrill-operator/mandrill-operator/receiver/page/site"
 	"github.com/mandrill-operator/mandrill-operator/receiver/recent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
@@ -167,11 +168,11 @@ func TestThePageLoadsNothingFromElsewhere(t *testing.T) {
 	var compressed bytes.Buffer
 	zip := gzip.NewWriter(&compressed)
 	elsewhere := regexp.MustCompile(`(?i)(https?:)?//[a-z0-9-]+\.[a-z]`)
-	err := fs.WalkDir(os.DirFS("static"), ".", func(path string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(os.DirFS("site/static"), ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		data, err := os.ReadFile("static/" + path)
+		data, err := os.ReadFile("site/static/" + path)
 		if err != nil {
 			return err
 		}
@@ -259,7 +260,7 @@ func TestAStreamHasTheStateAndEvents(t *testing.T) {
 	if err := json.Unmarshal(next("events"), &events); err != nil || !events.Reset || len(events.Events) != 1 || events.Events[0].ID != "past" {
 		t.Errorf("got %+v, %v", events, err)
 	}
-	var state page.State
+	var state site.State
 	if err := json.Unmarshal(next("state"), &state); err != nil {
 		t.Fatal(err)
 	}

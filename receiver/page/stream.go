@@ -4,19 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/page/site"
 	"github.com/mandrill-operator/mandrill-operator/receiver/recent"
-)
-
-const (
-	// maxStreams bounds the pages that are open at the same time.
-	maxStreams = 16
-	// stateInterval is how often a page gets the state, and eventInterval the shortest time between two messages with events.
-	stateInterval = time.Second
-	eventInterval = 250 * time.Millisecond
-	// maxEvents bounds the events of a message: nobody reads more, and a browser must not draw more.
-	maxEvents = 50
 )
 
 // Events is a message with events, the oldest first.
@@ -32,16 +22,16 @@ func (p *page) serveStream(w http.ResponseWriter, r *http.Request) {
 	case p.streams <- struct{}{}:
 		defer func() { <-p.streams }()
 	default:
-		refuse(w, http.StatusServiceUnavailable, "too many pages are open")
+		site.Refuse(w, http.StatusServiceUnavailable, "too many pages are open")
 		return
 	}
 	filter, _, err := recent.ParseQuery(r.URL.Query(), 0)
 	if err != nil || filter.Payload {
-		refuse(w, http.StatusBadRequest, "the query may have webhook, type, outcome and failed")
+		site.Refuse(w, http.StatusBadRequest, "the query may have webhook, type, outcome and failed")
 		return
 	}
 	stream := recent.NewStream(w)
-	past, follower := p.options.Recent.Follow(filter, maxEvents)
+	past, follower := p.options.Recent.Follow(filter, site.MaxEvents)
 	defer follower.Stop()
 	if stream.Send("events", Events{Events: notNil(past), Reset: true}) != nil {
 		return
@@ -58,7 +48,7 @@ func (p *page) serveStream(w http.ResponseWriter, r *http.Request) {
 
 // sendEvents sends events for the time between two states.
 func (p *page) sendEvents(ctx context.Context, stream *recent.Stream, follower *recent.Follower) error {
-	interval, cancel := context.WithTimeout(ctx, stateInterval)
+	interval, cancel := context.WithTimeout(ctx, site.StateInterval)
 	defer cancel()
 	for {
 		message, err := collect(interval, follower)
@@ -79,13 +69,13 @@ func (p *page) sendEvents(ctx context.Context, stream *recent.Stream, follower *
 	}
 }
 
-// collect waits for an event, and then for eventInterval for those that follow. Of all it returns the last ones.
+// collect waits for an event, and then for site.EventInterval for those that follow. Of all it returns the last ones.
 func collect(ctx context.Context, follower *recent.Follower) (message Events, err error) {
 	message.Events = []recent.Event{}
 	add := func(events []recent.Event, skipped uint64) {
 		message.Events = append(message.Events, events...)
 		message.Omitted += skipped
-		if more := len(message.Events) - maxEvents; more > 0 {
+		if more := len(message.Events) - site.MaxEvents; more > 0 {
 			message.Events, message.Omitted = append([]recent.Event{}, message.Events[more:]...), message.Omitted+uint64(more)
 		}
 	}
@@ -95,7 +85,7 @@ func collect(ctx context.Context, follower *recent.Follower) (message Events, er
 	}
 	add(events, skipped)
 	// An interval of its own: what was read must be sent although the time until the next state is over.
-	collecting, cancel := context.WithTimeout(context.WithoutCancel(ctx), eventInterval)
+	collecting, cancel := context.WithTimeout(context.WithoutCancel(ctx), site.EventInterval)
 	defer cancel()
 	for {
 		events, skipped, err := follower.Next(collecting)

@@ -12,7 +12,7 @@ import (
 
 const page = "../../docs/cli.md"
 
-// forwardedPage stands for the address of the page, of which the port differs from run to run.
+// forwardedPage stands for the address of the page, of which the port and the key differ from run to run.
 const forwardedPage = "FORWARDED-PAGE"
 
 // variable is what differs from run to run: ages, sizes of time, ids, and the widths of columns that follow from them.
@@ -42,7 +42,7 @@ func (s *stack) documented(name, namespace, command string, r result) {
 	text := "$ " + command + "\n" + r.out
 	for _, pair := range [][2]string{
 		{s.ingress.URL, "http://hooks.example.com"}, {strings.TrimPrefix(s.ingress.URL, "http://"), "hooks.example.com"}, {namespace, "shop"}, {s.podName, "mandrill-receiver-0"},
-		{s.sink.URL, "http://consumer.shop.svc.cluster.local"}, {"127.0.0.1", "192.0.2.10"}, {forwardedPage, "http://127.0.0.1:8089/"},
+		{s.sink.URL, "http://consumer.shop.svc.cluster.local"}, {"127.0.0.1", "192.0.2.10"}, {forwardedPage, "http://127.0.0.1:40123/?key=KEY"},
 	} {
 		text = strings.ReplaceAll(text, pair[0], pair[1])
 	}

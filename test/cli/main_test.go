@@ -362,6 +362,15 @@ func (l localPods) Forward(ctx context.Context, _ access.Receiver, local, remote
 	return nil
 }
 
+// Tunnel connects to a port of this machine.
+func (l localPods) Tunnel(ctx context.Context, _ access.Receiver, remote int, ready func(access.Dial)) error {
+	ready(func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", remote))
+	})
+	<-ctx.Done()
+	return nil
+}
+
 // lockedBuffer is written by the program while the test reads.
 type lockedBuffer struct {
 	mu sync.Mutex

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/cookiejar"
 	"regexp"
 	"strings"
 	"testing"
@@ -13,25 +14,39 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
 )
 
-var pageURL = regexp.MustCompile(`http://127\.0\.0\.1:\d+/`)
+var pageURL = regexp.MustCompile(`http://127\.0\.0\.1:\d+/(\?key=[A-Z2-7]+)?`)
 
-// The address that ui prints has the page of the receiver, until the person ends it.
+// The address that ui prints has the page of all receivers, or with --pod that of one, until the person ends it.
 func TestUILeadsToThePage(t *testing.T) {
 	s := newStack(t)
 	webhook := s.webhook()
+	s.leadsToThePage(webhook.Namespace, "ui", "--pod", s.podName)
+	out := s.leadsToThePage(webhook.Namespace, "ui")
+	s.documented("ui", webhook.Namespace, "kubectl mandrill ui", result{out: pageURL.ReplaceAllString(out, forwardedPage)})
+}
+
+// leadsToThePage opens the address that a command prints, and returns what it has printed.
+func (s *stack) leadsToThePage(namespace string, args ...string) string {
+	t := s.t
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: jar}
 	var out, errOut lockedBuffer
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan int)
 	go func() {
-		ended <- cli.Main(ctx, s.env(webhook.Namespace, &out, &errOut, localPods{}), []string{"ui", "--pod", s.podName})
+		ended <- cli.Main(ctx, s.env(namespace, &out, &errOut, localPods{}), args)
 	}()
 	s.eventually("the page is shown", func() error {
 		address := pageURL.FindString(out.String())
 		if address == "" {
 			return errors.New(errOut.String())
 		}
-		response, err := http.Get(address)
+		response, err := browser.Get(address)
 		if err != nil {
 			return err
 		}
@@ -45,5 +60,5 @@ func TestUILeadsToThePage(t *testing.T) {
 	if status := <-ended; status != output.StatusOK || errOut.String() != "" {
 		t.Errorf("it ends with %d: %s", status, errOut.String())
 	}
-	s.documented("ui", webhook.Namespace, "kubectl mandrill ui", result{out: pageURL.ReplaceAllString(out.String(), forwardedPage)})
+	return out.String()
 }

@@ -1,30 +1,18 @@
 // Drives the page of a real receiver in a real Chromium.
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
 import { after, afterEach, before, beforeEach, test } from "node:test";
-import { AxeBuilder } from "@axe-core/playwright";
-import { chromium } from "playwright-core";
+import { launch, Window } from "./browser.mjs";
 import { Receiver, Sink } from "./receiver.mjs";
 
-const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-const executablePath = process.env.CHROMIUM || ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(path => existsSync(path));
-const patience = 30_000;
+let browser, sink, receiver, view, page;
 
-let browser, sink, receiver, page, faults;
-
-before(async () => { browser = await chromium.launch({ executablePath, args: flags }); });
+before(async () => { browser = await launch(); });
 after(() => browser.close());
 
 // open opens the page in a window of its own.
 async function open(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1200, height: 900 }, ...options });
-  page = await context.newPage();
-  page.setDefaultTimeout(patience);
-  faults = [];
-  page.on("pageerror", error => faults.push(error.message));
-  page.on("console", message => message.type() === "error" && faults.push(message.text()));
-  await page.goto(receiver.page);
-  await page.getByText("live", { exact: true }).waitFor();
+  view = new Window(browser);
+  page = await view.open(receiver.page, options);
 }
 
 beforeEach(async () => {
@@ -35,10 +23,10 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  await page.context().close();
+  await view.close();
   await receiver.stop();
   sink.stop();
-  assert.deepEqual(faults, []);
+  view.check();
 });
 
 const rows = () => page.locator("#events tr");
@@ -226,20 +214,16 @@ for (const [name, options] of Object.entries({ light: {}, dark: { colorScheme: "
     await until(() => document.querySelectorAll("#dead tr").length === 2);
     await page.getByRole("button", { name: "Show what waits" }).click();
     await until(() => document.querySelector("[data-hop=sink] .badge").textContent === "fails");
-    const check = async where => {
-      const { violations } = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
-      assert.deepEqual(violations.map(({ id, nodes }) => `${where}: ${id}: ${nodes.map(node => node.html).join("; ")}`), []);
-    };
-    await check("page");
+    await view.axe("page");
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "the page is wider than the window");
     await page.getByRole("button", { name: /show details/ }).first().click();
     await until(() => document.querySelector("#details-event pre").textContent !== "");
-    await check("details");
-    if (process.env.SCREENSHOTS) await page.screenshot({ path: `${process.env.SCREENSHOTS}/${name.replace(" ", "-")}-details.png` });
+    await view.axe("details");
+    await view.picture(`${name.replace(" ", "-")}-details`, {});
     await page.keyboard.press("Escape");
-    if (process.env.SCREENSHOTS) await page.screenshot({ path: `${process.env.SCREENSHOTS}/${name.replace(" ", "-")}.png`, fullPage: true });
+    await view.picture(name.replace(" ", "-"));
     await page.getByRole("checkbox", { name: "Select all" }).check();
     await page.getByRole("button", { name: "Purge selected" }).click();
-    await check("question");
+    await view.axe("question");
   });
 }

@@ -1,4 +1,4 @@
-// What the tests run: a real receiver with a buffer, and a sink that answers as it is told.
+// What the tests run: a real receiver with a buffer, a sink that answers as it is told, and the page of all receivers.
 import { createHmac } from "node:crypto";
 import { spawn } from "node:child_process";
 import { createServer } from "node:http";
@@ -32,6 +32,10 @@ export class Receiver {
   #process;
   log = "";
   #sent = 0;
+  #name;
+
+  // A name keeps the messages of receivers apart.
+  constructor(name = "message") { this.#name = name; }
 
   // start starts the receiver and waits until it serves.
   async start(binary, sink, ...flags) {
@@ -70,16 +74,42 @@ export class Receiver {
 
   // event returns one that was never sent before.
   event(kind = "open", recipient = "ana@example.com") {
-    const id = `message-${++this.#sent}`;
+    const id = `${this.#name}-${++this.#sent}`;
     return { event: kind, _id: id, ts: Math.floor(Date.now() / 1000), msg: { _id: id, email: recipient, state: "sent", tags: ["a&b<c>"] } };
   }
 
+  // end ends the process. Its buffer stays, for another start.
+  async end() {
+    await end(this.#process);
+    this.log = "";
+  }
+
   async stop() {
-    if (this.#process.exitCode === null) {
-      const ended = new Promise(resolve => this.#process.once("exit", resolve));
-      this.#process.kill("SIGTERM");
-      await ended;
-    }
+    await this.end();
     rmSync(this.#folder, { recursive: true, force: true });
   }
+}
+
+async function end(process) {
+  if (process.exitCode !== null || process.signalCode !== null) return;
+  const ended = new Promise(resolve => process.once("exit", resolve));
+  process.kill("SIGTERM");
+  await ended;
+}
+
+// Overview is the page of all receivers, which kubectl mandrill ui serves.
+export class Overview {
+  #process;
+
+  // start serves the page of receivers, by name: receivers, or why they cannot be reached.
+  async start(binary, receivers) {
+    const args = Object.entries(receivers).map(([name, receiver]) => `${name}=${typeof receiver === "string" ? receiver : new URL(receiver.page).host}`);
+    this.#process = spawn(binary, args, { stdio: ["ignore", "pipe", "inherit"] });
+    this.page = await new Promise((resolve, reject) => {
+      this.#process.once("exit", status => reject(new Error(`the page of all receivers ended with ${status}`)));
+      this.#process.stdout.once("data", data => resolve(String(data).trim()));
+    });
+  }
+
+  stop() { return end(this.#process); }
 }

@@ -1,8 +1,9 @@
 // The script of the page. It draws what the receiver sends: a state a second, and events in messages of at most 50. It holds up to
-// maxRows events and as many rows, and draws at most four times a second, so that it costs the same after a day as after a minute.
+// maxRows events and as many rows, and draws at most eight times a second, so that it costs the same after a day as after a minute.
+// kubectl mandrill ui serves the same page for all receivers: the state then has a part for each, and events and lists name theirs.
 
 const maxRows = 200;
-const drawInterval = 250; // ms
+const drawInterval = 125; // ms
 const rateWindow = 5; // states
 const pageSize = 100;
 
@@ -41,15 +42,33 @@ const size = bytes => bytes >= 1 << 30 ? `${(bytes / (1 << 30)).toFixed(1)} GiB`
 
 // ---- state
 
-const samples = []; // of the counters, for rates
-let announced = "";
+const samples = new Map(); // of the counters by receiver, for rates
+let announced = "", several = false;
 
-function rate(counter) {
-  if (samples.length < 2) return "–";
-  const first = samples[0], last = samples[samples.length - 1], seconds = (last.at - first.at) / 1000;
-  if (seconds <= 0) return "–";
-  const perSecond = Math.max(0, last[counter] - first[counter]) / seconds;
-  return `${perSecond >= 10 ? Math.round(perSecond).toLocaleString("en") : perSecond.toFixed(1)} events/s`;
+// record takes a sample of each receiver's counters, which have its own clock and begin with its process.
+function record(parts) {
+  for (const name of samples.keys()) if (!parts.some(part => part.name === name && part.at)) samples.delete(name);
+  for (const { name, at, totals } of parts.filter(part => part.at)) {
+    const list = samples.get(name) || [], sample = { at: Date.parse(at), received: totals.received, delivered: totals.delivered };
+    const last = list[list.length - 1];
+    if (last && sample.at === last.at) continue;
+    if (last && (sample.at < last.at || sample.received < last.received)) list.length = 0; // the receiver was restarted
+    list.push(sample);
+    if (list.length > rateWindow + 1) list.shift();
+    samples.set(name, list);
+  }
+}
+
+// rate is the rate of a counter, of one receiver or of all.
+function rate(counter, name) {
+  let perSecond = 0, known = false;
+  for (const list of name === undefined ? samples.values() : [samples.get(name) || []]) {
+    if (list.length < 2) continue;
+    const first = list[0], last = list[list.length - 1];
+    perSecond += Math.max(0, last[counter] - first[counter]) / ((last.at - first.at) / 1000);
+    known = true;
+  }
+  return known ? `${perSecond >= 10 ? Math.round(perSecond).toLocaleString("en") : perSecond.toFixed(1)} events/s` : "–";
 }
 
 function setHop(name, text, level, rateText, words) {
@@ -63,7 +82,7 @@ function setHop(name, text, level, rateText, words) {
 function failureWords(webhook) {
   const failure = webhook.failure;
   if (!failure) return "";
-  return `${failure.reason}${failure.status ? ` ${failure.status}` : ""} ${ago(failure.age)}`;
+  return `${failure.reason}${failure.status ? ` ${failure.status}` : ""}, ${ago(failure.age)}`;
 }
 
 // answerWords is what the sink of a webhook answered last, as far as it is among the events shown.
@@ -74,18 +93,18 @@ function answerWords(webhook) {
 
 function showState(state) {
   const totals = state.totals, buffer = state.buffer;
-  const last = samples[samples.length - 1];
-  if (last && totals.received < last.received) samples.length = 0; // the receiver was restarted
-  samples.push({ at: Date.parse(state.at), received: totals.received, delivered: totals.delivered });
-  if (samples.length > rateWindow + 1) samples.shift();
-
-  setText($("#receiver"), `${state.receiver} · ${state.version}`);
+  const parts = state.receivers || [{ name: state.receiver, at: state.at, notReady: state.notReady, totals }];
+  record(parts);
+  showSeveral(Boolean(state.receivers));
+  setText($("#receiver"), several ? `all receivers · kubectl-mandrill ${state.version}` : `${state.receiver} · ${state.version}`);
   const badSignature = totals.lastBadSignatureAge !== undefined && totals.lastBadSignatureAge < 300;
   setHop("mandrill", badSignature ? "bad signature" : totals.lastReceivedAge === undefined ? "nothing yet" : "sends",
     badSignature ? "warn" : totals.lastReceivedAge === undefined ? "idle" : "good", rate("received"),
     `last batch ${ago(totals.lastReceivedAge)}` + (totals.lastBadSignatureAge === undefined ? "" : `; last bad signature ${ago(totals.lastBadSignatureAge)}`));
-  setHop("receiver", state.notReady ? "not ready" : "ready", state.notReady ? "bad" : "good", `${plain(totals.received)} events`,
-    state.notReady || totals.webhooks === 1 ? "1 webhook" : `${plain(totals.webhooks)} webhooks`);
+  const ready = parts.filter(part => !part.problem && !part.notReady).length;
+  const webhooks = totals.webhooks === 1 ? "1 webhook" : `${plain(totals.webhooks)} webhooks`;
+  setHop("receiver", several ? `${ready} of ${parts.length} ready` : ready ? "ready" : "not ready", ready === parts.length ? "good" : ready ? "warn" : "bad",
+    `${plain(totals.received)} events`, ready === parts.length ? webhooks : several ? `${webhooks}; not ready: ${missing(parts)}` : `${state.notReady}; ${webhooks}`);
   if (buffer) {
     const level = { Available: "good", Full: "warn" }[buffer.state] || "bad";
     setHop("buffer", buffer.state.toLowerCase(), level, `${plain(totals.waiting)} waiting`,
@@ -100,7 +119,9 @@ function showState(state) {
     (worst ? `${worst.name}: ${failureWords(worst)}${answerWords(worst)}${worst.circuitOpen ? "; circuit open" : ""}. ` : "") +
     `Last delivery ${ago(totals.lastDeliveredAge)}` + (totals.deadLetters ? `; ${plain(totals.deadLetters)} dead letters` : ""));
   announce(worst ? `The sink of ${worst.name} fails: ${worst.failure ? worst.failure.reason : ""}` : state.notReady || "");
+  if (several) showReceivers(parts);
   showWebhooks(state);
+  deadLetters = totals.deadLetters;
   payloads = state.payloads;
   const sections = $("#buffer-sections");
   if (sections.hidden === Boolean(buffer)) sections.hidden = !buffer;
@@ -109,32 +130,69 @@ function showState(state) {
 // announce tells a screen reader what changed, and nothing that did not.
 function announce(text) {
   if (text === announced) return;
-  setText($("#announcement"), text || "All sinks accept events again");
+  setText($("#announcement"), text || "All receivers are ready, and all sinks accept events");
   announced = text;
 }
 
 function webhookCells(webhook) {
   const failing = webhook.failingFor !== undefined;
   return [
-    webhook.name, [failing ? `fails: ${failureWords(webhook)}` : webhook.lastDeliveredAge === undefined ? "nothing yet" : "accepts", failing ? "bad" : "idle"],
+    webhook.name, [failing ? "fails" : webhook.lastDeliveredAge === undefined ? "nothing yet" : "accepts", failing ? "bad" : "idle", failing ? failureWords(webhook) : ""],
     plain(webhook.receivedEvents), plain(webhook.deliveredEvents), plain(webhook.waitingEvents), plain(webhook.deadLetters), ago(webhook.lastReceivedAge),
   ];
 }
 
-function showWebhooks(state) {
-  const body = $("#webhooks");
-  while (body.rows.length > state.webhooks.length) body.deleteRow(-1);
-  state.webhooks.forEach((webhook, i) => {
+// missing names up to three receivers that are not ready. The table of receivers says why.
+function missing(parts) {
+  const names = parts.filter(part => part.problem || part.notReady).map(part => part.name);
+  return names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(", ");
+}
+
+// showSeveral shows the parts of the page that only several receivers have.
+function showSeveral(now) {
+  if (several === now) return;
+  several = now;
+  document.body.classList.toggle("several", now);
+  $("#receivers-section").hidden = !now;
+  const title = now ? "Mandrill receivers" : "Mandrill receiver";
+  setText($("#title"), title);
+  setText($("#receiver-hop"), now ? "Receivers" : "Receiver");
+  document.title = title;
+}
+
+function receiverCells(part) {
+  const { buffer, totals } = part;
+  if (part.problem) return [part.name, ["not reached", "bad", part.problem], "–", "–", "–", "–", "–", "–"];
+  return [
+    part.name, part.notReady ? ["not ready", "bad", part.notReady] : ["ready", "good", ""], rate("received", part.name), rate("delivered", part.name), plain(totals.waiting),
+    plain(totals.deadLetters), buffer ? `${buffer.state.toLowerCase()}, ${size(buffer.usedBytes)} of ${size(buffer.maxBytes)}${buffer.delivers ? "" : ", another delivers"}` : "none",
+    part.version,
+  ];
+}
+
+const showReceivers = parts => showRows($("#receivers"), parts.map(receiverCells), 4);
+
+// showRows shows rows that begin with a name and a badge with words, which some numbers follow.
+function showRows(body, rows, numbers) {
+  while (body.rows.length > rows.length) body.deleteRow(-1);
+  rows.forEach((values, i) => {
     let row = body.rows[i];
     if (!row) {
       row = body.insertRow();
-      row.append(make("th", "", { scope: "row" }), make("td", [make("span", "", { class: "badge" })]), ...Array.from({ length: 4 }, () => make("td", "", { class: "number" })), make("td"));
+      row.append(make("th", "", { scope: "row" }), make("td", [make("span", "", { class: "badge" }), make("span", "", { class: "words" })], { class: "wrap" }),
+        ...values.slice(2).map((_, n) => make("td", "", n < numbers ? { class: "number" } : {})));
     }
-    webhookCells(webhook).forEach((value, column) => {
-      if (Array.isArray(value)) setBadge(row.cells[column].firstChild, ...value);
-      else setText(row.cells[column], value);
+    values.forEach((value, column) => {
+      const cell = row.cells[column];
+      if (!Array.isArray(value)) return setText(cell, value);
+      setBadge(cell.firstChild, value[0], value[1]);
+      setText(cell.lastChild, value[2] ? ` ${value[2]}` : "");
     });
   });
+}
+
+function showWebhooks(state) {
+  showRows($("#webhooks"), state.webhooks.map(webhookCells), 4);
   const more = state.totals.webhooks - state.webhooks.length;
   setText($("#webhooks-more"), more > 0 ? `${plain(more)} more webhooks are not shown.` : "");
   const names = $("#webhook-names"), wanted = state.webhooks.map(webhook => webhook.name).sort();
@@ -159,16 +217,21 @@ function receiveEvents(message) {
 }
 
 function scheduleDraw() {
-  if (!drawing && !paused && !document.hidden) drawing = setTimeout(draw, drawInterval / 2);
+  if (!drawing && !paused && !document.hidden) drawing = setTimeout(draw, drawInterval);
 }
 
 function draw() {
   drawing = 0;
   if (paused || document.hidden) return;
-  const body = $("#events"), fresh = incoming.reverse();
+  const body = $("#events");
+  for (const event of incoming) { // receivers send at the same time, so the newest is not always the last
+    event.at = Date.parse(event.time);
+    const behind = events.findIndex(other => other.at <= event.at), place = behind < 0 ? events.length : behind;
+    events.splice(place, 0, event);
+    body.insertBefore(eventRow(event), body.rows[place] || null);
+  }
   incoming = [];
-  events = [...fresh, ...events].slice(0, maxRows);
-  body.prepend(...fresh.map(eventRow));
+  events.length = Math.min(events.length, maxRows);
   for (let row = body.lastElementChild; body.rows.length > maxRows;) { // the row that has the focus stays
     const before = row.previousElementSibling;
     if (!row.contains(document.activeElement)) row.remove();
@@ -183,6 +246,7 @@ function eventRow(event) {
   const level = event.outcome === "accepted" ? "good" : event.outcome.startsWith("dead_letter") ? "warn" : "bad";
   return make("tr", [
     make("td", clock(event.time)), make("td", [open, ...(event.test ? [make("span", " test")] : [])]), make("td", event.recipient || "–"), make("td", event.webhook),
+    make("td", event.receiver, { class: "of-receiver" }),
     make("td", event.attempt, { class: "number" }), make("td", [make("span", event.outcome, { class: "badge", "data-level": level })]),
     make("td", event.status || "–", { class: "number" }), make("td", `${plain(event.durationMs)} ms`, { class: "number" }),
   ]);
@@ -193,7 +257,7 @@ function eventRow(event) {
 let shownEvent = null, form = "headers";
 
 async function showDetails(event) {
-  const fields = { Type: event.type, Id: event.id, Time: event.time, Webhook: event.webhook, Batch: event.batch, Recipient: event.recipient, Message: event.message,
+  const fields = { Type: event.type, Id: event.id, Time: event.time, Webhook: event.webhook, Receiver: event.receiver, Batch: event.batch, Recipient: event.recipient, Message: event.message,
     Reason: event.reason, "Answer of the sink": event.answer };
   $("#details-fields").replaceChildren(...Object.entries(fields).filter(([, value]) => value).flatMap(([name, value]) => [make("dt", name), make("dd", value)]));
   $("#details-attempts").replaceChildren();
@@ -205,7 +269,7 @@ async function showDetails(event) {
     if (payloads) query.set("payload", "true");
     const { events: attempts } = await request(`api/events?${query}`);
     $("#details-attempts").replaceChildren(...attempts.map(attempt => make("li",
-      `${clock(attempt.time)}: attempt ${attempt.attempt}, ${attempt.outcome}${attempt.status ? `, status ${attempt.status}` : ""}, ${plain(attempt.durationMs)} ms`)));
+      `${clock(attempt.time)}: attempt ${attempt.attempt}, ${attempt.outcome}${attempt.status ? `, status ${attempt.status}` : ""}, ${plain(attempt.durationMs)} ms${attempt.receiver ? `, by ${attempt.receiver}` : ""}`)));
     shownEvent = attempts.map(attempt => attempt.event).findLast(Boolean) || null;
     $("#details-event").hidden = !shownEvent;
     setText($("#details-note"), shownEvent ? "" : payloads ? "The CloudEvent is not in memory any more." : "CloudEvents are not shown: --page-payloads is not set.");
@@ -260,37 +324,51 @@ async function request(path, body) {
   return answer;
 }
 
-async function loadBacklog() {
+// A list shows a page at a time, however long it is.
+const pages = { backlog: { shown: "", next: "" }, dead: { shown: "", next: "" } };
+let deadLetters = 0; // in all
+
+// readPage reads the page of a list that begins after a place, and returns its items and what to say of it.
+async function readPage(list, path, field, after) {
+  const answer = await request(`api/${path}?${new URLSearchParams({ limit: pageSize, ...(after ? { after } : {}) })}`);
+  const next = answer.next && answer.next !== "0" ? String(answer.next) : "";
+  Object.assign(pages[list], { shown: after, next });
+  $(`#next-${list}`).hidden = !next;
+  $(`#${list}-table`).hidden = answer[field].length === 0;
+  return { items: answer[field], last: !next, first: !after, problems: (answer.problems || []).map(problem => `${problem}.`) };
+}
+
+async function loadBacklog(after = "") {
   try {
-    const { batches, next } = await request(`api/backlog?limit=${pageSize}`);
-    $("#backlog").replaceChildren(...batches.map(batch => make("tr", [make("th", batch.position, { scope: "row" }), make("td", batch.webhook),
-      make("td", plain(batch.events), { class: "number" }), make("td", `${sinceDate(batch.received)} ago`)])));
-    $("#backlog-table").hidden = batches.length === 0;
-    setText($("#backlog-note"), batches.length === 0 ? "Nothing waits." : next && batches.length === pageSize ? `The first ${batches.length}; receiver backlog list shows all.` : "");
+    const { items, first, problems } = await readPage("backlog", "backlog", "batches", after);
+    $("#backlog").replaceChildren(...items.map(batch => make("tr", [make("th", batch.position, { scope: "row" }), make("td", batch.receiver, { class: "of-receiver" }),
+      make("td", batch.webhook), make("td", plain(batch.events), { class: "number" }), make("td", `${sinceDate(batch.received)} ago`)])));
+    setText($("#backlog-note"), [items.length === 0 ? first ? "Nothing waits." : "Nothing more waits." : "", ...problems].filter(Boolean).join(" "));
   } catch (error) {
     setText($("#backlog-note"), error.message);
   }
 }
 
-async function loadDead(note) {
+async function loadDead(note = "", after = "") {
   try {
-    const { deadLetters, next } = await request(`api/dead-letters?limit=${pageSize}`);
-    $("#dead").replaceChildren(...deadLetters.map(letter => {
-      const box = make("input", undefined, { type: "checkbox", value: letter.seq, "aria-label": `Select dead letter ${letter.seq}` });
-      return make("tr", [make("td", [box]), make("td", letter.seq, { class: "number" }), make("td", letter.webhook),
+    const { items, first, last, problems } = await readPage("dead", "dead-letters", "deadLetters", after);
+    $("#dead").replaceChildren(...items.map(letter => {
+      const box = make("input", undefined, { type: "checkbox", value: letter.seq, "aria-label": `Select dead letter ${letter.seq}`, "data-receiver": letter.receiver || "" });
+      return make("tr", [make("td", [box]), make("td", letter.seq, { class: "number" }), make("td", letter.receiver, { class: "of-receiver" }), make("td", letter.webhook),
         make("td", letter.events ? `batch of ${letter.events}` : shortType(letter.type || "–")), make("td", letter.reason), make("td", letter.status || "–", { class: "number" }),
         make("td", letter.attempts, { class: "number" }), make("td", sinceDate(letter.deadLettered))]);
     }));
-    $("#dead-table").hidden = deadLetters.length === 0;
     $("#dead-all").checked = false;
-    setText($("#dead-note"), [note, deadLetters.length === 0 ? "There are no dead letters." : next && deadLetters.length === pageSize ? `The first ${deadLetters.length}; receiver dead-letters list shows all.` : ""].filter(Boolean).join(" "));
+    const count = items.length === 0 ? first ? "There are no dead letters." : "There are no more dead letters." :
+      first && last ? "" : `${items.length} of ${plain(Math.max(deadLetters, items.length))}. The commands redrive and purge all at once: dead-letters redrive --all.`;
+    setText($("#dead-note"), [note, count, ...problems].filter(Boolean).join(" "));
   } catch (error) {
-    setText($("#dead-note"), error.message);
+    setText($("#dead-note"), [note, error.message].filter(Boolean).join(" "));
   }
   enableWork();
 }
 
-const selected = () => [...document.querySelectorAll("#dead input:checked")].map(box => Number(box.value));
+const selected = () => [...document.querySelectorAll("#dead input:checked")];
 
 function enableWork() {
   const none = selected().length === 0;
@@ -298,18 +376,25 @@ function enableWork() {
   $("#purge").disabled = none;
 }
 
+// work redrives or purges what is selected: each receiver gets the numbers of its dead letters.
 async function work(verb, question) {
-  const seqs = selected();
-  if (seqs.length === 0 || !await confirmed(question.replace("N", seqs.length === 1 ? "1 dead letter" : `${seqs.length} dead letters`))) return;
-  let note;
-  try {
-    const done = await request(`api/dead-letters/${verb}`, { seqs });
-    note = `${verb === "redrive" ? "Redrove" : "Purged"} ${done.count}.` + (done.missing ? ` ${done.missing.length} were gone already.` : "") +
-      (done.damaged ? ` ${done.damaged.length} cannot be read.` : "");
-  } catch (error) {
-    note = error.message;
+  const boxes = selected();
+  if (boxes.length === 0 || !await confirmed(question.replace("N", boxes.length === 1 ? "1 dead letter" : `${boxes.length} dead letters`))) return;
+  const done = { count: 0, missing: 0, damaged: 0 }, errors = [];
+  for (const [receiver, group] of Map.groupBy(boxes, box => box.dataset.receiver)) {
+    try {
+      const query = receiver ? `?${new URLSearchParams({ receiver })}` : "";
+      const answer = await request(`api/dead-letters/${verb}${query}`, { seqs: group.map(box => Number(box.value)) });
+      done.count += answer.count;
+      done.missing += (answer.missing || []).length;
+      done.damaged += (answer.damaged || []).length;
+    } catch (error) {
+      errors.push(error.message);
+    }
   }
-  await loadDead(note);
+  const counted = done.count > 0 || errors.length === 0 ? `${verb === "redrive" ? "Redrove" : "Purged"} ${done.count}.` : "";
+  const note = [counted, done.missing ? `${done.missing} were gone already.` : "", done.damaged ? `${done.damaged} cannot be read.` : "", ...errors].filter(Boolean).join(" ");
+  await loadDead(note, pages.dead.shown);
 }
 
 // confirmed asks, and reports whether the answer was yes.
@@ -323,9 +408,10 @@ function confirmed(question) {
 
 // ---- the stream
 
-let source = null;
+let source = null, reconnect = 0;
 
 function connect() {
+  clearTimeout(reconnect);
   if (source) source.close();
   const query = new URLSearchParams([...new FormData($("#filter"))].map(([name, value]) => [name, value.trim()]).filter(([, value]) => value));
   source = window.pageSource = new EventSource(`api/stream?${query}`); // tests reach it there
@@ -334,7 +420,8 @@ function connect() {
   source.addEventListener("events", message => receiveEvents(JSON.parse(message.data)));
   source.addEventListener("error", () => {
     setBadge($("#connection"), "no connection", "bad");
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000); // the browser gives up after an error status
+    clearTimeout(reconnect);
+    if (source.readyState === EventSource.CLOSED) reconnect = setTimeout(connect, 3000); // the browser gives up after an error status
   });
 }
 
@@ -353,7 +440,9 @@ function start() {
   for (const button of document.querySelectorAll("[data-form]")) button.addEventListener("click", () => { form = button.dataset.form; showForm(); });
   $("#confirm .yes").addEventListener("click", () => $("#confirm").close("yes"));
   $("#confirm .no").addEventListener("click", () => $("#confirm").close("no"));
-  $("#load-backlog").addEventListener("click", loadBacklog);
+  $("#load-backlog").addEventListener("click", () => loadBacklog());
+  $("#next-backlog").addEventListener("click", () => loadBacklog(pages.backlog.next));
+  $("#next-dead").addEventListener("click", () => loadDead("", pages.dead.next));
   $("#load-dead").addEventListener("click", () => loadDead());
   $("#dead").addEventListener("change", enableWork);
   $("#dead-all").addEventListener("change", event => {

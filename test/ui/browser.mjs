@@ -1,0 +1,49 @@
+// A real Chromium, and windows of it.
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { AxeBuilder } from "@axe-core/playwright";
+import { chromium } from "playwright-core";
+
+const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const executablePath = process.env.CHROMIUM || ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(path => existsSync(path));
+const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+const patience = 30_000;
+
+export const launch = () => chromium.launch({ executablePath, args: flags });
+
+// Window is one of its own, which keeps what the page complains about.
+export class Window {
+  #browser;
+  #faults = [];
+
+  constructor(browser) { this.#browser = browser; }
+
+  // open opens a page and waits until it is live.
+  async open(url, options = {}) {
+    const context = await this.#browser.newContext({ viewport: { width: 1200, height: 900 }, ...options });
+    this.page = await context.newPage();
+    this.page.setDefaultTimeout(patience);
+    this.page.on("pageerror", error => this.#faults.push(error.message));
+    this.page.on("console", message => message.type() === "error" && this.#faults.push(message.text()));
+    await this.page.goto(url);
+    await this.page.getByText("live", { exact: true }).waitFor();
+    return this.page;
+  }
+
+  // axe checks what a screen reader and a keyboard need.
+  async axe(where) {
+    const { violations } = await new AxeBuilder({ page: this.page }).withTags(tags).analyze();
+    assert.deepEqual(violations.map(({ id, nodes }) => `${where}: ${id}: ${nodes.map(node => node.html).join("; ")}`), []);
+  }
+
+  // picture takes a picture if there is a folder for pictures.
+  async picture(name, options = { fullPage: true }) {
+    if (process.env.SCREENSHOTS) await this.page.screenshot({ path: `${process.env.SCREENSHOTS}/${name}.png`, ...options });
+  }
+
+  // forgive forgets complaints that the test has caused, such as requests to a receiver that does not run.
+  forgive(pattern) { this.#faults = this.#faults.filter(fault => !pattern.test(fault)); }
+
+  async close() { await this.page?.context().close(); }
+  check() { assert.deepEqual(this.#faults, []); }
+}
