@@ -41,7 +41,7 @@ type Buffer struct {
 	// ID is the same for receivers that share a buffer: each of them counts what waits in it, so it must not be added up.
 	ID        string      `json:"id"`
 	State     BufferState `json:"state"`
-	Delivers  bool        `json:"delivers"` // whether this receiver delivers from the buffer; of a shared one, a single member does
+	Delivers  bool        `json:"delivers"` // whether this receiver delivers from the buffer, or some webhooks of a shared one
 	UsedBytes int64       `json:"usedBytes"`
 	MaxBytes  int64       `json:"maxBytes"`
 }
@@ -60,6 +60,8 @@ const (
 type Webhook struct {
 	Name string `json:"name"` // namespace/name of the object
 
+	// Delivers says that this receiver delivers the webhook from the buffer. Of those that share a buffer, one at a time does.
+	Delivers         bool     `json:"delivers,omitempty"`
 	WaitingEvents    int64    `json:"waitingEvents,omitempty"`
 	WaitingBytes     int64    `json:"waitingBytes,omitempty"`
 	OldestWaitingAge *float64 `json:"oldestWaitingAge,omitempty"` // seconds since the oldest waiting batch was accepted

@@ -85,6 +85,7 @@ type entry struct {
 	receiver *reporter
 	at       time.Time
 
+	delivers                                  bool
 	waiting                                   int64
 	oldest, received, delivered, badSignature time.Time
 	failingSince                              time.Time // zero if the last attempt succeeded
@@ -250,7 +251,7 @@ func newEntry(receiver *reporter, webhook *form.Webhook, before *entry, created,
 		return time.Time{}
 	}
 	next := &entry{
-		receiver: receiver, at: now, waiting: webhook.WaitingEvents, circuitOpen: webhook.CircuitOpen,
+		receiver: receiver, at: now, delivers: webhook.Delivers, waiting: webhook.WaitingEvents, circuitOpen: webhook.CircuitOpen,
 		deadLetters: webhook.DeadLetters, lost: webhook.LostMessages,
 		oldest: ago(webhook.OldestWaitingAge), received: since(webhook.LastReceivedAge), delivered: since(webhook.LastDeliveredAge),
 		failingSince: since(webhook.FailingFor), badSignature: since(webhook.LastBadSignatureAge),

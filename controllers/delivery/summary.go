@@ -143,11 +143,32 @@ func groupsOf(entries []*entry) map[string][]*entry {
 	return groups
 }
 
-// add adds what a buffer holds. Receivers that share it count the same, so the one that delivers counts for all.
+// counting orders what receivers that share a buffer say of a webhook: the one that delivers it counts, the last one while the webhook
+// moves from one to another. A receiver of before partitions says only that it delivers.
+func counting(a, b *entry) int {
+	return cmp.Or(compare(a.delivers, b.delivers), compare(a.receiver.delivers, b.receiver.delivers), func() int {
+		if a.delivers || a.receiver.delivers {
+			return a.at.Compare(b.at)
+		}
+		return cmp.Compare(a.waiting, b.waiting)
+	}())
+}
+
+func compare(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// add adds what a buffer holds. Receivers that share it count the same, so one counts for all.
 func (s *Summary) add(key string, group []*entry, known map[string]*held, now time.Time) {
 	counts, lost := group[0], int64(0)
 	for _, e := range group {
-		if e.receiver.delivers && (!counts.receiver.delivers || e.at.After(counts.at)) || !counts.receiver.delivers && e.waiting > counts.waiting {
+		if counting(e, counts) > 0 {
 			counts = e
 		}
 		lost = max(lost, e.lost)

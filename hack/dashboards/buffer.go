@@ -8,8 +8,8 @@ func buffer() *dashboard.DashboardBuilder {
 	b.row("Now")
 	b.number("Unavailable", "Receivers that cannot write their buffer. They refuse all batches.", count,
 		"count(mandrill_receiver_buffer_available{} == 0) or vector(0)", from(1, "red"))
-	b.number("Leaders", "Receivers that deliver from their buffer: one of those that share a buffer, and each that has its own.", count,
-		"sum(mandrill_receiver_buffer_leader{})")
+	b.number("Delivering", "Receivers that deliver from their buffer.", count,
+		"count(mandrill_receiver_buffer_partitions{} > 0) or vector(0)")
 	b.number("Fullest", "The fullest part of a buffer, of its limit. Batches are refused at 100 %.", percent,
 		`max(mandrill_receiver_buffer_stored_bytes{stream!="dead_letters"} / mandrill_receiver_buffer_limit_bytes{stream!="dead_letters"})`, from(0.6, "orange"), from(0.8, "red"))
 	b.number("Lost messages", "Stored messages that were found to be gone in the last day.", count,
@@ -39,8 +39,8 @@ func buffer() *dashboard.DashboardBuilder {
 	b.row("Reading")
 	b.lines("Sent again", "Events that were sent again after a failed attempt.", perSecond, third,
 		query{"sum(rate(mandrill_receiver_redeliveries_total{}[$__rate_interval]))", "events"})
-	b.lines("Leader", "Which receivers deliver from their buffer.", count, third,
-		query{"max by (pod, instance) (mandrill_receiver_buffer_leader{})", "{{instance}}"})
+	b.lines("Partitions", "How many of the 12 partitions of its buffer each receiver delivers: all of a buffer that it has for itself.", count, third,
+		query{"max by (pod, instance) (mandrill_receiver_buffer_partitions{})", "{{instance}}"})
 	b.lines("Dead letters", "Events that became dead letters, by reason, and dead letters that were removed.", count, third,
 		query{"sum by (reason) (increase(mandrill_receiver_dead_lettered_total{}[$__rate_interval])) > 0", "{{reason}}"},
 		query{"sum(increase(mandrill_receiver_dead_letters_evicted_total{}[$__rate_interval])) > 0", "evicted"},

@@ -66,15 +66,15 @@ func (s *State) Describe(all chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (s *State) Collect(metrics chan<- prometheus.Metric) {
-	now, leading := s.now(), s.leading()
+	now := s.now()
 	for _, w := range *s.webhooks.Load() {
-		w.collect(metrics, now, leading)
+		w.collect(metrics, now)
 	}
 	deleted := []*dto.LabelPair{label("reason", reasonDeleted), label("webhook", "")}
 	metrics <- sample{deadLettered, deleted, counter, float64(s.deletedDeadLettered.Load())}
 }
 
-func (w *Webhook) collect(metrics chan<- prometheus.Metric, now time.Time, leading bool) {
+func (w *Webhook) collect(metrics chan<- prometheus.Metric, now time.Time) {
 	send := func(desc *prometheus.Desc, labels []*dto.LabelPair, kind kind, value float64) {
 		metrics <- sample{desc, labels, kind, value}
 	}
@@ -93,7 +93,7 @@ func (w *Webhook) collect(metrics chan<- prometheus.Metric, now time.Time, leadi
 			send(deadLettered, w.labels.deadLetters[i], counter, float64(events))
 		}
 	}
-	if held := w.held.Load(); leading && held > 0 {
+	if held := w.held.Load(); held > 0 && w.state.delivers(w.name) {
 		send(heldDeadLetters, w.labels.webhook, gauge, float64(held))
 	}
 	at(lastReceived, w.lastReceived.get())

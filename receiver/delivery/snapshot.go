@@ -20,7 +20,7 @@ func (s *State) snapshot(webhooks []*Webhook) []reports.Webhook {
 
 func (w *Webhook) report(waiting Waiting, now time.Time) reports.Webhook {
 	report := reports.Webhook{
-		Name: w.name, WaitingEvents: int64(waiting.Events), WaitingBytes: waiting.Bytes, OldestWaitingAge: age(now, waiting.Oldest),
+		Name: w.name, Delivers: w.state.delivers(w.name), WaitingEvents: int64(waiting.Events), WaitingBytes: waiting.Bytes, OldestWaitingAge: age(now, waiting.Oldest),
 		ReceivedEvents: w.received.Load(), DeliveredEvents: w.delivered.Load(),
 		LastReceivedAge: age(now, w.lastReceived.get()), LastDeliveredAge: age(now, w.lastDelivered.get()),
 		DeadLetters: max(w.held.Load(), 0), LostMessages: w.lost.Load(), LastBadSignatureAge: age(now, w.lastBadSignature.get()),

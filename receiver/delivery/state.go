@@ -25,10 +25,11 @@ type Waiting struct {
 
 // Backlog knows what waits in the buffer. The dispatcher implements it.
 type Backlog interface {
-	// Waiting calls yield for each webhook with a backlog. It yields nothing where another process delivers.
+	// Waiting calls yield for each webhook with a backlog. It yields none that another process delivers.
 	Waiting(yield func(webhook string, waiting Waiting))
-	// Leading reports whether this process delivers what is in the buffer.
+	// Leading reports whether this process delivers what is in the buffer, or some of it, and Delivers whether it does that of a webhook.
 	Leading() bool
+	Delivers(webhook string) bool
 }
 
 // Options configures a [State].
@@ -159,4 +160,10 @@ func (s *State) Buffer() *reports.Buffer {
 func (s *State) leading() bool {
 	backlog := s.backlog.Load()
 	return backlog != nil && (*backlog).Leading()
+}
+
+// delivers reports whether this process delivers a webhook from the buffer.
+func (s *State) delivers(webhook string) bool {
+	backlog := s.backlog.Load()
+	return backlog != nil && (*backlog).Delivers(webhook)
 }

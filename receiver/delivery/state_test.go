@@ -73,6 +73,8 @@ func (b backlog) Waiting(yield func(string, delivery.Waiting)) {
 
 func (b backlog) Leading() bool { return true }
 
+func (b backlog) Delivers(string) bool { return true }
+
 func seconds(value float64) *float64 { return &value }
 
 func TestSnapshotHasWhatHappened(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,8 @@ import (
 type Consumer interface {
 	// LeaseContext ends when another process may deliver.
 	LeaseContext() context.Context
+	// Delivers reports whether a webhook is of the partition of the buffer that this consumer reads.
+	Delivers(webhook string) bool
 	// Remainders hands over the remainders of partly delivered batches. Watch reports each batch that waits, calls allKnown
 	// when all of them were reported, and reports new ones as they come.
 	Remainders(ctx context.Context, take func(*journal.StoredBatch)) error
@@ -93,7 +96,7 @@ type Dispatcher struct {
 	seed             maphash.Seed
 
 	mu      sync.Mutex
-	current *leadership // nil: this process does not have the lease
+	current map[*leadership]struct{} // of the partitions that this process delivers
 }
 
 // New returns a dispatcher.
@@ -101,7 +104,7 @@ func New(options Options) *Dispatcher {
 	d := &Dispatcher{
 		routes: options.Routes, sender: options.Sender, metrics: options.Metrics, tracer: telemetry.NewTracer(options.Tracer), logger: options.Logger, state: options.State, recent: options.Recent,
 		deletedRetention: cmp.Or(options.DeletedWebhookRetention, DefaultDeletedWebhookRetention), maxAge: cmp.Or(options.MaxAge, DefaultMaxAge),
-		now: options.Now, seed: maphash.MakeSeed(),
+		now: options.Now, seed: maphash.MakeSeed(), current: map[*leadership]struct{}{},
 	}
 	if d.logger == nil {
 		d.logger = slog.Default()
@@ -115,14 +118,14 @@ func New(options Options) *Dispatcher {
 }
 
 // Run delivers until the context ends or the consumer fails, and finishes the cycles under way. Events of one message go
-// out in the order in which they came, whatever fails in between. Webhooks do not wait for each other.
+// out in the order in which they came, whatever fails in between. Webhooks do not wait for each other. It may run for several consumers at
+// the same time, which share the memory.
 func (d *Dispatcher) Run(ctx context.Context, consumer Consumer) error {
 	defer clearRecord(ctx, consumer) // after everything has ended
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	l := &leadership{dispatcher: d, consumer: consumer, queues: map[string]*webhookQueue{}, fail: cancel}
-	d.setLeadership(l)
-	defer d.setLeadership(nil)
+	defer d.lead(l)()
 	defer l.group.Wait()
 	if err := l.quarantine(ctx); err != nil {
 		return err
@@ -143,10 +146,23 @@ func (d *Dispatcher) Run(ctx context.Context, consumer Consumer) error {
 	return err
 }
 
-func (d *Dispatcher) setLeadership(l *leadership) {
+// lead adds a leadership until it ends.
+func (d *Dispatcher) lead(l *leadership) (end func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.current = l
+	d.current[l] = struct{}{}
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.current, l)
+	}
+}
+
+// leaderships returns what this process delivers now.
+func (d *Dispatcher) leaderships() []*leadership {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Collect(maps.Keys(d.current))
 }
 
 // orderKey stands for the message of an event, or the address of one that belongs to no message. It is 0 when the event has neither.
@@ -158,7 +174,7 @@ func (d *Dispatcher) orderKey(event mandrill.Event) uint64 {
 	return max(maphash.String(d.seed, key), 1)
 }
 
-// leadership is the time during which a dispatcher has the lease. It has a queue for each webhook with a backlog.
+// leadership is the time during which a dispatcher delivers a partition of the buffer, or all of it. It has a queue for each webhook with a backlog.
 type leadership struct {
 	dispatcher *Dispatcher
 	consumer   Consumer

@@ -57,25 +57,22 @@ func (d *Dispatcher) Collect(metrics chan<- prometheus.Metric) {
 }
 
 // Leading reports whether this dispatcher delivers.
-func (d *Dispatcher) Leading() bool { return d.leadership() != nil }
+func (d *Dispatcher) Leading() bool { return len(d.leaderships()) > 0 }
 
-// Waiting calls yield for each webhook with a backlog, if this dispatcher delivers.
-func (d *Dispatcher) Waiting(yield func(webhook string, waiting delivery.Waiting)) {
-	l := d.leadership()
-	if l == nil {
-		return
-	}
-	l.mu.Lock()
-	queues := slices.Collect(maps.Values(l.queues))
-	l.mu.Unlock()
-	for _, q := range queues {
-		events, bytes, oldest := q.backlog()
-		yield(q.webhook, delivery.Waiting{Events: events, Bytes: bytes, Oldest: oldest})
-	}
+// Delivers reports whether this dispatcher delivers a webhook.
+func (d *Dispatcher) Delivers(webhook string) bool {
+	return slices.ContainsFunc(d.leaderships(), func(l *leadership) bool { return l.consumer.Delivers(webhook) })
 }
 
-func (d *Dispatcher) leadership() *leadership {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.current
+// Waiting calls yield for each webhook with a backlog that this dispatcher delivers.
+func (d *Dispatcher) Waiting(yield func(webhook string, waiting delivery.Waiting)) {
+	for _, l := range d.leaderships() {
+		l.mu.Lock()
+		queues := slices.Collect(maps.Values(l.queues))
+		l.mu.Unlock()
+		for _, q := range queues {
+			events, bytes, oldest := q.backlog()
+			yield(q.webhook, delivery.Waiting{Events: events, Bytes: bytes, Oldest: oldest})
+		}
+	}
 }

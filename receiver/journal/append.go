@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/codec"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
@@ -93,9 +94,9 @@ func (j *Journal) appendOnce(ctx context.Context, s *session, batch Batch) (dupl
 	if finished, err := s.finished.HasBatch(ctx, stored.ID); finished || err != nil {
 		return finished, err
 	}
-	subject := j.subject(kindBatch, token(batch.Webhook))
+	subject := s.subjects.Store(kindBatch, batch.Webhook)
 	if len(batch.Value) <= 2*s.maxMessage { // it may fit when it is compressed
-		if compressed := compress(batch.Value); len(compressed) <= s.maxMessage {
+		if compressed := codec.Compress(batch.Value); len(compressed) <= s.maxMessage {
 			return s.publishOnce(ctx, newMessage(subject, formatBatch, stored, len(batch.Value), compressed), stored.ID)
 		}
 	}
@@ -112,7 +113,7 @@ func (s *session) appendParts(ctx context.Context, subject string, whole *Stored
 	}
 	duplicate = true
 	first := 0
-	for _, group := range groupBySize(events, s.maxMessage) {
+	for _, group := range codec.GroupBySize(events, s.maxMessage) {
 		// The id names the events, not the number of the part: a server with another max_payload has other parts.
 		part := *whole
 		part.ID = fmt.Sprintf("%s/%d-%d", whole.ID, first, first+len(group)-1)
@@ -148,12 +149,12 @@ func (s *session) publishOnce(ctx context.Context, msg *nats.Msg, id string) (du
 	return duplicate, err
 }
 
-// encode makes a message of events that groupBySize has found to fit into one, or of a single larger event. That becomes an
+// encode makes a message of events that codec.GroupBySize has found to fit into one, or of a single larger event. That becomes an
 // object, unless it fits when it is compressed; if it is an object already, it stays that object.
 func (s *session) encode(ctx context.Context, subject string, batch *StoredBatch, events []PendingEvent) (*nats.Msg, error) {
 	part := *batch
 	part.EventCount, part.Size, part.object = len(events), 0, ""
-	size := encodedSize(events[0])
+	size := codec.Size(events[0])
 	if len(events) > 1 || size <= s.maxMessage {
 		return newEventsMessage(subject, &part, events)
 	}

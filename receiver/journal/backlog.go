@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/partition"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
@@ -36,12 +37,16 @@ func (j *Journal) Backlog(ctx context.Context, webhook string, after *Position, 
 	if after != nil {
 		at = *after
 	}
-	kind, filter := kindBatch, DeadLetterFilter{Webhook: webhook}.token()
+	kind := kindBatch
 	if at.Remainder {
 		kind = kindRemainder
 	}
+	subjects := s.subjects.All(kind, partition.Whole)
+	if webhook != "" {
+		subjects = s.subjects.Webhook(kind, webhook)
+	}
 	limit = min(max(limit, 1), MaxDeadLetters)
-	seq, err := store.ScanHeaders(ctx, s.streamOf(at), j.subject(kind, filter), at.Seq, func(seq uint64, header nats.Header) bool {
+	seq, err := store.ScanHeaders(ctx, s.streamOf(at), subjects, at.Seq, func(seq uint64, header nats.Header) bool {
 		stored, _ := strconv.Atoi(header.Get(nats.MsgSize)) // 0 does no harm
 		if batch, err := parseHeaders(Position{Remainder: at.Remainder, Seq: seq}, header, stored); err == nil {
 			page = append(page, waiting(batch))
@@ -144,7 +149,7 @@ func (j *Journal) remove(ctx context.Context, positions []Position, do func(*Con
 	if len(positions) > MaxDeadLetters {
 		return removed, fmt.Errorf("%d batches are too many at once", len(positions))
 	}
-	c := j.newConsumer(s, ctx)
+	c := j.newConsumer(s, ctx, partition.Whole)
 	for _, position := range positions {
 		batch, err := do(c, position)
 		if errors.Is(err, ErrNotFound) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/codec"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
 )
 
@@ -22,21 +23,7 @@ type Batch struct {
 }
 
 // PendingEvent is an event that is not delivered yet, and how far its delivery has come.
-type PendingEvent struct {
-	ID  string `json:"id"`
-	Raw []byte `json:"-"` // as Mandrill sent it
-	// Index is its number in its batch. It orders remainders of one batch.
-	Index int `json:"position,omitempty"`
-	// Attempts to send it to the sink, and to the dead letter sink.
-	Attempts           int       `json:"attempts,omitempty"`
-	DeadLetterAttempts int       `json:"deadLetterAttempts,omitempty"`
-	Due                time.Time `json:"due,omitzero"` // not before
-	// Refused: the sink will never accept it. Exhausted: its retries are used up. Status and Answer are of the last attempt.
-	Refused   bool   `json:"refused,omitempty"`
-	Exhausted bool   `json:"exhausted,omitempty"`
-	Status    int    `json:"status,omitempty"`
-	Answer    string `json:"answer,omitempty"`
-}
+type PendingEvent = codec.Event
 
 // Position is where a message is: a sequence of the stream of batches or of that of remainders.
 type Position = streams.Position

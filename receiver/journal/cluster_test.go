@@ -22,15 +22,17 @@ import (
 
 // cluster is the journals of three receivers.
 type cluster struct {
-	t       *testing.T
-	peers   []string
-	dirs    []string
-	files   engine.TLSFiles
-	limits  journal.Limits
-	logged  logbuffer.Buffer
-	ledger  *ledger // nil: nothing is delivered
-	mu      sync.Mutex
-	members []*clustered
+	t      *testing.T
+	peers  []string
+	dirs   []string
+	files  engine.TLSFiles
+	limits journal.Limits
+	logged logbuffer.Buffer
+	ledger *ledger // nil: nothing is delivered
+	// partitions is how many there are: one while a test acts as the leader, which it is once then.
+	partitions int
+	mu         sync.Mutex
+	members    []*clustered
 }
 
 // clustered is a member while it runs.
@@ -44,6 +46,9 @@ type clustered struct {
 func newCluster(t *testing.T, l *ledger) *cluster {
 	t.Helper()
 	c := &cluster{t: t, files: certificates(t), members: make([]*clustered, engine.ClusterMembers), ledger: l}
+	if l == nil {
+		c.partitions = 1
+	}
 	var err error
 	if c.limits, err = journal.SplitLimits(256<<20, 0); err != nil {
 		t.Fatal(err)
@@ -72,7 +77,7 @@ func (c *cluster) engine(i int) *engine.Cluster {
 func (c *cluster) start(i int) {
 	e, registry := c.engine(i), prometheus.NewRegistry()
 	j := journal.New(journal.Options{
-		Engine: e, Limits: c.limits, Replicas: engine.ClusterMembers, Logger: e.Logger, LeaseTime: 8 * time.Second,
+		Engine: e, Limits: c.limits, Replicas: engine.ClusterMembers, Logger: e.Logger, LeaseTime: 8 * time.Second, Partitions: c.partitions,
 		Metrics: journal.NewMetrics(registry),
 	})
 	ctx, cancel := context.WithCancel(context.Background())

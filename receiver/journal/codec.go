@@ -1,19 +1,15 @@
 package journal
 
 import (
-	"bytes"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/codec"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
 )
@@ -46,78 +42,8 @@ const (
 
 const (
 	formatBatch  = "batch"  // a JSON array, as Mandrill sent it
-	formatEvents = "events" // as encodeEvents writes it
+	formatEvents = "events" // as codec.Encode writes it
 )
-
-// frame describes an event in a message: its state, and the length of its bytes, which follow the frames of all events.
-type frame struct {
-	PendingEvent
-	Length int `json:"length"`
-}
-
-// encodeEvents writes the length of the frames in JSON, the frames, and the bytes of the events.
-func encodeEvents(events []PendingEvent) ([]byte, error) {
-	frames, total := make([]frame, len(events)), 0
-	for i, event := range events {
-		frames[i] = frame{event, len(event.Raw)}
-		total += len(event.Raw)
-	}
-	index, err := json.Marshal(frames)
-	if err != nil {
-		return nil, fmt.Errorf("encoding events: %w", err)
-	}
-	data := binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen64+len(index)+total), uint64(len(index)))
-	data = append(data, index...)
-	for _, event := range events {
-		data = append(data, event.Raw...)
-	}
-	return data, nil
-}
-
-func decodeEvents(data []byte) ([]PendingEvent, error) {
-	length, n := binary.Uvarint(data)
-	if n <= 0 || length > uint64(len(data)-n) { //nolint:gosec // n is at most the length
-		return nil, errors.New("the index is truncated")
-	}
-	data = data[n:]
-	var frames []frame
-	if err := json.Unmarshal(data[:length], &frames); err != nil {
-		return nil, errors.New("the index cannot be decoded") // the cause may quote an event
-	}
-	data = data[length:]
-	events := make([]PendingEvent, len(frames))
-	for i, frame := range frames {
-		if frame.Length < 0 || frame.Length > len(data) {
-			return nil, errors.New("the events are truncated")
-		}
-		events[i] = frame.PendingEvent
-		events[i].Raw, data = data[:frame.Length:frame.Length], data[frame.Length:]
-	}
-	if len(data) > 0 {
-		return nil, errors.New("the events are longer than the index says")
-	}
-	return events, nil
-}
-
-// encodedSize is the most that an event takes in a message.
-func encodedSize(event PendingEvent) int { return len(event.Raw) + len(event.Answer)*6 + eventOverhead }
-
-// groupBySize divides events, in order, into groups that fit into a message each. An event that does not is a group alone.
-func groupBySize(events []PendingEvent, limit int) [][]PendingEvent {
-	var groups [][]PendingEvent
-	begin, size := 0, 0
-	for i, event := range events {
-		if grown := size + encodedSize(event); i > begin && grown > limit {
-			groups = append(groups, events[begin:i])
-			begin, size = i, 0
-		}
-		size += encodedSize(event)
-	}
-	if begin < len(events) {
-		groups = append(groups, events[begin:])
-	}
-	return groups
-}
 
 func millis(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
 
@@ -145,35 +71,18 @@ func newMessage(subject, format string, batch *StoredBatch, size int, compressed
 		msg.Header.Set(headerRedriven, millis(batch.Redriven))
 	}
 	msg.Data = compressed
-	msg.Header.Set(headerChecksum, checksum(msg.Data))
+	msg.Header.Set(headerChecksum, codec.Checksum(msg.Data))
 	return msg
 }
 
 // newEventsMessage makes a message of events.
 func newEventsMessage(subject string, batch *StoredBatch, events []PendingEvent) (*nats.Msg, error) {
-	data, err := encodeEvents(events)
+	data, err := codec.Encode(events)
 	if err != nil {
 		return nil, err
 	}
-	return newMessage(subject, formatEvents, batch, len(data), compress(data)), nil
+	return newMessage(subject, formatEvents, batch, len(data), codec.Compress(data)), nil
 }
-
-// compress returns an exactly sized copy: batches that wait for the disk must not pin the worst-case buffer, which is five
-// times larger. The buffer is pooled.
-func compress(data []byte) []byte {
-	buffer, _ := compressBuffers.Get().(*[]byte)
-	if size := s2.MaxEncodedLen(len(data)); size > len(*buffer) {
-		*buffer = make([]byte, size)
-	}
-	compressed := bytes.Clone(s2.Encode(*buffer, data))
-	if len(*buffer) <= maxPooledBuffer {
-		compressBuffers.Put(buffer)
-	}
-	return compressed
-}
-
-// compressBuffers holds about as many buffers as there are processors: compress does not block while it has one.
-var compressBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // headerReader parses headers and keeps the first error.
 type headerReader struct {
@@ -223,15 +132,9 @@ func parseHeaders(position Position, header nats.Header, stored int) (*StoredBat
 	return batch, nil
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-func checksum(data []byte) string {
-	return strconv.FormatUint(uint64(crc32.Checksum(data, castagnoli)), 16)
-}
-
 // decode reads the data of a message.
 func (b *StoredBatch) decode(header nats.Header, data []byte) error {
-	if header.Get(headerChecksum) != checksum(data) {
+	if header.Get(headerChecksum) != codec.Checksum(data) {
 		return fmt.Errorf("%w: checksum mismatch", store.ErrDamaged)
 	}
 	data, err := s2.Decode(nil, data)
@@ -242,7 +145,7 @@ func (b *StoredBatch) decode(header nats.Header, data []byte) error {
 	case formatBatch:
 		b.Value = data
 	case formatEvents:
-		if b.Events, err = decodeEvents(data); err != nil {
+		if b.Events, err = codec.Decode(data); err != nil {
 			return fmt.Errorf("%w: %w", store.ErrDamaged, err)
 		}
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -16,14 +17,16 @@ import (
 // ErrNotFound is returned for a batch or a dead letter that is not in the buffer.
 var ErrNotFound = errors.New("not found")
 
-// Consumer is the leader's handle on the buffer. Its methods may be called until [Consumer.LeaseContext] ends.
+// Consumer is the leader's handle on the buffer, or on a partition of it. Its methods may be called until [Consumer.LeaseContext] ends.
 type Consumer struct {
-	session *session
-	journal *Journal
-	lease   context.Context //nolint:containedctx // its end is what callers wait for
+	session   *session
+	journal   *Journal
+	partition int             // or partition.Whole
+	lease     context.Context //nolint:containedctx // its end is what callers wait for
 
-	shares store.Shares       // of the dead letters, by webhook
-	record *quarantine.Record // nil: nothing is recorded
+	announced atomic.Uint64      // sequence up to which Watch has announced batches
+	before    atomic.Uint64      // sequence of the last of them under a subject of before partitions
+	record    *quarantine.Record // nil: nothing is recorded
 
 	// How messages and objects are removed.
 	remove       func(context.Context, jetstream.Stream, uint64) error
@@ -51,11 +54,10 @@ func (c *Consumer) errMissing() error {
 // Next returns the first batch of a webhook at a position or after it, [ErrNotFound] when there is none. The caller ends the
 // section of the batch in the record.
 func (c *Consumer) Next(ctx context.Context, webhook string, from uint64) (*StoredBatch, error) {
-	subject := c.journal.subject(kindBatch, token(webhook))
 	for missing := c.errMissing(); ; missing = ErrNotFound {
-		msg, err := c.session.store.GetEventually(ctx, c.session.batches, max(from, 1), jetstream.WithGetMsgSubject(subject))
+		msg, err := c.first(ctx, webhook, max(from, 1))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return nil, errors.Join(missing, c.checkUnreadable(ctx, subject, from))
+			return nil, errors.Join(missing, c.checkUnreadable(ctx, webhook, from))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading a batch: %w", err)
@@ -87,10 +89,11 @@ var errUnreadable = errors.New("the buffer's server does not find a message that
 
 // checkUnreadable returns [errUnreadable] if the stream still has a message that the server claims not to find: nats-server
 // answers "not found" for messages that it cannot read. An exclusive buffer is then opened again, which finds the damage.
-func (c *Consumer) checkUnreadable(ctx context.Context, subject string, from uint64) error {
+func (c *Consumer) checkUnreadable(ctx context.Context, webhook string, from uint64) error {
 	if !c.session.store.Exclusive {
 		return nil
 	}
+	subject := c.session.subjects.Store(kindBatch, webhook)
 	last, err := c.session.batches.GetLastMsgForSubject(ctx, subject)
 	if err == nil && last.Sequence < from {
 		return nil

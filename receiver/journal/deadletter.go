@@ -54,7 +54,7 @@ func (c *Consumer) DeadLetter(ctx context.Context, batch *StoredBatch, letters [
 		duplicate := false
 		err = c.evictUntilStored(ctx, func() (err error) { _, duplicate, err = c.session.store.Publish(ctx, msg); return err })
 		if err == nil && !duplicate {
-			c.shares.Add(batch.Webhook, deadLetterBytes(msg.Header, len(msg.Data)))
+			c.session.shares.Add(batch.Webhook, deadLetterBytes(msg.Header, len(msg.Data)))
 		}
 		if err != nil {
 			return fmt.Errorf("storing a dead letter: %w", err)
@@ -93,13 +93,13 @@ func (c *Consumer) evictUntilStored(ctx context.Context, put func() error) error
 // evictOne removes the oldest dead letter of the webhook that has the most bytes of them. It reports false when there is none.
 func (c *Consumer) evictOne(ctx context.Context) (bool, error) {
 	for {
-		webhook, err := c.shares.Largest(ctx, c.deadLetterShares)
+		webhook, err := c.session.shares.Largest(ctx, c.deadLetterShares)
 		if err != nil || webhook == "" {
 			return false, err
 		}
 		oldest, err := c.session.store.Get(ctx, c.session.dead, 1, jetstream.WithGetMsgSubject(c.journal.subject(kindDeadLetter, token(webhook))))
 		if errors.Is(err, jetstream.ErrMsgNotFound) { // they were redriven or purged
-			c.shares.Forget(webhook)
+			c.session.shares.Forget(webhook)
 			continue
 		}
 		if err != nil {
@@ -109,7 +109,7 @@ func (c *Consumer) evictOne(ctx context.Context) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		c.shares.Add(webhook, -deadLetterBytes(oldest.Header, len(oldest.Data)))
+		c.session.shares.Add(webhook, -deadLetterBytes(oldest.Header, len(oldest.Data)))
 		if removed {
 			c.journal.metrics.Removals.Evicted(webhook)
 		}
@@ -139,7 +139,7 @@ func (s *session) removeDeadLetter(ctx context.Context, seq uint64, object strin
 func (c *Consumer) deadLetterShares(ctx context.Context) (map[string]int64, error) {
 	found := map[string]int64{}
 	for after, first := uint64(0), true; first || after > 0; first = false {
-		next, err := store.ScanHeaders(ctx, c.session.dead, c.journal.subject(kindDeadLetter, ">"), after, func(_ uint64, header nats.Header) bool {
+		next, err := store.ScanHeaders(ctx, c.session.dead, []string{c.journal.subject(kindDeadLetter, ">")}, after, func(_ uint64, header nats.Header) bool {
 			stored, _ := strconv.Atoi(header.Get(nats.MsgSize)) // 0 does no harm
 			found[header.Get(headerWebhook)] += deadLetterBytes(header, stored)
 			return true

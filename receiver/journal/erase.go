@@ -10,13 +10,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/checkpoint"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/codec"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/erasure"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/partition"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
-func (j *Journal) orders(s *session) *erasure.Orders {
-	return &erasure.Orders{Store: s.store, State: s.state, Key: s.secretKey, Now: j.now}
+func (j *Journal) orders(s *session, number int) *erasure.Orders {
+	return &erasure.Orders{Store: s.store, State: s.state, Key: s.secretKey, Now: j.now, Parts: s.subjects.Count, Part: number, PartOf: s.subjects.Partition}
 }
 
 // OrderErasure leaves an order for the leader to erase events, and returns its id. Any process may call it.
@@ -25,7 +27,7 @@ func (j *Journal) OrderErasure(ctx context.Context, request erasure.Request) (id
 	if s == nil {
 		return "", ErrUnavailable
 	}
-	return j.orders(s).Add(ctx, request)
+	return j.orders(s, partition.Whole).Add(ctx, request)
 }
 
 // ErasureResult returns what an order did and forgets the order; nil while the leader has not carried it out.
@@ -34,11 +36,11 @@ func (j *Journal) ErasureResult(ctx context.Context, id string) (*erasure.Result
 	if s == nil {
 		return nil, ErrUnavailable
 	}
-	return j.orders(s).Result(ctx, id)
+	return j.orders(s, partition.Whole).Result(ctx, id)
 }
 
-// Erasures are the orders to erase events.
-func (c *Consumer) Erasures() *erasure.Orders { return c.journal.orders(c.session) }
+// Erasures are the orders to erase events, as far as they concern the partition.
+func (c *Consumer) Erasures() *erasure.Orders { return c.journal.orders(c.session, c.partition) }
 
 // Erasing returns a consumer that overwrites what it removes. While it is used, nothing else may use the buffer as the leader. What
 // it reads is in the record, so that a batch that ends the process is found.
@@ -52,7 +54,7 @@ func (c *Consumer) Erasing() *Consumer {
 
 // Counting returns a consumer that reads while another one delivers. It records nothing, as a batch has only one section at a time.
 func (c *Consumer) Counting() *Consumer {
-	counting := c.journal.newConsumer(c.session, c.lease)
+	counting := c.journal.newConsumer(c.session, c.lease, c.partition)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	counting.held = maps.Clone(c.held)
@@ -81,8 +83,15 @@ func (c *Consumer) scan(ctx context.Context, stream string, withQuarantined bool
 	if stream == checkpoint.DeadLetters { // it knows batches and remainders by their positions
 		record = nil
 	}
-	err = c.session.store.Scan(ctx, c.session.measured()[stream], ">", func(msg *jetstream.RawStreamMsg) error {
+	subjects, err := c.subjectsIn(ctx, stream)
+	if err != nil {
+		return 0, err
+	}
+	err = c.session.store.ScanAll(ctx, c.session.measured()[stream], subjects, func(msg *jetstream.RawStreamMsg) error {
 		position := Position{Remainder: stream == checkpoint.Remainders, Seq: msg.Sequence}
+		if !c.session.subjects.Has(c.partition, msg.Subject) {
+			return nil
+		}
 		if stream == checkpoint.DeadLetters && !withQuarantined && msg.Header.Get(headerReason) == ReasonQuarantined ||
 			stream != checkpoint.DeadLetters && c.isHeld(position) {
 			unreadable++
@@ -100,6 +109,28 @@ func (c *Consumer) scan(ctx context.Context, stream string, withQuarantined bool
 		return err
 	})
 	return unreadable, err
+}
+
+// subjectsIn returns the subjects of the partition in a stream. Those of dead letters have no partition.
+func (c *Consumer) subjectsIn(ctx context.Context, stream string) (subjects []string, err error) {
+	switch {
+	case c.partition == partition.Whole:
+		return []string{">"}, nil
+	case stream == checkpoint.Batches:
+		return c.session.subjects.All(kindBatch, c.partition), nil
+	case stream == checkpoint.Remainders:
+		return c.session.subjects.All(kindRemainder, c.partition), nil
+	}
+	state, err := c.session.store.State(ctx, c.session.dead, jetstream.WithSubjectFilter(c.journal.subject(kindDeadLetter, ">")))
+	if err != nil {
+		return nil, err
+	}
+	for subject := range state.Subjects {
+		if c.session.subjects.Has(c.partition, subject) {
+			subjects = append(subjects, subject)
+		}
+	}
+	return subjects, nil
 }
 
 // EraseFromDeadLetter removes a dead letter that [Consumer.ScanDeadLetters] has handed over. If it is a whole batch, the events that
@@ -128,7 +159,7 @@ func (c *Consumer) storeRemaining(ctx context.Context, letter *StoredBatch, rema
 	if err != nil {
 		return err
 	}
-	for i, events := range groupBySize(remaining, c.session.maxMessage) {
+	for i, events := range codec.GroupBySize(remaining, c.session.maxMessage) {
 		msg, err := c.session.encode(ctx, c.journal.subject(kindDeadLetter, token(letter.Webhook)), letter, events)
 		if err == nil {
 			copyDeadLetterHeaders(msg.Header, was.Header)

@@ -4,17 +4,22 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/codec"
 )
 
 // EncodeEvents and DecodeEvents are how events are in a message, and Compress what is done to it.
 var (
-	EncodeEvents = encodeEvents
-	DecodeEvents = decodeEvents
-	Compress     = compress
+	EncodeEvents = codec.Encode
+	DecodeEvents = codec.Decode
+	Compress     = codec.Compress
 )
 
 // Intercept puts something between a journal that does not run yet and its server.
 func Intercept(j *Journal, wrap func(jetstream.JetStream) jetstream.JetStream) { j.intercept = wrap }
+
+// PartitionOf returns the partition of a consumer.
+func PartitionOf(c *Consumer) int { return c.partition }
 
 // CollectEvery has a journal that does not run yet collect garbage more often.
 func CollectEvery(j *Journal, interval time.Duration) { j.gcInterval = interval }

@@ -110,7 +110,7 @@ func shared(t *testing.T, urls ...string) (journal.Options, *logbuffer.Buffer) {
 	logged := &logbuffer.Buffer{}
 	logger := slog.New(slog.NewTextHandler(logged, nil))
 	return journal.Options{
-		Engine: &engine.External{URLs: urls, Logger: logger}, Limits: limits, KeepLimits: true, Logger: logger, LeaseTime: 3 * time.Second,
+		Engine: &engine.External{URLs: urls, Logger: logger}, Limits: limits, KeepLimits: true, Logger: logger, LeaseTime: 3 * time.Second, Partitions: 1,
 		Metrics: journal.NewMetrics(prometheus.NewRegistry()),
 	}, logged
 }

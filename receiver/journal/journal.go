@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/checkpoint"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/finished"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/lease"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/partition"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/usage"
@@ -38,8 +39,10 @@ type Options struct {
 	Existing bool
 	Replicas int    // of each stream; default 1
 	Name     string // begins the names of streams and subjects; default "mandrill"
-	// LeaseTime is how long the leader may be silent before another process takes over; default lease.DefaultTime.
+	// LeaseTime is how long a process that delivers may be silent before others take over; default lease.DefaultTime.
 	LeaseTime time.Duration
+	// Partitions is how many partitions a shared buffer has. All processes that share it must have the same; default partition.Count.
+	Partitions int
 	// DeadLetterMaxAge is when dead letters are removed; 0: never.
 	DeadLetterMaxAge time.Duration
 	// LostDamaged is called with the webhook of each message that is lost because it is damaged, as far as it can be read; nil: it is not.
@@ -73,7 +76,9 @@ var errEngineFailed = errors.New("the server's store has failed")
 type Journal struct {
 	engine           Engine
 	layout           streams.Layout
-	holder           string // of the lease: this process
+	member           string // of those that deliver from a shared buffer; empty: not yet
+	partitions       int    // of a shared buffer
+	turns            *quarantine.Turns
 	leaseTime        time.Duration
 	gcInterval       time.Duration
 	deadLetterMaxAge time.Duration
@@ -103,7 +108,9 @@ type session struct {
 	lastOfEarlier uint64 // sequence of the last batch that an earlier session of an exclusive buffer has stored
 	objects       *store.Objects
 	state         *store.State
-	secretKey     []byte // of identities
+	subjects      *partition.Subjects
+	shares        *store.Shares // of the dead letters, by webhook
+	secretKey     []byte        // of identities
 	maxMessage    int
 	disk          *engine.DiskReserve // nil: the volume is not ours
 	isPartitioned func() bool         // nil: never
@@ -117,9 +124,9 @@ type session struct {
 // New returns a journal, which works while Run runs.
 func New(options Options) *Journal {
 	j := &Journal{
-		engine: options.Engine,
-		layout: streams.Layout{Name: cmp.Or(options.Name, DefaultName), Limits: options.Limits, Replicas: max(options.Replicas, 1), KeepLimits: options.KeepLimits, Existing: options.Existing},
-		holder: nuid.Next(), leaseTime: options.LeaseTime, gcInterval: gcInterval, deadLetterMaxAge: options.DeadLetterMaxAge,
+		engine:     options.Engine,
+		layout:     streams.Layout{Name: cmp.Or(options.Name, DefaultName), Limits: options.Limits, Replicas: max(options.Replicas, 1), KeepLimits: options.KeepLimits, Existing: options.Existing},
+		partitions: cmp.Or(options.Partitions, partition.Count), turns: quarantine.NewTurns(), leaseTime: options.LeaseTime, gcInterval: gcInterval, deadLetterMaxAge: options.DeadLetterMaxAge,
 		lostDamaged: options.LostDamaged, metrics: options.Metrics, logger: options.Logger, now: options.Now, failed: make(chan *session, 1), available: make(chan struct{}),
 	}
 	if j.leaseTime == 0 {

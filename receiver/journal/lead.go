@@ -3,26 +3,32 @@ package journal
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/deleted"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/gc"
-	"github.com/mandrill-operator/mandrill-operator/receiver/journal/lease"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/partition"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
-// Lead runs do whenever this process holds the lease, until ctx ends. When ctx ends, the context of do ends, and do may finish its
-// work under [Consumer.LeaseContext]. When the lease is lost or the buffer fails, both contexts end at once (see "When the lease is
-// lost" in the package comment). Only one process holds the lease, which keeps the order of events. A buffer that nobody else uses
-// needs no lease. Lead must not be called twice at a time.
+// Lead runs do while this process delivers, until ctx ends: for an exclusive buffer once, for a shared one once for each partition that this
+// process holds, at the same time. When ctx ends or the partition is to move, the context of do ends, and do may finish its work
+// under [Consumer.LeaseContext]. When the lease is lost or the buffer fails, both contexts end at once (see "When the lease is lost" in
+// the package comment). Only one process holds a partition, which keeps the order of events. Lead must not be called twice at a time.
 func (j *Journal) Lead(ctx context.Context, do func(context.Context, *Consumer) error) error {
 	retry := store.NewBackoff(j.now)
 	for j.WaitAvailable(ctx) == nil {
 		retry.Begin()
-		if err := j.lead(ctx, do); err != nil && ctx.Err() == nil {
-			j.logger.Error("Delivery from the buffer was interrupted and starts again", "error", err.Error())
+		if s := j.current.Load(); s != nil {
+			lead := j.leadShared
+			if s.store.Exclusive {
+				lead = j.leadExclusive
+			}
+			lead(ctx, s, do)
 		}
 		if retry.Wait(ctx) != nil {
 			break
@@ -31,49 +37,61 @@ func (j *Journal) Lead(ctx context.Context, do func(context.Context, *Consumer) 
 	return nil //nolint:nilerr // it was told to end
 }
 
-// lead runs do once.
-func (j *Journal) lead(ctx context.Context, do func(context.Context, *Consumer) error) error {
-	s := j.current.Load()
-	if s == nil {
-		return nil
-	}
+// leadExclusive runs do once.
+func (j *Journal) leadExclusive(ctx context.Context, s *session, do func(context.Context, *Consumer) error) {
 	leaseCtx, lose := context.WithCancel(context.WithoutCancel(ctx)) // after a planned stop, work in flight finishes
 	defer lose()
 	defer context.AfterFunc(s.lifetime, lose)() //nolint:contextcheck // the lease ends with either
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(leaseCtx, cancel)()
-	if !s.store.Exclusive {
-		election := lease.Election{State: s.state.KeyValue, Time: j.leaseTime, Timeout: s.store.Timeout}
-		held, err := election.Acquire(ctx, j.holder)
-		if err != nil {
-			return err
+	j.metrics.Partitions.Set(partition.Count)
+	defer j.metrics.Partitions.Set(0)
+	j.deliver(ctx, leaseCtx, s, partition.Whole, do)
+}
+
+// leadShared runs do for the partitions that this process holds, until its lease ends.
+func (j *Journal) leadShared(ctx context.Context, s *session, do func(context.Context, *Consumer) error) {
+	if j.member != "" { // nothing is delivered under that name any more
+		if err := partition.End(ctx, s.state, j.member); err != nil {
+			j.logger.Warn("Could not join the receivers that deliver, this is tried again", "error", err.Error())
+			return
 		}
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			held.Keep(leaseCtx)
-			lose()
-		}()
-		defer func() { lose(); <-ended; held.Release() }() //nolint:contextcheck // the lease is released although the context has ended
-		j.logger.Info("This receiver became the leader and delivers what is in the buffer")
 	}
-	j.metrics.Leader.Set(1)
-	defer j.metrics.Leader.Set(0)
-	consumer := j.newConsumer(s, leaseCtx)
-	consumer.record = j.newRecord(s, leaseCtx)
+	j.member = nuid.Next()
+	err := partition.Run(ctx, s.lifetime, partition.Options{
+		ID: j.member, Count: j.partitions, Store: s.store, State: s.state, Time: j.leaseTime, Logger: j.logger,
+		Deliver:    func(ctx, leaseCtx context.Context, number int) { j.deliver(ctx, leaseCtx, s, number, do) },
+		Delivering: func(partitions int) { j.metrics.Partitions.Set(float64(partitions)) },
+		Before:     s.subjects.SetBefore,
+	})
+	if err != nil && ctx.Err() == nil {
+		j.logger.Warn("Could not join the receivers that deliver, this is tried again", "error", err.Error())
+	}
+}
+
+// deliver runs do for a partition, or for all of the buffer. The first partition also does what is to be done for the whole buffer.
+func (j *Journal) deliver(ctx, leaseCtx context.Context, s *session, number int, do func(context.Context, *Consumer) error) {
+	consumer := j.newConsumer(s, leaseCtx, number)
+	consumer.record = j.newRecord(s, leaseCtx, number)
 	defer consumer.record.Close()
-	go s.collector(j.logger).Run(ctx, j.gcInterval)
-	go consumer.runAging(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if number <= 0 {
+		go s.collector(j.logger).Run(ctx, j.gcInterval)
+		go consumer.runAging(ctx)
+	}
 	err := do(ctx, consumer)
+	if err != nil && ctx.Err() == nil {
+		j.logger.Error("Delivery from the buffer was interrupted and starts again", "error", err.Error())
+	}
 	if err != nil && leaseCtx.Err() == nil {
 		j.fail(s) // the buffer may be the cause
 	}
-	return err
 }
 
-func (j *Journal) newConsumer(s *session, leaseCtx context.Context) *Consumer { //nolint:revive // it is not the context of this call
-	return &Consumer{session: s, journal: j, lease: leaseCtx, incomplete: map[Position][]uint64{}, held: map[Position]bool{}, remove: s.store.Delete, removeObject: s.objects.Remove}
+func (j *Journal) newConsumer(s *session, leaseCtx context.Context, number int) *Consumer { //nolint:revive // it is not the context of this call
+	return &Consumer{session: s, journal: j, partition: number, lease: leaseCtx, incomplete: map[Position][]uint64{}, held: map[Position]bool{}, remove: s.store.Delete, removeObject: s.objects.Remove}
 }
 
 // collector removes objects to which no message refers. References move from batches to remainders, and to dead letters.
@@ -98,9 +116,16 @@ func (s *session) deletedWebhooks(logger *slog.Logger) *deleted.Webhooks {
 	return &deleted.Webhooks{Store: s.store, State: s.state, Logger: logger}
 }
 
-// DeletedWebhooks returns the webhooks that were deleted while the buffer has events of them, and since when.
+// DeletedWebhooks returns the webhooks of the partition that were deleted while the buffer has events of them, and since when.
 func (c *Consumer) DeletedWebhooks(ctx context.Context) (map[string]time.Time, error) {
-	return c.session.deletedWebhooks(c.journal.logger).List(ctx)
+	found, err := c.session.deletedWebhooks(c.journal.logger).List(ctx)
+	maps.DeleteFunc(found, func(webhook string, _ time.Time) bool { return !c.Delivers(webhook) })
+	return found, err
+}
+
+// Delivers reports whether a webhook is of the partition.
+func (c *Consumer) Delivers(webhook string) bool {
+	return c.partition == partition.Whole || c.session.subjects.Partition(webhook) == c.partition
 }
 
 // MarkDeleted remembers since when a webhook is deleted, or with a zero time that it is not.

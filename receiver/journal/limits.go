@@ -40,10 +40,6 @@ const (
 	maxMessage = 2 << 20
 	// messageReserve is for the headers of a message.
 	messageReserve = 16 << 10
-	// eventOverhead bounds what the index of a message stores for an event besides the sink's answer: numbers, a time, its id.
-	eventOverhead = 512
-	// maxPooledBuffer is enough for a batch of usual size.
-	maxPooledBuffer = 2 << 20
 	// maxFailedAppends is how many batches in a row cannot be stored before the buffer is opened again, whatever the probe says.
 	maxFailedAppends = 5
 

@@ -112,10 +112,22 @@ type ledger struct {
 	got        map[string]int
 	leader     string
 	terms      int
-	delivering sync.Mutex
+	delivering map[int]*sync.Mutex // by partition
 }
 
-func newLedger(t *testing.T) *ledger { return &ledger{t: t, got: map[string]int{}} }
+func newLedger(t *testing.T) *ledger {
+	return &ledger{t: t, got: map[string]int{}, delivering: map[int]*sync.Mutex{}}
+}
+
+// lock is held while a partition is delivered.
+func (l *ledger) lock(partition int) *sync.Mutex {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.delivering[partition] == nil {
+		l.delivering[partition] = &sync.Mutex{}
+	}
+	return l.delivering[partition]
+}
 
 // follow delivers from a journal to a ledger of its own.
 func follow(t *testing.T, j *journal.Journal) *ledger {
@@ -140,11 +152,12 @@ func (l *ledger) deliver(name string, j *journal.Journal) (stop func()) {
 
 // term delivers as the leader.
 func (l *ledger) term(ctx context.Context, name string, w *journal.Consumer) error {
-	if !l.delivering.TryLock() {
+	delivering := l.lock(journal.PartitionOf(w))
+	if !delivering.TryLock() {
 		l.t.Errorf("%s and %s deliver at the same time", name, l.who())
-		l.delivering.Lock()
+		delivering.Lock()
 	}
-	defer l.delivering.Unlock()
+	defer delivering.Unlock()
 	l.mu.Lock()
 	l.leader = name
 	l.terms++

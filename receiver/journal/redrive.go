@@ -118,7 +118,7 @@ func (j *Journal) selected(ctx context.Context, s *session, selection Selection,
 		progress.UpTo = info.State.LastSeq
 	}
 	beyond := false
-	progress.Next, err = store.ScanHeaders(ctx, s.dead, j.subject(kindDeadLetter, selection.Filter.token()), selection.After, func(seq uint64, header nats.Header) bool {
+	progress.Next, err = store.ScanHeaders(ctx, s.dead, []string{j.subject(kindDeadLetter, selection.Filter.token())}, selection.After, func(seq uint64, header nats.Header) bool {
 		if seq > progress.UpTo {
 			beyond = true
 			return false
@@ -175,7 +175,7 @@ func (j *Journal) redriveEvent(ctx context.Context, s *session, seq uint64, lett
 		Webhook: letter.Webhook, ID: redrivenID(letter, event.ID, seq, msg.Header.Get(headerDeadLettered)), Received: letter.Received, Redriven: j.now(),
 		Trace: letter.Trace, EventCount: 1, Size: letter.Size,
 	}
-	return s.appendRedriven(ctx, j.subject(kindBatch, token(letter.Webhook)), batch, event, letter.object)
+	return s.appendRedriven(ctx, s.subjects.Store(kindBatch, letter.Webhook), batch, event, letter.object)
 }
 
 // redrivenID is the id of a dead letter's event as a batch. It is the same when the dead letter is redriven twice. It differs from all

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/codec"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
@@ -42,7 +43,7 @@ func (c *Consumer) Requeue(ctx context.Context, batch *StoredBatch, remaining []
 	if batch.Position.Remainder {
 		remainder.replaced = append(streams.Positions{batch.parent}, batch.replaced[:min(len(batch.replaced), maxReplaced-1)]...)
 	}
-	groups := groupBySize(remaining, c.session.maxMessage)
+	groups := codec.GroupBySize(remaining, c.session.maxMessage)
 	if len(groups) > 1 {
 		remainder.set = remainderSet{id: nuid.Next(), parts: len(groups)}
 	}
@@ -69,7 +70,7 @@ func (c *Consumer) Requeue(ctx context.Context, batch *StoredBatch, remaining []
 
 // storeRemainder stores a message of a remainder. With [ErrFull] nothing is stored.
 func (c *Consumer) storeRemainder(ctx context.Context, remainder *StoredBatch, events []PendingEvent) (*StoredBatch, error) {
-	subject := c.journal.subject(kindRemainder, token(remainder.Webhook))
+	subject := c.session.subjects.Store(kindRemainder, remainder.Webhook)
 	msg, err := c.session.encode(ctx, subject, remainder, events)
 	if store.IsFull(err) {
 		return nil, fmt.Errorf("%w: %w", ErrFull, err)
@@ -127,9 +128,10 @@ func (c *Consumer) Remainders(ctx context.Context, take func(*StoredBatch)) erro
 	replaced := map[Position]string{} // the batch's id of each earlier ancestor that may be there
 	older := map[Position]bool{}
 	found, parents := map[Position]*siblings{}, []Position(nil) // parents are in order, each after its own parent
-	err := c.session.store.Scan(ctx, c.session.remainders, ">", func(msg *jetstream.RawStreamMsg) error {
+	subjects := c.session.subjects.All(kindRemainder, c.partition)
+	err := c.session.store.ScanAll(ctx, c.session.remainders, subjects, func(msg *jetstream.RawStreamMsg) error {
 		position := Position{Remainder: true, Seq: msg.Sequence}
-		if c.isHeld(position) {
+		if c.isHeld(position) || !c.session.subjects.Has(c.partition, msg.Subject) {
 			return nil
 		}
 		remainder, err := c.decodeOnly(ctx, position, msg)

@@ -4,34 +4,40 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/codec"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 const recordKey = "processing"
 
-// newRecord returns the record of what this leader processes.
-func (j *Journal) newRecord(s *session, leaseCtx context.Context) *quarantine.Record { //nolint:revive // it is not the context of this call
+// newRecord returns the record of what this process processes of a partition. A process may have several; they share its turns.
+func (j *Journal) newRecord(s *session, leaseCtx context.Context, number int) *quarantine.Record { //nolint:revive // it is not the context of this call
 	failed := func(err error) {
 		if leaseCtx.Err() == nil {
 			j.logger.Warn("Could not record which batch is processed", "error", err.Error())
 		}
 	}
 	if s.recordFile != "" {
-		return quarantine.New(quarantine.NewFile(s.recordFile, failed))
+		return quarantine.New(quarantine.NewFile(s.recordFile, failed), j.turns)
 	}
-	get := func(ctx context.Context) ([]byte, error) { return s.state.GetOrCreate(ctx, recordKey, []byte("\n")) }
+	key := recordKey
+	if number > 0 { // the first one has that of before partitions
+		key += "." + strconv.Itoa(number)
+	}
+	get := func(ctx context.Context) ([]byte, error) { return s.state.GetOrCreate(ctx, key, []byte("\n")) }
 	put := func(data []byte) error {
 		ctx, cancel := context.WithTimeout(leaseCtx, s.store.Attempt) // once the lease is lost, the record is another leader's
 		defer cancel()
-		_, err := s.state.KeyValue.Put(ctx, recordKey, data)
+		_, err := s.state.KeyValue.Put(ctx, key, data)
 		return err
 	}
-	return quarantine.New(quarantine.NewBucket(get, put, failed))
+	return quarantine.New(quarantine.NewBucket(get, put, failed), j.turns)
 }
 
 // Record is the record of what is being processed. It does nothing until it is opened.
@@ -93,7 +99,7 @@ func (c *Consumer) SetAside(ctx context.Context, position Position, reason strin
 		return nil, fmt.Errorf("storing a batch as a dead letter: %w", err)
 	}
 	if !duplicate {
-		c.shares.Add(batch.Webhook, deadLetterBytes(letter.Header, len(letter.Data)))
+		c.session.shares.Add(batch.Webhook, deadLetterBytes(letter.Header, len(letter.Data)))
 	}
 	return batch, c.markFinishedAndDelete(ctx, position, batch.ID, "") // its object belongs to the dead letter now
 }
@@ -121,13 +127,13 @@ func (b *StoredBatch) wholeBatch() PendingEvent {
 
 // redriveBatch stores a batch that was set aside as a batch again, as it is.
 func (j *Journal) redriveBatch(ctx context.Context, s *session, seq uint64, letter *StoredBatch, msg *jetstream.RawStreamMsg) error {
-	if msg.Header.Get(headerChecksum) != checksum(msg.Data) {
+	if msg.Header.Get(headerChecksum) != codec.Checksum(msg.Data) {
 		return store.ErrDamaged
 	}
 	batch := *letter
 	batch.ID = redrivenID(letter, letter.ID, seq, msg.Header.Get(headerDeadLettered))
 	batch.Redriven = j.now()
-	again := newMessage(j.subject(kindBatch, token(letter.Webhook)), msg.Header.Get(headerFormat), &batch, 0, msg.Data)
+	again := newMessage(s.subjects.Store(kindBatch, letter.Webhook), msg.Header.Get(headerFormat), &batch, 0, msg.Data)
 	_, err := s.publishOnce(ctx, again, batch.ID)
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/finished"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/metrics"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/partition"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
 )
@@ -74,6 +75,9 @@ func (j *Journal) open(ctx context.Context, connection *engine.Connection) (*ses
 	if err := j.openStreams(ctx, s); err != nil {
 		return nil, err
 	}
+	if err := j.openSubjects(ctx, s); err != nil {
+		return nil, err
+	}
 	s.store.BeforeRemoval = j.checkpointKeeper(s).BeforeRemoval
 	if err := s.checkFormat(ctx); err != nil {
 		return nil, err
@@ -89,6 +93,20 @@ func (j *Journal) open(ctx context.Context, connection *engine.Connection) (*ses
 	}
 	j.gcAtStart(ctx, s)
 	return s, nil
+}
+
+// openSubjects finds out under which subjects batches are stored.
+func (j *Journal) openSubjects(ctx context.Context, s *session) error {
+	s.shares, s.subjects = store.NewShares(s.store.Exclusive), &partition.Subjects{Layout: &j.layout}
+	if s.store.Exclusive {
+		return nil
+	}
+	s.subjects.Count = j.partitions
+	return s.store.RetryWhileNoLeader(ctx, func(ctx context.Context) error {
+		before, err := partition.IsHeldBefore(ctx, s.state)
+		s.subjects.SetBefore(before)
+		return err
+	})
 }
 
 func (j *Journal) openStreams(ctx context.Context, s *session) error {

@@ -64,6 +64,7 @@ type leader struct{}
 
 func (leader) Waiting(func(string, delivery.Waiting)) {}
 func (leader) Leading() bool                          { return true }
+func (leader) Delivers(string) bool                   { return true }
 
 // Gatherer returns the metrics of both programs. Each has at least one sample, with placeholders as the values of labels.
 func Gatherer() (prometheus.Gatherer, error) {

@@ -58,6 +58,16 @@ type Result struct {
 	Failed bool `json:"failed,omitempty"` // it was given up after several attempts
 }
 
+// add adds what another leader did.
+func (r *Result) add(other *Result) {
+	r.DeadLetters += other.DeadLetters
+	r.Events += other.Events
+	r.Batches += other.Batches
+	r.Unreadable += other.Unreadable
+	r.Kept += other.Kept
+	r.Failed = r.Failed || other.Failed
+}
+
 // Order is a request as the buffer has it.
 type Order struct {
 	ID        string    `json:"-"`
@@ -69,7 +79,15 @@ type Order struct {
 	Attempts  int       `json:"attempts,omitempty"`
 	Result    *Result   `json:"result,omitempty"` // nil: to be carried out
 
-	key []byte
+	key   []byte
+	parts map[int]*part // of the result, by the leader
+}
+
+// part is what one of several leaders has done for an order.
+type part struct {
+	Attempts int       `json:"attempts,omitempty"`
+	Result   *Result   `json:"result,omitempty"` // nil: to be carried out
+	At       time.Time `json:"at,omitzero"`
 }
 
 func newOrder(key []byte, request Request, at time.Time) *Order {

@@ -99,6 +99,9 @@ func (c *Consumer) DeadLetters() []journal.DeadLetter {
 // LeaseContext never ends.
 func (c *Consumer) LeaseContext() context.Context { return context.Background() }
 
+// Delivers reports true: the buffer has no partitions.
+func (c *Consumer) Delivers(string) bool { return true }
+
 // Remainders hands over all remainders.
 func (c *Consumer) Remainders(_ context.Context, take func(*journal.StoredBatch)) error {
 	c.mu.Lock()

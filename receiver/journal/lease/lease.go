@@ -1,6 +1,6 @@
-// Package lease elects the one process that delivers from a shared buffer. The lease is a key of the state bucket with the name of
-// its holder, who writes it again and again. Others see by its revision that it changes. They compare times of their own clock
-// only, so it does not matter what other clocks say.
+// Package lease has leases of processes that deliver from a shared buffer. A lease is a key of the state bucket with the name of its
+// holder, who writes it again and again. Others see by its revision that it changes. They compare times of their own clock only, so
+// it does not matter what other clocks say.
 package lease
 
 import (
@@ -14,25 +14,24 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
-const key = "leader"
-
 // The time limits. The package comment of journal has a table of those that depend on each other.
 const (
-	// DefaultTime is how long the leader may be silent before another member takes over.
+	// DefaultTime is how long a holder may be silent before others take over.
 	DefaultTime = 12 * time.Second
-	// The leader renews its lease renewals times per lease time. If it cannot, it stops after yieldQuarters quarters of the
+	// A holder renews its lease renewals times per lease time. If it cannot, it stops after yieldQuarters quarters of the
 	// lease time, before another may begin.
 	renewals      = 8
 	yieldQuarters = 3
 	// A request of the lease may take 1/requests of the lease time.
 	requests = 5
-	// PollInterval is how often the others check whether the lease is free. The leader cannot announce that it is gone.
+	// PollInterval is how often others look at the leases. A holder that is lost cannot announce it.
 	PollInterval = 500 * time.Millisecond
 )
 
-// Election is where processes elect a leader. All of them must have the same Time.
+// Election is where processes hold a lease. All of them must have the same Time.
 type Election struct {
 	State   jetstream.KeyValue
+	Key     string
 	Time    time.Duration // how long a holder may be silent
 	Timeout time.Duration // of a request, if less than Time allows
 }
@@ -54,52 +53,38 @@ type Lease struct {
 	renewed  time.Time
 }
 
-// Acquire waits until nobody holds the lease, and takes it. A holder is alive while the revision changes. A lease that this
-// holder had before, and could not release, it takes at once.
-func (e *Election) Acquire(ctx context.Context, holder string) (*Lease, error) {
-	for seen, since := uint64(0), time.Now(); ; {
-		found, err := e.read(ctx)
-		if err == nil && found.revision != seen {
-			seen, since = found.revision, time.Now()
-		}
-		if err == nil && (found.holder == "" || found.holder == holder || time.Since(since) >= e.Time) {
-			begun := time.Now()
-			if revision, err := e.write(ctx, holder, found.revision); err == nil {
-				return &Lease{election: e, holder: holder, revision: revision, renewed: begun}, nil
-			} // else another process was faster, or there is no answer
-		}
-		if err := store.Sleep(ctx, PollInterval); err != nil {
-			return nil, err
-		}
+// Take takes the lease for a holder if nobody has written it since a revision; 0: if nobody ever has.
+func (e *Election) Take(ctx context.Context, holder string, revision uint64) (*Lease, error) {
+	begun := time.Now()
+	written, err := e.Write(ctx, holder, revision)
+	if err != nil {
+		return nil, err
 	}
+	return &Lease{election: e, holder: holder, revision: written, renewed: begun}, nil
 }
 
-type entry struct {
-	holder   string
-	revision uint64
-}
-
-func (e *Election) read(ctx context.Context) (entry, error) {
+// Read returns what is written, and its revision; 0: nothing is.
+func (e *Election) Read(ctx context.Context) (value string, revision uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, e.RequestTimeout())
 	defer cancel()
-	found, err := e.State.Get(ctx, key)
+	found, err := e.State.Get(ctx, e.Key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return entry{}, nil
+		return "", 0, nil
 	}
 	if err != nil {
-		return entry{}, fmt.Errorf("reading the lease: %w", err)
+		return "", 0, fmt.Errorf("reading a lease: %w", err)
 	}
-	return entry{string(found.Value()), found.Revision()}, nil
+	return string(found.Value()), found.Revision(), nil
 }
 
-// write writes who holds the lease, if nobody else has written it since a revision.
-func (e *Election) write(ctx context.Context, holder string, revision uint64) (uint64, error) {
+// Write writes a value if nobody else has written one since a revision.
+func (e *Election) Write(ctx context.Context, value string, revision uint64) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.RequestTimeout())
 	defer cancel()
 	if revision == 0 {
-		return e.State.Create(ctx, key, []byte(holder))
+		return e.State.Create(ctx, e.Key, []byte(value))
 	}
-	return e.State.Update(ctx, key, []byte(holder), revision)
+	return e.State.Update(ctx, e.Key, []byte(value), revision)
 }
 
 // Keep renews the lease until the context ends, another process has it, or it is so old that one soon may.
@@ -121,7 +106,7 @@ func (l *Lease) Keep(ctx context.Context) {
 // renew tries to renew the lease, and reports whether no other process has taken it.
 func (l *Lease) renew(ctx context.Context) bool {
 	begun := time.Now()
-	revision, err := l.election.write(ctx, l.holder, l.revision)
+	revision, err := l.election.Write(ctx, l.holder, l.revision)
 	if err == nil {
 		l.revision, l.renewed = revision, begun
 		return true
@@ -129,14 +114,14 @@ func (l *Lease) renew(ctx context.Context) bool {
 	if !store.IsTaken(err) {
 		return true
 	}
-	found, err := l.election.read(ctx)
-	if err == nil && found.holder == l.holder { // an earlier attempt succeeded, and its answer was lost
-		l.revision = found.revision
+	holder, revision, err := l.election.Read(ctx)
+	if err == nil && holder == l.holder { // an earlier attempt succeeded, and its answer was lost
+		l.revision = revision
 	}
-	return err != nil || found.holder == l.holder
+	return err != nil || holder == l.holder
 }
 
-// Release lets another process take over at once.
+// Release lets others take over at once. The lease is not held again.
 func (l *Lease) Release() {
-	_, _ = l.election.write(context.Background(), "", l.revision) // if it fails, the others wait for the lease time
+	_, _ = l.election.Write(context.Background(), "", l.revision) // if it fails, the others wait for the lease time
 }

@@ -20,7 +20,7 @@ type Metrics struct {
 	Stored         *prometheus.GaugeVec
 	Limit          *prometheus.GaugeVec
 	Lost           *prometheus.GaugeVec
-	Leader         prometheus.Gauge
+	Partitions     prometheus.Gauge
 	Free           *prometheus.GaugeVec // without labels; it has no value where the volume is not ours
 }
 
@@ -60,15 +60,15 @@ func New(registerer prometheus.Registerer) *Metrics {
 		Free: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mandrill_receiver_buffer_free_bytes", Help: "Bytes of the buffer's volume that are free for batches, apart from the limits.",
 		}, nil),
-		Leader: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "mandrill_receiver_buffer_leader", Help: "1 while this process delivers what is in the buffer.",
+		Partitions: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "mandrill_receiver_buffer_partitions", Help: "Partitions of the buffer that this process delivers, of 12. All of a buffer that only it uses.",
 		}),
 	}
 	for _, reason := range []natsfiles.Reason{natsfiles.UnknownVersion, natsfiles.TooMuchDamage} { // so that rate() sees the first
 		m.RepairsSkipped.WithLabelValues(string(reason))
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.Available, m.Failures, m.AppendDuration, m.Duplicates, m.Damaged, m.RepairsSkipped, m.Stored, m.Limit, m.Lost, m.Leader, m.Free)
+		registerer.MustRegister(m.Available, m.Failures, m.AppendDuration, m.Duplicates, m.Damaged, m.RepairsSkipped, m.Stored, m.Limit, m.Lost, m.Partitions, m.Free)
 	}
 	return m
 }

@@ -20,7 +20,7 @@ type Storage interface {
 type Record struct {
 	storage    Storage
 	freeMemory func()
-	turns      *turns
+	turns      *Turns
 
 	mu      sync.Mutex // guards what follows
 	opened  bool
@@ -36,9 +36,9 @@ type entry struct {
 	section state // 0: none
 }
 
-// New returns a record.
-func New(storage Storage) *Record {
-	return &Record{storage: storage, freeMemory: debug.FreeOSMemory, turns: newTurns(), entries: map[Key]*entry{}}
+// New returns a record. All records of a process have the same turns, so that a suspect of one is alone among all.
+func New(storage Storage, turns *Turns) *Record {
+	return &Record{storage: storage, freeMemory: debug.FreeOSMemory, turns: turns, entries: map[Key]*entry{}}
 }
 
 // Found is what an abnormal end has left.
@@ -146,11 +146,7 @@ func (r *Record) End(key Key) {
 	}
 	r.remove(key)
 	r.mu.Unlock()
-	if section == alone {
-		r.turns.endAlone()
-	} else {
-		r.turns.end()
-	}
+	r.endTurn(section)
 }
 
 // Forget clears a batch: it got through a cycle of delivery, or left the buffer.
@@ -187,9 +183,27 @@ func (r *Record) Clear() {
 	}
 }
 
-// Close ends the use of the storage. No section may be under way.
+// Close ends the use of the storage. No section may be under way. One that was never ended, after an error, does not keep the turns that
+// other records use, too.
 func (r *Record) Close() {
-	if r != nil {
-		r.storage.Close()
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	for _, known := range r.entries {
+		if known.section != 0 {
+			r.endTurn(known.section)
+			known.section = 0
+		}
+	}
+	r.mu.Unlock()
+	r.storage.Close()
+}
+
+func (r *Record) endTurn(section state) {
+	if section == alone {
+		r.turns.endAlone()
+	} else {
+		r.turns.end()
 	}
 }

@@ -54,7 +54,7 @@ func forEachStorage(t *testing.T, test func(t *testing.T, start func() (*quarant
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, func() (*quarantine.Record, quarantine.Found) {
-				record := quarantine.New(storage(t))
+				record := quarantine.New(storage(t), quarantine.NewTurns())
 				found, err := record.Open(t.Context())
 				if err != nil {
 					t.Fatal(err)
@@ -156,13 +156,13 @@ func TestSuspectIsProcessedAlone(t *testing.T) {
 	storage := func() quarantine.Storage {
 		return quarantine.NewBucket(value.get, value.put, func(err error) { t.Error(err) })
 	}
-	before := quarantine.New(storage())
+	before := quarantine.New(storage(), quarantine.NewTurns())
 	if _, err := before.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	before.Begin(batch(1))
 	synctest.Test(t, func(t *testing.T) {
-		record := quarantine.New(storage())
+		record := quarantine.New(storage(), quarantine.NewTurns())
 		if _, err := record.Open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +215,7 @@ func TestDamagedRecordIsIgnored(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "processing")
 	start := func() (*quarantine.Record, quarantine.Found) {
-		record := quarantine.New(quarantine.NewFile(path, func(err error) { t.Error(err) }))
+		record := quarantine.New(quarantine.NewFile(path, func(err error) { t.Error(err) }), quarantine.NewTurns())
 		found, err := record.Open(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -255,11 +255,11 @@ func TestRecordThatCannotBeWritten(t *testing.T) {
 		return quarantine.NewFile(filepath.Join(t.TempDir(), "missing", "processing"), func(error) { failures++ })
 	}
 	var missing *quarantine.Record
-	unwritable := quarantine.New(file())
+	unwritable := quarantine.New(file(), quarantine.NewTurns())
 	if found, err := unwritable.Open(t.Context()); err != nil || found.Suspects > 0 || failures != 1 {
 		t.Errorf("got %+v, %v, %d failures", found, err, failures)
 	}
-	for _, record := range []*quarantine.Record{missing, quarantine.New(file()), unwritable} {
+	for _, record := range []*quarantine.Record{missing, quarantine.New(file(), quarantine.NewTurns()), unwritable} {
 		record.Begin(batch(1))
 		record.Begin(batch(1))
 		record.End(batch(1))
@@ -283,7 +283,7 @@ func TestBucketSharesWrites(t *testing.T) {
 			_ = value.put(data)
 			return errors.New("no answer")
 		}, func(error) { failures++ })
-		record := quarantine.New(bucket)
+		record := quarantine.New(bucket, quarantine.NewTurns())
 		if _, err := record.Open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -305,7 +305,7 @@ func TestBucketSharesWrites(t *testing.T) {
 }
 
 func BenchmarkSection(b *testing.B) {
-	record := quarantine.New(quarantine.NewFile(filepath.Join(b.TempDir(), "processing"), func(err error) { b.Error(err) }))
+	record := quarantine.New(quarantine.NewFile(filepath.Join(b.TempDir(), "processing"), func(err error) { b.Error(err) }), quarantine.NewTurns())
 	if _, err := record.Open(b.Context()); err != nil {
 		b.Fatal(err)
 	}

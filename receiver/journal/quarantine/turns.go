@@ -2,8 +2,9 @@ package quarantine
 
 import "sync"
 
-// turns lets any number of sections run at once, or one alone. One that waits to be alone goes before those that come later.
-type turns struct {
+// Turns lets any number of sections run at once, or one alone. One that waits to be alone goes before those that come later. All records
+// of a process share them.
+type Turns struct {
 	mu      sync.Mutex // guards what follows
 	changed *sync.Cond
 	running int
@@ -11,13 +12,14 @@ type turns struct {
 	waiting int  // to be alone
 }
 
-func newTurns() *turns {
-	t := &turns{}
+// NewTurns returns turns.
+func NewTurns() *Turns {
+	t := &Turns{}
 	t.changed = sync.NewCond(&t.mu)
 	return t
 }
 
-func (t *turns) begin() {
+func (t *Turns) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for t.alone || t.waiting > 0 {
@@ -26,14 +28,14 @@ func (t *turns) begin() {
 	t.running++
 }
 
-func (t *turns) end() {
+func (t *Turns) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.running--
 	t.changed.Broadcast()
 }
 
-func (t *turns) beginAlone() {
+func (t *Turns) beginAlone() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.waiting++
@@ -44,7 +46,7 @@ func (t *turns) beginAlone() {
 	t.alone = true
 }
 
-func (t *turns) endAlone() {
+func (t *Turns) endAlone() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.alone = false

@@ -166,10 +166,15 @@ func (s *Store) Get(ctx context.Context, stream jetstream.Stream, seq uint64, op
 	return msg, err
 }
 
-// GetEventually is get for a message that was announced: the replica that announced it may be ahead of the leader.
-func (s *Store) GetEventually(ctx context.Context, stream jetstream.Stream, seq uint64, options ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
+// GetEventually is Get for a message that was announced: the replica that announced it may be ahead of the leader.
+func (s *Store) GetEventually(ctx context.Context, stream jetstream.Stream, seq uint64) (*jetstream.RawStreamMsg, error) {
+	return s.eventually(ctx, func() (*jetstream.RawStreamMsg, error) { return s.Get(ctx, stream, seq) })
+}
+
+// eventually repeats get for as long as a replica may be ahead of the leader.
+func (s *Store) eventually(ctx context.Context, get func() (*jetstream.RawStreamMsg, error)) (*jetstream.RawStreamMsg, error) {
 	for begun := time.Now(); ; {
-		msg, err := s.Get(ctx, stream, seq, options...)
+		msg, err := get()
 		if !errors.Is(err, jetstream.ErrMsgNotFound) || time.Since(begun) >= s.ReplicaLag {
 			return msg, err
 		}
@@ -192,24 +197,6 @@ func (s *Store) State(ctx context.Context, stream jetstream.Stream, options ...j
 		return state, fmt.Errorf("asking for the state of a stream: %w", err)
 	}
 	return state, nil
-}
-
-// Scan reads what a stream has now of some subjects, one message after the other. It does not use a consumer, which may be
-// at a replica that lags behind, and end too early.
-func (s *Store) Scan(ctx context.Context, stream jetstream.Stream, subjects string, each func(msg *jetstream.RawStreamMsg) error) error {
-	for next := uint64(1); ; {
-		msg, err := s.Get(ctx, stream, next, jetstream.WithGetMsgSubject(subjects))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("reading a stream: %w", err)
-		}
-		if err := each(msg); err != nil {
-			return err
-		}
-		next = msg.Sequence + 1
-	}
 }
 
 // Publish stores a message. A duplicate has the id of a message that the stream has, or had.

@@ -6,15 +6,28 @@ import (
 	"time"
 )
 
-// sharesMaxAge is how long shares are kept up to date without being read again: others remove messages, too.
-const sharesMaxAge = 10 * time.Minute
+// The shares are kept up to date without being read again for so long. Of an exclusive buffer others remove messages, and of a shared one
+// they also store some.
+const (
+	sharesMaxAge       = 10 * time.Minute
+	sharedSharesMaxAge = time.Minute
+)
 
-// Shares knows how many bytes of a stream each owner has. They are read when the largest one is first asked for. Its zero value
-// knows nothing.
+// Shares knows how many bytes of a stream each owner has. They are read when the largest one is first asked for.
 type Shares struct {
+	maxAge time.Duration
+
 	mu    sync.Mutex
 	bytes map[string]int64 // nil: not read
 	read  time.Time
+}
+
+// NewShares returns shares that know nothing yet.
+func NewShares(exclusive bool) *Shares {
+	if exclusive {
+		return &Shares{maxAge: sharesMaxAge}
+	}
+	return &Shares{maxAge: sharedSharesMaxAge}
 }
 
 // Add changes the share of an owner.
@@ -37,7 +50,7 @@ func (s *Shares) Forget(owner string) {
 func (s *Shares) Largest(ctx context.Context, read func(context.Context) (map[string]int64, error)) (owner string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.bytes) == 0 || time.Since(s.read) > sharesMaxAge {
+	if len(s.bytes) == 0 || time.Since(s.read) > s.maxAge {
 		if s.bytes, err = read(ctx); err != nil {
 			return "", err
 		}

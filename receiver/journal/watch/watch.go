@@ -28,17 +28,17 @@ const (
 	AskLeaderAfter = 3 * Heartbeat
 )
 
-// Stream hands over the headers of each message that the stream has, in order, calls known when all that were there at the
+// Stream hands over the headers of each message that the stream has of some subjects, in order, calls known when all that were there at the
 // beginning were handed over, and goes on with new ones until the context ends. It returns an error when that is not possible
 // any more.
-func Stream(ctx context.Context, s *store.Store, stream jetstream.Stream, handle Handle, known func()) error {
-	state, err := s.State(ctx, stream)
+func Stream(ctx context.Context, s *store.Store, stream jetstream.Stream, subjects []string, handle Handle, known func()) error {
+	last, err := lastOf(ctx, s, stream, subjects)
 	if err != nil {
 		return err
 	}
-	w := &watcher{store: s, stream: stream, last: state.LastSeq, next: 1, lastHeard: time.Now(), attempt: s.Attempt, handle: handle}
+	w := &watcher{store: s, stream: stream, subjects: subjects, last: last, next: 1, lastHeard: time.Now(), attempt: s.Attempt, handle: handle}
 	w.allKnown = sync.OnceFunc(func() { w.complete = true; known() })
-	if state.Msgs == 0 {
+	if last == 0 {
 		w.allKnown()
 	}
 	for {
@@ -55,8 +55,21 @@ func Stream(ctx context.Context, s *store.Store, stream jetstream.Stream, handle
 	}
 }
 
+// lastOf returns the sequence of the last message of some subjects, 0 if there is none. In a stream that nobody else uses all subjects are
+// read, and its last message may be damaged.
+func lastOf(ctx context.Context, s *store.Store, stream jetstream.Stream, subjects []string) (uint64, error) {
+	if !s.Exclusive {
+		return s.LastOf(ctx, stream, subjects...)
+	}
+	state, err := s.State(ctx, stream)
+	if err != nil || state.Msgs == 0 {
+		return 0, err
+	}
+	return state.LastSeq, nil
+}
+
 // Handle gets the headers of a message.
-type Handle func(ctx context.Context, header nats.Header, seq uint64) error
+type Handle func(ctx context.Context, subject string, header nats.Header, seq uint64) error
 
 // errStale is returned for a JetStream consumer that is gone or lags behind. It runs on one member of a cluster, and fails with it.
 // Stream continues with another one.
@@ -66,6 +79,7 @@ var errStale = errors.New("no heartbeat from the JetStream consumer, or it lags 
 type watcher struct {
 	store     *store.Store
 	stream    jetstream.Stream
+	subjects  []string
 	last      uint64        // sequence at the beginning
 	next      uint64        // sequence to continue at
 	staleAt   uint64        // sequence of a message that the leader has and the consumer has not announced
@@ -82,7 +96,7 @@ func (w *watcher) read(ctx context.Context) error {
 	attempt, cancel := context.WithTimeout(ctx, w.attempt)
 	consumer, err := w.stream.CreateConsumer(attempt, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: w.next, AckPolicy: jetstream.AckNonePolicy,
-		HeadersOnly: true, Replicas: 1, MemoryStorage: true, InactiveThreshold: Inactive,
+		FilterSubjects: w.subjects, HeadersOnly: true, Replicas: 1, MemoryStorage: true, InactiveThreshold: Inactive,
 	})
 	cancel()
 	if err != nil && store.IsNoLeader(err) {
@@ -111,7 +125,7 @@ func (w *watcher) read(ctx context.Context) error {
 			return fmt.Errorf("%w: a message was lost on its way", errStale)
 		}
 		seq := metadata.Sequence.Stream
-		if err := w.handle(ctx, msg.Headers(), seq); err != nil {
+		if err := w.handle(ctx, msg.Subject(), msg.Headers(), seq); err != nil {
 			return err
 		}
 		w.next = seq + 1
@@ -148,7 +162,7 @@ func (w *watcher) askLeader(ctx context.Context) error {
 		w.lastHeard = time.Now()
 		return nil
 	}
-	msg, err := w.store.Get(ctx, w.stream, w.next, jetstream.WithGetMsgSubject(">"))
+	msg, err := w.store.GetFirst(ctx, w.stream, w.next, w.subjects...)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		w.lastHeard = time.Now()
 		w.allKnown()
