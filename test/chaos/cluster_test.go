@@ -126,7 +126,7 @@ func (c *members) checkAndReport(format string, args ...any) {
 		}
 	}
 	c.t.Logf("statuses %v", statuses)
-	addResult("cluster: %s | %d events acknowledged, %d lost, %d repeated, in order; slowest answer %s; longest pause of acknowledgements %s, of delivery of a webhook %s",
+	addResult("%s | %d events acknowledged, %d lost, %d repeated, in order; slowest answer %s; longest pause of acknowledgements %s, of delivery of a webhook %s",
 		fmt.Sprintf(format, args...), acked, lost, c.ledger.duplicateCount(), seconds(slowest), seconds(c.sender.longestGap), seconds(pause))
 }
 
@@ -149,7 +149,7 @@ func TestClusterSurvivesKill(t *testing.T) {
 		}
 	}
 	stop()
-	c.checkAndReport("each member killed in turn, %d times", rounds*len(killed))
+	c.checkAndReport("cluster: each member killed in turn, %d times", rounds*len(killed))
 }
 
 // Each of the three members is restarted in turn, as by a rollout.
@@ -170,7 +170,7 @@ func TestClusterSurvivesRollingRestart(t *testing.T) {
 		}
 	}
 	stop()
-	c.checkAndReport("each member restarted in turn, %d times", rounds*memberCount)
+	c.checkAndReport("cluster: each member restarted in turn, %d times", rounds*memberCount)
 }
 
 // Members are partitioned without notice: packets are dropped, links stay up. The other two continue, and deliver its webhooks.
@@ -205,7 +205,7 @@ func TestClusterSurvivesPartition(t *testing.T) {
 	}
 	c.awaitProgress("batches are acknowledged by all")
 	stop()
-	c.checkAndReport("a member partitioned without notice, %d times, not ready after %s, others deliver its webhooks after %s",
+	c.checkAndReport("cluster: a member partitioned without notice, %d times, not ready after %s, others deliver its webhooks after %s",
 		rounds, seconds(unready), seconds(handover))
 }
 
@@ -250,7 +250,7 @@ func TestClusterSurvivesSeparatedPair(t *testing.T) {
 	}
 	c.awaitProgress("batches are acknowledged")
 	stop()
-	c.checkAndReport("each pair of members separated in turn for 30 s, the third sees both")
+	c.checkAndReport("cluster: each pair of members separated in turn for 30 s, the third sees both")
 }
 
 // The volumes are smaller than the buffer's limit, and fill up while the sinks are down. When the sinks are up again, delivery frees
@@ -281,5 +281,5 @@ func TestClusterRecoversFromFullVolumes(t *testing.T) {
 	}
 	forEachSink((*sinkServer).up)
 	stop()
-	c.checkAndReport("volumes smaller than the buffer limit, full %d times while the sinks were down", rounds)
+	c.checkAndReport("cluster: volumes smaller than the buffer limit, full %d times while the sinks were down", rounds)
 }

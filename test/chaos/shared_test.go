@@ -130,11 +130,16 @@ func (m *members) checkShared(faults []*memberFault, format string, args ...any)
 		m.t.Errorf("%d of %d duplicates were not being delivered by the member at its fault: %s",
 			len(unexplained), m.ledger.duplicateCount(), strings.Join(unexplained[:min(len(unexplained), 5)], "; "))
 	}
+	what := fmt.Sprintf(format, args...)
+	if len(faults) == 0 {
+		m.checkAndReport("%s", what)
+		return
+	}
 	calm, own, others := m.pauses(faults)
 	if limit := maxPauseOfOthers(calm); others > limit {
 		m.t.Errorf("an event of a webhook of another member took %s during the fault, want %s at most; before it took %s", others, limit, calm)
 	}
-	m.checkAndReport("%s; slowest event before %s, of the member's webhooks %s, of others %s", fmt.Sprintf(format, args...),
+	m.checkAndReport("%s; slowest event before %s, of the member's webhooks %s, of others %s", what,
 		calm.Round(time.Millisecond), own.Round(time.Millisecond), others.Round(time.Millisecond))
 }
 
