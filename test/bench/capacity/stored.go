@@ -23,7 +23,7 @@ import (
 
 // The shapes of events.
 const (
-	activity = "open, click, send" // some 1.1 KB
+	activity = "open, click, send" // some 1.1 KB, of which a quarter is of random ids
 	mail     = "inbound mail"      // a text of 16 KB
 )
 
@@ -33,7 +33,7 @@ var storedEvents = []struct {
 	batch int // events
 	bytes float64
 }{
-	{activity, 1, 1}, {activity, 100, 1}, {activity, 1000, 1}, {mail, 1, 1}, {mail, 10, 1},
+	{activity, 1, 1229}, {activity, 100, 288}, {activity, 1000, 273}, {mail, 1, 16633}, {mail, 10, 11988},
 }
 
 // storedBytes returns the bytes of an event in batches of some size.
@@ -133,8 +133,9 @@ func (g *generator) event() []byte {
 		panic(err) // the samples are tested
 	}
 	event.Truncate(event.Len() - 1)
-	fmt.Fprintf(&event, `,"_id":%q,"ts":%d,"ip":"198.51.100.%d","metadata":{"order":%q,"cart":%q},"sender":"orders+%s@shop.example"`,
-		g.hex(16), 1795227543+g.random.IntN(1e6), g.random.IntN(256), g.hex(8), g.hex(16), g.hex(4))
+	fmt.Fprintf(&event, `,"_id":%q,"ts":%d,"ip":"198.51.100.%d","metadata":{"order":%q,"cart":%q},"sender":"orders+%s@shop.example","trace":%q`+
+		`,"location":{"latitude":%.6f,"longitude":%.6f}`,
+		g.hex(16), 1795227543+g.random.IntN(1e6), g.random.IntN(256), g.hex(8), g.hex(16), g.hex(4), g.hex(60), g.random.Float64()*90, g.random.Float64()*90)
 	if g.shape == mail {
 		fmt.Fprintf(&event, `,"text":%q`, g.words(16<<10))
 	}
