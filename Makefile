@@ -83,12 +83,13 @@ npm:
 test-ui: build
 	@hack/ui.sh
 
-## bench: measure with 5000 objects, under attack, the buffer, and delivery; BENCH, HOSTILE, BUFFER and DELIVERY="-only 1000x8x1" pass flags
+## bench: measure with 5000 objects, under attack, the buffer, delivery, and receivers that share a buffer (root); BENCH, HOSTILE, BUFFER, DELIVERY="-only 1000x8x1" and PARTITIONS pass flags
 bench: build
 	@hack/assets.sh go run ./test/bench/scale $(BENCH)
 	@go run ./test/bench/hostile $(HOSTILE)
 	@go run ./test/bench/buffer $(BUFFER)
 	@go run ./test/bench/delivery $(DELIVERY)
+	@go run ./test/bench/partitions $(PARTITIONS)
 
 ## bench-check: measure delivery, and fail when a ratio to a program that does less is more than 20 % worse than the stored one
 bench-check: build

@@ -174,10 +174,15 @@ func (l *ledger) awaitDelivery(t *testing.T) {
 // slowestDelivery returns the longest time from the acknowledgement of an event to its arrival, of senders that a function selects,
 // and the number of their events that have arrived.
 func (l *ledger) slowestDelivery(selected func(sender int) bool) (slowest time.Duration, events int) {
+	return l.slowestDeliveryBetween(time.Time{}, time.Now(), selected)
+}
+
+// slowestDeliveryBetween is slowestDelivery of the events that were acknowledged between two moments.
+func (l *ledger) slowestDeliveryBetween(from, until time.Time, selected func(sender int) bool) (slowest time.Duration, events int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, event := range l.events {
-		if event.acknowledged && event.arrivals > 0 && selected(int(event.sender)) {
+		if event.acknowledged && event.arrivals > 0 && selected(int(event.sender)) && event.ackedAt.After(from) && event.ackedAt.Before(until) {
 			slowest, events = max(slowest, event.first.Sub(event.ackedAt)), events+1
 		}
 	}

@@ -8,25 +8,26 @@ import (
 	"testing"
 )
 
-// network connects the members of a cluster by a bridge. Each member has its own namespace, and so has the bridge, so that the
-// machine's network does not change.
+// network connects members by a bridge, and the server that they share, if they do. Each has its own namespace, and so has the bridge,
+// so that the machine's network does not change.
 type network struct {
 	bridge  *namespace
 	members []*namespace
 }
 
-func newNetwork(t *testing.T) *network {
+// newNetwork makes a network of some members, and the server.
+func newNetwork(t *testing.T, hosts int) *network {
 	t.Helper()
 	const untested = "PARTITIONED NETWORKS"
 	n := &network{bridge: newNamespace(t, "-n", untested, nil, "ip link add bridge type bridge; ip link set bridge up; bridge link show")}
-	for i := range memberCount {
+	for i := range hosts {
 		member := newNamespace(t, "-n", untested, nil, "ip link set lo up")
 		n.members = append(n.members, member)
 		n.bridge.run("ip", "link", "add", bridgePort(i), "type", "veth", "peer", "name", "eth0", "netns", strconv.Itoa(member.pid))
 		n.bridge.run("ip", "link", "set", bridgePort(i), "master", "bridge", "up")
 		member.run("ip", "link", "set", "eth0", "address", macAddress(i), "up")
 		member.run("ip", "address", "add", n.host(i)+"/24", "dev", "eth0")
-		for k := range memberCount {
+		for k := range hosts {
 			if k != i { // with ARP, a member would learn that a host is gone
 				member.run("ip", "neighbor", "add", n.host(k), "lladdr", macAddress(k), "dev", "eth0", "nud", "permanent")
 			}

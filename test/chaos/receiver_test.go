@@ -52,6 +52,13 @@ var buildReceiver = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if address := os.Getenv(natsAddressVariable); address != "" {
+		if err := serveNATS(address); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	flag.Parse()
 	code := m.Run()
 	_ = os.RemoveAll(buildDir) // a no-op if nothing was built

@@ -21,7 +21,7 @@ type sinkServer struct {
 	ledger     *ledger
 	address    string
 	listen     func(network, address string) (net.Listener, error)
-	onRequest  func() (end func()) // if not nil, called for each request
+	onRequest  func(webhook int) (end func()) // if not nil, called for each request
 	server     *httptest.Server
 	behaviours [80]atomic.Pointer[behaviour] // by webhook
 }
@@ -79,7 +79,7 @@ func (s *sinkServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.onRequest != nil {
-		defer s.onRequest()()
+		defer s.onRequest(webhook)()
 	}
 	if bad := s.behaviours[webhook].Load(); bad != nil && (*bad)(w, r) {
 		return

@@ -1,7 +1,7 @@
 // The buffer benchmark measures the durable buffer. Each measurement is compared in the same run: the latency of storing a batch with a
 // bare write and fsync of the same bytes, the rate of storing with that of JetStream alone, and the rate of delivery with Direct mode.
-// It also measures the memory and restart times of a large backlog. It prints a table on standard output and everything else on standard
-// error. It fails only when events are lost.
+// It also measures the processor time of an event in each mode, and the memory and restart times of a large backlog. It prints a table on
+// standard output and everything else on standard error. It fails only when events are lost.
 //
 //	go run ./test/bench/buffer [-waiting 1] [-only ack,ingest]
 //
@@ -36,7 +36,7 @@ type section struct {
 
 type row struct{ measure, value string }
 
-var sections = []section{{"ack", ack}, {"ingest", ingest}, {"drain", drain}, {"waiting", backlog}}
+var sections = []section{{"ack", ack}, {"ingest", ingest}, {"drain", drain}, {"modes", modes}, {"waiting", backlog}}
 
 func main() { harness.Main(parseFlags, run) }
 
@@ -47,7 +47,7 @@ func parseFlags(args []string) (options, error) {
 	flags.IntVar(&o.backlogGB, "waiting", 1, "size of the backlog in GB")
 	flags.IntVar(&o.samples, "samples", 1500, "batches whose latency is measured")
 	flags.IntVar(&o.batches, "batches", 400, "batches of 1000 events to store; a quarter of them is delivered")
-	flags.StringVar(&o.only, "only", "", "comma-separated sections: ack, ingest, drain, waiting; default: all")
+	flags.StringVar(&o.only, "only", "", "comma-separated sections: ack, ingest, drain, modes, waiting; default: all")
 	err := flags.Parse(args)
 	return o, err
 }

@@ -26,11 +26,15 @@ type receiverProcess struct {
 }
 
 func startReceiver(ctx context.Context, died context.CancelCauseFunc, dir, config string) (*receiverProcess, error) {
+	return startReceiverAt(ctx, died, "127.0.0.1:0", dir, config)
+}
+
+func startReceiverAt(ctx context.Context, died context.CancelCauseFunc, listen, dir, config string) (*receiverProcess, error) {
 	admin, err := loopback.Address(ctx)
 	if err != nil {
 		return nil, err
 	}
-	program, err := harness.Start(died, "receiver", "--config", config, "--listen=127.0.0.1:0", "--metrics-listen", admin,
+	program, err := harness.Start(died, "receiver", "--config", config, "--listen", listen, "--metrics-listen", admin,
 		"--buffer=embedded", "--buffer-dir", dir, "--buffer-max-bytes", strconv.Itoa(bufferBytes), "--log-level=warn", "--shutdown-delay=0s")
 	return &receiverProcess{program, admin}, err
 }

@@ -87,19 +87,25 @@ const inflight = 8 // concurrent batches
 
 // forEachBatch calls do for each batch, inflight at a time, and returns how long it took.
 func forEachBatch(batches []journal.Batch, do func(journal.Batch) error) (time.Duration, error) {
+	begin := time.Now()
+	err := inParallel(len(batches), func(i int) error { return do(batches[i]) })
+	return time.Since(begin), err
+}
+
+// inParallel calls do with 0 to n-1, inflight at a time.
+func inParallel(n int, do func(i int) error) error {
 	var group sync.WaitGroup
 	var next atomic.Int64
 	errs := make([]error, inflight)
-	begin := time.Now()
 	for worker := range inflight {
 		group.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(batches)) && errs[worker] == nil; i = next.Add(1) - 1 {
-				errs[worker] = do(batches[i])
+			for i := int(next.Add(1)) - 1; i < n && errs[worker] == nil; i = int(next.Add(1)) - 1 {
+				errs[worker] = do(i)
 			}
 		})
 	}
 	group.Wait()
-	return time.Since(begin), errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 // rounds is how often the compared methods alternate, so that other load on the machine affects all of them.
