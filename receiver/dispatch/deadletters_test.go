@@ -233,7 +233,10 @@ func TestOldestDeadLettersAreEvicted(t *testing.T) {
 	b.sinks.expectAccepted(t, want...)
 }
 
-// incompressible returns random text, so that compression does not make it fit.
+// incompressible returns random text, so that compression does not make it fit. The race detector would make it take seconds, and has
+// nothing to find: what it writes is its own.
+//
+//go:norace
 func incompressible(seed, size int) string {
 	out := make([]byte, size)
 	state := uint64(seed + 7)

@@ -121,7 +121,7 @@ func (b *bufferedReceiver) start() {
 		b.t.Fatal(err)
 	}
 	b.journal = journal.New(journal.Options{
-		Engine: &engine.Embedded{Dir: b.dir, Reserve: limits.Reserve, Logger: logger}, Limits: limits, Logger: logger, Metrics: journal.NewMetrics(b.registry), Now: b.now,
+		Engine: &engine.Embedded{Dir: b.dir, Reserve: min(limits.Reserve, 1<<20), Logger: logger}, Limits: limits, Logger: logger, Metrics: journal.NewMetrics(b.registry), Now: b.now,
 	})
 	poster := b.poster
 	if poster == nil {

@@ -41,7 +41,7 @@ func TestBufferThatRefusesEveryBatchIsNotAvailable(t *testing.T) {
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
-	broken := &unsyncable{Engine: &engine.Embedded{Dir: t.TempDir(), Reserve: limits.Reserve, Logger: logger}}
+	broken := &unsyncable{Engine: &engine.Embedded{Dir: t.TempDir(), Reserve: smallReserve, Logger: logger}}
 	o := run(t, journal.New(journal.Options{Engine: broken, Limits: limits, Logger: logger}))
 	o.append(batch("shop/a", "1"))
 	broken.broken.Store(true)

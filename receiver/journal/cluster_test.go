@@ -68,7 +68,7 @@ func newCluster(t *testing.T, l *ledger) *cluster {
 
 func (c *cluster) engine(i int) *engine.Cluster {
 	return &engine.Cluster{
-		Dir: c.dirs[i], Reserve: c.limits.Reserve, Name: fmt.Sprintf("receiver-%d", i), Listen: c.peers[i], Peers: c.peers, Password: "s3ntinel and s3ntinel",
+		Dir: c.dirs[i], Reserve: smallReserve, Name: fmt.Sprintf("receiver-%d", i), Listen: c.peers[i], Peers: c.peers, Password: "s3ntinel and s3ntinel",
 		TLS: c.files, Logger: slog.New(slog.NewTextHandler(&c.logged, nil)).With("member", i),
 	}
 }
@@ -185,9 +185,9 @@ func TestClusterOperations(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
 	c.intruders()
-	events := []string{"1", strconv.Quote(incompressible(strings.Repeat("x", 2304<<10), 1)), "3"}
+	events := []string{"1", largeEvent(2304<<10, 1), "3"}
 	for i := range 2 {
-		events = append(events, strconv.Quote(incompressible(strings.Repeat("x", 750<<10), i+2)))
+		events = append(events, largeEvent(750<<10, i+2))
 	}
 	first, second := &opened{Journal: c.members[0].Journal, t: t}, &opened{Journal: c.members[1].Journal, t: t}
 	if first.append(batch("shop/a", events...)) || !second.append(batch("shop/a", events...)) {

@@ -3,7 +3,6 @@ package journal_test
 import (
 	"context"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,7 +21,7 @@ func TestDeadLettersAgeOut(t *testing.T) {
 	t.Parallel()
 	for name, setEngine := range map[string]func(*testing.T, *journal.Options){
 		"exclusive": func(t *testing.T, options *journal.Options) {
-			options.Engine = &engine.Embedded{Dir: t.TempDir(), Reserve: options.Limits.Reserve, Logger: options.Logger}
+			options.Engine = &engine.Embedded{Dir: t.TempDir(), Reserve: smallReserve, Logger: options.Logger}
 		},
 		"shared": func(t *testing.T, options *journal.Options) {
 			options.Engine = &engine.External{URLs: []string{newExternal(t).url()}, Logger: options.Logger}
@@ -61,9 +60,9 @@ func testAgeOut(t *testing.T, options journal.Options, maxAge time.Duration) {
 	journal.AgeEvery(j, 20*time.Millisecond, func() time.Duration { return time.Duration(passed.Load()) })
 	o := run(t, j)
 	o.deadLetter("shop/a", `{"a":1}`, journal.ReasonRefused)
-	o.deadLetter("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 2304<<10), 1)), journal.ReasonRefused)
+	o.deadLetter("shop/a", largeEvent(2304<<10, 1), journal.ReasonRefused)
 	o.deadLetter("shop/b", `{"b":1}`, journal.ReasonRefused)
-	o.append(batch("shop/c", strconv.Quote(incompressible(strings.Repeat("x", 2304<<10), 2)))) // a whole batch with an object
+	o.append(batch("shop/c", largeEvent(2304<<10, 2))) // a whole batch with an object
 	if removed, err := o.SetAside(t.Context(), []journal.Position{{Seq: o.next("shop/c", 0).Position.Seq}}); err != nil || removed.Batches != 1 {
 		t.Fatalf("%+v, %v", removed, err)
 	}

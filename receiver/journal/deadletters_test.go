@@ -183,7 +183,7 @@ func TestRedriveBySeveral(t *testing.T) {
 	for i := range events {
 		o.deadLetter("shop/a", strconv.Itoa(i), journal.ReasonRefused)
 	}
-	large := strconv.Quote(incompressible(strings.Repeat("x", 5<<20), 1))
+	large := largeEvent(5<<20, 1)
 	o.deadLetter("shop/a", large, journal.ReasonRefused)
 	var group sync.WaitGroup
 	for range 3 {
@@ -285,7 +285,7 @@ func TestPurgeRemovesTheSelected(t *testing.T) {
 		o.deadLetter("shop/a", strconv.Itoa(i), journal.ReasonRefused)
 		o.deadLetter("shop/b", strconv.Itoa(i), journal.ReasonExpired)
 	}
-	o.deadLetter("shop/c", strconv.Quote(incompressible(strings.Repeat("x", 2304<<10), 1)), journal.ReasonRefused)
+	o.deadLetter("shop/c", largeEvent(2304<<10, 1), journal.ReasonRefused)
 	for _, test := range []struct {
 		selection journal.Selection
 		want      journal.Progress
@@ -333,7 +333,7 @@ func TestDeadLettersUnavailable(t *testing.T) {
 func TestRedriveOfALargeEvent(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
-	large := strconv.Quote(incompressible(strings.Repeat("x", 5<<20), 1))
+	large := largeEvent(5<<20, 1)
 	o.deadLetter("shop/a", large, journal.ReasonRefused)
 	for round := range 2 {
 		seqs, _ := o.seqs(journal.DeadLetterFilter{}, 10)
@@ -361,7 +361,7 @@ func TestRedriveOfALargeEvent(t *testing.T) {
 func TestDuplicateOfALargeEventKeepsItsObject(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
-	large := batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 5<<20), 1)))
+	large := batch("shop/a", largeEvent(5<<20, 1))
 	o.append(large)
 	before := o.objects()
 	if !o.isDuplicate(large) {

@@ -101,6 +101,10 @@ func TestReserve(t *testing.T) {
 		var file syscall.Stat_t
 		return syscall.Stat(reserve, &file) == nil && file.Size == limits.Reserve && file.Blocks*512 >= limits.Reserve
 	}
+	start := func() *opened {
+		logger := slog.New(slog.DiscardHandler)
+		return run(t, journal.New(journal.Options{Engine: &engine.Embedded{Dir: dir, Reserve: limits.Reserve, Logger: logger}, Limits: limits, Logger: logger}))
+	}
 	for name, harm := range map[string]func() error{
 		"nothing":   func() error { return nil },
 		"gone":      func() error { return os.Remove(reserve) },
@@ -108,7 +112,7 @@ func TestReserve(t *testing.T) {
 		"sparse":    func() error { return errors.Join(os.Truncate(reserve, 1<<20), os.Truncate(reserve, limits.Reserve)) },
 		"larger":    func() error { return os.Truncate(reserve, 2*limits.Reserve) },
 	} {
-		o := open(t, dir, journal.MinBytes)
+		o := start()
 		if !reserved() {
 			t.Fatalf("there is no reserve before: %s", name)
 		}
@@ -116,7 +120,7 @@ func TestReserve(t *testing.T) {
 		if err := harm(); err != nil {
 			t.Fatal(err)
 		}
-		o = open(t, dir, journal.MinBytes)
+		o = start()
 		if !reserved() || !o.Available(t.Context()) {
 			t.Errorf("there is no reserve after: %s", name)
 		}

@@ -36,7 +36,7 @@ func TestRepairsAreCounted(t *testing.T) {
 	}
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
 	reporting := &reportingEngine{
-		Engine: &engine.Embedded{Dir: t.TempDir(), Reserve: limits.Reserve, Logger: logger},
+		Engine: &engine.Embedded{Dir: t.TempDir(), Reserve: smallReserve, Logger: logger},
 		report: natsfiles.Report{Damaged: 3, Skipped: map[natsfiles.Reason]int{natsfiles.TooMuchDamage: 2}},
 	}
 	registry := prometheus.NewRegistry()

@@ -136,7 +136,7 @@ func TestServerWithoutJetStreamIsNamedAtOnce(t *testing.T) {
 // until waits for a condition.
 func until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(3 * time.Minute) // a busy machine takes a minute for several leases
 	for tick := time.Tick(20 * time.Millisecond); !condition(); <-tick {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s did not happen", what)
@@ -184,9 +184,9 @@ func TestSmallPayload(t *testing.T) {
 
 func testSmallPayload(t *testing.T, o *opened) {
 	t.Helper()
-	events := []string{"1", strconv.Quote(incompressible(strings.Repeat("x", 3<<20), 1)), "3"}
+	events := []string{"1", largeEvent(3<<20, 1), "3"}
 	for i := range 8 {
-		events = append(events, strconv.Quote(incompressible(strings.Repeat("x", 400<<10), i+2)))
+		events = append(events, largeEvent(400<<10, i+2))
 	}
 	if o.append(batch("shop/a", events...)) || !o.isDuplicate(batch("shop/a", events...)) {
 		t.Error("the second is a duplicate, and only that")

@@ -40,7 +40,7 @@ func openRecordedLimited(t *testing.T, dir string, limits journal.Limits) *recor
 	r := &recorded{lost: map[string]int{}}
 	logger := slog.New(slog.NewJSONHandler(&r.log, nil))
 	r.opened = run(t, journal.New(journal.Options{
-		Engine: &engine.Embedded{Dir: dir, Reserve: limits.Reserve, Logger: logger}, Limits: limits, Logger: logger,
+		Engine: &engine.Embedded{Dir: dir, Reserve: smallReserve, Logger: logger}, Limits: limits, Logger: logger,
 		LostDamaged: func(webhook string) { r.lost[webhook]++ },
 	}))
 	return r
@@ -99,7 +99,7 @@ func TestLargeEventIsLostOnlyIfItWasNotFinished(t *testing.T) {
 	for stream, store := range waitingIn {
 		dir := t.TempDir()
 		r := openRecorded(t, dir)
-		r.append(batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 3<<20), 1))))
+		r.append(batch("shop/a", largeEvent(3<<20, 1)))
 		store(r)
 		r.stop()
 		before := copyDir(t, dir)
@@ -164,7 +164,7 @@ func TestRemovedDeadLetterThatComesBack(t *testing.T) {
 	dir := t.TempDir()
 	o := open(t, dir, 1<<30)
 	for i := range 2 {
-		o.deadLetter("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 3<<20), i)), journal.ReasonRefused)
+		o.deadLetter("shop/a", largeEvent(3<<20, i), journal.ReasonRefused)
 	}
 	o.stop()
 	before := copyDir(t, dir)
@@ -201,12 +201,12 @@ func TestMessageThatIsDeletedWithoutATrace(t *testing.T) {
 		store  func(r *recorded, number int)
 	}{
 		"a batch": {batchStream, func(r *recorded, number int) {
-			r.append(batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 3000), number))))
+			r.append(batch("shop/a", largeEvent(3000, number)))
 		}},
 		"a remainder of a large event": {remainderStream, func(r *recorded, number int) {
-			event := strconv.Quote(incompressible(strings.Repeat("x", 3000), number))
+			event := largeEvent(3000, number)
 			if number == half { // in the second block
-				r.append(batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 3<<20), number))))
+				r.append(batch("shop/a", largeEvent(3<<20, number)))
 				r.requeue("shop/a")
 				return
 			}
@@ -271,7 +271,7 @@ func TestMarksOfObjectsHideNoLoss(t *testing.T) {
 	dir := t.TempDir()
 	o := open(t, dir, 1<<30)
 	for i := range 3 {
-		o.append(batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 3<<20), i))))
+		o.append(batch("shop/a", largeEvent(3<<20, i)))
 		o.requeue("shop/a")
 	}
 	for i := range 3 { // after the others, so that there are three batches only at the end

@@ -30,10 +30,13 @@ func open(t *testing.T, dir string, total int64) *opened {
 	return openLimited(t, dir, limits)
 }
 
+// smallReserve is the reserve of buffers whose volume does not become full. A whole one is up to 64 MiB, written at every first start.
+const smallReserve = 1 << 20
+
 func openLimited(t *testing.T, dir string, limits journal.Limits) *opened {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
-	return run(t, journal.New(journal.Options{Engine: &engine.Embedded{Dir: dir, Reserve: limits.Reserve, Logger: logger}, Limits: limits, Logger: logger}))
+	return run(t, journal.New(journal.Options{Engine: &engine.Embedded{Dir: dir, Reserve: smallReserve, Logger: logger}, Limits: limits, Logger: logger}))
 }
 
 func run(t *testing.T, j *journal.Journal) *opened {
@@ -139,6 +142,15 @@ func (o *opened) ack(batch *journal.StoredBatch) {
 	})
 }
 
+// largeEvent is an event of so many bytes without the quotes, which cannot be compressed.
+func largeEvent(size, seed int) string {
+	return `"` + incompressible(strings.Repeat("x", size), seed) + `"` // strconv.Quote takes seconds with the race detector
+}
+
+// incompressible replaces every letter of a text. The race detector would make it take seconds, and has nothing to find: what it
+// writes is its own.
+//
+//go:norace
 func incompressible(text string, seed int) string {
 	out := []byte(text)
 	state := uint64(seed + 7)

@@ -52,7 +52,7 @@ func TestBufferOfANewerFormatIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
-	j := journal.New(journal.Options{Engine: &engine.Embedded{Dir: dir, Reserve: limits.Reserve, Logger: logger}, Limits: limits, Logger: logger})
+	j := journal.New(journal.Options{Engine: &engine.Embedded{Dir: dir, Reserve: smallReserve, Logger: logger}, Limits: limits, Logger: logger})
 	if err := j.Run(t.Context()); !errors.As(err, new(*journal.ConfigError)) || !strings.Contains(err.Error(), `format "2"`) {
 		t.Errorf("got %v, want an error that names the format", err)
 	}

@@ -3,7 +3,6 @@ package journal_test
 import (
 	"context"
 	"errors"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +16,7 @@ func TestGCRemovesUnreferencedObjects(t *testing.T) {
 	t.Parallel()
 	for name, setEngine := range map[string]func(*testing.T, *journal.Options){
 		"exclusive": func(t *testing.T, options *journal.Options) {
-			options.Engine = &engine.Embedded{Dir: t.TempDir(), Reserve: options.Limits.Reserve, Logger: options.Logger}
+			options.Engine = &engine.Embedded{Dir: t.TempDir(), Reserve: smallReserve, Logger: options.Logger}
 		},
 		"shared": func(t *testing.T, options *journal.Options) {
 			options.Engine = &engine.External{URLs: []string{newExternal(t).url()}, Logger: options.Logger}
@@ -36,7 +35,7 @@ func testGC(t *testing.T, j *journal.Journal) {
 	t.Helper()
 	journal.CollectEvery(j, 50*time.Millisecond)
 	o := run(t, j)
-	large := func(seed int) string { return strconv.Quote(incompressible(strings.Repeat("x", 9<<20), seed)) }
+	large := func(seed int) string { return largeEvent(9<<20, seed) }
 	o.deadLetter("shop/dead", large(1), journal.ReasonRefused)
 	o.append(batch("shop/rest", large(2)))
 	o.append(batch("shop/batch", large(3)))
@@ -82,7 +81,7 @@ func testGC(t *testing.T, j *journal.Journal) {
 func TestGCAtTheStart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	large := func(seed int) string { return strconv.Quote(incompressible(strings.Repeat("x", 9<<20), seed)) }
+	large := func(seed int) string { return largeEvent(9<<20, seed) }
 	o := open(t, dir, 2*journal.MinBytes)
 	o.append(batch("shop/a", large(1)))
 	messages := o.messages(objectStream)
@@ -116,11 +115,11 @@ func TestGCAtTheStart(t *testing.T) {
 func TestGCRemovesNothingWhenMessagesAreSkipped(t *testing.T) {
 	t.Parallel()
 	options, logged := shared(t)
-	options.Engine = &engine.Embedded{Dir: t.TempDir(), Reserve: options.Limits.Reserve, Logger: options.Logger}
+	options.Engine = &engine.Embedded{Dir: t.TempDir(), Reserve: smallReserve, Logger: options.Logger}
 	j := journal.New(options)
 	journal.CollectEvery(j, 20*time.Millisecond)
 	o := run(t, j)
-	o.append(batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 9<<20), 1))))
+	o.append(batch("shop/a", largeEvent(9<<20, 1)))
 	before := o.messages(objectStream)
 	o.hide(1)
 	o.work(func(ctx context.Context, c *journal.Consumer) {
@@ -141,7 +140,7 @@ func TestGCRemovesNothingWhenMessagesAreSkipped(t *testing.T) {
 func TestLargeEventsLeaveNoObjects(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 2*journal.MinBytes)
-	large := func(seed int) string { return strconv.Quote(incompressible(strings.Repeat("x", 9<<20), seed)) }
+	large := func(seed int) string { return largeEvent(9<<20, seed) }
 	o.append(batch("shop/a", large(1)))
 	if !o.isDuplicate(batch("shop/a", large(1))) {
 		t.Error("it is no duplicate")

@@ -210,7 +210,7 @@ func TestLargeBatchesAreUnchanged(t *testing.T) { //nolint:tparallel // there is
 func TestAbortedLargeEventLeavesNothing(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
-	event := strconv.Quote(incompressible(strings.Repeat("x", 30<<20), 1))
+	event := largeEvent(30<<20, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
@@ -310,7 +310,7 @@ func TestSmallerLimitAppliesWhenLessIsStored(t *testing.T) {
 	small := large
 	small.Batches = 1 << 20
 	o := openLimited(t, dir, large)
-	o.append(batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 1500<<10), 1))))
+	o.append(batch("shop/a", largeEvent(1500<<10, 1)))
 	o.stop()
 	o = openLimited(t, dir, small)
 	if got := limit(o); got != large.Batches {

@@ -286,7 +286,7 @@ func TestLossIsLoggedAndForgottenAfterADay(t *testing.T) {
 		log.Reset()
 		logger := slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelError}))
 		o := run(t, journal.New(journal.Options{
-			Engine: &engine.Embedded{Dir: dir, Reserve: limits.Reserve, Logger: logger}, Limits: limits, Logger: logger, Now: func() time.Time { return now },
+			Engine: &engine.Embedded{Dir: dir, Reserve: smallReserve, Logger: logger}, Limits: limits, Logger: logger, Now: func() time.Time { return now },
 		}))
 		defer o.stop()
 		return o.Lost()

@@ -2,8 +2,6 @@ package journal_test
 
 import (
 	"context"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
@@ -13,7 +11,7 @@ import (
 func TestLargeEventIsReadWhileItComesAgain(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
-	b := batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 3<<20), 1)))
+	b := batch("shop/a", largeEvent(3<<20, 1))
 	o.append(b)
 	again := make(chan struct{})
 	go func() {
@@ -45,7 +43,7 @@ func TestLargeEventIsReadWhileItComesAgain(t *testing.T) {
 func TestLargeEventHasFewChunks(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
-	raw := strconv.Quote(incompressible(strings.Repeat("x", 20<<20), 1))
+	raw := largeEvent(20<<20, 1)
 	o.deadLetter("shop/a", raw, journal.ReasonRefused)
 	for _, what := range []string{"stored", "copied"} {
 		// It compresses a little, because it has only letters and digits.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -214,7 +213,7 @@ func testFormerLeader(t *testing.T, b journal.Batch, order string, operation int
 func TestReplacedRemainderThatComesBack(t *testing.T) {
 	t.Parallel()
 	o := open(t, t.TempDir(), 1<<30)
-	o.append(batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 3<<20), 1))))
+	o.append(batch("shop/a", largeEvent(3<<20, 1)))
 	var positions []journal.Position
 	o.work(func(ctx context.Context, c *journal.Consumer) {
 		stored, err := c.Next(ctx, "shop/a", 0)

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -170,7 +169,7 @@ func TestTornRemainder(t *testing.T) {
 func TestTornLargeEvent(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	b := batch("shop/a", strconv.Quote(incompressible(strings.Repeat("x", 2304<<10), 1)))
+	b := batch("shop/a", largeEvent(2304<<10, 1))
 	o := open(t, dir, 1<<30)
 	o.append(b)
 	o.stop()

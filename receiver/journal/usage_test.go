@@ -102,7 +102,7 @@ func TestLostMessagesHaveTheirWebhook(t *testing.T) {
 	lost := map[string]int{}
 	logger := slog.New(slog.DiscardHandler)
 	o := run(t, journal.New(journal.Options{
-		Engine: &engine.Embedded{Dir: t.TempDir(), Reserve: limits.Reserve, Logger: logger}, Limits: limits, Logger: logger,
+		Engine: &engine.Embedded{Dir: t.TempDir(), Reserve: smallReserve, Logger: logger}, Limits: limits, Logger: logger,
 		LostDamaged: func(webhook string) { lost[webhook]++ },
 	}))
 	damaged := nats.NewMsg("mandrill.batch.shop/a")

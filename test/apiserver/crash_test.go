@@ -210,11 +210,7 @@ func (f *crashFixture) serveReceiver(response http.ResponseWriter, request *http
 // operator returns a reconciler that has just started, with nothing in memory, and makes its calls through the process.
 func (f *crashFixture) operator(p *crashingProcess) *mandrillwebhook.Reconciler {
 	f.t.Helper()
-	direct, err := client.NewWithWatch(environment.Config, client.Options{Scheme: scheme})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	seam := interceptor.NewClient(direct, interceptor.Funcs{
+	seam := interceptor.NewClient(admin, interceptor.Funcs{
 		// The field selectors of the cache's indexes mean nothing to the API server; there is one object here.
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, _ ...client.ListOption) error {
 			return c.List(ctx, list, client.InNamespace(f.key.Namespace))

@@ -29,7 +29,7 @@ import (
 var (
 	environment *envtest.Environment
 	scheme      = runtime.NewScheme()
-	admin       client.Client
+	admin       client.WithWatch
 )
 
 func TestMain(m *testing.M) {
@@ -60,7 +60,7 @@ func run(m *testing.M) int {
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		panic(err)
 	}
-	if admin, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+	if admin, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
 		panic(err)
 	}
 	if err := applyFiles("../../config/namespace.yaml", "../../config/rbac/role.yaml", "../../config/rbac/bindings.yaml"); err != nil {
