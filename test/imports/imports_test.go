@@ -99,7 +99,7 @@ var allowed = map[string][]string{
 	"controllers/scope":            {"api/v1alpha1", "controllers"},
 	"controllers/sinks":            {"api/routes", "api/v1alpha1", "controllers"},
 	"controllers/uninstall":        {"api/v1alpha1", "controllers/deletion"},
-	"controllers/upstream":         {"api/v1alpha1", "controllers"},
+	"controllers/upstream":         {"api/v1alpha1", "controllers", "mandrill"},
 	"controllers/webhookurl":       {"api/v1alpha1", "controllers"},
 	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/credentials", "controllers/deletion", "controllers/fairqueue", "controllers/heirs", "controllers/inbound", "controllers/metrics", "controllers/ownedsecrets", "controllers/probe", "controllers/progress", "controllers/publisher", "controllers/registration", "controllers/routestore", "controllers/scope", "controllers/sinks", "controllers/upstream", "controllers/webhookurl", "mandrill"},
 }
