@@ -180,9 +180,9 @@ const (
 	ReasonDelivered = "Delivered"
 	// ReasonLastAttemptFailed: Mandrill reports an error, which may be over; the message has its words.
 	ReasonLastAttemptFailed = "LastAttemptFailed"
-	// ReasonDisabled: Mandrill has emptied the webhook's events because too many batches failed; the message has Mandrill's last
-	// error. Repair what it names. The operator enables the webhook again, after a pause that grows from 1 to 60 minutes. A
-	// webhook that somebody else enables shows as such at the operator's next list of the account, within --resync-interval.
+	// ReasonDisabled: Mandrill has emptied the webhook's events because too many batches failed, and the operator enables it again
+	// after a pause that grows from 1 to 60 minutes. Repair what makes the batches fail: the message has Mandrill's last error.
+	// Also shown after somebody else has enabled it, until the operator lists the account again, within --resync-interval.
 	ReasonDisabled = "Disabled"
 	// ReasonAccountChanged: the API key in the Secret is that of another Mandrill account than before, and that account has not
 	// sent anything yet. Nothing to do if mail is sent with that account now: it passes with the first batch. If mail is sent
@@ -201,7 +201,7 @@ const (
 	// them, and redrive the dead letters.
 	ReasonSinkRefusing = "SinkRefusing"
 	// ReasonCircuitOpen: the sink failed so often that one request at a time asks whether it works again. Repair the
-	// sink, or name another in spec.sink. Events wait, or Mandrill keeps them.
+	// sink, or name another in spec.sink.
 	ReasonCircuitOpen = "CircuitOpen"
 	// ReasonDeadLettering: the sink accepts some events, and others became dead letters within the last minutes. Look at
 	// the dead letters, and redrive them when the sink accepts them.
@@ -240,8 +240,8 @@ const (
 
 // Reasons of URLExclusive.
 const (
-	// ReasonOtherWebhooks: the account has other webhooks at the same URL, which the message names. Delete them in Mandrill, or
-	// change their URL there. Their batches are accepted, so that events may arrive twice.
+	// ReasonOtherWebhooks: the account has other webhooks at the same URL, which the message names. Delete them in Mandrill.
+	// Their batches are accepted, so that events may arrive twice.
 	ReasonOtherWebhooks = "OtherWebhooks"
 	// ReasonOtherReceiver: the URL leads to the receiver of another installation or cluster, which accepts the webhook's batches:
 	// both have the same webhook. Let only one of them have it.

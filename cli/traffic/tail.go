@@ -94,7 +94,7 @@ func (t *tail) print(event Event) error {
 	}
 	event.Event = nil
 	if !t.show {
-		event.Recipient = shorten(event.Recipient)
+		event.Recipient = output.ShortAddress(event.Recipient)
 	}
 	if t.format != output.Table {
 		return t.printDocument(event)
