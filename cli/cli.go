@@ -23,9 +23,11 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/version"
 )
 
-const long = `kubectl mandrill shows what becomes of Mandrill's events, and helps to repair what is in their way.
+const long = `kubectl mandrill follows the events of a MandrillWebhook: from the webhook at Mandrill through the ingress, the receiver and its buffer to
+your sink. It says what is broken on that way, and helps to repair it.
 
-Begin with kubectl mandrill status -A. It names every problem and the command to run next.`
+Begin with kubectl mandrill status -A: a line for each webhook, and for each problem what to do and the command to run next.
+kubectl mandrill doctor NAME then checks one webhook hop by hop.`
 
 // New returns the program.
 func New(env *access.Env) *cobra.Command {

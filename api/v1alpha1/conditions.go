@@ -1,6 +1,9 @@
 package v1alpha1
 
 // Every condition and every reason, with what the user does about it. All conditions are positive, except kstatus's.
+//
+// The first sentence of a reason says what it means, and those after it what to do. They are shown beside the condition's message, so they
+// do not refer to other reasons. Sentences that begin with Also are for readers of this file.
 const (
 	// ConditionReady: the webhook is registered and its events reach the receiver. It is True if those of the five
 	// conditions after it that are present are; otherwise it has the reason and message of the first that is not.
@@ -39,8 +42,7 @@ const (
 const (
 	// ReasonSucceeded: nothing to do.
 	ReasonSucceeded = "Succeeded"
-	// ReasonRetrying: something failed that may pass; the operator tries again by itself. The message says what
-	// failed.
+	// ReasonRetrying: something failed that may pass, as the message says. The operator tries again by itself.
 	ReasonRetrying = "Retrying"
 	// ReasonProgressing: the operator has not done this yet; an earlier condition says why.
 	ReasonProgressing = "Progressing"
@@ -57,12 +59,12 @@ const (
 	// name an object that can receive events.
 	ReasonSinkNotAddressable = "SinkNotAddressable"
 	// ReasonSinkNotAllowed: the operator's installation does not allow this sink, such as one in another
-	// namespace. Name one that it allows, or ask the administrator of the operator.
+	// namespace. Name a sink that it allows, or ask the administrator of the operator.
 	ReasonSinkNotAllowed = "SinkNotAllowed"
 	// ReasonSinkCertificateInvalid: the CACerts of the sink hold no PEM certificate. Put one there, or leave them out.
 	ReasonSinkCertificateInvalid = "SinkCertificateInvalid"
 	// ReasonSinkUnsupported: the sink asks for an OIDC token for an audience that the receiver has no token for. Give the
-	// receiver one and allow the audience, by the flags that the message names, or name another sink.
+	// receiver a token and allow its audience, by --oidc-token of the receiver and --sink-audiences of the operator, or name another sink.
 	ReasonSinkUnsupported = "SinkUnsupported"
 )
 
@@ -79,9 +81,8 @@ const (
 	// ReasonURLSecretMissing: the Secret does not have the key of spec.urlSecretRef, or it is empty. Add it.
 	ReasonURLSecretMissing = "URLSecretMissing"
 	// ReasonSecretNotAllowed: the Secret of spec.urlSecretRef does not have the annotation
-	// mandrill-operator.io/allow-url-secret: "true", without which no value of it is put into a URL. Add it if the Secret is
-	// meant for that. Also a reason of Registered and ReceiverReady for a reference to a Secret that the operator itself
-	// writes: name another.
+	// mandrill-operator.io/allow-url-secret: "true", without which no value of it is put into a URL, or it is a Secret that the operator
+	// itself writes. Add the annotation if the Secret is meant for that, or name another Secret. Also a reason of Registered.
 	ReasonSecretNotAllowed = "SecretNotAllowed"
 	// ReasonRouteNotServed: the receiver does not answer for the URL yet, or has stopped to. If it lasts, check that the receiver
 	// runs, that it reads the Secret of the operator's --routes-secret or, as a Sidecar, the Secret that its pod
@@ -98,7 +99,7 @@ const (
 	// installation allows. Delete some, make them smaller, or ask the administrator of the operator.
 	ReasonQuotaExceeded = "QuotaExceeded"
 	// ReasonSuspended: the receiver refuses batches with 503, as spec.suspend says; Mandrill keeps them for some
-	// hours. Set it to false to resume. Also a reason of Delivering, Delivered and Receiving.
+	// hours. Set spec.suspend to false to resume. Also a reason of Delivering, Delivered and Receiving.
 	ReasonSuspended = "Suspended"
 	// ReasonURLConflict: another MandrillWebhook, which the message names, has the same URL. Change one of them. After a rename,
 	// delete that one: this one then takes over its webhook. Also a reason of URLExclusive, at the object that keeps the URL.
@@ -107,8 +108,8 @@ const (
 
 // Reasons of Registered.
 const (
-	// ReasonRegistering: Mandrill has been asked to register the webhook, and has not answered yet. It asks the URL first, which
-	// takes up to two minutes.
+	// ReasonRegistering: Mandrill has been asked to register the webhook, and has not answered yet. Mandrill asks the
+	// URL first, which takes up to two minutes.
 	ReasonRegistering = "Registering"
 	// ReasonUpdating: Mandrill has been asked to change a webhook, or to delete one that is not needed any more, and has not
 	// answered yet. Also a reason of InboundReady, for inbound domains and routes.
@@ -119,8 +120,8 @@ const (
 	ReasonAPIKeyMissing = "APIKeyMissing"
 	// ReasonInvalidAPIKey: Mandrill does not accept the API key, or the value cannot be one. Put a valid one into the Secret.
 	ReasonInvalidAPIKey = "InvalidAPIKey"
-	// ReasonURLCheckFailed: Mandrill asked the URL and was not answered with 200. Check DNS, ingress and
-	// certificate of the public URL; the message has Mandrill's words.
+	// ReasonURLCheckFailed: Mandrill asked the URL and was not answered with 200; the message has Mandrill's words. Check DNS,
+	// ingress and certificate of the public URL.
 	ReasonURLCheckFailed = "URLCheckFailed"
 	// ReasonAdoptionRefused: a webhook that somebody else made is at the object's URL, and spec.adoptionPolicy is Refuse. Delete
 	// it in Mandrill, or write Adopt to take it over.
@@ -132,7 +133,7 @@ const (
 	// and are signed for it. Write that URL in spec.url.
 	ReasonURLChanged = "URLChanged"
 	// ReasonStoredDifferently: the webhook is registered, and Mandrill stores the description in another form than the
-	// spec has it. Write it as the message shows it, or ignore it.
+	// spec has it. Write the description as Mandrill has it, or ignore the difference.
 	ReasonStoredDifferently = "StoredDifferently"
 	// ReasonContested: somebody else changes the webhook back each time, such as another installation or another cluster with
 	// this URL and account. The operator leaves it as it is for a while and tries again by itself. Let only one of them have it.
@@ -156,8 +157,8 @@ const (
 
 // Reasons of InboundReady.
 const (
-	// ReasonMXRecordMissing: mail for a domain does not go to Mandrill yet. Set the MX record that Mandrill's page of
-	// inbound domains shows for it; the message names the domain.
+	// ReasonMXRecordMissing: mail for a domain, which the message names, does not go to Mandrill yet. Set the MX record that
+	// Mandrill's page of inbound domains shows for it.
 	ReasonMXRecordMissing = "MXRecordMissing"
 	// ReasonInboundRouteConflict: the domain has a route with the same pattern that posts to another URL. Remove that
 	// route, or choose another pattern.
@@ -179,42 +180,49 @@ const (
 	ReasonDelivered = "Delivered"
 	// ReasonLastAttemptFailed: Mandrill reports an error, which may be over; the message has its words.
 	ReasonLastAttemptFailed = "LastAttemptFailed"
-	// ReasonDisabled: Mandrill has emptied the webhook's events because too many batches failed. The operator
-	// enables it again, after a pause that grows from 1 to 60 minutes. Find out why the batches fail: look at the
-	// sink, and at the receiver's log and metrics.
+	// ReasonDisabled: Mandrill has emptied the webhook's events because too many batches failed, and the operator enables it again
+	// after a pause that grows from 1 to 60 minutes. Repair what makes the batches fail: the message has Mandrill's last error.
+	// Also shown after somebody else has enabled it, until the operator lists the account again, within --resync-interval.
 	ReasonDisabled = "Disabled"
+	// ReasonAccountChanged: the API key in the Secret is that of another Mandrill account than before, and that account has not
+	// sent anything yet. Nothing to do if mail is sent with that account now: it passes with the first batch. If mail is sent
+	// with the earlier account, put its API key back into the Secret.
+	ReasonAccountChanged = "AccountChanged"
 	// ReasonNothingSentYet: Mandrill has not sent anything yet. Nothing to do.
 	ReasonNothingSentYet = "NothingSentYet"
 )
 
 // Reasons of Delivered.
 const (
-	// ReasonSinkFailing: the sink has accepted nothing for a minute or more. The message says how it fails; events wait, or
-	// Mandrill keeps them. Repair the sink, or name another. Also the reason of an Event.
+	// ReasonSinkFailing: the sink has accepted nothing for a minute or more; the message says how it fails. Repair the sink, or
+	// name another in spec.sink. Events wait, or Mandrill keeps them. Also the reason of an Event.
 	ReasonSinkFailing = "SinkFailing"
 	// ReasonSinkRefusing: the sink refuses the events for good, as with 400, so that they become dead letters. Make it accept
 	// them, and redrive the dead letters.
 	ReasonSinkRefusing = "SinkRefusing"
-	// ReasonCircuitOpen: the sink failed so often that one request at a time asks whether it works again. As SinkFailing.
+	// ReasonCircuitOpen: the sink failed so often that one request at a time asks whether it works again. Repair the
+	// sink, or name another in spec.sink.
 	ReasonCircuitOpen = "CircuitOpen"
-	// ReasonDeadLettering: the sink accepts some events, and others became dead letters within the last minutes. Look at these.
+	// ReasonDeadLettering: the sink accepts some events, and others became dead letters within the last minutes. Look at
+	// the dead letters, and redrive them when the sink accepts them.
 	ReasonDeadLettering = "DeadLettering"
 	// ReasonBufferFull: the receiver's buffer is full, so that batches of all webhooks are refused and Mandrill keeps them.
 	// Repair the sinks that fail, or make the buffer larger.
 	ReasonBufferFull = "BufferFull"
-	// ReasonBufferUnavailable: the receiver cannot write to its buffer, so that batches are refused. Look at its log.
+	// ReasonBufferUnavailable: the receiver cannot write to its buffer, so that batches are refused. Look at the
+	// receiver's log.
 	ReasonBufferUnavailable = "BufferUnavailable"
 	// ReasonNothingSent: nothing was sent to the sink yet. Nothing to do.
 	ReasonNothingSent = "NothingSent"
-	// ReasonNoReports: no receiver reports about the webhook. Check that it runs, with --operator-url, and that it reaches the
-	// operator. Events may be delivered all the same. Also a reason of Receiving.
+	// ReasonNoReports: no receiver reports about the webhook. Check that a receiver runs, with --operator-url, and that it reaches
+	// the operator. Events may be delivered all the same. Also a reason of Receiving.
 	ReasonNoReports = "NoReports"
 )
 
 // Reasons of Receiving.
 const (
-	// ReasonSilent: nothing was received for longer than spec.expectEvents says, and Mandrill says that it sent nothing. Look
-	// whether mail is sent, and whether Mandrill's account is in order. Also the reason of an Event.
+	// ReasonSilent: nothing was received for longer than spec.expectEvents says, and Mandrill says that it sent nothing. Check
+	// that mail is sent, and that Mandrill's account is in order. Also the reason of an Event.
 	ReasonSilent = "Silent"
 	// ReasonNotArriving: Mandrill says that it sent batches, and no receiver has accepted any. Events are being lost or held
 	// up on the way: look at DNS, ingress and the receiver's log. Also the reason of an Event.
@@ -225,18 +233,18 @@ const (
 
 // Reasons of AlertSinkReady, besides those of SinkProvided.
 const (
-	// ReasonAlertsFailing: the alert sink has accepted nothing for a minute or more. The message says how it fails. Alerts are sent
-	// again for a day. Repair it, or name another. Also the reason of an Event.
+	// ReasonAlertsFailing: the alert sink has accepted nothing for a minute or more; the message says how it fails. Repair the
+	// alert sink, or name another in spec.alertSink. Alerts are sent again for a day. Also the reason of an Event.
 	ReasonAlertsFailing = "AlertsFailing"
 )
 
 // Reasons of URLExclusive.
 const (
-	// ReasonOtherWebhooks: the account has other webhooks at the same URL, which the message names. Their batches are accepted,
-	// so that events may arrive twice, except those that the message names. Delete them in Mandrill.
+	// ReasonOtherWebhooks: the account has other webhooks at the same URL, which the message names. Delete them in Mandrill.
+	// Their batches are accepted, so that events may arrive twice.
 	ReasonOtherWebhooks = "OtherWebhooks"
 	// ReasonOtherReceiver: the URL leads to the receiver of another installation or cluster, which accepts the webhook's batches:
-	// both have the same webhook. Let only one have it.
+	// both have the same webhook. Let only one of them have it.
 	ReasonOtherReceiver = "OtherReceiver"
 )
 

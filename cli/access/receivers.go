@@ -15,13 +15,14 @@ import (
 
 // Labels and names by which receivers are found, as the chart and the injection of sidecars write them.
 const (
-	componentLabel   = "app.kubernetes.io/component"
-	componentValue   = "receiver"
-	sidecarLabel     = "mandrill-operator.io/receiver"
-	sharedContainer  = "receiver"
-	sidecarContainer = "mandrill-receiver"
-	defaultNamespace = "mandrill-operator-system"
-	program          = "/receiver"
+	componentLabel    = "app.kubernetes.io/component"
+	componentValue    = "receiver"
+	sidecarLabel      = "mandrill-operator.io/receiver"
+	sharedContainer   = "receiver"
+	sidecarContainer  = "mandrill-receiver"
+	defaultNamespace  = "mandrill-operator-system"
+	operatorContainer = "operator" // and the value of its component label
+	program           = "/receiver"
 )
 
 // Receiver is a container that runs the receiver.
@@ -36,8 +37,8 @@ type Receiver struct {
 
 func (r Receiver) String() string { return r.Namespace + "/" + r.Pod }
 
-// Receivers returns the shared receivers, and the sidecars of a namespace if one is given.
-func (c *Cluster) Receivers(ctx context.Context, flags *Flags, sidecars string) ([]Receiver, error) {
+// Receivers returns the shared receivers, and the sidecars of namespaces.
+func (c *Cluster) Receivers(ctx context.Context, flags *Flags, sidecars ...string) ([]Receiver, error) {
 	pods, err := c.componentPods(ctx, flags.ReceiverNamespace, componentValue)
 	if err != nil {
 		return nil, err
@@ -46,22 +47,55 @@ func (c *Cluster) Receivers(ctx context.Context, flags *Flags, sidecars string) 
 	for i := range pods {
 		receivers = appendReceiver(receivers, &pods[i], sharedContainer, false)
 	}
-	if sidecars != "" {
+	for _, namespace := range sidecars {
+		if namespace == "" {
+			continue
+		}
 		var list corev1.PodList
-		err := c.Client.List(ctx, &list, client.InNamespace(sidecars), client.HasLabels{sidecarLabel})
+		err := c.Client.List(ctx, &list, client.InNamespace(namespace), client.HasLabels{sidecarLabel})
 		if err != nil && !apierrors.IsForbidden(err) {
-			return nil, Explain(err, "pods", "list pods in namespace "+sidecars)
+			return nil, Explain(err, "pods", "list pods in namespace "+namespace)
 		}
 		for i := range list.Items {
 			receivers = appendReceiver(receivers, &list.Items[i], sidecarContainer, true)
 		}
 	}
 	if len(receivers) == 0 {
-		return nil, errors.New("no receivers were found: name their namespace by --receiver-namespace; their pods have the label " +
-			componentLabel + "=" + componentValue)
+		return nil, noReceivers(flags.ReceiverNamespace, pods)
 	}
 	slices.SortFunc(receivers, func(a, b Receiver) int { return cmp.Compare(a.String(), b.String()) })
 	return receivers, nil
+}
+
+// noReceivers says what was looked for, and what the pods are that look like receivers.
+func noReceivers(namespace string, pods []corev1.Pod) error {
+	text := fmt.Sprintf("no receivers were found: %s there is no pod with the label %s=%s and a container %q that has --routes-secret or --config",
+		namespaceText(namespace), componentLabel, componentValue, sharedContainer)
+	var found []string
+	for i := range pods {
+		what := "has no container of this name"
+		if slices.ContainsFunc(pods[i].Spec.Containers, func(c corev1.Container) bool { return c.Name == sharedContainer }) {
+			what = "has neither flag"
+		}
+		found = append(found, fmt.Sprintf("%s/%s %s", pods[i].Namespace, pods[i].Name, what))
+	}
+	if len(found) > maxNamed {
+		found = append(found[:maxNamed], fmt.Sprintf("and %d more", len(found)-maxNamed))
+	}
+	if len(found) > 0 {
+		text += "; " + strings.Join(found, ", ")
+	}
+	return errors.New(text + ". Name the namespace of the receivers by --receiver-namespace")
+}
+
+// maxNamed is how many pods an error names.
+const maxNamed = 5
+
+func namespaceText(namespace string) string {
+	if namespace == "" {
+		return "in the namespaces that you may look into"
+	}
+	return "in namespace " + namespace
 }
 
 // componentPods lists the pods of a component: in all namespaces, or where the person may.
@@ -215,14 +249,14 @@ func (c *Cluster) InstallationPods(ctx context.Context, flags *Flags) ([]corev1.
 	if err != nil {
 		return nil, err
 	}
-	operators, err := c.componentPods(ctx, flags.ReceiverNamespace, "operator")
+	operators, err := c.componentPods(ctx, flags.ReceiverNamespace, operatorContainer)
 	return slices.DeleteFunc(append(pods, operators...), func(pod corev1.Pod) bool { return len(appendOurs(nil, &pod)) == 0 }), err
 }
 
 // appendOurs appends the containers of the installation: other programs may have the same labels.
 func appendOurs(names []string, pod *corev1.Pod) []string {
 	for _, container := range pod.Spec.Containers {
-		if container.Name == sharedContainer || container.Name == "operator" {
+		if container.Name == sharedContainer || container.Name == operatorContainer {
 			names = append(names, container.Name)
 		}
 	}

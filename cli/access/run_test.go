@@ -104,6 +104,7 @@ func TestRunExplains(t *testing.T) {
 	}{
 		"no rights":   {forbidden, "you lack a right: create pods/exec in namespace system"},
 		"too old":     {&access.ExitError{Status: 1, Stderr: "flag provided but not defined: -limit"}, "has version v0.1.0 and does not know"},
+		"too new":     {&access.ExitError{Status: 1, Stderr: "receiver: there is no subcommand backlog"}, "use the kubectl-mandrill of its version, or update it"},
 		"its own":     {&access.ExitError{Status: 1, Stderr: "receiver: nothing waits at batch:1"}, "system/r: nothing waits at batch:1"},
 		"gone":        {apierrors.NewNotFound(schema.GroupResource{Resource: "pods"}, "r"), "the pod system/r is gone"},
 		"time-out":    {context.DeadlineExceeded, "did not answer in time"},

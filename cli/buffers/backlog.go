@@ -16,10 +16,11 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
 )
 
-const backlogLong = `backlog works on the batches that wait in the buffers of the receivers. It needs the same rights as dead-letters.
+const backlogLong = `backlog works on the batches that wait in the buffers of the receivers, as while a sink fails. It needs the rights to list pods and to
+create pods/exec where receivers run.
 
-A batch has what Mandrill has sent together: list --type shows those with an event of a type, and drop and set-aside take whole batches.
-What waits has not been given up, so there is no --reason: dead-letters has it.`
+A batch has the events that Mandrill has sent together: list --type shows those with an event of a type, and drop and set-aside take
+whole batches. Events that receivers have given up do not wait: kubectl mandrill dead-letters has these, with --reason.`
 
 // selection has the flags that select batches.
 type selection struct {

@@ -26,13 +26,14 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/version"
 )
 
-const long = `support-bundle writes an archive with MandrillWebhooks, their Events, the pods of operator and receivers, the ends of their logs, and their metrics.
+const long = `support-bundle writes an archive with MandrillWebhooks, their Events, the pods of operator and receivers, the ends of their logs,
+and their metrics.
 
-It reads no Secrets. Mail addresses and public IP addresses become names such as mail-1, user and password and query of URLs are hidden, and so are
-the values of environment variables of pods. Look through the archive all the same before you hand it on.
+It reads no Secrets. Mail addresses and public IP addresses are replaced by names such as mail-1. User, password and query of URLs are
+hidden, and so are the values of environment variables of pods. Look through the archive all the same before you hand it on.
 
-It needs the rights to list MandrillWebhooks, events and pods, to get pods/log and pods/proxy. What you may not read is left out and named in
-missing.txt.`
+It needs the rights to list MandrillWebhooks, events and pods, and to get pods/log and pods/proxy. What you may not read is left out
+and named in missing.txt.`
 
 // Bounds of the archive.
 const (

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/cli/access"
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
 	"github.com/mandrill-operator/mandrill-operator/cli/reasons"
 )
@@ -42,7 +43,7 @@ func (d *doctor) reporters() []Finding {
 	if condition != nil {
 		switch condition.Reason {
 		case v1alpha1.ReasonBufferFull, v1alpha1.ReasonBufferUnavailable, v1alpha1.ReasonNoReports:
-			return finding(Fail, condition.Reason+": "+condition.Message, reasons.Remedy(condition.Reason))
+			return d.unmet(Fail, condition, condition.Message)
 		}
 	}
 	if delivery == nil {
@@ -69,40 +70,59 @@ func (d *doctor) reporters() []Finding {
 
 // sink shows what receivers report of the sink.
 func (d *doctor) sink(context.Context) []Finding {
-	status := d.webhook.Status
+	status, address := d.webhook.Status, access.SinkAddress(d.webhook)
 	if provided := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionSinkProvided); provided != nil && provided.Status == metav1.ConditionFalse {
-		return finding(Fail, provided.Reason+": "+provided.Message, reasons.Remedy(provided.Reason))
+		return d.unmet(Fail, provided, provided.Message)
 	}
 	condition := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionDelivered)
-	last := ""
-	if status.Delivery != nil && status.Delivery.LastFailure != nil {
-		failure := status.Delivery.LastFailure
-		last = "the last failure was " + failure.Reason
-		if failure.Status != 0 {
-			last = fmt.Sprintf("%s with status %d", last, failure.Status)
-		}
-		last += " " + output.Age(d.env.Now().Sub(failure.At.Time)) + " ago"
-	}
+	name := strings.TrimSpace("the sink " + address)
+	last, how := d.lastFailure()
 	switch {
 	case condition == nil:
-		return finding(Warn, "nothing is reported of the sink", reasons.Remedy(v1alpha1.ReasonNoReports))
+		return finding(Warn, "no receiver has reported about "+name, reasons.Remedy(v1alpha1.ReasonNoReports))
 	case condition.Status == metav1.ConditionTrue:
-		return ok("%s", join(d.accepted(), last))
+		return ok("%s", join(name+" "+d.accepted(), last+how))
 	case condition.Reason == v1alpha1.ReasonNothingSent && last != "":
-		return finding(Warn, "no event was accepted yet; "+last, "A failure is reported as such after a minute: ask again, and look at the sink.")
-	case condition.Status == metav1.ConditionFalse && condition.Reason != v1alpha1.ReasonSuspended:
-		return finding(Fail, join(condition.Reason+": "+condition.Message, last), reasons.Remedy(condition.Reason))
+		return finding(Warn, name+" has not accepted an event yet; "+last+how, "A failure is shown as such after a minute: run the command again, and look at the sink.")
+	case condition.Reason == v1alpha1.ReasonNothingSent:
+		return finding(Warn, "nothing was sent to "+name+" yet", "kubectl mandrill test "+d.webhook.Name+" -n "+d.webhook.Namespace+" sends a test event to it.")
+	case condition.Status == metav1.ConditionFalse:
+		return d.unmet(Fail, condition, join(access.NameSink(condition.Message, address), last))
 	}
-	return finding(Warn, join(condition.Reason+": "+condition.Message, last), "kubectl mandrill test "+d.webhook.Name+" -n "+d.webhook.Namespace+" sends a test event to the sink.")
+	return d.unmet(Warn, condition, condition.Message)
+}
+
+// failures say how an attempt failed, by the reason that receivers report.
+var failures = map[string]string{
+	"Unresolved": "its name was not resolved", "Unreachable": "there was no connection", "TLS": "its certificate was not accepted",
+	"Timeout": "it did not answer in time", "NoAnswer": "the connection ended without an answer", "Status": "it answered with an error",
+	"Overloaded": "it was overloaded", "Refused": "it refused the event", "Forbidden": "the receiver may not connect to its address",
+	"Token": "the receiver had no token for it",
+}
+
+// lastFailure says when an attempt failed last, and how. Both are empty if none is known.
+func (d *doctor) lastFailure() (when, how string) {
+	if d.webhook.Status.Delivery == nil || d.webhook.Status.Delivery.LastFailure == nil {
+		return "", ""
+	}
+	failure := d.webhook.Status.Delivery.LastFailure
+	when = "an attempt failed " + output.Age(d.env.Now().Sub(failure.At.Time)) + " ago"
+	if how = failures[failure.Reason]; how != "" && failure.Status != 0 {
+		how += fmt.Sprintf(" (status %d)", failure.Status)
+	}
+	if how != "" {
+		how = ": " + how
+	}
+	return when, how
 }
 
 // accepted says when the sink accepted an event.
 func (d *doctor) accepted() string {
 	delivery := d.webhook.Status.Delivery
 	if delivery == nil || delivery.LastDeliveredAt == nil {
-		return "the sink accepted events"
+		return "accepted events"
 	}
-	return "the sink accepted an event " + output.Age(d.env.Now().Sub(delivery.LastDeliveredAt.Time)) + " ago"
+	return "accepted an event " + output.Age(d.env.Now().Sub(delivery.LastDeliveredAt.Time)) + " ago"
 }
 
 func join(text, more string) string {

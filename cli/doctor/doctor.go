@@ -13,6 +13,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/cli/access"
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
+	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -43,9 +44,10 @@ const (
 
 const long = `doctor walks the way of an event and prints a line for each hop, with what to do where it does not work:
 
+  object        what the operator says in the conditions
   account       the API key, reputation and quota of the account, by Mandrill's API
   registration  the webhook at Mandrill: URL, signing key, events
-  exclusive     other webhooks of the account at the same URL
+  exclusive     other webhooks of the account at the same URL, and other MandrillWebhooks that claim it
   dns, tls      the host of the public URL and its certificate
   head, signed  the answers at the public URL, and whether it is this webhook's receiver that gives them
   body          signed batches of 5 MB and 60 MB, which the receiver verifies and drops
@@ -66,8 +68,13 @@ type doctor struct {
 	since    time.Duration
 	skipBody bool
 
+	user       *mandrill.User     // of the API key, nil if unknown
+	listed     []mandrill.Webhook // all of the account
+	notListed  error
 	remote     *mandrill.Webhook // as Mandrill has it, nil if unknown
 	url, key   string            // from the Secret, empty if it cannot be read
+	noURL      error             // why url is empty
+	urlFrom    string            // who says the URL of a webhook that is not registered
 	keyMissing error
 	noAnswer   bool // HEAD got none
 	unreached  bool // the small batch does not arrive
@@ -105,6 +112,7 @@ var checks = []check{
 	{"object", false, checkTimeout, (*doctor).object},
 	{"account", false, checkTimeout, (*doctor).account},
 	{"registration", false, checkTimeout, (*doctor).registration},
+	{"exclusive", false, checkTimeout, (*doctor).exclusive},
 	{"dns", true, checkTimeout, (*doctor).dns},
 	{"tls", true, checkTimeout, (*doctor).tls},
 	{"head", true, checkTimeout, (*doctor).head},
@@ -166,15 +174,36 @@ func (d *doctor) readSecret(ctx context.Context) {
 	if d.url, d.keyMissing = d.cluster.SecretValue(ctx, d.webhook.Namespace, name, "url"); d.keyMissing == nil {
 		d.key, d.keyMissing = d.cluster.SecretValue(ctx, d.webhook.Namespace, name, "signing-key")
 	}
-	if d.url == "" && !hidesSecret(d.webhook.Status.URL) {
-		d.url = d.webhook.Status.URL
+	status := d.webhook.Status
+	if d.url == "" && !hidesSecret(status.URL) {
+		d.url = status.URL
 	}
-	if d.url == "" && d.webhook.Spec.URLSecretRef == nil { // it is not registered yet
-		d.url = d.webhook.Spec.URL
+	if d.url == "" && status.WebhookID == 0 {
+		d.url, d.urlFrom, d.noURL = d.futureURL(ctx)
+	} else if d.url == "" {
+		d.noURL = fmt.Errorf("the public URL has a part that is secret, and is read from the Secret %s: %w", name, d.keyMissing)
 	}
-	if d.keyMissing != nil && d.webhook.Status.WebhookID == 0 {
+	if d.url == "" && d.noURL == nil {
+		d.noURL = errNoURL
+	}
+	if d.keyMissing != nil && status.WebhookID == 0 {
 		d.keyMissing = errNoKey
 	}
+}
+
+// futureURL is the URL that a webhook will have which is not registered yet, without the parameter of spec.urlSecretRef, and says who
+// says so.
+func (d *doctor) futureURL(ctx context.Context) (registered, from string, err error) {
+	if spec := d.webhook.Spec; spec.URL != "" {
+		return spec.URL, "spec.url", nil
+	}
+	public, pod, err := d.cluster.PublicURL(ctx, &d.env.Flags, d.webhook.Spec.Installation)
+	if err != nil {
+		return "", "", err
+	}
+	urls := webhookurl.URLs{Public: public, Installation: d.webhook.Spec.Installation}
+	registered, err = urls.Of(d.webhook)
+	return registered, "--public-url of the operator " + pod, err
 }
 
 var colors = map[Level]output.Color{OK: output.Green, Warn: output.Yellow, Fail: output.Red}

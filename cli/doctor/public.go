@@ -22,11 +22,11 @@ import (
 // errNoKey is why nothing is signed before the webhook is registered.
 var errNoKey = errors.New("it needs the signing key, which Mandrill gives at the registration: repair what fails above first")
 
-var errNoURL = errors.New("the public URL is not known: the object has none yet, or it has a secret and you may not read the Secret of the signing key")
+var errNoURL = errors.New("the public URL is not known")
 
 func (d *doctor) target() (*url.URL, error) {
 	if d.url == "" {
-		return nil, errNoURL
+		return nil, d.noURL
 	}
 	parsed, err := url.Parse(d.url)
 	if err != nil {
@@ -42,24 +42,39 @@ func (d *doctor) dns(ctx context.Context) []Finding {
 		return skip(err)
 	}
 	host := target.Hostname()
-	addresses := []netip.Addr{}
 	if address, err := netip.ParseAddr(host); err == nil {
-		addresses = append(addresses, address)
-	} else if addresses, err = d.env.Resolver.LookupNetIP(ctx, "ip", host); err != nil {
+		return literal(address.Unmap())
+	}
+	addresses, err := d.env.Resolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
 		return finding(Fail, host+" cannot be resolved: "+cause(err), "Add a DNS record for the host that leads to the ingress.")
 	}
 	var local, all []string
 	for _, address := range addresses {
 		all = append(all, address.Unmap().String())
-		if address.IsPrivate() || address.IsLoopback() || address.IsLinkLocalUnicast() {
+		if isLocal(address) {
 			local = append(local, address.Unmap().String())
 		}
 	}
 	if len(local) > 0 {
-		return finding(Warn, host+" is "+strings.Join(local, ", ")+", which Mandrill cannot reach",
+		return finding(Warn, host+" has the address "+strings.Join(local, ", ")+", which Mandrill cannot reach",
 			"Check the name from the Internet. If it is another address there, run doctor --public from there.")
 	}
-	return ok("%s is %s", host, strings.Join(all, ", "))
+	return ok("%s has the address %s", host, strings.Join(all, ", "))
+}
+
+// isLocal reports whether an address means another machine to Mandrill, or none.
+func isLocal(address netip.Addr) bool {
+	return address.IsPrivate() || address.IsLoopback() || address.IsLinkLocalUnicast() || address.IsUnspecified()
+}
+
+// literal is for a URL with an address instead of a name.
+func literal(address netip.Addr) []Finding {
+	if isLocal(address) {
+		return finding(Warn, fmt.Sprintf("the host of the URL is %s, an address that Mandrill cannot reach", address),
+			"Give the URL a host that leads to the ingress from the Internet.")
+	}
+	return ok("the host of the URL is the address %s: there is no name to resolve", address)
 }
 
 // soon is when a certificate that is renewed automatically would have been renewed.

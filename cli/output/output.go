@@ -136,6 +136,16 @@ func Counted(count int, one, many string) string {
 	return fmt.Sprintf("%d %s", count, many)
 }
 
+// ShortAddress keeps of a mail address what tells two apart without naming them: a…@shop.example. Another text stays as it is.
+func ShortAddress(address string) string {
+	at := strings.LastIndexByte(address, '@')
+	if at < 1 {
+		return address
+	}
+	first := []rune(address)[0]
+	return string(first) + "…" + address[at:]
+}
+
 // Color is an ANSI colour.
 type Color string
 

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/nearest"
@@ -22,6 +23,7 @@ type Reason struct {
 	Name      string `json:"name"`
 	Condition bool   `json:"condition,omitempty"` // it is a condition, not a reason
 	Text      string `json:"text"`                // what it means, and what to do about it
+	Remedy    string `json:"remedy,omitempty"`    // what to do about it, empty for a condition
 }
 
 var all = sync.OnceValues(func() ([]Reason, error) {
@@ -61,7 +63,30 @@ func read(constant *ast.ValueSpec) (Reason, bool) {
 	if text != "" {
 		text = strings.ToUpper(text[:1]) + text[1:]
 	}
-	return Reason{Name: name, Condition: strings.HasPrefix(constant.Names[0].Name, "Condition"), Text: text}, true
+	list := slices.DeleteFunc(sentences(text), func(sentence string) bool { return strings.HasPrefix(sentence, forReaders) })
+	reason := Reason{Name: name, Condition: strings.HasPrefix(constant.Names[0].Name, "Condition"), Text: strings.Join(list, " ")}
+	if !reason.Condition && len(list) > 1 {
+		reason.Remedy = strings.Join(list[1:], " ")
+	}
+	return reason, true
+}
+
+// forReaders begins sentences of the comments that are no use to somebody who has the reason before them.
+const forReaders = "Also "
+
+// sentences splits a text after full stops that a capital follows.
+func sentences(text string) (list []string) {
+	begin := 0
+	for at := range text {
+		if strings.HasPrefix(text[at:], ". ") && at+2 < len(text) && unicode.IsUpper(rune(text[at+2])) {
+			list = append(list, text[begin:at+1])
+			begin = at + 2
+		}
+	}
+	if begin < len(text) {
+		list = append(list, text[begin:])
+	}
+	return list
 }
 
 // All returns all conditions and reasons, by name.
@@ -99,7 +124,7 @@ func Remedy(name string) string {
 	}
 	for _, reason := range found {
 		if !reason.Condition {
-			return reason.Text
+			return reason.Remedy
 		}
 	}
 	return ""

@@ -10,7 +10,6 @@ import (
 	"io"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -136,16 +135,6 @@ func (s *source) readOne(ctx context.Context, receiver access.Receiver, call fun
 		return fmt.Errorf("%s printed what is no event, maybe because its version is another: %w", receiver, scanErr)
 	}
 	return err
-}
-
-// shorten keeps of an address what tells recipients apart without naming them: a…@shop.example.
-func shorten(address string) string {
-	at := strings.LastIndexByte(address, '@')
-	if at < 1 {
-		return address
-	}
-	first := []rune(address)[0]
-	return string(first) + "…" + address[at:]
 }
 
 // settled are outcomes after which nothing else comes of an event.

@@ -19,10 +19,11 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
 )
 
-const tailLong = `tail shows the events that receivers deliver, as they do: the type, the recipient, the message, the sink's answer and the attempt. Receivers
-keep the last events in memory, so that tail begins with these.
+const tailLong = `tail shows events while receivers deliver them: the type, the recipient, the message, the sink's answer and the attempt. Receivers
+keep the last events in memory, so tail begins with these.
 
-Of an address only the first letter and the domain are shown, unless --show-addresses is given. It needs the rights of dead-letters.`
+Of an address only the first letter and the domain are shown, unless --show-addresses is given. It needs the rights to list
+pods and to create pods/exec where receivers run.`
 
 // tail are the flags of tail.
 type tail struct {
@@ -94,7 +95,7 @@ func (t *tail) print(event Event) error {
 	}
 	event.Event = nil
 	if !t.show {
-		event.Recipient = shorten(event.Recipient)
+		event.Recipient = output.ShortAddress(event.Recipient)
 	}
 	if t.format != output.Table {
 		return t.printDocument(event)
@@ -139,7 +140,7 @@ func (t *tail) printDocument(event Event) error {
 const listenLong = `listen sends a copy of each event of a webhook to a URL of this machine, as a CloudEvent in structured JSON, while the sink gets every
 event as before. An event that the URL does not accept is reported, and not sent again.
 
-It needs the rights of dead-letters.`
+It needs the rights to list pods and to create pods/exec where receivers run.`
 
 // forwardTimeout bounds the wait for the URL of --forward-to.
 const forwardTimeout = 30 * time.Second

@@ -19,8 +19,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-const verifyLong = `verify reads a captured request from standard input and says whether its signature is right; if it is not, which change of the URL, the
-key or the body would make it right, which is what a proxy has changed or somebody has mistyped.
+const verifyLong = `verify reads a captured request from standard input and says whether its signature is right. If it is not, it tries the usual causes,
+such as another port, scheme or key, or a body that a proxy has encoded again, and names the one that explains the signature.
 
 The input is an HTTP request as it travels, with its headers, or only the body with --signature. The URL is the one that is registered
 at Mandrill. URL and key come from the webhook NAME, or from --url and --key-from: secret:NAME[:KEY] of the namespace, or file:PATH.

@@ -11,30 +11,49 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/cli/access"
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
+	"github.com/mandrill-operator/mandrill-operator/cli/reasons"
 )
+
+const statusLong = `status shows each webhook in a line. Below, each problem has a paragraph with what to do and the next command. The columns are
+
+  READY       whether the webhook is registered and the receiver accepts its batches
+  MANDRILL    whether Mandrill can deliver, as it says itself
+  URL         whether nothing else has the webhook's URL
+  SINK        whether the sink accepts the events
+  WAITING     events that wait in the buffers for 30 seconds or more
+  OLDEST      for how long the first of them has waited
+  DEAD        events that were given up and are kept as dead letters
+  LAST EVENT  how long ago the last batch of Mandrill arrived
+
+ok means that nothing is wrong, - that nothing is known, and another word is the reason: kubectl mandrill explain REASON.
+
+It reads MandrillWebhooks. The operator does not write them for each event: times in them are up to 5 minutes old, or
+more with over 600 webhooks, and so are counts. So status also asks the receivers for the time of the last event,
+by their metrics, if you may list pods and get pods/proxy where they run. If that fails, a line below the table says why.
+
+It exits with 2 if a webhook has a problem.`
 
 // NewStatus returns the command status.
 func NewStatus(env *access.Env) *cobra.Command {
 	var format output.Format
+	ask := true
 	command := &cobra.Command{
 		Use:   "status [NAME]",
 		Short: "Show each webhook in a line, and each problem with what to do about it",
-		Long: `status shows each webhook in a line: whether it is ready, whether Mandrill can deliver, whether the sink accepts, how many events wait and
-since when, dead letters, and when the last event came. Below, each problem has a paragraph with what to do and the next command.
-
-It reads MandrillWebhooks only. It exits with 2 if a webhook has a problem.`,
-		Args: cobra.MaximumNArgs(1),
+		Long:  statusLong,
+		Args:  cobra.MaximumNArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
-			return status(command, env, args, format)
+			return status(command, env, args, format, ask)
 		},
 		ValidArgsFunction: env.CompleteWebhooks,
 	}
 	format.AddFlag(command.Flags())
 	command.Flags().BoolVarP(&env.Flags.AllNamespaces, "all-namespaces", "A", false, "the webhooks of all namespaces")
+	command.Flags().BoolVar(&ask, "live", true, "ask the receivers when events came last; false: read the objects only")
 	return command
 }
 
-func status(command *cobra.Command, env *access.Env, args []string, format output.Format) error {
+func status(command *cobra.Command, env *access.Env, args []string, format output.Format, ask bool) error {
 	cluster, err := env.Connect(&env.Flags)
 	if err != nil {
 		return err
@@ -62,14 +81,18 @@ func status(command *cobra.Command, env *access.Env, args []string, format outpu
 		summaries = append(summaries, summary)
 		problems += len(summary.Problems)
 	}
-	err = format.Print(env.Out, summaries, func(w io.Writer) error { return printStatus(w, env, cluster, summaries) })
+	var stale error
+	if ask && len(webhooks) > 0 {
+		stale = live(command.Context(), env, cluster, webhooks, summaries)
+	}
+	err = format.Print(env.Out, summaries, func(w io.Writer) error { return printStatus(w, env, cluster, summaries, stale) })
 	if err == nil && problems > 0 {
 		err = output.Problems
 	}
 	return err
 }
 
-func printStatus(w io.Writer, env *access.Env, cluster *access.Cluster, summaries []Summary) error {
+func printStatus(w io.Writer, env *access.Env, cluster *access.Cluster, summaries []Summary, stale error) error {
 	if len(summaries) == 0 {
 		place := "in any namespace"
 		if !env.Flags.AllNamespaces {
@@ -79,15 +102,20 @@ func printStatus(w io.Writer, env *access.Env, cluster *access.Cluster, summarie
 		return err
 	}
 	now := env.Now()
-	rows := [][]string{{"NAMESPACE", "NAME", "READY", "MANDRILL", "SINK", "WAITING", "OLDEST", "DEAD", "LAST EVENT"}}
+	rows := [][]string{{"NAMESPACE", "NAME", "READY", "MANDRILL", "URL", "SINK", "WAITING", "OLDEST", "DEAD", "LAST EVENT"}}
 	for _, s := range summaries {
 		rows = append(rows, []string{
-			s.Namespace, s.Name, s.Ready, s.Mandrill, s.Sink, strconv.FormatInt(s.Waiting, 10), since(now, s.OldestAt),
+			s.Namespace, s.Name, s.Ready, s.Mandrill, s.URL, s.Sink, strconv.FormatInt(s.Waiting, 10), since(now, s.OldestAt),
 			strconv.FormatInt(s.DeadLetters, 10), since(now, s.LastEventAt),
 		})
 	}
 	if err := output.Columns(w, rows); err != nil {
 		return err
+	}
+	if stale != nil {
+		if _, err := fmt.Fprintf(w, "\nLAST EVENT may be 5 minutes old or more, because the receivers did not say it: %v\n", stale); err != nil {
+			return err
+		}
 	}
 	for _, s := range summaries {
 		for _, problem := range s.Problems {
@@ -106,7 +134,11 @@ func paragraph(w io.Writer, s Summary, problem Problem) string {
 		title = problem.Condition + ", " + problem.Reason
 	}
 	lines := []string{"", output.Paint(w, output.Red, fmt.Sprintf("%s/%s: %s", s.Namespace, s.Name, title))}
-	for _, text := range []string{problem.Message, problem.Remedy} {
+	message := problem.Message
+	if problem.Condition == v1alpha1.ConditionDelivered {
+		message = access.NameSink(message, s.SinkAddress)
+	}
+	for _, text := range []string{message, reasons.Unsaid(problem.Remedy, message)} {
 		if text != "" {
 			lines = append(lines, "  "+sentence(text))
 		}

@@ -2,15 +2,14 @@
 package view
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/cli/access"
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
 	"github.com/mandrill-operator/mandrill-operator/cli/reasons"
 )
@@ -19,15 +18,27 @@ import (
 type Summary struct {
 	Namespace   string       `json:"namespace"`
 	Name        string       `json:"name"`
-	Ready       string       `json:"ready"`    // ok, or the reason
-	Mandrill    string       `json:"mandrill"` // Mandrill's view of its deliveries: ok, or the reason
-	Sink        string       `json:"sink"`     // ok, or the reason
+	Ready       string       `json:"ready"`                 // ok, or the reason
+	Mandrill    string       `json:"mandrill"`              // Mandrill's view of its deliveries: ok, or the reason
+	URL         string       `json:"url"`                   // whether nothing else has the URL: ok, or the reason
+	Sink        string       `json:"sink"`                  // ok, or the reason
+	SinkAddress string       `json:"sinkAddress,omitempty"` // host and port
 	Waiting     int64        `json:"waitingEvents"`
 	OldestAt    *metav1.Time `json:"oldestWaitingAt,omitempty"`
 	DeadLetters int64        `json:"deadLetters"`
 	LastEventAt *metav1.Time `json:"lastEventAt,omitempty"`
+	LastEventOf Source       `json:"lastEventFrom,omitempty"` // who says so
 	Problems    []Problem    `json:"problems"`
 }
+
+// Source says where something is from.
+type Source string
+
+// The sources.
+const (
+	OfObject    Source = "object"    // as the operator has written it, some minutes ago
+	OfReceivers Source = "receivers" // as they say now
+)
 
 // Problem is something that is not in order.
 type Problem struct {
@@ -41,7 +52,7 @@ type Problem struct {
 // the order in which problems are named: what comes first often causes what follows.
 var conditions = []string{
 	v1alpha1.ConditionReady, v1alpha1.ConditionURLExclusive, v1alpha1.ConditionEventsAccepted, v1alpha1.ConditionDelivering,
-	v1alpha1.ConditionReceiving, v1alpha1.ConditionDelivered,
+	v1alpha1.ConditionReceiving, v1alpha1.ConditionDelivered, v1alpha1.ConditionAlertSinkReady,
 }
 
 // harmless are reasons of conditions that are not True without anything to do.
@@ -54,10 +65,14 @@ func Summarize(webhook *v1alpha1.MandrillWebhook) Summary {
 	s := Summary{
 		Namespace: webhook.Namespace, Name: webhook.Name, Problems: []Problem{},
 		Ready: word(webhook, v1alpha1.ConditionReady), Mandrill: word(webhook, v1alpha1.ConditionDelivering), Sink: word(webhook, v1alpha1.ConditionDelivered),
+		URL: word(webhook, v1alpha1.ConditionURLExclusive), SinkAddress: access.SinkAddress(webhook),
 	}
 	if delivery := webhook.Status.Delivery; delivery != nil {
 		s.Waiting, s.OldestAt = delivery.WaitingEvents, delivery.OldestWaitingAt
 		s.DeadLetters, s.LastEventAt = delivery.DeadLetters, delivery.LastReceivedAt
+		if s.LastEventAt != nil {
+			s.LastEventOf = OfObject
+		}
 	}
 	s.Problems = append(s.Problems, problems(webhook)...)
 	return s
@@ -129,26 +144,6 @@ func deliveryProblems(webhook *v1alpha1.MandrillWebhook, known []Problem) (list 
 		})
 	}
 	return list
-}
-
-// command is a command of this program, complete.
-func command(webhook *v1alpha1.MandrillWebhook, text string) string {
-	return fmt.Sprintf("kubectl mandrill %s -n %s", text, webhook.Namespace)
-}
-
-// next is the command to run next for a condition.
-func next(webhook *v1alpha1.MandrillWebhook, condition *metav1.Condition) string {
-	switch condition.Reason {
-	case v1alpha1.ReasonSuspended:
-		return command(webhook, "resume "+webhook.Name)
-	case v1alpha1.ReasonSinkRefusing, v1alpha1.ReasonDeadLettering:
-		return command(webhook, "dead-letters list --webhook "+webhook.Namespace+"/"+webhook.Name)
-	case v1alpha1.ReasonBufferFull, v1alpha1.ReasonBufferUnavailable:
-		return command(webhook, "backlog list")
-	case v1alpha1.ReasonAPIKeySecretNotFound, v1alpha1.ReasonAPIKeyMissing:
-		return fmt.Sprintf("kubectl get %s %s -n %s", corev1.ResourceSecrets, webhook.Spec.APIKeySecretRef.Name, webhook.Namespace)
-	}
-	return command(webhook, "doctor "+webhook.Name)
 }
 
 // since is the age of a time, or - without one.

@@ -70,6 +70,26 @@ func TestLeftAccountKeepsNothing(t *testing.T) {
 	}
 }
 
+// A key of another account is named until that account has sent something: the events of the earlier one do not come any more.
+func TestKeyOfAnotherAccountIsNamedUntilItSends(t *testing.T) {
+	t.Parallel()
+	for _, hasWebhook := range []bool{false, true} {
+		f, other := twoAccounts(t)
+		f.apply()
+		url := f.mustReconcile().Status.URL
+		if hasWebhook {
+			addWebhook(t, other, otherKey, url)
+		}
+		f.assert("Delivering", "Unknown", "NothingSentYet", "")
+		f.useKey(otherKey)
+		f.advance(time.Second)
+		f.mustReconcile()
+		f.assert("Delivering", "Unknown", "AccountChanged", "is that of another Mandrill account than before: webhook ")
+		f.mustReconcile()
+		f.assert("Delivering", "Unknown", "AccountChanged", "has not sent anything for it yet")
+	}
+}
+
 // An object that is deleted before it could move leaves nothing in either account, nor does one whose new key is invalid.
 func TestDeletionCoversBothAccounts(t *testing.T) {
 	t.Parallel()

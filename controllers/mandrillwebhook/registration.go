@@ -257,6 +257,9 @@ func (s *state) refusal(doing string, err error) error {
 func (r *Reconciler) report(run *state) {
 	status, remote := &run.webhook.Status, run.remote
 	before := status.Upstream
+	seen := upstream.Seen{
+		Suspended: run.webhook.Spec.Suspend, Reenabled: run.wasDisabled(), ID: remote.ID, Left: upstream.Replaced(*status, run.changedKey(run.account), remote),
+	}
 	status.WebhookID = remote.ID
 	status.APIKeyFingerprint = run.account.Fingerprint(string(run.webhook.UID))
 	status.URL = r.urls.Shown(run.webhook)
@@ -275,6 +278,7 @@ func (r *Reconciler) report(run *state) {
 		now := metav1.NewTime(r.Now().Truncate(1e9))
 		next.LastCheckedAt = &now
 	}
-	upstream.Report(run.conditions, before, next, changed, run.webhook.Spec.Suspend)
+	seen.Before, seen.Now, seen.Changed = before, next, changed
+	upstream.Report(run.conditions, seen)
 	status.Upstream = next
 }

@@ -83,10 +83,26 @@ func describe(command *cobra.Command) string {
 
 const width = 136
 
+// joined joins the lines of paragraphs, which the sources wrap at another width. Lines that are indented stay as they are.
+func joined(text string) string {
+	var out []string
+	inParagraph := false
+	for line := range strings.SplitSeq(text, "\n") {
+		isText := line != "" && !strings.HasPrefix(line, " ")
+		if isText && inParagraph {
+			out[len(out)-1] += " " + line
+		} else {
+			out = append(out, line)
+		}
+		inParagraph = isText
+	}
+	return strings.Join(out, "\n")
+}
+
 // wrapped breaks long lines, which go on with the same indentation.
 func wrapped(text string) string {
 	var out []string
-	for line := range strings.SplitSeq(text, "\n") {
+	for line := range strings.SplitSeq(joined(text), "\n") {
 		indentation := line[:len(line)-len(strings.TrimLeft(line, " "))]
 		for len(line) > width {
 			at := strings.LastIndexByte(line[:width], ' ')

@@ -125,7 +125,7 @@ func TestDoctorFindsPlantedFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, failed := examine("--skip-large"); !slices.Contains(failed, "registration") {
+	if _, failed := examine("--skip-large"); !slices.Contains(failed, "exclusive") {
 		t.Errorf("a second webhook at the URL: got %v", failed)
 	}
 	if _, err := api.DeleteWebhook(t.Context(), second.ID); err != nil {

@@ -42,7 +42,8 @@ func (s *stack) documented(name, namespace, command string, r result) {
 	text := "$ " + command + "\n" + r.out
 	for _, pair := range [][2]string{
 		{s.ingress.URL, "http://hooks.example.com"}, {strings.TrimPrefix(s.ingress.URL, "http://"), "hooks.example.com"}, {namespace, "shop"}, {s.podName, "mandrill-receiver-0"},
-		{s.sink.URL, "http://consumer.shop.svc.cluster.local"}, {"127.0.0.1", "192.0.2.10"}, {forwardedPage, "http://127.0.0.1:40123/?key=KEY"},
+		{s.sink.URL, "http://consumer.shop.svc.cluster.local"}, {strings.TrimPrefix(s.sink.URL, "http://"), "consumer.shop.svc.cluster.local:80"},
+		{"127.0.0.1", "192.0.2.10"}, {forwardedPage, "http://127.0.0.1:40123/?key=KEY"},
 	} {
 		text = strings.ReplaceAll(text, pair[0], pair[1])
 	}

@@ -46,6 +46,7 @@ import (
 const (
 	system   = "mandrill-operator-system"
 	apiKey   = "md-sentinel-api-key-4711"
+	otherKey = "md-sentinel-api-key-0815" // of another account
 	patience = 2 * time.Minute
 )
 
@@ -143,7 +144,7 @@ func newStack(t *testing.T) *stack {
 	s.answer.Store(http.StatusAccepted)
 	s.sink = httptest.NewServer(http.HandlerFunc(s.serveSink))
 	t.Cleanup(s.sink.Close)
-	s.mandrill = mandrilltest.New(mandrilltest.Options{APIKeys: []string{apiKey}, BatchInterval: 100 * time.Millisecond, RetryInterval: time.Second})
+	s.mandrill = mandrilltest.New(mandrilltest.Options{APIKeys: []string{apiKey, otherKey}, BatchInterval: 100 * time.Millisecond, RetryInterval: time.Second})
 	t.Cleanup(s.mandrill.Close)
 	s.account = s.mandrill.Account(apiKey)
 	s.api = httptest.NewServer(s.mandrill)

@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"cli/accounts":                 {"api/v1alpha1", "cli/access", "cli/output", "controllers/webhookurl", "mandrill"},
 	"cli/buffers":                  {"cli/access", "cli/output", "nearest"},
 	"cli/bundle":                   {"api/v1alpha1", "cli/access", "cli/output", "cli/view", "controllers/webhookurl", "version"},
-	"cli/doctor":                   {"api/routes", "api/v1alpha1", "cli/access", "cli/output", "cli/post", "cli/reasons", "controllers/webhookurl", "mandrill"},
+	"cli/doctor":                   {"api/routes", "api/v1alpha1", "cli/access", "cli/output", "cli/post", "cli/reasons", "cli/view", "controllers/webhookurl", "mandrill"},
 	"cli/output":                   nil,
 	"cli/overview":                 {"api/reports", "receiver/page/site"},
 	"cli/post":                     {"api/routes", "mandrill"},
@@ -103,7 +103,7 @@ var allowed = map[string][]string{
 	"controllers/scope":            {"api/v1alpha1", "controllers"},
 	"controllers/sinks":            {"api/routes", "api/v1alpha1", "controllers"},
 	"controllers/uninstall":        {"api/v1alpha1", "controllers/deletion"},
-	"controllers/upstream":         {"api/v1alpha1", "controllers"},
+	"controllers/upstream":         {"api/v1alpha1", "controllers", "mandrill"},
 	"controllers/webhookurl":       {"api/v1alpha1", "controllers"},
 	"controllers/":                 {"api/eventtypes", "api/routes", "api/v1alpha1", "controllers", "controllers/account", "controllers/credentials", "controllers/deletion", "controllers/fairqueue", "controllers/heirs", "controllers/inbound", "controllers/metrics", "controllers/ownedsecrets", "controllers/probe", "controllers/progress", "controllers/publisher", "controllers/registration", "controllers/routestore", "controllers/scope", "controllers/sinks", "controllers/upstream", "controllers/webhookurl", "mandrill"},
 }
