@@ -112,45 +112,26 @@ func (t *tool) backlog(ctx context.Context, s *selection) error {
 	if t.limit > 0 {
 		args = append(args, "--limit="+strconv.Itoa(t.limit+1))
 	}
-	batches := []Batch{}
-	err := t.each(ctx, args, func(buffer access.Buffer, out []byte) error {
-		page, err := decode[[]Batch](buffer, out)
-		for i := range page {
-			page[i].Name = pod(buffer) + "/" + page[i].Position
+	rows, more := output.NewSequence(t.format, t.env.Out, "NAME", "WEBHOOK", "EVENTS", "BYTES", "RECEIVED", "ID"), false
+	err := eachValue(ctx, t, args, func(buffer access.Buffer, batch Batch) error {
+		if more = t.limit > 0 && rows.Count() == t.limit; more {
+			return nil
 		}
-		batches = append(batches, page...)
-		return err
+		batch.Name = pod(buffer) + "/" + batch.Position
+		return rows.Add(batch, func() []string {
+			return []string{
+				batch.Name, batch.Webhook, strconv.Itoa(batch.Events), strconv.FormatInt(batch.Stored, 10), output.Age(t.env.Now().Sub(batch.Received)), batch.ID,
+			}
+		})
 	})
 	if err != nil {
 		return err
 	}
-	more := t.limit > 0 && len(batches) > t.limit
-	if more {
-		batches = batches[:t.limit]
+	none := "Nothing waits."
+	if t.failed {
+		none = "Nothing is known to wait: not all receivers have answered."
 	}
-	return t.done(t.format.Print(t.env.Out, batches, func(w io.Writer) error { return t.printBacklog(w, batches, more) }))
-}
-
-func (t *tool) printBacklog(w io.Writer, batches []Batch, more bool) error {
-	if len(batches) == 0 {
-		text := "Nothing waits."
-		if t.failed {
-			text = "Nothing is known to wait: not all receivers have answered."
-		}
-		_, err := fmt.Fprintln(w, text)
-		return err
-	}
-	rows := [][]string{{"NAME", "WEBHOOK", "EVENTS", "BYTES", "RECEIVED", "ID"}}
-	for _, batch := range batches {
-		rows = append(rows, []string{
-			batch.Name, batch.Webhook, strconv.Itoa(batch.Events), strconv.FormatInt(batch.Stored, 10), output.Age(t.env.Now().Sub(batch.Received)), batch.ID,
-		})
-	}
-	if err := output.Columns(w, rows); err != nil || !more {
-		return err
-	}
-	_, err := fmt.Fprintf(w, "\nThere are more than these %d: narrow them down by --webhook, --type and --since, or give --limit.\n", t.limit)
-	return err
+	return t.done(t.endList(rows, none, more, "--webhook, --type and --since"))
 }
 
 func newTakeOut(env *access.Env, verb, short string) *cobra.Command {

@@ -34,7 +34,7 @@ type tool struct {
 }
 
 func (t *tool) addFlags(flags *pflag.FlagSet) {
-	flags.DurationVar(&t.timeout, "timeout", 5*time.Minute, "how long to wait for each receiver")
+	flags.DurationVar(&t.timeout, "timeout", 5*time.Minute, "how long a receiver may take before it answers, and between two parts of its answer")
 }
 
 func (t *tool) addWebhook(flags *pflag.FlagSet) {
@@ -88,19 +88,15 @@ func (t *tool) named(reference string) (buffer access.Buffer, rest string, err e
 
 // run runs a subcommand in a buffer, and returns what it prints.
 func (t *tool) run(ctx context.Context, buffer access.Buffer, stdin io.Reader, args ...string) ([]byte, error) {
-	bounded, cancel := context.WithTimeout(ctx, t.timeout)
-	defer cancel()
 	var out bytes.Buffer
-	err := t.cluster.RunInBuffer(bounded, buffer, args, stdin, &out)
+	err := t.stream(ctx, buffer, stdin, &out, args...)
 	return out.Bytes(), err
 }
 
 // each runs a subcommand in every buffer. One that fails is named, and the others are asked all the same.
 func (t *tool) each(ctx context.Context, args []string, call func(buffer access.Buffer, out []byte) error) error {
 	for i, buffer := range t.buffers {
-		if len(t.buffers) > 1 && t.format == output.Table && output.Interactive(t.env.Err) {
-			_, _ = fmt.Fprintf(t.env.Err, "asking %s (%d of %d)\n", buffer.Name, i+1, len(t.buffers)) // progress only
-		}
+		t.asking(i)
 		out, err := t.run(ctx, buffer, nil, args...)
 		if err != nil {
 			if ctx.Err() != nil {

@@ -88,54 +88,45 @@ func (t *tool) list(ctx context.Context, f *filter) error {
 	if t.limit > 0 {
 		args = append(args, "--limit="+strconv.Itoa(t.limit+1)) // one more, to see whether there are more
 	}
-	letters := []DeadLetter{}
-	err := t.each(ctx, args, func(buffer access.Buffer, out []byte) error {
-		page, err := decode[[]DeadLetter](buffer, out)
-		for i := range page {
-			page[i].Name = fmt.Sprintf("%s/%d", pod(buffer), page[i].Seq)
+	rows, more := output.NewSequence(t.format, t.env.Out, "NAME", "WEBHOOK", "TYPE", "REASON", "STATUS", "ATTEMPTS", "RECEIVED", "GIVEN UP"), false
+	err := eachValue(ctx, t, args, func(buffer access.Buffer, letter DeadLetter) error {
+		if more = t.limit > 0 && rows.Count() == t.limit; more {
+			return nil
 		}
-		letters = append(letters, page...)
-		return err
+		letter.Name = fmt.Sprintf("%s/%d", pod(buffer), letter.Seq)
+		return rows.Add(letter, func() []string { return letter.row(t.env.Now()) })
 	})
 	if err != nil {
 		return err
 	}
-	more := t.limit > 0 && len(letters) > t.limit
-	if more {
-		letters = letters[:t.limit]
+	none := "There are no dead letters."
+	if t.failed {
+		none = "No dead letters are known: not all receivers have answered."
 	}
-	return t.done(t.format.Print(t.env.Out, letters, func(w io.Writer) error { return t.printDeadLetters(w, letters, more) }))
+	return t.done(t.endList(rows, none, more, "--webhook, --type, --reason and --since"))
 }
 
-func (t *tool) printDeadLetters(w io.Writer, letters []DeadLetter, more bool) error {
-	if len(letters) == 0 {
-		text := "There are no dead letters."
-		if t.failed {
-			text = "No dead letters are known: not all receivers have answered."
-		}
-		_, err := fmt.Fprintln(w, text)
+// endList ends the output of a list, and says in a table whether there is more.
+func (t *tool) endList(rows *output.Sequence, none string, more bool, flags string) error {
+	if err := rows.End(none); err != nil || !more || t.format != output.Table {
 		return err
 	}
-	now := t.env.Now()
-	rows := [][]string{{"NAME", "WEBHOOK", "TYPE", "REASON", "STATUS", "ATTEMPTS", "RECEIVED", "GIVEN UP"}}
-	for _, letter := range letters {
-		kind, status := letter.Type, "-"
-		if letter.Events > 0 {
-			kind = fmt.Sprintf("batch of %d", letter.Events)
-		}
-		if letter.Status != 0 {
-			status = strconv.Itoa(letter.Status)
-		}
-		rows = append(rows, []string{
-			letter.Name, letter.Webhook, kind, letter.Reason, status, strconv.Itoa(letter.Attempts),
-			output.Age(now.Sub(letter.Received)), output.Age(now.Sub(letter.DeadLettered)),
-		})
-	}
-	if err := output.Columns(w, rows); err != nil || !more {
-		return err
-	}
-	_, err := fmt.Fprintf(w, "\nThere are more than these %d: narrow them down by --webhook, --type, --reason and --since, or give --limit.\n", t.limit)
+	_, err := fmt.Fprintf(t.env.Out, "\nThere are more than these %d: narrow them down by %s, or give --limit.\n", t.limit, flags)
 	return err
+}
+
+// row is the row in a table.
+func (d *DeadLetter) row(now time.Time) []string {
+	kind, status := d.Type, "-"
+	if d.Events > 0 {
+		kind = fmt.Sprintf("batch of %d", d.Events)
+	}
+	if d.Status != 0 {
+		status = strconv.Itoa(d.Status)
+	}
+	return []string{
+		d.Name, d.Webhook, kind, d.Reason, status, strconv.Itoa(d.Attempts), output.Age(now.Sub(d.Received)), output.Age(now.Sub(d.DeadLettered)),
+	}
 }
 
 // newShow returns a command that shows one thing of a buffer.
@@ -213,23 +204,35 @@ func (t *tool) work(ctx context.Context, w *work, names []string) error {
 	case len(names) > 0:
 		return t.done(t.workByName(ctx, w, names))
 	}
-	args := append([]string{"dead-letters", w.verb, "--output=json"}, w.args(t.webhook)...)
+	args := append([]string{"dead-letters", w.verb, "--output=json", "--progress"}, w.args(t.webhook)...)
 	if t.webhook == "" {
 		args = append(args, "--all")
 	}
-	total := 0
-	err := t.each(ctx, w.with(args), func(buffer access.Buffer, out []byte) error {
-		done, err := decode[workResult](buffer, out)
-		total += done.DeadLetters
-		return err
+	return t.done(t.workOnAll(ctx, w, w.with(args)))
+}
+
+// workOnAll works on what a filter selects in all buffers, and shows how far it has come. What was done stays done when it is interrupted.
+func (t *tool) workOnAll(ctx context.Context, w *work, args []string) error {
+	counts, total := map[string]int{}, 0
+	err := eachValue(ctx, t, args, func(buffer access.Buffer, done workResult) error {
+		total += done.DeadLetters - counts[buffer.Name]
+		counts[buffer.Name] = done.DeadLetters
+		if done.More && t.format == output.Table && output.Interactive(t.env.Err) {
+			_, _ = fmt.Fprintf(t.env.Err, "%s: %s so far\n", buffer.Name, w.done(done.DeadLetters)) // progress only
+		}
+		return nil
 	})
-	return t.done(t.report(w, total, err))
+	if ctx.Err() != nil {
+		err = fmt.Errorf("interrupted: the dead letters that are left are still there; run the command again to go on (%w)", ctx.Err())
+	}
+	return t.report(w, total, err)
 }
 
 // workResult is what the receiver prints.
 type workResult struct {
 	DeadLetters int  `json:"deadLetters"`
 	DryRun      bool `json:"dryRun"`
+	More        bool `json:"more,omitempty"` // these are those so far
 }
 
 func (w *work) with(args []string) []string {
@@ -280,14 +283,19 @@ func (t *tool) workByName(ctx context.Context, w *work, names []string) error {
 	return t.report(w, total, failed)
 }
 
-func (t *tool) report(w *work, total int, err error) error {
-	result := workResult{total, w.dryRun}
+// done says how many dead letters were worked on.
+func (w *work) done(count int) string {
 	verb := map[string]string{"redrive": "redrove", "purge": "purged"}[w.verb]
 	if w.dryRun {
 		verb = "would " + w.verb
 	}
+	return verb + " " + output.Counted(count, "dead letter", "dead letters")
+}
+
+func (t *tool) report(w *work, total int, err error) error {
+	result := workResult{DeadLetters: total, DryRun: w.dryRun}
 	printErr := t.format.Print(t.env.Out, result, func(out io.Writer) error {
-		_, err := fmt.Fprintf(out, "%s %s\n", verb, output.Counted(total, "dead letter", "dead letters"))
+		_, err := fmt.Fprintln(out, w.done(total))
 		return err
 	})
 	if err == nil {

@@ -17,7 +17,7 @@ const (
 	// askTimeout bounds a request for a list, and changeTimeout a change: redriving takes a while when the buffer is slow.
 	askTimeout    = 10 * time.Second
 	changeTimeout = 2 * time.Minute
-	// maxAnswer bounds an answer: a page of 1,000 dead letters has a third of it.
+	// maxAnswer bounds an answer: a page of 500 dead letters is far smaller.
 	maxAnswer = 4 << 20
 )
 

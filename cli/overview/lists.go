@@ -22,10 +22,10 @@ import (
 // maxChange bounds the body of a change, which a receiver bounds as well.
 const maxChange = 64 << 10
 
-// defaultPage and maxPage are how many dead letters or batches a request gets.
+// defaultPage and maxPage are how many dead letters or batches a request gets. A receiver answers with up to maxPage as well.
 const (
 	defaultPage = 100
-	maxPage     = 1000
+	maxPage     = 500
 )
 
 // serveEvents answers with the recent events of all receivers, the oldest first. Those of an event can be in several: another receiver
@@ -113,7 +113,7 @@ func (o *overview) serveList(path, field string) http.HandlerFunc {
 		from, ok := parseCursor(query.Get("after"))
 		limit, err := strconv.Atoi(cmp.Or(query.Get("limit"), strconv.Itoa(defaultPage)))
 		if !ok || err != nil || limit < 1 || limit > maxPage {
-			site.Refuse(w, http.StatusBadRequest, "limit must be a number from 1 to 1000, and after what another answer has as next")
+			site.Refuse(w, http.StatusBadRequest, "limit must be a number from 1 to 500, and after what another answer has as next")
 			return
 		}
 		l := list{path: "/api/" + path, field: field, limit: limit, query: query, found: []json.RawMessage{}, problems: []string{}}

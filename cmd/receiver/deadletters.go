@@ -22,8 +22,8 @@ const deadLettersUsage = `receiver dead-letters lists, shows, redrives and purge
 
   receiver dead-letters list    [--webhook NAME] [FILTER] [--limit N] [--output table|json]
   receiver dead-letters show    SEQ
-  receiver dead-letters redrive SEQ... | --webhook NAME [FILTER] | --all [FILTER]  [--dry-run] [--output table|json]
-  receiver dead-letters purge   SEQ... | --webhook NAME [FILTER] | --all [FILTER]  [--dry-run] [--output table|json]
+  receiver dead-letters redrive SEQ... | --webhook NAME [FILTER] | --all [FILTER]  [--dry-run] [--progress] [--output table|json]
+  receiver dead-letters purge   SEQ... | --webhook NAME [FILTER] | --all [FILTER]  [--dry-run] [--progress] [--output table|json]
   receiver dead-letters purge   --recipient ADDRESS | --message ID  [--webhook NAME] [--dry-run]
 
 FILTER is --reason REASON, --type TYPE such as hard_bounce, and --since DURATION such as 24h, in any combination.
@@ -46,6 +46,7 @@ type deadLetterCommand struct {
 	output    string
 	filter    deadLetterFilter
 	dryRun    bool
+	progress  bool
 	request   admin.DeadLetterRequest
 	stdin     io.Reader
 	erasure   erasure.Request
@@ -100,6 +101,7 @@ func (c *deadLetterCommand) parse(args []string) error {
 	case "redrive", "purge":
 		flags.BoolVar(&c.request.All, "all", false, "all dead letters that exist now")
 		flags.BoolVar(&c.dryRun, "dry-run", false, "count the events and change nothing")
+		flags.BoolVar(&c.progress, "progress", false, "print how many were done so far, about once a second")
 	}
 	if c.name == "purge" {
 		flags.StringVar(&c.erasure.Recipient, "recipient", "", "erase the events of this address, also those that wait; -: read the address from standard input")
@@ -170,10 +172,14 @@ const maxSeqsPerRequest = 100
 // after an error.
 func (c *deadLetterCommand) work(ctx context.Context, store deadLetterStore, verb string, do deadLetterWork) (err error) {
 	var total journal.Progress
+	said := c.now()
 	step := func(request admin.DeadLetterRequest) (journal.Progress, error) {
 		done, err := do(ctx, request)
 		total.Count += done.Count
 		total.Missing, total.Damaged = append(total.Missing, done.Missing...), append(total.Damaged, done.Damaged...)
+		if now := c.now(); err == nil && c.progress && now.Sub(said) >= progressPause {
+			said, err = now, c.say(verb, total.Count, true)
+		}
 		return done, err
 	}
 	switch {
@@ -196,13 +202,27 @@ func (c *deadLetterCommand) work(ctx context.Context, store deadLetterStore, ver
 	return c.report(verb, total, err)
 }
 
+// progressPause is between two lines with the progress.
+const progressPause = time.Second
+
+// say prints how many were done, in all or so far. A reader who has gone ends the work.
+func (c *deadLetterCommand) say(verb string, count int, soFar bool) error {
+	text := fmt.Sprintf("%s %s\n", verb, counted(count, "dead letter", "dead letters"))
+	switch {
+	case c.output == outputJSON && soFar:
+		text = fmt.Sprintf("{\"deadLetters\":%d,\"dryRun\":false,\"more\":true}\n", count)
+	case c.output == outputJSON:
+		text = fmt.Sprintf("{\"deadLetters\":%d,\"dryRun\":%v}\n", count, c.dryRun)
+	case soFar:
+		text = strings.TrimSuffix(text, "\n") + " so far\n"
+	}
+	_, err := io.WriteString(c.stdout, text)
+	return err
+}
+
 // report prints what was done, and returns the errors.
 func (c *deadLetterCommand) report(verb string, total journal.Progress, err error) error {
-	text := fmt.Sprintf("%s %s\n", verb, counted(total.Count, "dead letter", "dead letters"))
-	if c.output == outputJSON {
-		text = fmt.Sprintf("{\"deadLetters\":%d,\"dryRun\":%v}\n", total.Count, c.dryRun)
-	}
-	_, printErr := io.WriteString(c.stdout, text)
+	printErr := c.say(verb, total.Count, false)
 	errs := []error{err, printErr}
 	if len(total.Missing) > 0 {
 		errs = append(errs, admin.DeadLettersNotFoundError{Seqs: total.Missing})

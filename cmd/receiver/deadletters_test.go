@@ -149,6 +149,47 @@ const shown = `{
 }
 `
 
+// With --progress the number so far is printed about once a second, so that the person sees it. The work ends when nobody reads that.
+func TestWorkSaysHowFarItIs(t *testing.T) {
+	t.Parallel()
+	for output, want := range map[string]string{
+		"json":  "{\"deadLetters\":2,\"dryRun\":false,\"more\":true}\n{\"deadLetters\":3,\"dryRun\":false,\"more\":true}\n{\"deadLetters\":3,\"dryRun\":false}\n",
+		"table": "redrove 2 dead letters so far\nredrove 3 dead letters so far\nredrove 3 dead letters\n",
+	} {
+		var out bytes.Buffer
+		command, err := newDeadLetterCommand([]string{"redrive", "--all", "--progress", "--output=" + output, "--admin-socket=x"}, &out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		command.now = func() time.Time {
+			now = now.Add(progressPause)
+			return now
+		}
+		if err := command.do(command, t.Context(), journalStore{newFakeDeadLetters()}); err != nil || out.String() != want {
+			t.Errorf("%s: got %v, %q", output, err, out.String())
+		}
+	}
+	f := newFakeDeadLetters()
+	command, err := newDeadLetterCommand([]string{"purge", "--all", "--progress", "--admin-socket=x"}, goneReader{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	command.now = func() time.Time {
+		now = now.Add(progressPause)
+		return now
+	}
+	if err := command.do(command, t.Context(), journalStore{f}); !errors.Is(err, io.ErrClosedPipe) || len(f.letters) != 1 {
+		t.Errorf("a reader who has gone: got %v, and %d are left", err, len(f.letters))
+	}
+}
+
+// goneReader is an output that nobody reads.
+type goneReader struct{}
+
+func (goneReader) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
 func TestDeadLetters(t *testing.T) {
 	t.Parallel()
 	for args, test := range map[string]struct {
