@@ -502,6 +502,40 @@ func TestTimesAreTheOperators(t *testing.T) {
 	}
 }
 
+// A receiver's clock that is set by a day while it runs makes nothing silent, and no times of the future.
+func TestAReceiversClockThatIsOffByADayIsHarmless(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	for name, off := range map[string]func(form.Webhook) form.Webhook{
+		"set forward": func(webhook form.Webhook) form.Webhook { return older(webhook, day) },
+		"set back": func(webhook form.Webhook) form.Webhook { // a receiver reports no age below 0
+			webhook.LastReceivedAge, webhook.LastDeliveredAge = seconds(0), seconds(0)
+			return webhook
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			f.edit(func(o *v1alpha1.MandrillWebhook) { o.CreationTimestamp = metav1.NewTime(start.Add(-30 * day)) })
+			f.edit(expecting("PT6H"))
+			f.keepReporting(2*time.Minute, shared, nil, working())
+			last := f.delivery().LastReceivedAt
+			for range 10 {
+				if err := f.send(shared, nil, off(older(working(), 2*time.Minute))); err != nil {
+					t.Fatal(err)
+				}
+				f.advance(30 * time.Second)
+			}
+			f.assert("Delivered", "True", "Succeeded", "")
+			f.assert("Receiving", "True", "Succeeded", "")
+			if got := f.delivery().LastReceivedAt; got.Before(last) || got.After(f.now) {
+				t.Errorf("the last events were received at %s, and before at %s", got, last)
+			}
+			f.wantEvents()
+		})
+	}
+}
+
 func TestAWriteThatFailsIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

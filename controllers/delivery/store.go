@@ -253,7 +253,8 @@ func newEntry(receiver *reporter, webhook *form.Webhook, before *entry, created,
 	next := &entry{
 		receiver: receiver, at: now, delivers: webhook.Delivers, waiting: webhook.WaitingEvents, circuitOpen: webhook.CircuitOpen,
 		deadLetters: webhook.DeadLetters, lost: webhook.LostMessages,
-		oldest: ago(webhook.OldestWaitingAge), received: since(webhook.LastReceivedAge), delivered: since(webhook.LastDeliveredAge),
+		oldest: ago(webhook.OldestWaitingAge), delivered: since(webhook.LastDeliveredAge),
+		received:     later(before.received, since(webhook.LastReceivedAge)), // not earlier because a receiver's clock is set forward
 		failingSince: since(webhook.FailingFor), badSignature: since(webhook.LastBadSignatureAge),
 	}
 	if difference := next.failingSince.Sub(before.failingSince); -steady < difference && difference < steady {

@@ -170,10 +170,16 @@ func (b *bufferedReceiver) start() {
 	}
 }
 
-// post posts events like "open a", a name and the message, to a webhook as Mandrill does, and wants 200.
+// post posts events like "open a", a name and the message, to a webhook as Mandrill does, and wants 200. It repeats them while the
+// buffer is not available: on a busy machine a write may take too long.
 func (b *bufferedReceiver) post(webhook string, events ...string) {
 	b.t.Helper()
-	if status := b.postStatus(webhook, events...); status != http.StatusOK {
+	var status int
+	eventually(b.t, "a batch that is stored", func() bool {
+		status = b.postStatus(webhook, events...)
+		return status != http.StatusServiceUnavailable
+	})
+	if status != http.StatusOK {
 		b.t.Fatalf("status %d, want 200", status)
 	}
 }

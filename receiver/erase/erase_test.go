@@ -26,6 +26,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/erasure"
 	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
+	"github.com/mandrill-operator/mandrill-operator/test/poll"
 )
 
 const (
@@ -91,14 +92,19 @@ func (b *buffer) append(webhook string, events ...string) {
 	}
 	value := mandrilltest.Batch(raw...)
 	elements, err := mandrill.SplitBatch(value)
-	if err == nil {
-		_, err = b.Append(b.t.Context(), journal.Batch{
-			Webhook: webhook, Received: time.Now(), Value: value, Events: elements, IDs: func() []string { return mapping.EventIDs(elements) },
-		})
-	}
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	// It is repeated, as Mandrill does: on a busy machine a write may take too long.
+	poll.NoError(b.t, 2*time.Minute, "storing a batch", func() error {
+		_, err := b.Append(b.t.Context(), journal.Batch{
+			Webhook: webhook, Received: time.Now(), Value: value, Events: elements, IDs: func() []string { return mapping.EventIDs(elements) },
+		})
+		if err != nil && !errors.Is(err, journal.ErrUnavailable) {
+			b.t.Fatal(err)
+		}
+		return err
+	})
 }
 
 // fill stores dead letters, remainders and batches of two recipients.

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,7 +49,7 @@ func shortened(rules string) string {
 	return strings.Join(lines, "\n")
 }
 
-// prometheus is a real one, which scrapes and evaluates every second.
+// prometheus is a real one, which evaluates every second, and scrapes every other. A scrape takes long on a busy machine.
 type prometheus struct {
 	t     *testing.T
 	url   string
@@ -65,7 +66,7 @@ func startPrometheus(t *testing.T, operator, receiver string) *prometheus {
 		t.Fatal(err)
 	}
 	config := fmt.Sprintf(`
-global: {scrape_interval: 1s, evaluation_interval: 1s}
+global: {scrape_interval: 2s, scrape_timeout: 2s, evaluation_interval: 1s}
 rule_files: [alerts.yaml]
 scrape_configs:
 - job_name: operator
@@ -176,7 +177,7 @@ func (p *prometheus) await(want ...string) {
 func (p *prometheus) causes() string {
 	var text strings.Builder
 	for _, expr := range []string{
-		"up", "time()", "mandrill_receiver_last_bad_signature_timestamp_seconds", "mandrill_receiver_last_received_timestamp_seconds",
+		"up", "vector(time())", "mandrill_receiver_last_bad_signature_timestamp_seconds", "mandrill_receiver_last_received_timestamp_seconds",
 		`mandrill_receiver_requests_total > 0`, "mandrill_operator_webhook_condition == 0",
 	} {
 		samples, err := p.query(expr)
@@ -187,32 +188,42 @@ func (p *prometheus) causes() string {
 
 // process is a program that runs until it is stopped, or until the test ends.
 type process struct {
-	t       *testing.T
-	command *exec.Cmd
-	log     strings.Builder
+	t        *testing.T
+	command  *exec.Cmd
+	log      strings.Builder
+	stopping atomic.Bool
+	ended    chan struct{} // closed when it has ended
+	err      error         // of its end
 }
 
 func runProgram(t *testing.T, path string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, command: exec.Command(path, args...)}
+	p := &process{t: t, command: exec.Command(path, args...), ended: make(chan struct{})}
 	p.command.Stdout, p.command.Stderr = &p.log, &p.log
 	if err := p.command.Start(); err != nil {
 		t.Fatal(err)
 	}
+	go func() {
+		defer close(p.ended)
+		// Nothing starts a program again here: alerts that it would end go on, and its end is why.
+		if p.err = p.command.Wait(); !p.stopping.Load() {
+			t.Errorf("%s ended by itself: %v", filepath.Base(path), p.err)
+		}
+	}()
 	t.Cleanup(p.stop)
 	return p
 }
 
 func (p *process) stop() {
-	if p.command.ProcessState != nil {
+	if p.stopping.Swap(true) {
 		return // it was stopped
 	}
 	_ = p.command.Process.Signal(os.Interrupt)
-	err := p.command.Wait()
+	<-p.ended
 	if name := filepath.Base(p.command.Path); p.t.Failed() {
-		p.t.Logf("%s ended (%v) with the log\n%s", name, err, p.log.String())
-	} else if err != nil {
-		p.t.Errorf("%s: %v\n%s", name, err, p.log.String())
+		p.t.Logf("%s ended (%v) with the log\n%s", name, p.err, p.log.String())
+	} else if p.err != nil {
+		p.t.Errorf("%s: %v\n%s", name, p.err, p.log.String())
 	}
 }
 

@@ -39,18 +39,19 @@ func (b *bench) used() (use, error) {
 	return now, nil
 }
 
-// since formats the CPU time that was used after an earlier measurement.
+// since formats the CPU time that was used after an earlier measurement, also by write if there were any.
 func (u use) since(before use, writes int) string {
-	var parts []string
+	var all, each []string
 	for _, name := range append([]string{"operator"}, controlPlane...) {
 		took := u[name] - before[name]
-		text := name + " " + seconds(took)
-		if writes > 0 {
-			text += fmt.Sprintf(" (%.1f ms a write)", took.Seconds()*1000/float64(writes))
-		}
-		parts = append(parts, text)
+		all = append(all, name+" "+seconds(took))
+		each = append(each, fmt.Sprintf("%.1f", took.Seconds()*1000/float64(max(writes, 1))))
 	}
-	return strings.Join(parts, ", ")
+	text := strings.Join(all, ", ")
+	if writes > 0 {
+		text += "; a write " + strings.Join(each, ", ") + " ms"
+	}
+	return text
 }
 
 // children returns the numbers of the benchmark's child processes by their names.
