@@ -269,6 +269,29 @@ func TestReceiversAreAddedUp(t *testing.T) {
 	}
 }
 
+// Receivers that share a buffer deliver some webhooks each. What waits is counted once, also while a webhook moves from one to the other.
+func TestWebhookThatMovesBetweenReceiversIsCountedOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	sharing := func(r *form.Report) { r.Buffer = &form.Buffer{ID: "a", State: form.BufferAvailable, Delivers: true} }
+	holds, other := failing(200), form.Webhook{Name: "shop/x", DeadLetters: 3}
+	holds.Delivers, holds.DeadLetters = true, 3
+	report := func(what string, first, second form.Webhook) {
+		for range 12 {
+			if err := errors.Join(f.send(shared, sharing, first), f.send(shared1, sharing, second)); err != nil {
+				t.Fatal(err)
+			}
+			f.advance(30 * time.Second)
+		}
+		if got := f.delivery(); got.WaitingEvents != 7 || got.DeadLetters != 3 {
+			t.Errorf("%s: %+v", what, got)
+		}
+	}
+	report("delivered by the first", holds, other)
+	report("both reports say so, of which one is older", holds, holds)
+	report("delivered by the second", other, holds)
+}
+
 // A receiver whose last attempt failed matters only while no other delivers, or while events wait for it.
 func TestOneReceiverThatDeliversIsEnough(t *testing.T) {
 	t.Parallel()

@@ -144,7 +144,7 @@ func groupsOf(entries []*entry) map[string][]*entry {
 }
 
 // counting orders what receivers that share a buffer say of a webhook: the one that delivers it counts, the last one while the webhook
-// moves from one to another. A receiver of before partitions says only that it delivers.
+// moves from one to another. An older receiver says only that it delivers.
 func counting(a, b *entry) int {
 	return cmp.Or(compare(a.delivers, b.delivers), compare(a.receiver.delivers, b.receiver.delivers), func() int {
 		if a.delivers || a.receiver.delivers {

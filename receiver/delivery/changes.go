@@ -63,8 +63,20 @@ func (c *changes) take() []*Webhook {
 
 // Changed returns a channel that holds an element when something changed that somebody should hear of at once: a sink starts
 // failing or recovers, a circuit opens or closes, a webhook is new, or gets its first dead letter or a bad signature, or the state of
-// the buffer is another one.
+// the buffer is another one, or this process begins or ends to deliver it.
 func (s *State) Changed() <-chan struct{} { return s.changes.wake }
+
+// Moved says that this process begins or ends to deliver some webhooks of a shared buffer: what waits of them is counted by another one.
+func (s *State) Moved(delivers func(webhook string) bool) {
+	if s == nil {
+		return
+	}
+	for name, w := range *s.webhooks.Load() {
+		if delivers(name) {
+			s.changes.add(w)
+		}
+	}
+}
 
 // Changes returns the webhooks that changed since the last call.
 func (s *State) Changes() []reports.Webhook { return s.snapshot(s.changes.take()) }

@@ -27,7 +27,8 @@ type Waiting struct {
 type Backlog interface {
 	// Waiting calls yield for each webhook with a backlog. It yields none that another process delivers.
 	Waiting(yield func(webhook string, waiting Waiting))
-	// Leading reports whether this process delivers what is in the buffer, or some of it, and Delivers whether it does that of a webhook.
+	// Leading reports whether this process delivers what is in the buffer, or some of it. Delivers reports whether it delivers a webhook, and
+	// knows all that waits of it.
 	Leading() bool
 	Delivers(webhook string) bool
 }

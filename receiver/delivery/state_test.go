@@ -95,10 +95,10 @@ func TestSnapshotHasWhatHappened(t *testing.T) {
 	f.DeadLettered("shop/a", "expired", 4)
 	f.pass(500 * time.Millisecond)
 	want := []reports.Webhook{{
-		Name: "shop/a", WaitingEvents: 7, WaitingBytes: 700, OldestWaitingAge: seconds(3603.5), ReceivedEvents: 10, DeliveredEvents: 3,
+		Name: "shop/a", Delivers: true, WaitingEvents: 7, WaitingBytes: 700, OldestWaitingAge: seconds(3603.5), ReceivedEvents: 10, DeliveredEvents: 3,
 		LastReceivedAge: seconds(3.5), LastDeliveredAge: seconds(0.5), Failure: &reports.Failure{Reason: reports.ReasonTimeout, Age: 1.5},
 		FailingFor: seconds(2.5), CircuitOpen: true, DeadLetters: 4, LostMessages: 2, LastBadSignatureAge: seconds(0.5),
-	}, {Name: "shop/b"}}
+	}, {Name: "shop/b", Delivers: true}}
 	if diff := cmp.Diff(want, f.Snapshot()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -58,6 +58,7 @@ func TestStatusShowsTheStateWithTimes(t *testing.T) {
   "webhooks": [
     {
       "name": "shop/a",
+      "delivers": true,
       "waitingEvents": 2,
       "waitingBytes": 64,
       "oldestWaitingAge": 61.5,

@@ -153,8 +153,9 @@ func (d *Dispatcher) lead(l *leadership) (end func()) {
 	d.current[l] = struct{}{}
 	return func() {
 		d.mu.Lock()
-		defer d.mu.Unlock()
 		delete(d.current, l)
+		d.mu.Unlock()
+		d.state.Moved(l.consumer.Delivers)
 	}
 }
 
@@ -220,8 +221,9 @@ func (l *leadership) addBatch(ctx context.Context, info journal.BatchInfo) {
 	l.withQueue(ctx, info.Webhook, func(q *webhookQueue) { q.addBatch(info) })
 }
 
-// setAllKnown lets queues send remainders that waited for older batches to be reported.
+// setAllKnown lets queues send remainders that waited for older batches to be reported. From now on this process knows what waits.
 func (l *leadership) setAllKnown() {
+	defer l.dispatcher.state.Moved(l.consumer.Delivers)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.allKnown.Store(true)

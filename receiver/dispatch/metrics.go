@@ -59,9 +59,9 @@ func (d *Dispatcher) Collect(metrics chan<- prometheus.Metric) {
 // Leading reports whether this dispatcher delivers.
 func (d *Dispatcher) Leading() bool { return len(d.leaderships()) > 0 }
 
-// Delivers reports whether this dispatcher delivers a webhook.
+// Delivers reports whether this dispatcher delivers a webhook, and knows all that waits of it.
 func (d *Dispatcher) Delivers(webhook string) bool {
-	return slices.ContainsFunc(d.leaderships(), func(l *leadership) bool { return l.consumer.Delivers(webhook) })
+	return slices.ContainsFunc(d.leaderships(), func(l *leadership) bool { return l.allKnown.Load() && l.consumer.Delivers(webhook) })
 }
 
 // Waiting calls yield for each webhook with a backlog that this dispatcher delivers.

@@ -111,6 +111,9 @@ func (r *Runner) carryOut(ctx context.Context, consumer *journal.Consumer, selec
 		if order.DryRun {
 			message = "Counted events that a request would erase"
 		}
+		if e.result == (erasure.Result{}) { // of a shared buffer, most leaders have nothing of it
+			continue
+		}
 		r.Logger.Info(message, "deadLetters", e.result.DeadLetters, "events", e.result.Events, "batches", e.result.Batches,
 			"unreadable", e.result.Unreadable, "kept", e.result.Kept)
 	}

@@ -47,7 +47,7 @@ func start(t *testing.T, e journal.Engine, log *bytes.Buffer, lead func(ctx cont
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.NewJSONHandler(log, nil))
-	b := &buffer{Journal: journal.New(journal.Options{Engine: e, Limits: limits, Logger: logger}), t: t}
+	b := &buffer{Journal: journal.New(journal.Options{Engine: e, Limits: limits, Logger: logger, Partitions: 1}), t: t}
 	ctx, cancel := context.WithCancel(t.Context())
 	running := make(chan error, 1)
 	go func() { running <- b.Run(ctx) }()

@@ -25,7 +25,7 @@ type Consumer struct {
 	lease     context.Context //nolint:containedctx // its end is what callers wait for
 
 	announced atomic.Uint64      // sequence up to which Watch has announced batches
-	before    atomic.Uint64      // sequence of the last of them under a subject of before partitions
+	before    atomic.Uint64      // sequence of the last of them under an old subject
 	record    *quarantine.Record // nil: nothing is recorded
 
 	// How messages and objects are removed.

@@ -3,26 +3,27 @@ package journal
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
 )
 
-// formatKey is where the format of a buffer is stored: of a buffer in NATS there is no directory that could say it.
-const formatKey = "format"
-
-// checkFormat refuses a buffer of a newer format, and marks one that has no mark.
 func (s *session) checkFormat(ctx context.Context) error {
-	value, err := s.state.GetOrCreate(ctx, formatKey, []byte(strconv.Itoa(engine.FormatVersion)))
-	if err != nil {
-		return fmt.Errorf("reading the format of the buffer: %w", err)
+	format := engine.FormatVersion
+	if s.subjects.HasPartitions() {
+		format = engine.SharedFormatVersion
 	}
-	found := string(value)
-	if version, err := strconv.Atoi(found); err != nil || version > engine.FormatVersion {
-		return engine.NewerFormat(found)
+	return streams.CheckFormat(ctx, s.store, s.state, format)
+}
+
+// setBefore says whether an older receiver delivers. Nothing is stored under a partition before the buffer has its mark.
+func (s *session) setBefore(delivers bool) {
+	if s.subjects.HasPartitions() != delivers {
+		return
 	}
-	return nil
+	if delivers || streams.MarkFormat(s.lifetime, s.store, s.state, engine.SharedFormatVersion) == nil { // else it is tried again
+		s.subjects.SetBefore(delivers)
+	}
 }
 
 // errNewerMessage is for a message in an encoding that a newer receiver has stored while this one runs. It is not damaged.

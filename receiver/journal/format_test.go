@@ -70,12 +70,12 @@ func TestBufferInNATSOfANewerFormatIsLeftAlone(t *testing.T) {
 	o.stop()
 	state, err := external.client().KeyValue(t.Context(), "mandrill-state")
 	if err == nil {
-		_, err = state.PutString(t.Context(), "format", "2")
+		_, err = state.PutString(t.Context(), "format", "3")
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := journal.New(options).Run(t.Context()); !errors.As(err, new(*journal.ConfigError)) || !strings.Contains(err.Error(), `format "2"`) {
+	if err := journal.New(options).Run(t.Context()); !errors.As(err, new(*journal.ConfigError)) || !strings.Contains(err.Error(), `format "3"`) {
 		t.Errorf("got %v, want an error that names the format", err)
 	}
 }

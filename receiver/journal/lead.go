@@ -63,7 +63,7 @@ func (j *Journal) leadShared(ctx context.Context, s *session, do func(context.Co
 		ID: j.member, Count: j.partitions, Store: s.store, State: s.state, Time: j.leaseTime, Logger: j.logger,
 		Deliver:    func(ctx, leaseCtx context.Context, number int) { j.deliver(ctx, leaseCtx, s, number, do) },
 		Delivering: func(partitions int) { j.metrics.Partitions.Set(float64(partitions)) },
-		Before:     s.subjects.SetBefore,
+		Before:     s.setBefore,
 	})
 	if err != nil && ctx.Err() == nil {
 		j.logger.Warn("Could not join the receivers that deliver, this is tried again", "error", err.Error())
@@ -83,7 +83,11 @@ func (j *Journal) deliver(ctx, leaseCtx context.Context, s *session, number int,
 	}
 	err := do(ctx, consumer)
 	if err != nil && ctx.Err() == nil {
-		j.logger.Error("Delivery from the buffer was interrupted and starts again", "error", err.Error())
+		logger := j.logger
+		if number != partition.Whole {
+			logger = logger.With("partition", number)
+		}
+		logger.Error("Delivery from the buffer was interrupted and starts again", "error", err.Error())
 	}
 	if err != nil && leaseCtx.Err() == nil {
 		j.fail(s) // the buffer may be the cause

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/lease"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/partition"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/watch"
@@ -28,6 +29,7 @@ func TestTimeLimits(t *testing.T) {
 		{"an exclusive buffer has no replicas", []time.Duration{exclusive.ReplicaLag, 1}},
 		{"a leader survives three lost requests", []time.Duration{election.RenewInterval() + 3*leaseRequest, election.YieldAfter()}},
 		{"a leader stops before the next one starts", []time.Duration{election.YieldAfter() + leaseRequest + lease.PollInterval, election.Time}},
+		{"a new process sees the others before it takes partitions", []time.Duration{lease.PollInterval, partition.Settling, election.RenewInterval()}},
 		{"a request of the lease is one of the buffer", []time.Duration{leaseRequest, shared.Timeout}},
 		{"a lost consumer is noticed before the leader is asked", []time.Duration{2 * watch.Heartbeat, watch.AskLeaderAfter, watch.Expiry, watch.Inactive}},
 		{"another consumer is found while one elects", []time.Duration{watch.AskLeaderAfter + shared.Timeout, shared.RetryFor}},

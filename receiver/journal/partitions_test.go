@@ -260,8 +260,8 @@ func TestLossOfAMemberPausesItsShareOnly(t *testing.T) {
 	}
 }
 
-// What is stored under the subjects of before partitions is delivered first, each webhook in order.
-func TestBatchesOfBeforePartitionsAreDeliveredInOrder(t *testing.T) {
+// What is stored under the old subjects is delivered first, each webhook in order.
+func TestBatchesOfOlderReceiversAreDeliveredInOrder(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options := divided(t, e.url())
@@ -270,11 +270,11 @@ func TestBatchesOfBeforePartitionsAreDeliveredInOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := state.PutString(t.Context(), "leader", "AReceiverOfBefore"); err != nil {
+	if _, err := state.PutString(t.Context(), "leader", "AnOlderReceiver"); err != nil {
 		t.Fatal(err)
 	}
 	o.stop()
-	old := run(t, journal.New(options)) // it stores batches for the receiver of before
+	old := run(t, journal.New(options)) // it stores batches for the older receiver
 	counts := map[string]int{}
 	store := func(o *opened) {
 		for i := range 24 {
@@ -296,7 +296,7 @@ func TestBatchesOfBeforePartitionsAreDeliveredInOrder(t *testing.T) {
 	s := newShares(t)
 	s.join("new", old.Journal)
 	until(t, "it waits", func() bool { return len(s.held()) == 0 })
-	s.await(map[string]int{"new": 12}) // the lease of the receiver of before has ended
+	s.await(map[string]int{"new": 12}) // the lease of the older receiver has ended
 	store(old)
 	store(old)
 	s.expect(counts)

@@ -128,8 +128,7 @@ func (c *Consumer) Remainders(ctx context.Context, take func(*StoredBatch)) erro
 	replaced := map[Position]string{} // the batch's id of each earlier ancestor that may be there
 	older := map[Position]bool{}
 	found, parents := map[Position]*siblings{}, []Position(nil) // parents are in order, each after its own parent
-	subjects := c.session.subjects.All(kindRemainder, c.partition)
-	err := c.session.store.ScanAll(ctx, c.session.remainders, subjects, func(msg *jetstream.RawStreamMsg) error {
+	err := c.session.store.ScanAll(ctx, c.session.remainders, c.session.subjects.All(kindRemainder, c.partition), func(msg *jetstream.RawStreamMsg) error {
 		position := Position{Remainder: true, Seq: msg.Sequence}
 		if c.isHeld(position) || !c.session.subjects.Has(c.partition, msg.Subject) {
 			return nil

@@ -27,7 +27,7 @@ func (j *Journal) newRecord(s *session, leaseCtx context.Context, number int) *q
 		return quarantine.New(quarantine.NewFile(s.recordFile, failed), j.turns)
 	}
 	key := recordKey
-	if number > 0 { // the first one has that of before partitions
+	if number > 0 { // the first one has the only one before there were partitions
 		key += "." + strconv.Itoa(number)
 	}
 	get := func(ctx context.Context) ([]byte, error) { return s.state.GetOrCreate(ctx, key, []byte("\n")) }

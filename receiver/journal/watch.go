@@ -34,7 +34,7 @@ func (c *Consumer) Watch(ctx context.Context, announce func(BatchInfo), known fu
 	}, known)
 }
 
-// first returns the first message with a batch of a webhook at a sequence or after it. It looks under the subject of before partitions only if
+// first returns the first message with a batch of a webhook at a sequence or after it. It looks under the old subject only if
 // there may be one: Watch announces batches in order, so what it has announced tells.
 func (c *Consumer) first(ctx context.Context, webhook string, from uint64) (*jetstream.RawStreamMsg, error) {
 	s := c.session

@@ -60,9 +60,12 @@ func lockDir(dir string) (unlock func(), err error) {
 // cannot read what a newer one writes.
 const FormatVersion = 1
 
+// SharedFormatVersion is that of a shared buffer with partitions. A receiver that knows none would not find the batches of others.
+const SharedFormatVersion = 2
+
 // NewerFormat is the error for a buffer that a newer receiver has written. Nothing in it is changed.
-func NewerFormat(found string) error {
-	return &ConfigError{fmt.Errorf("the buffer has format %q and this receiver reads formats up to %d: run the receiver that wrote it, or let that one drain it first", found, FormatVersion)}
+func NewerFormat(found string, newest int) error {
+	return &ConfigError{fmt.Errorf("the buffer has format %q and this receiver reads formats up to %d: run the receiver that wrote it, or let that one drain it first", found, newest)}
 }
 
 // checkFormat refuses a directory of a newer format, and marks one that has no mark.
@@ -84,7 +87,7 @@ func checkFormat(dir string) error {
 		if text == "" { // the disk was full, or the power failed, while it was written
 			return os.WriteFile(path, fmt.Appendln(nil, FormatVersion), 0o600)
 		}
-		return NewerFormat(text)
+		return NewerFormat(text, FormatVersion)
 	}
 	return nil
 }

@@ -25,10 +25,10 @@
 //
 // A member reads the table before it reads the leases: a table that it changes is then not newer than what it knows of the members.
 //
-// # Receivers of before
+// # Older receivers
 //
 // Before there were partitions, the key "leader" had the name of the one process that delivered, and subjects had no partition. Such a
 // holder is waited for, and while there is one batches are stored as it can read them. Then the table takes the place of its name.
-// The holder of partition 0 writes the table again at intervals, so that no receiver of before believes the lease to be free. What
-// is stored under the subjects of before is read by the partition of its webhook, in the order of all.
+// The holder of partition 0 writes the table again at intervals, so that no older receiver believes the lease to be free. What
+// is stored under the old subjects is read by the partition of its webhook, in the order of all.
 package partition

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// settling is how long a new member looks who else is there, before it takes partitions.
-	settling = 2 * lease.PollInterval
+	// Settling is how long a new member looks who else is there, before it takes partitions.
+	Settling = 2 * lease.PollInterval
 	// attempts is how often the table is changed in a row while others change it.
 	attempts = 5
 )
@@ -33,7 +33,7 @@ type Options struct {
 	Deliver func(ctx, lease context.Context, partition int)
 	// Delivering is called when the number of partitions changes that this member delivers.
 	Delivering func(partitions int)
-	// Before is called with whether a receiver of before partitions delivers.
+	// Before is called with whether an older receiver delivers.
 	Before func(delivers bool)
 }
 
@@ -95,7 +95,7 @@ func End(ctx context.Context, state *store.State, id string) error {
 	return nil
 }
 
-// IsHeldBefore reports whether a receiver of before partitions delivers, or has delivered last and not released its lease.
+// IsHeldBefore reports whether an older receiver delivers, or has delivered last and not released its lease.
 func IsHeldBefore(ctx context.Context, state *store.State) (bool, error) {
 	found, err := state.KeyValue.Get(ctx, tableKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// tableKey is the key of the table, and was that of the one lease before partitions.
+	// tableKey is the key of the table, and was that of the one lease of older receivers.
 	tableKey = "leader"
 	// memberPrefix begins the keys of the leases of members.
 	memberPrefix = "member."

@@ -37,6 +37,9 @@ func (m *member) step(ctx, held context.Context) (done bool) {
 		m.Logger.Error("Could not share the delivery of the buffer", "error", err.Error())
 		return true
 	}
+	if value != "" {
+		m.Before(false)
+	}
 	m.loseTaken(table)
 	m.stopMoving(table)
 	alive, gone, err := m.lookAt(held, table)
@@ -116,7 +119,7 @@ func (m *member) next(table *Table, alive map[string]bool) *change {
 			t.Moving = append(t.Moving, partition)
 		}
 	}
-	touch := t.Holders[0] == m.ID && time.Since(m.written) >= m.table.RenewInterval() // for receivers of before partitions
+	touch := t.Holders[0] == m.ID && time.Since(m.written) >= m.table.RenewInterval() // for older receivers
 	next.needs = touch || len(next.start) > 0 || len(m.mine(table)) > 0 && t.encode() != table.encode()
 	return next
 }
@@ -138,7 +141,7 @@ func (m *member) take(next *change, takers []string) {
 		}
 		p := m.pauses[partition]
 		paused := p != nil && time.Now().Before(p.until)
-		if time.Since(m.started) < settling || paused || m.runs[partition] != nil || to != m.ID && time.Since(since) < m.Time {
+		if time.Since(m.started) < Settling || paused || m.runs[partition] != nil || to != m.ID && time.Since(since) < m.Time {
 			continue
 		}
 		holders[partition] = m.ID

@@ -27,11 +27,14 @@ func Of(token string, count int) int {
 type Subjects struct {
 	Layout *streams.Layout
 	Count  int         // of partitions; 0: the buffer has none
-	before atomic.Bool // a receiver of before partitions delivers
+	before atomic.Bool // an older receiver delivers
 }
 
-// SetBefore says whether a receiver of before partitions delivers. It could not read messages that are stored under a partition.
+// SetBefore says whether an older receiver delivers. It could not read messages that are stored under a partition.
 func (s *Subjects) SetBefore(before bool) { s.before.Store(before) }
+
+// HasPartitions reports whether messages are stored under partitions.
+func (s *Subjects) HasPartitions() bool { return s.Count > 0 && !s.before.Load() }
 
 // Partition returns the partition of a webhook.
 func (s *Subjects) Partition(webhook string) int {
@@ -44,7 +47,7 @@ func (s *Subjects) Partition(webhook string) int {
 // Store returns the subject under which a message of a webhook is stored.
 func (s *Subjects) Store(kind, webhook string) string {
 	token := streams.Token(webhook)
-	if s.Count == 0 || s.before.Load() {
+	if !s.HasPartitions() {
 		return s.Layout.Subject(kind, token)
 	}
 	return s.in(kind, Of(token, s.Count), token)
@@ -54,7 +57,7 @@ func (s *Subjects) in(kind string, partition int, token string) string {
 	return s.Layout.Subject(kind, strconv.Itoa(partition)+"."+token)
 }
 
-// Webhook returns the subjects that messages of a webhook may have; the one of before partitions is the last.
+// Webhook returns the subjects that messages of a webhook may have; the old one is the last.
 func (s *Subjects) Webhook(kind, webhook string) []string {
 	token := streams.Token(webhook)
 	if s.Count == 0 {
@@ -77,7 +80,7 @@ func (s *Subjects) Has(partition int, subject string) bool {
 	return partition == Whole || s.Count == 0 || Of(subject[strings.LastIndexByte(subject, '.')+1:], s.Count) == partition
 }
 
-// IsBefore reports whether a subject of a kind is one of before partitions.
+// IsBefore reports whether a subject of a kind is an old one, without a partition.
 func (s *Subjects) IsBefore(kind, subject string) bool {
 	return s.Count > 0 && !strings.Contains(strings.TrimPrefix(subject, s.Layout.Subject(kind, "")), ".")
 }

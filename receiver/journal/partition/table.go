@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// tablePrefix begins the value of a table. The value of before partitions is the name of a process, which has no space.
+// tablePrefix begins the value of a table. The value of older receivers is the name of a process, which has no space.
 const tablePrefix = "partitions "
 
 // Table says which member holds which partition.
@@ -84,7 +84,7 @@ func Assign(holders, members []string) map[int]string {
 	return assigned
 }
 
-// Surplus returns a partition that is to move so that no member holds two more than another, if there is one. Partition 0 has work for
+// Surplus returns the partition that is to move next so that no member holds two more than another, if there is one. Partition 0 has work for
 // the whole buffer, and moves last.
 func Surplus(holders, members []string) (partition int, ok bool) {
 	held := counts(holders, members)
@@ -96,7 +96,10 @@ func Surplus(holders, members []string) (partition int, ok bool) {
 	if held[most] < held[fewest]+2 {
 		return 0, false
 	}
-	for partition = len(holders) - 1; holders[partition] != most; partition-- {
+	for at, holder := range holders {
+		if holder == most {
+			partition = at
+		}
 	}
 	return partition, true
 }
