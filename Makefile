@@ -83,7 +83,7 @@ npm:
 test-ui: build
 	@hack/ui.sh
 
-## bench: measure with 5000 objects, under attack, the buffer, delivery, and receivers that share a buffer (root); BENCH, HOSTILE, BUFFER, DELIVERY="-only 1000x8x1" and PARTITIONS pass flags
+## bench: measure with 5000 objects, under attack, the buffer, delivery, and a shared buffer; BENCH, HOSTILE, BUFFER, DELIVERY and PARTITIONS="-cpu 0.5" pass flags
 bench: build
 	@hack/assets.sh go run ./test/bench/scale $(BENCH)
 	@go run ./test/bench/hostile $(HOSTILE)

@@ -34,7 +34,7 @@ type members struct {
 // namespace; the test reaches both even while the member is partitioned. The arguments are those of the buffer, by member.
 func newMembers(t *testing.T, network *network, count, webhooks int, arguments func(member int) []string) *members {
 	t.Helper()
-	m := &members{t: t, ledger: newLedger(), monitor: newDeliveryMonitor(t), network: network, webhooks: webhooks}
+	m := &members{t: t, ledger: newLedger(), monitor: newDeliveryMonitor(), network: network, webhooks: webhooks}
 	for i := range count {
 		sink := newSinkServer(t, m.ledger)
 		sink.onRequest = func(webhook int) func() { return m.monitor.begin(i, webhook) }

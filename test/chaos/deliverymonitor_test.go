@@ -2,13 +2,11 @@ package chaos_test
 
 import (
 	"sync"
-	"testing"
 	"time"
 )
 
 // deliveryMonitor observes at the sinks which member delivers a webhook. Only one may at a time.
 type deliveryMonitor struct {
-	t        *testing.T
 	mu       sync.Mutex
 	webhooks map[int]*webhookDelivery
 }
@@ -23,8 +21,8 @@ type webhookDelivery struct {
 	overlaps     int           // requests that came while another member's was in flight
 }
 
-func newDeliveryMonitor(t *testing.T) *deliveryMonitor {
-	return &deliveryMonitor{t: t, webhooks: map[int]*webhookDelivery{}}
+func newDeliveryMonitor() *deliveryMonitor {
+	return &deliveryMonitor{webhooks: map[int]*webhookDelivery{}}
 }
 
 // begin records a request of a member.
@@ -44,7 +42,6 @@ func (m *deliveryMonitor) begin(member, webhook int) (end func()) {
 	}
 	w.longestPause = max(w.longestPause, now.Sub(w.last))
 	if w.deliverer != member {
-		m.t.Logf("member %d delivers webhook %d, %s after member %d did", member, webhook, now.Sub(w.last).Round(time.Millisecond), w.deliverer)
 		w.deliverer, w.since = member, now
 	}
 	w.last = now

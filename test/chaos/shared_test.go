@@ -30,7 +30,7 @@ func newShared(t *testing.T, network *network, count, started int) *members {
 	for _, r := range m.receivers { // the buffer has no folder
 		r.args = []string{"--config", r.args[1], "--buffer", url, "--buffer-replicas", "1", "--buffer-max-bytes", "536870912"}
 	}
-	m.sender.events, m.sender.interval = 5, 250*time.Millisecond
+	m.sender.events, m.sender.interval = shortOrLong(5, 20), 250*time.Millisecond
 	for _, r := range m.receivers[:started] {
 		r.start()
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -304,7 +305,7 @@ func TestSidecarHasTokensForAudiences(t *testing.T) {
 			if volume.Name == "mandrill-tokens" {
 				for i, source := range volume.Projected.Sources {
 					token := source.ServiceAccountToken
-					if flag := fmt.Sprintf("--oidc-token=%s=/mandrill/tokens/%d", token.Audience, i); token.Path != fmt.Sprint(i) || !slices.Contains(receiver.Args, flag) {
+					if flag := fmt.Sprintf("--oidc-token=%s=/mandrill/tokens/%d", token.Audience, i); token.Path != strconv.Itoa(i) || !slices.Contains(receiver.Args, flag) {
 						t.Errorf("the token at %s is for %s; the receiver has no %s: %q", token.Path, token.Audience, flag, receiver.Args)
 					}
 					tokens = append(tokens, token.Audience)

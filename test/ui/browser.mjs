@@ -11,6 +11,19 @@ const patience = 30_000;
 
 export const launch = () => chromium.launch({ executablePath, args: flags });
 
+// countTimers keeps the timers that are running in window.timers.
+function countTimers() {
+  window.timers = new Set();
+  const { setTimeout: start, setInterval: repeat, clearTimeout: end } = window;
+  window.setTimeout = (call, ...rest) => {
+    const id = start((...args) => { window.timers.delete(id); call(...args); }, ...rest);
+    window.timers.add(id);
+    return id;
+  };
+  window.setInterval = (...args) => { const id = repeat(...args); window.timers.add(id); return id; };
+  window.clearTimeout = window.clearInterval = id => { window.timers.delete(id); end(id); };
+}
+
 // Window is one of its own, which keeps what the page complains about.
 export class Window {
   #browser;
@@ -25,6 +38,7 @@ export class Window {
     this.page.setDefaultTimeout(patience);
     this.page.on("pageerror", error => this.#faults.push(error.message));
     this.page.on("console", message => message.type() === "error" && this.#faults.push(message.text()));
+    await this.page.addInitScript(countTimers);
     await this.page.goto(url);
     await this.page.getByText("live", { exact: true }).waitFor();
     return this.page;
@@ -36,6 +50,14 @@ export class Window {
     assert.deepEqual(violations.map(({ id, nodes }) => `${where}: ${id}: ${nodes.map(node => node.html).join("; ")}`), []);
   }
 
+  // used returns what the page holds after a collection of garbage.
+  async used() {
+    this.session ||= await this.page.context().newCDPSession(this.page);
+    await this.session.send("HeapProfiler.collectGarbage");
+    const { usedSize } = await this.session.send("Runtime.getHeapUsage");
+    return { heap: usedSize, ...await this.page.evaluate(() => ({ nodes: document.querySelectorAll("*").length, timers: window.timers.size })) };
+  }
+
   // picture takes a picture if there is a folder for pictures.
   async picture(name, options = { fullPage: true }) {
     if (process.env.SCREENSHOTS) await this.page.screenshot({ path: `${process.env.SCREENSHOTS}/${name}.png`, ...options });
@@ -43,6 +65,14 @@ export class Window {
 
   // forgive forgets complaints that the test has caused, such as requests to a receiver that does not run.
   forgive(pattern) { this.#faults = this.#faults.filter(fault => !pattern.test(fault)); }
+
+  // holdsNoMore fails unless the page holds what it held before.
+  async holdsNoMore(before) {
+    const now = await this.used();
+    assert.ok(now.nodes <= before.nodes + 5, `${before.nodes} elements became ${now.nodes}`);
+    assert.ok(now.heap < before.heap + (2 << 20), `${before.heap} bytes became ${now.heap}`);
+    assert.ok(now.timers <= before.timers + 1, `${before.timers} timers became ${now.timers}`); // it draws, or it does not
+  }
 
   async close() { await this.page?.context().close(); }
   check() { assert.deepEqual(this.#faults, []); }

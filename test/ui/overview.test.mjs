@@ -123,6 +123,64 @@ test("an event is shown with the receiver of each attempt, and its CloudEvent wh
   await page.keyboard.press("Escape");
 });
 
+test("two people redrive all at once, and each dead letter is sent once", async () => {
+  await open();
+  sink.status = 422;
+  await receivers[1].send(...Array.from({ length: 400 }, () => receivers[1].event()));
+  await until(() => document.querySelector("[data-hop=sink] .words").textContent.includes("400 dead letters"));
+  sink.status = 202;
+  const refused = sink.requests;
+  const counts = await page.evaluate(receiver => Promise.all([1, 2].map(async () => {
+    const response = await fetch(`api/dead-letters/redrive?receiver=${receiver}`, { method: "POST", headers: { "X-Mandrill-Page": "1" }, body: '{"all": true}' });
+    return (await response.json()).count;
+  })), second);
+  assert.equal(counts[0] + counts[1], 400);
+  await until(() => document.querySelector("#webhooks tr").cells[3].textContent === "400");
+  assert.equal(sink.requests - refused, 400);
+  await until(() => document.querySelector("[data-hop=buffer] .rate").textContent === "0 waiting");
+});
+
+// What weeks bring: pods that are replaced by others with new names, and their events.
+test("it takes no more memory after many receivers have come and gone", async () => {
+  await open();
+  const feed = states => page.evaluate(async states => {
+    const source = window.pageSource, send = (name, data) => source.dispatchEvent(new MessageEvent(name, { data: JSON.stringify(data) }));
+    const age = 1, totals = { webhooks: 1, failing: 0, received: 5, delivered: 5, waiting: 0, deadLetters: 0, lastReceivedAge: age, lastDeliveredAge: age };
+    for (let i = 0; i < states; i++) {
+      const receivers = [0, 1, 2].map(n => ({ name: `system/receiver-${Math.floor(i / 5)}-${n}`, version: "v1", at: new Date(1e12 + i * 1000).toISOString(), totals }));
+      send("state", { api: 1, receiver: "all receivers", version: "v1", at: new Date().toISOString(), totals, webhooks: [], receivers });
+      send("events", { events: receivers.map(({ name }, n) => ({ time: new Date(1e12 + i * 1000 + n).toISOString(), receiver: name, webhook: "shop/a", batch: "b", id: `id-${i}-${n}`,
+        type: "com.mandrill.message.open", recipient: "ana@example.com", message: "m", attempt: 1, outcome: "accepted", status: 202, durationMs: 3, test: false })) });
+      if (i % 50 === 0) await new Promise(resolve => setTimeout(resolve, 150)); // it draws
+    }
+    await new Promise(resolve => setTimeout(resolve, 500));
+  }, states);
+  await feed(500);
+  const first = await view.used();
+  await feed(5000);
+  await view.holdsNoMore(first);
+});
+
+test("dead letters in two buffers are shown page by page, and each comes once", async () => {
+  await open();
+  sink.status = 422;
+  for (const receiver of receivers) await receiver.send(...Array.from({ length: 150 }, () => receiver.event()));
+  await until(() => document.querySelector("[data-hop=sink] .words").textContent.includes("300 dead letters"));
+  const numbers = new Set();
+  await page.getByRole("button", { name: "Show dead letters" }).click();
+  for (let i = 1; i <= 3; i++) {
+    await until(number => document.querySelectorAll("#dead tr").length === 100 && document.querySelector("#dead tr").dataset.shown !== String(number), i - 1);
+    for (const row of await page.locator("#dead tr").all()) {
+      const cells = await row.locator("td").allTextContents();
+      numbers.add(`${cells[1]} ${cells[2]}`);
+    }
+    assert.equal(numbers.size, 100 * i);
+    await page.evaluate(number => { for (const row of document.querySelectorAll("#dead tr")) row.dataset.shown = String(number); }, i);
+    if (i < 3) await page.locator("#next-dead").click();
+  }
+  assert.ok(await page.locator("#next-dead").isHidden());
+});
+
 for (const [name, options] of Object.entries({ light: {}, dark: { colorScheme: "dark" }, "360 px": { viewport: { width: 360, height: 740 } } })) {
   test(`axe finds nothing on the page of all receivers: ${name}`, async () => {
     await open(options, { [away]: "the receiver does not run (it waits: CrashLoopBackOff): look at its pod with kubectl describe" });

@@ -110,7 +110,7 @@
 {{- $namespace := .Release.Namespace }}
 {{- $cluster := lookup "v1" "Namespace" "" "kube-system" }}
 {{- if and $cluster (not .Values.image.registry) (not (and (contains "/" .Values.operator.image.repository) (contains "/" $receiver.image.repository))) }}
-{{- fail "image.registry is not set: this chart is not of a release, so it names no registry with its images. Push them with make image IMAGE_PUSH=REGISTRY, and set image.registry=REGISTRY. If the nodes have the images of make image already, set image.registry=mandrill-operator.io." }}
+{{- fail (printf "image.registry is not set: this chart is not of a release, so it names no registry with its images. Push them with make image IMAGE_PUSH=REGISTRY VERSION=%s, and set image.registry=REGISTRY. If the nodes have the images of make image already, set image.registry=mandrill-operator.io; images of another VERSION need image.tag, too." .Chart.AppVersion) }}
 {{- end }}
 {{- if and $cluster (not .Values.crds.install) (not (include "mandrill.crdOwner" .)) }}
 {{- fail "crds.install is false, and the CRD mandrillwebhooks.mandrill-operator.io is not installed: apply config/crd first, or set crds.install=true." }}

@@ -128,7 +128,7 @@ func folderBytes(dir string) (total int64, err error) {
 
 func writeRoutes(path, uri string) error {
 	data, err := (&routes.Document{Routes: []routes.Route{{
-		Name: "bench", URL: hookURL, Keys: []string{hookKey}, Source: "/bench", Sink: routes.Sink{URI: uri}, Delivery: routes.Delivery{ContentMode: "Batched"},
+		Name: webhookName(0), URL: webhookURL(0), Keys: []string{hookKey}, Source: "/bench", Sink: routes.Sink{URI: uri}, Delivery: routes.Delivery{ContentMode: "Batched"},
 	}}}).Encode()
 	if err != nil {
 		return err

@@ -74,8 +74,12 @@ func (m *batchGenerator) events(n int) [][]byte {
 	return events
 }
 
+func webhookName(i int) string { return "bench/" + strconv.Itoa(i) }
+
+func webhookURL(i int) string { return hookURL + "/" + strconv.Itoa(i) }
+
 func journalBatch(events [][]byte) journal.Batch {
-	return journal.Batch{Webhook: "bench", Received: time.Now(), Value: mandrilltest.Batch(events...), Events: events, IDs: func() []string {
+	return journal.Batch{Webhook: webhookName(0), Received: time.Now(), Value: mandrilltest.Batch(events...), Events: events, IDs: func() []string {
 		ids := make([]string, len(events))
 		for i := range ids {
 			ids[i] = strconv.Itoa(i)

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -82,13 +81,17 @@ type receiverParts struct {
 	logger  *slog.Logger
 }
 
-func newReceiverParts(uri string, delivery routes.Delivery) (*receiverParts, error) {
+func newReceiverParts(uri string, delivery routes.Delivery, webhooks int) (*receiverParts, error) {
 	r := &receiverParts{metrics: receiver.NewMetrics(prometheus.NewRegistry()), logger: slog.New(slog.DiscardHandler)}
 	r.routes = &routing.Routes{Logger: r.logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 	r.sender = sink.NewSender(sink.Options{Metrics: sink.NewMetrics(nil)})
-	data, err := (&routes.Document{Routes: []routes.Route{{
-		Name: "bench", URL: hookURL, Keys: []string{hookKey}, Source: "/bench", Sink: routes.Sink{URI: uri}, Delivery: delivery,
-	}}}).Encode()
+	document := routes.Document{}
+	for i := range webhooks {
+		document.Routes = append(document.Routes, routes.Route{
+			Name: webhookName(i), URL: webhookURL(i), Keys: []string{hookKey}, Source: "/bench", Sink: routes.Sink{URI: uri}, Delivery: delivery,
+		})
+	}
+	data, err := document.Encode()
 	if err != nil {
 		return nil, err
 	}
@@ -97,29 +100,47 @@ func newReceiverParts(uri string, delivery routes.Delivery) (*receiverParts, err
 }
 
 // drain compares the rate at which a backlog is delivered with that of Direct mode: the same sink, one request for each event, from the
-// first one to the last. The two alternate.
+// first one to the last. The two alternate. It does so for one webhook, and for several, whose cycles overlap.
 func drain(ctx context.Context, o options) ([]row, error) {
-	generator := newBatchGenerator(3)
-	var direct, buffered time.Duration
-	for round := range drainRounds {
-		batches := []journal.Batch{}
-		for range max(1, o.batches/4/drainRounds) {
-			batches = append(batches, journalBatch(generator.events(batchEvents)))
+	var rows []row
+	for _, webhooks := range []int{1, inflight} {
+		found, err := drainOf(ctx, o, webhooks)
+		if err != nil {
+			return nil, err
 		}
-		took, err := measureDirect(ctx, batches)
+		rows = append(rows, found...)
+	}
+	return rows, nil
+}
+
+func drainOf(ctx context.Context, o options, webhooks int) ([]row, error) {
+	generator := newBatchGenerator(uint64(2 + webhooks)) //nolint:gosec // a small number
+	var direct, buffered time.Duration
+	count := max(1, o.batches/4/drainRounds)
+	for round := range drainRounds {
+		batches := make([]journal.Batch, count)
+		for i := range batches {
+			batches[i] = journalBatch(generator.events(batchEvents))
+			batches[i].Webhook = webhookName(i % webhooks)
+		}
+		took, err := measureDirect(ctx, batches, webhooks)
 		if err != nil {
 			return nil, err
 		}
 		direct += took
-		if took, err = measureBuffered(ctx, filepath.Join(o.dir, "drain"+strconv.Itoa(round)), batches); err != nil {
+		dir := filepath.Join(o.dir, fmt.Sprintf("drain-%d-%d", webhooks, round))
+		if took, err = measureBuffered(ctx, dir, batches, webhooks); err != nil {
 			return nil, err
 		}
 		buffered += took
 	}
-	events := max(1, o.batches/4/drainRounds) * drainRounds * batchEvents
+	events, of := count*drainRounds*batchEvents, fmt.Sprintf("%d webhooks", webhooks)
+	if webhooks == 1 {
+		of = "one webhook"
+	}
 	return []row{
-		{fmt.Sprintf("Direct, %d batches at a time", inflight), fmt.Sprintf("%.0f events/s", rate(events, direct))},
-		{"From the buffer", fmt.Sprintf("%.0f events/s", rate(events, buffered))},
+		{fmt.Sprintf("Direct, %d batches at a time, %s", inflight, of), fmt.Sprintf("%.0f events/s", rate(events, direct))},
+		{"From the buffer, " + of, fmt.Sprintf("%.0f events/s", rate(events, buffered))},
 		{"Ratio (aim: at least 1.0)", ratio(rate(events, buffered), rate(events, direct))},
 	}, nil
 }
@@ -127,20 +148,20 @@ func drain(ctx context.Context, o options) ([]row, error) {
 // drainRounds is how often Direct mode and the buffer alternate.
 const drainRounds = 5
 
-func measureDirect(ctx context.Context, batches []journal.Batch) (time.Duration, error) {
+func measureDirect(ctx context.Context, batches []journal.Batch, webhooks int) (time.Duration, error) {
 	sink, err := newSinkServer(ctx, len(batches)*batchEvents)
 	if err != nil {
 		return 0, err
 	}
 	defer sink.server.Close() //nolint:errcheck // nothing depends on it
-	r, err := newReceiverParts(sink.url(), routes.Delivery{Mode: routes.ModeDirect})
+	r, err := newReceiverParts(sink.url(), routes.Delivery{Mode: routes.ModeDirect}, webhooks)
 	if err != nil {
 		return 0, err
 	}
 	handler := receiver.NewHandler(receiver.Options{Routes: r.routes, Sender: r.sender, Metrics: r.metrics, Logger: r.logger})
 	requests := make([]*http.Request, len(batches))
 	for i, batch := range batches {
-		if requests[i], err = mandrilltest.NewRequest(ctx, hookURL, hookURL, hookKey, batch.Value); err != nil {
+		if requests[i], err = mandrilltest.NewRequest(ctx, webhookURL(i%webhooks), webhookURL(i%webhooks), hookKey, batch.Value); err != nil {
 			return 0, err
 		}
 	}
@@ -148,13 +169,13 @@ func measureDirect(ctx context.Context, batches []journal.Batch) (time.Duration,
 	return sink.took(), err
 }
 
-func measureBuffered(ctx context.Context, dir string, batches []journal.Batch) (time.Duration, error) {
+func measureBuffered(ctx context.Context, dir string, batches []journal.Batch, webhooks int) (time.Duration, error) {
 	sink, err := newSinkServer(ctx, len(batches)*batchEvents)
 	if err != nil {
 		return 0, err
 	}
 	defer sink.server.Close() //nolint:errcheck // nothing depends on it
-	r, err := newReceiverParts(sink.url(), routes.Delivery{})
+	r, err := newReceiverParts(sink.url(), routes.Delivery{}, webhooks)
 	if err != nil {
 		return 0, err
 	}

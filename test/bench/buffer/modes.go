@@ -84,13 +84,11 @@ func modes(ctx context.Context, o options) ([]row, error) {
 	return rows, p.program.Stop()
 }
 
-func modeURL(mode int) string { return hookURL + "/" + strconv.Itoa(mode) }
-
 func writeModes(path string, all []deliveryMode, uri string) error {
 	document := routes.Document{}
 	for i, mode := range all {
 		document.Routes = append(document.Routes, routes.Route{
-			Name: "bench/" + strconv.Itoa(i), URL: modeURL(i), Keys: []string{hookKey}, Source: "/bench", Sink: routes.Sink{URI: uri}, Delivery: mode.delivery,
+			Name: webhookName(i), URL: webhookURL(i), Keys: []string{hookKey}, Source: "/bench", Sink: routes.Sink{URI: uri}, Delivery: mode.delivery,
 		})
 	}
 	data, err := document.Encode()
@@ -104,7 +102,7 @@ func writeModes(path string, all []deliveryMode, uri string) error {
 func (p *receiverProcess) measureMode(ctx context.Context, g *batchGenerator, sink *sinkServer, receiver string, mode int) (time.Duration, error) {
 	requests := make([]*http.Request, modesEvents/modesBatch)
 	for i := range requests {
-		request, err := mandrilltest.NewRequest(ctx, receiver+strings.TrimPrefix(modeURL(mode), "https://hooks.example.com"), modeURL(mode), hookKey, mandrilltest.Batch(g.events(modesBatch)...))
+		request, err := mandrilltest.NewRequest(ctx, receiver+strings.TrimPrefix(webhookURL(mode), "https://hooks.example.com"), webhookURL(mode), hookKey, mandrilltest.Batch(g.events(modesBatch)...))
 		if err != nil {
 			return 0, err
 		}

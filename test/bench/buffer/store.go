@@ -168,13 +168,13 @@ func viaJournal(ctx context.Context, dir string, _ []journal.Batch) (*storeMetho
 
 // viaReceiver passes batches to a receiver as Mandrill does, without the network.
 func viaReceiver(ctx context.Context, dir string, batches []journal.Batch) (*storeMethod, error) {
-	r, err := newReceiverParts("http://127.0.0.1:1", routes.Delivery{})
+	r, err := newReceiverParts("http://127.0.0.1:1", routes.Delivery{}, 1)
 	if err != nil {
 		return nil, err
 	}
 	requests := make(map[*byte]*http.Request, len(batches))
 	for _, batch := range batches {
-		if requests[&batch.Value[0]], err = mandrilltest.NewRequest(ctx, hookURL, hookURL, hookKey, batch.Value); err != nil {
+		if requests[&batch.Value[0]], err = mandrilltest.NewRequest(ctx, webhookURL(0), webhookURL(0), hookKey, batch.Value); err != nil {
 			return nil, err
 		}
 	}

@@ -48,7 +48,7 @@ func TestAnOutageBeginsInTheBusyHours(t *testing.T) {
 
 func TestABufferHoldsWhatItIsComputedFor(t *testing.T) {
 	t.Parallel()
-	for bytes, want := range map[float64]string{1: "64Mi", 50e6: "128Mi", 1e9: "3Gi"} {
+	for bytes, want := range map[float64]string{1: "64Mi", 50e6: "128Mi", 1e9: "2Gi"} {
 		got, err := bufferFor(bytes)
 		if err != nil || quantity(got) != want {
 			t.Errorf("a buffer for %v bytes of batches has %s, %v, want %s", bytes, quantity(got), err, want)

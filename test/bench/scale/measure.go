@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -283,7 +284,8 @@ func (b *bench) idle(ctx context.Context) error {
 	harness.Logf("measuring the idle operator for %s", window)
 	began, quiet := b.stack.calls.snapshot(), time.Now()
 	cpu, err := b.stack.operator.CPU()
-	if err != nil {
+	asked, scrapeErr := harness.Scrape(ctx, b.stack.operatorMetrics)
+	if err := errors.Join(err, scrapeErr); err != nil {
 		return err
 	}
 	select {
@@ -292,7 +294,8 @@ func (b *bench) idle(ctx context.Context) error {
 	case <-time.After(window): // the measured time, not a wait for a condition
 	}
 	used, err := b.stack.operator.CPU()
-	if err != nil {
+	askedNow, scrapeErr := harness.Scrape(ctx, b.stack.operatorMetrics)
+	if err := errors.Join(err, scrapeErr); err != nil {
 		return err
 	}
 	elapsed, made := time.Since(quiet), b.stack.calls.since(began)
@@ -303,6 +306,7 @@ func (b *bench) idle(ctx context.Context) error {
 	mean := float64(made.byName()[callList]) / float64(b.accounts) / (elapsed.Seconds() / b.resync.Seconds())
 	b.table.add(fmt.Sprintf("Idle: lists per account and interval of %s", b.resync), "mean %.2f, from %.2f to %.2f", mean, slices.Min(lists), slices.Max(lists))
 	b.table.add(fmt.Sprintf("Idle: calls to Mandrill in %s", window), "%s", made)
+	b.table.add(fmt.Sprintf("Idle: requests to the API server in %s", window), "%.0f", askedNow.Sum("rest_client_requests_total")-asked.Sum("rest_client_requests_total"))
 	b.table.add(fmt.Sprintf("Idle: CPU of the operator in %s", window), "%.2f %% of one core", 100*(used-cpu).Seconds()/elapsed.Seconds())
 	b.wantOnlyLists("while idle", b.stack.calls.since(before))
 	return nil

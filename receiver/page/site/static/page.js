@@ -220,17 +220,26 @@ function scheduleDraw() {
   if (!drawing && !paused && !document.hidden) drawing = setTimeout(draw, drawInterval);
 }
 
+// insertEvent shows an event among those that are newer and older.
+function insertEvent(body, event) {
+  const behind = events.findIndex(other => other.at <= event.at), place = behind < 0 ? events.length : behind;
+  events.splice(place, 0, event);
+  body.insertBefore(eventRow(event), body.rows[place] || null);
+}
+
 function draw() {
   drawing = 0;
   if (paused || document.hidden) return;
-  const body = $("#events");
-  for (const event of incoming) { // receivers send at the same time, so the newest is not always the last
-    event.at = Date.parse(event.time);
-    const behind = events.findIndex(other => other.at <= event.at), place = behind < 0 ? events.length : behind;
-    events.splice(place, 0, event);
-    body.insertBefore(eventRow(event), body.rows[place] || null);
-  }
+  const body = $("#events"), fresh = incoming.reverse();
   incoming = [];
+  for (const event of fresh) event.at = Date.parse(event.time);
+  fresh.sort((a, b) => b.at - a.at);
+  if (events.length === 0 || fresh.length === 0 || fresh[fresh.length - 1].at >= events[0].at) {
+    events.unshift(...fresh);
+    body.prepend(...fresh.map(eventRow));
+  } else {
+    for (const event of fresh.reverse()) insertEvent(body, event); // receivers send at the same time, so the newest is not always the last
+  }
   events.length = Math.min(events.length, maxRows);
   for (let row = body.lastElementChild; body.rows.length > maxRows;) { // the row that has the focus stays
     const before = row.previousElementSibling;
