@@ -100,18 +100,19 @@ func storeDeadLetter(t *testing.T, url string) {
 	}
 	working, stop := context.WithCancel(ctx)
 	_ = j.Lead(working, func(ctx context.Context, consumer *journal.Consumer) error {
-		defer stop()
-		batch, err := consumer.Next(ctx, "shop/a", 0)
-		if err == nil {
-			err = consumer.DeadLetter(ctx, batch, []journal.DeadLetter{{PendingEvent: journal.PendingEvent{ID: "1", Raw: raw}, Reason: journal.ReasonRefused}})
-		}
-		if err == nil {
-			err = consumer.Ack(ctx, batch)
-		}
-		if err != nil {
-			t.Error(err)
-		}
-		return nil
+		return consumer.Watch(ctx, func(waiting journal.BatchInfo) { // of the partition that has the webhook
+			defer stop()
+			batch, err := consumer.Next(ctx, waiting.Webhook, waiting.Seq)
+			if err == nil {
+				err = consumer.DeadLetter(ctx, batch, []journal.DeadLetter{{PendingEvent: journal.PendingEvent{ID: "1", Raw: raw}, Reason: journal.ReasonRefused}})
+			}
+			if err == nil {
+				err = consumer.Ack(ctx, batch)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}, func() {})
 	})
 	cancel()
 	if err := <-ended; err != nil {
