@@ -106,7 +106,7 @@ func (c *cluster) start(i int) {
 // joined waits until a member is available.
 func (c *cluster) joined(i int) {
 	c.t.Helper()
-	ctx, done := context.WithTimeout(c.t.Context(), time.Minute)
+	ctx, done := context.WithTimeout(c.t.Context(), patience)
 	defer done()
 	if err := c.members[i].WaitAvailable(ctx); err != nil {
 		c.t.Fatalf("member %d does not join: %v\n%s", i, err, c.logged.String())

@@ -136,7 +136,7 @@ func TestServerWithoutJetStreamIsNamedAtOnce(t *testing.T) {
 // until waits for a condition.
 func until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(3 * time.Minute) // a busy machine takes a minute for several leases
+	deadline := time.Now().Add(patience)
 	for tick := time.Tick(20 * time.Millisecond); !condition(); <-tick {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s did not happen", what)
@@ -426,7 +426,7 @@ func TestCredentialsAreReadAgain(t *testing.T) {
 	if err := os.WriteFile(path, good, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	waiting, done := context.WithTimeout(t.Context(), 30*time.Second)
+	waiting, done := context.WithTimeout(t.Context(), patience)
 	defer done()
 	if err := j.WaitAvailable(waiting); err != nil {
 		t.Fatal(err)

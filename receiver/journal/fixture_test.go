@@ -13,6 +13,9 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 )
 
+// patience is above what a busy machine takes for several leases, or for megabytes with the race detector.
+const patience = 5 * time.Minute
+
 // opened is a journal of a server in this process.
 type opened struct {
 	*journal.Journal
@@ -53,7 +56,7 @@ func run(t *testing.T, j *journal.Journal) *opened {
 		ended <- nil
 	}}
 	t.Cleanup(o.stop)
-	waiting, done := context.WithTimeout(t.Context(), time.Minute)
+	waiting, done := context.WithTimeout(t.Context(), patience)
 	defer done()
 	if err := j.WaitAvailable(waiting); err != nil {
 		t.Fatal(err)
@@ -102,7 +105,7 @@ func (o *opened) appendUntilStored(b journal.Batch) (duplicate bool, attempts in
 		if err == nil {
 			return duplicate, attempts
 		}
-		if !errors.Is(err, journal.ErrUnavailable) || time.Since(begun) > time.Minute {
+		if !errors.Is(err, journal.ErrUnavailable) || time.Since(begun) > patience {
 			o.t.Fatal(err)
 		}
 	}
@@ -111,7 +114,7 @@ func (o *opened) appendUntilStored(b journal.Batch) (duplicate bool, attempts in
 // work does something as the leader.
 func (o *opened) work(do func(context.Context, *journal.Consumer)) {
 	o.t.Helper()
-	ctx, cancel := context.WithTimeout(o.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(o.t.Context(), patience)
 	defer cancel()
 	_ = o.Lead(ctx, func(ctx context.Context, w *journal.Consumer) error {
 		defer cancel()

@@ -179,7 +179,7 @@ func loseLease(t *testing.T, lose func(*proxy) (end func())) {
 	}
 	w.progress(5)
 	end()
-	waiting, done := context.WithTimeout(t.Context(), 30*time.Second)
+	waiting, done := context.WithTimeout(t.Context(), patience)
 	defer done()
 	if err := a.WaitAvailable(waiting); err != nil {
 		t.Fatal(err)

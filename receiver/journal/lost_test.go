@@ -43,7 +43,7 @@ func checkpointOf(t *testing.T, dir string) (claim struct {
 // awaitCheckpoint waits until the checkpoint has some batches.
 func awaitCheckpoint(t *testing.T, dir string, batches uint64) {
 	t.Helper()
-	deadline := time.After(time.Minute)
+	deadline := time.After(patience)
 	for tick := time.Tick(20 * time.Millisecond); checkpointOf(t, dir).Streams["batches"].Messages != batches; <-tick {
 		select {
 		case <-deadline:
@@ -169,7 +169,7 @@ func TestDeadLettersAndRemaindersThatVanishAreCounted(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	deadline := time.After(time.Minute)
+	deadline := time.After(patience)
 	for tick := time.Tick(20 * time.Millisecond); checkpointOf(t, dir).Streams["dead_letters"].Messages != 4 || checkpointOf(t, dir).Streams["remainders"].Messages != 1; <-tick {
 		select {
 		case <-deadline:

@@ -94,7 +94,7 @@ func TestRot(t *testing.T) {
 		t.Fatal(err)
 	}
 	var unit *journal.StoredBatch
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_ = o.Lead(ctx, func(ctx context.Context, w *journal.Consumer) (err error) {
 		unit, err = w.Next(ctx, "shop/a", 3) // the first in the second file

@@ -63,7 +63,7 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 			if err != nil || ctx.Err() == nil {
 				t.Errorf("it ended before it should, error %v", err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Error("it does not end")
 		}
 	})
@@ -164,7 +164,7 @@ func TestWatchCompletesWithoutDeletedBatches(t *testing.T) {
 	}
 	stream := e.batches()
 	o.work(func(ctx context.Context, w *journal.Consumer) {
-		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		told, known := uint64(0), false
 		err := w.Watch(ctx, func(journal.BatchInfo) {

@@ -55,6 +55,9 @@ func (f *crashFixture) runBoth(p *crashingProcess) int {
 			if err != nil {
 				f.skew += 3 * time.Second
 			}
+			if unserved(&webhook) {
+				busy, operator = true, f.operator(p)
+			}
 			busy = busy || err != nil || result != (reconcile.Result{}) && result.RequeueAfter < time.Minute
 		}
 		if !busy {
