@@ -20,7 +20,7 @@ func webhook(conditions ...metav1.Condition) *v1alpha1.MandrillWebhook {
 	return &v1alpha1.MandrillWebhook{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "a"},
 		Spec: v1alpha1.MandrillWebhookSpec{
-			APIKeySecretRef: v1alpha1.SecretKeyRef{Name: "mandrill", Key: "key"}, Sink: v1alpha1.Destination{URI: "http://user:secret@consumer.shop.svc/in?token=secret"},
+			APIKeySecretRef: v1alpha1.SecretKeyRef{Name: "mandrill", Key: "key"}, Sink: v1alpha1.Destination{URI: "http://user:s3cr3t@consumer.shop.svc/in?token=s3cr3t"},
 			URLSecretRef: &v1alpha1.URLSecretRef{Name: "part", Key: "token", Parameter: "t"},
 		},
 		Status: v1alpha1.MandrillWebhookStatus{Conditions: conditions},
@@ -114,7 +114,7 @@ func TestProblemIsSaidOnce(t *testing.T) {
 			t.Errorf("there is no %q in\n%s", want, out)
 		}
 	}
-	for _, fragment := range []string{"Also ", "secret", "  ."} {
+	for _, fragment := range []string{"Also ", "s3cr3t", "  ."} {
 		if strings.Contains(out, fragment) {
 			t.Errorf("there is %q in\n%s", fragment, out)
 		}
