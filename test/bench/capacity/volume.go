@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 )
@@ -87,23 +88,24 @@ var outages = []int{1, 12, 72}
 
 // volumeTable computes the table of docs/capacity.md.
 func volumeTable() (string, error) {
-	text := "| events a day, of a batch | busiest hours |"
+	var text strings.Builder
+	text.WriteString("| events a day, of a batch | busiest hours |")
 	for _, hours := range outages {
-		text += fmt.Sprintf(" %d h |", hours)
+		fmt.Fprintf(&text, " %d h |", hours)
 	}
-	text += "\n|---|---|---|---|---|\n"
+	text.WriteString("\n|---|---|---|---|---|\n")
 	for _, load := range loads {
-		text += fmt.Sprintf("| %s × %s, %d | %s/s |", thousands(load.perDay), load.shape, load.batch, significant(load.perDay/86400*busyFactor))
+		fmt.Fprintf(&text, "| %s × %s, %d | %s/s |", thousands(load.perDay), load.shape, load.batch, significant(load.perDay/86400*busyFactor))
 		for _, hours := range outages {
 			buffer, err := bufferFor(eventsWithin(load.perDay, hours) * storedBytes(load.shape, load.batch))
 			if err != nil {
 				return "", err
 			}
-			text += fmt.Sprintf(" %s, %s |", quantity(buffer), quantity(volumeFor(buffer)))
+			fmt.Fprintf(&text, " %s, %s |", quantity(buffer), quantity(volumeFor(buffer)))
 		}
-		text += "\n"
+		text.WriteString("\n")
 	}
-	return text, nil
+	return text.String(), nil
 }
 
 func thousands(number float64) string {

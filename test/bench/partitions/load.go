@@ -101,7 +101,7 @@ func (l *load) work(ctx context.Context, worker int) error {
 				continue
 			}
 			sent = true
-			if err := l.send(webhook, l.ledger.newEvents(g, webhook, steadyBatch)); err != nil {
+			if err := l.send(context.WithoutCancel(ctx), webhook, l.ledger.newEvents(g, webhook, steadyBatch)); err != nil {
 				return err
 			}
 		}
@@ -115,9 +115,9 @@ func (l *load) work(ctx context.Context, worker int) error {
 	return nil
 }
 
-func (l *load) send(webhook int, events [][]byte) error {
+func (l *load) send(ctx context.Context, webhook int, events [][]byte) error {
 	to := l.addresses[int(l.next.Add(1))%len(l.addresses)]
-	request, err := mandrilltest.NewRequest(context.Background(), "http://"+to+"/"+strconv.Itoa(webhook), hookURL(webhook), signingKey, mandrilltest.Batch(events...))
+	request, err := mandrilltest.NewRequest(ctx, "http://"+to+"/"+strconv.Itoa(webhook), hookURL(webhook), signingKey, mandrilltest.Batch(events...))
 	if err != nil {
 		return err
 	}

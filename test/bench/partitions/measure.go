@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
@@ -158,7 +159,8 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // table has medians of the rounds.
 func table(drained, steady samples) string {
-	text := "| receivers | backlog, events/s | ÷ one | steady, events/s | ÷ one | processors of the receivers, of NATS |\n|---|---|---|---|---|---|\n"
+	var text strings.Builder
+	text.WriteString("| receivers | backlog, events/s | ÷ one | steady, events/s | ÷ one | processors of the receivers, of NATS |\n|---|---|---|---|---|---|\n")
 	for count := 1; len(drained[count])+len(steady[count]) > 0; count++ {
 		rates := func(s samples) (string, string) {
 			if len(s[count]) == 0 {
@@ -173,10 +175,10 @@ func table(drained, steady samples) string {
 		if len(used[count]) == 0 {
 			used = drained
 		}
-		text += fmt.Sprintf("| %d | %s | %s | %s | %s | %.2f, %.2f |\n", count, drain, drainRatio, flow, flowRatio,
+		fmt.Fprintf(&text, "| %d | %s | %s | %s | %s | %.2f, %.2f |\n", count, drain, drainRatio, flow, flowRatio,
 			used.median(count, func(one sample) float64 { return one.cpu }), used.median(count, func(one sample) float64 { return one.nats }))
 	}
-	return text
+	return text.String()
 }
 
 func (s samples) median(count int, value func(sample) float64) float64 {
