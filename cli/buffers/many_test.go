@@ -124,7 +124,7 @@ func heap() uint64 {
 
 // The first of 200,000 dead letters in two buffers are printed before the last ones come, and memory does not grow with them.
 func TestManyDeadLettersAreListedAsTheyCome(t *testing.T) { //nolint:paralleltest // it measures memory
-	for _, format := range []string{"table", "json", "yaml"} {
+	for _, format := range []string{"table", "json"} {
 		out, errOut, before, peak := newWatched(), newWatched(), heap(), uint64(0)
 		err := execute(t.Context(), t, out, errOut, func(_ context.Context, pod string, _ []string, stdout io.Writer) error {
 			if err := writeLetters(stdout, 1, many/10); err != nil {

@@ -18,14 +18,13 @@ const pageRows = 1000
 type Sequence struct {
 	format Format
 	w      io.Writer
-	header []string
 	rows   [][]string
 	count  int
 }
 
 // NewSequence returns a sequence. The header is that of the table.
 func NewSequence(format Format, w io.Writer, header ...string) *Sequence {
-	return &Sequence{format: format, w: w, header: header, rows: [][]string{header}}
+	return &Sequence{format: format, w: w, rows: [][]string{header}}
 }
 
 // Count is how many values were added.
