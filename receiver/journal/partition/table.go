@@ -68,14 +68,15 @@ func byCount(held map[string]int) []string {
 	return slices.SortedFunc(maps.Keys(held), func(a, b string) int { return cmp.Or(cmp.Compare(held[a], held[b]), cmp.Compare(a, b)) })
 }
 
-// Assign says which member is to take each partition that none of the members holds: the one with the fewest.
+// Assign says which member is to take each partition that nobody holds: the one with the fewest. A holder that is not among the members is
+// stopping, and still delivers until it has given up the partition.
 func Assign(holders, members []string) map[int]string {
 	held, assigned := counts(holders, members), map[int]string{}
 	if len(held) == 0 {
 		return assigned
 	}
 	for partition, holder := range holders {
-		if _, known := held[holder]; !known {
+		if holder == "" {
 			to := byCount(held)[0]
 			assigned[partition] = to
 			held[to]++

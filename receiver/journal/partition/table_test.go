@@ -2,6 +2,7 @@ package partition_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -12,6 +13,11 @@ import (
 // settle gives free partitions away, and moves others one at a time, until nothing is to do. It returns how many have moved.
 func settle(t *testing.T, holders, members []string) (moves int) {
 	t.Helper()
+	for at, holder := range holders {
+		if !slices.Contains(members, holder) {
+			holders[at] = ""
+		}
+	}
 	for {
 		for at, to := range partition.Assign(holders, members) {
 			holders[at] = to
@@ -87,6 +93,17 @@ func TestAssignmentIsTheSameForAll(t *testing.T) {
 		if want[at] != got {
 			t.Errorf("partition %d is for %s and %s", at, want[at], got)
 		}
+	}
+}
+
+// Two members must not deliver a partition at once.
+func TestAPartitionOfAMemberThatStopsIsNotFree(t *testing.T) {
+	t.Parallel()
+	holders := slices.Repeat([]string{"stopping"}, partition.Count)
+	holders[5] = ""
+	got := partition.Assign(holders, []string{"a"})
+	if want := map[int]string{5: "a"}; !maps.Equal(got, want) {
+		t.Errorf("assigned are %v, want %v", got, want)
 	}
 }
 
