@@ -55,7 +55,8 @@ func (b *bodyReader) grow(ctx context.Context, body []byte) ([]byte, error) {
 	if err := b.memory.grow(ctx, after); err != nil {
 		return nil, err
 	}
-	grown := append(make([]byte, 0, after), body...)
+	grown := append(outgrown.take(after), body...)
+	outgrown.put(body)
 	b.memory.shrink(before)
 	b.deadline.extend(after - before)
 	return grown, nil

@@ -91,6 +91,12 @@ func (s Sink) faults(field string) []string {
 	if s.CACerts != "" && !HoldsCertificate(s.CACerts) {
 		faults = append(faults, field+".CACerts holds no PEM certificate")
 	}
+	switch {
+	case s.AppProtocol != "" && s.AppProtocol != ProtocolH2C:
+		faults = append(faults, field+".appProtocol must be "+ProtocolH2C+", or be left out")
+	case s.AppProtocol != "" && !strings.HasPrefix(strings.ToLower(s.URI), "http:"):
+		faults = append(faults, field+".appProtocol is for http URLs: with https the sink and the receiver agree on HTTP/2 by themselves")
+	}
 	return faults
 }
 

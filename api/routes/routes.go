@@ -75,7 +75,12 @@ type Sink struct {
 	CACerts string `json:"CACerts,omitempty"`
 	// Audience of the OIDC token that the sink asks for. The receiver must have been given one.
 	Audience string `json:"audience,omitempty"`
+	// AppProtocol is ProtocolH2C for a sink at an http URI that expects HTTP/2. A receiver that is older than this field speaks HTTP/1.1.
+	AppProtocol string `json:"appProtocol,omitempty"`
 }
+
+// ProtocolH2C is the appProtocol of a port, as Kubernetes defines it, where HTTP/2 is spoken without TLS and without an upgrade.
+const ProtocolH2C = "kubernetes.io/h2c"
 
 // Overrides are set on every CloudEvent.
 type Overrides struct {

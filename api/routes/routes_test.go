@@ -84,7 +84,7 @@ func TestDecodeRefuses(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ old, replacement, want string }{
 		"unknown field":          {"suspend:", "suspended:", `line 10: unknown field "suspended": did you mean suspend?`},
-		"a field of nothing":     {"suspend:", "zzzz:", `unknown field "zzzz"; a document has routes; a route has ceOverrides, delivery, keys, name, path, sink, source, suspend, url; sink has CACerts, audience, uri;`},
+		"a field of nothing":     {"suspend:", "zzzz:", `unknown field "zzzz"; a document has routes; a route has ceOverrides, delivery, keys, name, path, sink, source, suspend, url; sink has CACerts, appProtocol, audience, uri;`},
 		"repeated field":         {"suspend: false", "suspend: false\n  suspend: true", "suspend"},
 		"wrong type":             {"[s3cret-1, s3cret-2]", "7", "the field keys must be a list, and is a number"},
 		"no name":                {"shop/transactional\n", "\"\"\n", "route number 1: name is missing"},

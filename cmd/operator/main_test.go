@@ -199,7 +199,7 @@ func TestFreshInstallationGetsReady(t *testing.T) {
 	}
 	routes := &routing.Routes{Logger: slog.New(slog.DiscardHandler), Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 	background(t, func(ctx context.Context) error {
-		return kube.WatchSecrets(ctx, clientset, "mandrill-operator-system", "mandrill-receiver-routes", routes, routes.Logger)
+		return kube.WatchSecrets(ctx, clientset.CoreV1().Secrets("mandrill-operator-system"), "mandrill-receiver-routes", routes, routes.Logger)
 	})
 	if routes.Ready() {
 		t.Error("the receiver is ready without routes")

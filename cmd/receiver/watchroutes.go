@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/keptroutes"
@@ -43,20 +42,20 @@ func watchSecrets(ctx context.Context, o options, table *routing.Routes, logger 
 	if err != nil {
 		return fmt.Errorf("finding the API server: %w", err)
 	}
-	client, err := kubernetes.NewForConfig(config)
+	secrets, err := kube.NewSecrets(config, namespace)
 	if err != nil {
-		return fmt.Errorf("making a Kubernetes client: %w", err)
+		return err
 	}
 	ticker := time.NewTicker(missingRoutesInterval)
 	defer ticker.Stop()
 	go reportMissingRoutes(ctx, table.Ready, ticker.C, logger)
 	if o.buffer.dir == "" || o.drain {
-		return kube.WatchSecrets(ctx, client, namespace, name, table, logger)
+		return kube.WatchSecrets(ctx, secrets, name, table, logger)
 	}
 	keeper := keptroutes.New(filepath.Join(o.buffer.dir, keptroutes.FileName), o.routesSecret, table, logger)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return keeper.Run(ctx) })
-	group.Go(func() error { return kube.WatchSecrets(ctx, client, namespace, name, keeper, logger) })
+	group.Go(func() error { return kube.WatchSecrets(ctx, secrets, name, keeper, logger) })
 	return group.Wait()
 }
 

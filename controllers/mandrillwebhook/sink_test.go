@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 )
@@ -165,6 +166,32 @@ func TestHeadlessServiceIsReachedAtThePortOfItsPods(t *testing.T) {
 		f.apply(ref("v1", "Service", "headless"))
 		if got, want := f.mustReconcile().Status.SinkURI, "http://headless.shop.svc.cluster.local"+test.want; got != want {
 			t.Errorf("%s: the sink is %s, want %s", name, got, want)
+		}
+	}
+}
+
+// A Service says by the appProtocol of its port that it expects HTTP/2, as it does for gateways. Other values change nothing.
+func TestServiceWithH2CIsReachedByHTTP2(t *testing.T) {
+	t.Parallel()
+	for appProtocol, want := range map[string]string{routes.ProtocolH2C: routes.ProtocolH2C, "kubernetes.io/ws": ""} {
+		f := newFixture(t)
+		f.create(service("plain", 80))
+		speaking := service("speaking", 80)
+		speaking.Spec.Ports[0].AppProtocol = &appProtocol
+		f.create(speaking)
+		f.apply(ref("v1", "Service", "plain"), deadLetters(refTo("v1", "Service", "speaking")))
+		f.mustReconcile()
+		route := f.routes()[0]
+		if got := route.Sink.AppProtocol; got != "" {
+			t.Errorf("without appProtocol: %q", got)
+		}
+		if got := route.Delivery.DeadLetterSink.AppProtocol; got != want {
+			t.Errorf("the dead letter sink with %s: %q", appProtocol, got)
+		}
+		f.edit(ref("v1", "Service", "speaking"))
+		f.mustReconcile()
+		if got := f.routes()[0].Sink.AppProtocol; got != want {
+			t.Errorf("%s: %q", appProtocol, got)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers"
 )
@@ -166,20 +167,24 @@ func (r *Resolver) serviceAddress(ctx context.Context, key types.NamespacedName)
 		return Sink{}, err
 	}
 	host := service.Name + "." + service.Namespace + ".svc." + r.options.Names.ClusterDomain
-	port, err := servicePort(&service, host)
+	port, number, err := servicePort(&service, host)
 	if err != nil {
 		return Sink{}, err
 	}
-	if port == 80 {
-		return Sink{URI: "http://" + host}, nil
+	found := Sink{URI: "http://" + host}
+	if number != 80 {
+		found.URI += ":" + strconv.Itoa(number)
 	}
-	return Sink{URI: "http://" + host + ":" + strconv.Itoa(port)}, nil
+	if port.AppProtocol != nil && *port.AppProtocol == routes.ProtocolH2C {
+		found.AppProtocol = routes.ProtocolH2C
+	}
+	return found, nil
 }
 
-// servicePort returns the port at which a Service takes plain HTTP.
-func servicePort(service *corev1.Service, host string) (int, error) {
-	refuse := func(format string, args ...any) (int, error) {
-		return 0, controllers.Stalled(v1alpha1.ReasonSinkNotAddressable, fmt.Errorf("the Service %q "+format, append([]any{service.Name}, args...)...))
+// servicePort returns the port at which a Service takes HTTP without TLS, and its number behind the Service's name.
+func servicePort(service *corev1.Service, host string) (port corev1.ServicePort, number int, err error) {
+	refuse := func(format string, args ...any) (corev1.ServicePort, int, error) {
+		return port, 0, controllers.Stalled(v1alpha1.ReasonSinkNotAddressable, fmt.Errorf("the Service %q "+format, append([]any{service.Name}, args...)...))
 	}
 	var ports []corev1.ServicePort
 	for _, port := range service.Spec.Ports {
@@ -194,12 +199,12 @@ func servicePort(service *corev1.Service, host string) (int, error) {
 	case at < 0 && len(ports) > 1:
 		return refuse("has %d ports and none is 80: write the address as sink.uri, such as http://%s:8080/", len(ports), host)
 	}
-	port := ports[max(at, 0)]
+	port = ports[max(at, 0)]
 	if port.Port == 443 || port.Name == "https" || port.AppProtocol != nil && *port.AppProtocol == "https" {
 		return refuse("takes HTTPS at its port %d: write the address as sink.uri, such as https://%s:%d/", port.Port, host, port.Port)
 	}
 	if service.Spec.ClusterIP != corev1.ClusterIPNone {
-		return int(port.Port), nil
+		return port, int(port.Port), nil
 	}
 	// The name of a headless Service leads to the pods, so the port is theirs.
 	switch {
@@ -207,9 +212,9 @@ func servicePort(service *corev1.Service, host string) (int, error) {
 		return refuse("is headless, and its port %d is one of the pods by name, %q: write the address with its number as sink.uri, such as http://%s:8080/",
 			port.Port, port.TargetPort.StrVal, host)
 	case port.TargetPort.IntVal != 0:
-		return int(port.TargetPort.IntVal), nil
+		return port, int(port.TargetPort.IntVal), nil
 	}
-	return int(port.Port), nil
+	return port, int(port.Port), nil
 }
 
 // join resolves a relative URI against an address, as Knative does.

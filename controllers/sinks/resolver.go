@@ -49,13 +49,15 @@ func New(options Options, watches *Watches) *Resolver { return &Resolver{options
 // Sink is a resolved sink.
 type Sink struct {
 	URI, CACerts, Audience string
+	// AppProtocol is that of the port of a Service, if routes have it.
+	AppProtocol string
 	// Recheck is how soon to resolve the sink again, zero if a change of its address arrives by a watch.
 	Recheck time.Duration
 }
 
 // Route is the sink as routes have it.
 func (s Sink) Route() routes.Sink {
-	return routes.Sink{URI: s.URI, CACerts: s.CACerts, Audience: s.Audience}
+	return routes.Sink{URI: s.URI, CACerts: s.CACerts, Audience: s.Audience, AppProtocol: s.AppProtocol}
 }
 
 // DeadLetter returns the dead letter sink that an object names, nil without one.

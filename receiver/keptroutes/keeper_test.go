@@ -14,6 +14,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	clienttesting "k8s.io/client-go/testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -60,11 +61,18 @@ func start(t *testing.T, path string, client *fake.Clientset) *receiver {
 	ctx, cancel := context.WithCancel(t.Context())
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = keeper.Run(ctx) })
-	parts.Go(func() { _ = kube.WatchSecrets(ctx, client, "system", "routes", keeper, logger) })
+	parts.Go(func() {
+		_ = kube.WatchSecrets(ctx, fakeSecrets{client.CoreV1().Secrets("system")}, "routes", keeper, logger)
+	})
 	r.stop = sync.OnceFunc(func() { cancel(); parts.Wait() })
 	t.Cleanup(r.stop)
 	return r
 }
+
+// fakeSecrets cannot begin a watch with what there is.
+type fakeSecrets struct{ typedcorev1.SecretInterface }
+
+func (fakeSecrets) IsWatchListSemanticsUnSupported() bool { return true }
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()

@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
@@ -36,15 +37,16 @@ func ParseName(text string) (namespace, name string, err error) {
 // WatchSecrets loads the documents of the Secrets that the operator writes, and loads them again whenever they change, until
 // the context ends. There are up to [routes.MaxSecrets] of them. A Secret that is deleted, or loses its document, changes
 // nothing.
-func WatchSecrets(ctx context.Context, client kubernetes.Interface, namespace, name string, loader Loader, logger *slog.Logger) error {
+func WatchSecrets(ctx context.Context, secrets Secrets, name string, loader Loader, logger *slog.Logger) error {
 	var synced []cache.InformerSynced
+	var informers sync.WaitGroup
+	defer informers.Wait()
 	for number := range routes.MaxSecrets {
-		factory, handled, err := watch(client, namespace, routes.SecretName(name, number), loader, logger)
+		informer, handled, err := newInformer(secrets, routes.SecretName(name, number), loader, logger)
 		if err != nil {
 			return fmt.Errorf("watching the routes Secrets: %w", err)
 		}
-		factory.Start(ctx.Done())
-		defer factory.Shutdown()
+		informers.Go(func() { informer.RunWithContext(ctx) })
 		synced = append(synced, handled)
 	}
 	if cache.WaitForCacheSync(ctx.Done(), synced...) {
@@ -54,13 +56,21 @@ func WatchSecrets(ctx context.Context, client kubernetes.Interface, namespace, n
 	return nil
 }
 
-// watch prepares the watch of one Secret. The returned function reports whether its document was loaded, if it exists.
-func watch(client kubernetes.Interface, namespace, name string, loader Loader, logger *slog.Logger) (informers.SharedInformerFactory, cache.InformerSynced, error) {
+// newInformer prepares the watch of one Secret. The returned function reports whether its document was loaded, if it exists.
+func newInformer(secrets Secrets, name string, loader Loader, logger *slog.Logger) (cache.SharedInformer, cache.InformerSynced, error) {
 	// RBAC can allow a watch with this selector for a single name.
 	selector := fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
-	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
-		informers.WithTweakListOptions(func(options *metav1.ListOptions) { options.FieldSelector = selector }))
-	informer := factory.Core().V1().Secrets().Informer()
+	source := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			options.FieldSelector = selector
+			return secrets.List(ctx, options)
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			options.FieldSelector = selector
+			return secrets.Watch(ctx, options)
+		},
+	}
+	informer := cache.NewSharedInformer(cache.ToListWatcherWithWatchListSemantics(source, secrets), &corev1.Secret{}, 0)
 	err := informer.SetWatchErrorHandler(func(_ *cache.Reflector, err error) {
 		logger.Warn("Could not watch a routes Secret, the last good routes stay", "secret", name, "error", err.Error())
 	})
@@ -89,5 +99,5 @@ func watch(client kubernetes.Interface, namespace, name string, loader Loader, l
 	if err != nil {
 		return nil, nil, err
 	}
-	return factory, registration.HasSynced, nil
+	return informer, registration.HasSynced, nil
 }

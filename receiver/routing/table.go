@@ -108,7 +108,7 @@ func deliveryOf(route routes.Route) (direct, buffered sink.Delivery, err error) 
 		return direct, buffered, fmt.Errorf("delivery.backoffDelay: %w", err)
 	}
 	target := func(to routes.Sink) sink.Target {
-		return sink.Target{URI: to.URI, CACerts: to.CACerts, Audience: to.Audience, Timeout: timeout, Webhook: routes.Webhook(route.Name)}
+		return sink.Target{URI: to.URI, CACerts: to.CACerts, Audience: to.Audience, HTTP2: to.AppProtocol == routes.ProtocolH2C, Timeout: timeout, Webhook: routes.Webhook(route.Name)}
 	}
 	direct = sink.Delivery{Target: target(route.Sink), Mode: sink.ContentMode(cmp.Or(delivery.ContentMode, string(sink.Binary)))}
 	if delivery.DeadLetterSink != nil {

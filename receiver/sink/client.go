@@ -23,6 +23,7 @@ type Target struct {
 	CACerts  string        // PEM, trusted in addition to the system's
 	Timeout  time.Duration // of one request
 	Audience string        // of the OIDC token to send; empty: none
+	HTTP2    bool          // speak HTTP/2 although there is no TLS to agree on it
 	// Webhook names the sink. What is known of a sink is kept for each webhook apart, so that none can open the circuit of
 	// another, or slow it down, by naming the same sink.
 	Webhook string

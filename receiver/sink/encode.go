@@ -22,7 +22,8 @@ const (
 	attributeBytes = 768
 )
 
-// Payload is the content of a request to a sink. Both parts may be read until the request has ended, and must not be changed.
+// Payload is the content of a request to a sink. Both parts may be read until the request has ended, and must not be changed. They are
+// buffers that the next request may use.
 type Payload struct {
 	Fields []byte // of the header, as [cloudevent.Header] reads them
 	Body   []byte

@@ -34,6 +34,7 @@ type pooledTransport struct {
 type transportKey struct {
 	caCerts [sha256.Size]byte // hash
 	proxy   string
+	http2   bool   // without TLS, by prior knowledge
 	guarded bool   // connections with a checked address are never shared with unchecked ones
 	address string // of the lean transport, which has one; empty: net/http
 }
@@ -46,11 +47,14 @@ type endpoint struct {
 	used   atomic.Int64 // seconds since 1970
 }
 
-type endpointKey struct{ uri, caCerts string }
+type endpointKey struct {
+	uri, caCerts string
+	http2        bool
+}
 
-// endpoint returns the endpoint of a target, which others with the same URI and CACerts share.
+// endpoint returns the endpoint of a target, which others with the same URI, CACerts and protocol share.
 func (c *Client) endpoint(target Target) (*endpoint, error) {
-	key, now := endpointKey{target.URI, target.CACerts}, time.Now()
+	key, now := endpointKey{target.URI, target.CACerts, target.HTTP2}, time.Now()
 	c.mu.RLock()
 	known, sweep := c.endpoints[key], now.Sub(c.lastSweep) >= idleEndpointTimeout
 	c.mu.RUnlock()
@@ -91,7 +95,8 @@ func (c *Client) newEndpoint(target Target, now time.Time) (*endpoint, error) {
 	}
 	e := &endpoint{url: request.URL}
 	key := transportKey{guarded: c.guarded(request, proxy)}
-	if proxy == nil && target.CACerts == "" && !c.standard && leanMayServe(request.URL) {
+	key.http2 = target.HTTP2 && proxy == nil && request.URL.Scheme == "http" // proxies expect HTTP/1.1
+	if proxy == nil && target.CACerts == "" && !key.http2 && !c.standard && leanMayServe(request.URL) {
 		e.head, key.address = leanHead(request.URL), leanAddress(request.URL)
 	} else {
 		key.caCerts = sha256.Sum256([]byte(target.CACerts))
@@ -103,7 +108,7 @@ func (c *Client) newEndpoint(target Target, now time.Time) (*endpoint, error) {
 		e.pooled = &pooledTransport{used: now}
 		if key.address != "" {
 			e.pooled.transport = c.newLeanTransport(key)
-		} else if e.pooled.transport, err = c.newStandardTransport(target.CACerts, proxy, key.guarded); err != nil {
+		} else if e.pooled.transport, err = c.newStandardTransport(target, proxy, key); err != nil {
 			return nil, err
 		}
 		if c.transports == nil {

@@ -22,7 +22,8 @@ const (
 
 // Poster makes one request to a sink. [Client] implements it.
 type Poster interface {
-	// Post returns the status of the answer, 0 without one, and an error unless the sink accepted the request.
+	// Post returns the status of the answer, 0 without one, and an error unless the sink accepted the request. It does not read the
+	// payload after it has returned.
 	Post(ctx context.Context, target Target, payload Payload) (status int, err error)
 }
 
@@ -130,12 +131,14 @@ func (r *sending) sendBatches(items []*Item) {
 		group.Go(func() error {
 			for i := 0; i < len(sequence) && !r.stopped.Load(); i++ {
 				payload := Payload{[]byte(batchedFields), sequence[i].body}
-				if !r.send(sequence[i].items, payload, func() (done []*Item) {
+				goOn := r.send(sequence[i].items, payload, func() (done []*Item) {
 					for _, later := range sequence[i+1:] {
 						done = append(done, later.items...)
 					}
 					return done
-				}) {
+				})
+				sequence[i].release()
+				if !goOn {
 					break
 				}
 			}

@@ -1,6 +1,9 @@
 package sink
 
-import "iter"
+import (
+	"iter"
+	"sync"
+)
 
 const (
 	// maxBatchEvents and maxBatchBytes bound a request in Batched mode. A larger event is sent alone.
@@ -38,9 +41,11 @@ func groupByOrder(items []*Item) [][]*Item {
 func batchSequences(items []*Item) iter.Seq[[]request] {
 	return func(yield func([]request) bool) {
 		var open batchBuilder
-		var scratch []byte
 		for _, group := range groupByOrder(items) {
-			parts := packGroup(group, &scratch)
+			if len(group) == 1 && open.encode(group[0]) { // nearly always
+				continue
+			}
+			parts := packGroup(group)
 			if len(parts) == 1 && open.fits(parts[0]) {
 				open.add(parts[0])
 				continue
@@ -50,7 +55,7 @@ func batchSequences(items []*Item) iter.Seq[[]request] {
 			}
 			open = batchBuilder{}
 			if len(parts) == 1 {
-				open.add(parts[0])
+				open = parts[0]
 				continue
 			}
 			sequence := make([]request, len(parts))
@@ -73,45 +78,75 @@ type batchBuilder struct {
 	body  []byte // without the last bracket
 }
 
-// packGroup packs a group into as few requests as its order allows. Scratch has what a part of one event is encoded in, until the next
-// group is packed.
-func packGroup(group []*Item, scratch *[]byte) []batchBuilder {
-	parts := make([]batchBuilder, 0, 1)
-	for i, item := range group {
-		item.encoding(func() { *scratch = item.Event.AppendJSON(append((*scratch)[:0], '[')) })
-		single := batchBuilder{group[i : i+1 : i+1], *scratch}
-		switch last := len(parts) - 1; {
-		case last >= 0 && parts[last].fits(single):
-			parts[last].add(single)
-		case len(group) > 1:
-			parts = append(parts, batchBuilder{})
-			parts[last+1].add(single)
-		default:
-			parts = append(parts, single)
+// packGroup packs a group into as few requests as its order allows.
+func packGroup(group []*Item) []batchBuilder {
+	parts := make([]batchBuilder, 1)
+	for _, item := range group {
+		if parts[len(parts)-1].encode(item) {
+			continue
 		}
+		var next batchBuilder
+		next.encode(item)
+		parts = append(parts, next)
 	}
 	return parts
 }
 
-// fits reports whether both fit into one request. An event for the dead letter sink is sent alone.
+// encode adds an item, and reports whether it fits. An empty request takes any item. An event for the dead letter sink is sent alone.
+func (b *batchBuilder) encode(item *Item) bool {
+	before, separator := len(b.body), byte(',')
+	switch {
+	case before == 0:
+		b.body, separator = newBody(), '['
+	case !b.joinable() || item.State != Pending || len(b.items) == maxBatchEvents || before+len(item.Event.Data) >= maxBatchBytes:
+		return false
+	}
+	item.encoding(func() { b.body = item.Event.AppendJSON(append(b.body, separator)) })
+	if before > 0 && len(b.body) >= maxBatchBytes {
+		b.body = b.body[:before]
+		return false
+	}
+	b.items = append(b.items, item)
+	return true
+}
+
+// fits reports whether both fit into one request.
 func (b *batchBuilder) fits(other batchBuilder) bool {
 	return b.joinable() && other.joinable() && len(b.items)+len(other.items) <= maxBatchEvents && len(b.body)+len(other.body) < maxBatchBytes
 }
 
 func (b *batchBuilder) joinable() bool { return len(b.items) == 0 || b.items[0].State == Pending }
 
-// firstBody is the size of the first buffer for a body of several events, at most.
-const firstBody = 32 << 10
-
-// add adds a copy of the events of another request.
+// add adds the events of another request, which is of no use afterwards.
 func (b *batchBuilder) add(other batchBuilder) {
 	if len(b.items) == 0 {
-		size := max(len(other.body)+1, min(4*len(other.body), firstBody))
-		b.items, b.body = other.items, append(make([]byte, 0, size), other.body...)
+		*b = other
 		return
 	}
 	b.items = append(b.items, other.items...)
 	b.body = append(append(b.body, ','), other.body[1:]...)
+	request{body: other.body}.release()
 }
 
 func (b *batchBuilder) request() request { return request{b.items, append(b.body, ']')} }
+
+// bodies has buffers of requests in Batched mode that have ended. With a new one for each request they are most of the garbage.
+var bodies sync.Pool
+
+// firstBody is the size of a new buffer. A used one has grown to what requests take.
+const firstBody = 32 << 10
+
+// newBody returns an empty buffer.
+func newBody() []byte {
+	if used, ok := bodies.Get().(*[]byte); ok {
+		return *used
+	}
+	return make([]byte, 0, firstBody)
+}
+
+// release lets others use the buffer. The request has ended. The buffer of a large event is not kept.
+func (r request) release() {
+	if body := r.body[:0]; cap(body) <= 2*maxBatchBytes {
+		bodies.Put(&body)
+	}
+}

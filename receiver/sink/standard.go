@@ -1,12 +1,12 @@
 package sink
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -16,25 +16,37 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink/http1"
 )
 
+// A connection of HTTP/2 has all requests to a sink. One on which nothing has arrived for pingAfter is asked whether it still leads to the
+// server: otherwise all events would use it, and time out, until the kernel gives it up.
+const (
+	pingAfter   = 10 * time.Second
+	pingTimeout = 5 * time.Second
+)
+
 // standardTransport makes requests by net/http: with TLS, by HTTP/2, and through proxies.
 type standardTransport struct{ client *http.Client }
 
-func (c *Client) newStandardTransport(caCerts string, proxy *url.URL, guarded bool) (transport, error) {
+func (c *Client) newStandardTransport(target Target, proxy *url.URL, key transportKey) (transport, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Proxy = http.ProxyURL(proxy)
-	if guarded {
+	if key.guarded {
 		t.DialContext = c.dialer().DialContext
 	}
 	t.MaxIdleConns = 0 // bounded per host
 	t.MaxIdleConnsPerHost = http1.MaxIdle
 	t.IdleConnTimeout = http1.IdleTimeout
 	t.MaxResponseHeaderBytes = http1.MaxAnswerHeader
-	if caCerts != "" {
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
+	if key.http2 {
+		t.Protocols = new(http.Protocols)
+		t.Protocols.SetUnencryptedHTTP2(true)
+	}
+	if target.CACerts != "" {
 		roots, err := x509.SystemCertPool()
 		if err != nil {
 			return nil, &Error{Err: fmt.Errorf("reading the system's certificates: %w", err), permanent: true}
 		}
-		if !roots.AppendCertsFromPEM([]byte(caCerts)) {
+		if !roots.AppendCertsFromPEM([]byte(target.CACerts)) {
 			return nil, &Error{Err: errors.New("the sink's CACerts hold no certificate"), permanent: true, reason: reports.ReasonTLS}
 		}
 		t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
@@ -48,10 +60,14 @@ func (c *Client) newStandardTransport(caCerts string, proxy *url.URL, guarded bo
 func (t *standardTransport) post(ctx context.Context, to *endpoint, timeout time.Duration, token string, payload Payload) (http1.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "", bytes.NewReader(payload.Body))
+	body := newRequestBody(payload.Body)
+	defer body.end()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "", body.reader())
 	if err != nil {
 		return http1.Answer{}, err
 	}
+	request.ContentLength = int64(len(payload.Body))
+	request.GetBody = func() (io.ReadCloser, error) { return body.reader(), nil }
 	request.URL, request.Host = to.url, to.url.Host
 	request.Header = cloudevent.Header(payload.Fields)
 	request.Header["Idempotency-Key"] = nil // not sent: it allows net/http to repeat a request on a connection that was closed meanwhile

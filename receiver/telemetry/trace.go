@@ -10,7 +10,6 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
@@ -107,14 +106,14 @@ func (t Tracer) Continue(traceparent string) context.Context {
 	return traceContext.Extract(context.Background(), propagation.MapCarrier{"traceparent": traceparent})
 }
 
-// EventSpan is the span of an event on its way to a sink.
+// EventSpan is the span of an event on its way to a sink. Its zero value is none.
 type EventSpan struct{ span trace.Span }
 
 // StartEvent starts the span of an event, with a type from a closed set, and names it in the event, so that the trace
 // continues where the event goes.
 func (t Tracer) StartEvent(ctx context.Context, webhook, label string, event *cloudevent.Event) EventSpan {
 	if t.tracer == nil {
-		return EventSpan{noop.Span{}}
+		return EventSpan{}
 	}
 	ctx, span := t.tracer.Start(ctx, "send "+label, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
 		attribute.String("mandrill.webhook", webhook),
@@ -130,6 +129,9 @@ func (t Tracer) StartEvent(ctx context.Context, webhook, label string, event *cl
 
 // End ends the span with the outcome of an attempt.
 func (s EventSpan) End(outcome string, err error) {
+	if s.span == nil {
+		return
+	}
 	s.span.SetAttributes(attribute.String("mandrill.outcome", outcome))
 	if err != nil {
 		s.span.SetStatus(codes.Error, outcome)

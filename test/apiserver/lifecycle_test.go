@@ -23,7 +23,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -123,7 +122,7 @@ func startReceiver(t *testing.T) string {
 	counters := receiver.NewMetrics(prometheus.NewRegistry())
 	loaded := &routing.Routes{Logger: logger, Metrics: routing.NewMetrics(prometheus.NewRegistry())}
 	loaded.Complete()
-	clientset, err := kubernetes.NewForConfig(rightsOf(t, "mandrill-receiver"))
+	secrets, err := kube.NewSecrets(rightsOf(t, "mandrill-receiver"), routesSecret.Namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +134,7 @@ func startReceiver(t *testing.T) string {
 	server := &receiver.Server{Listener: listener, Handler: handler, Logger: logger}
 	background(t, "receiver", server.Serve)
 	background(t, "routes", func(ctx context.Context) error {
-		return kube.WatchSecrets(ctx, clientset, routesSecret.Namespace, routesSecret.Name, loaded, logger)
+		return kube.WatchSecrets(ctx, secrets, routesSecret.Name, loaded, logger)
 	})
 	return "http://" + listener.Addr().String()
 }

@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/receiver/kube"
@@ -48,7 +47,7 @@ func (l *loader) last() string {
 func TestWatchSecrets(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t)
-	clientset, err := kubernetes.NewForConfig(environment.Config)
+	secrets, err := kube.NewSecrets(environment.Config, namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +59,7 @@ func TestWatchSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	background(t, "watch", func(ctx context.Context) error {
-		return kube.WatchSecrets(ctx, clientset, namespace, "routes", loaded, slog.New(slog.DiscardHandler))
+		return kube.WatchSecrets(ctx, secrets, "routes", loaded, slog.New(slog.DiscardHandler))
 	})
 	apply := func(write func() error, want string) {
 		t.Helper()

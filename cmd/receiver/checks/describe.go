@@ -87,6 +87,9 @@ func describeSink(to routes.Sink) string {
 	if to.CACerts != "" {
 		text += ", CACerts"
 	}
+	if to.AppProtocol != "" {
+		text += ", HTTP/2"
+	}
 	if to.Audience != "" {
 		text += ", with an OIDC token"
 	}

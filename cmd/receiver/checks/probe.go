@@ -86,6 +86,10 @@ func ask(ctx context.Context, sink routes.Sink) (string, error) {
 		return "", errors.New("the URI cannot be requested")
 	}
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}
+	if sink.AppProtocol == routes.ProtocolH2C {
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetUnencryptedHTTP2(true)
+	}
 	if sink.CACerts != "" {
 		pool := x509.NewCertPool()
 		pool.AppendCertsFromPEM([]byte(sink.CACerts))

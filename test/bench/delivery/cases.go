@@ -47,6 +47,7 @@ var subjects = []subject{
 	{name: "raw", role: roleNetHTTP},
 	{name: "raw-fasthttp", role: roleFastHTTP},
 	{name: "raw-batched", role: roleNetHTTP, batched: true},
+	{name: "floor-batched", role: roleFloor, batched: true},
 }
 
 // comparison is a ratio of two subjects, of events a second and of processor time an event: above 1 the first one is better.
@@ -57,6 +58,8 @@ var comparisons = []comparison{
 	{"Binary ÷ raw fasthttp poster", "direct", "raw-fasthttp"},
 	{"Binary ÷ plain receiver", "direct", "plain"},
 	{"Batched ÷ raw batch poster", "direct-batched", "raw-batched"},
+	{"Batched ÷ floor", "direct-batched", "floor-batched"},
+	{"floor ÷ raw batch poster", "floor-batched", "raw-batched"},
 }
 
 // selected reports whether a comma-separated list has a name; an empty one has all.

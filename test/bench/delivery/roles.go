@@ -20,6 +20,7 @@ const (
 	roleSink     = "sink"
 	roleLoad     = "load"
 	rolePlain    = "plain"
+	roleFloor    = "floor"
 	roleNetHTTP  = "poster-nethttp"
 	roleFastHTTP = "poster-fasthttp"
 )
@@ -55,7 +56,7 @@ type role interface {
 // serveRole runs a role until its standard input ends, or the process is told to stop.
 func serveRole(ctx context.Context, name string) error {
 	start, ok := map[string]func(context.Context) (role, string, error){
-		roleSink: startSink, rolePlain: startPlain,
+		roleSink: startSink, rolePlain: startPlain, roleFloor: startFloor,
 		roleLoad:     func(context.Context) (role, string, error) { return &loadGenerator{}, "", nil },
 		roleNetHTTP:  func(context.Context) (role, string, error) { return &poster{newClient: newNetHTTPClient}, "", nil },
 		roleFastHTTP: func(context.Context) (role, string, error) { return &poster{newClient: newFastHTTPClient}, "", nil },

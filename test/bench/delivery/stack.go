@@ -36,7 +36,7 @@ func startStack(ctx context.Context, died context.CancelCauseFunc, o options) (s
 	if s.dir, err = os.MkdirTemp("", "mandrill-delivery-bench-"); err != nil {
 		return s, err
 	}
-	for _, name := range []string{roleSink, roleLoad, rolePlain, roleNetHTTP, roleFastHTTP} {
+	for _, name := range []string{roleSink, roleLoad, rolePlain, roleFloor, roleNetHTTP, roleFastHTTP} {
 		p, err := startProcess(died, name)
 		if p != nil {
 			s.processes[name] = p
@@ -46,9 +46,6 @@ func startStack(ctx context.Context, died context.CancelCauseFunc, o options) (s
 		}
 	}
 	s.sinkURL = s.processes[roleSink].address
-	if _, err := s.processes[rolePlain].do(job{Sink: s.sinkURL}); err != nil {
-		return s, err
-	}
 	if err := s.writeRoutes(); err != nil {
 		return s, err
 	}
@@ -130,8 +127,12 @@ func (s *stack) measure(c benchCase, of subject) (sample, error) {
 	switch of.role {
 	case "":
 		j.To, j.Inflight = s.receiver.address, c.inflight
-	case rolePlain:
-		j.To, j.Inflight, program = s.processes[rolePlain].address, c.inflight, s.processes[rolePlain].program
+	case rolePlain, roleFloor:
+		server := s.processes[of.role]
+		if _, err := server.do(j); err != nil {
+			return sample{}, err
+		}
+		j.To, j.Inflight, program = server.address, c.inflight, server.program
 	default:
 		client, program, j.Inflight = s.processes[of.role], s.processes[of.role].program, c.requests()
 		if of.batched {

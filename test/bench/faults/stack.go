@@ -149,7 +149,7 @@ func (s *stack) startReceiver(ctx context.Context, config *rest.Config) error {
 		Routes: loaded, Sender: sink.NewSender(sink.Options{}), Metrics: receiver.NewMetrics(prometheus.NewRegistry()), Logger: logger,
 	}))
 	s.background("routes", func() error {
-		return kube.WatchSecrets(ctx, clientset, routesSecret.Namespace, routesSecret.Name, loaded, logger)
+		return kube.WatchSecrets(ctx, clientset.CoreV1().Secrets(routesSecret.Namespace), routesSecret.Name, loaded, logger)
 	})
 	return nil
 }
