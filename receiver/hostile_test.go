@@ -29,7 +29,7 @@ func sendRaw(t *testing.T, address, text string) []int {
 		t.Fatal(err)
 	}
 	defer connection.Close()
-	_ = connection.SetDeadline(time.Now().Add(patience))
+	_ = connection.SetDeadline(time.Now().Add(5 * time.Second))
 	if _, err := io.WriteString(connection, text); err != nil {
 		t.Fatal(err)
 	}
