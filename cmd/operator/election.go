@@ -20,11 +20,11 @@ const (
 	dialTimeout = 5 * time.Second
 )
 
-// elect configures leader election. Its requests have a connection of their own, on which they wait for no others: hundreds of requests
+// elect configures leader election. Its requests have connections of their own, on which they wait for no others: hundreds of requests
 // share the connection of the controllers, as do watches.
 func elect(managed *ctrl.Options, config *rest.Config, o options) {
 	own := rest.CopyConfig(config)
-	own.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext // clients with the same function share connections
+	own.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext // clients with a Dial share no connections
 	duration, deadline, period := leaseDuration, renewDeadline, renewPeriod
 	managed.LeaderElection = o.leaderElect
 	managed.LeaderElectionConfig = own

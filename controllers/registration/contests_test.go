@@ -110,3 +110,20 @@ func TestContestsSurviveARestart(t *testing.T) {
 		t.Error("a forgotten object is contested")
 	}
 }
+
+// When the lease changes hands, the operator that had it may have one call for an object on its way, or some writes of a Secret. They
+// arrive after the next operator has written what the spec says by now: that is nobody else's doing.
+func TestLateWritesOfTheFormerLeaderAreNoContest(t *testing.T) {
+	t.Parallel()
+	for name, limit := range map[string]int{"a webhook": registration.WebhookChanges, "a Secret": registration.SecretChanges} {
+		contests, now := registration.Contests{Interval: interval}, time.Unix(0, 0)
+		change := registration.Change{Want: "new", Have: "old", Limit: limit} // the status is of an earlier generation
+		for late := range limit {
+			if wait := contests.Changed(subject, change, now); wait > 0 {
+				t.Errorf("%s: contested after %d late writes", name, late)
+			}
+			contests.InOrder(subject, change.Want, now)
+			now = now.Add(time.Second)
+		}
+	}
+}

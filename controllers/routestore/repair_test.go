@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -133,7 +134,7 @@ func mustRepair(t *testing.T, store *routestore.Store) {
 func TestOwnWritesThatTheCacheShowsLateAreNotRepaired(t *testing.T) {
 	t.Parallel()
 	for _, lag := range []int{1, 2, 20} {
-		t.Run(fmt.Sprint(lag), func(t *testing.T) {
+		t.Run(strconv.Itoa(lag), func(t *testing.T) {
 			t.Parallel()
 			c := newLaggingCluster()
 			c.set(func(c *laggingCluster) { c.lag = lag })
