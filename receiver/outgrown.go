@@ -34,5 +34,5 @@ func (o *outgrownBuffers) pool(size int) *sync.Pool {
 	if size < 4*firstBuffer || size > 2*largeBuffer || size&(size-1) != 0 {
 		return nil
 	}
-	return &o.pools[bits.TrailingZeros(uint(size))] //nolint:gosec // sizes are positive
+	return &o.pools[bits.TrailingZeros(uint(size))]
 }

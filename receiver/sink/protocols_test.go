@@ -50,7 +50,7 @@ func serveProtocols(t *testing.T, handler http.HandlerFunc) *protocolSink {
 	t.Helper()
 	s := &protocolSink{}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.protocol.Store(int32(r.ProtoMajor)) //nolint:gosec // 1 or 2
+		s.protocol.Store(int32(r.ProtoMajor))
 		handler(w, r)
 	}))
 	s.Config.Protocols = new(http.Protocols)
@@ -143,7 +143,7 @@ func TestAnswersMeanTheSameInEveryProtocol(t *testing.T) {
 }
 
 func cutAfter(status int, body string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "40")
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, body)
