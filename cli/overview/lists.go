@@ -35,7 +35,7 @@ func (o *overview) serveEvents(w http.ResponseWriter, r *http.Request) {
 	answers, errs := make([][]event, len(receivers)), make([]error, len(receivers))
 	var asked sync.WaitGroup
 	for i, receiver := range receivers {
-		asked.Go(func() { answers[i], errs[i] = receiver.events(r.Context(), r.URL.Query()) })
+		asked.Go(func() { answers[i], errs[i] = receiver.events(r.Context(), r.URL.Query()) }) //nolint:contextcheck // it is the context of the request
 	}
 	asked.Wait()
 	found, problems := slices.Concat(answers...), []string{}

@@ -63,7 +63,7 @@ func (o *overview) serveStream(w http.ResponseWriter, r *http.Request) {
 	v := &view{overview: o, query: r.URL.Query(), ctx: ctx, feeds: map[string]*feed{}}
 	defer v.follows.Wait()
 	defer cancel()
-	v.send(newStream(w))
+	v.send(newStream(w)) //nolint:contextcheck // the context of the view ends with the request
 }
 
 // send sends until the browser goes.

@@ -70,7 +70,7 @@ type pause struct {
 func Run(ctx, life context.Context, options Options) error {
 	held, lose := context.WithCancel(context.WithoutCancel(ctx)) // after a planned stop, work in flight finishes
 	defer lose()
-	defer context.AfterFunc(life, lose)() //nolint:contextcheck // the lease ends with either
+	defer context.AfterFunc(life, lose)()
 	m := newMember(options)
 	own, err := m.election(memberPrefix+m.ID).Take(held, m.ID, 0)
 	if err != nil {
@@ -160,7 +160,7 @@ func (m *member) start(ctx, held context.Context, partition int) {
 	m.runs[partition] = r
 	release := context.AfterFunc(leaseCtx, stop)
 	go func() {
-		m.Deliver(delivering, leaseCtx, partition) //nolint:contextcheck // it ends later than that of delivery
+		m.Deliver(delivering, leaseCtx, partition)
 		release()
 		stop()
 		lose()
