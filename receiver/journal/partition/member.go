@@ -45,6 +45,7 @@ type member struct {
 	started  time.Time
 	written  time.Time // when this member wrote the table last
 	stopping bool
+	waiting  bool // for an older receiver
 	runs     map[int]*run
 	ended    chan *run
 	pauses   map[int]*pause
@@ -127,6 +128,9 @@ func (m *member) loop(ctx, held context.Context) {
 	for stop := ctx.Done(); ; {
 		select {
 		case <-held.Done():
+			if len(m.runs) > 0 {
+				m.Logger.Warn("Lost all partitions of the buffer, because the lease could not be renewed or the buffer failed", "partitions", len(m.runs))
+			}
 			m.loseAll()
 			for len(m.runs) > 0 {
 				m.finish(<-m.ended)
@@ -142,6 +146,7 @@ func (m *member) loop(ctx, held context.Context) {
 		case <-ticker.C:
 		}
 		if m.stopping && len(m.runs) == 0 {
+			m.Logger.Info("Gave up all partitions of the buffer to stop")
 			return
 		}
 		for range attempts {
