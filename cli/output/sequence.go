@@ -43,6 +43,7 @@ func (s *Sequence) Add(value any, row func() []string) error {
 		}
 		_, err = s.w.Write(data)
 		return err
+	case Table:
 	}
 	if s.rows = append(s.rows, row()); len(s.rows) <= pageRows {
 		return nil
