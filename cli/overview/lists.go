@@ -31,11 +31,11 @@ const (
 // serveEvents answers with the recent events of all receivers, the oldest first. Those of an event can be in several: another receiver
 // may have made the next attempt.
 func (o *overview) serveEvents(w http.ResponseWriter, r *http.Request) {
-	receivers := o.options.Receivers()
+	ctx, query, receivers := r.Context(), r.URL.Query(), o.options.Receivers()
 	answers, errs := make([][]event, len(receivers)), make([]error, len(receivers))
 	var asked sync.WaitGroup
 	for i, receiver := range receivers {
-		asked.Go(func() { answers[i], errs[i] = receiver.events(r.Context(), r.URL.Query()) }) //nolint:contextcheck // it is the context of the request
+		asked.Go(func() { answers[i], errs[i] = receiver.events(ctx, query) })
 	}
 	asked.Wait()
 	found, problems := slices.Concat(answers...), []string{}

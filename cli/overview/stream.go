@@ -35,7 +35,6 @@ type Events struct {
 type view struct {
 	overview *overview
 	query    url.Values
-	ctx      context.Context //nolint:containedctx // that of the request
 	follows  sync.WaitGroup
 
 	mu      sync.Mutex
@@ -60,17 +59,17 @@ func (o *overview) serveStream(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	ctx, cancel := context.WithCancel(r.Context())
-	v := &view{overview: o, query: r.URL.Query(), ctx: ctx, feeds: map[string]*feed{}}
+	v := &view{overview: o, query: r.URL.Query(), feeds: map[string]*feed{}}
 	defer v.follows.Wait()
 	defer cancel()
-	v.send(newStream(w)) //nolint:contextcheck // the context of the view ends with the request
+	v.send(ctx, newStream(w))
 }
 
 // send sends until the browser goes.
-func (v *view) send(to *stream) {
+func (v *view) send(ctx context.Context, to *stream) {
 	ticks := time.NewTicker(site.EventInterval)
 	defer ticks.Stop()
-	v.follow()
+	v.follow(ctx)
 	begun, reset, lastState := time.Now(), true, time.Time{}
 	for {
 		if !reset || v.complete() || time.Since(begun) > firstWait {
@@ -84,13 +83,13 @@ func (v *view) send(to *stream) {
 		}
 		if !reset && time.Since(lastState) >= site.StateInterval-site.EventInterval/2 {
 			lastState = time.Now()
-			v.follow()
+			v.follow(ctx)
 			if to.send("state", v.state()) != nil {
 				return
 			}
 		}
 		select {
-		case <-v.ctx.Done():
+		case <-ctx.Done():
 			return
 		case <-ticks.C:
 		}
@@ -98,7 +97,7 @@ func (v *view) send(to *stream) {
 }
 
 // follow begins to follow receivers that are new, and forgets those that are gone.
-func (v *view) follow() {
+func (v *view) follow(ctx context.Context) {
 	receivers := v.overview.options.Receivers()
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -111,10 +110,10 @@ func (v *view) follow() {
 	for _, receiver := range receivers {
 		f := v.feeds[receiver.Name]
 		if f == nil {
-			ctx, cancel := context.WithCancel(v.ctx)
+			following, cancel := context.WithCancel(ctx)
 			f = &feed{view: v, name: receiver.Name, stop: cancel}
 			v.feeds[receiver.Name] = f
-			v.follows.Go(func() { f.run(ctx) })
+			v.follows.Go(func() { f.run(following) })
 		}
 		f.receiver = receiver
 	}
