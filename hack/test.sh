@@ -44,8 +44,9 @@ mapfile -t code_packages < <(grep -E "$longest" <<<"$of_code" && grep -vE "$long
 mapfile -t system_packages < <(grep -E "/($system_packages)$" <<<"$all")
 work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
-# More packages and tests at a time than there are CPUs, because many wait for other programs or for the disk.
-at_a_time=$(($(getconf _NPROCESSORS_ONLN) + 2))
+# More packages at a time than there are CPUs, because many wait for other programs or for the disk. Not more tests of a package: those of
+# the buffer have the time limits of the disk.
+packages=$(($(getconf _NPROCESSORS_ONLN) + 1))
 
 # beside runs tests of other modules and those that need Node.js or programs of Debian. It runs beside those of the packages.
 beside() {
@@ -66,7 +67,7 @@ exec 3>&1 # what is no output of go test
   if [ -n "$code" ]; then
     CGO_ENABLED=0 beside >"$work/beside" &
     # Without go vet, which make lint runs.
-    CGO_ENABLED=1 go test -race -vet=off -json -timeout 30m -p "$at_a_time" -parallel "$at_a_time" -skip "$outage" "${code_packages[@]}" || status=1
+    CGO_ENABLED=1 go test -race -vet=off -json -timeout 30m -p "$packages" -skip "$outage" "${code_packages[@]}" || status=1
     wait $! || status=1
     cat "$work/beside"
   fi

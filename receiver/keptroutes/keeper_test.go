@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -158,6 +159,9 @@ func TestRoutesAreKeptWhenTheyChange(t *testing.T) {
 	}
 }
 
+// hourOld matches the age of routes that were an hour old when the test began.
+var hourOld = regexp.MustCompile(`ageSeconds=36\d\d\b`)
+
 func TestKeptRoutesAreServedWhileTheAPIServerIsAway(t *testing.T) {
 	t.Parallel()
 	for name, hang := range map[string]bool{"it refuses": false, "it hangs": true} {
@@ -174,7 +178,7 @@ func TestKeptRoutesAreServedWhileTheAPIServerIsAway(t *testing.T) {
 				t.Error("the kept route is not served, or the routes count as those of the API server")
 			}
 			eventually(t, "the log says so", func() bool { return strings.Contains(r.log.String(), "serving the kept routes") })
-			if log := r.log.String(); !strings.Contains(log, "level=WARN") || !strings.Contains(log, "ageSeconds=3600") || strings.Contains(log, key) {
+			if log := r.log.String(); !strings.Contains(log, "level=WARN") || !hourOld.MatchString(log) || strings.Contains(log, key) {
 				t.Errorf("the log is:\n%s", log)
 			}
 			comeBack()

@@ -35,6 +35,7 @@ export class Window {
   async open(url, options = {}) {
     const context = await this.#browser.newContext({ viewport: { width: 1200, height: 900 }, ...options });
     this.page = await context.newPage();
+    this.page.setDefaultTimeout(2 * 60_000); // bounds waits that a busy machine makes long
     this.page.setDefaultTimeout(patience);
     this.page.on("pageerror", error => this.#faults.push(error.message));
     this.page.on("console", message => message.type() === "error" && this.#faults.push(message.text()));
