@@ -112,7 +112,7 @@ func behindProxy(t *testing.T) (*opened, *proxy) {
 func TestLeaseIsHandedOver(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
-	options, _ := shared(t, e.url())
+	options, logged := shared(t, e.url())
 	options.LeaseTime = 0 // the default: a lease that is not released is free after 12 seconds
 	l := newLedger(t)
 	names := []string{"a", "b"}
@@ -140,7 +140,7 @@ func TestLeaseIsHandedOver(t *testing.T) {
 	w.progress(20)
 	l.expect(w.stop())
 	if l.begun() != 4 {
-		t.Errorf("delivery was begun %d times, want 4", l.begun())
+		t.Errorf("delivery was begun %d times, want 4:\n%s", l.begun(), logged.String())
 	}
 }
 

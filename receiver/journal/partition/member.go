@@ -139,6 +139,7 @@ func (m *member) loop(ctx, held context.Context) {
 		case <-stop:
 			stop, m.stopping = nil, true
 		case ended := <-m.ended:
+			m.noticeStop(ctx)
 			m.finish(ended)
 			for len(m.ended) > 0 {
 				m.finish(<-m.ended)
@@ -156,6 +157,9 @@ func (m *member) loop(ctx, held context.Context) {
 		}
 	}
 }
+
+// noticeStop notices that ctx has ended. A delivery that has ended with it may be noticed first, and must not begin again.
+func (m *member) noticeStop(ctx context.Context) { m.stopping = m.stopping || ctx.Err() != nil }
 
 // start delivers a partition.
 func (m *member) start(ctx, held context.Context, partition int) {

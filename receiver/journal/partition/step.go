@@ -19,6 +19,7 @@ type change struct {
 // step looks at the table and the members, and changes the table if something is to do. It reports false when another member has changed
 // the table at the same time. Without an answer it does nothing: there is another step, or the lease ends.
 func (m *member) step(ctx, held context.Context) (done bool) {
+	m.noticeStop(ctx)
 	value, revision, err := m.table.Read(held)
 	if err != nil {
 		return true
@@ -92,6 +93,9 @@ func (m *member) forget(ctx context.Context, gone []string, table *Table) {
 
 // apply does what a table says that is written now.
 func (m *member) apply(ctx, held context.Context, next *change) {
+	if ctx.Err() != nil { // the next step gives up what this one took
+		next.start = nil
+	}
 	for _, partition := range next.start {
 		delete(m.free, partition)
 		m.start(ctx, held, partition)
