@@ -1,4 +1,5 @@
-// Package dispatch delivers the backlog of the buffer to sinks. Only the process that has the lease runs it.
+// Package dispatch delivers the backlog of the buffer to sinks. Of a shared buffer it delivers the partitions that this process holds, each in
+// a leadership of its own. They share the memory, the limits of sinks, and what is known of webhooks.
 //
 // # The way of a batch
 //

@@ -3,6 +3,8 @@ package journal_test
 import (
 	"context"
 	"maps"
+	"slices"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -204,5 +206,46 @@ func TestLeasesOfMembersThatEndedAreRemoved(t *testing.T) {
 			count++
 		}
 		return count == 1
+	})
+}
+
+// What is to be done for the whole buffer is done by the member that has partition 0, and by no other.
+func TestOldDeadLettersAreLookedForByOneMember(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	s := newShares(t)
+	clocks := map[string]time.Time{"a": time.Now(), "b": time.Now().Add(-time.Hour)}
+	for name, now := range clocks {
+		options := divided(t, e.url())
+		options.DeadLetterMaxAge, options.Now = 90*time.Minute, func() time.Time { return now }
+		j := journal.New(options)
+		journal.AgeEvery(j, 20*time.Millisecond, func() time.Duration { return 0 })
+		s.join(name, run(t, j).Journal)
+	}
+	s.await(map[string]int{"a": 6, "b": 6})
+	holder := "a"
+	if slices.Contains(s.of("b"), 0) {
+		holder = "b"
+	}
+	state, err := e.client().KeyValue(t.Context(), "mandrill-state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorded := func() (string, uint64) {
+		entry, err := state.Get(t.Context(), "clock")
+		if err != nil {
+			return "", 0
+		}
+		return string(entry.Value()), entry.Revision()
+	}
+	want := strconv.FormatInt(clocks[holder].UnixMilli(), 10)
+	until(t, "the holder looks", func() bool { value, _ := recorded(); return value == want })
+	_, first := recorded()
+	until(t, "it has looked many times", func() bool {
+		value, revision := recorded()
+		if value != want {
+			t.Fatal("another member looks for old dead letters, too")
+		}
+		return revision > first+100
 	})
 }

@@ -2,6 +2,7 @@ package journal_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -81,7 +82,7 @@ func (s *shares) deliver(ctx context.Context, name string, c *journal.Consumer) 
 			cancel(err)
 		}
 	}, func() {})
-	if cause := context.Cause(ctx); err == nil && cause != context.Canceled {
+	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
 	return err

@@ -81,6 +81,7 @@ type Order struct {
 
 	key   []byte
 	parts map[int]*part // of the result, by the leader
+	there bool          // it is stored, and not only parts of its result
 }
 
 // part is what one of several leaders has done for an order.

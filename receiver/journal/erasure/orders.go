@@ -105,6 +105,7 @@ func (o *Orders) read(ctx context.Context) (orders, removed []*Order, err error)
 			}
 			return nil
 		}
+		order.there = true
 		if json.Unmarshal(msg.Data, order) == nil { // else it is a marker, or of a newer receiver
 			order.key = o.Key
 			orders = append(orders, order)
@@ -114,9 +115,7 @@ func (o *Orders) read(ctx context.Context) (orders, removed []*Order, err error)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the orders to erase: %w", err)
 	}
-	for _, order := range orders {
-		delete(byID, order.ID)
-	}
+	maps.DeleteFunc(byID, func(_ string, order *Order) bool { return order.there })
 	return orders, slices.Collect(maps.Values(byID)), nil
 }
 

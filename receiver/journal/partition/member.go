@@ -45,6 +45,7 @@ type member struct {
 	started  time.Time
 	written  time.Time // when this member wrote the table last
 	stopping bool
+	waiting  bool // for an older receiver
 	runs     map[int]*run
 	ended    chan *run
 	pauses   map[int]*pause
@@ -70,7 +71,7 @@ type pause struct {
 func Run(ctx, life context.Context, options Options) error {
 	held, lose := context.WithCancel(context.WithoutCancel(ctx)) // after a planned stop, work in flight finishes
 	defer lose()
-	defer context.AfterFunc(life, lose)() //nolint:contextcheck // the lease ends with either
+	defer context.AfterFunc(life, lose)()
 	m := newMember(options)
 	own, err := m.election(memberPrefix+m.ID).Take(held, m.ID, 0)
 	if err != nil {
@@ -127,6 +128,9 @@ func (m *member) loop(ctx, held context.Context) {
 	for stop := ctx.Done(); ; {
 		select {
 		case <-held.Done():
+			if len(m.runs) > 0 {
+				m.Logger.Warn("Lost all partitions of the buffer, because the lease could not be renewed or the buffer failed", "partitions", len(m.runs))
+			}
 			m.loseAll()
 			for len(m.runs) > 0 {
 				m.finish(<-m.ended)
@@ -142,6 +146,7 @@ func (m *member) loop(ctx, held context.Context) {
 		case <-ticker.C:
 		}
 		if m.stopping && len(m.runs) == 0 {
+			m.Logger.Info("Gave up all partitions of the buffer to stop")
 			return
 		}
 		for range attempts {
@@ -160,7 +165,7 @@ func (m *member) start(ctx, held context.Context, partition int) {
 	m.runs[partition] = r
 	release := context.AfterFunc(leaseCtx, stop)
 	go func() {
-		m.Deliver(delivering, leaseCtx, partition) //nolint:contextcheck // it ends later than that of delivery
+		m.Deliver(delivering, leaseCtx, partition)
 		release()
 		stop()
 		lose()

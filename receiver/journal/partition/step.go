@@ -25,13 +25,13 @@ func (m *member) step(ctx, held context.Context) (done bool) {
 	}
 	before := value != "" && !isTable(value)
 	if before && !m.observer.isSilent(tableKey, revision) { // it delivers all
-		m.Before(true)
-		m.loseAll()
+		m.waitForOlder()
 		return true
 	}
 	if before {
 		value = ""
 	}
+	m.waiting = false
 	table, err := parseTable(value, m.Count)
 	if err != nil {
 		m.Logger.Error("Could not share the delivery of the buffer", "error", err.Error())
@@ -54,7 +54,8 @@ func (m *member) step(ctx, held context.Context) (done bool) {
 	}
 	next := m.next(table, alive)
 	if !next.needs {
-		return m.forget(held, gone, table)
+		m.forget(held, gone, table)
+		return true
 	}
 	if _, err := m.table.Write(held, next.table.encode(), revision); err != nil {
 		return !store.IsTaken(err)
@@ -62,6 +63,7 @@ func (m *member) step(ctx, held context.Context) (done bool) {
 	m.written = time.Now()
 	m.Before(false)
 	m.apply(ctx, held, next)
+	m.forget(held, gone, next.table)
 	return true
 }
 
@@ -71,12 +73,21 @@ func (m *member) lookAt(ctx context.Context, table *Table) (alive map[string]boo
 	return m.observer.lookAt(ctx, table)
 }
 
+// waitForOlder ends all deliveries: an older receiver delivers all of the buffer.
+func (m *member) waitForOlder() {
+	if !m.waiting {
+		m.Logger.Info("An older receiver delivers from the buffer; this one delivers when it has stopped")
+	}
+	m.waiting = true
+	m.Before(true)
+	m.loseAll()
+}
+
 // forget has one of the members remove the leases of those that are gone.
-func (m *member) forget(ctx context.Context, gone []string, table *Table) (done bool) {
+func (m *member) forget(ctx context.Context, gone []string, table *Table) {
 	if table.Holders[0] == m.ID {
 		_ = m.observer.forget(ctx, gone, table) // else later
 	}
-	return true
 }
 
 // apply does what a table says that is written now.
