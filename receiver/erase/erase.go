@@ -111,7 +111,7 @@ func (r *Runner) carryOut(ctx context.Context, consumer *journal.Consumer, selec
 		if order.DryRun {
 			message = "Counted events that a request would erase"
 		}
-		if e.result == (erasure.Result{}) && consumer.Erasures().Part > 0 { // of a shared buffer, most leaders have nothing of it
+		if consumer.Erasures().Part > 0 && e.result == (erasure.Result{}) { // of a shared buffer, most partitions have nothing of it
 			continue
 		}
 		r.Logger.Info(message, "deadLetters", e.result.DeadLetters, "events", e.result.Events, "batches", e.result.Batches,

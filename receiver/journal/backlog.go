@@ -41,14 +41,14 @@ func (j *Journal) Backlog(ctx context.Context, webhook string, after *Position, 
 	if at.Remainder {
 		kind = kindRemainder
 	}
-	subjects := s.subjects.All(kind, partition.Whole)
-	if webhook != "" {
-		subjects = s.subjects.Webhook(kind, webhook)
+	subject := j.subject(kind, ">")
+	if webhook != "" && s.store.Exclusive { // in a shared buffer it may have two
+		subject = s.subjects.Store(kind, webhook)
 	}
 	limit = min(max(limit, 1), MaxDeadLetters)
-	seq, err := store.ScanHeaders(ctx, s.streamOf(at), subjects, at.Seq, func(seq uint64, header nats.Header) bool {
+	seq, err := store.ScanHeaders(ctx, s.streamOf(at), subject, at.Seq, func(seq uint64, header nats.Header) bool {
 		stored, _ := strconv.Atoi(header.Get(nats.MsgSize)) // 0 does no harm
-		if batch, err := parseHeaders(Position{Remainder: at.Remainder, Seq: seq}, header, stored); err == nil {
+		if batch, err := parseHeaders(Position{Remainder: at.Remainder, Seq: seq}, header, stored); err == nil && (webhook == "" || batch.Webhook == webhook) {
 			page = append(page, waiting(batch))
 		}
 		return len(page) < limit

@@ -139,7 +139,7 @@ func (s *session) removeDeadLetter(ctx context.Context, seq uint64, object strin
 func (c *Consumer) deadLetterShares(ctx context.Context) (map[string]int64, error) {
 	found := map[string]int64{}
 	for after, first := uint64(0), true; first || after > 0; first = false {
-		next, err := store.ScanHeaders(ctx, c.session.dead, []string{c.journal.subject(kindDeadLetter, ">")}, after, func(_ uint64, header nats.Header) bool {
+		next, err := store.ScanHeaders(ctx, c.session.dead, c.journal.subject(kindDeadLetter, ">"), after, func(_ uint64, header nats.Header) bool {
 			stored, _ := strconv.Atoi(header.Get(nats.MsgSize)) // 0 does no harm
 			found[header.Get(headerWebhook)] += deadLetterBytes(header, stored)
 			return true

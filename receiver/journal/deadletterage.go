@@ -28,7 +28,7 @@ type agingLetters struct {
 func (a agingLetters) Scan(ctx context.Context, yield func(age.Letter) bool) error {
 	c := a.consumer
 	for after, more := uint64(0), true; more; more = after > 0 {
-		next, err := store.ScanHeaders(ctx, c.session.dead, []string{c.journal.subject(kindDeadLetter, ">")}, after, func(seq uint64, header nats.Header) bool {
+		next, err := store.ScanHeaders(ctx, c.session.dead, c.journal.subject(kindDeadLetter, ">"), after, func(seq uint64, header nats.Header) bool {
 			stored, _ := strconv.Atoi(header.Get(nats.MsgSize)) // 0 does no harm
 			more = yield(age.Letter{
 				Seq: seq, Webhook: header.Get(headerWebhook), Stored: deadLetterInfo(seq, header).DeadLettered,

@@ -43,7 +43,7 @@ func (j *Journal) DeadLetters(ctx context.Context, filter DeadLetterFilter, afte
 		return nil, 0, ErrUnavailable
 	}
 	limit = min(max(limit, 1), MaxDeadLetters)
-	next, err = store.ScanHeaders(ctx, s.dead, []string{j.subject(kindDeadLetter, filter.token())}, after, func(seq uint64, header nats.Header) bool {
+	next, err = store.ScanHeaders(ctx, s.dead, j.subject(kindDeadLetter, filter.token()), after, func(seq uint64, header nats.Header) bool {
 		if letter := deadLetterInfo(seq, header); filter.Reason == "" || filter.Reason == letter.Reason {
 			page = append(page, letter)
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/journaltest"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/partition"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
@@ -42,6 +43,12 @@ func TestOldestServer(t *testing.T) {
 		until(t, "the other takes over", func() bool { return l.who() == "b" })
 		w.progress(20)
 		l.expect(w.stop())
+	})
+	t.Run("three members with partitions", func(t *testing.T) {
+		t.Parallel()
+		options, _ := shared(t, journaltest.OldestServer(t))
+		options.Partitions = partition.Count
+		testShares(t, options)
 	})
 	t.Run("full", func(t *testing.T) {
 		t.Parallel()

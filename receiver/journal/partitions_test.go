@@ -197,8 +197,11 @@ func divided(t *testing.T, url string) journal.Options {
 // Nothing is lost, nothing is delivered twice, and the order stays.
 func TestMembersShareThePartitions(t *testing.T) {
 	t.Parallel()
-	e := newExternal(t)
-	options := divided(t, e.url())
+	testShares(t, divided(t, newExternal(t).url()))
+}
+
+func testShares(t *testing.T, options journal.Options) {
+	t.Helper()
 	options.LeaseTime = 0 // the default: what is not released is free after 12 seconds
 	s := newShares(t)
 	a, b, c := run(t, journal.New(options)), run(t, journal.New(options)), run(t, journal.New(options))

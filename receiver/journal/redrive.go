@@ -118,7 +118,7 @@ func (j *Journal) selected(ctx context.Context, s *session, selection Selection,
 		progress.UpTo = info.State.LastSeq
 	}
 	beyond := false
-	progress.Next, err = store.ScanHeaders(ctx, s.dead, []string{j.subject(kindDeadLetter, selection.Filter.token())}, selection.After, func(seq uint64, header nats.Header) bool {
+	progress.Next, err = store.ScanHeaders(ctx, s.dead, j.subject(kindDeadLetter, selection.Filter.token()), selection.After, func(seq uint64, header nats.Header) bool {
 		if seq > progress.UpTo {
 			beyond = true
 			return false

@@ -14,8 +14,7 @@ import (
 // announces each new one, until the context ends. It returns an error when that is not possible any more.
 func (c *Consumer) Watch(ctx context.Context, announce func(BatchInfo), known func()) error {
 	s := c.session
-	subjects := s.subjects.All(kindBatch, c.partition)
-	return watch.Stream(ctx, s.store, s.batches, subjects, func(ctx context.Context, subject string, header nats.Header, seq uint64) error {
+	return watch.Stream(ctx, s.store, s.batches, s.subjects.Watch(kindBatch, c.partition), func(ctx context.Context, subject string, header nats.Header, seq uint64) error {
 		if !s.subjects.Has(c.partition, subject) {
 			return nil
 		}

@@ -60,7 +60,7 @@ var allowed = map[string][]string{
 	"receiver/journal/gc":          {"receiver/journal/store"},
 	"receiver/journal/lease":       {"receiver/journal/store"},
 	"receiver/journal/metrics":     {"receiver/journal/natsfiles", "receiver/journal/removals"},
-	"receiver/journal/partition":   {"receiver/journal/lease", "receiver/journal/store", "receiver/journal/streams"},
+	"receiver/journal/partition":   {"receiver/journal/lease", "receiver/journal/store", "receiver/journal/streams", "receiver/journal/watch"},
 	"receiver/journal/quarantine":  nil,
 	"receiver/journal/removals":    nil,
 	"receiver/journal/usage":       {"receiver/journal/store", "receiver/journal/streams"},

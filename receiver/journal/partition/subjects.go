@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/watch"
 )
 
 // Count is how many partitions a shared buffer has. It must not change: messages are stored under their partition. Twelve divide
@@ -73,6 +74,15 @@ func (s *Subjects) All(kind string, partition int) []string {
 		return []string{s.Layout.Subject(kind, ">")}
 	}
 	return []string{s.in(kind, partition, "*"), s.Layout.Subject(kind, "*")}
+}
+
+// Watch returns the subjects to watch for the messages of a partition.
+func (s *Subjects) Watch(kind string, partition int) watch.Subjects {
+	all := s.All(kind, partition)
+	if len(all) == 1 {
+		return watch.Subjects{Filter: all[0]}
+	}
+	return watch.Subjects{Filter: all[0], Old: all[1], All: s.Layout.Subject(kind, ">")}
 }
 
 // Has reports whether a subject is that of a message of a partition.

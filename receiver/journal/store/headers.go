@@ -24,12 +24,12 @@ const (
 
 // ScanHeaders hands over the headers of messages, beginning after a number, until yield returns false or MaxScanned are read. It
 // returns the number to continue after, 0 at the end. The server does not send the data.
-func ScanHeaders(ctx context.Context, stream jetstream.Stream, subjects []string, after uint64, yield func(seq uint64, header nats.Header) bool) (next uint64, err error) {
+func ScanHeaders(ctx context.Context, stream jetstream.Stream, subject string, after uint64, yield func(seq uint64, header nats.Header) bool) (next uint64, err error) {
 	if after == math.MaxUint64 {
 		return 0, nil
 	}
 	consumer, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, FilterSubjects: subjects, HeadersOnly: true,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, FilterSubject: subject, HeadersOnly: true,
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: consumerTime,
 	})
 	if err != nil {
@@ -92,7 +92,7 @@ type HeaderReading func(ctx context.Context, stream jetstream.Stream, each func(
 func Headers(ctx context.Context, stream jetstream.Stream, each func(uint64, nats.Header)) error {
 	for next := uint64(0); ; {
 		var err error
-		next, err = ScanHeaders(ctx, stream, []string{">"}, next, func(seq uint64, header nats.Header) bool { each(seq, header); return true })
+		next, err = ScanHeaders(ctx, stream, ">", next, func(seq uint64, header nats.Header) bool { each(seq, header); return true })
 		if err != nil || next == 0 {
 			return err
 		}

@@ -31,20 +31,23 @@ const (
 // Stream hands over the headers of each message that the stream has of some subjects, in order, calls known when all that were there at the
 // beginning were handed over, and goes on with new ones until the context ends. It returns an error when that is not possible
 // any more.
-func Stream(ctx context.Context, s *store.Store, stream jetstream.Stream, subjects []string, handle Handle, known func()) error {
-	last, err := lastOf(ctx, s, stream, subjects)
-	if err != nil {
+func Stream(ctx context.Context, s *store.Store, stream jetstream.Stream, subjects Subjects, handle Handle, known func()) error {
+	w := &watcher{store: s, stream: stream, subjects: subjects, next: 1, lastHeard: time.Now(), attempt: s.Attempt, handle: handle}
+	w.allKnown = sync.OnceFunc(func() { w.complete = true; known() })
+	var err error
+	if w.last, err = w.start(ctx); err != nil {
 		return err
 	}
-	w := &watcher{store: s, stream: stream, subjects: subjects, last: last, next: 1, lastHeard: time.Now(), attempt: s.Attempt, handle: handle}
-	w.allKnown = sync.OnceFunc(func() { w.complete = true; known() })
-	if last == 0 {
+	if w.last == 0 {
 		w.allKnown()
 	}
 	for {
 		err := w.read(ctx)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // it was told to end
+		}
+		if errors.Is(err, errSwitch) {
+			continue
 		}
 		if !errors.Is(err, errStale) || time.Since(w.lastHeard) > store.ElectionTimeout {
 			return fmt.Errorf("watching the batches: %w", err)
@@ -53,19 +56,6 @@ func Stream(ctx context.Context, s *store.Store, stream jetstream.Stream, subjec
 			return nil //nolint:nilerr // it was told to end
 		}
 	}
-}
-
-// lastOf returns the sequence of the last message of some subjects, 0 if there is none. In a stream that nobody else uses all subjects are
-// read, and its last message may be damaged.
-func lastOf(ctx context.Context, s *store.Store, stream jetstream.Stream, subjects []string) (uint64, error) {
-	if !s.Exclusive {
-		return s.LastOf(ctx, stream, subjects...)
-	}
-	state, err := s.State(ctx, stream)
-	if err != nil || state.Msgs == 0 {
-		return 0, err
-	}
-	return state.LastSeq, nil
 }
 
 // Handle gets the headers of a message.
@@ -79,7 +69,9 @@ var errStale = errors.New("no heartbeat from the JetStream consumer, or it lags 
 type watcher struct {
 	store     *store.Store
 	stream    jetstream.Stream
-	subjects  []string
+	subjects  Subjects
+	all       bool          // all messages of the stream are read
+	checked   time.Time     // when it was decided whether they are
 	last      uint64        // sequence at the beginning
 	next      uint64        // sequence to continue at
 	staleAt   uint64        // sequence of a message that the leader has and the consumer has not announced
@@ -96,7 +88,7 @@ func (w *watcher) read(ctx context.Context) error {
 	attempt, cancel := context.WithTimeout(ctx, w.attempt)
 	consumer, err := w.stream.CreateConsumer(attempt, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: w.next, AckPolicy: jetstream.AckNonePolicy,
-		FilterSubjects: w.subjects, HeadersOnly: true, Replicas: 1, MemoryStorage: true, InactiveThreshold: Inactive,
+		FilterSubject: w.subject(), HeadersOnly: true, Replicas: 1, MemoryStorage: true, InactiveThreshold: Inactive,
 	})
 	cancel()
 	if err != nil && store.IsNoLeader(err) {
@@ -132,6 +124,9 @@ func (w *watcher) read(ctx context.Context) error {
 		if seq >= w.last {
 			w.allKnown()
 		}
+		if err := w.recheck(ctx); err != nil {
+			return err
+		}
 	}
 }
 
@@ -162,11 +157,11 @@ func (w *watcher) askLeader(ctx context.Context) error {
 		w.lastHeard = time.Now()
 		return nil
 	}
-	msg, err := w.store.GetFirst(ctx, w.stream, w.next, w.subjects...)
+	msg, err := w.store.Get(ctx, w.stream, w.next, jetstream.WithGetMsgSubject(w.subject()))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		w.lastHeard = time.Now()
 		w.allKnown()
-		return nil
+		return w.recheck(ctx)
 	}
 	if err != nil {
 		return err
