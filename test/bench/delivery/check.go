@@ -22,10 +22,12 @@ type ratio struct {
 type ratios map[string]ratio
 
 // ratios returns the medians of the ratios of the rounds: what disturbs a round disturbs all subjects.
-func (m *measurements) ratios() ratios {
+func (m *measurements) ratios() ratios { return m.ratiosOf(comparisons) }
+
+func (m *measurements) ratiosOf(compare []comparison) ratios {
 	found := ratios{}
 	for _, c := range m.cases {
-		for _, compared := range comparisons {
+		for _, compared := range compare {
 			of, to := m.samples[c.name()][compared.of], m.samples[c.name()][compared.to]
 			if len(of) == 0 || len(of) != len(to) {
 				continue

@@ -156,10 +156,11 @@ func (m *measurements) tables() string {
 				medianOf(samples, func(s sample) float64 { return s.p50.Seconds() * 1000 }), medianOf(samples, func(s sample) float64 { return s.p99.Seconds() * 1000 }))
 		}
 	}
-	if found := m.ratios(); len(found) > 0 {
+	all := slices.Concat(comparisons, explanations)
+	if found := m.ratiosOf(all); len(found) > 0 {
 		text.WriteString("\n| events × batches at a time × webhooks | ratio | of events/s | of processor time |\n|---|---|---|---|\n")
 		for _, c := range m.cases {
-			for _, compared := range comparisons {
+			for _, compared := range all {
 				if r, ok := found[c.name()+" "+compared.name]; ok {
 					fmt.Fprintf(&text, "| %s | %s | %.2f | %.2f |\n", c.name(), compared.name, r.Rate, r.CPU)
 				}
