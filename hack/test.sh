@@ -22,6 +22,8 @@ if [ -n "$code" ]; then
   for folder in test/conformance test/argocd examples/go hack/image hack/dashboards hack/krew; do
     hack/progress.sh "Downloading Go modules of $folder" go -C "$folder" mod download
   done
+  hack/npm.sh
+  hack/examples.sh # for test/examples
 fi
 if [ -n "$system" ]; then
   hack/tool.sh helm version >/dev/null # for test/chart; it takes minutes the first time, and says so
@@ -37,47 +39,30 @@ if [ -n "$code" ] && [ -n "$system" ]; then
     flags=(-left-out "test/e2e: $lacking")
   fi
 fi
-longest='/(test/apiserver|receiver/journal)$' # they begin first, so that nothing runs alone at the end
 all=$(go list ./...)
-of_code=$(grep -vE "/($system_packages)$|/test/(e2e|examples)$" <<<"$all")
-mapfile -t code_packages < <(grep -E "$longest" <<<"$of_code" && grep -vE "$longest" <<<"$of_code")
+mapfile -t code_packages < <(grep -vE "/($system_packages)$|/test/e2e$" <<<"$all")
 mapfile -t system_packages < <(grep -E "/($system_packages)$" <<<"$all")
-work=$(mktemp -d)
-trap 'rm -r "$work"' EXIT
-# More packages at a time than there are CPUs, because many wait for other programs or for the disk. Not more tests of a package: those of
-# the buffer have the time limits of the disk.
-packages=$(($(getconf _NPROCESSORS_ONLN) + 1))
-
-# beside runs tests of other modules and those that need Node.js or programs of Debian. It runs beside those of the packages.
-beside() {
-  local status=0
-  { hack/npm.sh && hack/examples.sh; } >&3 || { status=1 && echo "The npm package or what test/examples needs failed: see above." >"$work/failed"; }
-  go -C examples/go test -json ./... || status=1 # without the race detector, which takes minutes to compile SQLite
-  go -C hack/image test -json ./... || status=1 # its tests make images of themselves, which must be static
-  go -C hack/dashboards test -json ./... || status=1
-  CGO_ENABLED=1 go -C test/conformance test -race -json ./... || status=1
-  CGO_ENABLED=1 go -C test/argocd test -race -json ./... || status=1
-  go test -trimpath -json ./test/examples || status=1 # as those of --system, whose kind it is
-  return "$status"
-}
-
-exec 3>&1 # what is no output of go test
 {
   status=0
   if [ -n "$code" ]; then
-    CGO_ENABLED=0 beside >"$work/beside" &
-    # Without go vet, which make lint runs.
-    CGO_ENABLED=1 go test -race -vet=off -json -timeout 30m -p "$packages" -skip "$outage" "${code_packages[@]}" || status=1
-    wait $! || status=1
-    cat "$work/beside"
+    export CGO_ENABLED=1
+    go test -race -json -timeout 30m -skip "$outage" "${code_packages[@]}" || status=1
+    go -C test/conformance test -race -json ./... || status=1
+    go -C test/argocd test -race -json ./... || status=1
+    export CGO_ENABLED=0
+    go -C examples/go test -json ./... || status=1 # without the race detector, which takes minutes to compile SQLite
+    go -C hack/image test -json ./... || status=1 # its tests make images of themselves, which must be static
+    go -C hack/dashboards test -json ./... || status=1
   fi
   if [ -n "$system" ]; then
     export CGO_ENABLED=0
+    printed=$(mktemp)
     # -trimpath because programs are built with it: so nothing is compiled twice.
-    go test -trimpath -json -timeout 30m -run "$outage" ./test/apiserver >"$work/outage" &
+    go test -trimpath -json -timeout 30m -run "$outage" ./test/apiserver >"$printed" &
     go test -trimpath -json -timeout 30m "${system_packages[@]}" || status=1
     wait $! || status=1
-    cat "$work/outage"
+    cat "$printed"
+    rm "$printed"
   fi
   if [ -n "$e2e" ]; then
     hack/e2e.sh --json || status=1
@@ -85,6 +70,4 @@ exec 3>&1 # what is no output of go test
     CGO_ENABLED=0 go test -json ./test/e2e || status=1 # they skip themselves
   fi
   exit "$status"
-} | bin/testreport -logs bin/test "${flags[@]}" || status=1
-[ ! -e "$work/failed" ] || cat "$work/failed" >&2
-exit "${status:-0}"
+} | bin/testreport -logs bin/test "${flags[@]}"

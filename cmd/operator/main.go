@@ -324,7 +324,10 @@ func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
 	_ = ctrlmetrics.Registry.Register(buildinfo.New("operator")) // the registry is that of the process, and may have it
 	managed.Metrics = metricsserver.Options{BindAddress: o.metricsListen}
 	managed.HealthProbeBindAddress = o.healthListen
-	elect(&managed, config, o)
+	managed.LeaderElection = o.leaderElect
+	managed.LeaderElectionID = o.leaderElectionID
+	managed.LeaderElectionNamespace = o.leaderElectionNS
+	managed.LeaderElectionReleaseOnCancel = true
 	manager, err := ctrl.NewManager(config, managed)
 	if err != nil {
 		return nil, fmt.Errorf("making the manager: %w", err)

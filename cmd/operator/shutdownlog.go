@@ -6,10 +6,6 @@ import (
 	"log/slog"
 )
 
-// leaseReleased is the text of the error that the manager logs at a shutdown when it has released the Lease. It returns the same error,
-// and then the operator ends, when it has lost the Lease.
-const leaseReleased = "leader election lost"
-
 // shutdownHandler lowers errors of requests that the shutdown has cancelled to debug: they are its regular end. client-go logs one when
 // it is writing an Event, for example.
 type shutdownHandler struct {
@@ -28,11 +24,11 @@ func (h shutdownHandler) Handle(ctx context.Context, record slog.Record) error {
 	return h.Handler.Handle(ctx, record)
 }
 
-// isCancelled reports whether a record has an error that a cancelled context has caused, or that says that the Lease is released.
+// isCancelled reports whether a record has an error that a cancelled context has caused.
 func isCancelled(record slog.Record) (cancelled bool) {
 	record.Attrs(func(attr slog.Attr) bool {
 		err, isError := attr.Value.Any().(error)
-		cancelled = isError && (errors.Is(err, context.Canceled) || err.Error() == leaseReleased)
+		cancelled = isError && errors.Is(err, context.Canceled)
 		return !cancelled
 	})
 	return cancelled

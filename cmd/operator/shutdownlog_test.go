@@ -91,21 +91,3 @@ func TestErrorsAtAShutdownAreLogged(t *testing.T) {
 		t.Errorf("the log is\n%s", got)
 	}
 }
-
-// The manager logs the same error when it has released the Lease at a shutdown as when it has lost it.
-func TestReleasedLeaseIsNoErrorAtAShutdown(t *testing.T) {
-	t.Parallel()
-	for name, shutdown := range map[string]bool{"while it runs": false, "at a shutdown": true} {
-		var log logbuffer.Buffer
-		running, stop := context.WithCancel(t.Context())
-		if shutdown {
-			stop()
-		}
-		logger := logr.FromSlogHandler(shutdownHandler{slog.NewJSONHandler(&log, nil), running})
-		logger.Error(errors.New("leader election lost"), "error received after stop sequence was engaged")
-		if logged := log.String() != ""; logged == shutdown {
-			t.Errorf("%s: the log is %q", name, log.String())
-		}
-		stop()
-	}
-}
