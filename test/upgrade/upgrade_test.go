@@ -66,6 +66,17 @@ func startPrevious(t *testing.T, storeDir string) *previousServer {
 	return s
 }
 
+// exclusive is a server elsewhere that nobody else uses. What is stored there is as in a server of the process.
+type exclusive struct{ journal.Engine }
+
+func (e exclusive) Open(ctx context.Context) (*engine.Connection, error) {
+	connection, err := e.Engine.Open(ctx)
+	if err == nil {
+		connection.Exclusive = true
+	}
+	return connection, err
+}
+
 // run runs a journal until the test ends or stop is called.
 func run(t *testing.T, options journal.Options) (j *journal.Journal, stop func()) {
 	t.Helper()
@@ -265,7 +276,7 @@ func TestUpgrade(t *testing.T) {
 			}
 			var log strings.Builder
 			logger, discard := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn})), slog.New(slog.DiscardHandler)
-			j, stop := run(t, journal.Options{Engine: &engine.External{URLs: []string{previous.url}, Logger: discard}, Limits: limits, Logger: discard})
+			j, stop := run(t, journal.Options{Engine: exclusive{&engine.External{URLs: []string{previous.url}, Logger: discard}}, Limits: limits, Logger: discard})
 			want, known := fill(t, j)
 			if len(want.Backlog) < 40 || len(want.Remainders) != 3 || len(want.DeadLetters) != 2 {
 				t.Fatalf("there are %d events waiting, %d of remainders and %d dead letters", len(want.Backlog), len(want.Remainders), len(want.DeadLetters))
