@@ -31,7 +31,7 @@ func condition(name, reason, message string) metav1.Condition {
 	return metav1.Condition{Type: name, Status: metav1.ConditionFalse, Reason: reason, Message: message}
 }
 
-// partsOfReady are the conditions that Ready sums up, and those of kstatus: whoever reads Ready reads them.
+// partsOfReady are the conditions that Ready sums up, and those of kstatus: who reads Ready knows them.
 var partsOfReady = []string{
 	v1alpha1.ConditionSinkProvided, v1alpha1.ConditionReceiverReady, v1alpha1.ConditionRegistered, v1alpha1.ConditionSigningKeyStored, v1alpha1.ConditionInboundReady,
 	v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled,

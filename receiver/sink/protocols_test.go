@@ -92,7 +92,7 @@ func inPieces(status int, pieces ...string) http.HandlerFunc {
 	}
 }
 
-// What a sink answers means the same by HTTP/1.1, whoever sends the request, and by HTTP/2.
+// What a sink answers means the same by HTTP/1.1, by either sender, and by HTTP/2.
 func TestAnswersMeanTheSameInEveryProtocol(t *testing.T) {
 	t.Parallel()
 	huge := strings.Repeat("x", 1<<20)
