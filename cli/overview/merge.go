@@ -63,7 +63,7 @@ func (s *State) add(states []*site.State) {
 	for _, each := range states {
 		s.Payloads = s.Payloads || each.Payloads
 	}
-	buffers := groups(states)
+	buffers := grouped(states, bufferID)
 	s.Buffer = bufferOf(buffers)
 	webhooks := webhooksOf(states, buffers)
 	s.SetWebhooks(webhooks)
@@ -78,40 +78,32 @@ func (s *State) add(states []*site.State) {
 		s.Totals.LastBadSignatureAge = site.Lower(s.Totals.LastBadSignatureAge, t.LastBadSignatureAge)
 	}
 	for _, group := range buffers {
-		t := counting(group, func(state *site.State) int64 { return state.Totals.Waiting }).Totals
-		s.Totals.Waiting, s.Totals.DeadLetters = s.Totals.Waiting+t.Waiting, s.Totals.DeadLetters+t.DeadLetters
-		s.Totals.OldestWaitingAge = site.Higher(s.Totals.OldestWaitingAge, t.OldestWaitingAge)
+		deadLetters := int64(0)
+		for _, each := range delivering(group) {
+			s.Totals.Waiting += each.Totals.Waiting
+			s.Totals.OldestWaitingAge = site.Higher(s.Totals.OldestWaitingAge, each.Totals.OldestWaitingAge)
+			deadLetters = max(deadLetters, each.Totals.DeadLetters)
+		}
+		s.Totals.DeadLetters += deadLetters
 	}
 }
 
-// groups divides states by the buffer that their receivers share. Those without a buffer hold nothing.
-func groups(states []*site.State) (found [][]*site.State) {
-	at := map[string]int{}
-	for _, state := range states {
-		if state.Buffer == nil {
-			continue
-		}
-		i, known := at[state.Buffer.ID]
-		if !known {
-			i = len(found)
-			at[state.Buffer.ID] = i
-			found = append(found, nil)
-		}
-		found[i] = append(found[i], state)
+// bufferID is the buffer of a receiver; empty without one.
+func bufferID(state *site.State) string {
+	if state.Buffer == nil {
+		return ""
 	}
-	return found
+	return state.Buffer.ID
 }
 
-// counting returns the state whose counts are those of the buffer. Receivers that share it count the same, so the one that delivers counts
-// for all; without one, the one that counts the most.
-func counting(group []*site.State, waiting func(*site.State) int64) *site.State {
-	counts := group[0]
-	for _, state := range group[1:] {
-		if state.Buffer.Delivers && !counts.Buffer.Delivers || state.Buffer.Delivers == counts.Buffer.Delivers && waiting(state) > waiting(counts) {
-			counts = state
-		}
+// delivering returns the states of a buffer whose receivers deliver from it. Each of them counts what waits of the webhooks that it
+// delivers, and all of its dead letters. If none delivers, the one that counts the most is returned.
+func delivering(group []*site.State) []*site.State {
+	found := slices.DeleteFunc(slices.Clone(group), func(state *site.State) bool { return !state.Buffer.Delivers })
+	if len(found) > 0 {
+		return found
 	}
-	return counts
+	return []*site.State{slices.MaxFunc(group, func(a, b *site.State) int { return cmp.Compare(a.Totals.Waiting, b.Totals.Waiting) })}
 }
 
 // severity orders the states of buffers.
@@ -124,7 +116,7 @@ func bufferOf(buffers [][]*site.State) *reports.Buffer {
 	}
 	sum := reports.Buffer{ID: fmt.Sprintf("%d buffers", len(buffers)), State: reports.BufferAvailable}
 	for _, group := range buffers {
-		counts := counting(group, func(state *site.State) int64 { return state.Totals.Waiting }).Buffer
+		counts := delivering(group)[0].Buffer // all have the same
 		sum.UsedBytes, sum.MaxBytes = sum.UsedBytes+counts.UsedBytes, sum.MaxBytes+counts.MaxBytes
 		for _, state := range group {
 			sum.Delivers = sum.Delivers || state.Buffer.Delivers
@@ -170,18 +162,31 @@ func webhooksOf(states []*site.State, buffers [][]*site.State) []reports.Webhook
 	return list
 }
 
-// held returns what a buffer holds by webhook.
+// held returns what a buffer holds by webhook: what the receiver says that delivers the webhook. An older one says only that it delivers.
 func held(group []*site.State) map[string]*reports.Webhook {
-	found, delivers := map[string]*reports.Webhook{}, map[string]bool{}
+	type source struct {
+		webhook  *reports.Webhook
+		delivers int
+	}
+	sources := map[string]source{}
 	for _, state := range group {
 		for i := range state.Webhooks {
-			w := &state.Webhooks[i]
-			known := found[w.Name]
-			if known == nil || state.Buffer.Delivers && !delivers[w.Name] ||
-				state.Buffer.Delivers == delivers[w.Name] && w.WaitingEvents > known.WaitingEvents {
-				found[w.Name], delivers[w.Name] = w, state.Buffer.Delivers
+			next := source{webhook: &state.Webhooks[i]}
+			switch {
+			case next.webhook.Delivers:
+				next.delivers = 2
+			case state.Buffer.Delivers:
+				next.delivers = 1
+			}
+			known, ok := sources[next.webhook.Name]
+			if !ok || cmp.Or(cmp.Compare(next.delivers, known.delivers), cmp.Compare(next.webhook.WaitingEvents, known.webhook.WaitingEvents)) > 0 {
+				sources[next.webhook.Name] = next
 			}
 		}
+	}
+	found := map[string]*reports.Webhook{}
+	for name, from := range sources {
+		found[name] = from.webhook
 	}
 	return found
 }

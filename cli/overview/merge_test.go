@@ -43,6 +43,31 @@ func TestASharedBufferCountsOnce(t *testing.T) {
 	}
 }
 
+// Each receiver of a shared buffer counts what waits of the webhooks that it delivers, and all of them count the dead letters.
+func TestReceiversThatShareABufferCountTheirPartsOfIt(t *testing.T) {
+	t.Parallel()
+	shared := &reports.Buffer{ID: "shared", State: reports.BufferAvailable, Delivers: true, UsedBytes: 10, MaxBytes: 100}
+	a, b := reports.Webhook{Name: "shop/a", DeadLetters: 2}, reports.Webhook{Name: "shop/b", DeadLetters: 3}
+	mine := func(w reports.Webhook, waiting int64, oldest float64) reports.Webhook {
+		w.Delivers, w.WaitingEvents, w.OldestWaitingAge = true, waiting, age(oldest)
+		return w
+	}
+	state := State{}
+	state.add([]*site.State{stateOf(shared, mine(a, 7, 30), b), stateOf(shared, a, mine(b, 4, 60)), stateOf(shared, a, b)})
+	if totals := state.Totals; totals.Waiting != 11 || totals.DeadLetters != 5 || *totals.OldestWaitingAge != 60 {
+		t.Errorf("got %+v", totals)
+	}
+	for _, w := range state.Webhooks {
+		want := map[string]reports.Webhook{"shop/a": {WaitingEvents: 7, DeadLetters: 2}, "shop/b": {WaitingEvents: 4, DeadLetters: 3}}[w.Name]
+		if w.WaitingEvents != want.WaitingEvents || w.DeadLetters != want.DeadLetters {
+			t.Errorf("%s: got %+v", w.Name, w)
+		}
+	}
+	if state.Buffer.UsedBytes != 10 || state.Buffer.MaxBytes != 100 {
+		t.Errorf("got %+v", state.Buffer)
+	}
+}
+
 // The failure that one receiver saw is over when another one has delivered since, unless events wait for the first.
 func TestAFailureIsOverWhenAnotherReceiverDelivers(t *testing.T) {
 	t.Parallel()

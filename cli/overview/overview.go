@@ -54,21 +54,27 @@ func New(options Options) http.Handler {
 }
 
 // withBuffers returns the receivers by the buffer that they share, in the order of their names.
-func withBuffers(receivers []Receiver) (buffers [][]Receiver) {
+func withBuffers(receivers []Receiver) [][]Receiver {
+	return grouped(receivers, func(receiver Receiver) string { return receiver.Buffer })
+}
+
+// grouped divides a list by a key, in the order of the list. What has an empty key is left out.
+func grouped[T any](list []T, key func(T) string) (groups [][]T) {
 	at := map[string]int{}
-	for _, receiver := range receivers {
-		if receiver.Buffer == "" {
+	for _, each := range list {
+		k := key(each)
+		if k == "" {
 			continue
 		}
-		i, known := at[receiver.Buffer]
+		i, known := at[k]
 		if !known {
-			i = len(buffers)
-			at[receiver.Buffer] = i
-			buffers = append(buffers, nil)
+			i = len(groups)
+			at[k] = i
+			groups = append(groups, nil)
 		}
-		buffers[i] = append(buffers[i], receiver)
+		groups[i] = append(groups[i], each)
 	}
-	return buffers
+	return groups
 }
 
 // holders returns the receivers that have the buffer of one, that one first.
