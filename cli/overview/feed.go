@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/page/site"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sse"
 )
 
 const (
@@ -76,7 +77,7 @@ func (f *feed) follow(ctx context.Context, receiver Receiver) error {
 	default:
 		return errorOf(response)
 	}
-	err = readStream(response.Body, func(name string, data []byte) error {
+	err = sse.Read(response.Body, func(name string, data []byte) error {
 		silent.Reset(silence)
 		return f.take(name, data)
 	})

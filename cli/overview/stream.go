@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/page/site"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sse"
 )
 
 const (
@@ -17,8 +18,6 @@ const (
 	firstWait = 2 * time.Second
 	// maxPending bounds the events between two messages. A receiver sends up to site.MaxEvents in that time.
 	maxPending = 20 * site.MaxEvents
-	// writeTimeout is how long a browser may not read.
-	writeTimeout = 30 * time.Second
 )
 
 // streamQuery is what the query of a stream may have.
@@ -62,11 +61,14 @@ func (o *overview) serveStream(w http.ResponseWriter, r *http.Request) {
 	v := &view{overview: o, query: r.URL.Query(), feeds: map[string]*feed{}}
 	defer v.follows.Wait()
 	defer cancel()
-	v.send(ctx, newStream(w))
+	to := sse.NewStream(w)
+	if to.Flush() == nil { // the browser knows at once that there is a stream
+		v.send(ctx, to)
+	}
 }
 
 // send sends until the browser goes.
-func (v *view) send(ctx context.Context, to *stream) {
+func (v *view) send(ctx context.Context, to *sse.Stream) {
 	ticks := time.NewTicker(site.EventInterval)
 	defer ticks.Stop()
 	v.follow(ctx)
@@ -75,7 +77,7 @@ func (v *view) send(ctx context.Context, to *stream) {
 		if !reset || v.complete() || time.Since(begun) > firstWait {
 			message := v.take(reset)
 			if reset || len(message.Events) > 0 || message.Omitted > 0 {
-				if to.send("events", message) != nil {
+				if to.Send("events", message) != nil || to.Flush() != nil {
 					return
 				}
 				reset = false
@@ -84,7 +86,7 @@ func (v *view) send(ctx context.Context, to *stream) {
 		if !reset && time.Since(lastState) >= site.StateInterval-site.EventInterval/2 {
 			lastState = time.Now()
 			v.follow(ctx)
-			if to.send("state", v.state()) != nil {
+			if to.Send("state", v.state()) != nil || to.Flush() != nil {
 				return
 			}
 		}

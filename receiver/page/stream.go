@@ -7,6 +7,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/page/site"
 	"github.com/mandrill-operator/mandrill-operator/receiver/recent"
+	"github.com/mandrill-operator/mandrill-operator/receiver/sse"
 )
 
 // Events is a message with events, the oldest first.
@@ -30,7 +31,7 @@ func (p *page) serveStream(w http.ResponseWriter, r *http.Request) {
 		site.Refuse(w, http.StatusBadRequest, "the query may have webhook, type, outcome and failed")
 		return
 	}
-	stream := recent.NewStream(w)
+	stream := sse.NewStream(w)
 	past, follower := p.options.Recent.Follow(filter, site.MaxEvents)
 	defer follower.Stop()
 	if stream.Send("events", Events{Events: notNil(past), Reset: true}) != nil {
@@ -47,7 +48,7 @@ func (p *page) serveStream(w http.ResponseWriter, r *http.Request) {
 }
 
 // sendEvents sends events for the time between two states.
-func (p *page) sendEvents(ctx context.Context, stream *recent.Stream, follower *recent.Follower) error {
+func (p *page) sendEvents(ctx context.Context, stream *sse.Stream, follower *recent.Follower) error {
 	interval, cancel := context.WithTimeout(ctx, site.StateInterval)
 	defer cancel()
 	for {

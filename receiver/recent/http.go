@@ -8,15 +8,16 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/sse"
 )
 
 const (
 	// defaultLimit and maxLimit are how many events a request gets.
 	defaultLimit = 100
 	maxLimit     = size
-	// keepAlive is how often a stream without events shows that it lives, and writeTimeout how long a client may not read.
-	keepAlive    = 15 * time.Second
-	writeTimeout = 30 * time.Second
+	// keepAlive is how often a stream without events shows that it lives.
+	keepAlive = 15 * time.Second
 )
 
 // Page is the answer with recent events, the oldest first.
@@ -95,7 +96,7 @@ func ParseQuery(query url.Values, limit int) (filter Filter, _ int, err error) {
 
 // serveStream writes events until the client goes or the ring closes.
 func serveStream(w http.ResponseWriter, r *http.Request, ring *Ring, filter Filter, limit int) {
-	stream := NewStream(w)
+	stream := sse.NewStream(w)
 	past, follower := ring.Follow(filter, limit)
 	defer follower.Stop()
 	send := func(events []Event, skipped uint64) error {
