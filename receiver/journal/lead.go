@@ -52,19 +52,19 @@ func (j *Journal) leadExclusive(ctx context.Context, s *session, do func(context
 
 // leadShared runs do for the partitions that this process holds, until its lease ends.
 func (j *Journal) leadShared(ctx context.Context, s *session, do func(context.Context, *Consumer) error) {
+	var err error
 	if j.member != "" { // nothing is delivered under that name any more
-		if err := partition.End(ctx, s.state, j.member); err != nil {
-			j.logger.Warn("Could not join the receivers that deliver, this is tried again", "error", err.Error())
-			return
-		}
+		err = partition.End(ctx, s.state, j.member)
 	}
-	j.member = nuid.Next()
-	err := partition.Run(ctx, s.lifetime, partition.Options{
-		ID: j.member, Count: j.partitions, Store: s.store, State: s.state, Time: j.leaseTime, Logger: j.logger,
-		Deliver:    func(ctx, leaseCtx context.Context, number int) { j.deliver(ctx, leaseCtx, s, number, do) },
-		Delivering: func(partitions int) { j.metrics.Partitions.Set(float64(partitions)) },
-		Before:     s.setBefore,
-	})
+	if err == nil {
+		j.member = nuid.Next()
+		err = partition.Run(ctx, s.lifetime, partition.Options{
+			ID: j.member, Count: j.partitions, Store: s.store, State: s.state, Time: j.leaseTime, Logger: j.logger,
+			Deliver:    func(ctx, leaseCtx context.Context, number int) { j.deliver(ctx, leaseCtx, s, number, do) },
+			Delivering: func(partitions int) { j.metrics.Partitions.Set(float64(partitions)) },
+			Before:     s.setBefore,
+		})
+	}
 	if err != nil && ctx.Err() == nil {
 		j.logger.Warn("Could not join the receivers that deliver, this is tried again", "error", err.Error())
 	}

@@ -44,8 +44,7 @@ type member struct {
 	observer *observer
 	started  time.Time
 	written  time.Time // when this member wrote the table last
-	stopping bool
-	waiting  bool // for an older receiver
+	waiting  bool      // for an older receiver
 	runs     map[int]*run
 	ended    chan *run
 	pauses   map[int]*pause
@@ -56,15 +55,14 @@ type member struct {
 type run struct {
 	partition  int
 	stop, lose context.CancelFunc
-	begun      time.Time
 	moving     bool // another member is to take it
 	lost       bool // another member has it
 }
 
 // pause keeps a partition from being taken again at once when its delivery has failed.
 type pause struct {
-	length time.Duration
-	until  time.Time
+	backoff *store.Backoff
+	until   time.Time
 }
 
 // Run makes this process a member until ctx ends, its lease is lost, or life ends.
@@ -133,20 +131,19 @@ func (m *member) loop(ctx, held context.Context) {
 			}
 			m.loseAll()
 			for len(m.runs) > 0 {
-				m.finish(<-m.ended)
+				m.finish(ctx, <-m.ended)
 			}
 			return
 		case <-stop:
-			stop, m.stopping = nil, true
+			stop = nil
 		case ended := <-m.ended:
-			m.noticeStop(ctx)
-			m.finish(ended)
+			m.finish(ctx, ended)
 			for len(m.ended) > 0 {
-				m.finish(<-m.ended)
+				m.finish(ctx, <-m.ended)
 			}
 		case <-ticker.C:
 		}
-		if m.stopping && len(m.runs) == 0 {
+		if ctx.Err() != nil && len(m.runs) == 0 {
 			m.Logger.Info("Gave up all partitions of the buffer to stop")
 			return
 		}
@@ -158,15 +155,16 @@ func (m *member) loop(ctx, held context.Context) {
 	}
 }
 
-// noticeStop notices that ctx has ended. A delivery that has ended with it may be noticed first, and must not begin again.
-func (m *member) noticeStop(ctx context.Context) { m.stopping = m.stopping || ctx.Err() != nil }
-
 // start delivers a partition.
 func (m *member) start(ctx, held context.Context, partition int) {
 	leaseCtx, lose := context.WithCancel(held)
 	delivering, stop := context.WithCancel(ctx)
-	r := &run{partition: partition, stop: stop, lose: lose, begun: time.Now()}
+	r := &run{partition: partition, stop: stop, lose: lose}
 	m.runs[partition] = r
+	if m.pauses[partition] == nil {
+		m.pauses[partition] = &pause{backoff: store.NewBackoff(time.Now)}
+	}
+	m.pauses[partition].backoff.Begin()
 	release := context.AfterFunc(leaseCtx, stop)
 	go func() {
 		m.Deliver(delivering, leaseCtx, partition)
@@ -178,7 +176,7 @@ func (m *member) start(ctx, held context.Context, partition int) {
 }
 
 // finish forgets a delivery that has ended.
-func (m *member) finish(r *run) {
+func (m *member) finish(ctx context.Context, r *run) {
 	delete(m.runs, r.partition)
 	m.Delivering(len(m.runs))
 	switch {
@@ -186,20 +184,10 @@ func (m *member) finish(r *run) {
 		m.Logger.Warn("Lost a partition of the buffer to another receiver", "partition", r.partition, "delivers", len(m.runs))
 	case r.moving:
 		m.Logger.Info("Handed over a partition of the buffer to another receiver", "partition", r.partition, "delivers", len(m.runs))
-	case !m.stopping:
-		m.pauseAfter(r)
+	case ctx.Err() == nil: // it has ended by itself
+		p := m.pauses[r.partition]
+		p.until = time.Now().Add(p.backoff.Next())
 	}
-}
-
-// pauseAfter sets when a partition may be taken again whose delivery has ended by itself.
-func (m *member) pauseAfter(r *run) {
-	p := m.pauses[r.partition]
-	if p == nil || time.Since(r.begun) > store.MaxPause {
-		p = &pause{length: store.MinPause}
-		m.pauses[r.partition] = p
-	}
-	p.until = time.Now().Add(p.length)
-	p.length = min(2*p.length, store.MaxPause)
 }
 
 func (m *member) loseAll() {

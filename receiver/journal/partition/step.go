@@ -19,7 +19,6 @@ type change struct {
 // step looks at the table and the members, and changes the table if something is to do. It reports false when another member has changed
 // the table at the same time. Without an answer it does nothing: there is another step, or the lease ends.
 func (m *member) step(ctx, held context.Context) (done bool) {
-	m.noticeStop(ctx)
 	value, revision, err := m.table.Read(held)
 	if err != nil {
 		return true
@@ -53,7 +52,7 @@ func (m *member) step(ctx, held context.Context) (done bool) {
 		}
 		return true
 	}
-	next := m.next(table, alive)
+	next := m.next(ctx, table, alive)
 	if !next.needs {
 		m.forget(held, gone, table)
 		return true
@@ -107,8 +106,8 @@ func (m *member) apply(ctx, held context.Context, next *change) {
 	m.stopMoving(next.table)
 }
 
-// next returns the table as this member wants it.
-func (m *member) next(table *Table, alive map[string]bool) *change {
+// next returns the table as this member wants it: one that stops gives up what it does not deliver any more, and takes nothing.
+func (m *member) next(ctx context.Context, table *Table, alive map[string]bool) *change {
 	next := &change{table: table.clone()}
 	t := next.table
 	for partition, holder := range t.Holders {
@@ -119,7 +118,7 @@ func (m *member) next(table *Table, alive map[string]bool) *change {
 	}
 	t.Moving = without(t.Moving, func(partition int) bool { return t.Holders[partition] == "" })
 	t.Stopping = without(t.Stopping, func(id string) bool { return !alive[id] })
-	if m.stopping {
+	if ctx.Err() != nil {
 		if !slices.Contains(t.Stopping, m.ID) {
 			t.Stopping = append(t.Stopping, m.ID)
 		}

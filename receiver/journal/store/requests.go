@@ -85,13 +85,16 @@ func NewBackoff(now func() time.Time) *Backoff { return &Backoff{now: now, pause
 func (b *Backoff) Begin() { b.begun = b.now() }
 
 // Wait waits after an attempt.
-func (b *Backoff) Wait(ctx context.Context) error {
+func (b *Backoff) Wait(ctx context.Context) error { return Sleep(ctx, b.Next()) }
+
+// Next returns how long to wait after an attempt.
+func (b *Backoff) Next() time.Duration {
 	if b.now().Sub(b.begun) > MaxPause {
 		b.pause = MinPause
 	}
 	pause := b.pause
 	b.pause = min(2*pause, MaxPause)
-	return Sleep(ctx, pause)
+	return pause
 }
 
 // WithTimeout bounds one request, also where there is time for several: in a cluster some are lost.

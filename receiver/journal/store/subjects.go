@@ -83,19 +83,17 @@ func (s *Store) GetFirstEventually(ctx context.Context, stream jetstream.Stream,
 	return s.eventually(ctx, func() (*jetstream.RawStreamMsg, error) { return s.GetFirst(ctx, stream, seq, subjects...) })
 }
 
-// LastOf returns the sequence of the last message that has one of some subjects, 0 if there is none.
-func (s *Store) LastOf(ctx context.Context, stream jetstream.Stream, subjects ...string) (last uint64, err error) {
-	for _, subject := range subjects {
-		err := s.RetryWhileNoLeader(ctx, func(ctx context.Context) error {
-			msg, err := stream.GetLastMsgForSubject(ctx, subject)
-			if err == nil {
-				last = max(last, msg.Sequence)
-			}
-			return err
-		})
-		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-			return 0, fmt.Errorf("looking for the last message of a stream: %w", err)
+// LastOf returns the sequence of the last message that has one of the subjects of a wildcard, 0 if there is none.
+func (s *Store) LastOf(ctx context.Context, stream jetstream.Stream, subject string) (last uint64, err error) {
+	err = s.RetryWhileNoLeader(ctx, func(ctx context.Context) error {
+		msg, err := stream.GetLastMsgForSubject(ctx, subject)
+		if err == nil {
+			last = msg.Sequence
 		}
+		return err
+	})
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, fmt.Errorf("looking for the last message of a stream: %w", err)
 	}
 	return last, nil
 }
