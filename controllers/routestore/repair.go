@@ -53,11 +53,15 @@ func (s *Store) Repair(ctx context.Context, name types.NamespacedName) error {
 	if err != nil || found == asWritten {
 		return err
 	}
-	s.mu.Lock()
 	if found == foreign && !s.mayRepair() {
-		s.mu.Unlock()
 		return errShared
 	}
+	return s.rewrite(ctx, number)
+}
+
+// rewrite writes one of the Secrets although it has not changed, with whatever else is to be written.
+func (s *Store) rewrite(ctx context.Context, number int) error {
+	s.mu.Lock()
 	s.changes++
 	s.secrets[number].changed = s.changes
 	flush, first := s.join()
@@ -74,6 +78,8 @@ func (s *Store) Repair(ctx context.Context, name types.NamespacedName) error {
 
 // mayRepair counts a repair, and reports whether there were few of late.
 func (s *Store) mayRepair() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	now := s.options.Now()
 	s.repairs = slices.DeleteFunc(s.repairs, func(at time.Time) bool { return now.Sub(at) >= repairWindow })
 	if len(s.repairs) >= maxRepairs {

@@ -43,8 +43,7 @@ func (s *Store) ensure(ctx context.Context, impatient bool) (done bool, err erro
 		s.mu.Unlock()
 		return false, err
 	}
-	first := &s.secrets[0]
-	done = first.version != "" && len(s.jobs()) == 0
+	done = s.secrets[0].version != "" && len(s.jobs()) == 0
 	s.mu.Unlock()
 	if done {
 		return true, nil
@@ -55,17 +54,8 @@ func (s *Store) ensure(ctx context.Context, impatient bool) (done bool, err erro
 			return false, err
 		}
 	}
-	s.mu.Lock()
-	s.changes++
-	first.changed = s.changes
-	write, mine := s.join()
-	s.mu.Unlock()
-	if mine {
-		s.write(ctx, write)
-	}
-	<-write.done
-	if write.err != nil {
-		return false, fmt.Errorf("writing routes: %w", write.err)
+	if err := s.rewrite(ctx, 0); err != nil {
+		return false, err
 	}
 	return true, nil
 }
