@@ -22,11 +22,12 @@ const (
 	attributeBytes = 768
 )
 
-// Payload is the content of a request to a sink. Both parts may be read until the request has ended, and must not be changed. They are
-// buffers that the next request may use.
+// Payload is the content of a request to a sink. Both parts may be read until the request has ended, and must not be changed. The next
+// request may use the buffer of the fields.
 type Payload struct {
 	Fields []byte // of the header, as [cloudevent.Header] reads them
 	Body   []byte
+	Reused bool // the next request may use the buffer of the body, too
 }
 
 // encode encodes an event in binary or structured mode. The fields are appended to a buffer, which may be used again after the request;
@@ -34,7 +35,7 @@ type Payload struct {
 func (m ContentMode) encode(event *cloudevent.Event, buffer []byte) Payload {
 	if m == Structured {
 		body := event.AppendJSON(make([]byte, 0, len(event.Data)+attributeBytes))
-		return Payload{event.AppendTrace(append(buffer, structuredFields...)), body}
+		return Payload{Fields: event.AppendTrace(append(buffer, structuredFields...)), Body: body}
 	}
-	return Payload{event.AppendFields(buffer), event.Data}
+	return Payload{Fields: event.AppendFields(buffer), Body: event.Data}
 }

@@ -327,7 +327,7 @@ func TestAPayloadIsNotReadAfterTheAnswer(t *testing.T) {
 			to := sender.target(server.URL)
 			to.Timeout = 100 * time.Millisecond // the answer does not end
 			body := []byte(strings.Repeat("1", 16<<20))
-			_, _ = sender.newClient().Post(t.Context(), to, sink.Payload{Fields: []byte("Content-Type: text/plain\r\n"), Body: body})
+			_, _ = sender.newClient().Post(t.Context(), to, sink.Payload{Fields: []byte("Content-Type: text/plain\r\n"), Body: body, Reused: true})
 			for i := range body { // a race, if something reads it
 				body[i] = '2'
 			}

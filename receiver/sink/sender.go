@@ -130,7 +130,7 @@ func (r *sending) sendBatches(items []*Item) {
 		}
 		group.Go(func() error {
 			for i := 0; i < len(sequence) && !r.stopped.Load(); i++ {
-				payload := Payload{[]byte(batchedFields), sequence[i].body}
+				payload := Payload{Fields: []byte(batchedFields), Body: sequence[i].body, Reused: true}
 				goOn := r.send(sequence[i].items, payload, func() (done []*Item) {
 					for _, later := range sequence[i+1:] {
 						done = append(done, later.items...)

@@ -1,12 +1,12 @@
 package sink
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -60,14 +60,15 @@ func (c *Client) newStandardTransport(target Target, proxy *url.URL, key transpo
 func (t *standardTransport) post(ctx context.Context, to *endpoint, timeout time.Duration, token string, payload Payload) (http1.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	body := newRequestBody(payload.Body)
-	defer body.end()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "", body.reader())
+	body := payload.Body
+	if payload.Reused { // net/http may still read it when a server has answered early
+		body = bytes.Clone(body)
+	}
+	// A reader of another type would cost a write of its own for the header.
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "", bytes.NewReader(body))
 	if err != nil {
 		return http1.Answer{}, err
 	}
-	request.ContentLength = int64(len(payload.Body))
-	request.GetBody = func() (io.ReadCloser, error) { return body.reader(), nil }
 	request.URL, request.Host = to.url, to.url.Host
 	request.Header = cloudevent.Header(payload.Fields)
 	request.Header["Idempotency-Key"] = nil // not sent: it allows net/http to repeat a request on a connection that was closed meanwhile

@@ -14,13 +14,12 @@ const (
 	maxHeader = MaxAnswerHeader
 	// largeBody is the size from which a body is sent while the answer is awaited: the server may answer before it has read the body, and
 	// may then not read the rest.
-	largeBody  = 64 << 10
-	readBuffer = 4 << 10
-	maxBuffer  = 8 << 10 // larger write buffers are not kept
+	largeBody = 64 << 10
+	// unsentGrace is how long a body may still be sent after its answer has arrived.
+	unsentGrace = 50 * time.Millisecond
+	readBuffer  = 4 << 10
+	maxBuffer   = 8 << 10 // larger write buffers are not kept
 )
-
-// UnsentGrace is how long a body may still be sent after its answer has arrived.
-const UnsentGrace = 50 * time.Millisecond
 
 // MaxAnswerHeader bounds the header of an answer.
 const MaxAnswerHeader = 256 << 10
@@ -127,7 +126,7 @@ func (c *connection) exchangeLarge(body []byte) (answer Answer, reusable bool, e
 	select {
 	case unsent := <-sent:
 		return answer, reusable && unsent == nil, nil
-	case <-time.After(UnsentGrace):
+	case <-time.After(unsentGrace):
 	}
 	_ = c.conn.Close() // ends the write
 	<-sent             //nolint:errcheck // it failed because the connection was closed
