@@ -213,6 +213,9 @@ type SecretKeyRef struct {
 	Key string `json:"key,omitempty"`
 }
 
+// AnnotationAllowURLSecret is the annotation by which a Secret allows spec.urlSecretRef to put a value of it into a URL.
+const AnnotationAllowURLSecret = "mandrill-operator.io/allow-url-secret"
+
 // URLSecretRef names a key of a Secret in the same namespace and the query parameter its value goes to.
 type URLSecretRef struct {
 	// Name of the Secret.

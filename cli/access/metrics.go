@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,17 +54,28 @@ func (c *Cluster) LastReceived(ctx context.Context, receivers []Receiver) (map[s
 
 // addLastReceived adds the times in metrics that are later.
 func addLastReceived(last map[string]time.Time, metrics []byte) {
-	lines := bufio.NewScanner(bytes.NewReader(metrics))
-	lines.Buffer(nil, len(metrics)+1)
-	for lines.Scan() {
-		rest, isSeries := strings.CutPrefix(lines.Text(), lastReceivedSeries)
-		webhook, value, hasValue := strings.Cut(rest, `"} `)
-		seconds, err := strconv.ParseFloat(value, 64)
-		if !isSeries || !hasValue || err != nil {
-			continue
-		}
-		if at := time.Unix(0, int64(seconds*float64(time.Second))); at.After(last[webhook]) {
+	for series, seconds := range Samples(metrics) {
+		rest, isSeries := strings.CutPrefix(series, lastReceivedSeries)
+		webhook, isWhole := strings.CutSuffix(rest, `"}`)
+		if at := time.Unix(0, int64(seconds*float64(time.Second))); isSeries && isWhole && at.After(last[webhook]) {
 			last[webhook] = at
+		}
+	}
+}
+
+// Samples returns the series and the values in metrics, which are in the text format of Prometheus without timestamps. What cannot be
+// read is left out.
+func Samples(metrics []byte) iter.Seq2[string, float64] {
+	return func(yield func(string, float64) bool) {
+		lines := bufio.NewScanner(bytes.NewReader(metrics))
+		lines.Buffer(nil, len(metrics)+1)
+		for lines.Scan() {
+			line := lines.Text()
+			at := strings.LastIndexByte(line, ' ')
+			value, err := strconv.ParseFloat(line[at+1:], 64)
+			if err == nil && at > 0 && !strings.HasPrefix(line, "#") && !yield(line[:at], value) {
+				return
+			}
 		}
 	}
 }

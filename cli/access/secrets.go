@@ -15,9 +15,6 @@ func SigningKeySecret(webhook *v1alpha1.MandrillWebhook) string {
 // APIKey is the key of the Secret with the API key.
 func APIKey(ref v1alpha1.SecretKeyRef) string { return cmp.Or(ref.Key, "api-key") }
 
-// allowURLSecret is the annotation of a Secret of which a value may be put into a URL, as the operator reads it.
-const allowURLSecret = "mandrill-operator.io/allow-url-secret"
-
 // CreateAPIKey is the command that makes the Secret of the API key.
 func CreateAPIKey(webhook *v1alpha1.MandrillWebhook) string {
 	ref := webhook.Spec.APIKeySecretRef
@@ -33,7 +30,7 @@ func SetAPIKey(webhook *v1alpha1.MandrillWebhook) string {
 // CreateURLSecret is the command that makes the Secret of spec.urlSecretRef, with the annotation without which no value of it is used.
 func CreateURLSecret(webhook *v1alpha1.MandrillWebhook, ref *v1alpha1.URLSecretRef) string {
 	return fmt.Sprintf("kubectl create secret generic %[1]s -n %[2]s --from-literal=%[3]s=A-LONG-RANDOM-TEXT && kubectl annotate secret %[1]s -n %[2]s %[4]s=true",
-		ref.Name, webhook.Namespace, ref.Key, allowURLSecret)
+		ref.Name, webhook.Namespace, ref.Key, v1alpha1.AnnotationAllowURLSecret)
 }
 
 // SetURLSecret is the command that puts a value into the Secret of spec.urlSecretRef.

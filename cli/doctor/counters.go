@@ -1,12 +1,9 @@
 package doctor
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -60,14 +57,11 @@ func (r *received) add(events int64, started time.Time) {
 	}
 }
 
-// sample returns the value of a series in the text format of Prometheus.
+// sample returns the value of a series.
 func sample(metrics []byte, series string) (float64, bool) {
-	lines := bufio.NewScanner(bytes.NewReader(metrics))
-	lines.Buffer(nil, len(metrics)+1)
-	for lines.Scan() {
-		if rest, ok := strings.CutPrefix(lines.Text(), series+" "); ok {
-			value, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
-			return value, err == nil
+	for name, value := range access.Samples(metrics) {
+		if name == series {
+			return value, true
 		}
 	}
 	return 0, false

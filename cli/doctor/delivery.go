@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/mandrill-operator/mandrill-operator/api/reports"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/cli/access"
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
@@ -93,11 +94,12 @@ func (d *doctor) sink(context.Context) []Finding {
 }
 
 // failures say how an attempt failed, by the reason that receivers report.
-var failures = map[string]string{
-	"Unresolved": "its name was not resolved", "Unreachable": "there was no connection", "TLS": "its certificate was not accepted",
-	"Timeout": "it did not answer in time", "NoAnswer": "the connection ended without an answer", "Status": "it answered with an error",
-	"Overloaded": "it was overloaded", "Refused": "it refused the event", "Forbidden": "the receiver may not connect to its address",
-	"Token": "the receiver had no token for it",
+var failures = map[reports.Reason]string{
+	reports.ReasonUnresolved: "its name was not resolved", reports.ReasonUnreachable: "there was no connection",
+	reports.ReasonTLS: "its certificate was not accepted", reports.ReasonTimeout: "it did not answer in time",
+	reports.ReasonNoAnswer: "the connection ended without an answer", reports.ReasonStatus: "it answered with an error",
+	reports.ReasonOverloaded: "it was overloaded", reports.ReasonRefused: "it refused the event",
+	reports.ReasonForbidden: "the receiver may not connect to its address", reports.ReasonToken: "the receiver had no token for it",
 }
 
 // lastFailure says when an attempt failed last, and how. Both are empty if none is known.
@@ -107,7 +109,7 @@ func (d *doctor) lastFailure() (when, how string) {
 	}
 	failure := d.webhook.Status.Delivery.LastFailure
 	when = "an attempt failed " + output.Age(d.env.Now().Sub(failure.At.Time)) + " ago"
-	if how = failures[failure.Reason]; how != "" && failure.Status != 0 {
+	if how = failures[reports.Reason(failure.Reason)]; how != "" && failure.Status != 0 {
 		how += fmt.Sprintf(" (status %d)", failure.Status)
 	}
 	if how != "" {

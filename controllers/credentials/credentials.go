@@ -21,9 +21,6 @@ import (
 // Retry is how soon to look again for a Secret that a watch should have reported by then.
 const Retry = time.Minute
 
-// AllowURLSecret is the annotation by which a Secret allows spec.urlSecretRef to put a value of it into a URL.
-const AllowURLSecret = "mandrill-operator.io/allow-url-secret"
-
 // apiKeyForm is what API keys look like. A value of another form is not sent to Mandrill: the reference may name any
 // Secret of the namespace, and most of what Secrets hold is none of Mandrill's business.
 var apiKeyForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
@@ -87,9 +84,9 @@ func mayUseInURL(secret *corev1.Secret) error {
 		return controllers.Stalled(v1alpha1.ReasonSecretNotAllowed,
 			fmt.Errorf("the Secret %q is one that the operator writes: name one of your own in spec.urlSecretRef", secret.Name))
 	}
-	if secret.Annotations[AllowURLSecret] != "true" {
+	if secret.Annotations[v1alpha1.AnnotationAllowURLSecret] != "true" {
 		return controllers.Stalled(v1alpha1.ReasonSecretNotAllowed,
-			fmt.Errorf("the Secret %q does not allow its values in a URL: if it is meant for that, add the annotation %s: \"true\" to it", secret.Name, AllowURLSecret))
+			fmt.Errorf("the Secret %q does not allow its values in a URL: if it is meant for that, add the annotation %s: \"true\" to it", secret.Name, v1alpha1.AnnotationAllowURLSecret))
 	}
 	return nil
 }

@@ -21,7 +21,6 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
-	"github.com/mandrill-operator/mandrill-operator/controllers/credentials"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 )
@@ -51,7 +50,7 @@ func urlSecret(name string) func(*v1alpha1.MandrillWebhook) {
 func (f *fixture) createURLSecret(name, token string) {
 	f.t.Helper()
 	f.create(&corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Annotations: map[string]string{credentials.AllowURLSecret: "true"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Annotations: map[string]string{v1alpha1.AnnotationAllowURLSecret: "true"}},
 		Data:       map[string][]byte{"token": []byte(token)},
 	})
 }
@@ -289,7 +288,7 @@ func TestBadInputIsReported(t *testing.T) {
 			object: urlSecret("database"),
 			prepare: func(f *fixture) {
 				f.create(&corev1.Secret{
-					ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "database", Annotations: map[string]string{credentials.AllowURLSecret: "false"}},
+					ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "database", Annotations: map[string]string{v1alpha1.AnnotationAllowURLSecret: "false"}},
 					Data:       map[string][]byte{"token": []byte("s3ntinel")},
 				})
 			},
@@ -301,7 +300,7 @@ func TestBadInputIsReported(t *testing.T) {
 			object: urlSecret("other-signing-key"),
 			prepare: func(f *fixture) {
 				metadata := ownName("other-signing-key")
-				metadata.Annotations = map[string]string{credentials.AllowURLSecret: "true"}
+				metadata.Annotations = map[string]string{v1alpha1.AnnotationAllowURLSecret: "true"}
 				f.create(&corev1.Secret{ObjectMeta: metadata, Data: map[string][]byte{"token": []byte("s3ntinel")}})
 			},
 			class: stalls, condition: "ReceiverReady", reason: "SecretNotAllowed",

@@ -31,7 +31,6 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/controllers/account"
-	"github.com/mandrill-operator/mandrill-operator/controllers/credentials"
 	"github.com/mandrill-operator/mandrill-operator/controllers/delivery"
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/controllers/metrics"
@@ -374,7 +373,7 @@ func TestLifecycle(t *testing.T) {
 			t.Fatal(err)
 		}
 		await(t, webhook, "ReceiverReady", "False", v1alpha1.ReasonSecretNotAllowed)
-		secret.Annotations = map[string]string{credentials.AllowURLSecret: "true"}
+		secret.Annotations = map[string]string{v1alpha1.AnnotationAllowURLSecret: "true"}
 		if err := admin.Update(t.Context(), secret); err != nil {
 			t.Fatal(err)
 		}
@@ -483,6 +482,8 @@ func TestLifecycle(t *testing.T) {
 				return err
 			})
 		}
+		// The receiver may not have read yet what was spoiled. What it reads after a route that is made now, has come back.
+		await(t, i.create(t, true, nil), "Ready", "True", "Succeeded")
 		eventually(t, "the receiver has the route again", func() error {
 			request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, webhook.Status.URL, nil)
 			if err != nil {

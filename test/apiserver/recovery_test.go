@@ -21,7 +21,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
-	"github.com/mandrill-operator/mandrill-operator/controllers/credentials"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
@@ -128,7 +127,7 @@ func (i *installation) recoveries() map[string]recovery {
 			prepare: func(t *testing.T, namespace string) {
 				t.Helper()
 				secret := secretOf(namespace, "hook", nil)
-				secret.Annotations = map[string]string{credentials.AllowURLSecret: "true"}
+				secret.Annotations = map[string]string{v1alpha1.AnnotationAllowURLSecret: "true"}
 				create(t, secret)
 			},
 			remedy: func(t *testing.T, webhook *v1alpha1.MandrillWebhook) {
@@ -145,7 +144,7 @@ func (i *installation) recoveries() map[string]recovery {
 			remedy: func(t *testing.T, webhook *v1alpha1.MandrillWebhook) {
 				t.Helper()
 				changeSecret(t, webhook.Namespace, "hook", func(s *corev1.Secret) {
-					s.Annotations = map[string]string{credentials.AllowURLSecret: "true"}
+					s.Annotations = map[string]string{v1alpha1.AnnotationAllowURLSecret: "true"}
 				})
 			},
 		},

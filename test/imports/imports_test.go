@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"cli/accounts":                 {"api/v1alpha1", "cli/access", "cli/output", "controllers/webhookurl", "mandrill"},
 	"cli/buffers":                  {"cli/access", "cli/output", "nearest"},
 	"cli/bundle":                   {"api/v1alpha1", "cli/access", "cli/output", "cli/view", "controllers/webhookurl", "version"},
-	"cli/doctor":                   {"api/routes", "api/v1alpha1", "cli/access", "cli/output", "cli/post", "cli/reasons", "cli/view", "controllers/webhookurl", "mandrill"},
+	"cli/doctor":                   {"api/reports", "api/routes", "api/v1alpha1", "cli/access", "cli/output", "cli/post", "cli/reasons", "cli/view", "controllers/webhookurl", "mandrill"},
 	"cli/output":                   nil,
 	"cli/overview":                 {"api/reports", "receiver/page/site", "receiver/sse"},
 	"cli/post":                     {"api/routes", "mandrill"},
