@@ -118,8 +118,8 @@ func TestOnePageShowsAllReceivers(t *testing.T) {
 		t.Errorf("it says %q", got)
 	}
 	s.cancel()
-	if err := <-s.ended; err != nil || s.err.buf.Len() > 0 {
-		t.Errorf("it ends with %v: %s", err, s.err.buf.String())
+	if err := <-s.ended; err != nil || s.err.String() != "" {
+		t.Errorf("it ends with %v: %s", err, s.err.String())
 	}
 }
 

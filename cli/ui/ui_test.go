@@ -2,7 +2,6 @@ package ui_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -20,6 +18,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/cli/access"
 	"github.com/mandrill-operator/mandrill-operator/cli/ui"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 )
 
 // forwards are pods whose ports a function forwards.
@@ -53,28 +52,17 @@ func serveName(conn net.Conn, name string) {
 	_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-// lockedBuffer is written by several receivers.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
+// printed is what several receivers write.
+type printed struct{ logbuffer.Buffer }
 
-func (b *lockedBuffer) Write(data []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(data)
-}
-
-func (b *lockedBuffer) lines() []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	lines := strings.Split(strings.TrimSpace(b.buf.String()), "\n")
+func (o *printed) lines() []string {
+	lines := strings.Split(strings.TrimSpace(o.String()), "\n")
 	slices.Sort(lines)
 	return lines
 }
 
 type fixture struct {
-	out, err lockedBuffer
+	out, err printed
 	env      *access.Env
 }
 
@@ -129,8 +117,8 @@ func TestThePageOfAPodHasAnAddress(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 		cancel()
-		if err := <-ended; err != nil || f.err.buf.Len() > 0 {
-			t.Errorf("it ends with %v: %s", err, f.err.buf.String())
+		if err := <-ended; err != nil || f.err.String() != "" {
+			t.Errorf("it ends with %v: %s", err, f.err.String())
 		}
 	})
 }

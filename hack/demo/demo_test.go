@@ -10,31 +10,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 	"github.com/mandrill-operator/mandrill-operator/test/poll"
 )
-
-// story is what the narrator told.
-type story struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *story) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *story) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
 
 func TestTheCounterKnowsLateFromLost(t *testing.T) {
 	t.Parallel()
@@ -65,7 +47,7 @@ func TestTheCounterKnowsLateFromLost(t *testing.T) {
 // A thousand events are few lines; in JSON mode each is one, and nothing else is on standard output.
 func TestTheStoryIsCalm(t *testing.T) {
 	t.Parallel()
-	var out, steps story
+	var out, steps logbuffer.Buffer // what the narrator told
 	calm := newNarrator(&out, &steps, false)
 	calm.now = func() time.Time { return time.Unix(0, 0).UTC() }
 	for i := range 1000 {
@@ -78,7 +60,7 @@ func TestTheStoryIsCalm(t *testing.T) {
 	if got := out.String(); strings.Count(got, "\n") != maxLines+2 || !strings.HasSuffix(got, "… and 980 more\nThen it was quiet.\n") || steps.String() != "" {
 		t.Errorf("got\n%s", got)
 	}
-	var events story
+	var events logbuffer.Buffer
 	whole := newNarrator(&events, &steps, true)
 	for range 100 {
 		_ = whole.event("line", []byte(`{"id":"1"}`))
@@ -118,7 +100,7 @@ func TestASinkOfOnesOwnGetsTheEvents(t *testing.T) {
 		w.WriteHeader(answer)
 	}))
 	defer own.Close()
-	var out story
+	var out logbuffer.Buffer
 	c, err := newConsumer(t.Context(), newNarrator(&out, &out, false), own.URL+"/events")
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +157,7 @@ func TestTheDemoSaysWhyNothingArrives(t *testing.T) {
 // The keys do what they say, and a forged batch that is accepted is counted.
 func TestKeys(t *testing.T) {
 	t.Parallel()
-	var out story
+	var out logbuffer.Buffer
 	told := newNarrator(&out, &out, false)
 	emulator := mandrilltest.New(mandrilltest.Options{APIKeys: []string{apiKey}})
 	defer emulator.Close()

@@ -18,7 +18,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -372,24 +371,6 @@ func (l localPods) Tunnel(ctx context.Context, _ access.Receiver, remote int, re
 	return nil
 }
 
-// lockedBuffer is written by the program while the test reads.
-type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(data []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(data)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.String()
-}
-
 // result is what a command has printed, and its status.
 type result struct {
 	out, err string
@@ -417,7 +398,7 @@ func (s *stack) run(namespace string, args ...string) result {
 
 func (s *stack) runWith(namespace string, pods access.Pods, stdin string, args ...string) result {
 	s.t.Helper()
-	var out, errOut lockedBuffer
+	var out, errOut logbuffer.Buffer
 	env := s.env(namespace, &out, &errOut, pods)
 	env.In = strings.NewReader(stdin)
 	status := cli.Main(s.t.Context(), env, append(args, "--mandrill-api-url="+s.api.URL+"/api/1.0"))

@@ -25,6 +25,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
 	"github.com/mandrill-operator/mandrill-operator/cli/traffic"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 )
 
 const sentinel = "ana.sentinel@customer.example"
@@ -111,7 +112,7 @@ func TestListenForwards(t *testing.T) {
 	defer laptop.Close()
 	ctx, stop := context.WithTimeout(t.Context(), patience)
 	defer stop()
-	var out, errOut lockedBuffer
+	var out, errOut logbuffer.Buffer
 	env := s.env(webhook.Namespace, &out, &errOut, eventsPods{localPods{health: s.health}, recent})
 	done := make(chan int, 1)
 	go func() {

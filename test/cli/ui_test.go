@@ -12,6 +12,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/cli"
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 )
 
 var pageURL = regexp.MustCompile(`http://127\.0\.0\.1:\d+/(\?key=[A-Z2-7]+)?`)
@@ -34,7 +35,7 @@ func (s *stack) leadsToThePage(namespace string, args ...string) string {
 		t.Fatal(err)
 	}
 	browser := &http.Client{Jar: jar}
-	var out, errOut lockedBuffer
+	var out, errOut logbuffer.Buffer
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan int)

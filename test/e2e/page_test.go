@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +19,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/cli"
 	"github.com/mandrill-operator/mandrill-operator/cli/access"
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
+	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
 )
 
 // The page of all receivers reaches two real pods through the API server and the kubelet, shows the events of both, and has both again
@@ -62,7 +61,7 @@ type shownPage struct {
 	client *http.Client
 	cancel context.CancelFunc
 	ended  chan int
-	errOut *lockedBuffer
+	errOut *logbuffer.Buffer
 }
 
 var pageAddress = regexp.MustCompile(`http://127\.0\.0\.1:\d+/(\?key=[A-Z2-7]+)?`)
@@ -76,8 +75,8 @@ func (i *installation) openPage(t *testing.T, args ...string) *shownPage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := &lockedBuffer{}
-	p := &shownPage{client: &http.Client{Jar: jar}, cancel: cancel, ended: make(chan int, 1), errOut: &lockedBuffer{}}
+	out := &logbuffer.Buffer{}
+	p := &shownPage{client: &http.Client{Jar: jar}, cancel: cancel, ended: make(chan int, 1), errOut: &logbuffer.Buffer{}}
 	env := &access.Env{
 		In: strings.NewReader(""), Out: out, Err: p.errOut, Now: time.Now, Client: &http.Client{},
 		Connect: func(*access.Flags) (*access.Cluster, error) {
@@ -185,22 +184,4 @@ func (p *shownPage) eventsOf(t *testing.T) map[string]int {
 		names[event.Receiver]++
 	}
 	return names
-}
-
-// lockedBuffer is written by a program while the test reads.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(data []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(data)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
