@@ -6,11 +6,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/partition"
 )
 
 const (
-	// partitionCount is how many partitions receivers make of the webhooks of a shared buffer.
-	partitionCount = 12
 	// sharedWebhooks are enough for each member to deliver some, whatever their hashes.
 	sharedWebhooks = 24
 	// calmTime is how long delivery is watched before a fault, to compare it with delivery during the fault.
@@ -57,7 +57,7 @@ func (m *members) awaitBalance(running []*receiver) {
 			share := int(r.metric("mandrill_receiver_buffer_partitions"))
 			shares, total = append(shares, share), total+share
 		}
-		return total == partitionCount && slices.Max(shares)-slices.Min(shares) <= 1
+		return total == partition.Count && slices.Max(shares)-slices.Min(shares) <= 1
 	})
 }
 
@@ -143,21 +143,26 @@ func (m *members) checkShared(faults []*memberFault, format string, args ...any)
 		calm.Round(time.Millisecond), own.Round(time.Millisecond), others.Round(time.Millisecond))
 }
 
+// strikeInTurn causes a fault of one member after the other, repairs it, and waits until all deliver again.
+func (m *members) strikeInTurn(rounds int, cause, repair func(member int)) (faults []*memberFault) {
+	for round := range rounds {
+		member := round % memberCount
+		fault := m.watchCalm()
+		m.strike(fault, member, func() { cause(member) })
+		faults = append(faults, fault)
+		repair(member)
+		m.awaitBalance(m.receivers)
+	}
+	return faults
+}
+
 // A member is killed. Only its share of the webhooks pauses, until the others have it.
 func TestSharedBufferSurvivesKill(t *testing.T) {
 	t.Parallel()
 	m := newShared(t, nil, memberCount, memberCount)
 	stop := m.startSending()
-	var faults []*memberFault
 	rounds := shortOrLong(1, 6)
-	for round := range rounds {
-		member := round % memberCount
-		fault := m.watchCalm()
-		m.strike(fault, member, m.receivers[member].kill)
-		faults = append(faults, fault)
-		m.receivers[member].start()
-		m.awaitBalance(m.receivers)
-	}
+	faults := m.strikeInTurn(rounds, func(member int) { m.receivers[member].kill() }, func(member int) { m.receivers[member].start() })
 	stop()
 	m.checkShared(faults, "shared NATS: kill -9 of a member, %d times", rounds)
 }
@@ -186,16 +191,8 @@ func TestSharedBufferSurvivesCut(t *testing.T) {
 	network := newNetwork(t, memberCount+1)
 	m := newShared(t, network, memberCount, memberCount)
 	stop := m.startSending()
-	var faults []*memberFault
 	rounds := shortOrLong(1, 4)
-	for round := range rounds {
-		member := round % memberCount
-		fault := m.watchCalm()
-		m.strike(fault, member, func() { network.setPartitioned(member, true) })
-		faults = append(faults, fault)
-		network.setPartitioned(member, false)
-		m.awaitBalance(m.receivers)
-	}
+	faults := m.strikeInTurn(rounds, func(member int) { network.setPartitioned(member, true) }, func(member int) { network.setPartitioned(member, false) })
 	stop()
 	m.checkShared(faults, "shared NATS: a member cut off from NATS, %d times", rounds)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
 )
 
 // bufferBytes is more than any backlog here.
@@ -98,8 +99,8 @@ func fillTo(ctx context.Context, dir string, bytes int64) (events int, err error
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	generator := newBatchGenerator(4)
-	stored, err := folderBytes(dir)
-	for ; err == nil && stored < bytes; stored, err = folderBytes(dir) {
+	stored, err := harness.FileBytes(dir, "")
+	for ; err == nil && stored < bytes; stored, err = harness.FileBytes(dir, "") {
 		batches := []journal.Batch{}
 		for range 50 {
 			batches = append(batches, journalBatch(generator.events(batchEvents)))
@@ -110,20 +111,6 @@ func fillTo(ctx context.Context, dir string, bytes int64) (events int, err error
 		events += len(batches) * batchEvents
 	}
 	return events, err
-}
-
-func folderBytes(dir string) (total int64, err error) {
-	err = filepath.WalkDir(dir, func(_ string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		info, err := entry.Info()
-		if err == nil {
-			total += info.Size()
-		}
-		return err
-	})
-	return total, err
 }
 
 func writeRoutes(path, uri string) error {

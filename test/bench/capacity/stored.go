@@ -3,14 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +17,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
 )
 
 // The shapes of events.
@@ -69,7 +68,7 @@ func store(ctx context.Context, dir, shape string, size, count int) (found bytes
 	if err := j.WaitAvailable(ctx); err != nil {
 		return found, err
 	}
-	before, err := fileBytes(folder)
+	before, err := harness.FileBytes(folder, ".blk")
 	if err != nil {
 		return found, err
 	}
@@ -82,24 +81,9 @@ func store(ctx context.Context, dir, shape string, size, count int) (found bytes
 			return found, err
 		}
 	}
-	after, err := fileBytes(folder)
+	after, err := harness.FileBytes(folder, ".blk")
 	events := float64(size * count)
 	return bytesPerEvent{float64(raw) / events, float64(after-before) / events}, err
-}
-
-// fileBytes returns the sizes of the files of messages.
-func fileBytes(folder string) (total int64, err error) {
-	err = filepath.WalkDir(folder, func(path string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".blk") {
-			return err
-		}
-		info, err := entry.Info()
-		if err == nil {
-			total += info.Size()
-		}
-		return err
-	})
-	return total, err
 }
 
 // generator makes events that differ like real ones, so that compression is realistic.
@@ -135,20 +119,12 @@ func (g *generator) event() []byte {
 	event.Truncate(event.Len() - 1)
 	fmt.Fprintf(&event, `,"_id":%q,"ts":%d,"ip":"198.51.100.%d","metadata":{"order":%q,"cart":%q},"sender":"orders+%s@shop.example","trace":%q`+
 		`,"location":{"latitude":%.6f,"longitude":%.6f}`,
-		g.hex(16), 1795227543+g.random.IntN(1e6), g.random.IntN(256), g.hex(8), g.hex(16), g.hex(4), g.hex(60), g.random.Float64()*90, g.random.Float64()*90)
+		harness.Hex(g.random, 16), 1795227543+g.random.IntN(1e6), g.random.IntN(256), harness.Hex(g.random, 8), harness.Hex(g.random, 16), harness.Hex(g.random, 4), harness.Hex(g.random, 60), g.random.Float64()*90, g.random.Float64()*90)
 	if g.shape == mail {
 		fmt.Fprintf(&event, `,"text":%q`, g.words(16<<10))
 	}
 	event.WriteString("}")
 	return slices.Clone(event.Bytes())
-}
-
-func (g *generator) hex(n int) string {
-	raw := make([]byte, n)
-	for i := range raw {
-		raw[i] = byte(g.random.Uint32()) //nolint:gosec // the lower bits
-	}
-	return hex.EncodeToString(raw)
 }
 
 // words returns text of words that differ, which compresses about as prose does.

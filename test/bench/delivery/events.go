@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
 )
 
 const (
@@ -43,20 +43,12 @@ func newEventGenerator(seed uint64) *eventGenerator {
 	return g
 }
 
-func (g *eventGenerator) hex(n int) string {
-	raw := make([]byte, n)
-	for i := range raw {
-		raw[i] = byte(g.random.Uint32()) //nolint:gosec // the lower bits
-	}
-	return hex.EncodeToString(raw)
-}
-
 // event returns an event with its own message id and address, so that no event waits for another one.
 func (g *eventGenerator) event() []byte {
 	event := slices.Clone(g.samples[g.random.IntN(len(g.samples))])
-	event = bytes.ReplaceAll(event, []byte(sampleID), []byte(g.hex(16)))
-	event = bytes.ReplaceAll(event, []byte("@"), []byte("+"+g.hex(6)+"@"))
-	event = fmt.Appendf(event, `,"metadata":{"order":%q,"note":"`, g.hex(8))
+	event = bytes.ReplaceAll(event, []byte(sampleID), []byte(harness.Hex(g.random, 16)))
+	event = bytes.ReplaceAll(event, []byte("@"), []byte("+"+harness.Hex(g.random, 6)+"@"))
+	event = fmt.Appendf(event, `,"metadata":{"order":%q,"note":"`, harness.Hex(g.random, 8))
 	size := int(minEventBytes * math.Pow(float64(maxEventBytes)/minEventBytes, g.random.Float64()))
 	const text = "the quick brown fox, jumps; over: the <lazy> dog. "
 	if more := size - len(event) - 3; more > 0 {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
 )
 
 const signingKey = "bench-signing-key"
@@ -41,18 +41,10 @@ func newGenerator(seed uint64) *generator {
 	return g
 }
 
-func (g *generator) hex(n int) string {
-	raw := make([]byte, n)
-	for i := range raw {
-		raw[i] = byte(g.random.Uint32()) //nolint:gosec // the lower bits
-	}
-	return hex.EncodeToString(raw)
-}
-
 // event makes an event of a webhook. Repeated members are fine: the last one counts.
 func (g *generator) event(webhook, number int) []byte {
 	return fmt.Appendf(slices.Clone(g.samples[g.random.IntN(len(g.samples))]), `,"_id":"w%d-m%d","number":%d,"metadata":{"order":%q,"cart":%q},"trace":%q}`,
-		webhook, number%messagesPerWebhook, number, g.hex(8), g.hex(16), g.hex(48))
+		webhook, number%messagesPerWebhook, number, harness.Hex(g.random, 8), harness.Hex(g.random, 16), harness.Hex(g.random, 48))
 }
 
 const (

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/api/routes"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/partition"
 	"github.com/mandrill-operator/mandrill-operator/test/bench/harness"
 	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
@@ -89,8 +90,7 @@ func (m *members) startOne(ctx context.Context) (started *member, err error) {
 	return started, err
 }
 
-// awaitBalance waits until each receiver delivers its share: no two numbers of partitions differ by more than one. A receiver without
-// that metric delivers everything or nothing.
+// awaitBalance waits until each receiver delivers its share: no two numbers of partitions differ by more than one.
 func (m *members) awaitBalance(ctx context.Context) error {
 	timeout := time.After(startTimeout)
 	ticker := time.NewTicker(pollInterval)
@@ -111,30 +111,16 @@ func (m *members) awaitBalance(ctx context.Context) error {
 }
 
 func (m *members) shares(ctx context.Context) (shares []int, balanced bool) {
-	least, most, leaders := 1<<30, 0, 0.0
+	least, most, total := partition.Count, 0, 0
 	for _, each := range m.running {
 		current, err := harness.Scrape(ctx, each.admin)
 		if err != nil || current.Sum("mandrill_receiver_buffer_available") != 1 || int(current.Sum("mandrill_receiver_routes")) != m.options.webhooks {
 			return shares, false
 		}
-		leaders += current.Sum("mandrill_receiver_buffer_leader")
 		share := int(current.Sum(partitions))
-		shares, least, most = append(shares, share), min(least, share), max(most, share)
+		shares, least, most, total = append(shares, share), min(least, share), max(most, share), total+share
 	}
-	if most == 0 {
-		return shares, leaders > 0
-	}
-	return shares, least > 0 && most-least <= 1 && sum(shares) >= partitionCount
-}
-
-// partitionCount is how many partitions the receivers make of the webhooks.
-const partitionCount = 12
-
-func sum(numbers []int) (total int) {
-	for _, number := range numbers {
-		total += number
-	}
-	return total
+	return shares, least > 0 && most-least <= 1 && total == partition.Count
 }
 
 // cpu returns the processor time that all receivers have used.
