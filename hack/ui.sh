@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests the page of a receiver, and that of all receivers, in a real Chromium. Needs Node.js 20 or later with npm, and Chromium, which it installs on Debian as root.
-# CHROMIUM is the browser's path; SCREENSHOTS is a folder that gets pictures.
+# Tests the page of a receiver, and that of all receivers, in a real Chromium. Needs Node.js 20 or later with npm, and Chromium, which it
+# installs on Debian as root. CHROMIUM is the browser's path; SCREENSHOTS is a folder that gets pictures.
 #
 #   hack/ui.sh              tests
 #   hack/ui.sh --if-can     does nothing where there is no Chromium and none can be had

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds Knative Eventing with the in-memory channel from its Go module and prints the folder, which has images of its programs, its
-# objects in knative.yaml, and in tls.yaml the certificates that its servers need, which cert-manager makes. The folder's name has a hash of the pinned modules, so images that are there are up to date. Only what a
-# Broker and a Trigger need is built: no PingSource, JobSink, RequestReply or scaling.
+# objects in knative.yaml, and in tls.yaml the certificates that its servers need, which cert-manager makes. The folder's name has a hash
+# of the pinned modules, so images that are there are up to date. Only what a Broker and a Trigger need is built: no PingSource, JobSink, RequestReply or scaling.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../toolchain.sh"
