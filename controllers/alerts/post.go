@@ -60,7 +60,7 @@ func (a *Alerter) client(to *sinks.Sink) (client *http.Client, done func()) {
 		pool.AppendCertsFromPEM([]byte(to.CACerts))
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
-	client = &http.Client{Transport: transport, Timeout: requestTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client = &http.Client{Transport: routes.Bounded(transport), Timeout: requestTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return client, transport.CloseIdleConnections
 }
 

@@ -3,7 +3,6 @@ package mandrillwebhook
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 
@@ -16,14 +15,12 @@ import (
 // Two clusters with the same object, URL and account share one webhook, and Mandrill does not say whose it is. The receiver at the
 // URL does: it has the webhook's key, and answers which object it has it from.
 
-// elsewhereRecheck is how soon to ask again while another receiver answers.
-const elsewhereRecheck = 5 * time.Minute
-
 // checkElsewhere finds out whether another installation has the webhook too, when the object gets one that it did not make itself.
 func (r *Reconciler) checkElsewhere(ctx context.Context, run *state, why registration.Evidence) {
 	said := meta.FindStatusCondition(run.webhook.Status.Conditions, v1alpha1.ConditionURLExclusive)
-	if why == registration.ByKey || why == registration.AtURL || said != nil && said.Reason == v1alpha1.ReasonOtherReceiver {
-		run.elsewhere = r.atURLs.Elsewhere(ctx, run.remote, publisher.ObjectID(run.webhook))
+	known := said != nil && said.Reason == v1alpha1.ReasonOtherReceiver
+	if object := publisher.ObjectID(run.webhook); known || why == registration.ByKey || why == registration.AtURL || r.atURLs.Suspects(object) {
+		run.elsewhere, run.askAgain = r.atURLs.Confirm(ctx, run.remote, object, known, r.Now())
 	}
 }
 

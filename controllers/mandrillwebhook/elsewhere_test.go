@@ -65,19 +65,19 @@ func TestWebhookThatAnotherClusterServesIsNotDeleted(t *testing.T) {
 	}
 }
 
-// An object that takes over a webhook says that the URL leads to another cluster's receiver, which has the webhook too, until that is
-// over.
+// An object that takes over a webhook says that the URL leads to another cluster's receiver, which has the webhook too, once that has
+// lasted, and until it is over.
 func TestSharedWebhookIsReported(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.apply(func(o *v1alpha1.MandrillWebhook) { o.UID = "of-this-cluster" })
 	f.mustReconcile()
 	other := f.anotherCluster()
-	result, err := other.reconcile()
-	if err != nil || result.RequeueAfter == 0 || result.RequeueAfter > 5*time.Minute {
-		t.Errorf("got %v, %v; want another look within five minutes", result, err)
-	}
+	other.mustReconcileWithin(time.Minute)
 	other.assert("Ready", "True", "Succeeded", "")
+	other.assert("URLExclusive", "True", "Succeeded", "")
+	other.advance(time.Minute)
+	other.mustReconcileWithin(5 * time.Minute)
 	other.assert("URLExclusive", "False", "OtherReceiver", "The URL leads to the receiver of another installation or cluster, which has webhook 101 too")
 	other.assertEvent("Warning OtherReceiver")
 	other.advance(5 * time.Minute)
@@ -89,4 +89,29 @@ func TestSharedWebhookIsReported(t *testing.T) {
 	other.advance(5 * time.Minute)
 	other.mustReconcile()
 	other.assert("URLExclusive", "True", "Succeeded", "")
+}
+
+// mustReconcileWithin expects another look within a time.
+func (f *fixture) mustReconcileWithin(pause time.Duration) {
+	f.t.Helper()
+	if result, err := f.reconcile(); err != nil || result.RequeueAfter == 0 || result.RequeueAfter > pause {
+		f.t.Errorf("got %v, %v; want another look within %v", result, err, pause)
+	}
+}
+
+// Receivers read a Secret some seconds after it was written: until then they answer for an earlier object with the same name.
+func TestReceiverOfAnEarlierObjectIsNotReported(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.apply(func(o *v1alpha1.MandrillWebhook) { o.UID = "of-the-earlier-object" })
+	f.mustReconcile()
+	again := f.anotherCluster()
+	again.mustReconcileWithin(time.Minute)
+	f.receiver.Config.Handler = http.HandlerFunc(again.serveReceiver) // it has read the Secret
+	again.advance(time.Minute)
+	again.mustReconcile()
+	again.assert("URLExclusive", "True", "Succeeded", "")
+	if events := strings.Join(again.recorded(), "\n"); strings.Contains(events, "OtherReceiver") {
+		t.Errorf("Events are %s", events)
+	}
 }

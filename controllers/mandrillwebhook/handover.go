@@ -54,6 +54,7 @@ func (r *Reconciler) handOver(ctx context.Context, webhook *v1alpha1.MandrillWeb
 // forget forgets what is in memory of an object.
 func (r *Reconciler) forget(webhook *v1alpha1.MandrillWebhook) {
 	r.forgetNamed(client.ObjectKeyFromObject(webhook))
+	r.atURLs.Forget(publisher.ObjectID(webhook))
 	r.outcomes.Forget(webhook.UID)
 	r.contests.Forget(webhook.UID)
 	r.said.Forget(webhook.UID)

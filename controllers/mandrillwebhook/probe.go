@@ -11,7 +11,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/webhookurl"
 )
 
-func newProbes(options Options, urls webhookurl.URLs, changed func(context.Context, types.NamespacedName)) (pool *probe.Pool, atURLs *probe.Prober) {
+func newProbes(options Options, urls webhookurl.URLs, changed func(context.Context, types.NamespacedName)) (pool *probe.Pool, atURLs *probe.AtURLs) {
 	probing := probe.Options{
 		PublicURL: urls.Public, ReceiverURL: options.ReceiverURL, AllowHosts: options.AllowSinkHosts,
 		Client: options.HTTPClient, Resolver: options.Resolver, Connected: options.Connected,

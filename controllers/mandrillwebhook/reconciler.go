@@ -96,7 +96,7 @@ type Reconciler struct {
 	secrets   ownedsecrets.Store
 	publisher *publisher.Publisher
 	probes    *probe.Pool
-	atURLs    *probe.Prober
+	atURLs    *probe.AtURLs
 	queue     *fairqueue.Queue
 	sinks     *sinks.Resolver
 	watches   *sinks.Watches

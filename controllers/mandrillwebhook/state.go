@@ -41,6 +41,7 @@ type state struct {
 	remark    remark           // about the webhook, if there is one
 	others    bool             // other webhooks post to the URL
 	elsewhere bool             // the URL leads to another installation's receiver, which has the webhook too
+	askAgain  time.Duration    // when to find that out again; 0: never
 	waiting   []string         // objects that wait for the URL
 }
 
@@ -79,9 +80,7 @@ func (s *state) recheck() time.Duration {
 	if s.others {
 		soonest = earliest(soonest, othersRecheck)
 	}
-	if s.elsewhere {
-		soonest = earliest(soonest, elsewhereRecheck)
-	}
+	soonest = earliest(soonest, s.askAgain)
 	for _, sink := range []*sinks.Sink{s.sink, s.deadLetter} {
 		if sink != nil {
 			soonest = earliest(soonest, sink.Recheck)

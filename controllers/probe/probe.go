@@ -43,18 +43,23 @@ type Prober struct {
 
 // New returns a prober.
 func New(options Options) *Prober {
-	return &Prober{options, guarded(options.Client, options.Resolver)}
-}
-
-// NewAtURLs returns a prober that asks at the URLs themselves, each time by a new connection: the name may lead elsewhere by now.
-func NewAtURLs(options Options) *Prober {
-	options.ReceiverURL = ""
-	p := New(options)
-	p.options.Client = withoutKeepAlive(options.Client)
-	p.guarded = withoutKeepAlive(p.guarded)
+	p := &Prober{options, guarded(options.Client, options.Resolver)}
+	p.options.Client = bounded(options.Client)
+	p.guarded = bounded(p.guarded)
 	return p
 }
 
+// bounded returns a client whose answers end in time, whatever the server does.
+func bounded(client *http.Client) *http.Client {
+	with, transport := *client, client.Transport
+	if transport == nil {
+		transport = http.DefaultTransport
+	}
+	with.Transport = routes.Bounded(transport)
+	return &with
+}
+
+// withoutKeepAlive returns a client that makes a connection for each request.
 func withoutKeepAlive(client *http.Client) *http.Client {
 	transport, ok := client.Transport.(*http.Transport)
 	if client.Transport == nil {
@@ -88,17 +93,6 @@ func (p *Prober) Object(ctx context.Context, registered, key string) string {
 		return ""
 	}
 	return header.Get(routes.ObjectHeader)
-}
-
-// elsewhereTimeout bounds the question who answers at a URL. The operator may not reach the URL at all.
-const elsewhereTimeout = 3 * time.Second
-
-// Elsewhere reports whether the URL of a webhook leads to a receiver that has it from another object than the one given.
-func (p *Prober) Elsewhere(ctx context.Context, webhook mandrill.Webhook, object string) bool {
-	bounded, cancel := context.WithTimeout(ctx, elsewhereTimeout)
-	defer cancel()
-	served := p.Object(bounded, webhook.URL, webhook.AuthKey)
-	return served != "" && served != object
 }
 
 // probe returns the header of the answer 200.

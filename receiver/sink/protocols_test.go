@@ -1,6 +1,7 @@
 package sink_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -119,6 +120,7 @@ func TestAnswersMeanTheSameInEveryProtocol(t *testing.T) {
 		"no answer":              {waits, 0, "timeout temporary=true Timeout"},
 		"an answer without end":  {doesNotEnd, 0, "accepted"},
 		"refused before the end": {answersUnread(413, "large"), 8 << 20, "413 temporary=false large"},
+		"neither read nor ended": {neitherReadsNorEnds, 8 << 20, "accepted"},
 	} {
 		for which, sender := range protocolSenders() {
 			t.Run(name+", "+which, func(t *testing.T) {
@@ -128,7 +130,7 @@ func TestAnswersMeanTheSameInEveryProtocol(t *testing.T) {
 					event.Data = []byte(strings.Repeat("1", test.body))
 				}
 				to := sender.target(server.URL)
-				if name == "no answer" || name == "an answer without end" {
+				if name == "no answer" || name == "an answer without end" || name == "neither read nor ended" {
 					to.Timeout = 200 * time.Millisecond
 				}
 				if got := outcome(sender.newClient().Send(t.Context(), to, event)); got != test.want {
@@ -169,6 +171,17 @@ func waits(_ http.ResponseWriter, r *http.Request) {
 func doesNotEnd(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	_, _ = io.WriteString(w, "fine")
+	_ = http.NewResponseController(w).Flush()
+	<-r.Context().Done()
+}
+
+// neitherReadsNorEnds leaves a client of HTTP/2 that has got the status waiting for the window of the request. A server of HTTP/1.1 must
+// read the request to notice that its client is gone.
+func neitherReadsNorEnds(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 {
+		_, _ = io.Copy(io.Discard, r.Body)
+	}
+	w.WriteHeader(http.StatusAccepted)
 	_ = http.NewResponseController(w).Flush()
 	<-r.Context().Done()
 }
@@ -315,22 +328,26 @@ func TestAPayloadIsNotReadAfterTheAnswer(t *testing.T) {
 	for which, sender := range protocolSenders() {
 		t.Run(which, func(t *testing.T) {
 			t.Parallel()
-			foreign := make(chan bool, 1)
+			answered, overwritten, foreign := make(chan struct{}), make(chan struct{}), make(chan bool, 1)
 			server := serveProtocols(t, func(w http.ResponseWriter, r *http.Request) {
 				_ = http.NewResponseController(w).EnableFullDuplex()
+				w.Header().Set("Content-Length", "0")
 				w.WriteHeader(http.StatusAccepted)
 				_ = http.NewResponseController(w).Flush()
-				<-time.After(200 * time.Millisecond) // until the caller uses the buffer for something else
+				close(answered)
+				<-overwritten
 				rest, _ := io.ReadAll(r.Body)
 				foreign <- strings.Contains(string(rest), "2")
 			})
-			to := sender.target(server.URL)
-			to.Timeout = 100 * time.Millisecond // the answer does not end
-			body := []byte(strings.Repeat("1", 16<<20))
-			_, _ = sender.newClient().Post(t.Context(), to, sink.Payload{Fields: []byte("Content-Type: text/plain\r\n"), Body: body, Reused: true})
-			for i := range body { // a race, if something reads it
-				body[i] = '2'
-			}
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() { // by HTTP/2 the answer does not end
+				<-answered
+				time.AfterFunc(100*time.Millisecond, cancel)
+			}()
+			body, next := bytes.Repeat([]byte("1"), 16<<20), bytes.Repeat([]byte("2"), 16<<20)
+			_, _ = sender.newClient().Post(ctx, sender.target(server.URL), sink.Payload{Fields: []byte("Content-Type: text/plain\r\n"), Body: body, Reused: true})
+			copy(body, next) // a race, if something reads it
+			close(overwritten)
 			if <-foreign {
 				t.Error("the server got bytes of the next request")
 			}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/api/reports"
+	"github.com/mandrill-operator/mandrill-operator/api/routes"
 	"github.com/mandrill-operator/mandrill-operator/receiver/cloudevent"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink/http1"
 )
@@ -52,7 +53,7 @@ func (c *Client) newStandardTransport(target Target, proxy *url.URL, key transpo
 		t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	}
 	return &standardTransport{&http.Client{
-		Transport:     t,
+		Transport:     routes.Bounded(t),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }
