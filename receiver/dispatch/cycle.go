@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
@@ -19,12 +20,16 @@ type cycle struct {
 	memory  reservation
 	sending time.Time     // when it started to send; set before the next cycle can start
 	done    chan struct{} // closed when it has ended
+	// accepted is closed when the sink has all events of its batches, and only their acknowledgements in the buffer are left.
+	accepted   chan struct{}
+	unaccepted atomic.Int64 // batches with other events
+	earlier    []*cycle     // accepted before this one started to send
 }
 
 func newCycle(q *webhookQueue, route *routing.Route, batches []*pendingBatch, takeNew bool, limit *memoryLimit) *cycle {
 	return &cycle{
 		queue: q, route: route, batches: append([]*pendingBatch(nil), batches...), takeNew: takeNew, memory: reservation{limit: limit},
-		done: make(chan struct{}),
+		done: make(chan struct{}), accepted: make(chan struct{}),
 	}
 }
 
@@ -42,11 +47,13 @@ func (c *cycle) run(ctx context.Context) error {
 	return c.deliver(ctx, batches)
 }
 
-// waitForPrevious waits until the cycles before this one have ended, or have sent for so long that they start no more
-// requests. It reports false when the context has ended.
+// waitForPrevious waits until the sink has accepted the events of the cycles before this one, or these have ended, or have sent for so
+// long that they start no more requests. It reports false when the context has ended.
 func (c *cycle) waitForPrevious(ctx context.Context) bool {
 	for _, other := range c.queue.others(c) {
 		select {
+		case <-other.accepted:
+			c.earlier = append(c.earlier, other)
 		case <-other.done:
 		case <-time.After(cycleTime - time.Since(other.sending)):
 		case <-ctx.Done():
@@ -56,6 +63,17 @@ func (c *cycle) waitForPrevious(ctx context.Context) bool {
 	c.sending = time.Now()
 	c.queue.startSending()
 	return true
+}
+
+// noneInFlight notes when the sink has accepted all events of a batch, and when all of the cycle.
+func (c *cycle) noneInFlight(batch *loadedBatch) {
+	if !batch.allAccepted() {
+		return
+	}
+	c.queue.accepted(batch.pending)
+	if c.unaccepted.Add(-1) == 0 {
+		close(c.accepted)
+	}
 }
 
 // deadLetter keeps events of a batch as dead letters in the buffer.

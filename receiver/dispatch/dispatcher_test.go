@@ -169,6 +169,61 @@ func TestBatchesAreSettledAsTheyEnd(t *testing.T) {
 	eventually(t, "the acknowledgement of all batches", finished(1, 2, 3))
 }
 
+// While the last batch of a cycle is acknowledged, which writes to a disk, the next cycle sends, also later events of the same messages.
+// Its batches are acknowledged afterwards: after a crash no event comes again when a later one of its message will not.
+func TestNextCycleSendsDuringAcknowledgements(t *testing.T) {
+	t.Parallel()
+	sinks := newFakeSinks()
+	consumer := journaltest.NewConsumer(batchAt(1, "send 1"))
+	slow, acknowledged := make(chan struct{}), make(chan uint64, 10)
+	consumer.OnAck = func(_ context.Context, batch *journal.StoredBatch) {
+		if batch.Position.Seq == 1 {
+			<-slow
+		}
+		acknowledged <- batch.Position.Seq
+	}
+	startDispatcher(t, consumer, sinks)
+	sinks.expectAccepted(t, "a send 1")
+	for i, event := range []string{"open 1", "click 1", "spam 1"} {
+		consumer.Append(batchAt(0, event))
+		if i == 0 {
+			sinks.expectAccepted(t, "a send 1", "a open 1")
+		}
+	}
+	select {
+	case seq := <-acknowledged:
+		t.Fatalf("batch %d was acknowledged before the first one", seq)
+	default:
+	}
+	close(slow)
+	sinks.expectAccepted(t, "a send 1", "a open 1", "a click 1", "a spam 1")
+	for want := range uint64(4) {
+		if got := <-acknowledged; got != want+1 {
+			t.Errorf("batch %d was acknowledged, want %d", got, want+1)
+		}
+	}
+}
+
+// An event that failed keeps back the next cycle's events of its message, although all others of its cycle were accepted.
+func TestFailedEventKeepsBackTheNextCycle(t *testing.T) {
+	t.Parallel()
+	sinks := newFakeSinks()
+	sinks.setAnswer(func(_, event string, attempt int) error {
+		if event == "a send 1" && attempt == 1 {
+			return errSinkDown
+		}
+		return nil
+	})
+	consumer := journaltest.NewConsumer(batchAt(1, "send 1", "send 2"), batchAt(2, "open 1", "open 2"))
+	startDispatcher(t, consumer, sinks)
+	sinks.expectAccepted(t, "a send 1", "a send 2", "a open 1", "a open 2")
+	sinks.mu.Lock()
+	defer sinks.mu.Unlock()
+	if slices.Index(sinks.accepted, "a open 1") < slices.Index(sinks.accepted, "a send 1") {
+		t.Errorf("sent %q: an event overtook an earlier one of its message", sinks.accepted)
+	}
+}
+
 // A batch for a slow sink is delivered in parts: the cycle ends after its time, the remaining events are requeued, and the next cycle
 // begins. A dispatcher that is stopped begins no more events.
 func TestCycleIsCutShortAfterItsTime(t *testing.T) {

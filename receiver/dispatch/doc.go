@@ -11,15 +11,16 @@
 //   - settle (settle.go) saves the progress of each batch as soon as none of its events is in flight: Ack removes a batch
 //     that is done, Requeue stores the remaining events in its place, DeadLetter keeps events that are given up.
 //
-// A cycle loads while the one before it sends. It starts no more requests after a second, so that one event that hangs
-// delays its own batch alone, and a crash repeats about a second of deliveries.
+// A cycle loads while the one before it sends, and sends while the last batches of that one are acknowledged, after which its own are.
+// It starts no more requests after a second, so that one event that hangs delays its own batch alone, and a crash repeats about a
+// second of deliveries.
 //
 // # Order
 //
 // Events of one message (_id) go out in the order in which they came. orderIndex (order.go) holds that order: for each
 // message the batches with events of it, oldest first. An event is sent when its batch is the first of its message, or when
-// the batches before it are in the same cycle, where the sender keeps the order. An event that fails keeps back the later
-// ones of its message, in this cycle and in the next.
+// the batches before it are in the same cycle, where the sender keeps the order, or have all their events accepted. An event
+// that fails keeps back the later ones of its message, in this cycle and in the next.
 //
 // # Failure
 //

@@ -21,6 +21,7 @@ type pendingBatch struct {
 	keys       map[uint64]struct{}    // order keys of its events
 	due        time.Time              // when one of its events can be sent
 	busy       bool                   // a cycle has it
+	accepted   bool                   // the sinks have all its events, and only its removal from the buffer is left
 	unsaved    []journal.PendingEvent // the events that remain, without their bytes, while the buffer is too full to save them
 }
 
@@ -87,13 +88,14 @@ func (o *orderIndex) awaitsOlder(batch *pendingBatch, unread bool) bool {
 	return batch.position.Remainder && o.next <= batch.origin && unread
 }
 
-// isFirst reports whether no earlier batch holds events of a message, except those in sameCycle, which go out before.
+// isFirst reports whether no earlier batch holds events of a message, except those in sameCycle, which go out before, and those that
+// have gone out.
 func (o *orderIndex) isFirst(batch *pendingBatch, key uint64, sameCycle map[*pendingBatch]bool) bool {
 	for _, holder := range o.byKey[key] {
 		if holder == batch {
 			return true
 		}
-		if !sameCycle[holder] {
+		if !sameCycle[holder] && !holder.accepted {
 			return false
 		}
 	}

@@ -181,10 +181,22 @@ func (q *webhookQueue) memoryFor(proven bool) *memoryLimit {
 	switch {
 	case !proven || q.needed() <= d.smallCycle():
 		return d.smallMemory
-	case q.slow || q.maxEvents < cycleEvents || len(q.active) > 1: // the cycle before the last takes long
+	case q.slow || q.maxEvents < cycleEvents || q.unaccepted() > 1: // the cycle before the last takes long
 		return d.slowMemory
 	}
 	return d.memory
+}
+
+// unaccepted returns how many cycles under way have more to do than to acknowledge batches. The queue is locked.
+func (q *webhookQueue) unaccepted() (cycles int) {
+	for c := range q.active {
+		select {
+		case <-c.accepted:
+		default:
+			cycles++
+		}
+	}
+	return cycles
 }
 
 // needed estimates the memory that the whole backlog takes. The queue is locked.
@@ -299,6 +311,13 @@ func (q *webhookQueue) cycleEnded(c *cycle) {
 		batch.busy = false
 	}
 	q.signal()
+}
+
+// accepted notes that the sink has all events of a batch.
+func (q *webhookQueue) accepted(batch *pendingBatch) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	batch.accepted = true
 }
 
 // replacePending puts parts in the place of a batch, or nothing.

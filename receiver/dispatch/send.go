@@ -31,8 +31,13 @@ func (e *outgoingEvent) Origin() recent.Origin {
 	return recent.Origin{Batch: e.batch.stored.ID, Message: e.message, Recipient: e.recipient}
 }
 
+// allAccepted reports whether the sink has accepted all events of a batch of which none is in flight.
+func (b *loadedBatch) allAccepted() bool {
+	return !slices.ContainsFunc(b.sent, func(event *outgoingEvent) bool { return event == nil || event.item.State != sink.Accepted })
+}
+
 // deliver sends what can be sent, and settles each batch as soon as none of its events is in flight: progress that is saved
-// is not repeated after a crash.
+// is not repeated after a crash. Batches of earlier cycles are settled before.
 func (c *cycle) deliver(ctx context.Context, batches []*loadedBatch) error {
 	items := c.choose(batches) //nolint:contextcheck // spans continue the batch's
 	finished := make(chan *loadedBatch, len(batches))
@@ -40,6 +45,9 @@ func (c *cycle) deliver(ctx context.Context, batches []*loadedBatch) error {
 	var err error
 	var settler sync.WaitGroup
 	settler.Go(func() { //nolint:contextcheck // progress is saved after a planned stop, too
+		for _, earlier := range c.earlier {
+			<-earlier.done
+		}
 		for batch := range finished {
 			if err == nil {
 				err = c.settle(c.consumer().LeaseContext(), batch)
@@ -47,9 +55,14 @@ func (c *cycle) deliver(ctx context.Context, batches []*loadedBatch) error {
 			}
 		}
 	})
+	c.unaccepted.Store(int64(len(batches)))
+	complete := func(batch *loadedBatch) {
+		c.noneInFlight(batch)
+		finished <- batch
+	}
 	for _, batch := range batches {
 		if batch.inFlight.Load() == 0 {
-			finished <- batch
+			complete(batch)
 		}
 	}
 	c.send(ctx, items, func(done []*sink.Item) bool {
@@ -57,7 +70,7 @@ func (c *cycle) deliver(ctx context.Context, batches []*loadedBatch) error {
 			event := item.Tag.(*outgoingEvent)
 			event.done = true
 			if event.batch.inFlight.Add(-1) == 0 {
-				finished <- event.batch
+				complete(event.batch)
 			}
 		}
 		return ctx.Err() == nil && !failed.Load() && time.Since(c.sending) < cycleTime
