@@ -15,7 +15,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 )
 
-// Receivers do not need the operator, and it continues where it was.
+// Receivers do not need the operator, and it continues where it was. Only an operator that has read the API key of an object can delete
+// its webhook with the namespace, whose Secrets go first: so the new one is waited for.
 func restartedOperator(t *testing.T, i *installation) {
 	load := i.startLoad(t, nil)
 	command(t, "kubectl", "rollout", "restart", "--namespace="+i.release, "deployment/mandrill-operator")
@@ -25,7 +26,33 @@ func restartedOperator(t *testing.T, i *installation) {
 	r := load.finish(t)
 	noFailedPosts(t, r)
 	noDuplicates(t, r)
+	i.awaitLeader(t)
+	command(t, "kubectl", "patch", "mandrillwebhook/transactional", "--namespace=restarted", "--type=merge", `--patch={"spec":{"events":["send"]}}`)
+	eventually(t, "the new operator handles the object", func() error {
+		if object := i.cluster.webhook(t, "restarted", "transactional"); object.Status.ObservedGeneration != object.Generation {
+			return fmt.Errorf("generation %d is there, %d was observed", object.Generation, object.Status.ObservedGeneration)
+		}
+		return nil
+	})
 	command(t, "kubectl", "delete", "namespace", "restarted", "--timeout=60s")
+	i.noWebhookOf(t, "restarted/")
+}
+
+// awaitLeader waits until a pod that stays leads.
+func (i *installation) awaitLeader(t *testing.T) {
+	t.Helper()
+	eventually(t, "an operator leads", func() error {
+		lease, err := i.cluster.clientset.CoordinationV1().Leases(i.release).Get(t.Context(), "mandrill-operator", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, pod := range i.cluster.pods(t, i.release, "operator") {
+			if holder := lease.Spec.HolderIdentity; holder != nil && strings.HasPrefix(*holder, pod.Name+"_") {
+				return nil
+			}
+		}
+		return fmt.Errorf("none of the pods leads: %+v", lease.Spec)
+	})
 }
 
 // A sink that refuses connections for a minute costs nothing, neither events nor their order. Batches go to one receiver, because each
