@@ -67,11 +67,11 @@ demo: build
 	@hack/progress.sh "Building the demo" go build $(GOBUILD) -o bin/demo ./hack/demo
 	@hack/assets.sh bin/demo $(if $(filter once,$(DEMO)),-once) $(if $(filter json,$(DEMO)),-json) $(if $(DEMO_SINK),-sink '$(DEMO_SINK)')
 
-## test: run the unit, HTTP, reconcile and API server tests with the race detector, and those of the npm package
+## test: run the unit, HTTP and reconcile tests with the race detector, and those of the npm package
 test:
 	@hack/assets.sh hack/test.sh
 
-## test-system: run the tests that run programs: faults of receivers, the chart, kubectl mandrill, alerts with Prometheus, scripts, upgrades of a buffer
+## test-system: run the tests with an API server, and those that run programs: faults of receivers, the chart, kubectl mandrill, alerts with Prometheus, scripts, upgrades of a buffer
 test-system: toolchain
 	@hack/assets.sh hack/test.sh --system
 

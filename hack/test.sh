@@ -3,7 +3,8 @@
 # KUBEBUILDER_ASSETS.
 #
 #   hack/test.sh             those of the code, with the race detector, which needs a C compiler; those of the npm package need Node.js
-#   hack/test.sh --system    those that run programs of ours or of others as processes. The race detector would see nothing of them
+#   hack/test.sh --system    those that run programs of ours or of others as processes, without the race detector, which would see nothing
+#                            of them, and test/apiserver with it
 #   hack/test.sh --all       both, and the end-to-end tests, unless this machine cannot run pods: then the report says what it lacks
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -40,13 +41,13 @@ if [ -n "$code" ] && [ -n "$system" ]; then
   fi
 fi
 all=$(go list ./...)
-mapfile -t code_packages < <(grep -vE "/($system_packages)$|/test/e2e$" <<<"$all")
+mapfile -t code_packages < <(grep -vE "/($system_packages)$|/test/(apiserver|e2e)$" <<<"$all")
 mapfile -t system_packages < <(grep -E "/($system_packages)$" <<<"$all")
 {
   status=0
   if [ -n "$code" ]; then
     export CGO_ENABLED=1
-    go test -race -json -timeout 30m -skip "$outage" "${code_packages[@]}" || status=1
+    go test -race -json -timeout 30m "${code_packages[@]}" || status=1
     go -C test/conformance test -race -json ./... || status=1
     go -C test/argocd test -race -json ./... || status=1
     export CGO_ENABLED=0
@@ -56,13 +57,16 @@ mapfile -t system_packages < <(grep -E "/($system_packages)$" <<<"$all")
   fi
   if [ -n "$system" ]; then
     export CGO_ENABLED=0
-    printed=$(mktemp)
+    printed=$(mktemp -d)
     # -trimpath because programs are built with it: so nothing is compiled twice.
-    go test -trimpath -json -timeout 30m -run "$outage" ./test/apiserver >"$printed" &
+    go test -trimpath -json -timeout 30m -run "$outage" ./test/apiserver >"$printed/outage" &
+    beside=$!
+    CGO_ENABLED=1 go test -race -json -timeout 30m -skip "$outage" ./test/apiserver >"$printed/others" &
     go test -trimpath -json -timeout 30m "${system_packages[@]}" || status=1
     wait $! || status=1
-    cat "$printed"
-    rm "$printed"
+    wait "$beside" || status=1
+    cat "$printed"/*
+    rm -r "$printed"
   fi
   if [ -n "$e2e" ]; then
     hack/e2e.sh --json || status=1

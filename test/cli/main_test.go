@@ -60,7 +60,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		fmt.Fprintln(os.Stderr, "these tests need an API server: run make test, or set KUBEBUILDER_ASSETS to what hack/cluster/build.sh etcd kube-apiserver prints")
+		fmt.Fprintln(os.Stderr, "these tests need an API server: run make test-system, or set KUBEBUILDER_ASSETS to what hack/cluster/build.sh etcd kube-apiserver prints")
 		return 1
 	}
 	ctrl.SetLogger(logr.Discard())

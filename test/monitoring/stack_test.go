@@ -64,7 +64,7 @@ type stack struct {
 func startStack(t *testing.T) *stack {
 	t.Helper()
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		t.Fatal("this test needs an API server: run make test, or set KUBEBUILDER_ASSETS to what hack/assets.sh prints")
+		t.Fatal("this test needs an API server: run make test-system, or set KUBEBUILDER_ASSETS to what hack/assets.sh prints")
 	}
 	s := &stack{sink: &sink{}}
 	s.sink.Server = httptest.NewServer(s.sink)
