@@ -34,7 +34,7 @@ func TestAnswersEndWithTheContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close() //nolint:errcheck // it has ended
+	defer response.Body.Close()
 	time.AfterFunc(50*time.Millisecond, cancel) // while the answer is read
 	if _, err := io.ReadAll(response.Body); err == nil || response.ProtoMajor != 2 {
 		t.Errorf("got %v by HTTP/%d", err, response.ProtoMajor)

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -47,8 +48,8 @@ func (c *cycle) run(ctx context.Context) error {
 	return c.deliver(ctx, batches)
 }
 
-// waitForPrevious waits until the sink has accepted the events of the cycles before this one, or these have ended, or have sent for so
-// long that they start no more requests. It reports false when the context has ended.
+// waitForPrevious waits until the cycles before this one have ended, or have sent for so long that they start no more requests. Of one of
+// them it is enough that the sink has accepted all events. It reports false when the context has ended.
 func (c *cycle) waitForPrevious(ctx context.Context) bool {
 	for _, other := range c.queue.others(c) {
 		select {
@@ -56,6 +57,14 @@ func (c *cycle) waitForPrevious(ctx context.Context) bool {
 			c.earlier = append(c.earlier, other)
 		case <-other.done:
 		case <-time.After(cycleTime - time.Since(other.sending)):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	slices.SortFunc(c.earlier, func(a, b *cycle) int { return a.sending.Compare(b.sending) })
+	for ; len(c.earlier) > 1; c.earlier = c.earlier[1:] { // or a slow disk would let a crash repeat more and more
+		select {
+		case <-c.earlier[0].done:
 		case <-ctx.Done():
 			return false
 		}
