@@ -9,7 +9,7 @@ import (
 
 const (
 	// bufferInterval is how often the buffer is asked for its state, troubledInterval the same while it takes no batches, and
-	// deadLetterInterval how often it is asked for how many dead letters it holds.
+	// deadLetterInterval how often it is asked for how many dead letters it holds while no event becomes one here.
 	bufferInterval     = 5 * time.Second
 	troubledInterval   = time.Second
 	deadLetterInterval = 30 * time.Second
@@ -29,14 +29,14 @@ type Buffer interface {
 func (s *State) Watch(ctx context.Context, buffer Buffer) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var counted time.Time
+	var last count
 	for {
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			return
 		}
-		s.ask(ctx, buffer, &counted)
+		s.ask(ctx, buffer, &last)
 		if seen := s.buffer.Load(); seen != nil && seen.State == reports.BufferAvailable {
 			timer.Reset(bufferInterval)
 		} else {
@@ -45,7 +45,13 @@ func (s *State) Watch(ctx context.Context, buffer Buffer) {
 	}
 }
 
-func (s *State) ask(ctx context.Context, buffer Buffer, counted *time.Time) {
+// count is when dead letters were counted last, and how many events had become dead letters here before.
+type count struct {
+	at     time.Time
+	before int64
+}
+
+func (s *State) ask(ctx context.Context, buffer Buffer, last *count) {
 	bounded, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	status := buffer.Status(bounded)
@@ -53,14 +59,16 @@ func (s *State) ask(ctx context.Context, buffer Buffer, counted *time.Time) {
 		return
 	}
 	s.SetBuffer(status)
-	if now := s.now(); status.State == reports.BufferUnavailable || now.Sub(*counted) < deadLetterInterval && now.After(*counted) {
+	// A count may have included events that were added to it afterwards. The next one shows that.
+	now, before := s.now(), s.deadLettered.Load()
+	if recent := now.Sub(last.at) < deadLetterInterval && now.After(last.at); status.State == reports.BufferUnavailable || recent && before == last.before {
 		return
 	}
 	held, err := buffer.HeldDeadLetters(bounded)
 	if err != nil { // the next time tells
 		return
 	}
-	*counted = s.now()
+	*last = count{now, before}
 	for name, w := range *s.webhooks.Load() {
 		if before := w.held.Swap(held[name]); before <= 0 && held[name] > 0 {
 			s.changes.add(w)

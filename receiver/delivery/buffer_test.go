@@ -91,6 +91,32 @@ func TestBufferIsWatched(t *testing.T) {
 	})
 }
 
+// An event that becomes a dead letter while dead letters are counted may be in the count, and is added to it afterwards. The next question
+// corrects that, and after that one nothing is counted until the interval has passed.
+func TestDeadLettersAreNotCountedTwice(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		state := delivery.New(delivery.Options{})
+		state.SetWebhooks(func(yield func(string) bool) { yield("shop/a") })
+		buffer := &fakeBuffer{state: reports.BufferAvailable, held: map[string]int64{"shop/a": 1}}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go state.Watch(ctx, buffer)
+		synctest.Wait()
+		state.DeadLettered("shop/a", "refused", 1) // the one that was counted
+		if got := state.Snapshot()[0].DeadLetters; got != 2 {
+			t.Fatalf("%d dead letters before the next question, want 2", got)
+		}
+		for range 4 {
+			<-time.After(5 * time.Second)
+		}
+		synctest.Wait()
+		if got := state.Snapshot()[0].DeadLetters; got != 1 || buffer.asked != 2 {
+			t.Errorf("%d dead letters after %d questions, want 1 after 2", got, buffer.asked)
+		}
+	})
+}
+
 // A refused batch shows the state of the buffer before the next question does.
 func TestRefusedBatchShowsTheBuffer(t *testing.T) {
 	t.Parallel()

@@ -48,7 +48,8 @@ type State struct {
 	buffer   atomic.Pointer[reports.Buffer]      // nil: none, or not known yet
 	backlog  atomic.Pointer[Backlog]
 
-	deletedDeadLettered atomic.Uint64 // events of webhooks without a route that became dead letters
+	deadLettered        atomic.Int64  // events of webhooks with a route that became dead letters
+	deletedDeadLettered atomic.Uint64 // the same of webhooks without one
 
 	mu sync.Mutex // held while webhooks is replaced
 }
@@ -126,6 +127,7 @@ func (s *State) DeadLettered(webhook, reason string, events int) {
 	}
 	if w := s.Webhook(webhook); w != nil {
 		w.deadLetter(reason, events)
+		s.deadLettered.Add(int64(events))
 		return
 	}
 	s.deletedDeadLettered.Add(uint64(max(events, 0)))
