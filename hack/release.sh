@@ -36,7 +36,11 @@ refused() { # text command...
   grep -q "$text" "$work/output" || { cat "$work/output" >&2; fail "refused for another reason than \"$text\": $*"; }
 }
 
+# isVersion reports whether VERSION is a semantic version, which a chart must have.
+isVersion() { [[ $VERSION =~ ^v?[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$ ]]; }
+
 rehearse() {
+  isVersion || VERSION=v0.0.0-g$VERSION # of a tree without tags
   export DIST=$work/dist DOCKER_CONFIG=$work/docker TUF_ROOT=$work/tuf HELM_CONFIG_HOME=$work/helm HELM_CACHE_HOME=$work/helm
   hack/progress.sh "Building the image builder" go -C hack/image build -o ../../bin/image .
   bin/image registry -address-file "$work/address" &
@@ -56,6 +60,7 @@ rehearse() {
 
 publish() {
   : "${IMAGE_PUSH:?where to push, such as ghcr.io/mandrill-operator}" "${GITHUB_WORKFLOW_REF:?this runs in a GitHub workflow}"
+  isVersion || fail "VERSION is \"$VERSION\", and must be like v1.2.3"
   export DIST=${DIST:-dist}
   builder=https://github.com/$GITHUB_WORKFLOW_REF
   sign=(--yes)
