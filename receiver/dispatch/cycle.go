@@ -54,11 +54,13 @@ func (c *cycle) waitForPrevious(ctx context.Context) bool {
 	for _, other := range c.queue.others(c) {
 		select {
 		case <-other.accepted:
-			c.earlier = append(c.earlier, other)
 		case <-other.done:
 		case <-time.After(cycleTime - time.Since(other.sending)):
 		case <-ctx.Done():
 			return false
+		}
+		if other.isAccepted() { // also when its time is over
+			c.earlier = append(c.earlier, other)
 		}
 	}
 	slices.SortFunc(c.earlier, func(a, b *cycle) int { return a.sending.Compare(b.sending) })
@@ -72,6 +74,16 @@ func (c *cycle) waitForPrevious(ctx context.Context) bool {
 	c.sending = time.Now()
 	c.queue.startSending()
 	return true
+}
+
+// isAccepted reports whether the sink has all events of the cycle.
+func (c *cycle) isAccepted() bool {
+	select {
+	case <-c.accepted:
+		return true
+	default:
+		return false
+	}
 }
 
 // noneInFlight notes when the sink has accepted all events of a batch, and when all of the cycle.

@@ -190,9 +190,7 @@ func (q *webhookQueue) memoryFor(proven bool) *memoryLimit {
 // unaccepted returns how many cycles under way have more to do than to acknowledge batches. The queue is locked.
 func (q *webhookQueue) unaccepted() (cycles int) {
 	for c := range q.active {
-		select {
-		case <-c.accepted:
-		default:
+		if !c.isAccepted() {
 			cycles++
 		}
 	}
