@@ -1,7 +1,6 @@
 package mandrill
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -63,36 +62,11 @@ func (f Form) add(name string, value []byte) (Form, error) {
 	return append(f, Field{Name: name, Value: value}), nil
 }
 
-// ParseForm decodes an application/x-www-form-urlencoded body in place: it overwrites body, and the values alias it, so
-// that a large body is in memory once. It accepts what [net/url.ParseQuery] accepts except repeated names, and decodes to
-// the same bytes. In addition it accepts a semicolon as part of a name or value.
+// ParseForm decodes an application/x-www-form-urlencoded body in place: it overwrites body, and the values alias it. A
+// [FormDecoder] does the same while a body arrives.
 func ParseForm(body []byte) (Form, error) {
-	var form Form
-	for len(body) > 0 {
-		if body[0] == '&' {
-			body = body[1:]
-			continue
-		}
-		end := bytes.IndexAny(body, "=&")
-		if end < 0 {
-			end = len(body)
-		}
-		name, _, err := unescape(body[:end])
-		if err != nil {
-			return nil, err
-		}
-		body = body[end:]
-		var value []byte
-		if len(body) > 0 && body[0] == '=' {
-			if value, body, err = unescape(body[1:]); err != nil {
-				return nil, err
-			}
-		}
-		if form, err = form.add(string(name), value); err != nil {
-			return nil, err
-		}
-	}
-	return form, nil
+	var decoder FormDecoder
+	return decoder.Form(body[:decoder.Decode(body)])
 }
 
 // ParseMultipart decodes a multipart/form-data body. Mandrill is not known to send any, but proxies and gateways may
@@ -120,75 +94,3 @@ func ParseMultipart(body io.Reader, boundary string) (Form, error) {
 		}
 	}
 }
-
-// unescape decodes + and %XX in place, up to the next &. It returns the decoded bytes and the rest of s. Escapes come in
-// runs, and so do other bytes: a loop for each kind of run saves a third of the time.
-func unescape(s []byte) (decoded, rest []byte, err error) {
-	to, from := 0, 0
-	for from < len(s) && s[from] != '&' {
-		for from+2 < len(s) && s[from] == '%' {
-			c := hexPair[uint16(s[from+1])<<8|uint16(s[from+2])]
-			if c == noHex {
-				return nil, nil, ErrFormEscape
-			}
-			s[to] = byte(c) //nolint:gosec // c < noHex
-			to++
-			from += 3
-		}
-		if from < len(s) && s[from] == '%' {
-			return nil, nil, ErrFormEscape
-		}
-		n := unplus(s[to:], s[from:])
-		to += n
-		from += n
-	}
-	return s[:to], s[from:], nil
-}
-
-// unplus copies src to dst up to the next % or &, with + as a space, and returns the number of bytes. The two may overlap if
-// dst does not begin after src.
-func unplus(dst, src []byte) int {
-	dst = dst[:len(src)] // saves a bounds check per byte
-	for i, c := range src {
-		switch {
-		case c > '+': // most bytes
-		case c == '+':
-			c = ' '
-		case c == '%', c == '&':
-			return i
-		}
-		dst[i] = c
-	}
-	return len(src)
-}
-
-// hexDigit maps a byte to its value as a hexadecimal digit, or to 255.
-var hexDigit = func() (table [256]byte) {
-	for i := range table {
-		switch c := byte(i); {
-		case '0' <= c && c <= '9':
-			table[i] = c - '0'
-		case 'a' <= c && c <= 'f':
-			table[i] = c - 'a' + 10
-		case 'A' <= c && c <= 'F':
-			table[i] = c - 'A' + 10
-		default:
-			table[i] = 255
-		}
-	}
-	return table
-}()
-
-// noHex marks a pair of bytes that are not hexadecimal digits.
-const noHex = 1 << 8
-
-// hexPair maps two bytes to their value as hexadecimal digits, or to noHex. One lookup is faster than two.
-var hexPair = func() (table [1 << 16]uint16) {
-	for i := range table {
-		high, low := hexDigit[i>>8], hexDigit[i&255]
-		if table[i] = uint16(high)<<4 | uint16(low); high|low > 15 {
-			table[i] = noHex
-		}
-	}
-	return table
-}()

@@ -3,8 +3,10 @@ package mandrill_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"mime/multipart"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,15 +46,28 @@ func TestParseForm(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := mandrill.ParseForm([]byte(test.body))
-			if !errors.Is(err, test.wantErr) {
-				t.Fatalf("got error %v, want %v", err, test.wantErr)
-			}
-			if diff := cmp.Diff(test.want, got, cmpopts.EquateEmpty()); diff != "" {
-				t.Errorf("form (-want +got):\n%s", diff)
+			for size := range len(test.body) + 1 {
+				got, err := decodePieces(test.body, size+1)
+				if !errors.Is(err, test.wantErr) {
+					t.Fatalf("in pieces of %d bytes: got error %v, want %v", size+1, err, test.wantErr)
+				}
+				if diff := cmp.Diff(test.want, got, cmpopts.EquateEmpty()); diff != "" {
+					t.Errorf("in pieces of %d bytes: form (-want +got):\n%s", size+1, diff)
+				}
 			}
 		})
 	}
+}
+
+// decodePieces decodes a body that arrives in pieces of a size, in a buffer that moves.
+func decodePieces(body string, size int) (mandrill.Form, error) {
+	var decoder mandrill.FormDecoder
+	var buffer []byte
+	for piece := range slices.Chunk([]byte(body), size) {
+		buffer = slices.Concat(buffer, piece)
+		buffer = buffer[:decoder.Decode(buffer)]
+	}
+	return decoder.Form(buffer)
 }
 
 func manyFields(n int) string {
@@ -98,15 +113,20 @@ func TestParseMultipart(t *testing.T) {
 	}
 }
 
-// Except for semicolons and repeated names, ParseForm accepts what net/url accepts, and decodes it to the same bytes.
+// Except for semicolons and repeated names, ParseForm accepts what net/url accepts, and decodes it to the same bytes, also when
+// the body arrives in pieces.
 func FuzzParseForm(f *testing.F) {
 	for _, v := range vectors(f) {
-		f.Add(v.Body)
+		f.Add(v.Body, 1000)
 	}
-	f.Add("a=%4&&b;c=+%2B&a=1")
-	f.Add("%26=%26%3d&=&b=a=%41%zz&c%3D")
-	f.Fuzz(func(t *testing.T, body string) {
+	f.Add("a=%4&&b;c=+%2B&a=1", 1)
+	f.Add("%26=%26%3d&=&b=a=%41%zz&c%3D", 2)
+	f.Fuzz(func(t *testing.T, body string, size int) {
 		form, err := mandrill.ParseForm([]byte(body))
+		pieces, piecesErr := decodePieces(body, max(size, 1+len(body)/64))
+		if fmt.Sprint(err) != fmt.Sprint(piecesErr) || !cmp.Equal(form, pieces, cmpopts.EquateEmpty()) {
+			t.Fatalf("in pieces of %d bytes: %v, %v, want %v, %v", size, pieces, piecesErr, form, err)
+		}
 		want, wantErr := url.ParseQuery(body)
 		if wantErr == nil && err != nil && !errors.Is(err, mandrill.ErrRepeatedName) && !errors.Is(err, mandrill.ErrTooManyNames) {
 			t.Fatalf("net/url accepts what ParseForm refuses: %v", err)

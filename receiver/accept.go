@@ -2,7 +2,6 @@ package receiver
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"mime"
@@ -67,12 +66,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, memory *reserva
 		return accepted, err
 	}
 	accepted.candidates = admitted
-	body, err := h.readBody(w, r, memory, deadline)
-	accepted.bytes = len(body)
-	if err != nil {
-		return accepted, err
-	}
-	accepted.form, err = h.parseForm(r, body, memory)
+	accepted.form, accepted.bytes, err = h.readForm(w, r, memory, deadline)
 	return accepted, err
 }
 
@@ -107,69 +101,84 @@ func (h *Handler) admit(r *http.Request, accepted request) ([]*routing.Route, er
 	return admitted, nil
 }
 
-// readBody reads the whole body into one buffer, which is the only copy of it. With an error it returns the part that
-// arrived.
-func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, memory *reservation, deadline *bodyDeadline) ([]byte, error) {
-	if r.ContentLength > h.maxBodyBytes {
-		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
-		return nil, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
-	}
-	reader := bodyReader{
-		reader: http.MaxBytesReader(w, r.Body, h.maxBodyBytes), announced: r.ContentLength, limit: h.maxBodyBytes, memory: memory, deadline: deadline,
-	}
-	body, err := reader.readAll(r.Context())
-	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-		return body, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
-	}
-	if errors.Is(err, errBusy) && r.Context().Err() == nil {
-		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
-		w.Header().Set("Retry-After", retryAfter)
-		return body, err
-	}
-	if err != nil { // its text has addresses
-		return body, refuse(KindAborted, "the body ended early")
-	}
-	return body, nil
-}
-
-func (h *Handler) parseForm(r *http.Request, body []byte, memory *reservation) (mandrill.Form, error) {
+// readForm reads the body and returns its form, and how many bytes arrived.
+func (h *Handler) readForm(w http.ResponseWriter, r *http.Request, memory *reservation, deadline *bodyDeadline) (mandrill.Form, int, error) {
 	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
-		return nil, refuse(KindUnreadable, "the content type cannot be parsed")
+		return nil, 0, refuse(KindUnreadable, "the content type cannot be parsed")
+	}
+	if r.ContentLength > h.maxBodyBytes {
+		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
+		return nil, 0, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
+	}
+	reader := &bodyReader{
+		reader: http.MaxBytesReader(w, r.Body, h.maxBodyBytes), announced: r.ContentLength, limit: h.maxBodyBytes, memory: memory, deadline: deadline,
+		parsing: h.parsing,
 	}
 	var form mandrill.Form
 	switch mediaType {
 	case "application/x-www-form-urlencoded":
-		release := h.parsing.acquire(len(body))
-		form, err = mandrill.ParseForm(body)
-		release()
+		form, err = h.readURLEncoded(w, r, reader)
 	case "multipart/form-data":
-		form, err = h.parseMultipart(r.Context(), body, parameters["boundary"], memory)
+		form, err = h.readMultipart(w, r, reader, parameters["boundary"])
 	default:
-		err = errors.New("the body is not a form: want application/x-www-form-urlencoded or multipart/form-data")
+		err = refuse(KindUnreadable, "the body is not a form: want application/x-www-form-urlencoded or multipart/form-data")
 	}
-	if errors.Is(err, errBusy) {
+	return form, int(reader.arrived), err
+}
+
+// readURLEncoded decodes the body while it arrives.
+func (h *Handler) readURLEncoded(w http.ResponseWriter, r *http.Request, reader *bodyReader) (mandrill.Form, error) {
+	reader.form = &mandrill.FormDecoder{}
+	body, err := h.readBody(w, r, reader)
+	if err != nil {
 		return nil, err
 	}
+	form, err := reader.form.Form(body)
 	if err != nil {
 		return nil, &Error{KindUnreadable, err}
 	}
 	return form, nil
 }
 
-func (h *Handler) parseMultipart(ctx context.Context, body []byte, boundary string, memory *reservation) (mandrill.Form, error) {
-	if err := memory.grow(ctx, int64(len(body))); err != nil { // its parts are copied
+// readBody reads the whole body into one buffer, which is the only copy of it.
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, reader *bodyReader) ([]byte, error) {
+	body, err := reader.readAll(r.Context())
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+		return nil, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
+	}
+	if errors.Is(err, errBusy) && r.Context().Err() == nil {
+		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
+		w.Header().Set("Retry-After", retryAfter)
+		return nil, err
+	}
+	if err != nil { // its text has addresses
+		return nil, refuse(KindAborted, "the body ended early")
+	}
+	return body, nil
+}
+
+// readMultipart reads the body, and then copies its parts.
+func (h *Handler) readMultipart(w http.ResponseWriter, r *http.Request, reader *bodyReader, boundary string) (mandrill.Form, error) {
+	body, err := h.readBody(w, r, reader)
+	if err != nil {
+		return nil, err
+	}
+	if err := reader.memory.grow(r.Context(), int64(len(body))); err != nil {
 		return nil, err
 	}
 	release := h.parsing.acquire(len(body))
 	defer release()
 	form, err := mandrill.ParseMultipart(bytes.NewReader(body), boundary)
-	return form, safeMultipartError(err)
+	if err != nil {
+		return nil, &Error{KindUnreadable, safeMultipartError(err)}
+	}
+	return form, nil
 }
 
 // safeMultipartError replaces errors that may quote the body by fixed texts.
 func safeMultipartError(err error) error {
-	for _, known := range []error{nil, mandrill.ErrRepeatedName, mandrill.ErrTooManyNames, mandrill.ErrFilePart} {
+	for _, known := range []error{mandrill.ErrRepeatedName, mandrill.ErrTooManyNames, mandrill.ErrFilePart} {
 		if errors.Is(err, known) {
 			return err
 		}

@@ -144,7 +144,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, memory *reservat
 		sum.batch, err = h.storeBatch(r.Context(), route, accepted.form.Get(mandrill.EventsField), events)
 		return sum, err
 	}
-	if extra := int64(len(events)*eventMemory - bodyFactor*accepted.bytes); extra > smallBody {
+	if extra := int64(len(events)*eventMemory - bodyFactor*len(accepted.form.Get(mandrill.EventsField))); extra > smallBody {
 		if err := memory.grow(r.Context(), extra); err != nil {
 			return sum, err
 		}

@@ -114,13 +114,15 @@ func TestSlowBodiesAreCutOffWhileMemoryIsScarce(t *testing.T) {
 		scarce     bool
 		size, rate int
 		status     int
+		text       string // ";" is three bytes in a form
 	}{
-		"scarce, fast":           {true, 2 << 20, receiver.ScarceRate * 5 / 4, http.StatusOK},
-		"scarce, slow":           {true, 2 << 20, receiver.ScarceRate / 4, http.StatusBadRequest},
-		"scarce, slow and small": {true, 20 << 10, 8 << 10, http.StatusOK},
-		"scarce, too slow":       {true, 20 << 10, 2 << 10, http.StatusBadRequest},
-		"plenty, slow":           {false, 2 << 20, receiver.ScarceRate / 40, http.StatusOK},
-		"plenty, too slow":       {false, 2 << 20, receiver.ScarceRate / 80, http.StatusBadRequest},
+		"scarce, fast":           {true, 2 << 20, receiver.ScarceRate * 5 / 4, http.StatusOK, "x"},
+		"scarce, fast, escapes":  {true, 7 << 19, receiver.ScarceRate * 5 / 4, http.StatusOK, ";"},
+		"scarce, slow":           {true, 2 << 20, receiver.ScarceRate / 4, http.StatusBadRequest, "x"},
+		"scarce, slow and small": {true, 20 << 10, 8 << 10, http.StatusOK, "x"},
+		"scarce, too slow":       {true, 20 << 10, 2 << 10, http.StatusBadRequest, "x"},
+		"plenty, slow":           {false, 2 << 20, receiver.ScarceRate / 40, http.StatusOK, "x"},
+		"plenty, too slow":       {false, 2 << 20, receiver.ScarceRate / 80, http.StatusBadRequest, "x"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -138,7 +140,7 @@ func TestSlowBodiesAreCutOffWhileMemoryIsScarce(t *testing.T) {
 				if inflight := clients.handler.InflightBytes(); inflight != int64(holders*bodyBytes) {
 					t.Fatalf("%d bytes are held, want %d", inflight, holders*bodyBytes)
 				}
-				response, took := clients.postGood(test.size, test.rate)
+				response, took := clients.postText(signingKey, strings.Repeat(test.text, test.size), test.rate)
 				if response.StatusCode != test.status {
 					t.Errorf("got %d after %s, want %d", response.StatusCode, took, test.status)
 				}

@@ -86,7 +86,13 @@ func (c *slowClients) postGood(size, rate int) (*http.Response, time.Duration) {
 
 func (c *slowClients) post(key string, size, rate int) (*http.Response, time.Duration) {
 	c.t.Helper()
-	batch := fmt.Appendf(nil, `[{"event":"open","_id":"%d","x":%q}]`, c.posted.Add(1), strings.Repeat("x", size))
+	return c.postText(key, strings.Repeat("x", size), rate)
+}
+
+// postText posts a batch of one event with a text.
+func (c *slowClients) postText(key, text string, rate int) (*http.Response, time.Duration) {
+	c.t.Helper()
+	batch := fmt.Appendf(nil, `[{"event":"open","_id":"%d","x":%q}]`, c.posted.Add(1), text)
 	request, err := mandrilltest.NewRequest(c.t.Context(), plainURL, plainURL, key, batch)
 	if err != nil {
 		c.t.Fatal(err)

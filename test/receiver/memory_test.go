@@ -12,6 +12,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -32,18 +33,21 @@ func TestMemoryOfALargeBody(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		events int
+		texts  func(t *testing.T, events int) []string
 		buffer bool
 		most   float64 // times the body
 	}{
-		{"Direct, one event", 1, false, 1.8},
-		{"Direct, many events", 1000, false, 1.8},
-		{"with a buffer, one event", 1, true, 2.1},
-		{"with a buffer, many events", 1000, true, 4},
+		{"Direct, one event", 1, attachments, false, 1.8},
+		{"Direct, many events", 1000, attachments, false, 1.8},
+		{"Direct, many events with escapes", 1000, headers, false, 1.1},
+		{"with a buffer, one event", 1, attachments, true, 2.1},
+		{"with a buffer, many events", 1000, attachments, true, 4},
+		{"with a buffer, many events with escapes", 1000, headers, true, 1.3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var arrived atomic.Int64
 			sink := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-				if n, _ := io.Copy(io.Discard, r.Body); n > largeBody/int64(c.events) {
+				if n, _ := io.Copy(io.Discard, r.Body); n > largeBody/3/int64(c.events) {
 					arrived.Add(1)
 				}
 			}))
@@ -53,7 +57,7 @@ func TestMemoryOfALargeBody(t *testing.T) {
 				args = append(args, "--buffer=embedded", "--buffer-dir", t.TempDir(), "--buffer-max-bytes=1073741824")
 			}
 			receiver := newReplica(t, args...)
-			value := largeBatch(t, c.events)
+			value := largeBatch(c.texts(t, c.events))
 			body := append([]byte(mandrill.EventsField+"="), []byte(url.QueryEscape(string(value)))...)
 			signature := mandrill.Sign(signingKey, hookURL, mandrill.Form{{Name: mandrill.EventsField, Value: value}})
 			eventually(t, "the batch is accepted", func() bool { return receiver.postBody(body, signature) == http.StatusOK })
@@ -68,8 +72,8 @@ func TestMemoryOfALargeBody(t *testing.T) {
 	}
 }
 
-// largeBatch is a batch that does not compress.
-func largeBatch(t *testing.T, events int) []byte {
+// attachments do not compress, and have no escapes in a form.
+func attachments(t *testing.T, events int) []string {
 	t.Helper()
 	noise := make([]byte, largeBody*3/4)
 	if _, err := rand.Read(noise); err != nil {
@@ -77,9 +81,24 @@ func largeBatch(t *testing.T, events int) []byte {
 	}
 	text := base64.URLEncoding.EncodeToString(noise)
 	each := len(text) / events
-	elements := make([]string, events)
-	for i := range elements {
-		elements[i] = fmt.Sprintf(`{"event":"inbound","ts":1767225604,"msg":{"email":"help%d@in.example","raw_msg":"%s"}}`, i, text[i*each:(i+1)*each])
+	texts := make([]string, events)
+	for i := range texts {
+		texts[i] = text[i*each : (i+1)*each]
+	}
+	return texts
+}
+
+// headers have as many bytes in a form, of which escapes are two thirds.
+func headers(_ *testing.T, events int) []string {
+	const header = `[\"X-Id\",\"1\"],`
+	return slices.Repeat([]string{strings.Repeat(header, largeBody/events/len(url.QueryEscape(header)))}, events)
+}
+
+// largeBatch is a batch of events with these texts.
+func largeBatch(texts []string) []byte {
+	elements := make([]string, len(texts))
+	for i, text := range texts {
+		elements[i] = fmt.Sprintf(`{"event":"inbound","ts":1767225604,"msg":{"email":"help%d@in.example","raw_msg":"%s"}}`, i, text)
 	}
 	return []byte("[" + strings.Join(elements, ",") + "]")
 }
