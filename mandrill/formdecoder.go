@@ -96,7 +96,7 @@ func (d *FormDecoder) endField(decoded []byte) {
 func unescape(dst, src []byte, inValue bool) (written, read int, err error) {
 	end := len(src)
 	if !inValue {
-		if i := bytes.IndexByte(src, '='); i >= 0 {
+		if i := bytes.IndexAny(src, "=&"); i >= 0 {
 			end = i
 		}
 	}

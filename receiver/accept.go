@@ -103,17 +103,16 @@ func (h *Handler) admit(r *http.Request, accepted request) ([]*routing.Route, er
 
 // readForm reads the body and returns its form, and how many bytes arrived.
 func (h *Handler) readForm(w http.ResponseWriter, r *http.Request, memory *reservation, deadline *bodyDeadline) (mandrill.Form, int, error) {
-	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil {
-		return nil, 0, refuse(KindUnreadable, "the content type cannot be parsed")
-	}
 	if r.ContentLength > h.maxBodyBytes {
 		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
 		return nil, 0, refuse(KindTooLarge, "the body has more than %d bytes", h.maxBodyBytes)
 	}
+	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return nil, 0, refuse(KindUnreadable, "the content type cannot be parsed")
+	}
 	reader := &bodyReader{
 		reader: http.MaxBytesReader(w, r.Body, h.maxBodyBytes), announced: r.ContentLength, limit: h.maxBodyBytes, memory: memory, deadline: deadline,
-		parsing: h.parsing,
 	}
 	var form mandrill.Form
 	switch mediaType {

@@ -24,9 +24,24 @@ func newBodyDeadline(w http.ResponseWriter, memory *byteLimiter) *bodyDeadline {
 func (d *bodyDeadline) extend(bytes int64) {
 	d.set(d.last)
 	if d.memory.scarce() {
-		d.shorten(scarceGrace + time.Duration(bytes)*(time.Second/scarceRate))
+		d.shorten(scarceGrace + timeFor(bytes))
 	}
 }
+
+// postpone gives the sender time for more bytes, if its time is limited.
+func (d *bodyDeadline) postpone(bytes int64) {
+	if bytes == 0 || !d.current.Before(d.last) {
+		return
+	}
+	later := d.current.Add(timeFor(bytes))
+	if later.After(d.last) {
+		later = d.last
+	}
+	d.set(later)
+}
+
+// timeFor is how long a sender has for bytes while memory is scarce.
+func timeFor(bytes int64) time.Duration { return time.Duration(bytes) * (time.Second / scarceRate) }
 
 // suspend is for time that the receiver takes, such as waiting for memory.
 func (d *bodyDeadline) suspend() { d.set(d.last) }

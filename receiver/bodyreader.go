@@ -8,12 +8,12 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-const (
-	// maxRead is how much is read at a time, and decoded while it is in the processor's cache.
-	maxRead = 256 << 10
-	// densityMargin is for the rest of a body that has fewer escapes than its beginning.
-	densityMargin = 17. / 16
-)
+// maxRead is how much is read at a time, so that it is decoded while it is in the processor's cache.
+const maxRead = 256 << 10
+
+// estimatedPart is the part of the memory for bodies up to which the size of a body is estimated: if the estimate is too low, the
+// buffer grows once more, while memory for both copies is needed.
+const estimatedPart = 16
 
 // bodyReader reads a body into one buffer that grows as bytes arrive. Each growth is reserved in the memory for bodies
 // first, and gives the sender time to fill it.
@@ -23,9 +23,9 @@ type bodyReader struct {
 	limit     int64
 	memory    *reservation
 	deadline  *bodyDeadline
-	parsing   parseLimit
 	form      *mandrill.FormDecoder // decodes what arrives, in the buffer; nil: the body stays as it is
 	arrived   int64                 // bytes so far
+	estimated bool                  // the buffer has an estimated size
 }
 
 // readAll reads to the end. With an error it returns what is there of the body.
@@ -51,25 +51,26 @@ func (b *bodyReader) readAll(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// decode decodes what arrived last.
+// decode decodes what arrived last. The sender gets time for the bytes that this takes out of the buffer: it must send as many more to
+// fill it.
 func (b *bodyReader) decode(body []byte) []byte {
 	if b.form == nil {
 		return body
 	}
-	defer b.parsing.acquire(int(b.arrived))()
-	return body[:b.form.Decode(body)]
+	decoded := body[:b.form.Decode(body)]
+	b.deadline.postpone(int64(len(body) - len(decoded)))
+	return decoded
 }
 
-// grow doubles the buffer. It takes what the announced length will probably need once a quarter of that has arrived, so that
-// an announcement alone costs next to nothing. A large buffer grows to four times its size on the way there: smaller ones are
-// garbage afterwards.
+// grow doubles the buffer. It takes what the announced length needs once a quarter of that has arrived, so that an announcement alone
+// costs next to nothing. A large buffer grows to four times its size on the way there: smaller ones are garbage afterwards.
 func (b *bodyReader) grow(ctx context.Context, body []byte) ([]byte, error) {
 	before := int64(cap(body))
 	after := min(max(firstBuffer, 2*before), b.limit+1) // one byte more, to see the end
-	if want := b.expected(body); want > before {
+	if want, estimated := b.needed(int64(len(body))); want > before {
 		switch {
 		case want <= 2*after:
-			after = want
+			after, b.estimated = want, estimated
 		case before >= largeBuffer:
 			after = 4 * before
 		}
@@ -81,24 +82,21 @@ func (b *bodyReader) grow(ctx context.Context, body []byte) ([]byte, error) {
 	grown := append(outgrown.take(after), body...)
 	outgrown.put(body)
 	b.memory.shrink(before)
-	b.deadline.extend(int64(float64(after-before) / b.density(body)))
+	b.deadline.extend(after - before)
 	return grown, nil
 }
 
-// expected is the size that the announced length will probably need, and one byte more to see the end; 0 if none was announced.
-// If more is needed, the buffer grows once more.
-func (b *bodyReader) expected(body []byte) int64 {
+// needed is the size that the buffer needs for the announced length, and one byte more, to see the end; 0 if none was announced. The size
+// of a body that is not large is estimated, once: the rest has about as many escapes as what has arrived.
+func (b *bodyReader) needed(decoded int64) (size int64, estimated bool) {
+	missing := b.announced - b.arrived
 	if b.announced <= 0 {
-		return 0
+		return 0, false
 	}
-	missing := max(0, b.announced-b.arrived)
-	return int64(len(body)) + min(missing, int64(float64(missing)*b.density(body)*densityMargin)) + 1
-}
-
-// density is how many bytes in the buffer a byte that arrived has become: less than one when escapes are decoded.
-func (b *bodyReader) density(body []byte) float64 {
-	if len(body) == 0 {
-		return 1
+	if b.arrived > 0 && !b.estimated && b.announced <= b.memory.limiter.size/estimatedPart {
+		if rest := missing * decoded / b.arrived; rest+rest/16 < missing {
+			return decoded + rest + rest/16 + 1, true
+		}
 	}
-	return float64(len(body)) / float64(b.arrived)
+	return decoded + missing + 1, false
 }

@@ -2,8 +2,12 @@ package receiver
 
 import (
 	"context"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
+
+	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
 // FillDeliveredCache adds n events to a cache of the size. It returns the lookup by number, and how many the cache holds.
@@ -36,6 +40,20 @@ func (h *Handler) InflightBytes() int64 {
 func ByteLimiter(size, largest int64) (acquire func(ctx context.Context, body, bytes int64) error, release func(bytes int64)) {
 	limiter := newByteLimiter(size, largest)
 	return limiter.acquire, limiter.release
+}
+
+// ReadForm reads a form of an announced length, with so much memory for bodies. It returns how much of it the form holds.
+func ReadForm(ctx context.Context, body io.Reader, announced, size int64) (form mandrill.Form, held int64, err error) {
+	memory := reservation{limiter: newByteLimiter(size, size/4)}
+	defer memory.release()
+	deadline := newBodyDeadline(httptest.NewRecorder(), memory.limiter)
+	reader := bodyReader{reader: body, announced: announced, limit: size / 4, memory: &memory, deadline: deadline, form: &mandrill.FormDecoder{}}
+	decoded, err := reader.readAll(ctx)
+	if err != nil {
+		return nil, memory.held, err
+	}
+	form, err = reader.form.Form(decoded)
+	return form, memory.held, err
 }
 
 // ParseLimit is the semaphore for parsing large bodies.

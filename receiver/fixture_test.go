@@ -27,6 +27,7 @@ import (
 
 const (
 	signingKey   = "s3ntinel-signing-key"
+	formType     = "application/x-www-form-urlencoded"
 	plainURL     = "https://hooks.example.com/mandrill/shop"
 	guardedURL   = "https://robot:s3ntinel%21pass@hooks.example.com/guarded?secret=s3ntinel-token&v=2"
 	keylessURL   = "https://hooks.example.com/keyless"

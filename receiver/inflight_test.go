@@ -47,7 +47,7 @@ func TestBodyWaitsForMemoryAndIsRefusedAfterAWhile(t *testing.T) {
 			request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/x", reader)
 			request.ContentLength = announced
 			request.Header.Set(mandrill.SignatureHeader, "forged")
-			request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			request.Header.Set("Content-Type", formType)
 			go func() {
 				response := httptest.NewRecorder()
 				handler.ServeHTTP(response, request)

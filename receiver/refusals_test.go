@@ -150,16 +150,26 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	}
 }
 
-func TestUnknownPathIsAnsweredBeforeTheBody(t *testing.T) {
+func TestSomeRequestsAreRefusedBeforeTheBody(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	for path, want := range map[string]int{"/nowhere": http.StatusNotFound, "/suspended": http.StatusServiceUnavailable} {
-		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, mustNotRead{t})
+	for _, test := range []struct {
+		path, contentType string
+		want              int
+	}{
+		{"/nowhere", formType, http.StatusNotFound},
+		{"/suspended", formType, http.StatusServiceUnavailable},
+		{"/mandrill/shop", "application/json", http.StatusBadRequest},
+		{"/mandrill/shop", "/", http.StatusBadRequest},
+		{"/mandrill/shop", "", http.StatusBadRequest},
+	} {
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, test.path, mustNotRead{t})
 		request.Header.Set(mandrill.SignatureHeader, "x")
+		request.Header.Set("Content-Type", test.contentType)
 		response := httptest.NewRecorder()
 		f.Config.Handler.ServeHTTP(response, request)
-		if response.Code != want {
-			t.Errorf("%s: status %d, want %d", path, response.Code, want)
+		if response.Code != test.want {
+			t.Errorf("%s, %q: status %d, want %d", test.path, test.contentType, response.Code, test.want)
 		}
 	}
 }

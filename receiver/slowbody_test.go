@@ -111,18 +111,19 @@ func TestSlowBodiesGetHalfOfTheMemory(t *testing.T) {
 func TestSlowBodiesAreCutOffWhileMemoryIsScarce(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		scarce     bool
-		size, rate int
-		status     int
-		text       string // ";" is three bytes in a form
+		scarce bool
+		text   string // ";" is three bytes in a form
+		rate   int
+		status int
 	}{
-		"scarce, fast":           {true, 2 << 20, receiver.ScarceRate * 5 / 4, http.StatusOK, "x"},
-		"scarce, fast, escapes":  {true, 7 << 19, receiver.ScarceRate * 5 / 4, http.StatusOK, ";"},
-		"scarce, slow":           {true, 2 << 20, receiver.ScarceRate / 4, http.StatusBadRequest, "x"},
-		"scarce, slow and small": {true, 20 << 10, 8 << 10, http.StatusOK, "x"},
-		"scarce, too slow":       {true, 20 << 10, 2 << 10, http.StatusBadRequest, "x"},
-		"plenty, slow":           {false, 2 << 20, receiver.ScarceRate / 40, http.StatusOK, "x"},
-		"plenty, too slow":       {false, 2 << 20, receiver.ScarceRate / 80, http.StatusBadRequest, "x"},
+		"scarce, fast":                {true, strings.Repeat("x", 2<<20), receiver.ScarceRate * 5 / 4, http.StatusOK},
+		"scarce, fast, escapes":       {true, strings.Repeat(";", 7<<19), receiver.ScarceRate * 5 / 4, http.StatusOK},
+		"scarce, fast, escapes later": {true, strings.Repeat("x", 1<<20) + strings.Repeat(";", 11<<18), receiver.ScarceRate * 5 / 4, http.StatusOK},
+		"scarce, slow":                {true, strings.Repeat("x", 2<<20), receiver.ScarceRate / 4, http.StatusBadRequest},
+		"scarce, slow and small":      {true, strings.Repeat("x", 20<<10), 8 << 10, http.StatusOK},
+		"scarce, too slow":            {true, strings.Repeat("x", 20<<10), 2 << 10, http.StatusBadRequest},
+		"plenty, slow":                {false, strings.Repeat("x", 2<<20), receiver.ScarceRate / 40, http.StatusOK},
+		"plenty, too slow":            {false, strings.Repeat("x", 2<<20), receiver.ScarceRate / 80, http.StatusBadRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -140,7 +141,7 @@ func TestSlowBodiesAreCutOffWhileMemoryIsScarce(t *testing.T) {
 				if inflight := clients.handler.InflightBytes(); inflight != int64(holders*bodyBytes) {
 					t.Fatalf("%d bytes are held, want %d", inflight, holders*bodyBytes)
 				}
-				response, took := clients.postText(signingKey, strings.Repeat(test.text, test.size), test.rate)
+				response, took := clients.postText(signingKey, test.text, test.rate)
 				if response.StatusCode != test.status {
 					t.Errorf("got %d after %s, want %d", response.StatusCode, took, test.status)
 				}
@@ -148,6 +149,30 @@ func TestSlowBodiesAreCutOffWhileMemoryIsScarce(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What follows an invalid escape is read as fast as the sender sends it, so that the sender gets its answer.
+func TestUnreadableBodyIsReadToItsEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const bodyBytes, bodies = 64 << 10, 256
+		clients := newSlowClients(t, bodies*bodyBytes)
+		for range bodies / 2 {
+			clients.running.Go(func() { clients.sendSlowly(quarterOfBody(bodyBytes), "") })
+			synctest.Wait()
+		}
+		body := "mandrill_events=%zz" + strings.Repeat("x", 8<<20)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, plainURL, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", formType)
+		request.Header.Set(mandrill.SignatureHeader, "forged")
+		if response, took := clients.send(request, receiver.ScarceRate*5/4); response.StatusCode != http.StatusBadRequest || clients.outcomes()["unreadable"] != 1 {
+			t.Errorf("got %d after %s, outcomes %v", response.StatusCode, took, clients.outcomes())
+		}
+		clients.running.Wait()
+	})
 }
 
 // When memory is full of bodies that arrive fast enough, others get 503 with Retry-After, and memory is free when these end.
@@ -258,7 +283,7 @@ func (c *slowClients) http2Poster() (post func(io.Reader) int, sent *atomic.Int6
 			c.t.Error(err)
 			return 0
 		}
-		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		request.Header.Set("Content-Type", formType)
 		request.Header.Set(mandrill.SignatureHeader, "forged")
 		response, err := transport.RoundTrip(request)
 		if err != nil {

@@ -97,6 +97,12 @@ func (c *slowClients) postText(key, text string, rate int) (*http.Response, time
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	return c.send(request, rate)
+}
+
+// send sends a request at a rate, if it is not zero.
+func (c *slowClients) send(request *http.Request, rate int) (*http.Response, time.Duration) {
+	c.t.Helper()
 	request.URL.Scheme = "http"
 	request.Body = io.NopCloser(&throttledReader{request.Body, c.t.Context(), rate})
 	transport := &http.Transport{DialContext: c.listener.dial}
