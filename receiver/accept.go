@@ -113,6 +113,7 @@ func (h *Handler) readForm(w http.ResponseWriter, r *http.Request, memory *reser
 	}
 	reader := &bodyReader{
 		reader: http.MaxBytesReader(w, r.Body, h.maxBodyBytes), announced: r.ContentLength, limit: h.maxBodyBytes, memory: memory, deadline: deadline,
+		parsing: h.parsing,
 	}
 	var form mandrill.Form
 	switch mediaType {

@@ -28,23 +28,22 @@ func (d *bodyDeadline) extend(bytes int64) {
 	}
 }
 
-// postpone gives the sender time for more bytes, if its time is limited.
-func (d *bodyDeadline) postpone(bytes int64) {
-	if bytes == 0 || !d.current.Before(d.last) {
-		return
-	}
-	later := d.current.Add(timeFor(bytes))
-	if later.After(d.last) {
-		later = d.last
-	}
-	d.set(later)
-}
-
 // timeFor is how long a sender has for bytes while memory is scarce.
 func timeFor(bytes int64) time.Duration { return time.Duration(bytes) * (time.Second / scarceRate) }
 
 // suspend is for time that the receiver takes, such as waiting for memory.
 func (d *bodyDeadline) suspend() { d.set(d.last) }
+
+// suspendFor is for work of the receiver. Afterwards the sender has the time that it had before, and time for as many bytes as the work
+// returns.
+func (d *bodyDeadline) suspendFor(work func() (more int64)) {
+	began, before := time.Now(), d.current
+	d.suspend()
+	more := work()
+	if after := before.Add(time.Since(began) + timeFor(more)); after.Before(d.last) {
+		d.set(after)
+	}
+}
 
 // shortenForRefusal limits the rest of a body that was refused: the server reads to its end, mostly before it answers.
 func (d *bodyDeadline) shortenForRefusal() { d.shorten(refusedGrace) }

@@ -8,8 +8,12 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 )
 
-// maxRead is how much is read at a time, so that it is decoded while it is in the processor's cache.
-const maxRead = 256 << 10
+// A body is decoded in pieces of decodedPiece, which the processor's cache holds, or of decodedPart of what has arrived: a large one
+// does not wait for its turn too often.
+const (
+	decodedPiece = 256 << 10
+	decodedPart  = 8
+)
 
 // estimatedPart is the part of the memory for bodies up to which the size of a body is estimated: if the estimate is too low, the
 // buffer grows once more, while memory for both copies is needed.
@@ -23,8 +27,10 @@ type bodyReader struct {
 	limit     int64
 	memory    *reservation
 	deadline  *bodyDeadline
+	parsing   parseLimit
 	form      *mandrill.FormDecoder // decodes what arrives, in the buffer; nil: the body stays as it is
 	arrived   int64                 // bytes so far
+	undecoded int64                 // of them
 	estimated bool                  // the buffer has an estimated size
 }
 
@@ -39,9 +45,13 @@ func (b *bodyReader) readAll(ctx context.Context) ([]byte, error) {
 			}
 			body = grown
 		}
-		n, err := b.reader.Read(body[len(body):min(cap(body), len(body)+maxRead)])
+		n, err := b.reader.Read(body[len(body):min(cap(body), len(body)+decodedPiece)])
+		body = body[:len(body)+n]
 		b.arrived += int64(n)
-		body = b.decode(body[:len(body)+n])
+		b.undecoded += int64(n)
+		if err != nil || len(body) == cap(body) || b.undecoded >= max(decodedPiece, b.arrived/decodedPart) {
+			body = b.decode(body)
+		}
 		if errors.Is(err, io.EOF) {
 			return body, nil
 		}
@@ -51,14 +61,18 @@ func (b *bodyReader) readAll(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// decode decodes what arrived last. The sender gets time for the bytes that this takes out of the buffer: it must send as many more to
+// decode decodes what has arrived. The sender gets time for the bytes that this takes out of the buffer: it must send as many more to
 // fill it.
-func (b *bodyReader) decode(body []byte) []byte {
+func (b *bodyReader) decode(body []byte) (decoded []byte) {
+	b.undecoded = 0
 	if b.form == nil {
 		return body
 	}
-	decoded := body[:b.form.Decode(body)]
-	b.deadline.postpone(int64(len(body) - len(decoded)))
+	b.deadline.suspendFor(func() (more int64) {
+		defer b.parsing.acquire(int(b.arrived))()
+		decoded = body[:b.form.Decode(body)]
+		return int64(len(body) - len(decoded))
+	})
 	return decoded
 }
 

@@ -10,19 +10,19 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 )
 
-// growthReader counts how often the buffer into which it reads has grown.
+// growthReader counts how often the buffer into which it reads was enlarged.
 type growthReader struct {
 	io.Reader
-	space, growths int
+	last    *byte // of the buffer
+	growths int
 }
 
 func (r *growthReader) Read(p []byte) (int, error) {
-	if len(p) > r.space {
+	if last := &p[:cap(p)][cap(p)-1]; last != r.last {
+		r.last = last
 		r.growths++
 	}
-	n, err := r.Reader.Read(p[:min(len(p), 1<<10)]) // as little as a connection may have
-	r.space = len(p)                                // the next read has no more, unless the buffer grows
-	return n, err
+	return r.Reader.Read(p[:min(len(p), 1<<10)]) // as little as a connection may have
 }
 
 // The buffer of a body has about the size of what is decoded, and is not enlarged often, wherever the escapes are.

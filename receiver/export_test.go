@@ -42,12 +42,26 @@ func ByteLimiter(size, largest int64) (acquire func(ctx context.Context, body, b
 	return limiter.acquire, limiter.release
 }
 
+// AcquireParsing takes all turns of large bodies, and returns what ends them.
+func (h *Handler) AcquireParsing() (release func()) {
+	for range cap(h.parsing) {
+		h.parsing <- struct{}{}
+	}
+	return func() {
+		for range cap(h.parsing) {
+			<-h.parsing
+		}
+	}
+}
+
 // ReadForm reads a form of an announced length, with so much memory for bodies. It returns how much of it the form holds.
 func ReadForm(ctx context.Context, body io.Reader, announced, size int64) (form mandrill.Form, held int64, err error) {
 	memory := reservation{limiter: newByteLimiter(size, size/4)}
 	defer memory.release()
 	deadline := newBodyDeadline(httptest.NewRecorder(), memory.limiter)
-	reader := bodyReader{reader: body, announced: announced, limit: size / 4, memory: &memory, deadline: deadline, form: &mandrill.FormDecoder{}}
+	reader := bodyReader{
+		reader: body, announced: announced, limit: size / 4, memory: &memory, deadline: deadline, parsing: newParseLimit(), form: &mandrill.FormDecoder{},
+	}
 	decoded, err := reader.readAll(ctx)
 	if err != nil {
 		return nil, memory.held, err

@@ -151,16 +151,41 @@ func TestSlowBodiesAreCutOffWhileMemoryIsScarce(t *testing.T) {
 	}
 }
 
+// newScarceMemory returns clients of a receiver with 16 MiB for bodies, of which slow ones have half.
+func newScarceMemory(t *testing.T) *slowClients {
+	t.Helper()
+	const bodyBytes, bodies = 64 << 10, 256
+	clients := newSlowClients(t, bodies*bodyBytes)
+	for range bodies / 2 {
+		clients.running.Go(func() { clients.sendSlowly(quarterOfBody(bodyBytes), "") })
+		synctest.Wait() // while a buffer grows both copies count
+	}
+	return clients
+}
+
+// While a body waits for its turn to be decoded, its sender's time does not run.
+func TestBodyDeadlineIsSuspendedWhileWaitingForATurn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		clients := newScarceMemory(t)
+		clients.running.Go(func() {
+			time.Sleep(time.Second) // the buffer has its size
+			release := clients.handler.AcquireParsing()
+			time.Sleep(2 * receiver.ScarceGrace)
+			release()
+		})
+		if response, took := clients.postGood(2<<20, receiver.ScarceRate*5/4); response.StatusCode != http.StatusOK || took < 2*receiver.ScarceGrace {
+			t.Errorf("got %d after %s", response.StatusCode, took)
+		}
+		clients.running.Wait()
+	})
+}
+
 // What follows an invalid escape is read as fast as the sender sends it, so that the sender gets its answer.
 func TestUnreadableBodyIsReadToItsEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const bodyBytes, bodies = 64 << 10, 256
-		clients := newSlowClients(t, bodies*bodyBytes)
-		for range bodies / 2 {
-			clients.running.Go(func() { clients.sendSlowly(quarterOfBody(bodyBytes), "") })
-			synctest.Wait()
-		}
+		clients := newScarceMemory(t)
 		body := "mandrill_events=%zz" + strings.Repeat("x", 8<<20)
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, plainURL, strings.NewReader(body))
 		if err != nil {

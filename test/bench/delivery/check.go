@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 )
 
 // maxFall is by how much a ratio may be worse than in the baseline.
@@ -37,6 +38,17 @@ func (m *measurements) ratiosOf(compare []comparison) ratios {
 				rates, cpus = append(rates, of[i].rate/to[i].rate), append(cpus, to[i].cpu/of[i].cpu)
 			}
 			found[c.name()+" "+compared.name] = ratio{median(rates), median(cpus)}
+		}
+	}
+	return found
+}
+
+// of returns the ratios of the cases in a comma-separated list; an empty list has all.
+func (r ratios) of(list string) ratios {
+	found := ratios{}
+	for name, ratio := range r {
+		if of, _, _ := strings.Cut(name, " "); selected(list, of) {
+			found[name] = ratio
 		}
 	}
 	return found

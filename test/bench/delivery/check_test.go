@@ -56,6 +56,12 @@ func TestTheCheckFailsWithoutMeasurements(t *testing.T) {
 	if err := compare(baseline, ratios{}); err == nil || !strings.Contains(err.Error(), "was not measured") {
 		t.Errorf("nothing was measured: %v", err)
 	}
+	if got := baseline.of(cases[0].name() + ",memory"); len(got) != len(baseline) {
+		t.Errorf("%d ratios of the case, want %d", len(got), len(baseline))
+	}
+	if err := compare(baseline.of("memory"), baseline); err == nil {
+		t.Error("without a case nothing is checked")
+	}
 	if err := compare(ratios{}, baseline); err == nil {
 		t.Error("an empty baseline is accepted")
 	}

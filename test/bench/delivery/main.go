@@ -86,7 +86,7 @@ func run(ctx context.Context, o options) error {
 	if o.check == "" {
 		return nil
 	}
-	if err := compare(baseline, found.ratios()); err != nil {
+	if err := compare(baseline.of(o.only), found.ratios()); err != nil {
 		return err
 	}
 	fmt.Fprintln(os.Stderr, "bench: no ratio is more than 20 % worse than the baseline")
