@@ -89,7 +89,7 @@ var outages = []int{1, 12, 72}
 // volumeTable computes the table of docs/capacity.md.
 func volumeTable() (string, error) {
 	var text strings.Builder
-	text.WriteString("| events a day, of a batch | busiest hours |")
+	text.WriteString("| events a day, events of a batch | rate in the busy hours |")
 	for _, hours := range outages {
 		fmt.Fprintf(&text, " %d h |", hours)
 	}
