@@ -257,12 +257,60 @@ func TestClusterSurvivesSeparatedPair(t *testing.T) {
 // space without intervention.
 func TestClusterRecoversFromFullVolumes(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, nil, func(r *receiver) {
-		v := newVolume(t, "size=160m")
+	c, _ := newClusterOnVolumes(t, "160m", "160m", "160m")
+	c.fillVolumes("cluster: volumes smaller than the buffer limit, full %d times while the sinks were down")
+}
+
+// The volume of one member is smaller than those of the others, and may be filled to the last byte, after which its store does not write any
+// more. The others deliver everything, whatever it led.
+func TestClusterOutlivesASmallVolume(t *testing.T) {
+	t.Parallel()
+	c, _ := newClusterOnVolumes(t, "160m", "120m", "160m")
+	c.fillVolumes("cluster: the volume of one member smaller than those of the others, full %d times while the sinks were down")
+	for _, i := range []int{0, 2} {
+		c.receivers[i].await("the other members are ready", c.receivers[i].ready)
+	}
+	t.Logf("the member with the small volume could not write %d times", c.receivers[1].storeFailures())
+}
+
+// Another program fills the volume of one member. The other two go on accepting and delivering.
+func TestClusterGoesOnWhenOthersFillAVolume(t *testing.T) {
+	t.Parallel()
+	c, volumes := newClusterOnVolumes(t, "160m", "160m", "160m")
+	c.sender.padding, c.sender.interval = incompressible(1<<10), 50*time.Millisecond
+	stop := c.startSending()
+	rounds := shortOrLong(1, 3)
+	for round := range rounds {
+		r, v := c.receivers[round%memberCount], volumes[round%memberCount]
+		v.fill(0)
+		r.await("its member is not ready", func() bool { v.fill(0); return !r.ready() })
+		full := time.Now()
+		for time.Since(full) < 10*time.Second {
+			c.awaitProgress("batches are acknowledged by the other two")
+		}
+		v.removeBallast()
+		r.await("the member is ready again", r.ready)
+	}
+	stop()
+	c.checkAndReport("cluster: the volume of one member filled by another program, %d times", rounds)
+}
+
+// newClusterOnVolumes starts a cluster whose members have volumes of these sizes, for batches that do not compress.
+func newClusterOnVolumes(t *testing.T, sizes ...string) (c *members, volumes []*volume) {
+	t.Helper()
+	c = newCluster(t, nil, func(r *receiver) {
+		v := newVolume(t, "size="+sizes[len(volumes)])
+		volumes = append(volumes, v)
 		r.launcher, r.dir = v.enter(), filepath.Join(v.path, "buffer")
 		r.args = append(r.args, "--buffer-dir", r.dir)
 	})
 	c.sender.padding, c.sender.interval = incompressible(64<<10), 0
+	return c, volumes
+}
+
+// fillVolumes sends batches while the sinks are down, until no member is ready, and then delivers, some times.
+func (c *members) fillVolumes(what string) {
+	c.t.Helper()
 	forEachSink := func(do func(*sinkServer)) {
 		for _, sink := range c.sinks {
 			do(sink)
@@ -281,5 +329,5 @@ func TestClusterRecoversFromFullVolumes(t *testing.T) {
 	}
 	forEachSink((*sinkServer).up)
 	stop()
-	c.checkAndReport("cluster: volumes smaller than the buffer limit, full %d times while the sinks were down", rounds)
+	c.checkAndReport(what, rounds)
 }

@@ -328,6 +328,16 @@ func (r *receiver) logCounts(levels ...string) map[string]int {
 	return counts
 }
 
+// storeFailures counts the log lines about a store that failed.
+func (r *receiver) storeFailures() int {
+	r.t.Helper()
+	data, err := os.ReadFile(r.logFile)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return bytes.Count(data, []byte("critical write error"))
+}
+
 // writeRoutes writes a routes document with one webhook for each sink.
 func writeRoutes(t *testing.T, delivery string, sinks ...string) string {
 	t.Helper()

@@ -48,6 +48,7 @@ type Cluster struct {
 	partitioned atomic.Bool
 	mu          sync.Mutex
 	running     *member
+	unhealthy   bool // the member was stopped because its copy is of no use
 }
 
 // Open starts the server if it does not run, waits until it is in sync with its peers, and connects to it.
@@ -59,7 +60,7 @@ func (c *Cluster) Open(ctx context.Context) (*Connection, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.running = running
+		c.running, c.unhealthy = running, false
 	}
 	m := c.running
 	conn, err := m.connect()
@@ -83,7 +84,12 @@ func (c *Cluster) Open(ctx context.Context) (*Connection, error) {
 		<-watched
 		conn.Close()
 		if unhealthy.Load() {
-			c.Close()
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.unhealthy = true
+			if c.running != nil {
+				c.shutDown(c.running)
+			}
 		}
 	}
 	return &Connection{Conn: conn, Close: closeConn, Partitioned: c.partitioned.Load, Reserve: m.reserve, Checkpoint: filepath.Join(c.Dir, checkpoint)}, nil
@@ -142,18 +148,19 @@ func (c *Cluster) start(ctx context.Context) (_ *member, err error) {
 	}
 	reserve := NewDiskReserve(c.Dir, c.Reserve)
 	err = checkWritable(c.Dir)
-	if reserve.releaseOnFull(err) {
+	if reserve.releaseOnFull(err) || c.unhealthy && reserve.releaseWhenScarce() {
 		c.Logger.Warn(reserveReleased)
 		err = checkWritable(c.Dir)
 	}
 	if err != nil {
 		return nil, err
 	}
-	running, stop, err := launchServer(ctx, options, serverLog{logger: c.Logger})
+	log := newServerLog(c.Logger, unwritable)
+	running, stop, err := launchServer(ctx, options, log)
 	if err != nil {
 		return nil, err
 	}
-	m := &member{server: running, options: options, key: key, reserve: reserve, tls: c.TLS, logger: c.Logger}
+	m := &member{server: running, options: options, key: key, reserve: reserve, tls: c.TLS, logger: c.Logger, failed: log.failed}
 	stopHeartbeat, err := c.runHeartbeat(m) //nolint:contextcheck // it runs as long as the member
 	if err != nil {
 		stop()

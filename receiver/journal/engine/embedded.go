@@ -65,13 +65,8 @@ func (e *Embedded) open(ctx context.Context) (*Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	failed := make(chan struct{}, 1)
-	running, stop, err := launchServer(ctx, options, serverLog{e.Logger, func() {
-		select {
-		case failed <- struct{}{}:
-		default: // already reported
-		}
-	}})
+	log := newServerLog(e.Logger, storeFailures)
+	running, stop, err := launchServer(ctx, options, log)
 	if err != nil {
 		return nil, err
 	}
@@ -81,12 +76,12 @@ func (e *Embedded) open(ctx context.Context) (*Connection, error) {
 		return nil, err
 	}
 	select {
-	case <-failed: // during the recovery, which has succeeded
+	case <-log.failed: // during the recovery, which has succeeded
 	default:
 	}
 	dirs := natsfiles.NewDirs(options.StoreDir, server.VERSION)
 	return &Connection{
 		Conn: conn, Close: func() { conn.Close(); stop() }, Exclusive: true,
-		Failed: failed, SyncDirs: dirs.SyncAll, SyncDir: dirs.Sync,
+		Failed: log.failed, SyncDirs: dirs.SyncAll, SyncDir: dirs.Sync,
 	}, nil
 }

@@ -31,6 +31,7 @@ type member struct {
 	reserve *DiskReserve
 	tls     TLSFiles
 	logger  *slog.Logger
+	failed  <-chan struct{} // gets a value when the server can no longer write
 	stop    func()
 }
 
@@ -47,15 +48,25 @@ func (m *member) healthError() string {
 	return redact(m.server.Healthz(&server.HealthzOptions{}).Error)
 }
 
-// waitInSync waits until the member has what its peers have, at most JoinTimeout. It is not ready before, so that in a
-// rolling restart two members always have everything.
+// isFull reports whether the buffer has filled the volume, so that delivery makes space again. A volume that others have filled does not
+// count: its member is of no use, and the other two go on.
+func (m *member) isFull() bool {
+	if !m.reserve.isFull() {
+		return false
+	}
+	info, err := m.server.Jsz(nil)
+	return err == nil && int64(info.Store) > m.reserve.size //nolint:gosec // no volume is that large
+}
+
+// waitInSync waits until the member has what its peers have, at most JoinTimeout, or cannot write any more. It is not ready before, so
+// that in a rolling restart two members always have everything.
 func (m *member) waitInSync(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, JoinTimeout)
 	defer cancel()
 	ticker := time.NewTicker(joinPollInterval)
 	defer ticker.Stop()
 	logged := ""
-	for reason := m.healthError(); reason != ""; reason = m.healthError() {
+	for reason := m.healthError(); reason != "" && len(m.failed) == 0; reason = m.healthError() {
 		if reason != logged {
 			m.logger.Info("Waiting for the buffer member to be in sync with its peers", "reason", reason)
 			logged = reason
@@ -78,6 +89,9 @@ func (m *member) watchHealth(ctx context.Context) bool {
 		select {
 		case <-ctx.Done():
 			return true
+		case <-m.failed:
+			m.logger.Error("Buffer member cannot write to its directory, restarting it")
+			return false
 		case <-ticker.C:
 		}
 		if err := m.reloadCA(); err != nil {

@@ -22,16 +22,26 @@ var storeFailures = []string{
 	"Failed restoring partial batch write", // a stream could not be recovered completely
 }
 
-// reportsStoreFailure reports whether an error line says that the store failed. It looks at the format, not at what is put
-// into it, which may come from others.
-func reportsStoreFailure(format string) bool {
-	return slices.ContainsFunc(storeFailures, func(text string) bool { return strings.Contains(format, text) })
+// unwritable are those of storeFailures after which nothing is written any more. A member of a cluster is restarted after these only:
+// what a consumer cannot read may be a matter of its peers.
+var unwritable = storeFailures[:3]
+
+// reportsFailure reports whether an error line has one of the texts. It looks at the format, not at what is put into it, which may come
+// from others.
+func reportsFailure(format string, failures []string) bool {
+	return slices.ContainsFunc(failures, func(text string) bool { return strings.Contains(format, text) })
 }
 
 // serverLog passes the server's log lines on. Lines for information become debug lines.
 type serverLog struct {
-	logger      *slog.Logger
-	storeFailed func() // may be nil
+	logger   *slog.Logger
+	failures []string      // texts of error lines
+	failed   chan struct{} // gets a value when there was such a line, if it has none
+}
+
+// newServerLog returns a log with room for a failure.
+func newServerLog(logger *slog.Logger, failures []string) serverLog {
+	return serverLog{logger, failures, make(chan struct{}, 1)}
 }
 
 func (l serverLog) log(level slog.Level, format string, args ...any) {
@@ -50,7 +60,11 @@ func (l serverLog) Tracef(string, ...any)              {} // holds the messages
 
 func (l serverLog) Errorf(format string, args ...any) {
 	l.log(slog.LevelError, format, args...)
-	if l.storeFailed != nil && reportsStoreFailure(format) {
-		l.storeFailed()
+	if !reportsFailure(format, l.failures) {
+		return
+	}
+	select {
+	case l.failed <- struct{}{}:
+	default: // already reported
 	}
 }

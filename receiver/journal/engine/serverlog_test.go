@@ -100,12 +100,7 @@ type failureLog struct {
 func newFailureLog() *failureLog { return &failureLog{failed: make(chan struct{}, 1)} }
 
 func (l *failureLog) serverLog() serverLog {
-	return serverLog{logger: slog.New(slog.NewTextHandler(l, nil)), storeFailed: func() {
-		select {
-		case l.failed <- struct{}{}:
-		default:
-		}
-	}}
+	return serverLog{slog.New(slog.NewTextHandler(l, nil)), storeFailures, l.failed}
 }
 
 func (l *failureLog) Write(line []byte) (int, error) {
