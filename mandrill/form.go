@@ -15,12 +15,16 @@ var (
 	ErrFormEscape   = errors.New("body has an invalid percent-escape")
 	ErrRepeatedName = errors.New("body repeats a field name")
 	ErrTooManyNames = errors.New("body has too many fields")
+	ErrLongName     = errors.New("body has a long field name")
 	ErrFilePart     = errors.New("multipart body has a file part")
 )
 
 // maxFields bounds the fields of a body. Mandrill sends one. Without a bound a hostile body could force an allocation and a
 // comparison for every two bytes.
 const maxFields = 64
+
+// maxName bounds the name of a field: mandrill_events has 15 bytes.
+const maxName = 1024
 
 // Field is one decoded field of a form body.
 type Field struct {

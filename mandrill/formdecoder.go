@@ -1,6 +1,9 @@
 package mandrill
 
-import "bytes"
+import (
+	"bytes"
+	"fmt"
+)
 
 // FormDecoder decodes an application/x-www-form-urlencoded body while it arrives, in the buffer in which it arrives: it is in
 // memory once, and escapes take no memory. It accepts what [net/url.ParseQuery] accepts except repeated names, and decodes to
@@ -41,13 +44,28 @@ func (d *FormDecoder) Decode(buffer []byte) (length int) {
 			d.err = err
 			to += written
 			from += read
+			if d.err == nil && !d.inValue && to-d.nameStart() > maxName {
+				d.err = fmt.Errorf("%w: at most %d bytes are read", ErrLongName, maxName)
+			}
 		}
 	}
 	if d.err != nil {
-		to = 0
+		*d = FormDecoder{err: d.err}
+		return 0
 	}
 	d.decoded = to
 	return to
+}
+
+// Failed reports whether the body is no form. What follows does not matter.
+func (d *FormDecoder) Failed() bool { return d.err != nil }
+
+// nameStart is where the name of the next field begins: separators are not in the buffer.
+func (d *FormDecoder) nameStart() int {
+	if n := len(d.values); n > 0 {
+		return d.values[n-1].end
+	}
+	return 0
 }
 
 // Form returns the form at the end of the body. Its values are parts of the buffer, which Decode has seen to its end.
@@ -69,11 +87,7 @@ func (d *FormDecoder) Form(buffer []byte) (Form, error) {
 
 // endName ends the name of the next field where the decoded bytes end.
 func (d *FormDecoder) endName(decoded []byte) {
-	start := 0
-	if n := len(d.values); n > 0 {
-		start = d.values[n-1].end
-	}
-	d.name, d.value = string(decoded[start:]), len(decoded)
+	d.name, d.value = string(decoded[d.nameStart():]), len(decoded)
 	d.begun, d.inValue = true, true
 }
 

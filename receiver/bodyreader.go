@@ -15,9 +15,13 @@ const (
 	decodedPart  = 8
 )
 
-// estimatedPart is the part of the memory for bodies up to which the size of a body is estimated: if the estimate is too low, the
-// buffer grows once more, while memory for both copies is needed.
-const estimatedPart = 16
+const (
+	// estimatedPart is the part of the memory for bodies up to which the size of a body is estimated: if the estimate is too low, the
+	// buffer grows once more, while memory for both copies is needed.
+	estimatedPart = 16
+	// fullPart is the part of a buffer that is too little to read into.
+	fullPart = 8
+)
 
 // bodyReader reads a body into one buffer that grows as bytes arrive. Each growth is reserved in the memory for bodies
 // first, and gives the sender time to fill it.
@@ -38,7 +42,7 @@ type bodyReader struct {
 func (b *bodyReader) readAll(ctx context.Context) ([]byte, error) {
 	var body []byte
 	for {
-		if len(body) == cap(body) {
+		if b.full(body) {
 			grown, err := b.grow(ctx, body)
 			if err != nil {
 				return body, err
@@ -49,31 +53,46 @@ func (b *bodyReader) readAll(ctx context.Context) ([]byte, error) {
 		body = body[:len(body)+n]
 		b.arrived += int64(n)
 		b.undecoded += int64(n)
-		if err != nil || len(body) == cap(body) || b.undecoded >= max(decodedPiece, b.arrived/decodedPart) {
-			body = b.decode(body)
-		}
-		if errors.Is(err, io.EOF) {
-			return body, nil
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, io.EOF):
+			decoded, _ := b.decode(body) // the deadline must not change any more: it would end the request
+			return decoded, nil
+		case err != nil:
 			return body, err
+		case len(body) == cap(body), b.undecoded >= max(decodedPiece, b.arrived/decodedPart):
+			b.deadline.suspendFor(func() (more int64) {
+				body, more = b.decode(body)
+				return more
+			})
 		}
 	}
 }
 
-// decode decodes what has arrived. The sender gets time for the bytes that this takes out of the buffer: it must send as many more to
-// fill it.
-func (b *bodyReader) decode(body []byte) (decoded []byte) {
+// decode decodes what has arrived. It returns how many bytes this took out of the buffer: the sender must send as many more to fill it.
+func (b *bodyReader) decode(body []byte) (decoded []byte, removed int64) {
+	piece := b.undecoded
 	b.undecoded = 0
 	if b.form == nil {
-		return body
+		return body, 0
 	}
-	b.deadline.suspendFor(func() (more int64) {
-		defer b.parsing.acquire(int(b.arrived))()
-		decoded = body[:b.form.Decode(body)]
-		return int64(len(body) - len(decoded))
-	})
-	return decoded
+	defer b.parsing.acquire(int(piece))()
+	decoded = body[:b.form.Decode(body)]
+	removed = int64(len(body) - len(decoded))
+	if b.form.Failed() && cap(body) > firstBuffer { // nothing is kept of the rest
+		b.memory.shrink(int64(cap(body)) - firstBuffer)
+		decoded = make([]byte, 0, firstBuffer)
+	}
+	return decoded, removed
+}
+
+// full reports whether the buffer must grow before more is read: too little of it is left, and probably not enough.
+func (b *bodyReader) full(body []byte) bool {
+	left := cap(body) - len(body)
+	if left == 0 || left >= cap(body)/fullPart || b.undecoded > 0 {
+		return left == 0
+	}
+	rest, known := b.rest(int64(len(body)))
+	return !known || rest >= int64(left)
 }
 
 // grow doubles the buffer. It takes what the announced length needs once a quarter of that has arrived, so that an announcement alone
@@ -101,16 +120,29 @@ func (b *bodyReader) grow(ctx context.Context, body []byte) ([]byte, error) {
 }
 
 // needed is the size that the buffer needs for the announced length, and one byte more, to see the end; 0 if none was announced. The size
-// of a body that is not large is estimated, once: the rest has about as many escapes as what has arrived.
+// of a body that is not large is estimated, once.
 func (b *bodyReader) needed(decoded int64) (size int64, estimated bool) {
-	missing := b.announced - b.arrived
-	if b.announced <= 0 {
+	rest, known := b.rest(decoded)
+	if !known {
 		return 0, false
 	}
-	if b.arrived > 0 && !b.estimated && b.announced <= b.memory.limiter.size/estimatedPart {
-		if rest := missing * decoded / b.arrived; rest+rest/16 < missing {
-			return decoded + rest + rest/16 + 1, true
-		}
+	missing := b.announced - b.arrived
+	if !b.estimated && b.announced <= b.memory.limiter.size/estimatedPart && rest < missing {
+		return decoded + rest + 1, true
 	}
 	return decoded + missing + 1, false
+}
+
+// rest estimates how many bytes the rest of the announced length becomes: it has about as many escapes as what has arrived, or somewhat
+// fewer.
+func (b *bodyReader) rest(decoded int64) (bytes int64, known bool) {
+	missing := b.announced - b.arrived
+	if b.announced <= 0 || missing < 0 {
+		return 0, false
+	}
+	if b.arrived == 0 {
+		return missing, true
+	}
+	rest := int64(float64(missing) * float64(decoded) / float64(b.arrived))
+	return min(missing, rest+rest/16+firstBuffer), true
 }

@@ -40,16 +40,18 @@ type fakeSinks struct {
 	answer func(host, event string) error
 }
 
-func (s *fakeSinks) Post(_ context.Context, target sink.Target, payload sink.Payload) (int, error) {
+func (s *fakeSinks) Post(ctx context.Context, target sink.Target, payload sink.Payload) (int, error) {
 	host, _, _ := strings.Cut(strings.TrimPrefix(target.URI[strings.LastIndex(target.URI, "//")+2:], "robot:s3ntinel@"), ".")
 	event := strings.TrimPrefix(cloudevent.Header(payload.Fields).Get("Ce-Type"), "com.mandrill.message.")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sent = append(s.sent, fmt.Sprintf("%gs %s %s", time.Since(s.began).Seconds(), host, event))
-	if s.answer == nil {
-		return 0, nil
+	if s.answer != nil {
+		if err := s.answer(host, event); err != nil {
+			return 0, err
+		}
 	}
-	return 0, s.answer(host, event)
+	return 0, ctx.Err()
 }
 
 // directFixture is a receiver in Direct mode with fake sinks, for synctest bubbles.

@@ -57,7 +57,7 @@ func TestBodyWaitsForMemoryAndIsRefusedAfterAWhile(t *testing.T) {
 			return r
 		}
 		write := func(r running, n int) {
-			go func() { _, _ = r.body.Write([]byte(strings.Repeat("x", n))) }()
+			go func() { _, _ = r.body.Write([]byte(strings.Repeat("=", n))) }()
 			synctest.Wait()
 		}
 		status := func(r running) int {

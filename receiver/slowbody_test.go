@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 )
@@ -181,6 +182,41 @@ func TestBodyDeadlineIsSuspendedWhileWaitingForATurn(t *testing.T) {
 	})
 }
 
+// The time for a body ends with the body: the sink may take longer, and the connection can be used again.
+func TestBodyDeadlineEndsWithTheBody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		clients := newScarceMemory(t)
+		clients.answer = func(string, string) error { time.Sleep(2 * receiver.ScarceGrace); return nil }
+		dials := 0
+		transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			dials++
+			return clients.listener.dial(ctx, network, address)
+		}}
+		defer transport.CloseIdleConnections()
+		for i := range 2 {
+			request, err := mandrilltest.NewRequest(t.Context(), plainURL, plainURL, signingKey, fmt.Appendf(nil, `[{"event":"open","_id":"%d"}]`, i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.URL.Scheme = "http"
+			response, err := transport.RoundTrip(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, response.Body)
+			_ = response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				t.Errorf("request %d got %d", i, response.StatusCode)
+			}
+		}
+		if dials != 1 {
+			t.Errorf("%d connections", dials)
+		}
+		clients.running.Wait()
+	})
+}
+
 // What follows an invalid escape is read as fast as the sender sends it, so that the sender gets its answer.
 func TestUnreadableBodyIsReadToItsEnd(t *testing.T) {
 	t.Parallel()
@@ -232,7 +268,7 @@ func TestSmallBodiesAreServedFirst(t *testing.T) {
 		clients := newSlowClients(t, 1<<20)
 		begin := func(announced, sent, status int) {
 			clients.running.Go(func() {
-				request := fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", forgedHead, announced-1, strings.Repeat("x", sent))
+				request := fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", forgedHead, announced, "="+strings.Repeat("x", sent))
 				if got, took := clients.sendSlowly(request, ""); got != status {
 					t.Errorf("%d of %d bytes sent: got %d after %s, want %d", sent, announced, got, took, status)
 				}
@@ -279,7 +315,12 @@ func TestRefusedBodiesAreNotWaitedFor(t *testing.T) {
 // endlessBody never ends.
 type endlessBody struct{}
 
-func (endlessBody) Read(p []byte) (int, error) { return len(p), nil }
+func (endlessBody) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = '='
+	}
+	return len(p), nil
+}
 
 // countingConn counts the bytes sent over a connection.
 type countingConn struct {
@@ -368,7 +409,7 @@ func TestBodyDeadlineIsSuspendedWhileWaitingForMemory(t *testing.T) {
 		}
 		holder, waiter := begin(), begin() // memory is scarce for the second
 		time.Sleep(receiver.ScarceGrace - time.Second)
-		if _, err := waiter.Write(make([]byte, receiver.FirstBuffer)); err != nil { // there is no memory for more
+		if _, err := waiter.Write(bytes.Repeat([]byte("="), receiver.FirstBuffer)); err != nil { // there is no memory for more
 			t.Error(err)
 		}
 		time.Sleep(2 * time.Second)

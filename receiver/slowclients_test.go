@@ -180,5 +180,5 @@ func (c *slowClients) outcomes() map[string]float64 {
 
 // quarterOfBody returns a request with a quarter of its body: enough for the receiver to reserve memory for all of it.
 func quarterOfBody(size int) string {
-	return fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", forgedHead, size-1, strings.Repeat("x", size/4))
+	return fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", forgedHead, size, "="+strings.Repeat("x", size/4)) // a value without a name
 }
