@@ -48,7 +48,7 @@ type Cluster struct {
 	partitioned atomic.Bool
 	mu          sync.Mutex
 	running     *member
-	unhealthy   bool // the member was stopped because its copy is of no use
+	unhealthy   int // times in a row that the member was stopped because its copy is of no use, and was not in sync in between
 }
 
 // Open starts the server if it does not run, waits until it is in sync with its peers, and connects to it.
@@ -56,11 +56,14 @@ func (c *Cluster) Open(ctx context.Context) (*Connection, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.running == nil {
+		if err := c.stayAway(ctx); err != nil {
+			return nil, err
+		}
 		running, err := c.start(ctx)
 		if err != nil {
 			return nil, err
 		}
-		c.running, c.unhealthy = running, false
+		c.running = running
 	}
 	m := c.running
 	conn, err := m.connect()
@@ -68,7 +71,9 @@ func (c *Cluster) Open(ctx context.Context) (*Connection, error) {
 		c.shutDown(m)
 		return nil, err
 	}
-	m.waitInSync(ctx)
+	if m.waitInSync(ctx) {
+		c.unhealthy = 0
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var unhealthy atomic.Bool
 	watched := make(chan struct{})
@@ -86,13 +91,28 @@ func (c *Cluster) Open(ctx context.Context) (*Connection, error) {
 		if unhealthy.Load() {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			c.unhealthy = true
+			c.unhealthy++
 			if c.running != nil {
 				c.shutDown(c.running)
 			}
 		}
 	}
 	return &Connection{Conn: conn, Close: closeConn, Partitioned: c.partitioned.Load, Reserve: m.reserve, Checkpoint: filepath.Join(c.Dir, checkpoint)}, nil
+}
+
+// stayAway waits before a member is started whose copy was of no use more than once.
+func (c *Cluster) stayAway(ctx context.Context) error {
+	if c.unhealthy < 2 {
+		return nil
+	}
+	absence := min(maxAbsence, minAbsence<<min(c.unhealthy-2, 10))
+	c.Logger.Warn("The buffer member failed again before it was in sync with its peers, it stays away for a while", "seconds", absence.Seconds())
+	select {
+	case <-time.After(absence):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Close stops the server.
@@ -116,6 +136,7 @@ func (c *Cluster) Kill() {
 
 // shutDown hands over leadership and stops the server. c.mu is held.
 func (c *Cluster) shutDown(m *member) {
+	m.awaitJetStreamEnd()
 	m.server.LameDuckShutdown()
 	m.stop()
 	c.running = nil
@@ -148,14 +169,14 @@ func (c *Cluster) start(ctx context.Context) (_ *member, err error) {
 	}
 	reserve := NewDiskReserve(c.Dir, c.Reserve)
 	err = checkWritable(c.Dir)
-	if reserve.releaseOnFull(err) || c.unhealthy && reserve.releaseWhenScarce() {
+	if reserve.releaseOnFull(err) || c.unhealthy > 0 && reserve.releaseWhenScarce() {
 		c.Logger.Warn(reserveReleased)
 		err = checkWritable(c.Dir)
 	}
 	if err != nil {
 		return nil, err
 	}
-	log := newServerLog(c.Logger, unwritable)
+	log := newServerLog(c.Logger, memberFailures)
 	running, stop, err := launchServer(ctx, options, log)
 	if err != nil {
 		return nil, err

@@ -7,10 +7,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/durable"
 )
@@ -50,9 +48,6 @@ type DiskReserve struct {
 	size    int64
 	claimed atomic.Int64 // bytes that may be on their way to the disk
 	held    atomic.Bool  // the file is complete
-
-	mu    sync.Mutex
-	peers map[string]time.Time // members of the cluster whose volume is full: when they last said so
 }
 
 // ReserveFor returns how much to reserve for a buffer of a size.
@@ -84,45 +79,12 @@ func freeBytes(dir string) int64 {
 }
 
 // Fits reports whether bytes can be written. Without the reserve file no batch fits: the free space may be the reserve
-// itself. Nor does one fit while the volume of another member of the cluster is full, which would get it too.
+// itself.
 func (r *DiskReserve) Fits(bytes int64, share Share) bool {
-	return r == nil || r.fitsHere(bytes, share) && (share != ForBatches || !r.peerIsFull(time.Now()))
-}
-
-func (r *DiskReserve) fitsHere(bytes int64, share Share) bool {
-	return (r.held.Load() || share != ForBatches) && r.Free()-r.claimed.Load()-bytes >= r.size/int64(share)
-}
-
-// isFull reports whether this volume has no room for batches.
-func (r *DiskReserve) isFull() bool { return r != nil && !r.fitsHere(0, ForBatches) }
-
-// setPeer remembers whether the volume of another member is full.
-func (r *DiskReserve) setPeer(name string, full bool, now time.Time) {
 	if r == nil {
-		return
+		return true
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case !full:
-		delete(r.peers, name)
-	case r.peers == nil:
-		r.peers = map[string]time.Time{name: now}
-	default:
-		r.peers[name] = now
-	}
-}
-
-// peerIsFull reports whether a member said so that is still there.
-func (r *DiskReserve) peerIsFull(now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, said := range r.peers {
-		if now.Sub(said) < HeartbeatTimeout {
-			return true
-		}
-	}
-	return false
+	return (r.held.Load() || share != ForBatches) && r.Free()-r.claimed.Load()-bytes >= r.size/int64(share)
 }
 
 // Claim claims bytes that will be written, until done is called. The error is [ErrDiskFull].
@@ -159,7 +121,7 @@ func (r *DiskReserve) releaseOnFull(err error) bool {
 // releaseWhenScarce removes the file if less than its size is free, for a member of a cluster that cannot delete anything before it has
 // written what its peers have. It reports whether that made space.
 func (r *DiskReserve) releaseWhenScarce() bool {
-	return r != nil && r.held.Load() && r.Free() < r.size && r.release()
+	return r != nil && r.Free() < r.size && r.release()
 }
 
 func (r *DiskReserve) release() bool {

@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"testing/synctest"
-	"time"
 )
 
 // What deletes something later may use a part of the reserve, and what only adds may not.
@@ -93,36 +91,24 @@ func TestReleaseReserve(t *testing.T) {
 	}
 }
 
-// A cluster is as full as its fullest volume, as long as that member says so.
-func TestNoBatchFitsWhileThePeerIsFull(t *testing.T) {
+// A member whose store failed gets the reserve when less than it is free, and only then.
+func TestReleaseWhenScarce(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		reserve := NewDiskReserve(t.TempDir(), 1<<10)
-		if err := reserve.Allocate(); err != nil {
-			t.Fatal(err)
-		}
-		for _, step := range []struct {
-			name   string
-			peer   string
-			full   bool
-			passes time.Duration
-			fits   bool
-		}{
-			{"one is full", "b", true, 0, false},
-			{"another is not", "c", false, 0, false},
-			{"it says so again", "b", true, HeartbeatTimeout - time.Second, false},
-			{"it is not heard any more", "c", false, HeartbeatTimeout, true},
-			{"it is full again", "b", true, 0, false},
-			{"it has room", "b", false, 0, true},
-		} {
-			reserve.setPeer(step.peer, step.full, time.Now())
-			time.Sleep(step.passes)
-			if reserve.Fits(0, ForBatches) != step.fits {
-				t.Errorf("%s: a batch fits: %t", step.name, !step.fits)
-			}
-			if !reserve.Fits(0, ForRemainders) || reserve.isFull() {
-				t.Errorf("%s: its own volume is full", step.name)
-			}
-		}
-	})
+	const size = 1 << 10
+	free := int64(10 * size)
+	r := NewDiskReserve(t.TempDir(), size)
+	r.Free = func() int64 { return free }
+	if err := r.Allocate(); err != nil {
+		t.Fatal(err)
+	}
+	if r.releaseWhenScarce() {
+		t.Error("it was released, and there was space")
+	}
+	free = size - 1
+	if !r.releaseWhenScarce() || r.Fits(0, ForBatches) {
+		t.Error("it was not released")
+	}
+	if r.releaseWhenScarce() {
+		t.Error("it was released twice")
+	}
 }

@@ -18,6 +18,11 @@ const (
 	// HealthInterval is how often that is checked.
 	HealthInterval   = 5 * time.Second
 	joinPollInterval = 100 * time.Millisecond
+	// jetStreamEndTimeout is how long the server may take to close its files when it disables JetStream.
+	jetStreamEndTimeout = 15 * time.Second
+	// A member whose store failed again before it was in sync stays away for some time, so that it does not keep its peers busy.
+	minAbsence = 5 * time.Second
+	maxAbsence = 5 * time.Minute
 )
 
 const outOfSync = "Buffer member is not in sync with its peers"
@@ -31,7 +36,7 @@ type member struct {
 	reserve *DiskReserve
 	tls     TLSFiles
 	logger  *slog.Logger
-	failed  <-chan struct{} // gets a value when the server can no longer write
+	failed  <-chan struct{} // gets a value when the store failed
 	stop    func()
 }
 
@@ -48,19 +53,18 @@ func (m *member) healthError() string {
 	return redact(m.server.Healthz(&server.HealthzOptions{}).Error)
 }
 
-// isFull reports whether the buffer has filled the volume, so that delivery makes space again. A volume that others have filled does not
-// count: its member is of no use, and the other two go on.
-func (m *member) isFull() bool {
-	if !m.reserve.isFull() {
-		return false
+// awaitJetStreamEnd waits until the server has closed its files, if it disables JetStream at the moment: stopping it would not wait.
+func (m *member) awaitJetStreamEnd() {
+	ticker := time.NewTicker(joinPollInterval)
+	defer ticker.Stop()
+	for begin := time.Now(); !m.server.JetStreamEnabled() && m.server.JetStreamConfig() != nil && time.Since(begin) < jetStreamEndTimeout; {
+		<-ticker.C
 	}
-	info, err := m.server.Jsz(nil)
-	return err == nil && int64(info.Store) > m.reserve.size //nolint:gosec // no volume is that large
 }
 
-// waitInSync waits until the member has what its peers have, at most JoinTimeout, or cannot write any more. It is not ready before, so
-// that in a rolling restart two members always have everything.
-func (m *member) waitInSync(ctx context.Context) {
+// waitInSync waits until the member has what its peers have, at most JoinTimeout, or its store fails. It is not ready before, so that in
+// a rolling restart two members always have everything. It reports whether the member is in sync.
+func (m *member) waitInSync(ctx context.Context) (inSync bool) {
 	ctx, cancel := context.WithTimeout(ctx, JoinTimeout)
 	defer cancel()
 	ticker := time.NewTicker(joinPollInterval)
@@ -75,9 +79,10 @@ func (m *member) waitInSync(ctx context.Context) {
 		case <-ticker.C:
 		case <-ctx.Done():
 			m.logger.Warn(outOfSync, "reason", m.healthError())
-			return
+			return false
 		}
 	}
+	return len(m.failed) == 0
 }
 
 // watchHealth watches a member until ctx ends and then returns true. It returns false if the member stays unhealthy: its
@@ -90,7 +95,7 @@ func (m *member) watchHealth(ctx context.Context) bool {
 		case <-ctx.Done():
 			return true
 		case <-m.failed:
-			m.logger.Error("Buffer member cannot write to its directory, restarting it")
+			m.logger.Error("The store of the buffer member failed, restarting it")
 			return false
 		case <-ticker.C:
 		}

@@ -22,9 +22,9 @@ var storeFailures = []string{
 	"Failed restoring partial batch write", // a stream could not be recovered completely
 }
 
-// unwritable are those of storeFailures after which nothing is written any more. A member of a cluster is restarted after these only:
-// what a consumer cannot read may be a matter of its peers.
-var unwritable = storeFailures[:3]
+// memberFailures are those of storeFailures after which a member of a cluster is restarted. What a consumer cannot read may be a matter
+// of its peers.
+var memberFailures = storeFailures[:3]
 
 // reportsFailure reports whether an error line has one of the texts. It looks at the format, not at what is put into it, which may come
 // from others.
