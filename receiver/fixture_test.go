@@ -23,6 +23,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
 	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 const (
@@ -150,7 +151,7 @@ func (f *fixture) requestTo(t *testing.T, path, registered, key, batch string) *
 
 func (f *fixture) do(t *testing.T, request *http.Request) (*http.Response, string) {
 	t.Helper()
-	response, err := http.DefaultClient.Do(request)
+	response, err := loopback.Client.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}

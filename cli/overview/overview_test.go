@@ -20,6 +20,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/cli/overview"
 	"github.com/mandrill-operator/mandrill-operator/receiver/page/site"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 // fake is the page of a receiver with some dead letters.
@@ -195,7 +196,7 @@ func TestAChangeReachesTheReceiverThatHasTheDeadLetter(t *testing.T) {
 			t.Fatal(err)
 		}
 		request.Header.Set(site.ScriptHeader, "1")
-		response, err := http.DefaultClient.Do(request)
+		response, err := loopback.Client.Do(request)
 		if err != nil {
 			t.Fatal(err)
 		}

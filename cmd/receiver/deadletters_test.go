@@ -25,6 +25,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/admin"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/erasure"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 // fakeDeadLetters is a journal with dead letters in memory. It returns two per page, and does two per request.
@@ -395,7 +396,7 @@ func TestDeadLettersOfRunningReceiver(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		response, err := http.DefaultClient.Do(request)
+		response, err := loopback.Client.Do(request)
 		if err != nil {
 			t.Fatal(err)
 		}

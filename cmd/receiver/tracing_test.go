@@ -14,6 +14,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/cmd/receiver/tracing"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 func TestTracesWanted(t *testing.T) {
@@ -114,7 +115,7 @@ func startTraced(t *testing.T, environment ...string) (*program, http.Header) {
 		t.Fatal(err)
 	}
 	request.SetBasicAuth("robot", sentinel)
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := loopback.Client.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}

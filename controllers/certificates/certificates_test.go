@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 type objects []*v1alpha1.MandrillWebhook
@@ -45,7 +46,7 @@ func TestExpiryOfThePublicURLAndOfOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = http.DefaultClient.Do(request)
+	_, err = loopback.Client.Do(request)
 	expiries.Observe(request.URL.Host, nil, fmt.Errorf("probing: %w", err))
 	want := fmt.Sprintf(`# HELP mandrill_operator_certificate_expiry_timestamp_seconds When the certificate expires that a webhook's URL presents to the operator; without a webhook, that of the installation's public URL.
 # TYPE mandrill_operator_certificate_expiry_timestamp_seconds gauge

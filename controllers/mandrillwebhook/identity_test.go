@@ -20,6 +20,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/controllers/mandrillwebhook"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 var keySecret = types.NamespacedName{Namespace: "shop", Name: "transactional-signing-key"}
@@ -31,7 +32,7 @@ func (f *fixture) post(registered, key string) int {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := loopback.Client.Do(request)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -32,6 +32,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 // errDied stands for the end of the process: whatever the reconcile does with it, there are no calls after it.
@@ -308,7 +309,7 @@ func (f *crashFixture) check() error {
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := loopback.Client.Do(request)
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/kube"
 	"github.com/mandrill-operator/mandrill-operator/receiver/routing"
 	"github.com/mandrill-operator/mandrill-operator/receiver/sink"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 const lifecycleKey = "md-lifecycle"
@@ -489,7 +490,7 @@ func TestLifecycle(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			response, err := http.DefaultClient.Do(request)
+			response, err := loopback.Client.Do(request)
 			if err != nil {
 				return err
 			}

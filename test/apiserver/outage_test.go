@@ -162,7 +162,7 @@ func (o *outage) delivered(status metav1.ConditionStatus, reasons ...string) met
 // receiverMetrics returns what the receiver serves at /metrics.
 func (o *outage) receiverMetrics() string {
 	o.Helper()
-	return string(fetch(o.T, http.DefaultClient, "http://"+o.receiver.metrics+"/metrics", "*/*"))
+	return string(fetch(o.T, loopback.Client, "http://"+o.receiver.metrics+"/metrics", "*/*"))
 }
 
 // table is what kubectl get prints of the webhook.

@@ -339,7 +339,7 @@ func (l localPods) Metrics(ctx context.Context, _, _ string, _ int) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := loopback.Client.Do(request)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 	"github.com/mandrill-operator/mandrill-operator/test/poll"
 )
 
@@ -123,7 +124,7 @@ func TestUnitStartsReceiver(t *testing.T) { //nolint:tparallel // its part waits
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := loopback.Client.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}

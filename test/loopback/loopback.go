@@ -1,4 +1,4 @@
-// Package loopback finds addresses for programs that listen later, or that stop and listen again.
+// Package loopback finds addresses for programs that listen later, or that stop and listen again, and has a client for them.
 //
 // The port that the system chooses for ":0" does not serve for this: it is free again once its listener is closed, and the system may give
 // it to any other program before ours listens. A port of this package is one that the system gives to nobody, and that no other process

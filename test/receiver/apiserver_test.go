@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 // apiServer is as much of an API server as a receiver uses: it lists and watches the Secrets with routes.
@@ -129,7 +130,7 @@ func (r *replica) head(path string) int {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := loopback.Client.Do(request)
 	if err != nil {
 		return 0
 	}

@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 // largeBody is the bytes of one inbound mail with an attachment of 45 MB, or of a batch of as many bytes.
@@ -113,7 +114,7 @@ func (r *replica) postBody(body []byte, signature string) int {
 	request.Host = "hooks.example.com"
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	request.Header.Set(mandrill.SignatureHeader, signature)
-	response, err := http.DefaultClient.Do(request)
+	response, err := loopback.Client.Do(request)
 	if err != nil {
 		return 0
 	}

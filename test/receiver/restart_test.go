@@ -257,7 +257,7 @@ func (l *ledger) send(ctx context.Context, target, name string) error {
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := loopback.Client.Do(request)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/api/reports"
 	"github.com/mandrill-operator/mandrill-operator/mandrill"
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
 // reportServer is the operator's endpoint: it takes only what the form allows, with the token of the moment.
@@ -128,7 +129,7 @@ func (r *replica) sendSigned(path, key, batch string) int {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := loopback.Client.Do(request)
 	if err != nil {
 		r.t.Fatal(err)
 	}
