@@ -2,7 +2,6 @@ package loopback
 
 import (
 	"net"
-	"strconv"
 	"testing"
 )
 
@@ -29,30 +28,29 @@ func TestAddressesAreOutsideOfThoseOfTheSystem(t *testing.T) {
 	}
 }
 
-// Another process sees a claim as a bound UDP socket, and a program that listens as a bound TCP socket.
-func TestPortsOfOthersAreNotClaimed(t *testing.T) {
+// Another process sees a claim as a bound UDP socket.
+func TestPortsClaimedByOthersAreNotClaimed(t *testing.T) {
 	t.Parallel()
-	for _, network := range []string{"udp", "tcp"} {
-		port, err := Port(t.Context())
+	port, err := Port(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if claim(t.Context(), port) {
+		t.Errorf("port %d was claimed twice", port)
+	}
+}
+
+// A program of another process may listen without a claim.
+func TestPortsWithListenersAreNotClaimed(t *testing.T) {
+	t.Parallel()
+	for _, host := range []string{Host, ""} {
+		listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if network == "udp" {
-			if claim(t.Context(), port) {
-				t.Errorf("port %d was claimed twice", port)
-			}
-			continue
-		}
-		mu.Lock()
-		_ = claims[len(claims)-1].Close() // a process that ended its claim, and listens
-		mu.Unlock()
-		listener, err := net.Listen("tcp", ":"+strconv.Itoa(port))
-		if err != nil {
-			t.Skip("SKIPPED, PORTS OF PROGRAMS NOT TESTED: another process took the port meanwhile: ", err)
-		}
 		defer listener.Close()
-		if claim(t.Context(), port) {
-			t.Errorf("port %d was claimed while a program listens at it", port)
+		if port := listener.Addr().(*net.TCPAddr).Port; claim(t.Context(), port) {
+			t.Errorf("port %d was claimed while a program listens at it on %q", port, host)
 		}
 	}
 }
