@@ -2,6 +2,7 @@ package chaos_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -114,6 +115,9 @@ func (c *members) awaitProgress(what string) {
 func (c *members) checkAndReport(format string, args ...any) {
 	c.t.Helper()
 	c.ledger.awaitDelivery(c.t)
+	if c.t.Failed() {
+		c.logBacklog()
+	}
 	clashes, pause := c.monitor.stats()
 	if clashes > 0 {
 		c.t.Errorf("%d requests came from one member while another delivered the webhook", clashes)
@@ -128,6 +132,18 @@ func (c *members) checkAndReport(format string, args ...any) {
 	c.t.Logf("statuses %v", statuses)
 	addResult("%s | %d events acknowledged, %d lost, %d repeated, in order; slowest answer %s; longest pause of acknowledgements %s, of delivery of a webhook %s",
 		fmt.Sprintf(format, args...), acked, lost, c.ledger.duplicateCount(), seconds(slowest), seconds(c.sender.longestGap), seconds(pause))
+}
+
+// logBacklog logs what the first member that is ready has in its backlog: an event that is there is late, others are lost.
+func (c *members) logBacklog() {
+	for i, r := range c.receivers {
+		if r.ready() {
+			var backlog json.RawMessage
+			r.admin(http.MethodGet, "/backlog", "", &backlog)
+			c.t.Logf("backlog, as receiver %d sees it: %s", i, backlog)
+			return
+		}
+	}
 }
 
 func seconds(d time.Duration) time.Duration { return d.Round(time.Second / 10) }
@@ -270,10 +286,16 @@ func TestClusterOutlivesASmallVolume(t *testing.T) {
 	for _, i := range []int{0, 2} {
 		c.receivers[i].await("the other members are ready", c.receivers[i].ready)
 	}
-	t.Logf("the member with the small volume could not write %d times", c.receivers[1].storeFailures())
 }
 
-// Another program fills the volume of one member. The other two go on accepting and delivering.
+// What a member logs when its volume is nearly full, and when it is full.
+const (
+	stoppedInTime = "stopping the member while it can still write"
+	writeFailed   = "Critical write error"
+)
+
+// Another program fills the volume of one member: first nearly, and the member stops before a write fails, and then to the last byte. The
+// other two go on accepting and delivering.
 func TestClusterGoesOnWhenOthersFillAVolume(t *testing.T) {
 	t.Parallel()
 	c, volumes := newClusterOnVolumes(t, "160m", "160m", "160m")
@@ -282,7 +304,11 @@ func TestClusterGoesOnWhenOthersFillAVolume(t *testing.T) {
 	rounds := shortOrLong(1, 3)
 	for round := range rounds {
 		r, v := c.receivers[round%memberCount], volumes[round%memberCount]
-		v.fill(0)
+		v.fill(2 << 20)
+		r.await("its member stops", func() bool { return r.countInLog(stoppedInTime) > 0 })
+		if r.countInLog(writeFailed) > 0 {
+			c.t.Error("the member stopped too late: writing has failed")
+		}
 		r.await("its member is not ready", func() bool { v.fill(0); return !r.ready() })
 		full := time.Now()
 		for time.Since(full) < 10*time.Second {
@@ -301,7 +327,7 @@ func newClusterOnVolumes(t *testing.T, sizes ...string) (c *members, volumes []*
 	c = newCluster(t, nil, func(r *receiver) {
 		v := newVolume(t, "size="+sizes[len(volumes)])
 		volumes = append(volumes, v)
-		r.launcher, r.dir = v.enter(), filepath.Join(v.path, "buffer")
+		r.launcher, r.dir, r.socketDir = v.enter(), filepath.Join(v.path, "buffer"), v.hostPath("buffer")
 		r.args = append(r.args, "--buffer-dir", r.dir)
 	})
 	c.sender.padding, c.sender.interval = incompressible(64<<10), 0
@@ -330,4 +356,8 @@ func (c *members) fillVolumes(what string) {
 	forEachSink((*sinkServer).up)
 	stop()
 	c.checkAndReport(what, rounds)
+	for i, r := range c.receivers {
+		c.t.Logf("receiver %d stopped %d times before its volume was full, could not write %d times, and gave up a stream %d times",
+			i, r.countInLog(stoppedInTime), r.countInLog(writeFailed), r.countInLog("Resetting stream"))
+	}
 }

@@ -164,7 +164,11 @@ func (l *ledger) awaitDelivery(t *testing.T) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if missing := l.missing(); len(missing) > 0 {
-		t.Errorf("%d of %d acknowledged events are lost, from the batches %v", len(missing), l.acknowledged, l.batchesOf(missing))
+		t.Errorf("%d of %d acknowledged events are lost", len(missing), l.acknowledged)
+		for _, batch := range l.batchesOf(missing) {
+			event := l.events[l.batches[batch]]
+			t.Logf("events are lost from batch %d, of webhook %d, acknowledged at %s", batch, event.sender, event.ackedAt.UTC().Format(time.RFC3339Nano))
+		}
 	}
 	if len(l.outOfOrder) > 0 {
 		t.Errorf("%d events arrived out of order: %s", len(l.outOfOrder), strings.Join(l.outOfOrder[:min(len(l.outOfOrder), 5)], "; "))

@@ -3,6 +3,7 @@ package chaos_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -90,6 +91,7 @@ type receiver struct {
 	t               *testing.T
 	address, health string
 	dir             string   // of the buffer
+	socketDir       string   // of the admin socket, for this process; default: dir
 	launcher        []string // command prefix
 	transport       *http.Transport
 	args            []string
@@ -242,7 +244,7 @@ func (r *receiver) metric(name string, labels ...string) (sum float64) {
 func (r *receiver) admin(method, path, body string, answer any) {
 	r.t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(r.dir, "admin.sock"))
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(cmp.Or(r.socketDir, r.dir), "admin.sock"))
 	}}}
 	request, err := http.NewRequestWithContext(r.t.Context(), method, "http://receiver"+path, strings.NewReader(body))
 	if err != nil {
@@ -328,14 +330,14 @@ func (r *receiver) logCounts(levels ...string) map[string]int {
 	return counts
 }
 
-// storeFailures counts the log lines about a store that failed.
-func (r *receiver) storeFailures() int {
+// countInLog counts the log lines that contain a text.
+func (r *receiver) countInLog(text string) int {
 	r.t.Helper()
 	data, err := os.ReadFile(r.logFile)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return bytes.Count(data, []byte("critical write error"))
+	return bytes.Count(data, []byte(text))
 }
 
 // writeRoutes writes a routes document with one webhook for each sink.

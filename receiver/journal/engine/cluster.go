@@ -82,6 +82,7 @@ func (c *Cluster) Open(ctx context.Context) (*Connection, error) {
 		if !m.watchHealth(ctx) {
 			unhealthy.Store(true)
 			conn.Close()
+			m.shutDownNow()
 		}
 	}()
 	closeConn := func() {
@@ -176,6 +177,7 @@ func (c *Cluster) start(ctx context.Context) (_ *member, err error) {
 	if err != nil {
 		return nil, err
 	}
+	reserve.setLow()
 	log := newServerLog(c.Logger, memberFailures)
 	running, stop, err := launchServer(ctx, options, log)
 	if err != nil {
@@ -187,7 +189,8 @@ func (c *Cluster) start(ctx context.Context) (_ *member, err error) {
 		stop()
 		return nil, err
 	}
-	m.stop = func() { stopHeartbeat(); stop(); unlock() }
+	stopWatch := m.watchVolume(log.failed)
+	m.stop = func() { stopWatch(); stopHeartbeat(); stop(); unlock() }
 	return m, nil
 }
 

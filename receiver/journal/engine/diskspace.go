@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -22,6 +23,8 @@ const (
 	maxReserve = 64 << 20
 	// At most 1/reserveFraction of a volume or a buffer is reserved.
 	reserveFraction = 8
+	// A member of a cluster runs while 1/lowFraction of the reserve is free: batches leave all of it, remainders half.
+	lowFraction = 4
 )
 
 // Share limits how much of the reserved space a write may use: 1/Share of it must stay free.
@@ -48,6 +51,7 @@ type DiskReserve struct {
 	size    int64
 	claimed atomic.Int64 // bytes that may be on their way to the disk
 	held    atomic.Bool  // the file is complete
+	low     atomic.Int64 // free bytes at which a member of a cluster stops
 }
 
 // ReserveFor returns how much to reserve for a buffer of a size.
@@ -129,6 +133,21 @@ func (r *DiskReserve) release() bool {
 	return os.Remove(r.path()) == nil
 }
 
+// setLow sets how low the free space may get while a member runs, at least to half of what there is now.
+func (r *DiskReserve) setLow() {
+	if r != nil {
+		r.low.Store(min(r.size/lowFraction, r.Free()/2))
+	}
+}
+
+// untilLow returns how many bytes may be written until the free space is too low for a member to run.
+func (r *DiskReserve) untilLow() int64 {
+	if r == nil {
+		return math.MaxInt64
+	}
+	return r.Free() - r.low.Load()
+}
+
 // Allocate writes the file again when the volume has space for it and for batches.
 func (r *DiskReserve) Allocate() error {
 	if r == nil || r.held.Load() {
@@ -148,6 +167,7 @@ func (r *DiskReserve) Allocate() error {
 		return fmt.Errorf("reserving disk space: %w", errors.Join(err, os.Remove(r.path())))
 	}
 	r.held.Store(true)
+	r.setLow()
 	return nil
 }
 

@@ -20,6 +20,10 @@ const (
 	joinPollInterval = 100 * time.Millisecond
 	// jetStreamEndTimeout is how long the server may take to close its files when it disables JetStream.
 	jetStreamEndTimeout = 15 * time.Second
+	// The free space is checked before a disk that writes fastestDisk bytes in a millisecond can use it up.
+	fastestDisk       = 4 << 20
+	minVolumeInterval = time.Millisecond
+	maxVolumeInterval = time.Second
 	// A member whose store failed again before it was in sync stays away for some time, so that it does not keep its peers busy.
 	minAbsence = 5 * time.Second
 	maxAbsence = 5 * time.Minute
@@ -36,7 +40,7 @@ type member struct {
 	reserve *DiskReserve
 	tls     TLSFiles
 	logger  *slog.Logger
-	failed  <-chan struct{} // gets a value when the store failed
+	failed  <-chan struct{} // gets a value when the store failed, or is about to
 	stop    func()
 }
 
@@ -51,6 +55,37 @@ func (m *member) connect() (*nats.Conn, error) {
 // healthError says in which way the member is not in sync with its peers, "" if it is.
 func (m *member) healthError() string {
 	return redact(m.server.Healthz(&server.HealthzOptions{}).Error)
+}
+
+// shutDownNow stops the server of a member that cannot write for much longer. It hands over what the member leads without waiting for its
+// peers, whose batches the member would go on storing.
+func (m *member) shutDownNow() {
+	m.awaitJetStreamEnd()
+	m.server.Shutdown()
+}
+
+// watchVolume reports a failure before the volume is full, until stop is called. A store that cannot write breaks off anywhere, and the
+// server may give up its copy of a stream, also of the log in which it has voted.
+func (m *member) watchVolume(failed chan<- struct{}) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for left := m.reserve.untilLow(); left > 0; left = m.reserve.untilLow() {
+			select {
+			case <-time.After(min(max(time.Duration(left/fastestDisk)*time.Millisecond, minVolumeInterval), maxVolumeInterval)):
+			case <-ctx.Done():
+				return
+			}
+		}
+		m.logger.Warn("The volume of the buffer member is nearly full, stopping the member while it can still write")
+		m.reserve.release()
+		select {
+		case failed <- struct{}{}:
+		default: // it has failed already
+		}
+	}()
+	return func() { cancel(); <-ended }
 }
 
 // awaitJetStreamEnd waits until the server has closed its files, if it disables JetStream at the moment: stopping it would not wait.
@@ -95,7 +130,7 @@ func (m *member) watchHealth(ctx context.Context) bool {
 		case <-ctx.Done():
 			return true
 		case <-m.failed:
-			m.logger.Error("The store of the buffer member failed, restarting it")
+			m.logger.Error("The store of the buffer member failed or its volume is nearly full, restarting it")
 			return false
 		case <-ticker.C:
 		}

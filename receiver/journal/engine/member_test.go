@@ -1,0 +1,127 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A member stops while there is space to stop in order, and its reserve adds to that.
+func TestMemberStopsBeforeItsVolumeIsFull(t *testing.T) {
+	t.Parallel()
+	const size = 8 << 20
+	synctest.Test(t, func(t *testing.T) {
+		var free atomic.Int64
+		free.Store(1 << 40)
+		reserve := NewDiskReserve(t.TempDir(), size)
+		reserve.Free = free.Load
+		if err := reserve.Allocate(); err != nil {
+			t.Fatal(err)
+		}
+		failed := make(chan struct{}, 1)
+		m := &member{reserve: reserve, logger: slog.New(slog.DiscardHandler)}
+		defer m.watchVolume(failed)()
+		for _, left := range []int64{1 << 40, 10 * size, size/lowFraction + 1} {
+			free.Store(left)
+			time.Sleep(time.Hour)
+			if len(failed) > 0 {
+				t.Fatalf("the member stopped with %d bytes free", left)
+			}
+		}
+		free.Store(size / lowFraction)
+		time.Sleep(minVolumeInterval)
+		synctest.Wait()
+		if len(failed) == 0 {
+			t.Error("the member runs on a volume that is nearly full")
+		}
+		if _, err := os.Stat(reserve.path()); err == nil {
+			t.Error("the reserve is still held")
+		}
+	})
+}
+
+// The free space is checked more often the less there is, so that a fast disk is not full before the next check.
+func TestVolumeIsCheckedInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var checks atomic.Int64
+		free := int64(1 << 30)
+		begun := time.Now()
+		reserve := &DiskReserve{dir: t.TempDir(), size: 64 << 20}
+		reserve.Free = func() int64 { // a disk to which is written as fast as possible
+			checks.Add(1)
+			return free - time.Since(begun).Milliseconds()*fastestDisk
+		}
+		reserve.setLow()
+		failed := make(chan struct{}, 1)
+		m := &member{reserve: reserve, logger: slog.New(slog.DiscardHandler)}
+		defer m.watchVolume(failed)()
+		<-failed
+		if left := reserve.Free(); left < reserve.low.Load()/2 {
+			t.Errorf("%d bytes were free when the member stopped", left)
+		}
+		if checks.Load() > 50 {
+			t.Errorf("%d checks", checks.Load())
+		}
+	})
+}
+
+// A member that was started on a volume without much space may use half of it.
+func TestLowVolumeOfAMemberThatStarts(t *testing.T) {
+	t.Parallel()
+	const size = 1 << 20
+	free := int64(0)
+	r := NewDiskReserve(t.TempDir(), size)
+	r.Free = func() int64 { return free }
+	for _, test := range []struct{ free, left int64 }{{10 * size, 10*size - size/4}, {size, size - size/4}, {size / 2, size / 4}, {size / 4, size / 8}, {0, 0}} {
+		free = test.free
+		r.setLow()
+		if left := r.untilLow(); left != test.left {
+			t.Errorf("a member that starts with %d bytes free may write %d, want %d", test.free, left, test.left)
+		}
+	}
+	free = size / 4
+	r.setLow()
+	free = 10 * size
+	if err := r.Allocate(); err != nil {
+		t.Fatal(err)
+	}
+	if left := r.untilLow(); left != 10*size-size/4 {
+		t.Errorf("once there was space again a member may write %d", left)
+	}
+	var none *DiskReserve
+	none.setLow()
+	if none.untilLow() <= 0 {
+		t.Error("without a reserve a member stops")
+	}
+}
+
+// A member that fails again and again stays away for longer each time, up to a limit.
+func TestStayAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, test := range []struct {
+			failures int
+			want     time.Duration
+		}{{0, 0}, {1, 0}, {2, 5 * time.Second}, {3, 10 * time.Second}, {7, 160 * time.Second}, {8, maxAbsence}, {1000, maxAbsence}} {
+			c := &Cluster{Logger: slog.New(slog.DiscardHandler), unhealthy: test.failures}
+			begun := time.Now()
+			if err := c.stayAway(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if waited := time.Since(begun); waited != test.want {
+				t.Errorf("after %d failures it stayed away for %s, want %s", test.failures, waited, test.want)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := (&Cluster{Logger: slog.New(slog.DiscardHandler), unhealthy: 9}).stayAway(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("a receiver that stops waits: %v", err)
+		}
+	})
+}
