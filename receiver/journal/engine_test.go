@@ -2,6 +2,8 @@ package journal_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"testing"
@@ -61,5 +63,28 @@ func TestRepairsAreCounted(t *testing.T) {
 		if got[name] != want {
 			t.Errorf("%s is %v, want %v", name, got[name], want)
 		}
+	}
+}
+
+// stuckEngine is an engine whose server does not stop.
+type stuckEngine struct{ closed bool }
+
+func (e *stuckEngine) Open(context.Context) (*engine.Connection, error) {
+	return nil, fmt.Errorf("stopping: %w", engine.ErrStuck)
+}
+
+func (e *stuckEngine) Close() { e.closed = true }
+
+// Only a new process helps when a server does not stop, so the receiver ends.
+func TestReceiverEndsWhenItsServerDoesNotStop(t *testing.T) {
+	t.Parallel()
+	limits, err := journal.SplitLimits(journal.MinBytes, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stuck := &stuckEngine{}
+	j := journal.New(journal.Options{Engine: stuck, Limits: limits, Logger: slog.New(slog.DiscardHandler)})
+	if err := j.Run(t.Context()); !errors.Is(err, engine.ErrStuck) || !stuck.closed {
+		t.Errorf("the journal ended with %v, the engine closed: %t", err, stuck.closed)
 	}
 }

@@ -148,14 +148,14 @@ func New(options Options) *Journal {
 }
 
 // Run keeps the journal available until the context ends: it opens the engine, and opens it again when it does not work.
-// It returns an error only for what does not pass by itself: a [ConfigError].
+// It returns an error only for what does not pass by itself: a [ConfigError], or [engine.ErrStuck].
 func (j *Journal) Run(ctx context.Context) error {
 	defer j.engine.Close()
 	retry := store.NewBackoff(j.now)
 	for ctx.Err() == nil {
 		retry.Begin()
 		err := j.runSession(ctx)
-		if fatal := new(ConfigError); errors.As(err, &fatal) {
+		if fatal := new(ConfigError); errors.As(err, &fatal) || errors.Is(err, engine.ErrStuck) {
 			return err
 		}
 		if ctx.Err() != nil {

@@ -48,13 +48,17 @@ type Cluster struct {
 	partitioned atomic.Bool
 	mu          sync.Mutex
 	running     *member
-	unhealthy   int // times in a row that the member was stopped because its copy is of no use, and was not in sync in between
+	stuck       bool // a server does not stop
+	unhealthy   int  // times in a row that the member was stopped because its copy is of no use, and was not in sync in between
 }
 
 // Open starts the server if it does not run, waits until it is in sync with its peers, and connects to it.
 func (c *Cluster) Open(ctx context.Context) (*Connection, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.stuck {
+		return nil, ErrStuck
+	}
 	if c.running == nil {
 		if err := c.stayAway(ctx); err != nil {
 			return nil, err
@@ -81,8 +85,8 @@ func (c *Cluster) Open(ctx context.Context) (*Connection, error) {
 		defer close(watched)
 		if !m.watchHealth(ctx) {
 			unhealthy.Store(true)
+			go m.shutDownNow() // which also ends what closing the connection may wait for
 			conn.Close()
-			m.shutDownNow()
 		}
 	}()
 	closeConn := func() {
@@ -137,10 +141,12 @@ func (c *Cluster) Kill() {
 
 // shutDown hands over leadership and stops the server. c.mu is held.
 func (c *Cluster) shutDown(m *member) {
-	m.awaitJetStreamEnd()
-	m.server.LameDuckShutdown()
-	m.stop()
 	c.running = nil
+	c.stuck = !endsInTime(func() {
+		m.awaitJetStreamEnd()
+		m.server.LameDuckShutdown()
+		m.stop()
+	})
 }
 
 // start starts the server and its heartbeat.
@@ -186,10 +192,9 @@ func (c *Cluster) start(ctx context.Context) (_ *member, err error) {
 	m := &member{server: running, options: options, key: key, reserve: reserve, tls: c.TLS, logger: c.Logger, failed: log.failed}
 	stopHeartbeat, err := c.runHeartbeat(m) //nolint:contextcheck // it runs as long as the member
 	if err != nil {
-		stop()
-		return nil, err
+		return nil, stopAfter(err, stop)
 	}
-	stopWatch := m.watchVolume(log.failed)
+	stopWatch := m.watchVolume(log.failed) //nolint:contextcheck // it runs as long as the member
 	m.stop = func() { stopWatch(); stopHeartbeat(); stop(); unlock() }
 	return m, nil
 }

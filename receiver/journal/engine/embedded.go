@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -17,10 +18,14 @@ type Embedded struct {
 	Logger  *slog.Logger
 
 	repairs natsfiles.Report // since the last successful Open
+	stuck   atomic.Bool      // a server does not stop
 }
 
 // Open repairs the files, starts the server and connects to it. It fails if another process uses the directory.
 func (e *Embedded) Open(ctx context.Context) (*Connection, error) {
+	if e.stuck.Load() {
+		return nil, ErrStuck
+	}
 	if err := checkUnused(e.Dir, clusterDir, "--buffer=cluster"); err != nil {
 		return nil, err
 	}
@@ -43,7 +48,7 @@ func (e *Embedded) Open(ctx context.Context) (*Connection, error) {
 		return nil, err
 	}
 	stop := conn.Close
-	conn.Close = func() { stop(); unlock() }
+	conn.Close = func() { e.stuck.Store(!endsInTime(func() { stop(); unlock() })) }
 	conn.Checkpoint = filepath.Join(e.Dir, checkpoint)
 	conn.Reserve, conn.Repairs, e.repairs = reserve, e.repairs, natsfiles.Report{}
 	conn.RecordFile = filepath.Join(e.Dir, recordFile)
@@ -72,8 +77,7 @@ func (e *Embedded) open(ctx context.Context) (*Connection, error) {
 	}
 	conn, err := connectInProcess(running)
 	if err != nil {
-		stop()
-		return nil, err
+		return nil, stopAfter(err, stop)
 	}
 	select {
 	case <-log.failed: // during the recovery, which has succeeded

@@ -125,3 +125,37 @@ func TestStayAway(t *testing.T) {
 		}
 	})
 }
+
+// A server that does not stop is given up, and no other one is started in the process: it would use the same files.
+func TestServerThatDoesNotStop(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		defer close(end)
+		begun := time.Now()
+		if endsInTime(func() { <-end }) {
+			t.Error("it has not ended")
+		}
+		if waited := time.Since(begun); waited != stopTimeout {
+			t.Errorf("it was given up after %s", waited)
+		}
+		if !endsInTime(func() { time.Sleep(stopTimeout / 2) }) {
+			t.Error("it has ended in time")
+		}
+		cause := errors.New("it cannot use its directory")
+		if err := stopAfter(cause, func() { <-end }); !errors.Is(err, ErrStuck) || !errors.Is(err, cause) {
+			t.Errorf("the error is %v", err)
+		}
+		if err := stopAfter(cause, func() {}); !errors.Is(err, cause) || errors.Is(err, ErrStuck) {
+			t.Errorf("the error is %v", err)
+		}
+	})
+	stuck := &Embedded{Dir: t.TempDir()}
+	stuck.stuck.Store(true)
+	if _, err := stuck.Open(t.Context()); !errors.Is(err, ErrStuck) {
+		t.Errorf("an embedded server was started: %v", err)
+	}
+	if _, err := (&Cluster{Dir: t.TempDir(), stuck: true}).Open(t.Context()); !errors.Is(err, ErrStuck) {
+		t.Errorf("a member was started: %v", err)
+	}
+}

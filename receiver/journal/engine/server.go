@@ -22,7 +22,32 @@ const (
 	// space, the server would refuse to change a stream once that space has shrunk.
 	unlimitedStore = 1 << 60
 	clientName     = "receiver"
+	// stopTimeout is how long a server may take to stop. It writes the state of its streams.
+	stopTimeout = 2 * time.Minute
 )
+
+// ErrStuck means that a server does not stop, as happens after its store has failed. Only a new process can use its directory.
+var ErrStuck = errors.New("the buffer's server does not stop: the process must be started again")
+
+// endsInTime runs what stops a server, and reports whether that has ended after [stopTimeout].
+func endsInTime(stop func()) bool {
+	ended := make(chan struct{})
+	go func() { defer close(ended); stop() }()
+	select {
+	case <-ended:
+		return true
+	case <-time.After(stopTimeout):
+		return false
+	}
+}
+
+// stopAfter stops a server after an error, and returns the error, also [ErrStuck] if it does not stop.
+func stopAfter(err error, stop func()) error {
+	if !endsInTime(stop) {
+		return errors.Join(err, ErrStuck)
+	}
+	return err
+}
 
 // serverOptions are those of a server that acknowledges nothing that is not on disk.
 func serverOptions(storeDir string) *server.Options {
@@ -48,8 +73,7 @@ func launchServer(ctx context.Context, options *server.Options, log serverLog) (
 		running.WaitForShutdown()
 	}
 	if err := waitReady(ctx, running, started); err != nil {
-		stop()
-		return nil, nil, err
+		return nil, nil, stopAfter(err, stop)
 	}
 	return running, stop, nil
 }
