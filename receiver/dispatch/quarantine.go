@@ -9,7 +9,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 )
 
-// quarantine sets aside the batches that were being processed at two abnormal ends of the process in a row, before anything else is
+// quarantine sets aside the batches that were being processed at several abnormal ends of the process in a row, before anything else is
 // read. Those that were being processed at the last end are processed alone from now on (package quarantine).
 func (l *leadership) quarantine(ctx context.Context) error {
 	record, logger := l.consumer.Record(), l.dispatcher.logger
@@ -25,7 +25,7 @@ func (l *leadership) quarantine(ctx context.Context) error {
 		batch, err := l.consumer.SetAside(ctx, position, journal.ReasonQuarantined)
 		switch {
 		case errors.Is(err, journal.ErrFull): // it stays poison
-			logger.Error("A batch that ended the receiver twice does not fit into the dead letters; it is not delivered until it is dropped or --dead-letter-max-bytes is raised",
+			logger.Error("A batch that ended the receiver several times does not fit into the dead letters; it is not delivered until it is dropped or --dead-letter-max-bytes is raised",
 				"webhook", batch.Webhook, "position", position.String(), "bytes", batch.StoredBytes)
 			continue
 		case errors.Is(err, journal.ErrNotFound):
@@ -33,7 +33,7 @@ func (l *leadership) quarantine(ctx context.Context) error {
 			return fmt.Errorf("setting aside a batch: %w", err)
 		default:
 			l.dispatcher.state.DeadLettered(batch.Webhook, journal.ReasonQuarantined, batch.EventCount)
-			logger.Error("Set aside a batch that was being processed at two abnormal ends in a row; it is a dead letter now",
+			logger.Error("Set aside a batch that was being processed at several abnormal ends in a row; it is a dead letter now",
 				"webhook", batch.Webhook, "position", position.String(), "events", batch.EventCount)
 		}
 		record.Forget(key)

@@ -31,7 +31,7 @@ func endWhileProcessing(t *testing.T, path string, batches ...uint64) {
 
 func openRecord(t *testing.T, path string) *quarantine.Record {
 	t.Helper()
-	record := quarantine.New(quarantine.NewFile(path, func(err error) { t.Error(err) }), quarantine.NewTurns())
+	record := quarantine.New(quarantine.NewFile(path, func(err error) { t.Error(err) }), quarantine.InFile, quarantine.NewTurns())
 	if _, err := record.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestWhatIsProcessedIsRecorded(t *testing.T) {
 	large := batchAt(3)
 	large.EventCount, large.Value = 1, []byte(`[{"event":"send","_id":"3","text":"`+strings.Repeat("x", 300<<10)+`"}]`)
 	consumer := journaltest.NewConsumer(remainderAt(1, 1, "send 1"), batchAt(2, "send 2"), large, batchAt(4, "open 4"))
-	consumer.Processed = quarantine.New(quarantine.NewFile(path, func(err error) { t.Error(err) }), quarantine.NewTurns())
+	consumer.Processed = quarantine.New(quarantine.NewFile(path, func(err error) { t.Error(err) }), quarantine.InFile, quarantine.NewTurns())
 	read := make(chan []string, 10)
 	consumer.OnNext = func(*journal.StoredBatch) { read <- usedSlots(t, path) }
 	sinks := newFakeSinks()
@@ -183,7 +183,7 @@ func TestPoisonThatCannotBeStoredIsHeld(t *testing.T) {
 	endWhileProcessing(t, path, 2)
 	endWhileProcessing(t, path, 2)
 	consumer := journaltest.NewConsumer(batchAt(1, "send 1"), batchAt(3, "send 3"))
-	consumer.Processed = quarantine.New(quarantine.NewFile(path, func(err error) { t.Error(err) }), quarantine.NewTurns())
+	consumer.Processed = quarantine.New(quarantine.NewFile(path, func(err error) { t.Error(err) }), quarantine.InFile, quarantine.NewTurns())
 	held := make(chan journal.Position, 1)
 	consumer.OnSetAside = func(position journal.Position) error { held <- position; return journal.ErrFull }
 	ctx, cancel := context.WithCancel(t.Context())

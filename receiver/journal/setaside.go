@@ -24,7 +24,7 @@ func (j *Journal) newRecord(s *session, leaseCtx context.Context, number int) *q
 		}
 	}
 	if s.recordFile != "" {
-		return quarantine.New(quarantine.NewFile(s.recordFile, failed), j.turns)
+		return quarantine.New(quarantine.NewFile(s.recordFile, failed), quarantine.InFile, j.turns)
 	}
 	key := recordKey
 	if number > 0 { // the first one has the only one before there were partitions
@@ -37,7 +37,7 @@ func (j *Journal) newRecord(s *session, leaseCtx context.Context, number int) *q
 		_, err := s.state.KeyValue.Put(ctx, key, data)
 		return err
 	}
-	return quarantine.New(quarantine.NewBucket(get, put, failed), j.turns)
+	return quarantine.New(quarantine.NewBucket(get, put, failed), quarantine.InSharedBuffer, j.turns)
 }
 
 // Record is the record of what is being processed. It does nothing until it is opened.

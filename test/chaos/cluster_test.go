@@ -134,13 +134,13 @@ func (c *members) checkAndReport(format string, args ...any) {
 		fmt.Sprintf(format, args...), acked, lost, c.ledger.duplicateCount(), seconds(slowest), seconds(c.sender.longestGap), seconds(pause))
 }
 
-// logBacklog logs what the first member that is ready has in its backlog: an event that is there is late, others are lost.
+// logBacklog logs what the first member that is ready has in its backlog, where events are late, and its dead letters.
 func (c *members) logBacklog() {
 	for i, r := range c.receivers {
 		if r.ready() {
 			var backlog json.RawMessage
 			r.admin(http.MethodGet, "/backlog", "", &backlog)
-			c.t.Logf("backlog, as receiver %d sees it: %s", i, backlog)
+			c.t.Logf("receiver %d has the dead letters %+v and the backlog %s", i, r.deadLetters(""), backlog)
 			return
 		}
 	}

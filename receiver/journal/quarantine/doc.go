@@ -7,13 +7,16 @@
 // [Record.End]. Waiting for a sink is no part of that, so a slot is in use for milliseconds. After an orderly stop no slot is in
 // use. A slot that is still in use at the next start shows an abnormal end: kill -9, out of memory, a panic.
 //
-// # Two ends in a row
+// # Ends in a row
 //
 // The first end makes suspects of the batches that have a slot then. It may have had any cause, and several batches may have a
 // slot. So a suspect has its sections alone: no other batch is read, mapped or encoded meanwhile, and garbage is collected before.
-// If the process ends abnormally in such a section, the batch is poison: the one that was being processed at two ends in a row.
-// A suspect that gets through a cycle of delivery is no suspect any more, and an orderly stop clears all suspicions. So two ends
-// with other causes cost at most one innocent batch, and only if each falls into some milliseconds of that batch.
+// If the process ends abnormally in such a section, it ends because of that batch, or by chance. The batch is poison after several ends in
+// a row: two where only this process has the record, and four in a shared buffer. There the leader may also lose its lease in a section
+// and live on, which its successor cannot tell from its end, and a section may last for seconds while the buffer does not answer.
+//
+// A suspect that gets through a cycle of delivery is no suspect any more, and an orderly stop clears all suspicions. So ends with other
+// causes cost an innocent batch only if each falls into a section of that batch.
 //
 // # Where it is kept
 //

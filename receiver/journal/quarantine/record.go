@@ -15,10 +15,19 @@ type Storage interface {
 	Close()
 }
 
+// The ends in a row after which a batch is poison.
+const (
+	InFile = 2
+	// InSharedBuffer is more, because the leader may lose its lease in a section and live on, and its successor sees no difference. While
+	// the buffer does not answer, sections last for seconds.
+	InSharedBuffer = 4
+)
+
 // Record says which batches are being processed. It does nothing until it is opened; a nil record never does. It is safe for
 // concurrent use.
 type Record struct {
 	storage    Storage
+	ends       int // in a row, after which a batch is poison
 	freeMemory func()
 	turns      *Turns
 
@@ -31,20 +40,21 @@ type Record struct {
 // entry is a batch with a slot: one that is in a section, or a suspect.
 type entry struct {
 	slot    int
-	suspect bool
+	ends    int   // in a row, at which it was in a section; from 1 on it is a suspect
 	poison  bool  // it is not to be processed
 	section state // 0: none
 }
 
-// New returns a record. All records of a process have the same turns, so that a suspect of one is alone among all.
-func New(storage Storage, turns *Turns) *Record {
-	return &Record{storage: storage, freeMemory: debug.FreeOSMemory, turns: turns, entries: map[Key]*entry{}}
+// New returns a record in which a batch is poison after a number of ends in a row. All records of a process have the same turns, so that a
+// suspect of one is alone among all.
+func New(storage Storage, ends int, turns *Turns) *Record {
+	return &Record{storage: storage, ends: ends, freeMemory: debug.FreeOSMemory, turns: turns, entries: map[Key]*entry{}}
 }
 
 // Found is what an abnormal end has left.
 type Found struct {
-	Poison   []Key // processed at two ends in a row; they stay so until [Record.Forget]
-	Suspects int   // processed at the last end; each is processed alone now
+	Poison   []Key // processed at several ends in a row; they stay so until [Record.Forget]
+	Suspects int   // processed at an end; each is processed alone now
 }
 
 // Open reads what the process before has left, and begins to record. No section may be under way.
@@ -65,14 +75,18 @@ func (r *Record) Open(ctx context.Context) (found Found, err error) {
 			r.storage.Write(slot, emptySlot, false)
 			continue
 		}
-		r.entries[was.key], r.used[slot] = &entry{slot: slot, suspect: true}, true
-		if was.state == alone {
-			r.entries[was.key].poison = true
+		known := &entry{slot: slot, ends: was.ends}
+		r.entries[was.key], r.used[slot] = known, true
+		if was.state != suspected { // it was in a section
+			known.ends++
+		}
+		if known.ends >= r.ends {
+			known.poison = true
 			found.Poison = append(found.Poison, was.key)
 			continue
 		}
 		found.Suspects++
-		r.storage.Write(slot, encode(was.key, suspected), false)
+		r.storage.Write(slot, encode(was.key, suspected, known.ends), false)
 	}
 	return found, nil
 }
@@ -86,7 +100,7 @@ func (r *Record) Begin(key Key) {
 	}
 	r.mu.Lock()
 	opened, known := r.opened, r.entries[key]
-	suspect := known != nil && known.suspect
+	suspect := known != nil && known.ends > 0
 	r.mu.Unlock()
 	switch {
 	case !opened:
@@ -111,7 +125,7 @@ func (r *Record) set(key Key, to state) {
 	}
 	known.section = to
 	r.mu.Unlock()
-	r.storage.Write(known.slot, encode(key, to), true)
+	r.storage.Write(known.slot, encode(key, to, known.ends), true)
 }
 
 // freeSlot returns a slot that is not in use. The record is locked.
@@ -138,9 +152,9 @@ func (r *Record) End(key Key) {
 	}
 	section := known.section
 	known.section = 0
-	if section == alone && known.suspect {
+	if section == alone {
 		r.mu.Unlock()
-		r.storage.Write(known.slot, encode(key, suspected), true)
+		r.storage.Write(known.slot, encode(key, suspected, known.ends), true)
 		r.turns.endAlone()
 		return
 	}

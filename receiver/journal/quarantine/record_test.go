@@ -54,7 +54,7 @@ func forEachStorage(t *testing.T, test func(t *testing.T, start func() (*quarant
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, func() (*quarantine.Record, quarantine.Found) {
-				record := quarantine.New(storage(t), quarantine.NewTurns())
+				record := quarantine.New(storage(t), quarantine.InFile, quarantine.NewTurns())
 				found, err := record.Open(t.Context())
 				if err != nil {
 					t.Fatal(err)
@@ -98,6 +98,40 @@ func TestTwoEndsInARowMakePoison(t *testing.T) {
 		record.Forget(batch(2))
 		record.Clear()
 	})
+}
+
+// Where a lost lease looks like the end of the process, more ends make poison.
+func TestFourEndsInARowMakePoisonInASharedBuffer(t *testing.T) {
+	t.Parallel()
+	value := &bucketValue{}
+	start := func() (*quarantine.Record, quarantine.Found) {
+		bucket := quarantine.NewBucket(value.get, value.put, func(err error) { t.Error(err) })
+		record := quarantine.New(bucket, quarantine.InSharedBuffer, quarantine.NewTurns())
+		found, err := record.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(record.Close)
+		return record, found
+	}
+	record, _ := start()
+	record.Begin(batch(1))
+	record.Begin(batch(2))
+	for end := 1; end < quarantine.InSharedBuffer; end++ {
+		var found quarantine.Found
+		record, found = start()
+		check(t, "after too few ends", found, quarantine.Found{Suspects: 2})
+		record.Begin(batch(2)) // it is not in a section at any further end
+		record.End(batch(2))
+		record, found = start() // an end in which both only wait
+		check(t, "after an end in which they wait", found, quarantine.Found{Suspects: 2})
+		record.Begin(batch(1))
+	}
+	record, found := start()
+	check(t, "after four ends", found, quarantine.Found{Poison: []quarantine.Key{batch(1)}, Suspects: 1})
+	_, found = start()
+	check(t, "poison stays known", found, quarantine.Found{Poison: []quarantine.Key{batch(1)}, Suspects: 1})
+	record.Forget(batch(1))
 }
 
 // An end in which a suspect only waits for its sink, or its turn, proves nothing.
@@ -156,13 +190,13 @@ func TestSuspectIsProcessedAlone(t *testing.T) {
 	storage := func() quarantine.Storage {
 		return quarantine.NewBucket(value.get, value.put, func(err error) { t.Error(err) })
 	}
-	before := quarantine.New(storage(), quarantine.NewTurns())
+	before := quarantine.New(storage(), quarantine.InFile, quarantine.NewTurns())
 	if _, err := before.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	before.Begin(batch(1))
 	synctest.Test(t, func(t *testing.T) {
-		record := quarantine.New(storage(), quarantine.NewTurns())
+		record := quarantine.New(storage(), quarantine.InFile, quarantine.NewTurns())
 		if _, err := record.Open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +249,7 @@ func TestDamagedRecordIsIgnored(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "processing")
 	start := func() (*quarantine.Record, quarantine.Found) {
-		record := quarantine.New(quarantine.NewFile(path, func(err error) { t.Error(err) }), quarantine.NewTurns())
+		record := quarantine.New(quarantine.NewFile(path, func(err error) { t.Error(err) }), quarantine.InFile, quarantine.NewTurns())
 		found, err := record.Open(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -255,11 +289,11 @@ func TestRecordThatCannotBeWritten(t *testing.T) {
 		return quarantine.NewFile(filepath.Join(t.TempDir(), "missing", "processing"), func(error) { failures++ })
 	}
 	var missing *quarantine.Record
-	unwritable := quarantine.New(file(), quarantine.NewTurns())
+	unwritable := quarantine.New(file(), quarantine.InFile, quarantine.NewTurns())
 	if found, err := unwritable.Open(t.Context()); err != nil || found.Suspects > 0 || failures != 1 {
 		t.Errorf("got %+v, %v, %d failures", found, err, failures)
 	}
-	for _, record := range []*quarantine.Record{missing, quarantine.New(file(), quarantine.NewTurns()), unwritable} {
+	for _, record := range []*quarantine.Record{missing, quarantine.New(file(), quarantine.InFile, quarantine.NewTurns()), unwritable} {
 		record.Begin(batch(1))
 		record.Begin(batch(1))
 		record.End(batch(1))
@@ -283,7 +317,7 @@ func TestBucketSharesWrites(t *testing.T) {
 			_ = value.put(data)
 			return errors.New("no answer")
 		}, func(error) { failures++ })
-		record := quarantine.New(bucket, quarantine.NewTurns())
+		record := quarantine.New(bucket, quarantine.InFile, quarantine.NewTurns())
 		if _, err := record.Open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -305,7 +339,8 @@ func TestBucketSharesWrites(t *testing.T) {
 }
 
 func BenchmarkSection(b *testing.B) {
-	record := quarantine.New(quarantine.NewFile(filepath.Join(b.TempDir(), "processing"), func(err error) { b.Error(err) }), quarantine.NewTurns())
+	file := quarantine.NewFile(filepath.Join(b.TempDir(), "processing"), func(err error) { b.Error(err) })
+	record := quarantine.New(file, quarantine.InFile, quarantine.NewTurns())
 	if _, err := record.Open(b.Context()); err != nil {
 		b.Fatal(err)
 	}
