@@ -38,7 +38,7 @@
 // # Batches that end the process
 //
 // While a batch is loaded or mapped, or a large event of it is encoded, it is in the record of package quarantine. A batch that ended
-// the process twice in a row is set aside before anything is read (quarantine.go).
+// the process several times in a row is set aside before anything is read (quarantine.go).
 //
 // # Deleted webhooks
 //

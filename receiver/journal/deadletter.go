@@ -20,7 +20,7 @@ const (
 	ReasonExhausted      = "exhausted"       // its retries are used up
 	ReasonExpired        = "expired"         // it could not be delivered for too long
 	ReasonWebhookDeleted = "webhook_deleted" // its webhook was deleted
-	ReasonQuarantined    = "quarantined"     // the process ended twice while it was processed
+	ReasonQuarantined    = "quarantined"     // the process ended several times while it was processed
 	ReasonSetAside       = "set_aside"       // an administrator set it aside
 )
 

@@ -155,11 +155,11 @@ func (j *Journal) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		retry.Begin()
 		err := j.runSession(ctx)
-		if fatal := new(ConfigError); errors.As(err, &fatal) || errors.Is(err, engine.ErrStuck) {
-			return err
-		}
 		if ctx.Err() != nil {
 			break
+		}
+		if fatal := new(ConfigError); errors.As(err, &fatal) || errors.Is(err, engine.ErrStuck) {
+			return err
 		}
 		j.logger.Error("The buffer failed and is opened again", "error", err.Error())
 		j.metrics.Failures.Inc()

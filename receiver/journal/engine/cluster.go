@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -71,7 +72,8 @@ func (c *Cluster) Open(ctx context.Context) (*Connection, error) {
 	}
 	m := c.running
 	conn, err := m.connect()
-	if err != nil {
+	if err != nil { // it was stopped meanwhile
+		c.unhealthy++
 		c.shutDown(m)
 		return nil, err
 	}
@@ -85,17 +87,18 @@ func (c *Cluster) Open(ctx context.Context) (*Connection, error) {
 		defer close(watched)
 		if !m.watchHealth(ctx) {
 			unhealthy.Store(true)
-			go m.shutDownNow() // which also ends what closing the connection may wait for
 			conn.Close()
 		}
 	}()
 	closeConn := func() {
 		cancel()
-		<-watched
-		conn.Close()
-		if unhealthy.Load() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
+		ended := endsInTime(func() { <-watched; conn.Close() })
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		switch {
+		case !ended:
+			c.stuck = true
+		case unhealthy.Load():
 			c.unhealthy++
 			if c.running != nil {
 				c.shutDown(c.running)
@@ -159,7 +162,7 @@ func (c *Cluster) start(ctx context.Context) (_ *member, err error) {
 		return nil, err
 	}
 	defer func() {
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrStuck) {
 			unlock()
 		}
 	}()

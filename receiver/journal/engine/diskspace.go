@@ -25,6 +25,9 @@ const (
 	reserveFraction = 8
 	// A member of a cluster runs while 1/lowFraction of the reserve is free: batches leave all of it, remainders half.
 	lowFraction = 4
+	// lowBytes is the least, so that the member can start again, and allowedBytes what it may write even if there is less.
+	lowBytes     = minFreeBytes + 2<<20
+	allowedBytes = 256 << 10
 )
 
 // Share limits how much of the reserved space a write may use: 1/Share of it must stay free.
@@ -44,7 +47,7 @@ var ErrDiskFull = errors.New("the volume has too little free space")
 // DiskReserve is the reserved space on the volume of a buffer directory. A nil *DiskReserve reserves nothing. It is safe for
 // concurrent use.
 type DiskReserve struct {
-	// Free returns the free bytes of the volume. It may be replaced before the first use.
+	// Free returns the free bytes of the volume, or -1 if they are not known. It may be replaced before the first use.
 	Free func() int64
 
 	dir     string
@@ -74,10 +77,15 @@ func NewDiskReserve(dir string, size int64) *DiskReserve {
 
 func (r *DiskReserve) path() string { return filepath.Join(r.dir, reserveFile) }
 
+// freeBytes returns the free bytes of the volume of a directory, or -1 if the system does not say.
 func freeBytes(dir string) int64 {
 	var volume syscall.Statfs_t
-	if err := syscall.Statfs(dir, &volume); err != nil {
-		return 0
+	err := syscall.Statfs(dir, &volume)
+	for errors.Is(err, syscall.EINTR) {
+		err = syscall.Statfs(dir, &volume)
+	}
+	if err != nil {
+		return -1
 	}
 	return int64(volume.Bavail) * volume.Bsize //nolint:gosec // no volume is that large
 }
@@ -133,10 +141,19 @@ func (r *DiskReserve) release() bool {
 	return os.Remove(r.path()) == nil
 }
 
-// setLow sets how low the free space may get while a member runs, at least to half of what there is now.
+// setLow sets how low the free space may get while a member runs that starts now.
 func (r *DiskReserve) setLow() {
-	if r != nil {
-		r.low.Store(min(r.size/lowFraction, r.Free()/2))
+	if r == nil {
+		return
+	}
+	usual := max(r.size/lowFraction, lowBytes)
+	switch free := r.Free(); {
+	case free < 0 || free >= 2*usual:
+		r.low.Store(usual)
+	case free > lowBytes+allowedBytes:
+		r.low.Store(max(free/2, lowBytes))
+	default: // it must run to delete what its peers have delivered
+		r.low.Store(free - allowedBytes)
 	}
 }
 
@@ -145,7 +162,14 @@ func (r *DiskReserve) untilLow() int64 {
 	if r == nil {
 		return math.MaxInt64
 	}
-	return r.Free() - r.low.Load()
+	free := r.Free()
+	if free < 0 {
+		return math.MaxInt64
+	}
+	if free >= 2*r.size { // also after a start with less
+		r.setLow()
+	}
+	return free - r.low.Load()
 }
 
 // Allocate writes the file again when the volume has space for it and for batches.
@@ -167,7 +191,6 @@ func (r *DiskReserve) Allocate() error {
 		return fmt.Errorf("reserving disk space: %w", errors.Join(err, os.Remove(r.path())))
 	}
 	r.held.Store(true)
-	r.setLow()
 	return nil
 }
 

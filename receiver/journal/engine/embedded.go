@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
@@ -44,7 +45,9 @@ func (e *Embedded) Open(ctx context.Context) (*Connection, error) {
 		conn, err = e.open(ctx)
 	}
 	if err != nil {
-		unlock()
+		if !errors.Is(err, ErrStuck) {
+			unlock()
+		}
 		return nil, err
 	}
 	stop := conn.Close

@@ -18,18 +18,23 @@ const (
 	// HealthInterval is how often that is checked.
 	HealthInterval   = 5 * time.Second
 	joinPollInterval = 100 * time.Millisecond
+	// healthTimeout is how long the server may take to say whether the member is in sync.
+	healthTimeout = time.Minute
 	// jetStreamEndTimeout is how long the server may take to close its files when it disables JetStream.
 	jetStreamEndTimeout = 15 * time.Second
 	// The free space is checked before a disk that writes fastestDisk bytes in a millisecond can use it up.
-	fastestDisk       = 4 << 20
-	minVolumeInterval = time.Millisecond
+	fastestDisk       = 1 << 20
+	minVolumeInterval = 5 * time.Millisecond
 	maxVolumeInterval = time.Second
 	// A member whose store failed again before it was in sync stays away for some time, so that it does not keep its peers busy.
 	minAbsence = 5 * time.Second
 	maxAbsence = 5 * time.Minute
 )
 
-const outOfSync = "Buffer member is not in sync with its peers"
+const (
+	outOfSync = "Buffer member is not in sync with its peers"
+	noAnswer  = "the server of the member does not answer"
+)
 
 // member is the server of a cluster member while it runs. It outlives the connections to it: members that stopped their server
 // whenever the others are down would not find each other again.
@@ -54,24 +59,25 @@ func (m *member) connect() (*nats.Conn, error) {
 
 // healthError says in which way the member is not in sync with its peers, "" if it is.
 func (m *member) healthError() string {
-	return redact(m.server.Healthz(&server.HealthzOptions{}).Error)
+	answer := make(chan string, 1)
+	go func() { answer <- redact(m.server.Healthz(&server.HealthzOptions{}).Error) }()
+	select {
+	case reason := <-answer:
+		return reason
+	case <-time.After(healthTimeout):
+		return noAnswer
+	}
 }
 
-// shutDownNow stops the server of a member that cannot write for much longer. It hands over what the member leads without waiting for its
-// peers, whose batches the member would go on storing.
-func (m *member) shutDownNow() {
-	m.awaitJetStreamEnd()
-	m.server.Shutdown()
-}
-
-// watchVolume reports a failure before the volume is full, until stop is called. A store that cannot write breaks off anywhere, and the
-// server may give up its copy of a stream, also of the log in which it has voted.
+// watchVolume releases the reserve when the volume is nearly full, and when it is so again it stops the server and reports a failure. A
+// store that cannot write breaks off anywhere, and the server may give up its copy of a stream, also of the log in which it has voted. What
+// the member leads is handed over without waiting for its peers, whose batches it would go on storing.
 func (m *member) watchVolume(failed chan<- struct{}) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for left := m.reserve.untilLow(); left > 0; left = m.reserve.untilLow() {
+		for left := m.reserve.untilLow(); left > 0 || m.releaseReserve(); left = m.reserve.untilLow() {
 			select {
 			case <-time.After(min(max(time.Duration(left/fastestDisk)*time.Millisecond, minVolumeInterval), maxVolumeInterval)):
 			case <-ctx.Done():
@@ -79,13 +85,20 @@ func (m *member) watchVolume(failed chan<- struct{}) (stop func()) {
 			}
 		}
 		m.logger.Warn("The volume of the buffer member is nearly full, stopping the member while it can still write")
-		m.reserve.release()
 		select {
 		case failed <- struct{}{}:
 		default: // it has failed already
 		}
+		m.server.Shutdown()
 	}()
 	return func() { cancel(); <-ended }
+}
+
+func (m *member) releaseReserve() (released bool) {
+	if released = m.reserve.release(); released {
+		m.logger.Warn(reserveReleased)
+	}
+	return released
 }
 
 // awaitJetStreamEnd waits until the server has closed its files, if it disables JetStream at the moment: stopping it would not wait.
@@ -144,6 +157,9 @@ func (m *member) watchHealth(ctx context.Context) bool {
 			return false
 		case reason == "":
 			healthy = time.Now()
+		case reason == noAnswer:
+			m.logger.Error("The server of the buffer member does not answer, restarting it")
+			return false
 		case time.Since(healthy) > UnhealthyTimeout:
 			m.logger.Error("Buffer member stayed out of sync with its peers, restarting it", "reason", reason)
 			return false

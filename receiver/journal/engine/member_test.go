@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A member stops while there is space to stop in order, and its reserve adds to that.
+// A member whose volume is nearly full first gets the reserve, and then stops while there is space to stop in order.
 func TestMemberStopsBeforeItsVolumeIsFull(t *testing.T) {
 	t.Parallel()
 	const size = 8 << 20
@@ -23,24 +23,31 @@ func TestMemberStopsBeforeItsVolumeIsFull(t *testing.T) {
 		if err := reserve.Allocate(); err != nil {
 			t.Fatal(err)
 		}
+		reserve.setLow()
 		failed := make(chan struct{}, 1)
 		m := &member{reserve: reserve, logger: slog.New(slog.DiscardHandler)}
 		defer m.watchVolume(failed)()
-		for _, left := range []int64{1 << 40, 10 * size, size/lowFraction + 1} {
+		isHeld := func() bool { _, err := os.Stat(reserve.path()); return err == nil }
+		for _, left := range []int64{1 << 40, 10 * size, lowBytes + 1, -1} {
 			free.Store(left)
-			time.Sleep(time.Hour)
-			if len(failed) > 0 {
-				t.Fatalf("the member stopped with %d bytes free", left)
+			time.Sleep(time.Minute)
+			if len(failed) > 0 || !isHeld() {
+				t.Fatalf("with %d bytes free the member stopped: %t, the reserve is held: %t", left, len(failed) > 0, isHeld())
 			}
 		}
-		free.Store(size / lowFraction)
-		time.Sleep(minVolumeInterval)
-		synctest.Wait()
+		free.Store(lowBytes)
+		for isHeld() {
+			time.Sleep(minVolumeInterval / 2)
+		}
+		free.Add(size)
+		time.Sleep(time.Minute)
+		if len(failed) > 0 {
+			t.Fatal("the member stopped though it got the reserve")
+		}
+		free.Store(lowBytes)
+		time.Sleep(time.Second)
 		if len(failed) == 0 {
 			t.Error("the member runs on a volume that is nearly full")
-		}
-		if _, err := os.Stat(reserve.path()); err == nil {
-			t.Error("the reserve is still held")
 		}
 	})
 }
@@ -71,28 +78,37 @@ func TestVolumeIsCheckedInTime(t *testing.T) {
 	})
 }
 
-// A member that was started on a volume without much space may use half of it.
+// A member that starts on a volume without much space may use a part of it, so that it can start again.
 func TestLowVolumeOfAMemberThatStarts(t *testing.T) {
 	t.Parallel()
-	const size = 1 << 20
+	const size, mebi = 64 << 20, 1 << 20
 	free := int64(0)
 	r := NewDiskReserve(t.TempDir(), size)
 	r.Free = func() int64 { return free }
-	for _, test := range []struct{ free, left int64 }{{10 * size, 10*size - size/4}, {size, size - size/4}, {size / 2, size / 4}, {size / 4, size / 8}, {0, 0}} {
+	for _, test := range []struct{ free, left int64 }{
+		{1000 * mebi, 984 * mebi}, {64 * mebi, 48 * mebi}, {32 * mebi, 16 * mebi}, {20 * mebi, 10 * mebi}, {8 * mebi, 2 * mebi},
+		{lowBytes + allowedBytes, allowedBytes}, {lowBytes, allowedBytes}, {minFreeBytes, allowedBytes}, {0, allowedBytes},
+	} {
 		free = test.free
 		r.setLow()
 		if left := r.untilLow(); left != test.left {
 			t.Errorf("a member that starts with %d bytes free may write %d, want %d", test.free, left, test.left)
 		}
 	}
-	free = size / 4
+	free = 8 * mebi
 	r.setLow()
-	free = 10 * size
-	if err := r.Allocate(); err != nil {
-		t.Fatal(err)
+	free = 1000 * mebi
+	if left := r.untilLow(); left != 984*mebi {
+		t.Errorf("once there is space again a member may write %d", left)
 	}
-	if left := r.untilLow(); left != 10*size-size/4 {
-		t.Errorf("once there was space again a member may write %d", left)
+	free = -1
+	r.setLow()
+	if r.untilLow() <= 0 {
+		t.Error("a member stops when the system does not say what is free")
+	}
+	free = 17 * mebi
+	if left := r.untilLow(); left != mebi {
+		t.Errorf("a member that started without knowing what is free may write %d", left)
 	}
 	var none *DiskReserve
 	none.setLow()

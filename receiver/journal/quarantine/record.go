@@ -152,7 +152,7 @@ func (r *Record) End(key Key) {
 	}
 	section := known.section
 	known.section = 0
-	if section == alone {
+	if section == alone && known.ends > 0 {
 		r.mu.Unlock()
 		r.storage.Write(known.slot, encode(key, suspected, known.ends), true)
 		r.turns.endAlone()

@@ -29,8 +29,8 @@ var emptySlot = append(bytes.Repeat([]byte{' '}, slotSize-1), '\n')
 
 // encode returns the slot of a batch that was in a section at a number of ends.
 func encode(key Key, is state, ends int) []byte {
-	if is != processing {
-		is += state(ends - 1)
+	if is != processing && ends > 1 {
+		is += state(min(ends, InSharedBuffer) - 1)
 	}
 	kind := byte('b')
 	if key.Remainder {
