@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// A member whose volume is nearly full first gets the reserve, and then stops while there is space to stop in order.
+// A member whose volume is nearly full first gets the reserve, and then stops while there is space to stop in order. Sleeping takes no time
+// here: synctest moves the clock.
 func TestMemberStopsBeforeItsVolumeIsFull(t *testing.T) {
 	t.Parallel()
 	const size = 8 << 20
