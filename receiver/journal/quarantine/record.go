@@ -40,8 +40,7 @@ type Record struct {
 // entry is a batch with a slot: one that is in a section, or a suspect.
 type entry struct {
 	slot    int
-	ends    int   // in a row, at which it was in a section; from 1 on it is a suspect
-	poison  bool  // it is not to be processed
+	ends    int   // in a row, at which it was in a section: from 1 on it is a suspect, from Record.ends on poison, which is not processed
 	section state // 0: none
 }
 
@@ -81,7 +80,6 @@ func (r *Record) Open(ctx context.Context) (found Found, err error) {
 			known.ends++
 		}
 		if known.ends >= r.ends {
-			known.poison = true
 			found.Poison = append(found.Poison, was.key)
 			continue
 		}
@@ -191,7 +189,7 @@ func (r *Record) Clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key, known := range r.entries {
-		if known.section == 0 && !known.poison {
+		if known.section == 0 && known.ends < r.ends {
 			r.remove(key)
 		}
 	}

@@ -53,19 +53,21 @@ func decode(data []byte) map[int]slotContent {
 		line := data[slot*slotSize : (slot+1)*slotSize]
 		seq, err := strconv.ParseUint(string(line[2:22]), 10, 64)
 		key := Key{Remainder: line[1] == 'r', Seq: seq}
-		if err != nil {
+		is, ends := parseLetter(state(line[0]))
+		if err != nil || !bytes.Equal(line, encode(key, is, ends)) {
 			continue
 		}
-		for _, content := range []slotContent{{key, processing, 0}, later(key, suspected, line[0]), later(key, alone, line[0])} {
-			if bytes.Equal(line, encode(key, content.state, content.ends)) {
-				found[slot] = content
-			}
-		}
+		found[slot] = slotContent{key, is, ends}
 	}
 	return found
 }
 
-// later returns what a letter says if it is that of a state, or one of the next letters.
-func later(key Key, is state, letter byte) slotContent {
-	return slotContent{key, is, min(max(int(letter)-int(is)+1, 1), InSharedBuffer)}
+// parseLetter returns the state that a letter stands for, and the ends. What is no letter of a state fails the comparison with its slot.
+func parseLetter(letter state) (is state, ends int) {
+	for _, is := range []state{suspected, alone} {
+		if letter >= is && letter < is+InSharedBuffer {
+			return is, int(letter-is) + 1
+		}
+	}
+	return processing, 0
 }
