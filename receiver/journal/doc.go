@@ -73,8 +73,8 @@
 // # Batches that end the process
 //
 // Next and Get begin a section of the batch in the record of package quarantine before they decode it, and the caller ends it. At the
-// next start a batch that ended the process several times becomes a dead letter as it is, without being decoded ([Consumer.SetAside]). If there
-// is no space for that it is held: it stays where it is, and is not read.
+// next start a batch that ended the process several times becomes a dead letter as it is, without being decoded
+// ([Consumer.SetAside]). If there is no space for that it is held: it stays where it is, and is not read.
 //
 // # Time limits
 //

@@ -97,7 +97,7 @@ func (c *Cluster) Open(ctx context.Context) (*Connection, error) {
 		defer c.mu.Unlock()
 		switch {
 		case !ended:
-			c.stuck = true
+			c.stuck, c.running = true, nil // Close must not wait for it again
 		case unhealthy.Load():
 			c.unhealthy++
 			if c.running != nil {

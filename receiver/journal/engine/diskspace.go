@@ -143,17 +143,21 @@ func (r *DiskReserve) release() bool {
 
 // setLow sets how low the free space may get while a member runs that starts now.
 func (r *DiskReserve) setLow() {
-	if r == nil {
-		return
+	if r != nil {
+		r.low.Store(r.lowFor(r.Free()))
 	}
+}
+
+// lowFor returns how low the free space may get while a member runs, by what is free at its start.
+func (r *DiskReserve) lowFor(free int64) int64 {
 	usual := max(r.size/lowFraction, lowBytes)
-	switch free := r.Free(); {
+	switch {
 	case free < 0 || free >= 2*usual:
-		r.low.Store(usual)
+		return usual
 	case free > lowBytes+allowedBytes:
-		r.low.Store(max(free/2, lowBytes))
+		return max(free/2, lowBytes)
 	default: // it must run to delete what its peers have delivered
-		r.low.Store(free - allowedBytes)
+		return free - allowedBytes
 	}
 }
 
@@ -167,7 +171,7 @@ func (r *DiskReserve) untilLow() int64 {
 		return math.MaxInt64
 	}
 	if free >= 2*r.size { // also after a start with less
-		r.setLow()
+		r.low.Store(r.lowFor(free))
 	}
 	return free - r.low.Load()
 }
