@@ -193,6 +193,11 @@ func TestClusterOperations(t *testing.T) {
 	if first.append(batch("shop/a", events...)) || !second.append(batch("shop/a", events...)) {
 		t.Error("the second is a duplicate, wherever it comes, and only that")
 	}
+	for i := range 300 { // each is read by a consumer that the other members learn of at some time
+		if page, _, err := c.members[i%len(c.members)].Backlog(t.Context(), "", nil, 10); err != nil || len(page) == 0 {
+			t.Fatalf("read %d of the backlog: %d batches, %v", i, len(page), err)
+		}
+	}
 	c.members[2].stop()
 	got := map[string]bool{}
 	second.work(func(ctx context.Context, w *journal.Consumer) {

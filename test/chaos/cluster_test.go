@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -54,7 +55,7 @@ func newMembers(t *testing.T, network *network, count, webhooks int, arguments f
 		}
 		m.receivers = append(m.receivers, r)
 	}
-	m.sender = newSender(m.ledger, m.receivers...)
+	m.sender = newSender(t, m.ledger, m.receivers...)
 	m.sender.retryDelay, m.sender.timeout = 20*time.Millisecond, 15*time.Second
 	return m
 }
@@ -99,7 +100,7 @@ func (c *members) startSending() (stop func()) {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	var sending sync.WaitGroup
 	for webhook := range c.webhooks {
-		sending.Go(func() { c.sender.run(ctx, c.t.Context(), webhook) })
+		sending.Go(func() { c.sender.run(ctx, webhook) })
 	}
 	return func() { cancel(); sending.Wait() }
 }
@@ -130,6 +131,9 @@ func (c *members) checkAndReport(format string, args ...any) {
 		}
 	}
 	c.t.Logf("statuses %v", statuses)
+	for i, r := range c.receivers {
+		c.t.Logf("receiver %d logged %v; %d batches were refused as in process", i, r.logCounts("WARN", "ERROR"), r.countInLog("message id is in process"))
+	}
 	addResult("%s | %d events acknowledged, %d lost, %d repeated, in order; slowest answer %s; longest pause of acknowledgements %s, of delivery of a webhook %s",
 		fmt.Sprintf(format, args...), acked, lost, c.ledger.duplicateCount(), seconds(slowest), seconds(c.sender.longestGap), seconds(pause))
 }
@@ -223,6 +227,28 @@ func TestClusterSurvivesPartition(t *testing.T) {
 	stop()
 	c.checkAndReport("cluster: a member partitioned without notice, %d times, not ready after %s, others deliver its webhooks after %s",
 		rounds, seconds(unready), seconds(handover))
+}
+
+// Members are partitioned again and again, for some seconds each time, so that elections and catching up are cut short anywhere.
+func TestClusterSurvivesUnstableNetwork(t *testing.T) {
+	t.Parallel()
+	if !*long {
+		t.Skip("only with -long")
+	}
+	const rounds = 30
+	network := newNetwork(t, memberCount)
+	c := newCluster(t, network)
+	stop := c.startSending()
+	for range rounds {
+		member := rand.IntN(memberCount)
+		network.setPartitioned(member, true)
+		elapse(t.Context(), rand.N(20*time.Second))
+		network.setPartitioned(member, false)
+		elapse(t.Context(), rand.N(10*time.Second))
+	}
+	c.awaitProgress("batches are acknowledged")
+	stop()
+	c.checkAndReport("cluster: any member partitioned for some seconds, %d times", rounds)
 }
 
 // busiest returns the member that delivers most webhooks.

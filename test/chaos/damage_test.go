@@ -227,12 +227,12 @@ func (d damage) run(t *testing.T, how string, record func(lost int)) {
 	sink.setBehaviour(1, answerWith(http.StatusInternalServerError, ""))
 	r := newReceiver(t, writeRoutes(t, "retry: 100, backoffDelay: PT0.1S", sink.uris(2)...))
 	r.startAndWait()
-	s := newSender(ledger, r)
+	s := newSender(t, ledger, r)
 	s.events, s.padding = 20, incompressible(4<<10)
-	s.send(t.Context(), 0, 3) // delivered and acknowledged
+	s.send(0, 3) // delivered and acknowledged
 	r.await("remainders", func() bool { return s.makeRemainder(t, r) })
 	sink.down()
-	s.send(t.Context(), 0, waitingBatches)
+	s.send(0, waitingBatches)
 	r.await("a checkpoint", func() bool { return r.checkpointed() > waitingBatches }) // and the remainder
 	if how == "killed" {
 		r.kill()
@@ -243,7 +243,7 @@ func (d damage) run(t *testing.T, how string, record func(lost int)) {
 	sink.setBehaviour(1, nil)
 	sink.up()
 	r.startAndWait()
-	s.send(t.Context(), 0, 3)
+	s.send(0, 3)
 	lost := d.awaitUndamaged(t, ledger)
 	if len(lost) > d.maxLost {
 		t.Errorf("the batches %v are lost, want at most %d of them", lost, d.maxLost)
@@ -280,7 +280,7 @@ func (r *receiver) checkpointed() int {
 // makeRemainder sends a batch to the failing sink, once, and reports whether its events were retried.
 func (s *sender) makeRemainder(t *testing.T, r *receiver) bool {
 	if acked, _ := s.ledger.count(); acked <= 3*s.events {
-		s.send(t.Context(), 1, 1)
+		s.send(1, 1)
 	}
 	return r.metric("mandrill_receiver_redeliveries_total") > 0
 }

@@ -30,7 +30,7 @@ func newBufferOnVolume(t *testing.T, options string, bytes int) *bufferOnVolume 
 	b.receiver = newReceiver(t, writeRoutes(t, "backoffDelay: PT0.2S", b.sink.uris(2)...), "--buffer-max-bytes", strconv.Itoa(bytes))
 	b.receiver.launcher, b.receiver.dir = b.enter(), filepath.Join(b.path, "buffer")
 	b.receiver.args = append(b.receiver.args, "--buffer-dir", b.receiver.dir)
-	b.sender = newSender(b.ledger, b.receiver)
+	b.sender = newSender(t, b.ledger, b.receiver)
 	b.sender.events, b.sender.padding, b.sender.interval, b.sender.retryDelay = 10, incompressible(8<<10), 20*time.Millisecond, 50*time.Millisecond
 	return b
 }
@@ -40,7 +40,7 @@ func (b *bufferOnVolume) startSending() (stop func()) {
 	ctx, cancel := context.WithCancel(b.t.Context())
 	var senders sync.WaitGroup
 	for webhook := range 2 {
-		senders.Go(func() { b.sender.run(ctx, b.t.Context(), webhook) })
+		senders.Go(func() { b.sender.run(ctx, webhook) })
 	}
 	return func() { cancel(); senders.Wait() }
 }
@@ -233,7 +233,7 @@ func TestReceiverStartsOnReadOnlyVolume(t *testing.T) {
 	b := newBufferOnVolume(t, "size=128m", 96*mebibyte)
 	b.sink.down()
 	b.receiver.startAndWait()
-	b.sender.send(t.Context(), 0, 20)
+	b.sender.send(0, 20)
 	b.receiver.kill()
 	b.remount("ro")
 	b.receiver.start()

@@ -25,13 +25,13 @@ func TestErasureLeavesOtherEventsAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	failing, good := newSender(ledger, r), newSender(ledger, r)
+	failing, good := newSender(t, ledger, r), newSender(t, ledger, r)
 	failing.events, good.events, good.interval = 20, 20, 500*time.Millisecond
 	var running sync.WaitGroup
 	sending, stop := context.WithCancel(t.Context())
-	running.Go(func() { good.run(sending, t.Context(), 1) })
+	running.Go(func() { good.run(sending, 1) })
 	for _, message := range []string{"s0-m3", "s0-m5"} {
-		failing.send(t.Context(), 0, 5)
+		failing.send(0, 5)
 		erase := func(args ...string) string {
 			output, err := exec.CommandContext(t.Context(), program, append([]string{"dead-letters", "purge", "--message", message, "--buffer-dir", r.dir}, args...)...).CombinedOutput()
 			if err != nil {

@@ -31,12 +31,12 @@ func TestKillLosesNothing(t *testing.T) {
 	}
 	sink.up()
 	r := newReceiver(t, writeRoutes(t, "backoffDelay: PT0.1S", sink.uris(webhooks)...))
-	s := newSender(ledger, r)
+	s := newSender(t, ledger, r)
 	s.interval = 250 * time.Millisecond // 1600 events a second
 	var senders sync.WaitGroup
 	sending, stop := context.WithCancel(t.Context())
 	for webhook := range webhooks {
-		senders.Go(func() { s.run(sending, t.Context(), webhook) })
+		senders.Go(func() { s.run(sending, webhook) })
 	}
 	killTimes := killRepeatedly(r, s, kills)
 	ledger.waitFor(t, "enough events", func() bool { return ledger.acknowledged >= minEvents })

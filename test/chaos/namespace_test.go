@@ -2,6 +2,7 @@ package chaos_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,8 +39,13 @@ func newNamespace(t *testing.T, kind, untested string, files []*os.File, script 
 	if err := errors.Join(err, outErr, holder.Start()); err != nil {
 		t.Skipf("SKIPPED, %s NOT TESTED: unshare is needed: %v", untested, err)
 	}
-	end := func() { _ = holderIn.Close(); _ = holder.Wait() }
+	end := func() {
+		defer time.AfterFunc(awaitTimeout, func() { _ = holder.Process.Kill() }).Stop()
+		_ = holderIn.Close()
+		_ = holder.Wait()
+	}
 	t.Cleanup(end)
+	defer time.AfterFunc(awaitTimeout, func() { _ = holder.Process.Kill() }).Stop()
 	if line, err := bufio.NewReader(holderOut).ReadString('\n'); err != nil || line != "held\n" {
 		end() // completes errs
 		t.Skipf("SKIPPED, %s NOT TESTED: root and some programs are needed: %s", untested, errs)
@@ -52,7 +59,9 @@ func (n *namespace) enter() []string { return []string{"nsenter", n.kind, "-t", 
 func (n *namespace) run(command ...string) {
 	n.t.Helper()
 	command = append(n.enter(), command...)
-	if output, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), awaitTimeout) // also while the test is cleaned up
+	defer cancel()
+	if output, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput(); err != nil {
 		n.t.Fatalf("%q: %v: %s", command, err, output)
 	}
 }

@@ -66,6 +66,7 @@ func startNATS(t *testing.T, address string, launcher ...string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		defer time.AfterFunc(awaitTimeout, func() { _ = process.Process.Kill() }).Stop()
 		_ = process.Process.Signal(syscall.SIGTERM)
 		_ = process.Wait()
 	})

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,14 +46,14 @@ func testPowerLoss(t *testing.T, order unsynced.Order, rounds, failures int) {
 	sink.setBehaviour(refusedWebhook, sometimes(answerWith(http.StatusInternalServerError, "")))
 	sink.setBehaviour(largeRemainderWebhook, sometimes(answerWith(http.StatusInternalServerError, "")))
 	r := newReceiverOnPowerDisk(p, sink)
-	senders := newSenders(ledger, r)[:shortOrLong(splitWebhook, webhookCount)] // large batches take long with the race detector
+	senders := newSenders(t, ledger, r)[:shortOrLong(splitWebhook, webhookCount)] // large batches take long with the race detector
 	var failureTimes []time.Time
 	for round := range rounds {
 		sink.up()
 		var running sync.WaitGroup
 		sending, stop := context.WithCancel(t.Context())
 		for webhook, s := range senders {
-			running.Go(func() { s.run(sending, t.Context(), webhook) })
+			running.Go(func() { s.run(sending, webhook) })
 		}
 		for n := range failures {
 			if n == failures/2 {
@@ -112,9 +113,9 @@ func TestPowerLossAtRestRepeatsNothing(t *testing.T) {
 			rounds := shortOrLong(1, 4)
 			for round := range rounds + 1 {
 				p.startReceiver(r)
-				for webhook, s := range newSenders(ledger, r) {
+				for webhook, s := range newSenders(t, ledger, r) {
 					if webhook < splitWebhook || round < rounds { // the last round only shows what is delivered again
-						s.send(t.Context(), webhook, 1)
+						s.send(webhook, 1)
 					}
 				}
 				if round < rounds {
@@ -150,9 +151,9 @@ func newReceiverOnPowerDisk(p *powerDisk, sink *sinkServer) *receiver {
 }
 
 // newSenders returns a sender for each webhook.
-func newSenders(ledger *ledger, r *receiver) (senders []*sender) {
+func newSenders(t *testing.T, ledger *ledger, r *receiver) (senders []*sender) {
 	for webhook := range webhookCount {
-		s := newSender(ledger, r)
+		s := newSender(t, ledger, r)
 		s.interval = 250 * time.Millisecond
 		switch webhook {
 		case splitWebhook:
@@ -199,9 +200,9 @@ func (p *powerDisk) failPower(r *receiver, ledger *ledger, starting bool) time.T
 	case <-time.After(awaitTimeout):
 		p.t.Fatal("the receiver does not write")
 	}
-	_ = r.process.Process.Kill()
+	r.end(syscall.SIGKILL)
 	p.disk.ReleaseWaiting()
-	<-r.exited
+	r.awaitExit("after the power failed")
 	failedAt := time.Now()
 	survival := p.disk.Draw()
 	p.t.Logf("the power failed after %d changes, starting %t, %+v", changes, starting, survival)

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -97,7 +98,9 @@ type receiver struct {
 	args            []string
 	process         *exec.Cmd
 	exited          chan struct{}
-	logFile         string // file
+	exitExpected    bool        // that the process exits by itself is a part of the test
+	mayExit         atomic.Bool // it is, or the test ends it
+	logFile         string      // file
 }
 
 // freeAddress returns an address to listen at later, or again.
@@ -143,7 +146,13 @@ func (r *receiver) start() {
 		r.t.Fatal(err)
 	}
 	r.exited = make(chan struct{})
-	go func(process *exec.Cmd, ended chan struct{}) { _ = process.Wait(); close(ended) }(r.process, r.exited)
+	r.mayExit.Store(r.exitExpected)
+	go func(process *exec.Cmd, exited chan struct{}) {
+		defer close(exited)
+		if _ = process.Wait(); !r.mayExit.Load() {
+			r.t.Errorf("the receiver at %s exited by itself: %s", r.address, process.ProcessState)
+		}
+	}(r.process, r.exited)
 }
 
 // startAndWait starts the process and waits until it is ready.
@@ -155,18 +164,32 @@ func (r *receiver) startAndWait() {
 
 // kill kills the process with SIGKILL.
 func (r *receiver) kill() {
-	_ = r.process.Process.Kill()
-	<-r.exited
+	r.end(syscall.SIGKILL)
+	r.awaitExit("after SIGKILL")
+}
+
+// end sends a signal that ends the process.
+func (r *receiver) end(signal os.Signal) {
+	r.mayExit.Store(true)
+	_ = r.process.Process.Signal(signal)
+}
+
+func (r *receiver) awaitExit(what string) (ended bool) {
+	r.t.Helper()
+	select {
+	case <-r.exited:
+		return true
+	case <-time.After(awaitTimeout):
+		r.t.Errorf("the receiver did not exit %s", what)
+		return false
+	}
 }
 
 // stop terminates the process as a kubelet does.
 func (r *receiver) stop() {
 	r.t.Helper()
-	_ = r.process.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-r.exited:
-	case <-time.After(awaitTimeout):
-		r.t.Error("the receiver did not exit")
+	r.end(syscall.SIGTERM)
+	if !r.awaitExit("after SIGTERM") {
 		r.kill()
 	}
 }
@@ -243,7 +266,7 @@ func (r *receiver) metric(name string, labels ...string) (sum float64) {
 // admin makes a request to the admin socket, and decodes the answer.
 func (r *receiver) admin(method, path, body string, answer any) {
 	r.t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	client := &http.Client{Timeout: awaitTimeout, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(cmp.Or(r.socketDir, r.dir), "admin.sock"))
 	}}}
 	request, err := http.NewRequestWithContext(r.t.Context(), method, "http://receiver"+path, strings.NewReader(body))

@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
@@ -21,6 +23,7 @@ func hookURL(webhook int) string { return fmt.Sprintf("https://hooks.example.com
 
 // sender sends batches as Mandrill does: a batch that does not get 200 is sent again. It uses several receivers in turn.
 type sender struct {
+	t          *testing.T
 	ledger     *ledger
 	receivers  []*receiver
 	events     int           // of a batch
@@ -38,20 +41,24 @@ type sender struct {
 	longestGap time.Duration // the longest time between two acknowledgements
 }
 
-func newSender(ledger *ledger, receivers ...*receiver) *sender {
+// patience is how long a batch may be refused that must be accepted: far longer than a fault lasts.
+const patience = 5 * time.Minute
+
+func newSender(t *testing.T, ledger *ledger, receivers ...*receiver) *sender {
+	t.Helper()
 	return &sender{
-		ledger: ledger, receivers: receivers, events: 100, retryDelay: 20 * time.Millisecond, timeout: 40 * time.Second, statuses: map[int]int{},
+		t: t, ledger: ledger, receivers: receivers, events: 100, retryDelay: 20 * time.Millisecond, timeout: 40 * time.Second, statuses: map[int]int{},
 	}
 }
 
-// run sends batches of a webhook until ctx ends. The last one is sent until it is acknowledged, or giveUp ends.
-func (s *sender) run(ctx, giveUp context.Context, webhook int) {
+// run sends batches of a webhook until ctx ends. The last one is sent until it is acknowledged.
+func (s *sender) run(ctx context.Context, webhook int) {
+	giveUp, cancel := context.WithCancelCause(s.t.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(patience, func() { cancel(errRefused) }) })()
 	ticker := time.NewTicker(max(s.interval, time.Nanosecond))
 	defer ticker.Stop()
-	for ctx.Err() == nil {
-		if !s.deliver(giveUp, webhook, s.ledger.newBatch(webhook, s.events, s.padding)) {
-			return
-		}
+	for ctx.Err() == nil && s.deliver(giveUp, webhook) {
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
@@ -60,34 +67,48 @@ func (s *sender) run(ctx, giveUp context.Context, webhook int) {
 }
 
 // send sends a number of batches of a webhook.
-func (s *sender) send(ctx context.Context, webhook, batches int) {
+func (s *sender) send(webhook, batches int) {
 	for range batches {
-		s.deliver(ctx, webhook, s.ledger.newBatch(webhook, s.events, s.padding))
+		giveUp, cancel := context.WithTimeoutCause(s.t.Context(), patience, errRefused)
+		delivered := s.deliver(giveUp, webhook)
+		cancel()
+		if !delivered {
+			return
+		}
 	}
 }
 
-// deliver sends a batch until it is acknowledged.
-func (s *sender) deliver(ctx context.Context, webhook int, batch *sentBatch) bool {
+var errRefused = errors.New("it is refused for too long")
+
+// deliver sends a new batch until it is acknowledged. If ctx ends because of [errRefused] that is an error.
+func (s *sender) deliver(ctx context.Context, webhook int) bool {
+	batch := s.ledger.newBatch(webhook, s.events, s.padding)
 	request, err := mandrilltest.NewRequest(ctx, fmt.Sprintf("http://receiver/w%d", webhook), hookURL(webhook), signingKey, mandrilltest.Batch(batch.raw...))
 	if err != nil {
 		panic(err) // the URL is valid
 	}
+	last := map[string]int{} // status by receiver
 	for ctx.Err() == nil {
-		if s.attempt(ctx, request) == http.StatusOK {
+		receiver := s.receivers[int(s.next.Add(1))%len(s.receivers)]
+		status := s.attempt(ctx, receiver, request)
+		if status == http.StatusOK {
 			s.ledger.recordAck(batch)
 			return true
 		}
+		last[receiver.address] = status
 		select {
 		case <-ctx.Done():
 		case <-time.After(s.retryDelay):
 		}
 	}
+	if errors.Is(context.Cause(ctx), errRefused) {
+		s.t.Errorf("a batch of webhook %d: %v; the last statuses, by receiver: %v", webhook, errRefused, last)
+	}
 	return false
 }
 
-// attempt sends a batch once, to the next receiver, and returns the status, or 0 without an answer.
-func (s *sender) attempt(ctx context.Context, prepared *http.Request) int {
-	receiver := s.receivers[int(s.next.Add(1))%len(s.receivers)]
+// attempt sends a batch once and returns the status, or 0 without an answer.
+func (s *sender) attempt(ctx context.Context, receiver *receiver, prepared *http.Request) int {
 	request := prepared.Clone(ctx)
 	request.URL.Host, request.Host = receiver.address, ""
 	request.Body, _ = prepared.GetBody() // reading bytes cannot fail

@@ -77,14 +77,14 @@ func TestFailingSinksLoseNothing(t *testing.T) {
 	downWebhook := len(faults)
 	r := newReceiver(t, writeRoutes(t, "timeout: PT1S, backoffDelay: PT0.2S", append(sink.uris(downWebhook), downSink.uri(downWebhook))...))
 	r.startAndWait()
-	s := newSender(ledger, r)
+	s := newSender(t, ledger, r)
 	s.events, s.interval = 20, 100*time.Millisecond
 	began := time.Now()
 	var senders sync.WaitGroup
 	for webhook := range downWebhook + 1 {
 		senders.Go(func() {
 			for range shortOrLong(25, 600) {
-				s.send(t.Context(), webhook, 1)
+				s.send(webhook, 1)
 				elapse(t.Context(), s.interval)
 			}
 		})

@@ -120,6 +120,7 @@ func TestBatchIsSyncedBeforeItsAnswer(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "trace")
 	// With -D the receiver, not strace, is the child process.
 	r.launcher = []string{"strace", "-D", "-f", "-y", "-yy", "-s", "40", "-e", "trace=write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync", "-o", log}
+	r.exitExpected = true // where strace may not trace
 	r.start()
 	until := time.After(10 * time.Second)
 	for !r.ready() {
@@ -131,10 +132,10 @@ func TestBatchIsSyncedBeforeItsAnswer(t *testing.T) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	s := newSender(ledger, r)
+	s := newSender(t, ledger, r)
 	s.padding = incompressible(200)
 	batches := shortOrLong(20, 200)
-	s.send(t.Context(), 0, batches)
+	s.send(0, batches)
 	r.stop()
 	data, err := os.ReadFile(log)
 	if err != nil {

@@ -36,17 +36,17 @@ func TestHangingWebhooksDelayNoOther(t *testing.T) {
 	}
 	r := newReceiver(t, writeRoutes(t, "", sink.uris(hanging+good)...))
 	r.startAndWait()
-	bad, fine := newSender(ledger, r), newSender(ledger, r)
+	bad, fine := newSender(t, ledger, r), newSender(t, ledger, r)
 	bad.events, bad.interval = 20, 5*time.Second
 	fine.events, fine.interval = 20, 200*time.Millisecond
 	sending, stop := context.WithCancel(t.Context())
 	var senders sync.WaitGroup
 	for webhook := range hanging {
-		senders.Go(func() { bad.run(sending, t.Context(), webhook) })
+		senders.Go(func() { bad.run(sending, webhook) })
 	}
 	r.await("the sinks hang", func() bool { acked, _ := ledger.count(); return acked >= hanging*bad.events })
 	for webhook := hanging; webhook < hanging+good; webhook++ {
-		senders.Go(func() { fine.run(sending, t.Context(), webhook) })
+		senders.Go(func() { fine.run(sending, webhook) })
 	}
 	began := time.Now()
 	elapse(t.Context(), time.Duration(shortOrLong(12, 60))*time.Second) // longer than the time-out of the sinks
@@ -121,10 +121,10 @@ func TestPoisonIsQuarantined(t *testing.T) {
 	})
 	r := newReceiver(t, writeRoutes(t, "backoffDelay: PT0.2S", sink.uris(webhooks)...))
 	r.startAndWait()
-	s := newSender(ledger, r)
+	s := newSender(t, ledger, r)
 	send := func(batches int) {
 		for webhook := range webhooks {
-			s.send(t.Context(), webhook, batches)
+			s.send(webhook, batches)
 		}
 	}
 	send(shortOrLong(3, 30))
@@ -133,7 +133,7 @@ func TestPoisonIsQuarantined(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status := s.attempt(t.Context(), request); status != http.StatusOK {
+	if status := s.attempt(t.Context(), r, request); status != http.StatusOK {
 		t.Fatalf("the poison got the status %d", status)
 	}
 	send(shortOrLong(3, 30))
@@ -168,6 +168,8 @@ func TestPoisonIsQuarantined(t *testing.T) {
 // killedByMemory starts a receiver whenever the kernel has killed it, until a condition holds.
 func killedByMemory(r *receiver, condition func() bool) (kills int, took time.Duration) {
 	r.t.Helper()
+	r.exitExpected = true
+	defer func() { r.exitExpected = false }()
 	began := time.Now()
 	r.start()
 	r.await("everything is delivered or set aside", func() bool {
@@ -198,16 +200,16 @@ func TestDeadLettersOfOneLeaveThoseOfOthers(t *testing.T) {
 	}
 	r := newReceiver(t, writeRoutes(t, "", sink.uris(webhooks)...), "--buffer-max-bytes", strconv.Itoa(64*mebibyte)) // a tenth of it for dead letters
 	r.startAndWait()
-	s := newSender(ledger, r)
+	s := newSender(t, ledger, r)
 	s.padding, s.events = incompressible(4<<10), quietEvents
 	for webhook := 1; webhook < webhooks; webhook++ {
-		s.send(t.Context(), webhook, 1)
+		s.send(webhook, 1)
 	}
 	deadLettered := func() float64 { return r.metric("mandrill_receiver_dead_lettered_total") }
 	r.await("the dead letters of the others", func() bool { return deadLettered() == (webhooks-1)*quietEvents })
 	s.events = 100
 	began := time.Now()
-	s.send(t.Context(), 0, noisy/s.events)
+	s.send(0, noisy/s.events)
 	for before := 0.0; deadLettered() < float64((webhooks-1)*quietEvents+noisy); { // it takes as long as it takes
 		r.await("more dead letters", func() bool { return deadLettered() > before })
 		before = deadLettered()

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,11 +17,14 @@ const (
 	MaxScanned = 10_000
 	// fetched is how many headers are fetched at once.
 	fetched = 500
-	// maxIdle is how often the server may hand over nothing although there is something.
-	maxIdle = 10
+	// maxIdle is how often the server may hand over nothing although there is something, with a pause that doubles: five seconds in all.
+	maxIdle   = 10
+	idlePause = 5 * time.Millisecond
 	// consumerTime is when the server forgets the consumer of a scan, if its reader is gone.
 	consumerTime = time.Minute
 )
+
+var errNotSent = errors.New("the server does not send them")
 
 // ScanHeaders hands over the headers of messages, beginning after a number, until yield returns false or MaxScanned are read. It
 // returns the number to continue after, 0 at the end. The server does not send the data.
@@ -55,7 +59,7 @@ func ScanHeaders(ctx context.Context, stream jetstream.Stream, subject string, a
 				return nextSequence(next, pending), nil
 			}
 		}
-		if err := batch.Error(); err != nil {
+		if err = batch.Error(); err != nil && !IsNoLeader(err) {
 			return 0, fmt.Errorf("reading headers: %w", err)
 		}
 		if scanned >= MaxScanned {
@@ -64,15 +68,20 @@ func ScanHeaders(ctx context.Context, stream jetstream.Stream, subject string, a
 		if scanned > before {
 			continue
 		}
-		// The pending ones were removed meanwhile, or the server is slow.
+		// The pending ones were removed meanwhile, the server is slow, or it does not know yet where the new consumer is.
 		if idle++; idle == maxIdle {
-			return 0, errors.New("reading headers: the server does not send them")
+			return 0, fmt.Errorf("reading headers: %w", cmp.Or(err, errNotSent))
 		}
-		info, err := consumer.Info(ctx)
-		if err != nil {
+		if err := Sleep(ctx, idlePause<<idle); err != nil {
 			return 0, fmt.Errorf("reading headers: %w", err)
 		}
-		pending = info.NumPending
+		info, err := consumer.Info(ctx)
+		switch {
+		case err == nil:
+			pending = info.NumPending
+		case !IsNoLeader(err):
+			return 0, fmt.Errorf("reading headers: %w", err)
+		}
 	}
 	return 0, nil
 }
