@@ -235,7 +235,7 @@ func TestClusterSurvivesUnstableNetwork(t *testing.T) {
 	if !*long {
 		t.Skip("only with -long")
 	}
-	const rounds = 30
+	const rounds = 15
 	network := newNetwork(t, memberCount)
 	c := newCluster(t, network)
 	stop := c.startSending()

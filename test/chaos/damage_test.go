@@ -230,7 +230,7 @@ func (d damage) run(t *testing.T, how string, record func(lost int)) {
 	s := newSender(t, ledger, r)
 	s.events, s.padding = 20, incompressible(4<<10)
 	s.send(0, 3) // delivered and acknowledged
-	r.await("remainders", func() bool { return s.makeRemainder(t, r) })
+	r.await("remainders", func() bool { return s.makeRemainder(r) })
 	sink.down()
 	s.send(0, waitingBatches)
 	r.await("a checkpoint", func() bool { return r.checkpointed() > waitingBatches }) // and the remainder
@@ -278,7 +278,7 @@ func (r *receiver) checkpointed() int {
 }
 
 // makeRemainder sends a batch to the failing sink, once, and reports whether its events were retried.
-func (s *sender) makeRemainder(t *testing.T, r *receiver) bool {
+func (s *sender) makeRemainder(r *receiver) bool {
 	if acked, _ := s.ledger.count(); acked <= 3*s.events {
 		s.send(1, 1)
 	}

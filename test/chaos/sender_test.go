@@ -58,7 +58,7 @@ func (s *sender) run(ctx context.Context, webhook int) {
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(patience, func() { cancel(errRefused) }) })()
 	ticker := time.NewTicker(max(s.interval, time.Nanosecond))
 	defer ticker.Stop()
-	for ctx.Err() == nil && s.deliver(giveUp, webhook) {
+	for ctx.Err() == nil && s.deliver(giveUp, webhook) { //nolint:contextcheck // the last batch is sent on
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
