@@ -33,11 +33,6 @@ const (
 	routeTimeout = 5 * time.Second
 	// quietAttempts is how many attempts to reach a member, one or two seconds apart, are logged once.
 	quietAttempts = 60
-	// The server of a member is restarted after maxFailures connections in a row, each of which failed within soon, and again after
-	// restartInterval.
-	maxFailures     = 3
-	soon            = 5 * time.Minute
-	restartInterval = 10 * time.Minute
 )
 
 // Cluster is a server in this process that is one of three members with the same streams.
@@ -56,8 +51,6 @@ type Cluster struct {
 	running     *member
 	stuck       bool // a server does not stop
 	unhealthy   int  // times in a row that the member was stopped because its copy is of no use, and was not in sync in between
-	failures    int  // connections in a row that failed soon, while the member heard of its peers
-	restarted   time.Time
 }
 
 // Open starts the server if it does not run, waits until it is in sync with its peers, and connects to it.
@@ -87,7 +80,6 @@ func (c *Cluster) Open(ctx context.Context) (*Connection, error) {
 	if m.waitInSync(ctx) {
 		c.unhealthy = 0
 	}
-	opened, caller := time.Now(), ctx
 	ctx, cancel := context.WithCancel(ctx)
 	var unhealthy atomic.Bool
 	watched := make(chan struct{})
@@ -99,7 +91,6 @@ func (c *Cluster) Open(ctx context.Context) (*Connection, error) {
 		}
 	}()
 	closeConn := func() {
-		failed := caller.Err() == nil
 		cancel()
 		ended := endsInTime(func() { <-watched; conn.Close() })
 		c.mu.Lock()
@@ -112,31 +103,9 @@ func (c *Cluster) Open(ctx context.Context) (*Connection, error) {
 			if c.running != nil {
 				c.shutDown(c.running)
 			}
-		case failed && c.running != nil && c.failedAgain(time.Since(opened)):
-			c.Logger.Error("The buffer failed again and again although this member hears of its peers, restarting its server")
-			c.shutDown(c.running)
 		}
 	}
 	return &Connection{Conn: conn, Close: closeConn, Partitioned: c.partitioned.Load, Reserve: m.reserve, Checkpoint: filepath.Join(c.Dir, checkpoint)}, nil
-}
-
-// failedAgain notes that a connection failed after some time, and reports whether the server is to be restarted: members that hear of each
-// other agree within seconds, so theirs may not get over a fault. It does not report so again soon, because a restart does not help
-// against a fault of something else.
-func (c *Cluster) failedAgain(after time.Duration) bool {
-	switch {
-	case c.partitioned.Load():
-		c.failures = 0
-	case after > soon:
-		c.failures = 1
-	default:
-		c.failures++
-	}
-	if c.failures < maxFailures || !c.restarted.IsZero() && time.Since(c.restarted) < restartInterval {
-		return false
-	}
-	c.failures, c.restarted = 0, time.Now()
-	return true
 }
 
 // stayAway waits before a member is started whose copy was of no use more than once.
