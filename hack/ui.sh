@@ -11,9 +11,12 @@ cd "$(dirname "$0")/.."
 node_works() { node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null; }
 chromium_works() { [ -n "${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome >/dev/null; }
 
-if ! { node_works && chromium_works; } && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  hack/progress.sh "Installing Chromium" sh -c \
-    'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium nodejs npm' || true
+packages=() # only those that are missing: a Node.js of another origin conflicts with Debian's npm
+node_works || packages+=(nodejs npm)
+chromium_works || packages+=(chromium)
+if [ ${#packages[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  hack/progress.sh "Installing ${packages[*]}" sh -c \
+    'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"' sh "${packages[@]}" || true
 fi
 if ! { node_works && chromium_works; }; then
   echo "ui.sh: Node.js 20 or later with npm, and Chromium, are needed to test the page." >&2

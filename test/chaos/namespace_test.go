@@ -31,7 +31,8 @@ func newNamespace(t *testing.T, kind, untested string, files []*os.File, script 
 	t.Helper()
 	holder := exec.Command("unshare", append([]string{kind, "sh", "-ec", script + "; echo held; exec cat 3>&-", "sh"}, args...)...)
 	holder.ExtraFiles = files
-	holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	holder.WaitDelay = time.Second // for what keeps its output open
 	errs := &strings.Builder{}
 	holder.Stderr = errs
 	holderIn, err := holder.StdinPipe()
@@ -39,15 +40,20 @@ func newNamespace(t *testing.T, kind, untested string, files []*os.File, script 
 	if err := errors.Join(err, outErr, holder.Start()); err != nil {
 		t.Skipf("SKIPPED, %s NOT TESTED: unshare is needed: %v", untested, err)
 	}
+	kill := func() { _ = syscall.Kill(-holder.Process.Pid, syscall.SIGKILL) } // with the program that the script runs
 	end := func() {
-		defer time.AfterFunc(awaitTimeout, func() { _ = holder.Process.Kill() }).Stop()
+		defer time.AfterFunc(awaitTimeout, kill).Stop()
 		_ = holderIn.Close()
 		_ = holder.Wait()
 	}
 	t.Cleanup(end)
-	defer time.AfterFunc(awaitTimeout, func() { _ = holder.Process.Kill() }).Stop()
+	late := time.AfterFunc(awaitTimeout, kill)
+	defer late.Stop()
 	if line, err := bufio.NewReader(holderOut).ReadString('\n'); err != nil || line != "held\n" {
 		end() // completes errs
+		if !late.Stop() {
+			t.Fatalf("a namespace was not made in time: %s", errs)
+		}
 		t.Skipf("SKIPPED, %s NOT TESTED: root and some programs are needed: %s", untested, errs)
 	}
 	return &namespace{t: t, kind: kind, pid: holder.Process.Pid, release: end}
@@ -61,7 +67,9 @@ func (n *namespace) run(command ...string) {
 	command = append(n.enter(), command...)
 	ctx, cancel := context.WithTimeout(context.Background(), awaitTimeout) // also while the test is cleaned up
 	defer cancel()
-	if output, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput(); err != nil {
+	process := exec.CommandContext(ctx, command[0], command[1:]...)
+	process.WaitDelay = time.Second
+	if output, err := process.CombinedOutput(); err != nil {
 		n.t.Fatalf("%q: %v: %s", command, err, output)
 	}
 }

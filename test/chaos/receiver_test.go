@@ -98,9 +98,9 @@ type receiver struct {
 	args            []string
 	process         *exec.Cmd
 	exited          chan struct{}
-	exitExpected    bool        // that the process exits by itself is a part of the test
-	mayExit         atomic.Bool // it is, or the test ends it
-	logFile         string      // file
+	exitExpected    bool         // that the process exits by itself is a part of the test
+	mayExit         *atomic.Bool // it is, or the test ends it; of this process
+	logFile         string       // file
 }
 
 // freeAddress returns an address to listen at later, or again.
@@ -146,13 +146,14 @@ func (r *receiver) start() {
 		r.t.Fatal(err)
 	}
 	r.exited = make(chan struct{})
+	r.mayExit = &atomic.Bool{}
 	r.mayExit.Store(r.exitExpected)
-	go func(process *exec.Cmd, exited chan struct{}) {
+	go func(process *exec.Cmd, exited chan struct{}, mayExit *atomic.Bool) {
 		defer close(exited)
-		if _ = process.Wait(); !r.mayExit.Load() {
+		if _ = process.Wait(); !mayExit.Load() {
 			r.t.Errorf("the receiver at %s exited by itself: %s", r.address, process.ProcessState)
 		}
-	}(r.process, r.exited)
+	}(r.process, r.exited, r.mayExit)
 }
 
 // startAndWait starts the process and waits until it is ready.

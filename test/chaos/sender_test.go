@@ -95,7 +95,9 @@ func (s *sender) deliver(ctx context.Context, webhook int) bool {
 			s.ledger.recordAck(batch)
 			return true
 		}
-		last[receiver.address] = status
+		if ctx.Err() == nil {
+			last[receiver.address] = status
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(s.retryDelay):
