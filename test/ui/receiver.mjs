@@ -45,6 +45,7 @@ export class Receiver {
       "--buffer=embedded", "--buffer-dir", join(this.#folder, "buffer"), "--buffer-max-bytes=134217728", ...flags], { stdio: ["ignore", "ignore", "pipe"] });
     const found = {};
     await new Promise((resolve, reject) => {
+      this.#process.once("error", reject);
       this.#process.once("exit", status => reject(new Error(`the receiver ended with ${status}:\n${this.log}`)));
       this.#process.stderr.on("data", data => {
         this.log += data;
@@ -106,6 +107,7 @@ export class Overview {
     const args = Object.entries(receivers).map(([name, receiver]) => `${name}=${typeof receiver === "string" ? receiver : new URL(receiver.page).host}`);
     this.#process = spawn(binary, args, { stdio: ["ignore", "pipe", "inherit"] });
     this.page = await new Promise((resolve, reject) => {
+      this.#process.once("error", reject);
       this.#process.once("exit", status => reject(new Error(`the page of all receivers ended with ${status}`)));
       this.#process.stdout.once("data", data => resolve(String(data).trim()));
     });
