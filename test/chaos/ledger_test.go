@@ -135,10 +135,13 @@ func (l *ledger) signal() {
 // stallTimeout is how long nothing may arrive before missing events count as lost. It is longer than a sink's circuit is open.
 const stallTimeout = 45 * time.Second
 
+// waitLimit bounds a wait during which events trickle.
+const waitLimit = 10 * time.Minute
+
 // waitFor waits for a condition as long as events are acknowledged or arrive.
 func (l *ledger) waitFor(t *testing.T, what string, condition func() bool) bool {
 	t.Helper()
-	timer := time.NewTimer(stallTimeout)
+	timer, limit := time.NewTimer(stallTimeout), time.After(waitLimit)
 	defer timer.Stop()
 	for {
 		l.mu.Lock()
@@ -152,6 +155,9 @@ func (l *ledger) waitFor(t *testing.T, what string, condition func() bool) bool 
 			timer.Reset(stallTimeout)
 		case <-timer.C:
 			t.Errorf("waited in vain for %s", what)
+			return false
+		case <-limit:
+			t.Errorf("waited for %s: events still come, and it takes longer than %s", what, waitLimit)
 			return false
 		}
 	}
