@@ -1,7 +1,6 @@
 package chaos_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -10,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -96,14 +94,7 @@ func delayBriefly(_ http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-func (c *members) startSending() (stop func()) {
-	ctx, cancel := context.WithCancel(c.t.Context())
-	var sending sync.WaitGroup
-	for webhook := range c.webhooks {
-		sending.Go(func() { c.sender.run(ctx, webhook) })
-	}
-	return func() { cancel(); sending.Wait() }
-}
+func (c *members) startSending() (stop func()) { return c.sender.start(c.webhooks) }
 
 // awaitProgress waits until more batches are acknowledged.
 func (c *members) awaitProgress(what string) {

@@ -1,11 +1,9 @@
 package chaos_test
 
 import (
-	"context"
 	"net/http"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 )
@@ -36,14 +34,7 @@ func newBufferOnVolume(t *testing.T, options string, bytes int) *bufferOnVolume 
 }
 
 // startSending sends batches until the returned function is called.
-func (b *bufferOnVolume) startSending() (stop func()) {
-	ctx, cancel := context.WithCancel(b.t.Context())
-	var senders sync.WaitGroup
-	for webhook := range 2 {
-		senders.Go(func() { b.sender.run(ctx, webhook) })
-	}
-	return func() { cancel(); senders.Wait() }
-}
+func (b *bufferOnVolume) startSending() (stop func()) { return b.sender.start(2) }
 
 // awaitRefusal waits until batches get 503 and the receiver is not ready.
 func (b *bufferOnVolume) awaitRefusal() {

@@ -1,12 +1,10 @@
 package chaos_test
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -33,15 +31,10 @@ func TestKillLosesNothing(t *testing.T) {
 	r := newReceiver(t, writeRoutes(t, "backoffDelay: PT0.1S", sink.uris(webhooks)...))
 	s := newSender(t, ledger, r)
 	s.interval = 250 * time.Millisecond // 1600 events a second
-	var senders sync.WaitGroup
-	sending, stop := context.WithCancel(t.Context())
-	for webhook := range webhooks {
-		senders.Go(func() { s.run(sending, webhook) })
-	}
+	stop := s.start(webhooks)
 	killTimes := killRepeatedly(r, s, kills)
 	ledger.waitFor(t, "enough events", func() bool { return ledger.acknowledged >= minEvents })
 	stop()
-	senders.Wait()
 	ledger.awaitDelivery(t)
 	r.await("an empty backlog", func() bool { return r.metric("mandrill_receiver_backlog_events") == 0 })
 	statuses, _ := s.answers()

@@ -178,6 +178,16 @@ func (p *powerDisk) startReceiver(r *receiver) {
 	r.startAndWait()
 }
 
+// awaitFailure waits for the change at which the power fails.
+func (p *powerDisk) awaitFailure() {
+	p.t.Helper()
+	select {
+	case <-p.disk.Failed():
+	case <-time.After(awaitTimeout):
+		p.t.Fatal("nothing is written")
+	}
+}
+
 // failPower runs a receiver, lets the power fail, during its start or under load, and restores it. It returns when the power failed.
 func (p *powerDisk) failPower(r *receiver, ledger *ledger, starting bool) time.Time {
 	p.t.Helper()
@@ -195,11 +205,7 @@ func (p *powerDisk) failPower(r *receiver, ledger *ledger, starting bool) time.T
 		}
 		p.disk.FailAfter(changes)
 	}
-	select {
-	case <-p.disk.Failed():
-	case <-time.After(awaitTimeout):
-		p.t.Fatal("the receiver does not write")
-	}
+	p.awaitFailure()
 	r.end(syscall.SIGKILL)
 	p.disk.ReleaseWaiting()
 	r.awaitExit("after the power failed")

@@ -228,7 +228,7 @@ func TestDiskBlocksChangesAfterPowerLoss(t *testing.T) {
 	if err := writer.Start(); err != nil {
 		t.Fatal(err)
 	}
-	<-p.disk.Failed()
+	p.awaitFailure()
 	if err := writer.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

@@ -66,6 +66,16 @@ func (s *sender) run(ctx context.Context, webhook int) {
 	}
 }
 
+// start sends batches of some webhooks until the returned function is called, which waits for the last ones.
+func (s *sender) start(webhooks int) (stop func()) {
+	ctx, cancel := context.WithCancel(s.t.Context())
+	var sending sync.WaitGroup
+	for webhook := range webhooks {
+		sending.Go(func() { s.run(ctx, webhook) })
+	}
+	return func() { cancel(); sending.Wait() }
+}
+
 // send sends a number of batches of a webhook.
 func (s *sender) send(webhook, batches int) {
 	for range batches {
