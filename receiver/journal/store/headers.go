@@ -16,7 +16,7 @@ const (
 	MaxScanned = 10_000
 	// fetched is how many headers are fetched at once.
 	fetched = 500
-	// A scan ends with an error when no header comes for maxIdle. Until then it asks again after idlePause, after twice that, and so on.
+	// A scan gives up some time after maxIdle without a header. Until then it asks again after idlePause, after twice that, and so on.
 	maxIdle   = 5 * time.Second
 	idlePause = 5 * time.Millisecond
 	// consumerTime is when the server forgets the consumer of a scan, if its reader is gone.
@@ -41,6 +41,9 @@ func ScanHeaders(ctx context.Context, stream jetstream.Stream, subject string, a
 		case err == nil:
 			return 0, nil
 		case !errors.Is(err, errNotSent) || time.Since(s.heard) > maxIdle:
+			return 0, fmt.Errorf("reading headers: %w", err)
+		}
+		if err := Sleep(ctx, MinPause); err != nil { // each consumer is a change that the cluster agrees on
 			return 0, fmt.Errorf("reading headers: %w", err)
 		}
 	}
