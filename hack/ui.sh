@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests the page of a receiver, and that of all receivers, in a real Chromium. Needs Node.js 20 or later with npm, and Chromium, which it
+# Tests the page of a receiver, and that of all receivers, in a real Chromium. Needs Node.js 20.14 or later with npm, and Chromium, which it
 # installs on Debian as root. CHROMIUM is the browser's path; SCREENSHOTS is a folder that gets pictures.
 #
 #   hack/ui.sh              tests
@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . hack/toolchain.sh
 
-node_works() { node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null; }
+node_works() { node -e 'process.exit(process.versions.node.localeCompare("20.14", undefined, { numeric: true }) < 0 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null; }
 chromium_works() { [ -n "${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome >/dev/null; }
 
 packages=() # only those that are missing: a Node.js of another origin conflicts with Debian's npm
@@ -19,7 +19,7 @@ if [ ${#packages[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/n
     'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"' sh "${packages[@]}" || true
 fi
 if ! { node_works && chromium_works; }; then
-  echo "ui.sh: Node.js 20 or later with npm, and Chromium, are needed to test the page." >&2
+  echo "ui.sh: Node.js 20.14 or later with npm, and Chromium, are needed to test the page." >&2
   [ "${1:-}" = --if-can ] && exit 0
   exit 1
 fi
