@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
@@ -126,7 +127,32 @@ func newNamespace(t *testing.T) string {
 	if err := admin.Create(t.Context(), namespace); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := removeWebhooks(namespace.Name); err != nil {
+			t.Errorf("removing the objects of %s: %v", namespace.Name, err)
+		}
+	})
 	return namespace.Name
+}
+
+// removeWebhooks removes the MandrillWebhooks of a namespace, with or without an operator. Those that are left would be work for
+// the operators of all later tests.
+func removeWebhooks(namespace string) error {
+	ctx := context.Background()
+	if err := admin.DeleteAllOf(ctx, &v1alpha1.MandrillWebhook{}, client.InNamespace(namespace)); err != nil {
+		return err
+	}
+	var left v1alpha1.MandrillWebhookList
+	if err := admin.List(ctx, &left, client.InNamespace(namespace)); err != nil {
+		return err
+	}
+	withoutFinalizers := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
+	for i := range left.Items {
+		if err := admin.Patch(ctx, &left.Items[i], withoutFinalizers); client.IgnoreNotFound(err) != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // patience is above what a machine without a free processor may cost: a watch that is set up again after up to 30 s,

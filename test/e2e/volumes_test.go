@@ -164,13 +164,16 @@ func unknownImage(t *testing.T, i *installation) {
 	if err == nil {
 		t.Errorf("helm upgrade succeeded:\n%s", output)
 	}
-	states := command(t, "kubectl", "get", "pods", "--namespace="+i.release, "--output=jsonpath={.items[*].status.containerStatuses[*].state.waiting}")
-	states = strings.ReplaceAll(states, "ErrImagePull", "ImagePullBackOff") // which follow each other
-	for _, want := range []string{"ImagePullBackOff", registry() + "/receiver:missing", registry() + "/operator:missing"} {
-		if !strings.Contains(states, want) {
-			t.Errorf("the pods do not say %s: %s", want, states)
+	eventually(t, "the pods say which images are missing", func() error { // a receiver ends before another is made with the new image
+		states := command(t, "kubectl", "get", "pods", "--namespace="+i.release, "--output=jsonpath={.items[*].status.containerStatuses[*].state.waiting}")
+		states = strings.ReplaceAll(states, "ErrImagePull", "ImagePullBackOff") // which follow each other
+		for _, want := range []string{"ImagePullBackOff", registry() + "/receiver:missing", registry() + "/operator:missing"} {
+			if !strings.Contains(states, want) {
+				return fmt.Errorf("%s is missing in: %s", want, states)
+			}
 		}
-	}
+		return nil
+	})
 	if ready := i.cluster.ready(t, i.release, "receiver"); ready != 1 {
 		t.Errorf("%d receivers are ready, want 1", ready)
 	}
