@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ func TestBrokenReceiversAreQuiet(t *testing.T) {
 	buffer := func(dir string) []string {
 		return []string{"--buffer=embedded", "--buffer-dir", dir, "--buffer-max-bytes=67108864"}
 	}
+	receivers := map[string]*replica{}
 	for name, breakIt := range map[string]func(t *testing.T) (args []string, harm func(r *replica) error){
 		"the routes file is gone": func(t *testing.T) ([]string, func(*replica) error) {
 			config := writeRoutes(t, "http://"+freeAddress(t))
@@ -58,27 +60,36 @@ func TestBrokenReceiversAreQuiet(t *testing.T) {
 			return []string{"--buffer=nats://" + freeAddress(t), "--buffer-max-bytes=67108864", "--config", writeRoutes(t, "http://"+freeAddress(t))}, nil
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			args, harm := breakIt(t)
-			r := launchReplica(t, args...)
-			if harm != nil {
-				eventually(t, "the receiver is ready", r.ready)
-				if err := harm(r); err != nil {
-					t.Fatal(err)
-				}
+		args, harm := breakIt(t)
+		r := launchReplica(t, args...)
+		if harm != nil {
+			eventually(t, "the receiver is ready", r.ready)
+			if err := harm(r); err != nil {
+				t.Fatal(err)
 			}
-			const settling, observed = 10 * time.Second, 20 * time.Second
-			<-time.After(settling)
-			logged, used := len(r.log.String()), r.cpuTime()
-			<-time.After(observed)
-			if more := r.log.String()[logged:]; len(more) > int(1000*observed/time.Minute) {
-				t.Errorf("it logged %d bytes in %s:\n%.2000s", len(more), observed, more)
-			}
-			if took := r.cpuTime() - used; took > observed/100 {
-				t.Errorf("it took %s of CPU time in %s", took, observed)
-			}
-		})
+		}
+		receivers[name] = r
+	}
+	const settling, observed = 10 * time.Second, 20 * time.Second
+	logged, used := map[string]int{}, map[string]time.Duration{}
+	eventually(t, "the states are logged", func() bool {
+		<-time.After(settling)
+		settled := true
+		for name, r := range receivers {
+			before := logged[name]
+			logged[name], used[name] = len(r.quietLog()), r.cpuTime()
+			settled = settled && before == logged[name]
+		}
+		return settled
+	})
+	<-time.After(observed)
+	for name, r := range receivers {
+		if more := r.quietLog()[logged[name]:]; len(more) > int(1000*observed/time.Minute) {
+			t.Errorf("%s: it logged %d bytes in %s:\n%.2000s", name, len(more), observed, more)
+		}
+		if took := r.cpuTime() - used[name]; took > observed/100 {
+			t.Errorf("%s: it took %s of CPU time in %s", name, took, observed)
+		}
 	}
 }
 
@@ -93,6 +104,14 @@ func (r *replica) send() error {
 		return err
 	}
 	return response.Body.Close()
+}
+
+// quietLog returns the log without what the NATS server says of a slow machine.
+func (r *replica) quietLog() string {
+	lines := slices.Collect(strings.Lines(r.log.String()))
+	return strings.Join(slices.DeleteFunc(lines, func(line string) bool {
+		return strings.Contains(line, `"NATS server"`) && (strings.Contains(line, "Readloop processing time") || strings.Contains(line, "took too long"))
+	}), "")
 }
 
 // cpuTime returns the CPU time that the process has used, in hundredths of a second.
