@@ -34,7 +34,7 @@ func restartedOperator(t *testing.T, i *installation) {
 		}
 		return nil
 	})
-	command(t, "kubectl", "delete", "namespace", "restarted", "--timeout=60s")
+	command(t, "kubectl", "delete", "namespace", "restarted", "--timeout=5m")
 	i.noWebhookOf(t, "restarted/")
 }
 
@@ -91,7 +91,7 @@ func sampleIsDeleted(t *testing.T, i *installation) {
 	var deletions sync.WaitGroup
 	for number, manifest := range manifests {
 		deletions.Go(func() {
-			if output, err := run(t.Context(), manifest, "kubectl", "delete", "--filename=-", "--timeout=60s"); err != nil {
+			if output, err := run(t.Context(), manifest, "kubectl", "delete", "--filename=-", "--timeout=5m"); err != nil {
 				t.Errorf("deletion %d: %v\n%s", number, err, output)
 			}
 		})
@@ -122,7 +122,7 @@ func (i *installation) doomed(t *testing.T, namespace string) {
 func namespaceIsDeleted(t *testing.T, i *installation) {
 	i.doomed(t, "doomed")
 	begin := time.Now()
-	command(t, "kubectl", "delete", "namespace", "doomed", "--timeout=90s")
+	command(t, "kubectl", "delete", "namespace", "doomed", "--timeout=5m")
 	t.Logf("the namespace was gone after %v", time.Since(begin).Round(100*time.Millisecond))
 	i.noWebhookOf(t, "doomed/")
 }
@@ -137,6 +137,7 @@ func namespaceIsDeletedWithoutOperator(t *testing.T, i *installation) {
 	}
 	t.Run("Away", func(t *testing.T) { // a subtest, so that the operator comes back if it fails
 		scale(0)
+		command(t, "kubectl", "wait", "--for=delete", "pod", "--namespace="+i.release, "--selector=app.kubernetes.io/component=operator", "--timeout=2m")
 		command(t, "kubectl", "delete", "namespace", "deserted", "--wait=false")
 		eventually(t, "the Secret is deleted", func() error {
 			_, err := i.cluster.clientset.CoreV1().Secrets("deserted").Get(t.Context(), "mandrill", metav1.GetOptions{})

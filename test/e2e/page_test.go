@@ -31,9 +31,12 @@ func TestPageOfAllReceivers(t *testing.T) {
 	i.webhooks(t)
 	pods := i.cluster.pods(t, i.release, "receiver")
 	one := i.openPage(t, "--pod="+pods[1].Name)
-	if state := one.state(t); state.Receiver != pods[1].Name || state.NotReady != "" {
-		t.Errorf("the page of one receiver: %+v", state)
-	}
+	eventually(t, "the page of one receiver shows that it is ready", func() error {
+		if state := one.state(t); state.Receiver != pods[1].Name || state.NotReady != "" {
+			return fmt.Errorf("%+v", state)
+		}
+		return nil
+	})
 	one.close(t)
 
 	all := i.openPage(t)

@@ -229,7 +229,7 @@ func (v *visible) showsDelivery() {
 	eventually(v.t, "the event is delivered, and the buffer is seen", func() bool {
 		whole, webhook := v.status()
 		buffer, _ := whole["buffer"].(map[string]any)
-		return webhook["deliveredEvents"] == 1.0 && buffer["state"] == "Available"
+		return webhook["deliveredEvents"] == 1.0 && buffer["state"] == "Available" && len(v.lines("Delivered a batch")) > 0
 	})
 	whole, webhook := v.status()
 	buffer, _ := whole["buffer"].(map[string]any)
@@ -239,7 +239,7 @@ func (v *visible) showsDelivery() {
 	}
 	received, delivered := v.lines("Answered a request"), v.lines("Delivered a batch")
 	if len(delivered) != 1 || delivered[0]["batch"] == nil || received[len(received)-1]["batch"] != delivered[0]["batch"] {
-		v.t.Errorf("no id joins %v and %v", received, delivered)
+		v.t.Fatalf("no id joins %v and %v", received, delivered)
 	}
 	if seconds, ok := delivered[0]["ageSeconds"].(float64); !ok || seconds < 0 {
 		v.t.Errorf("the age is %v", delivered[0]["ageSeconds"])

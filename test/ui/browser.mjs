@@ -7,7 +7,18 @@ import { chromium } from "playwright-core";
 const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const executablePath = process.env.CHROMIUM || ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(path => existsSync(path));
 const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
-const patience = 30_000;
+const patience = 2 * 60_000; // bounds waits that a busy machine makes long
+
+// fastest is the shortest of five times, in milliseconds. A busy machine makes some longer, and a page that is late by design all.
+export async function fastest(measure) {
+  const times = [];
+  for (let i = 0; i < 5; i++) {
+    const begun = performance.now();
+    await measure(i);
+    times.push(performance.now() - begun);
+  }
+  return Math.min(...times);
+}
 
 export const launch = () => chromium.launch({ executablePath, args: flags });
 
@@ -31,11 +42,26 @@ export class Window {
 
   constructor(browser) { this.#browser = browser; }
 
+  // list loads a list again and again until it has as many rows. The page loads it when it is told to, maybe while it changes.
+  async list(button, rows, count) {
+    for (const end = performance.now() + patience; ;) {
+      await this.page.getByRole("button", { name: button }).click();
+      try {
+        await this.page.waitForFunction(([rows, count]) => document.querySelectorAll(rows).length === count, [rows, count], { polling: 50, timeout: 2000 });
+        return;
+      } catch (error) {
+        if (performance.now() > end) throw error;
+      }
+    }
+  }
+
+  showDead(count) { return this.list("Show dead letters", "#dead tr", count); }
+  showWaiting(count) { return this.list("Show what waits", "#backlog tr", count); }
+
   // open opens a page and waits until it is live.
   async open(url, options = {}) {
     const context = await this.#browser.newContext({ viewport: { width: 1200, height: 900 }, ...options });
     this.page = await context.newPage();
-    this.page.setDefaultTimeout(2 * 60_000); // bounds waits that a busy machine makes long
     this.page.setDefaultTimeout(patience);
     this.page.on("pageerror", error => this.#faults.push(error.message));
     this.page.on("console", message => message.type() === "error" && this.#faults.push(message.text()));

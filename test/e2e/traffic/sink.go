@@ -51,7 +51,7 @@ func (s *sink) set(ctx context.Context, closed bool, status int) error {
 	s.mu.Unlock()
 	switch {
 	case closed && server != nil:
-		return server.Close()
+		return server.Shutdown(ctx) // requests in progress get their answers, as their events are counted
 	case !closed && server == nil:
 		return s.open(ctx)
 	}
