@@ -67,7 +67,7 @@ func TestDeadLettersAtNATS(t *testing.T) {
 	if out, err := command("list"); err != nil || !strings.Contains(out, "set_aside") {
 		t.Errorf("list: %q, %v", out, err)
 	}
-	impatient, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	impatient, cancel := context.WithTimeout(t.Context(), 10*time.Second) // enough to connect
 	defer cancel()
 	var out bytes.Buffer
 	if err := deadLetters(impatient, []string{"purge", "--message", "1", "--buffer", nats.ClientURL()}, &out); err == nil || !strings.Contains(err.Error(), "no receiver has carried out the order yet") {

@@ -30,7 +30,7 @@ import (
 // quick is a Timing in which minutes are seconds.
 var quick = delivery.Timing{
 	Interval: 2 * time.Second, Late: 3 * time.Second, Hysteresis: 2 * time.Second, Pass: 100 * time.Millisecond, Spacing: 200 * time.Millisecond,
-	Soon: 400 * time.Millisecond, Lazy: time.Second, Recent: 3 * time.Second, Refresh: time.Second,
+	Soon: 400 * time.Millisecond, Lazy: time.Second, Recent: 10 * time.Second, Refresh: time.Second,
 }
 
 // podToken returns a token of a ServiceAccount, bound to a pod of this name, which is made.

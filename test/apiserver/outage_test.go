@@ -108,7 +108,7 @@ func startOutage(t *testing.T) *outage {
 		t.Fatal(err)
 	}
 	// The time that a sink must fail is that of the programs; writes follow each other sooner.
-	timing := delivery.Timing{Pass: 200 * time.Millisecond, Spacing: 500 * time.Millisecond, Soon: time.Second, Lazy: 2 * time.Second, Recent: 5 * time.Second}
+	timing := delivery.Timing{Pass: 200 * time.Millisecond, Spacing: 500 * time.Millisecond, Soon: time.Second, Lazy: 2 * time.Second, Recent: 20 * time.Second}
 	o.operator = startOperatorWith(t, timing, api.URL+"/api/1.0", "http://"+listen+"/mandrill")
 	o.receiver = startReceiverProgram(t, listen, o.operator.reportsURL)
 	o.alertSink = startAlertSink(t)
@@ -316,13 +316,14 @@ func (o *outage) refuse() {
 	o.status.Store(http.StatusBadRequest)
 	o.send("open")
 	o.delivered(metav1.ConditionFalse, v1alpha1.ReasonDeadLettering, v1alpha1.ReasonSinkRefusing)
+	table := o.table()
 	assertNote(t, o.webhook.Namespace, "DeadLettered", "1 event was given up")
 	o.alertSink.alerted(t, o.webhook, "sink_failing", "sink_recovered", "dead_lettered")
 	if got := o.metricValue("mandrill_receiver_dead_letters"); got != "1" {
 		t.Errorf("mandrill_receiver_dead_letters is %q", got)
 	}
 	o.docs.shows(t, "refused", commands{
-		{getWebhooks, o.table()},
+		{getWebhooks, table},
 		{getEvents + "DeadLettered", o.events("DeadLettered")},
 		{"kubectl exec -n mandrill-operator-system mandrill-receiver-0 -- receiver dead-letters list --buffer-dir /buffer", o.deadLetters()},
 	})

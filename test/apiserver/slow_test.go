@@ -116,7 +116,6 @@ func TestSlowObjectsDelayNoOtherTenant(t *testing.T) {
 		}
 	})
 	t.Cleanup(func() { close(slow.ended) })
-	before := i.timeToReady(t)
 	nowhere := silence(t, "tcp")
 	for _, test := range []struct {
 		name, key string
@@ -132,6 +131,7 @@ func TestSlowObjectsDelayNoOtherTenant(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			namespace := newNamespace(t)
 			createKey(t, namespace, test.key)
+			before := i.timeToReady(t)
 			var last *v1alpha1.MandrillWebhook
 			for n := range slowObjects {
 				url := ""

@@ -133,8 +133,8 @@ func TestListenForwards(t *testing.T) {
 func TestTestReachesTheSink(t *testing.T) {
 	s := newStack(t)
 	webhook := s.webhook()
-	s.documented("test", webhook.Namespace, "kubectl mandrill test transactional send -n shop", s.run(webhook.Namespace, "test", webhook.Name, "send", "--timeout", "15s"))
-	r := s.run(webhook.Namespace, "test", webhook.Name, "send", "hard_bounce", "--to", "ana@shop.example", "--tag", "shipping", "--metadata", "order_id=7", "--timeout", "15s")
+	s.documented("test", webhook.Namespace, "kubectl mandrill test transactional send -n shop", s.run(webhook.Namespace, "test", webhook.Name, "send", "--timeout", "1m"))
+	r := s.run(webhook.Namespace, "test", webhook.Name, "send", "hard_bounce", "--to", "ana@shop.example", "--tag", "shipping", "--metadata", "order_id=7", "--timeout", "1m")
 	if r.status != output.StatusOK || !strings.Contains(r.out, "200") {
 		t.Fatalf("%+v", r)
 	}

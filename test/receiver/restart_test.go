@@ -203,13 +203,13 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 	config := writeRoutes(t, consumer.URL)
 	balance := &balancer{ready: make([]atomic.Bool, 2)}
 	for range 2 {
-		balance.replicas = append(balance.replicas, newReplica(t, "--config", config, "--shutdown-delay", (10*probeInterval).String(), "--log-level", "warn"))
+		balance.replicas = append(balance.replicas, newReplica(t, "--config", config, "--shutdown-delay", (100*probeInterval).String(), "--log-level", "warn"))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	watching := make(chan struct{})
 	go func() { defer close(watching); balance.watch(ctx) }()
 	t.Cleanup(func() { cancel(); <-watching })
-	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: balance.rewrite})
+	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: balance.rewrite, Transport: loopback.Client.Transport})
 	t.Cleanup(proxy.Close)
 	eventually(t, "both replicas are ready", func() bool { return balance.ready[0].Load() && balance.ready[1].Load() })
 

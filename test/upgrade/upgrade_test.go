@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+	"github.com/mandrill-operator/mandrill-operator/test/poll"
 )
 
 // previousServer is the previous minor version of the server, on a directory as the embedded one uses it.
@@ -197,6 +199,23 @@ func read(t *testing.T, j *journal.Journal) (c contents) {
 	return c
 }
 
+// slowMachine matches warnings of the server that something took long, which says nothing of what it has read.
+var slowMachine = regexp.MustCompile(`msg="NATS server" message=".*(Readloop processing time|took too long)`)
+
+// store stores a batch, and sends it again while the buffer is not available, as Mandrill does.
+func store(t *testing.T, j *journal.Journal, b journal.Batch) (duplicate bool, attempts int) {
+	t.Helper()
+	poll.NoError(t, 3*time.Minute, "a batch is stored", func() error {
+		attempts++
+		var err error
+		if duplicate, err = j.Append(t.Context(), b); err != nil && !errors.Is(err, journal.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		return err
+	})
+	return duplicate, attempts
+}
+
 // fill fills a buffer with a backlog over several blocks, events too large for a message, remainders, dead letters and finished
 // batches. It returns what is then in it, and the batches that must be duplicates.
 func fill(t *testing.T, j *journal.Journal) (want contents, known []journal.Batch) {
@@ -204,8 +223,8 @@ func fill(t *testing.T, j *journal.Journal) (want contents, known []journal.Batc
 	add := func(webhook string, events ...string) {
 		t.Helper()
 		b := batch(webhook, events...)
-		if duplicate, err := j.Append(t.Context(), b); err != nil || duplicate {
-			t.Fatalf("appending: duplicate %t, error %v", duplicate, err)
+		if duplicate, attempts := store(t, j, b); duplicate && attempts == 1 {
+			t.Fatal("appending: a new batch is a duplicate")
 		}
 		known = append(known, b)
 	}
@@ -296,12 +315,14 @@ func TestUpgrade(t *testing.T) {
 				t.Errorf("%s wrote what %s does not read (-want +got):\n%.2000s", previous.version, server.VERSION, diff)
 			}
 			for _, b := range known {
-				if duplicate, err := j.Append(t.Context(), b); err != nil || !duplicate {
-					t.Errorf("a batch that is known is no duplicate, error %v", err)
+				if duplicate, _ := store(t, j, b); !duplicate {
+					t.Error("a batch that is known is no duplicate")
 				}
 			}
-			if log.Len() > 0 {
-				t.Errorf("the log has warnings:\n%s", log.String())
+			for line := range strings.Lines(log.String()) {
+				if !slowMachine.MatchString(line) {
+					t.Error("the log has a warning:", line)
+				}
 			}
 		})
 	}
