@@ -25,8 +25,8 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/erasure"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/journaltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver/mapping"
-	"github.com/mandrill-operator/mandrill-operator/test/poll"
 )
 
 const (
@@ -95,15 +95,8 @@ func (b *buffer) append(webhook string, events ...string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	// It is repeated, as Mandrill does: on a busy machine a write may take too long.
-	poll.NoError(b.t, 2*time.Minute, "storing a batch", func() error {
-		_, err := b.Append(b.t.Context(), journal.Batch{
-			Webhook: webhook, Received: time.Now(), Value: value, Events: elements, IDs: func() []string { return mapping.EventIDs(elements) },
-		})
-		if err != nil && !errors.Is(err, journal.ErrUnavailable) {
-			b.t.Fatal(err)
-		}
-		return err
+	journaltest.Append(b.t, b.Journal, journal.Batch{
+		Webhook: webhook, Received: time.Now(), Value: value, Events: elements, IDs: func() []string { return mapping.EventIDs(elements) },
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/journaltest"
 )
 
 // patience is above what a busy machine takes for several leases, or for megabytes with the race detector.
@@ -85,30 +86,15 @@ func batch(webhook string, events ...string) journal.Batch {
 // append stores a batch, and reports whether it was stored before. After several attempts that is not known: it reports false.
 func (o *opened) append(b journal.Batch) (duplicate bool) {
 	o.t.Helper()
-	duplicate, attempts := o.appendUntilStored(b)
+	duplicate, attempts := journaltest.Append(o.t, o.Journal, b)
 	return duplicate && attempts == 1
 }
 
 // isDuplicate stores a batch that was stored before, and reports whether that was noticed.
 func (o *opened) isDuplicate(b journal.Batch) bool {
 	o.t.Helper()
-	duplicate, _ := o.appendUntilStored(b)
+	duplicate, _ := journaltest.Append(o.t, o.Journal, b)
 	return duplicate
-}
-
-// appendUntilStored sends a batch again while the buffer is not available, as Mandrill does. A slow machine takes several attempts.
-func (o *opened) appendUntilStored(b journal.Batch) (duplicate bool, attempts int) {
-	o.t.Helper()
-	for begun := time.Now(); ; {
-		attempts++
-		duplicate, err := o.Append(o.t.Context(), b)
-		if err == nil {
-			return duplicate, attempts
-		}
-		if !errors.Is(err, journal.ErrUnavailable) || time.Since(begun) > patience {
-			o.t.Fatal(err)
-		}
-	}
 }
 
 // work does something as the leader.

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
@@ -106,7 +105,6 @@ func TestSlowObjectsDelayNoOtherTenant(t *testing.T) {
 	i := &installation{consumer: &consumer{}, emulator: emulator, account: emulator.Account(lifecycleKey)}
 	i.consumer.Server = httptest.NewServer(i.consumer)
 	t.Cleanup(i.consumer.Close)
-	i.abandoned(t)
 	startOperator(t, api.URL+"/api/1.0", startReceiver(t)+"/mandrill", func(o *mandrillwebhook.Options) {
 		o.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "udp", fmt.Sprint("127.0.0.1:", names))
@@ -190,29 +188,4 @@ func (i *installation) timeToReady(t *testing.T) time.Duration {
 	t.Logf("ready after %v", took)
 	slices.Sort(took)
 	return took[len(took)/2]
-}
-
-// abandoned removes the objects of the test once its operator has stopped: those whose account does not answer cannot be deleted
-// in time.
-func (i *installation) abandoned(t *testing.T) {
-	t.Helper()
-	t.Cleanup(func() {
-		ctx := context.Background()
-		var list v1alpha1.MandrillWebhookList
-		if err := admin.List(ctx, &list); err != nil {
-			t.Fatal(err)
-		}
-		for _, webhook := range list.Items {
-			if webhook.Spec.Sink.URI != i.consumer.URL {
-				continue
-			}
-			err := admin.Patch(ctx, &webhook, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`)))
-			if err = client.IgnoreNotFound(err); err == nil {
-				err = client.IgnoreNotFound(admin.Delete(ctx, &webhook))
-			}
-			if err != nil {
-				t.Error(err)
-			}
-		}
-	})
 }

@@ -68,7 +68,7 @@ var allowed = map[string][]string{
 	"receiver/journal/watch":       {"receiver/journal/store"},
 	"receiver/journal/store":       nil,
 	"receiver/journal/streams":     {"receiver/journal/engine", "receiver/journal/store"},
-	"receiver/journal/journaltest": {"receiver/journal", "receiver/journal/engine", "receiver/journal/quarantine", "test/logbuffer", "test/loopback"},
+	"receiver/journal/journaltest": {"receiver/journal", "receiver/journal/engine", "receiver/journal/quarantine", "test/logbuffer", "test/loopback", "test/poll"},
 	"receiver/journal/engine":      {"receiver/durable", "receiver/journal/natsfiles"},
 	"receiver/journal/natsfiles":   {"receiver/durable"},
 	"receiver/mapping":             {"api/eventtypes", "events", "mandrill", "receiver/cloudevent"},

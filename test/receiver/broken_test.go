@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/mandrill/mandrilltest"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/journaltest"
 	"github.com/mandrill-operator/mandrill-operator/test/loopback"
 )
 
@@ -23,20 +24,20 @@ func TestBrokenReceiversAreQuiet(t *testing.T) {
 		return []string{"--buffer=embedded", "--buffer-dir", dir, "--buffer-max-bytes=67108864"}
 	}
 	receivers := map[string]*replica{}
-	for name, breakIt := range map[string]func(t *testing.T) (args []string, harm func(r *replica) error){
-		"the routes file is gone": func(t *testing.T) ([]string, func(*replica) error) {
+	for name, breakIt := range map[string]func() (args []string, harm func(r *replica) error){
+		"the routes file is gone": func() ([]string, func(*replica) error) {
 			config := writeRoutes(t, "http://"+freeAddress(t))
 			return []string{"--config", config}, func(*replica) error { return os.Remove(config) }
 		},
-		"the folder of the routes file is gone": func(t *testing.T) ([]string, func(*replica) error) {
+		"the folder of the routes file is gone": func() ([]string, func(*replica) error) {
 			config := writeRoutes(t, "http://"+freeAddress(t))
 			return []string{"--config", config}, func(*replica) error { return os.RemoveAll(filepath.Dir(config)) }
 		},
-		"the routes file has another form": func(t *testing.T) ([]string, func(*replica) error) {
+		"the routes file has another form": func() ([]string, func(*replica) error) {
 			config := writeRoutes(t, "http://"+freeAddress(t))
 			return []string{"--config", config}, func(*replica) error { return os.WriteFile(config, []byte("routes: 1"), 0o600) }
 		},
-		"files beside the routes file change": func(t *testing.T) ([]string, func(*replica) error) {
+		"files beside the routes file change": func() ([]string, func(*replica) error) {
 			config := writeRoutes(t, "http://"+freeAddress(t))
 			return []string{"--config", config}, func(*replica) error {
 				for i := range 100 {
@@ -47,20 +48,20 @@ func TestBrokenReceiversAreQuiet(t *testing.T) {
 				return nil
 			}
 		},
-		"the folder of the buffer is gone": func(t *testing.T) ([]string, func(*replica) error) {
+		"the folder of the buffer is gone": func() ([]string, func(*replica) error) {
 			dir := filepath.Join(t.TempDir(), "buffer")
 			return append(buffer(dir), "--config", writeRoutes(t, "http://"+freeAddress(t))), func(r *replica) error {
 				return errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o600), r.send()) // so that it cannot be made again
 			}
 		},
-		"the sink is gone, and events wait": func(t *testing.T) ([]string, func(*replica) error) {
+		"the sink is gone, and events wait": func() ([]string, func(*replica) error) {
 			return append(buffer(t.TempDir()), "--config", writeRoutes(t, "http://"+freeAddress(t))), (*replica).send
 		},
-		"the NATS server is gone": func(t *testing.T) ([]string, func(*replica) error) {
+		"the NATS server is gone": func() ([]string, func(*replica) error) {
 			return []string{"--buffer=nats://" + freeAddress(t), "--buffer-max-bytes=67108864", "--config", writeRoutes(t, "http://"+freeAddress(t))}, nil
 		},
 	} {
-		args, harm := breakIt(t)
+		args, harm := breakIt()
 		r := launchReplica(t, args...)
 		if harm != nil {
 			eventually(t, "the receiver is ready", r.ready)
@@ -109,9 +110,7 @@ func (r *replica) send() error {
 // quietLog returns the log without what the NATS server says of a slow machine.
 func (r *replica) quietLog() string {
 	lines := slices.Collect(strings.Lines(r.log.String()))
-	return strings.Join(slices.DeleteFunc(lines, func(line string) bool {
-		return strings.Contains(line, `"NATS server"`) && (strings.Contains(line, "Readloop processing time") || strings.Contains(line, "took too long"))
-	}), "")
+	return strings.Join(slices.DeleteFunc(lines, journaltest.SaysSlowMachine), "")
 }
 
 // cpuTime returns the CPU time that the process has used, in hundredths of a second.

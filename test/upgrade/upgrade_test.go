@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,7 +24,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
-	"github.com/mandrill-operator/mandrill-operator/test/poll"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/journaltest"
 )
 
 // previousServer is the previous minor version of the server, on a directory as the embedded one uses it.
@@ -199,23 +198,6 @@ func read(t *testing.T, j *journal.Journal) (c contents) {
 	return c
 }
 
-// slowMachine matches warnings of the server that something took long, which says nothing of what it has read.
-var slowMachine = regexp.MustCompile(`msg="NATS server" message=".*(Readloop processing time|took too long)`)
-
-// store stores a batch, and sends it again while the buffer is not available, as Mandrill does.
-func store(t *testing.T, j *journal.Journal, b journal.Batch) (duplicate bool, attempts int) {
-	t.Helper()
-	poll.NoError(t, 3*time.Minute, "a batch is stored", func() error {
-		attempts++
-		var err error
-		if duplicate, err = j.Append(t.Context(), b); err != nil && !errors.Is(err, journal.ErrUnavailable) {
-			t.Fatal(err)
-		}
-		return err
-	})
-	return duplicate, attempts
-}
-
 // fill fills a buffer with a backlog over several blocks, events too large for a message, remainders, dead letters and finished
 // batches. It returns what is then in it, and the batches that must be duplicates.
 func fill(t *testing.T, j *journal.Journal) (want contents, known []journal.Batch) {
@@ -223,7 +205,7 @@ func fill(t *testing.T, j *journal.Journal) (want contents, known []journal.Batc
 	add := func(webhook string, events ...string) {
 		t.Helper()
 		b := batch(webhook, events...)
-		if duplicate, attempts := store(t, j, b); duplicate && attempts == 1 {
+		if duplicate, attempts := journaltest.Append(t, j, b); duplicate && attempts == 1 {
 			t.Fatal("appending: a new batch is a duplicate")
 		}
 		known = append(known, b)
@@ -315,12 +297,12 @@ func TestUpgrade(t *testing.T) {
 				t.Errorf("%s wrote what %s does not read (-want +got):\n%.2000s", previous.version, server.VERSION, diff)
 			}
 			for _, b := range known {
-				if duplicate, _ := store(t, j, b); !duplicate {
+				if duplicate, _ := journaltest.Append(t, j, b); !duplicate {
 					t.Error("a batch that is known is no duplicate")
 				}
 			}
 			for line := range strings.Lines(log.String()) {
-				if !slowMachine.MatchString(line) {
+				if !journaltest.SaysSlowMachine(line) {
 					t.Error("the log has a warning:", line)
 				}
 			}
