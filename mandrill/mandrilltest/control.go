@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -159,15 +160,11 @@ func emitControl(c controlCall) (any, error) {
 		request.Kinds = Kinds()
 	}
 	count := max(1, min(request.Count, maxEmit/len(request.Kinds)))
-	var all [][]byte
-	for range count {
-		events, err := c.account.EmitFor(request.Message, request.Kinds...)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, events...)
+	events, err := c.account.EmitFor(request.Message, slices.Repeat(request.Kinds, count)...)
+	if err != nil {
+		return nil, err
 	}
-	return eventList(all), nil
+	return eventList(events), nil
 }
 
 func injectControl(c controlCall) (any, error) {

@@ -30,7 +30,7 @@ func (m Message) isZero() bool {
 
 // sample decodes a sample.
 func sample(name string) map[string]any {
-	return decodeObject(Samples()[name])
+	return decodeObject(readSample(name))
 }
 
 func decodeObject(data []byte) map[string]any {

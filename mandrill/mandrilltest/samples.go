@@ -26,13 +26,18 @@ func Samples() map[string][]byte {
 		panic(err) // the pattern is constant
 	}
 	for _, file := range files {
-		data, err := sampleFiles.ReadFile(file)
-		if err != nil {
-			panic(err) // the file is embedded
-		}
-		samples[strings.TrimSuffix(path.Base(file), ".json")] = data
+		name := strings.TrimSuffix(path.Base(file), ".json")
+		samples[name] = readSample(name)
 	}
 	return samples
+}
+
+func readSample(name string) []byte {
+	data, err := sampleFiles.ReadFile("samples/" + name + ".json")
+	if err != nil {
+		panic(err) // the file is embedded
+	}
+	return data
 }
 
 // kind is a kind of event that the emulator can generate.
@@ -87,7 +92,7 @@ var timestampField = regexp.MustCompile(`"ts":(\d+)`)
 // generate returns an event of the kind for a message, encoded as PHP encodes JSON. It happens at now; the other times of
 // the sample keep their distance from it.
 func (k kind) generate(messageID string, now time.Time) []byte {
-	event := phpJSON(Samples()[k.sample])
+	event := phpJSON(readSample(k.sample))
 	event = bytes.ReplaceAll(event, []byte(sampleMessageID), []byte(messageID))
 	// The event's own ts is the last one in every sample but inbound's, where it is the only one.
 	all := timestampField.FindAllSubmatch(event, -1)

@@ -47,8 +47,8 @@ func (a *Account) enqueue(url string, hook *webhook, raw []byte) {
 }
 
 // Emit generates one event of each given kind, or of all kinds without arguments. It queues each for the webhooks that
-// subscribe to it, or for the inbound routes, and returns the events as they will be sent. Unknown kinds are an error; an
-// event without subscribers is not.
+// subscribe to it, or for the inbound routes, and returns the events as they will be sent. All are queued at once: no post
+// comes between them. With an unknown kind it queues none and returns an error; an event without subscribers is not an error.
 func (a *Account) Emit(names ...string) ([][]byte, error) { return a.EmitFor(Message{}, names...) }
 
 // EmitFor is [Account.Emit] for a message.
@@ -56,17 +56,24 @@ func (a *Account) EmitFor(message Message, names ...string) ([][]byte, error) {
 	if len(names) == 0 {
 		names = Kinds()
 	}
-	var events [][]byte
-	a.server.mu.Lock()
-	defer a.server.mu.Unlock()
-	for _, name := range names {
-		k, err := kindNamed(name)
-		if err != nil {
+	chosen := make([]kind, len(names))
+	for i, name := range names {
+		var err error
+		if chosen[i], err = kindNamed(name); err != nil {
 			return nil, err
 		}
-		event := message.apply(k.generate(a.server.newMessageID(), a.server.clock.now()))
-		events = append(events, event)
-		a.publish(k.subscription, event)
+	}
+	events := make([][]byte, len(chosen))
+	for i, k := range chosen {
+		a.server.mu.Lock()
+		id, now := a.server.newMessageID(), a.server.clock.now()
+		a.server.mu.Unlock()
+		events[i] = message.apply(k.generate(id, now)) // takes long for many events, so the server goes on meanwhile
+	}
+	a.server.mu.Lock()
+	defer a.server.mu.Unlock()
+	for i, k := range chosen {
+		a.publish(k.subscription, events[i])
 	}
 	return events, nil
 }

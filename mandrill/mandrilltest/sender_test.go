@@ -269,6 +269,27 @@ func TestSendTest(t *testing.T) {
 	}
 }
 
+// A batch has up to 1,000 events, also when its URL is posted to all the time while they are generated.
+func TestEventsOfOneRequestAreOneBatch(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, mandrilltest.Options{BatchInterval: time.Millisecond})
+	a.add(t, "/clicks", "click")
+	for round := range 3 {
+		a.control(t, "events", `{"kinds":["click"],"count":1001}`)
+		a.flush(t)
+		var sizes []int
+		for _, batch := range a.hook.take() {
+			sizes = append(sizes, len(batch.events))
+		}
+		if !slices.Equal(sizes, []int{1000, 1}) {
+			t.Fatalf("round %d: got batches of %d events", round, sizes)
+		}
+	}
+	if _, err := a.Account(key).Emit("click", "clack"); err == nil || a.Account(key).Waiting() > 0 {
+		t.Errorf("an unknown kind: %v, and %d events wait", err, a.Account(key).Waiting())
+	}
+}
+
 func TestControls(t *testing.T) {
 	t.Parallel()
 	emulator := mandrilltest.New(mandrilltest.Options{BatchInterval: time.Hour})
