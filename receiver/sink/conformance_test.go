@@ -181,6 +181,7 @@ func TestSendersReadTheSameAnswers(t *testing.T) {
 // A server may close an idle connection at any moment. The next event goes out on another one, and no attempt is lost.
 func TestClosedConnectionsAreReplaced(t *testing.T) {
 	t.Parallel()
+	const foreign = "HTTP/1.1 500 Foreign\r\nContent-Length: 0\r\n\r\n"
 	for name, test := range map[string]struct {
 		answer      script
 		pause       time.Duration // between requests
@@ -191,20 +192,28 @@ func TestClosedConnectionsAreReplaced(t *testing.T) {
 		"announced":               {writes(false, "HTTP/1.1 202 Accepted\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"), 0, 3},
 		"closed after an answer":  {writes(false, accepted), 0, 3},
 		"closed while idle":       {writes(false, accepted), 200 * time.Millisecond, 3},
-		"more than was asked for": {writes(true, accepted+"HTTP/1.1 500 Foreign\r\nContent-Length: 0\r\n\r\n"), 0, 3},
-		"more, later":             {writes(true, accepted, "HTTP/1.1 500 Foreign\r\nContent-Length: 0\r\n\r\n"), 200 * time.Millisecond, 3},
+		"more than was asked for": {writes(true, accepted+foreign), 0, 3},
+		"more, later":             {writes(true, accepted, foreign), 200 * time.Millisecond, 3},
 		"closed instead of an answer": {func(conn net.Conn, request int) bool {
 			return request != 2 && writes(true, accepted)(conn, request)
 		}, 0, 2},
 	} {
 		for which, newClient := range clients() {
+			if name == "more than was asked for" && which == "net/http" {
+				continue // it takes that for the answer to the next request, unless it has noticed it before
+			}
 			t.Run(name+", "+which, func(t *testing.T) {
 				t.Parallel()
-				server, client := serveScript(t, test.answer), newClient()
+				answered := make(chan struct{}, 3)
+				server, client := serveScript(t, func(conn net.Conn, request int) bool {
+					defer func() { answered <- struct{}{} }()
+					return test.answer(conn, request)
+				}), newClient()
 				for range 3 {
 					if got := outcome(client.Send(t.Context(), target(server.url), newEvent())); got != "accepted" {
 						t.Error(got)
 					}
+					<-answered
 					<-time.After(test.pause)
 				}
 				if got := server.connections.Load(); got != test.connections && which == "lean" {
