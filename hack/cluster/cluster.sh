@@ -250,7 +250,7 @@ down() {
   kill -9 "$pid"
   while [ -d "/proc/$pid" ]; do sleep 0.1; done
   ip link delete $interface 2>/dev/null || true # the kernel deletes it, too, a little later
-  local end=$((SECONDS + 10)) # until the last processes have left their groups
+  local end=$((SECONDS + 120)) # until the last processes have left their groups
   until ! compgen -G "/sys/fs/cgroup/$cgroup" && ! compgen -G "/sys/fs/cgroup/*/$cgroup"; do
     find /sys/fs/cgroup/{,*/}$cgroup -depth -type d -exec rmdir {} + 2>/dev/null || true
     [ $SECONDS -lt $end ] || fail "control groups are still in use: $(compgen -G "/sys/fs/cgroup/*/$cgroup")"

@@ -66,9 +66,7 @@ func backlogged(t *testing.T) *bufferedReceiver {
 			raw = append(raw, rawEvent(event))
 		}
 		// Past the handler, which accepts nothing for a suspended webhook.
-		if _, err := b.journal.Append(t.Context(), journal.Batch{Webhook: "shop/" + batch[0], Received: time.Now(), Value: mandrilltest.Batch(raw...), Events: raw}); err != nil {
-			t.Fatal(err)
-		}
+		journaltest.Append(t, b.journal, journal.Batch{Webhook: "shop/" + batch[0], Received: time.Now(), Value: mandrilltest.Batch(raw...), Events: raw})
 	}
 	b.stop()
 	b.suspended = nil

@@ -69,7 +69,5 @@ func TestDeletedStreamIsCreatedAgain(t *testing.T) {
 		_, err := o.Append(t.Context(), batch("shop/a", "2"))
 		return err == nil
 	})
-	if !o.Available(t.Context()) {
-		t.Error("the buffer is not available")
-	}
+	until(t, "the buffer is available", func() bool { return o.Available(t.Context()) })
 }

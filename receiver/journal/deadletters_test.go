@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/journaltest"
 )
 
 // deadLetter appends a batch of an event and makes that a dead letter.
@@ -250,7 +251,7 @@ func TestRedriveWithoutSpace(t *testing.T) {
 	for i := 0; err == nil; i++ {
 		b := batch("shop/b", "1")
 		b.Value = fmt.Appendf(nil, `["%s"]`, incompressible(filler, i))
-		_, err = o.Append(t.Context(), b)
+		_, _, err = journaltest.TryAppend(t, o.Journal, b)
 	}
 	if done, err := o.Redrive(t.Context(), journal.Selection{}); !errors.Is(err, journal.ErrFull) || done.Count != 0 {
 		t.Fatalf("%+v, %v, want %v", done, err, journal.ErrFull)

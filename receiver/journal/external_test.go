@@ -19,6 +19,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/journaltest"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 	"github.com/mandrill-operator/mandrill-operator/test/logbuffer"
@@ -62,7 +63,7 @@ func (e *external) start() {
 		e.t.Fatal(err)
 	}
 	running.Start()
-	if !running.ReadyForConnections(20 * time.Second) {
+	if !running.ReadyForConnections(patience) {
 		e.t.Fatal("the server does not start")
 	}
 	e.server = running
@@ -100,7 +101,8 @@ func (e *external) batches() jetstream.Stream {
 	return stream
 }
 
-// shared are options of a journal on an external server.
+// shared are options of a journal on an external server. A lease that is not released is free after a minute: a stalled machine must not
+// lose it. Tests of that shorten it.
 func shared(t *testing.T, urls ...string) (journal.Options, *logbuffer.Buffer) {
 	t.Helper()
 	limits, err := journal.SplitLimits(256<<20, 0)
@@ -110,7 +112,7 @@ func shared(t *testing.T, urls ...string) (journal.Options, *logbuffer.Buffer) {
 	logged := &logbuffer.Buffer{}
 	logger := slog.New(slog.NewTextHandler(logged, nil))
 	return journal.Options{
-		Engine: &engine.External{URLs: urls, Logger: logger}, Limits: limits, KeepLimits: true, Logger: logger, LeaseTime: 3 * time.Second, Partitions: 1,
+		Engine: &engine.External{URLs: urls, Logger: logger}, Limits: limits, KeepLimits: true, Logger: logger, LeaseTime: time.Minute, Partitions: 1,
 		Metrics: journal.NewMetrics(prometheus.NewRegistry()),
 	}, logged
 }
@@ -247,7 +249,7 @@ func TestTooSmallPayloadIsRefused(t *testing.T) {
 // refused runs a journal that must end with a ConfigError.
 func refused(t *testing.T, options journal.Options) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	err := journal.New(options).Run(ctx)
 	if fatal := new(journal.ConfigError); err != nil && !errors.As(err, &fatal) {
@@ -431,9 +433,7 @@ func TestCredentialsAreReadAgain(t *testing.T) {
 	if err := j.WaitAvailable(waiting); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := j.Append(t.Context(), batch("shop/a", "1")); err != nil {
-		t.Error(err)
-	}
+	journaltest.Append(t, j, batch("shop/a", "1"))
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)

@@ -2,7 +2,6 @@ package journal_test
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -89,8 +88,8 @@ func TestGCAtTheStart(t *testing.T) {
 	for err := error(nil); err == nil; { // until there is no space
 		err = o.abandon(chunk)
 	}
-	if _, err := o.Append(t.Context(), batch("shop/a", large(3))); !errors.Is(err, journal.ErrFull) {
-		t.Fatalf("got %v, want %v", err, journal.ErrFull)
+	if !o.isFull(batch("shop/a", large(3))) {
+		t.Fatal("there is space")
 	}
 	o.stop()
 	o = open(t, dir, 2*journal.MinBytes)
@@ -150,12 +149,12 @@ func TestLargeEventsLeaveNoObjects(t *testing.T) {
 		t.Errorf("%d messages are left of a large event that is delivered", messages)
 	}
 	three := batch("shop/a", large(2), large(3), large(4)) // there is space for two
-	if _, err := o.Append(t.Context(), three); !errors.Is(err, journal.ErrFull) {
-		t.Fatalf("got %v, want %v", err, journal.ErrFull)
+	if !o.isFull(three) {
+		t.Fatal("there is space")
 	}
 	stored := len(o.objects())
-	if _, err := o.Append(t.Context(), three); !errors.Is(err, journal.ErrFull) || len(o.objects()) != stored || stored != 2 {
-		t.Errorf("there are %d objects, then %d, want 2; error %v", stored, len(o.objects()), err)
+	if !o.isFull(three) || len(o.objects()) != stored || stored != 2 {
+		t.Errorf("there are %d objects, then %d, want 2", stored, len(o.objects()))
 	}
 	for from, i := uint64(0), 2; i < 5; i++ {
 		event := o.next("shop/a", from)
@@ -164,8 +163,8 @@ func TestLargeEventsLeaveNoObjects(t *testing.T) {
 		}
 		from = event.Position.Seq + 1
 		o.ack(event)
-		if duplicate := o.append(three); duplicate != (i > 2) {
-			t.Errorf("when %d events are delivered it is a duplicate: %t", i-1, duplicate)
+		if i == 2 && o.append(three) || i > 2 && !o.isDuplicate(three) {
+			t.Errorf("when %d events are delivered it is a duplicate: %t", i-1, i == 2)
 		}
 	}
 	if messages := o.messages(objectStream); messages > 0 {

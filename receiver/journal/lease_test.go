@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/lease"
 )
 
 // proxy is a connection to a server that can be cut.
@@ -113,7 +114,6 @@ func TestLeaseIsHandedOver(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options, logged := shared(t, e.url())
-	options.LeaseTime = time.Minute // after which a lease that is not released is free
 	l := newLedger(t)
 	names := []string{"a", "b"}
 	running := map[string]*opened{}
@@ -163,6 +163,7 @@ func loseLease(t *testing.T, lose func(*proxy) (end func())) {
 	way := newProxy(t, e.options.Port)
 	cutOff, _ := shared(t, way.url())
 	options, _ := shared(t, e.url())
+	cutOff.LeaseTime, options.LeaseTime = lease.DefaultTime, lease.DefaultTime
 	l := newLedger(t)
 	a, b := run(t, journal.New(cutOff)), run(t, journal.New(options))
 	l.deliver("a", a.Journal)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/erasure"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/lease"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/partition"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/quarantine"
 )
@@ -21,6 +22,7 @@ func TestSuspectsOfALostMemberAreKnownToTheNext(t *testing.T) {
 	e := newExternal(t)
 	way := newProxy(t, e.options.Port)
 	cutOff, options := divided(t, way.url()), divided(t, e.url())
+	cutOff.LeaseTime, options.LeaseTime = lease.DefaultTime, lease.DefaultTime
 	a, b := run(t, journal.New(cutOff)), run(t, journal.New(options))
 	a.append(batch("shop/a", "1"))
 	var begun atomic.Bool
@@ -38,6 +40,7 @@ func TestSuspectsOfALostMemberAreKnownToTheNext(t *testing.T) {
 	})
 	defer lost()
 	until(t, "a section has begun", begun.Load)
+	way.set(true) // which leaves the section as it is, as the end of the process does
 	found := make(chan quarantine.Found, 1)
 	defer lead(t, b.Journal, func(ctx context.Context, c *journal.Consumer) {
 		if c.Delivers("shop/a") {
@@ -49,13 +52,12 @@ func TestSuspectsOfALostMemberAreKnownToTheNext(t *testing.T) {
 		}
 		<-ctx.Done()
 	})()
-	way.set(true) // which leaves the section as it is, as the end of the process does
 	select {
 	case got := <-found:
 		if got.Suspects != 1 || len(got.Poison) > 0 {
 			t.Errorf("found %+v, want one suspect", got)
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Error("the partition was not taken")
 	}
 }
@@ -143,7 +145,9 @@ func TestOrderToEraseIsCarriedOutInEveryPartition(t *testing.T) {
 func TestMembersYieldToAnOlderReceiver(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
-	o := run(t, journal.New(divided(t, e.url())))
+	options := divided(t, e.url())
+	options.LeaseTime = lease.DefaultTime
+	o := run(t, journal.New(options))
 	s := newShares(t)
 	s.join("new", o.Journal)
 	s.await(map[string]int{"new": partition.Count})
@@ -158,7 +162,7 @@ func TestMembersYieldToAnOlderReceiver(t *testing.T) {
 	}
 	renew()
 	s.await(map[string]int{})
-	for begun := time.Now(); time.Since(begun) < 5*time.Second; { // longer than the lease time
+	for begun := time.Now(); time.Since(begun) < lease.DefaultTime*3/2; {
 		renew()
 		if held := s.held(); !maps.Equal(held, map[string]int{}) {
 			t.Fatalf("%v deliver besides it", held)

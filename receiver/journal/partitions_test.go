@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/lease"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/partition"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/streams"
 )
@@ -202,7 +203,6 @@ func TestMembersShareThePartitions(t *testing.T) {
 
 func testShares(t *testing.T, options journal.Options) {
 	t.Helper()
-	options.LeaseTime = time.Minute // after which what is not released is free
 	s := newShares(t)
 	a, b, c := run(t, journal.New(options)), run(t, journal.New(options)), run(t, journal.New(options))
 	stopFeed := feed(t, 24, func() []*journal.Journal { return []*journal.Journal{a.Journal, b.Journal, c.Journal} })
@@ -240,7 +240,9 @@ func TestLossOfAMemberPausesItsShareOnly(t *testing.T) {
 			e := newExternal(t)
 			way := newProxy(t, e.options.Port)
 			s := newShares(t)
-			a, b := run(t, journal.New(divided(t, way.url()))), run(t, journal.New(divided(t, e.url())))
+			cutOff, options := divided(t, way.url()), divided(t, e.url())
+			cutOff.LeaseTime, options.LeaseTime = lease.DefaultTime, lease.DefaultTime
+			a, b := run(t, journal.New(cutOff)), run(t, journal.New(options))
 			s.join("a", a.Journal)
 			s.join("b", b.Journal)
 			s.await(map[string]int{"a": 6, "b": 6})
@@ -249,11 +251,11 @@ func TestLossOfAMemberPausesItsShareOnly(t *testing.T) {
 			begun, before := time.Now(), 0
 			end := lose(way)
 			t.Cleanup(end)
-			for time.Since(begun) < 1500*time.Millisecond { // half of the lease time
+			for time.Since(begun) < lease.DefaultTime/2 {
 				until(t, "the other goes on", func() bool { return s.delivered() > before })
 				before = s.delivered()
 				now := s.of("b")
-				if time.Since(begun) < 2*time.Second && slices.ContainsFunc(now, func(number int) bool { return slices.Contains(of, number) }) {
+				if time.Since(begun) < lease.DefaultTime*2/3 && slices.ContainsFunc(now, func(number int) bool { return slices.Contains(of, number) }) {
 					t.Errorf("a had %v, and b has %v before the lease time", of, now)
 				}
 			}
@@ -270,6 +272,7 @@ func TestBatchesOfOlderReceiversAreDeliveredInOrder(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	options := divided(t, e.url())
+	options.LeaseTime = lease.DefaultTime
 	o := run(t, journal.New(options))
 	state, err := e.client().KeyValue(t.Context(), "mandrill-state")
 	if err != nil {

@@ -14,11 +14,12 @@ import (
 
 // tap is between a journal and its server. Tests look through it at what is stored, and make operations fail.
 type tap struct {
-	t      *testing.T
-	mu     sync.Mutex
-	stream jetstream.JetStream
-	before func(operation string) error // of "publish SUBJECT" and "delete STREAM"
-	hidden int                          // how many messages of each stream consumers do not get
+	t       *testing.T
+	mu      sync.Mutex
+	stream  jetstream.JetStream
+	before  func(operation string) error // of "publish SUBJECT" and "delete STREAM"
+	hidden  int                          // how many messages of each stream consumers do not get
+	lagging int                          // how many reads find nothing
 }
 
 // tapped taps a journal that does not run yet.
@@ -71,6 +72,20 @@ func (tp *tap) hide(messages int) {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()
 	tp.hidden = messages
+}
+
+// lag makes a stream's next reads find nothing, as if its leader were behind the replica that announced a message.
+func (tp *tap) lag(reads int) {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	tp.lagging = reads
+}
+
+func (tp *tap) lags() bool {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	tp.lagging--
+	return tp.lagging >= 0
 }
 
 func (tp *tap) check(operation string) error {
@@ -175,6 +190,13 @@ func (s tappedStream) DeleteMsg(ctx context.Context, seq uint64) error {
 		return err
 	}
 	return s.Stream.DeleteMsg(ctx, seq)
+}
+
+func (s tappedStream) GetMsg(ctx context.Context, seq uint64, options ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
+	if s.tap.lags() {
+		return nil, jetstream.ErrMsgNotFound
+	}
+	return s.Stream.GetMsg(ctx, seq, options...)
 }
 
 func (s tappedStream) CreateConsumer(ctx context.Context, config jetstream.ConsumerConfig) (jetstream.Consumer, error) {

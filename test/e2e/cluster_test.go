@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -141,21 +142,27 @@ func eventually(t *testing.T, what string, condition func() error) {
 	poll.NoError(t, patience, what, condition)
 }
 
-// call makes a request to a Service, through the API server, and decodes the answer.
+// call makes a request to a Service, through the API server, and decodes the answer. It waits while no pod of the Service is ready.
 func (c *cluster) call(t *testing.T, method, namespace, service, path string, query map[string]string, body, answer any) error {
 	t.Helper()
-	request := c.clientset.CoreV1().RESTClient().Verb(method).Namespace(namespace).Resource("services").Name(service).SubResource("proxy").Suffix(path)
-	for name, value := range query {
-		request.Param(name, value)
+	sent, err := json.Marshal(body)
+	if err != nil {
+		return err
 	}
-	if method == http.MethodPost {
-		data, err := json.Marshal(body)
-		if err != nil {
+	var data []byte
+	eventually(t, service+" answers", func() error {
+		request := c.clientset.CoreV1().RESTClient().Verb(method).Namespace(namespace).Resource("services").Name(service).SubResource("proxy").Suffix(path)
+		for name, value := range query {
+			request.Param(name, value)
+		}
+		if method == http.MethodPost {
+			request.Body(bytes.NewReader(sent)).SetHeader("Content-Type", "application/json")
+		}
+		if data, err = request.DoRaw(t.Context()); apierrors.IsServiceUnavailable(err) {
 			return err
 		}
-		request.Body(bytes.NewReader(data)).SetHeader("Content-Type", "application/json")
-	}
-	data, err := request.DoRaw(t.Context())
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("%s: %w: %s", path, err, data)
 	}

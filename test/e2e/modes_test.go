@@ -52,8 +52,9 @@ func TestClusteredBuffer(t *testing.T) { //nolint:tparallel // its parts follow 
 	i.cluster.awaitReady(t, i.release, "receiver", 3)
 	load.awaitProgress(t, 100)
 	t.Run("Killed", func(t *testing.T) {
-		kill(t, &pods[2])
-		i.cluster.awaitRestart(t, &pods[2])
+		pod := &i.cluster.pods(t, i.release, "receiver")[2]
+		kill(t, pod)
+		i.cluster.awaitRestart(t, pod)
 	})
 	load.awaitProgress(t, 100)
 	load.finish(t)

@@ -104,9 +104,10 @@ func (c *cluster) awaitRestart(t *testing.T, old *corev1.Pod) {
 
 func killedReceiver(t *testing.T, i *installation) {
 	load := i.startLoad(t, nil)
-	for _, pod := range i.cluster.pods(t, i.release, "receiver") {
-		kill(t, &pod)
-		i.cluster.awaitRestart(t, &pod)
+	for number := range i.cluster.pods(t, i.release, "receiver") {
+		pod := &i.cluster.pods(t, i.release, "receiver")[number]
+		kill(t, pod)
+		i.cluster.awaitRestart(t, pod)
 	}
 	load.awaitProgress(t, 100)
 	load.finish(t)

@@ -86,17 +86,11 @@ func (i *installation) events(t *testing.T, path string, counts *map[string]int)
 
 func (l *load) report(t *testing.T) report {
 	t.Helper()
-	r, err := l.tryReport(t)
-	if err != nil {
+	var r report
+	if err := l.installation.control(t, http.MethodGet, "report", l.name, nil, &r); err != nil {
 		t.Fatal(err)
 	}
 	return r
-}
-
-func (l *load) tryReport(t *testing.T) (r report, err error) {
-	t.Helper()
-	err = l.installation.control(t, http.MethodGet, "report", l.name, nil, &r)
-	return r, err
 }
 
 // awaitProgress waits until as many more events are accepted.

@@ -100,9 +100,9 @@ func (i *installation) awaitDrains(t *testing.T, ordinals ...int) {
 func TestVolumeIsLost(t *testing.T) { //nolint:tparallel // its parts follow each other
 	t.Parallel()
 	i := parallel(t, "lossy")
-	i.install(t)
+	i.install(t, "receiver.shutdownDelaySeconds=20") // in which it delivers what it has
 	i.webhooks(t)
-	load := i.startLoad(t, nil)
+	load := i.startLoad(t, map[string]any{"lanes": 1})
 	pod := i.cluster.pods(t, i.release, "receiver")[1]
 	claim := func() string {
 		return command(t, "kubectl", "get", "persistentvolumeclaim", "buffer-"+pod.Name, "--namespace="+i.release, "--ignore-not-found", "--output=jsonpath={.metadata.uid}")
@@ -174,9 +174,7 @@ func unknownImage(t *testing.T, i *installation) {
 		}
 		return nil
 	})
-	if ready := i.cluster.ready(t, i.release, "receiver"); ready != 1 {
-		t.Errorf("%d receivers are ready, want 1", ready)
-	}
+	i.cluster.awaitReady(t, i.release, "receiver", 1)
 	command(t, "helm", "rollback", "mandrill-operator", "--namespace="+i.release, "--wait", "--timeout=3m")
 	i.cluster.awaitReady(t, i.release, "receiver", 2)
 	load.awaitProgress(t, 100)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -133,34 +134,36 @@ func TestStoreFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(2*time.Second))
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "batches", Subjects: []string{"batches"}}); err != nil {
 		t.Fatal(err)
 	}
-	publish := func() error { // so much that a next block is needed
+	publish := func(ctx context.Context) error { // so much that a next block is needed
 		for range 4 {
-			if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "batches", Data: make([]byte, 3<<20)}, jetstream.WithRetryAttempts(0)); err != nil {
+			if _, err := js.PublishMsg(ctx, &nats.Msg{Subject: "batches", Data: make([]byte, 3<<20)}, jetstream.WithRetryAttempts(0)); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	if err := publish(); err != nil {
+	if err := publish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	msgs := filepath.Join(dir, "jetstream", "$G", "streams", "batches", "msgs") // in place of a file no block can be created
 	if err := errors.Join(os.Rename(msgs, msgs+".away"), os.WriteFile(msgs, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if err := publish(); err == nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // there is no answer
+	defer cancel()
+	if err := publish(ctx); err == nil {
 		t.Error("a message was stored nowhere")
 	}
 	select {
 	case <-log.failed:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Errorf("the failure was not reported:\n%s", log.text())
 	}
 }

@@ -16,15 +16,24 @@ const patience = 5 * time.Minute
 // Append stores a batch, and sends it again while the buffer is not available, as Mandrill does: a busy machine takes several attempts.
 func Append(t *testing.T, j *journal.Journal, batch journal.Batch) (duplicate bool, attempts int) {
 	t.Helper()
-	poll.NoError(t, patience, "storing a batch", func() error {
-		attempts++
-		var err error
-		if duplicate, err = j.Append(t.Context(), batch); err != nil && !errors.Is(err, journal.ErrUnavailable) {
-			t.Fatal(err)
-		}
-		return err
-	})
+	duplicate, attempts, err := TryAppend(t, j, batch)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return duplicate, attempts
+}
+
+// TryAppend is Append for a batch that may be refused for another reason.
+func TryAppend(t *testing.T, j *journal.Journal, batch journal.Batch) (duplicate bool, attempts int, err error) {
+	t.Helper()
+	poll.NoError(t, patience, "an answer", func() error {
+		attempts++
+		if duplicate, err = j.Append(t.Context(), batch); errors.Is(err, journal.ErrUnavailable) {
+			return err
+		}
+		return nil
+	})
+	return duplicate, attempts, err
 }
 
 // SaysSlowMachine reports whether a line of a log is a warning of the NATS server that something took long.
