@@ -244,6 +244,7 @@ func (d damage) run(t *testing.T, how string, record func(lost int)) {
 	sink.up()
 	r.startAndWait()
 	s.send(0, 3)
+	r.await("an empty backlog", func() bool { return r.metric("mandrill_receiver_backlog_events") == 0 })
 	lost := d.awaitUndamaged(t, ledger)
 	if len(lost) > d.maxLost {
 		t.Errorf("the batches %v are lost, want at most %d of them", lost, d.maxLost)

@@ -75,8 +75,10 @@ func testPowerLoss(t *testing.T, order unsynced.Order, rounds, failures int) {
 		acked, _ := ledger.count()
 		t.Logf("%d failures, %d events acknowledged", (round+1)*failures, acked)
 	}
+	var slowest time.Duration
 	for _, s := range senders {
-		statuses, _ := s.answers()
+		statuses, slowestOfSender := s.answers()
+		slowest = max(slowest, slowestOfSender)
 		for status := range statuses {
 			if status != http.StatusOK && status != http.StatusServiceUnavailable && status != 0 {
 				t.Errorf("batches got the statuses %v", statuses)
@@ -93,7 +95,7 @@ func testPowerLoss(t *testing.T, order unsynced.Order, rounds, failures int) {
 	acked, lost := ledger.count()
 	t.Logf("%d failures, %d events, %d duplicates, %d messages came back, log: %v", len(failureTimes), acked, ledger.duplicateCount(),
 		r.logCounts("INFO")["Removed a message that came back after it had been finished"], logged)
-	if unexplained := ledger.unexplainedDuplicates(failureTimes); len(unexplained) > 0 {
+	if unexplained := ledger.unexplainedDuplicates(failureTimes, slowest); len(unexplained) > 0 {
 		t.Errorf("%d of %d duplicates were not being delivered when the power failed: %s", len(unexplained), ledger.duplicateCount(), strings.Join(unexplained[:min(len(unexplained), 5)], "; "))
 	}
 	addResult("power lost %d times under load, file names durable as with %s | %d events acknowledged, %d lost, %d repeated, in order", len(failureTimes), order, acked, lost, ledger.duplicateCount())

@@ -122,7 +122,7 @@ func TestBatchIsSyncedBeforeItsAnswer(t *testing.T) {
 	r.launcher = []string{"strace", "-D", "-f", "-y", "-yy", "-s", "40", "-e", "trace=write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync", "-o", log}
 	r.exitExpected = true // where strace may not trace
 	r.start()
-	until := time.After(10 * time.Second)
+	until := time.After(awaitTimeout)
 	for !r.ready() {
 		select {
 		case <-r.exited:

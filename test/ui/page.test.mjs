@@ -158,10 +158,13 @@ test("a thousand events a second do not freeze it", async () => {
   }
   assert.ok(Math.min(...pauses) < 500, `the page did nothing else for ${pauses.map(Math.round)} ms`);
   assert.ok(await rows().count() <= 200);
-  const begun = performance.now();
-  await page.getByLabel("Type").fill("click"); // and it answers
-  await page.getByText("No event yet.").waitFor();
-  assert.ok(performance.now() - begun < 2000, "it did not answer at once");
+  const took = await fastest(async () => { // and it answers
+    await page.getByLabel("Type").fill("click");
+    await page.getByText("No event yet.").waitFor();
+    await page.getByLabel("Type").fill("");
+    await rows().first().waitFor();
+  });
+  assert.ok(took < 4000, `two answers took ${took} ms`);
 });
 
 test("it takes no more memory after many events", async () => {
