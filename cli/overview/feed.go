@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
@@ -82,10 +81,10 @@ func (f *feed) follow(ctx context.Context, receiver Receiver) error {
 		return f.take(name, data)
 	})
 	switch {
-	case errors.Is(err, io.EOF):
-		return errors.New("the connection was lost: trying again")
 	case ctx.Err() != nil:
 		return fmt.Errorf("it has sent nothing for %s: trying again", silence)
+	case errors.Is(err, sse.ErrLost):
+		return fmt.Errorf("%w: trying again", err)
 	}
 	return err
 }

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type fake struct {
 	server       *httptest.Server
 	letters      int
 	broken       bool
+	starting     atomic.Pointer[context.Context] // until it ends there is no answer
 	asked        chan string
 	events       chan string // as JSON
 }
@@ -54,6 +56,9 @@ func (f *fake) receiver() overview.Receiver {
 func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	f.asked <- strings.TrimSpace(r.Method + " " + r.URL.Path + " " + string(body))
+	if starting := f.starting.Load(); starting != nil {
+		<-(*starting).Done()
+	}
 	switch {
 	case f.broken:
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -285,8 +290,12 @@ func TestTheStateNamesReceiversThatCannotBeShown(t *testing.T) {
 		got := problems(data)
 		return len(got) == 2 && got["s/good"] == "" && got["s/late"] == ""
 	})
+	starting, started := context.WithCancel(t.Context())
+	defer started()
+	good.starting.Store(&starting)
 	good.server.CloseClientConnections() // as when it restarts
 	until("state", func(data []byte) bool { return strings.Contains(problems(data)["s/good"], "trying again") })
+	started()
 	until("state", func(data []byte) bool { return problems(data)["s/good"] == "" })
 }
 

@@ -3,6 +3,7 @@ package sse
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -10,7 +11,10 @@ import (
 // maxMessage bounds a message that is read: the state of 100 webhooks and 50 events are far smaller.
 const maxMessage = 4 << 20
 
-// Read calls a function with each server-sent event, until the stream ends, which is io.EOF.
+// ErrLost is the end of a stream, whether the server has ended it or the connection was cut.
+var ErrLost = errors.New("the connection was lost")
+
+// Read calls a function with each server-sent event, until that returns an error or the stream ends, which is [ErrLost].
 func Read(body io.Reader, call func(name string, data []byte) error) error {
 	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, maxMessage)
@@ -30,8 +34,8 @@ func Read(body io.Reader, call func(name string, data []byte) error) error {
 			name = ""
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("the connection was lost: %w", err)
+	if errors.Is(lines.Err(), bufio.ErrTooLong) {
+		return fmt.Errorf("it has sent a message of more than %d MiB", maxMessage>>20)
 	}
-	return io.EOF
+	return ErrLost
 }
