@@ -77,7 +77,7 @@ func startCluster(t *testing.T) *cluster {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		t.Fatal("this test needs an API server: run make test, or set KUBEBUILDER_ASSETS to what hack/assets.sh prints")
 	}
-	c := &cluster{t: t, environment: &envtest.Environment{ControlPlaneStartTimeout: patience}}
+	c := &cluster{t: t, environment: &envtest.Environment{ControlPlaneStartTimeout: patience, ControlPlaneStopTimeout: patience}}
 	t.Cleanup(func() {
 		if err := c.environment.Stop(); err != nil {
 			t.Errorf("stopping the control plane: %v", err)

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -327,23 +329,25 @@ func TestAlertsExpire(t *testing.T) {
 // A sink that hangs holds up neither who records an Event nor the alerts of another namespace.
 func TestASinkThatHangsHoldsUpNobody(t *testing.T) {
 	t.Parallel()
-	release := make(chan struct{})
-	hanging := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	var ended atomic.Int32
+	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+		ended.Add(1)
+	}))
 	t.Cleanup(hanging.Close)
-	t.Cleanup(func() { close(release) })
 	c := newConsumer(t)
 	f := start(t, nil)
-	began := time.Now()
 	for i := range 200 {
 		f.record(f.object("evil", fmt.Sprint("x", i), fmt.Sprint(hanging.URL, "/", i)), "SinkFailing")
 	}
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("recording 200 Events took %s", took)
+	if ended.Load() > 0 {
+		t.Error("recording 200 Events took as long as a request that gets no answer")
 	}
 	f.record(f.object("shop", "a", c.URL), "SinkFailing")
 	sent(t, c, "shop/a sink_failing")
-	if took := time.Since(began); took > 4*time.Second {
-		t.Errorf("the alert of another namespace took %s", took)
+	if ended.Load() > 0 {
+		t.Error("the alert of another namespace waited for a request that gets no answer")
 	}
 	f.counted("failed", 4) // as many as a namespace may occupy, after the timeout
 }

@@ -64,6 +64,7 @@ func TestStatusSaysWhatIsGoingOn(t *testing.T) {
 func TestQuickCallsAreNotSaid(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
+	f.configure(func(o *mandrillwebhook.Options) { o.SlowCall = time.Minute })
 	f.apply()
 	f.mustReconcile()
 	writes := 0

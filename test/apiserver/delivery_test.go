@@ -169,9 +169,13 @@ func TestDeliveryIsVisible(t *testing.T) {
 	}
 	i.assertTable(t, webhook)
 	assertNote(t, webhook.Namespace, "SinkFailing", "there is no connection")
-	if got := operator.value(t, "mandrill_operator_webhook_condition", map[string]string{"webhook": name, "condition": "Delivered", "reason": "CircuitOpen"}); got != 0 {
-		t.Errorf("mandrill_operator_webhook_condition is %v", got)
-	}
+	isFalse := map[string]string{"webhook": name, "condition": "Delivered", "reason": "CircuitOpen"}
+	eventually(t, "mandrill_operator_webhook_condition says so", func() error { // when the operator has seen what it wrote
+		if got, found := operator.find(t, "mandrill_operator_webhook_condition", isFalse); !found || got != 0 {
+			return fmt.Errorf("it is %v", got)
+		}
+		return nil
+	})
 
 	receiver.set(reports.Webhook{Name: name, LastReceivedAge: ago(0), LastDeliveredAge: ago(0), DeadLetters: 3})
 	await(t, webhook, "Delivered", "False", v1alpha1.ReasonDeadLettering)
@@ -363,6 +367,15 @@ func assertOwners(t *testing.T, webhook *v1alpha1.MandrillWebhook) {
 // value returns the value of a metric with these labels, and fails the test if there is none.
 func (o *operating) value(t *testing.T, name string, labels map[string]string) float64 {
 	t.Helper()
+	value, found := o.find(t, name, labels)
+	if !found {
+		t.Fatalf("no metric %s with %v", name, labels)
+	}
+	return value
+}
+
+func (o *operating) find(t *testing.T, name string, labels map[string]string) (value float64, found bool) {
+	t.Helper()
 	families, err := o.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -376,12 +389,11 @@ func (o *operating) value(t *testing.T, name string, labels map[string]string) f
 				}
 			}
 			if matches {
-				return metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
+				return metric.GetCounter().GetValue() + metric.GetGauge().GetValue(), true
 			}
 		}
 	}
-	t.Fatalf("no metric %s with %v", name, labels)
-	return 0
+	return 0, false
 }
 
 // sum returns the sum of a metric.

@@ -165,7 +165,7 @@ func startOperatorWith(t *testing.T, timing delivery.Timing, apiURL, publicURL s
 	}
 	operator := mandrillwebhook.Options{
 		Client: manager.GetClient(), Recorder: manager.GetEventRecorder("mandrill-operator"), RoutesSecret: routesSecret, PublicURL: publicURL,
-		Resync: 200 * time.Millisecond, RenameWindow: 5 * time.Second, AllowSinkHosts: []string{"127.0.0.1"},
+		Resync: 200 * time.Millisecond, RenameWindow: 15 * time.Second, AllowSinkHosts: []string{"127.0.0.1"},
 		NewAPI: func(key string) (account.API, error) {
 			return mandrill.NewClient(mandrill.ClientOptions{Key: key, BaseURL: apiURL})
 		},

@@ -44,7 +44,10 @@ func run(m *testing.M) int {
 	}
 	klog.SetLogger(logr.Discard())
 	ctrl.SetLogger(logr.Discard())
-	environment = &envtest.Environment{CRDDirectoryPaths: []string{"../../config/crd"}, ErrorIfCRDPathMissing: true, ControlPlaneStartTimeout: patience}
+	environment = &envtest.Environment{
+		CRDDirectoryPaths: []string{"../../config/crd"}, ErrorIfCRDPathMissing: true,
+		CRDInstallOptions: envtest.CRDInstallOptions{MaxTime: patience}, ControlPlaneStartTimeout: patience,
+	}
 	defer func() { // also after a start that failed half-way
 		if err := environment.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, "stopping the control plane:", err)

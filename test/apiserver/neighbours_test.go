@@ -36,13 +36,14 @@ type neighbour struct {
 	user      string
 	routes    types.NamespacedName
 	publicURL string
+	resync    time.Duration
 }
 
 // newNeighbour makes the namespace of an operator.
 func newNeighbour(t *testing.T, scope scope.Scope) *neighbour {
 	t.Helper()
 	namespace := newNamespace(t)
-	return &neighbour{scope: scope, user: "operator-of-" + namespace, routes: types.NamespacedName{Namespace: namespace, Name: "routes"}}
+	return &neighbour{scope: scope, user: "operator-of-" + namespace, routes: types.NamespacedName{Namespace: namespace, Name: "routes"}, resync: 200 * time.Millisecond}
 }
 
 // permit gives the operator rights in a namespace, which are all that it needs there.
@@ -112,7 +113,7 @@ func (n *neighbour) start(t *testing.T, apiURL string, groups ...string) (stop f
 	}
 	reconciler := mandrillwebhook.New(mandrillwebhook.Options{
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), Scope: n.scope, Recorder: manager.GetEventRecorder("mandrill-operator"),
-		RoutesSecret: n.routes, PublicURL: n.publicURL, Resync: 200 * time.Millisecond, AllowSinkHosts: []string{"127.0.0.1"},
+		RoutesSecret: n.routes, PublicURL: n.publicURL, Resync: n.resync, AllowSinkHosts: []string{"127.0.0.1"},
 		NewAPI: func(key string) (account.API, error) {
 			return mandrill.NewClient(mandrill.ClientOptions{Key: key, BaseURL: apiURL})
 		},
@@ -269,6 +270,7 @@ func TestTwoOperatorsWithOneObjectGiveWay(t *testing.T) {
 		server := httptest.NewServer(answersProbes{})
 		t.Cleanup(server.Close)
 		n.publicURL = server.URL
+		n.resync = time.Second // each must change the webhook twice within six times that
 	}
 	first.start(t, apiURL, "system:masters")
 	webhook := newObject(t, newNamespace(t), "shared")

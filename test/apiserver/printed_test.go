@@ -67,6 +67,7 @@ var masks = []struct {
 	{regexp.MustCompile(`\} [0-9.]+e\+09\b`), "} UNIX"},
 	{regexp.MustCompile(`(_seconds\{[^}]*\}) [0-9.]+`), "$1 SECONDS"},
 	{regexp.MustCompile(`\b(\d+h)?(\d+m)?\d+s\b|\b\d+[mh]\b`), "AGE"},
+	{regexp.MustCompile(`\d+ events wait`), "N events wait"},
 	{regexp.MustCompile(` {2,}`), "  "},
 }
 

@@ -61,7 +61,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(folder)
 	kubeconfig = filepath.Join(folder, "kubeconfig")
-	environment = &envtest.Environment{ControlPlaneStartTimeout: startTimeout}
+	environment = &envtest.Environment{CRDInstallOptions: envtest.CRDInstallOptions{MaxTime: startTimeout}, ControlPlaneStartTimeout: startTimeout}
 	defer func() {
 		if err := environment.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, "stopping the control plane:", err)

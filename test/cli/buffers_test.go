@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/mandrill-operator/mandrill-operator/api/v1alpha1"
 	"github.com/mandrill-operator/mandrill-operator/cli/buffers"
 	"github.com/mandrill-operator/mandrill-operator/cli/output"
 	"github.com/mandrill-operator/mandrill-operator/cli/view"
@@ -48,7 +49,7 @@ func TestDeadLettersOverAllBuffers(t *testing.T) {
 	s.eventually("status names the dead letters", func() error {
 		r := s.run(webhook.Namespace, "status", "-o", "json")
 		summary := decodeJSON[[]view.Summary](t, r.out)[0]
-		if r.status != output.StatusProblems || summary.DeadLetters != 3 || len(summary.Problems) == 0 || summary.Problems[0].Next == "" {
+		if r.status != output.StatusProblems || summary.DeadLetters != 3 || summary.Sink != v1alpha1.ReasonSinkRefusing || len(summary.Problems) == 0 || summary.Problems[0].Next == "" {
 			return fmt.Errorf("%+v", summary)
 		}
 		return nil
@@ -109,7 +110,7 @@ func TestDeadLettersOverAllBuffers(t *testing.T) {
 // What waits for a sink that hangs is listed and set aside.
 func TestBacklogOfASinkThatHangs(t *testing.T) {
 	s := newStack(t)
-	webhook := s.webhook()
+	webhook := s.webhook(func(w *v1alpha1.MandrillWebhook) { w.Spec.Delivery = &v1alpha1.Delivery{Timeout: "PT30S"} }) // the attempt must not end meanwhile
 	s.hang.Store(true)
 	if _, err := s.account.Emit("send"); err != nil {
 		t.Fatal(err)

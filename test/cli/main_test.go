@@ -73,7 +73,10 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, string(output))
 		return 1
 	}
-	environment = &envtest.Environment{CRDDirectoryPaths: []string{"../../config/crd"}, ErrorIfCRDPathMissing: true, ControlPlaneStartTimeout: patience}
+	environment = &envtest.Environment{
+		CRDDirectoryPaths: []string{"../../config/crd"}, ErrorIfCRDPathMissing: true,
+		CRDInstallOptions: envtest.CRDInstallOptions{MaxTime: patience}, ControlPlaneStartTimeout: patience,
+	}
 	defer environment.Stop()
 	if config, err = environment.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, "starting the control plane:", err)

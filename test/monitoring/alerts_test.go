@@ -74,6 +74,9 @@ func TestAlertsFireAndResolve(t *testing.T) {
 	p.await()
 
 	fired, err := p.everFired()
+	if failed, err := p.query(`min_over_time(up{job="receiver"}[1h]) == 0`); err == nil && len(failed) > 0 { // on a machine that stalled for three scrapes
+		fired = slices.DeleteFunc(fired, func(name string) bool { return name == "MandrillReceiverAbsent" })
+	}
 	want := []string{
 		"MandrillCertificateExpiring", "MandrillDeadLetters " + webhook, "MandrillDeliveryDelayed " + webhook, "MandrillOperatorAbsent",
 		"MandrillReceiverSilent", "MandrillSignaturesFailing " + webhook, "MandrillSinkFailing " + webhook,

@@ -111,7 +111,10 @@ func startStack(t *testing.T) *stack {
 // startAPIServer starts an API server with the CRD and the service accounts, and writes a kubeconfig of each account into a folder.
 func startAPIServer(t *testing.T, folder string) client.Client {
 	t.Helper()
-	environment := &envtest.Environment{CRDDirectoryPaths: []string{root + "/config/crd"}, ErrorIfCRDPathMissing: true}
+	environment := &envtest.Environment{
+		CRDDirectoryPaths: []string{root + "/config/crd"}, ErrorIfCRDPathMissing: true,
+		CRDInstallOptions: envtest.CRDInstallOptions{MaxTime: patience}, ControlPlaneStartTimeout: patience, ControlPlaneStopTimeout: patience,
+	}
 	t.Cleanup(func() {
 		if err := environment.Stop(); err != nil {
 			t.Errorf("stopping the API server: %v", err)
