@@ -33,7 +33,7 @@ ended() {
     echo '{"Action":"output","Package":"'$package'","Output":"hack/e2e.sh failed before the tests, see above\n"}'
     echo '{"Action":"fail","Package":"'$package'"}'
   fi
-  [ -z "$started" ] || hack/cluster/cluster.sh down
+  [ -z "$started" ] || hack/cluster/cluster.sh down || echo "e2e.sh: the cluster did not end" >&2
 }
 trap ended EXIT
 
@@ -156,7 +156,7 @@ fi
 testing=1
 PATH=$tools:$PATH
 if [ -n "$json" ]; then
-  go test -json -count=1 -timeout 45m -parallel 4 ./test/e2e "$@"
+  go test -json -count=1 -timeout 90m -parallel 4 ./test/e2e "$@"
 else
-  go test -json -count=1 -timeout 45m -parallel 4 ./test/e2e "$@" | bin/testreport -logs bin/test-e2e
+  go test -json -count=1 -timeout 90m -parallel 4 ./test/e2e "$@" | bin/testreport -logs bin/test-e2e
 fi

@@ -30,5 +30,5 @@ cd test/ui
 ../../hack/progress.sh "Installing Playwright and axe" npm ci --no-audit --no-fund
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
-node --test --test-reporter=spec --test-concurrency=1 --test-timeout=600000 --test-force-exit page.test.mjs overview.test.mjs >"$output" 2>&1 || { cat "$output" >&2; exit 1; }
+node --test --test-reporter=spec --test-concurrency=1 --test-timeout=1800000 --test-force-exit page.test.mjs overview.test.mjs >"$output" 2>&1 || { cat "$output" >&2; exit 1; }
 echo "The tests of the page passed in Chromium."

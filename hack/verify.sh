@@ -7,6 +7,7 @@ chart=charts/mandrill-operator
 generated=(api/v1alpha1/zz_generated.deepcopy.go config/crd/*.yaml config/rbac/*.yaml docs/api.md docs/cli.md docs/events.md docs/events/*.md
   schemas/asyncapi.json schemas/v1/*.json schemas/v1/normalized/*.json packages/mandrill-events/src/{fields,types}.ts packages/mandrill-events/test/fixtures.json
   "$chart"/README.md "$chart"/files/*.yaml "$chart"/files/dashboards/*.json config/{default,operator,receiver,drain,sidecar-injection}/*.yaml)
+hack/progress.sh "Downloading Go modules" go mod download
 before=$(sha256sum "${generated[@]}")
 make --no-print-directory generate
 if ! diff <(echo "$before") <(sha256sum "${generated[@]}") >&2; then

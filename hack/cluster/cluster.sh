@@ -223,7 +223,7 @@ $lacking"
   ip route add $services via $inside dev $interface
   run ip addr add $inside/30 dev outside
   run ip link set outside up
-  await containerd 30 run ctr version
+  await containerd 120 run ctr version
   "$here/image.sh" "$data/pause.tar" localhost/pause:1 "$top/bin/pause"
   load "$data/pause.tar"
   await "the API server" 120 kubectl get --raw /readyz

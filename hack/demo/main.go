@@ -20,8 +20,8 @@ import (
 
 const (
 	apiKey = "demo-key" // as in the sample
-	// deadline is how long a batch may take to arrive, and a program to start.
-	deadline = 60 * time.Second
+	// deadline is how long a batch may take to arrive, and a program to start or to stop.
+	deadline = 3 * time.Minute
 	// eventInterval is the time between events after the first batch.
 	eventInterval = 3 * time.Second
 )

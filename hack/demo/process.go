@@ -58,7 +58,7 @@ func (p *process) stop() error {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		return nil
-	case <-time.After(30 * time.Second):
-		return errors.Join(fmt.Errorf("%s did not stop in 30 s", p.name), p.command.Process.Kill())
+	case <-time.After(deadline):
+		return errors.Join(fmt.Errorf("%s did not stop in %s", p.name, deadline), p.command.Process.Kill())
 	}
 }

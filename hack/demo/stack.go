@@ -62,7 +62,7 @@ func start(ctx context.Context, folder, consumerURL string, told *narrator) (*st
 		return s, err
 	}
 	told.say("Starting an API server and etcd …")
-	environment := &envtest.Environment{}
+	environment := &envtest.Environment{ControlPlaneStartTimeout: deadline, ControlPlaneStopTimeout: deadline}
 	s.stoppers = append(s.stoppers, environment.Stop) // also if it fails to start
 	if _, err := environment.Start(); err != nil {
 		return s, fmt.Errorf("starting the control plane (is KUBEBUILDER_ASSETS set?): %w", err)
@@ -80,7 +80,10 @@ func start(ctx context.Context, folder, consumerURL string, told *narrator) (*st
 	if err := s.run(ctx, "apply", "-k", "config"); err != nil {
 		return s, err
 	}
-	if err := s.run(ctx, "wait", "--for=condition=Established", "crd/mandrillwebhooks.mandrill-operator.io", "--timeout=60s"); err != nil {
+	err = retry(ctx, func(ctx context.Context) error { // kubectl does not wait for the first condition
+		return s.run(ctx, "wait", "--for=condition=Established", "crd/mandrillwebhooks.mandrill-operator.io", "--timeout="+deadline.String())
+	})
+	if err != nil {
 		return s, err
 	}
 	return s, s.startPrograms(ctx, consumerURL)
@@ -119,20 +122,31 @@ func (s *stack) startPrograms(ctx context.Context, consumerURL string) error {
 
 // waitFor waits until a server answers at a URL.
 func waitFor(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, deadline)
-	defer cancel()
-	for {
+	return retry(ctx, func(ctx context.Context) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return err
 		}
 		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return fmt.Errorf("no answer from %s: %w", url, err)
+		}
+		return response.Body.Close()
+	})
+}
+
+// retry calls a function until it returns no error, or the deadline has passed.
+func retry(ctx context.Context, call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	for {
+		err := call(ctx)
 		if err == nil {
-			return response.Body.Close()
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("no answer from %s: %w", url, err)
+			return err
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

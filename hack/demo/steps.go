@@ -37,10 +37,10 @@ func (s *stack) apply(ctx context.Context) error {
 	}{
 		{"$ kubectl apply -f config/samples/transactional.yaml", []string{"apply", "-f", "config/samples/transactional.yaml"}},
 		{"$ kubectl wait --for=condition=Ready -n shop mandrillwebhook/transactional",
-			[]string{"wait", "--for=condition=Ready", "-n", "shop", "mandrillwebhook/transactional", "--timeout=60s"}},
+			[]string{"wait", "--for=condition=Ready", "-n", "shop", "mandrillwebhook/transactional", "--timeout=" + deadline.String()}},
 		{"$ kubectl patch mandrillwebhook -n shop transactional …   # a route for inbound mail",
 			[]string{"patch", "mandrillwebhook", "-n", "shop", "transactional", "--type=merge", "-p", `{"spec":{"inbound":{"routes":[{"domain":"in.shop.example","pattern":"help-*"}]}}}`}},
-		{"", []string{"wait", "--for=condition=InboundReady", "-n", "shop", "mandrillwebhook/transactional", "--timeout=60s"}},
+		{"", []string{"wait", "--for=condition=InboundReady", "-n", "shop", "mandrillwebhook/transactional", "--timeout=" + deadline.String()}},
 	} {
 		if step.tell != "" {
 			s.told.say("%s", step.tell)

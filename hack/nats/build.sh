@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds NATS servers of other versions from the Go module proxy and prints the folder they lie in. What exists is left alone:
-# the folder's name carries a hash of the pinned modules. It prints nothing else unless it fails.
+# the folder's name carries a hash of the pinned modules. It prints nothing else on standard output.
 #
 #   hack/nats/build.sh oldest      nats-server of the oldest version that the buffer supports
 #   hack/nats/build.sh previous    a program that runs the server of the minor version before the linked one
@@ -15,7 +15,7 @@ for name in "$@"; do
     previous) package=. ;;
     *) echo "build.sh: there is no server $name" >&2; exit 2 ;;
   esac
-  log=$(cd "$here/$name" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$out/$name.$$" "$package" 2>&1) || { echo "$log" >&2; exit 1; }
+  CGO_ENABLED=0 "$here/../progress.sh" "Building the NATS server $name" go -C "$here/$name" build -trimpath -ldflags "-s -w" -o "$out/$name.$$" "$package"
   mv "$out/$name.$$" "$out/$name"
 done
 echo "$out"
