@@ -179,6 +179,11 @@ func TestFreshInstallationGetsReady(t *testing.T) {
 
 	_, kubeconfig := c.account("mandrill-operator")
 	logged := &logbuffer.Buffer{}
+	t.Cleanup(func() { // when the operator has stopped
+		if strings.Contains(logged.String(), `"level":"ERROR"`) {
+			t.Errorf("the log has errors:\n%s", logged)
+		}
+	})
 	background(t, func(ctx context.Context) error {
 		return run(ctx, []string{"--kubeconfig", kubeconfig, "--health-listen", health, "--metrics-listen=0", "--reports-listen=0"}, io.Discard, logged)
 	})
@@ -211,5 +216,6 @@ func TestFreshInstallationGetsReady(t *testing.T) {
 
 	c.apply("../../config/crd/mandrill-operator.io_mandrillwebhooks.yaml")
 	eventually(t, "the operator is ready", func() bool { status, _ := probe("/readyz"); return status == http.StatusOK })
+	eventually(t, "the operator is the leader", func() bool { return strings.Contains(logged.String(), "Successfully acquired lease") })
 	eventually(t, "the receiver is ready", routes.Ready)
 }

@@ -6,8 +6,8 @@ import (
 	"log/slog"
 )
 
-// shutdownHandler lowers errors of requests that the shutdown has cancelled to debug: they are its regular end. client-go logs one when
-// it is writing an Event, for example.
+// shutdownHandler lowers errors that a shutdown causes to debug: requests that it has cancelled, as client-go logs one when it is writing
+// an Event, and the end of leader election.
 type shutdownHandler struct {
 	slog.Handler
 	running context.Context //nolint:containedctx // ends when the shutdown begins
@@ -15,7 +15,7 @@ type shutdownHandler struct {
 
 // Handle implements [slog.Handler].
 func (h shutdownHandler) Handle(ctx context.Context, record slog.Record) error {
-	if record.Level >= slog.LevelError && h.running.Err() != nil && isCancelled(record) {
+	if record.Level >= slog.LevelError && h.running.Err() != nil && isOfShutdown(record) {
 		record.Level = slog.LevelDebug
 		if !h.Enabled(ctx, record.Level) {
 			return nil
@@ -24,14 +24,17 @@ func (h shutdownHandler) Handle(ctx context.Context, record slog.Record) error {
 	return h.Handler.Handle(ctx, record)
 }
 
-// isCancelled reports whether a record has an error that a cancelled context has caused.
-func isCancelled(record slog.Record) (cancelled bool) {
+// leaderElectionEnded is the error that controller-runtime logs when the leader stops. It has no name.
+const leaderElectionEnded = "leader election lost"
+
+// isOfShutdown reports whether a record has an error that a shutdown causes.
+func isOfShutdown(record slog.Record) (found bool) {
 	record.Attrs(func(attr slog.Attr) bool {
 		err, isError := attr.Value.Any().(error)
-		cancelled = isError && errors.Is(err, context.Canceled)
-		return !cancelled
+		found = isError && (errors.Is(err, context.Canceled) || err.Error() == leaderElectionEnded)
+		return !found
 	})
-	return cancelled
+	return found
 }
 
 // WithAttrs implements [slog.Handler].
