@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Runs a command quietly. After two seconds it says what takes so long, and then for how long: each second on a terminal, once a
 # minute elsewhere. The command's output is shown only if it fails, without the lines of the Go command about downloads. When a download was
-# cut off, which the Go command does not try again, the command runs again, three times in all.
+# cut off or its server was in trouble, which the Go command does not try again, the command runs again, three times in all.
 #
 #   hack/progress.sh "Building the programs" go build ./...
 set -uo pipefail
 what=$1
 shift
 output=$(mktemp)
-cut_off='https?://.*(stream error|connection reset|connection refused|TLS handshake timeout|i/o timeout|EOF|: 50[0-9] )'
+cut_off='https?://.*(stream error|connection reset|connection refused|connection timed out|connection lost|GOAWAY|idle connection|deadline exceeded|TLS handshake timeout|i/o timeout|EOF|: 50[0-9] )'
 
 report() {
   local start=$SECONDS waited=0 said=
@@ -27,6 +27,7 @@ report() {
   done
 }
 
+trap 'exit 130' INT
 report &
 reporter=$!
 trap 'kill "$reporter" 2>/dev/null; rm -f "$output"' EXIT
@@ -36,6 +37,7 @@ for attempt in 1 2 3; do
   if [ "$status" -eq 0 ] || [ "$attempt" -eq 3 ] || ! grep -qE "$cut_off" "$output"; then
     break
   fi
+  echo "$what: a download failed, trying again" >&2
   sleep 5
 done
 kill "$reporter" 2>/dev/null

@@ -254,6 +254,7 @@ down() {
   until ! compgen -G "/sys/fs/cgroup/$cgroup" && ! compgen -G "/sys/fs/cgroup/*/$cgroup"; do
     find /sys/fs/cgroup/{,*/}$cgroup -depth -type d -exec rmdir {} + 2>/dev/null || true
     [ $SECONDS -lt $end ] || fail "control groups are still in use: $(compgen -G "/sys/fs/cgroup/*/$cgroup")"
+    sleep 0.1
   done >/dev/null
   rmdir "${folders[@]}" 2>/dev/null || true
   rm -rf "$data"

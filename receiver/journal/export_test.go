@@ -21,6 +21,12 @@ func Intercept(j *Journal, wrap func(jetstream.JetStream) jetstream.JetStream) {
 // PartitionOf returns the partition of a consumer.
 func PartitionOf(c *Consumer) int { return c.partition }
 
+// Repeats reports whether a journal that is available may make several attempts at an append.
+func Repeats(j *Journal) bool {
+	s := j.current.Load()
+	return s != nil && s.store.RetryFor > 0
+}
+
 // CollectEvery has a journal that does not run yet collect garbage more often.
 func CollectEvery(j *Journal, interval time.Duration) { j.gcInterval = interval }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/engine"
 	"github.com/mandrill-operator/mandrill-operator/receiver/journal/journaltest"
+	"github.com/mandrill-operator/mandrill-operator/receiver/journal/store"
 )
 
 // patience is above what a busy machine takes for several leases, or for megabytes with the race detector.
@@ -90,14 +91,14 @@ func (o *opened) append(b journal.Batch) (duplicate bool) {
 	return duplicate && attempts == 1
 }
 
-// isDuplicate stores a batch that was stored before, and reports whether that was noticed. In a shared buffer an append of more than 2 s
-// may have taken several attempts, which is not noticed: it asks again.
+// isDuplicate stores a batch that was stored before, and reports whether that was noticed. An append of several attempts does not say so:
+// it asks again.
 func (o *opened) isDuplicate(b journal.Batch) (duplicate bool) {
 	o.t.Helper()
 	until(o.t, "a quick answer", func() bool {
 		begun := time.Now()
 		duplicate, _ = journaltest.Append(o.t, o.Journal, b)
-		return duplicate || time.Since(begun) < 2*time.Second
+		return duplicate || !journal.Repeats(o.Journal) || time.Since(begun) < store.MinPause // before a second attempt
 	})
 	return duplicate
 }

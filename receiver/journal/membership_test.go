@@ -167,6 +167,7 @@ func TestMembersYieldToAnOlderReceiver(t *testing.T) {
 		if held := s.held(); !maps.Equal(held, map[string]int{}) {
 			t.Fatalf("%v deliver besides it", held)
 		}
+		<-time.After(50 * time.Millisecond)
 	}
 	o.append(batch("shop/a", `"shop/a 0"`))
 	msg, err := e.batches().GetLastMsgForSubject(t.Context(), "mandrill.batch.>")

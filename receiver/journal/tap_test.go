@@ -74,7 +74,7 @@ func (tp *tap) hide(messages int) {
 	tp.hidden = messages
 }
 
-// lag makes a stream's next reads find nothing, as if its leader were behind the replica that announced a message.
+// lag makes the next reads of streams find nothing, as if their leaders were behind the replica that announced a message.
 func (tp *tap) lag(reads int) {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()

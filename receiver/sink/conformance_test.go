@@ -213,7 +213,11 @@ func TestClosedConnectionsAreReplaced(t *testing.T) {
 					if got := outcome(client.Send(t.Context(), target(server.url), newEvent())); got != "accepted" {
 						t.Error(got)
 					}
-					<-answered
+					select {
+					case <-answered:
+					case <-time.After(time.Minute):
+						t.Fatal("no request came")
+					}
 					<-time.After(test.pause)
 				}
 				if got := server.connections.Load(); got != test.connections && which == "lean" {

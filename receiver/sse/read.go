@@ -18,6 +18,7 @@ var ErrLost = errors.New("the connection was lost")
 func Read(body io.Reader, call func(name string, data []byte) error) error {
 	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, maxMessage)
+	lines.Split(wholeLines)
 	name := ""
 	for lines.Scan() {
 		line := lines.Bytes()
@@ -38,4 +39,12 @@ func Read(body io.Reader, call func(name string, data []byte) error) error {
 		return fmt.Errorf("it has sent a message of more than %d MiB", maxMessage>>20)
 	}
 	return ErrLost
+}
+
+// wholeLines is [bufio.ScanLines] without what the end of the stream has cut off.
+func wholeLines(data []byte, atEOF bool) (advance int, line []byte, err error) {
+	if atEOF && bytes.IndexByte(data, '\n') < 0 {
+		return len(data), nil, nil
+	}
+	return bufio.ScanLines(data, atEOF)
 }

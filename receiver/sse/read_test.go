@@ -19,11 +19,12 @@ func TestReadToTheEnd(t *testing.T) {
 		body io.Reader
 		want string
 	}{
-		"ended":    {strings.NewReader(messages), "the connection was lost"},
-		"cut off":  {io.MultiReader(strings.NewReader(messages), iotest.ErrReader(io.ErrUnexpectedEOF)), "the connection was lost"},
-		"reset":    {io.MultiReader(strings.NewReader(messages), iotest.ErrReader(errors.New("read 10.0.0.1:8080: reset"))), "the connection was lost"},
-		"too long": {strings.NewReader(messages + "data: " + strings.Repeat("x", 5<<20)), "it has sent a message of more than 4 MiB"},
-		"refused":  {strings.NewReader(messages + "data: refuse\n\n" + messages), errRefused.Error()},
+		"ended":            {strings.NewReader(messages), "the connection was lost"},
+		"cut off":          {io.MultiReader(strings.NewReader(messages), iotest.ErrReader(io.ErrUnexpectedEOF)), "the connection was lost"},
+		"inside a message": {io.MultiReader(strings.NewReader(messages+`data: {"a":`), iotest.ErrReader(io.ErrUnexpectedEOF)), "the connection was lost"},
+		"reset":            {io.MultiReader(strings.NewReader(messages), iotest.ErrReader(errors.New("read 10.0.0.1:8080: reset"))), "the connection was lost"},
+		"too long":         {strings.NewReader(messages + "data: " + strings.Repeat("x", 5<<20)), "it has sent a message of more than 4 MiB"},
+		"refused":          {strings.NewReader(messages + "data: refuse\n\n" + messages), errRefused.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

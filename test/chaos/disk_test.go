@@ -176,8 +176,8 @@ func TestBacklogIsDeliveredFromFullDisk(t *testing.T) {
 		b.fill(0)
 		b.awaitRefusal()
 		b.sink.up()
-		b.ledger.awaitDelivery(t)
-		b.receiver.await("it is not ready", func() bool { b.fill(0); return !b.receiver.ready() }) // again and again: what is delivered frees space
+		b.ledger.awaitDelivery(t) // from the reserve and from what was delivered before, which the other process leaves
+		b.receiver.await("it is not ready", func() bool { b.fill(0); return !b.receiver.ready() })
 		b.removeBallast()
 		longest = max(longest, b.awaitAcceptance())
 		stop()

@@ -10,11 +10,11 @@ import (
 )
 
 // unsavedWindow is how long before a kill a delivery may not have been saved: a cycle begins events for a second, waits for those in
-// flight and then saves, on a busy machine. Where the machine or its disk stalls, an answer takes as long.
-func unsavedWindow(slowestAnswer time.Duration) time.Duration { return 5*time.Second + slowestAnswer }
+// flight and then saves, on a busy machine. Where the machine or its disk stalls, an acknowledgement takes as long.
+func unsavedWindow(slowestAck time.Duration) time.Duration { return 5*time.Second + slowestAck }
 
 // unreadWindow is how long after a kill the sink may still read events that were sent before it.
-func unreadWindow(slowestAnswer time.Duration) time.Duration { return 2*time.Second + slowestAnswer }
+func unreadWindow(slowestAck time.Duration) time.Duration { return 2*time.Second + slowestAck }
 
 // The receiver is killed repeatedly under load. Every acknowledged event arrives, in order, and only events that were being delivered
 // at a kill arrive twice.
@@ -37,13 +37,13 @@ func TestKillLosesNothing(t *testing.T) {
 	stop()
 	ledger.awaitDelivery(t)
 	r.await("an empty backlog", func() bool { return r.metric("mandrill_receiver_backlog_events") == 0 })
-	statuses, slowest := s.answers()
+	statuses, _ := s.answers()
 	for status := range statuses {
 		if status != http.StatusOK && status != http.StatusServiceUnavailable && status != 0 {
 			t.Errorf("batches got the statuses %v", statuses)
 		}
 	}
-	unexplained := ledger.unexplainedDuplicates(killTimes, slowest)
+	unexplained := ledger.unexplainedDuplicates(killTimes, s.slowestAcknowledgement())
 	acked, lost := ledger.count()
 	t.Logf("%d kills, %d events, %d duplicates, statuses %v", kills, acked, ledger.duplicateCount(), statuses)
 	if len(unexplained) > 0 {
@@ -87,7 +87,7 @@ func killRepeatedly(r *receiver, s *sender, kills int) (killTimes []time.Time) {
 
 // unexplainedDuplicates describes the duplicates that no kill explains: a kill explains an event that arrived shortly before it and
 // again after it.
-func (l *ledger) unexplainedDuplicates(kills []time.Time, slowestAnswer time.Duration) (unexplained []string) {
+func (l *ledger) unexplainedDuplicates(kills []time.Time, slowestAck time.Duration) (unexplained []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for serial, event := range l.events {
@@ -97,7 +97,7 @@ func (l *ledger) unexplainedDuplicates(kills []time.Time, slowestAnswer time.Dur
 		explained := false
 		var nextKill time.Time // the first kill after the event's first arrival
 		for _, moment := range kills {
-			near := event.first.After(moment.Add(-unsavedWindow(slowestAnswer))) && event.first.Before(moment.Add(unreadWindow(slowestAnswer)))
+			near := event.first.After(moment.Add(-unsavedWindow(slowestAck))) && event.first.Before(moment.Add(unreadWindow(slowestAck)))
 			explained = explained || near && event.last.After(moment)
 			if nextKill.IsZero() && moment.After(event.first) {
 				nextKill = moment

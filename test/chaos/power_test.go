@@ -77,8 +77,8 @@ func testPowerLoss(t *testing.T, order unsynced.Order, rounds, failures int) {
 	}
 	var slowest time.Duration
 	for _, s := range senders {
-		statuses, slowestOfSender := s.answers()
-		slowest = max(slowest, slowestOfSender)
+		statuses, _ := s.answers()
+		slowest = max(slowest, s.slowestAcknowledgement())
 		for status := range statuses {
 			if status != http.StatusOK && status != http.StatusServiceUnavailable && status != 0 {
 				t.Errorf("batches got the statuses %v", statuses)

@@ -37,6 +37,7 @@ type sender struct {
 	mu         sync.Mutex
 	statuses   map[int]int // 0: no answer
 	slowest    time.Duration
+	slowestAck time.Duration
 	lastAck    time.Time     // the last acknowledgement
 	longestGap time.Duration // the longest time between two acknowledgements
 }
@@ -138,6 +139,7 @@ func (s *sender) attempt(ctx context.Context, receiver *receiver, prepared *http
 	s.statuses[status]++
 	s.slowest = max(s.slowest, time.Since(begin))
 	if status == http.StatusOK {
+		s.slowestAck = max(s.slowestAck, time.Since(begin))
 		now := time.Now()
 		if !s.lastAck.IsZero() {
 			s.longestGap = max(s.longestGap, now.Sub(s.lastAck))
@@ -153,6 +155,13 @@ func (s *sender) answers() (map[int]int, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.statuses), s.slowest
+}
+
+// slowestAcknowledgement is how long the slowest answer with status 200 took.
+func (s *sender) slowestAcknowledgement() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.slowestAck
 }
 
 // incompressible returns padding that compresses badly.

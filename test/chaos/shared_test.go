@@ -101,14 +101,14 @@ func (m *members) pauses(faults []*memberFault) (calm, own, others time.Duration
 	return calm, own, others
 }
 
-// maxPauseOfOthers is how long events of webhooks of other members may take during the fault of a member: less than the 12 seconds of its
-// lease, which pause its own. The machine may be busy with other tests: compare with what deliveries took before.
+// maxPauseOfOthers is how long events of webhooks of other members may take during the fault of a member, whose own pause for the 12
+// seconds of its lease. On a machine that is busy with other tests it is compared with what deliveries took before.
 func maxPauseOfOthers(calm time.Duration) time.Duration { return max(8*time.Second, 4*calm) }
 
 // unexplainedRepeats describes the duplicates that no fault explains: one explains an event of the member's webhooks that arrived
 // shortly before it or during it, and again after it began.
 func (m *members) unexplainedRepeats(faults []*memberFault) (unexplained []string) {
-	_, slowest := m.sender.answers()
+	slowest := m.sender.slowestAcknowledgement()
 	m.ledger.mu.Lock()
 	defer m.ledger.mu.Unlock()
 	for serial, event := range m.ledger.events {

@@ -66,6 +66,7 @@ func TestMemoryOfALargeBody(t *testing.T) {
 					return true
 				}
 				receiver.stop() // so that the peak is that of one body
+				arrived.Store(0)
 				receiver.start()
 				return false
 			})

@@ -149,22 +149,22 @@ test("a thousand events a second do not freeze it", async () => {
     let last = performance.now();
     setInterval(() => { const now = performance.now(); window.longest = Math.max(window.longest, now - last); last = now; }, 50);
   });
-  const pauses = []; // a busy machine may make some of them longer, and a page that freezes all
-  while (pauses.length < 3 && Math.min(...pauses) >= 500) {
+  const pauses = [], answers = []; // a busy machine may make some of them longer, and a page that freezes all
+  while (pauses.length < 3 && (Math.min(...pauses) >= 500 || Math.min(...answers) >= 2000)) {
     await page.evaluate(() => { window.longest = 0; });
     await flood(8);
     await page.locator("#webhooks tr").getByText(`${8 * (pauses.length + 1)},000`).first().waitFor();
     pauses.push(await page.evaluate(() => window.longest));
-  }
-  assert.ok(Math.min(...pauses) < 500, `the page did nothing else for ${pauses.map(Math.round)} ms`);
-  assert.ok(await rows().count() <= 200);
-  const took = await fastest(async () => { // and it answers
+    assert.ok(await rows().count() <= 200);
+    const begun = performance.now();
     await page.getByLabel("Type").fill("click");
     await page.getByText("No event yet.").waitFor();
+    answers.push(performance.now() - begun);
     await page.getByLabel("Type").fill("");
     await rows().first().waitFor();
-  });
-  assert.ok(took < 4000, `two answers took ${took} ms`);
+  }
+  assert.ok(Math.min(...pauses) < 500, `the page did nothing else for ${pauses.map(Math.round)} ms`);
+  assert.ok(Math.min(...answers) < 2000, `it answered after ${answers.map(Math.round)} ms`);
 });
 
 test("it takes no more memory after many events", async () => {
